@@ -1,0 +1,96 @@
+"""Every error that smalti raises on purpose; the message is one sentence that its reader can act on.
+
+Subclasses say whose fault it is; `server/errors.py` maps them to gRPC status codes, `smalti/client.py` maps those back.
+"""
+
+
+class SmaltiError(Exception):
+    """Something smalti refuses or cannot do, said in one sentence."""
+
+
+# The caller's request cannot be served as it is.
+class InvalidRequest(SmaltiError):
+    """A value of the request is out of its range; `field` names it."""
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class ImageRefused(InvalidRequest):
+    """The image cannot be read, or has not the size the model draws."""
+
+
+class RequestConflict(SmaltiError):
+    """This request_id was used before for another request."""
+
+
+class ModelNotFound(SmaltiError):
+    """The model repository has no such model or version."""
+
+
+class JobNotFound(SmaltiError):
+    """There is no such job, or its retention has passed."""
+
+
+class GraphNotServed(SmaltiError):
+    """The model has no graph for what was asked of it."""
+
+
+class JobNotFinished(SmaltiError):
+    """The job is still running, so this cannot be done to it yet."""
+
+
+# The request is fine, but not now.
+class Busy(SmaltiError):
+    """A bounded queue is full; try again after `retry_seconds`."""
+
+    def __init__(self, message: str, *, retry_seconds: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_seconds = retry_seconds
+
+
+class QueueFull(Busy):
+    """The job queue holds as much work as it may."""
+
+
+class BatcherFull(Busy):
+    """Too many one-shot requests are waiting for this model."""
+
+
+class Unavailable(SmaltiError):
+    """A part that smalti needs (the server, Redis) cannot be reached; try again after `retry_seconds`."""
+
+    def __init__(self, message: str, *, retry_seconds: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_seconds = retry_seconds
+
+
+class DeadlinePassed(SmaltiError):
+    """The request's deadline passed before it was answered."""
+
+
+# The installation is wrong; a person must mend it.
+class RepositoryDamaged(SmaltiError):
+    """A model's files differ from what its manifest promises."""
+
+
+class ProviderMissing(SmaltiError):
+    """The execution provider that was asked for is not to be had on this machine."""
+
+
+class RedisUnfit(SmaltiError):
+    """This Redis could lose acknowledged jobs, or is too old."""
+
+
+class SettingsInvalid(SmaltiError):
+    """A SMALTI_* variable has a value that cannot be used."""
+
+
+# Inside the worker.
+class LeaseLost(SmaltiError):
+    """The lease expired, so another worker may already be drawing these samples."""
+
+
+class SampleFailed(SmaltiError):
+    """One sample cannot be drawn; its neighbours go on."""

@@ -1,0 +1,1 @@
+"""The queue of long drawing jobs, kept in Redis."""

@@ -1,0 +1,61 @@
+"""Pixels ↔ PNG, with Pillow alone, so that clients need no numpy."""
+
+import struct
+import warnings
+from collections.abc import Sequence
+from io import BytesIO
+
+from PIL import Image
+
+from smalti.errors import ImageRefused
+
+MAX_SIDE = 4096  # of an image that a client sends: far beyond any model, and cheap to refuse
+
+
+def png(indices: bytes, *, height: int, width: int, palette: Sequence[str]) -> bytes:
+    """A PNG of pixels in raster order: one byte each where the palette has at most 256 colours, else two, little-endian."""
+    return encode(picture(indices, height=height, width=width, palette=palette))
+
+
+def picture(indices: bytes, *, height: int, width: int, palette: Sequence[str]) -> Image.Image:
+    """A Pillow image of pixels in raster order, as in `png`."""
+    if len(palette) > 256:
+        colours = [bytes.fromhex(colour[1:]) for colour in palette]
+        values = struct.unpack(f"<{height * width}H", indices)
+        return Image.frombytes("RGB", (width, height), b"".join(colours[value] for value in values))
+    image = Image.frombytes("P", (width, height), indices)
+    image.putpalette(bytes.fromhex("".join(colour[1:] for colour in palette)))
+    return image
+
+
+def encode(image: Image.Image) -> bytes:
+    """The image as PNG bytes."""
+    stream = BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def decode(data: bytes, *, background: str = "#000000") -> Image.Image:
+    """The RGB image in PNG bytes, transparent parts on the background; raises ImageRefused."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(BytesIO(data), formats=["PNG"])
+        if max(image.size) > MAX_SIDE:
+            raise ImageRefused(f"The image is {image.width}×{image.height}; the largest side may be {MAX_SIDE}.", field="image")
+        rgba = image.convert("RGBA")
+    except (OSError, SyntaxError, ValueError, Warning, Image.DecompressionBombError) as error:
+        raise ImageRefused(f"The image is not a readable PNG: {error}.", field="image") from error
+    canvas = Image.new("RGBA", rgba.size, background)
+    return Image.alpha_composite(canvas, rgba).convert("RGB")
+
+
+def sheet(images: Sequence[Image.Image], *, columns: int, scale: int = 4, gap: int = 1, background: str = "#ffffff") -> Image.Image:
+    """Equally large images side by side, row by row, each pixel enlarged to scale × scale."""
+    width, height = images[0].size
+    rows = -(-len(images) // columns)
+    canvas = Image.new("RGB", (columns * (width + gap) + gap, rows * (height + gap) + gap), background)
+    for position, image in enumerate(images):
+        row, column = divmod(position, columns)
+        canvas.paste(image.convert("RGB"), (gap + column * (width + gap), gap + row * (height + gap)))
+    return canvas.resize((canvas.width * scale, canvas.height * scale), Image.Resampling.NEAREST)

@@ -1,0 +1,76 @@
+"""The only place that opens ONNX Runtime sessions, so that every process runs graphs the same way."""
+
+import hashlib
+import os
+import platform
+from pathlib import Path
+
+import onnxruntime
+
+from smalti.errors import ProviderMissing, RepositoryDamaged
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+def open_session(
+    path: Path, *, provider: str = "cpu", threads: int = 1, gpu_memory_megabytes: int = 2048
+) -> onnxruntime.InferenceSession:
+    """A session on the provider that was asked for; raises ProviderMissing rather than fall back to another."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry(
+        "session.intra_op.allow_spinning", "0"
+    )  # a spinning thread starves its neighbours
+    options.log_severity_level = 3
+    if provider == "cuda":
+        onnxruntime.preload_dlls()  # finds CUDA's libraries where pip put them
+    try:
+        session = onnxruntime.InferenceSession(
+            path, options, providers=[_provider(provider, gpu_memory_megabytes)]
+        )
+    except Exception as error:  # onnxruntime raises types of its own C++ side, one per error code
+        raise RepositoryDamaged(f"onnxruntime cannot open {path}: {error}") from error
+    _require(session, provider)
+    return session
+
+
+def fingerprint(provider: str, digest: str) -> str:
+    """What must be equal for the same seed to give the same bytes: model, runtime, provider, instruction set."""
+    machine = hashlib.sha256(_instruction_set().encode()).hexdigest()[:8]
+    return f"{digest[:16]}/onnxruntime-{onnxruntime.__version__}/{provider}/{platform.machine()}-{machine}"
+
+
+def _provider(name: str, gpu_memory_megabytes: int) -> str | tuple[str, dict[str, object]]:
+    if name == "cpu":
+        return _PROVIDERS["cpu"]
+    return _PROVIDERS[name], {
+        "gpu_mem_limit": gpu_memory_megabytes * 1024 * 1024,
+        "arena_extend_strategy": "kSameAsRequested",
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "use_tf32": 0,
+    }
+
+
+def _require(session: onnxruntime.InferenceSession, provider: str) -> None:
+    # onnxruntime-gpu without CUDA's libraries opens the session on the CPU and only logs it.
+    if session.get_providers()[0] != _PROVIDERS[provider]:
+        raise ProviderMissing(
+            f"SMALTI_PROVIDERS is '{provider}', but onnxruntime has no working {_PROVIDERS[provider]} here: "
+            "install smalti[serve-gpu] on a machine with an NVIDIA GPU, or set SMALTI_PROVIDERS=cpu."
+        )
+
+
+def _instruction_set() -> str:
+    """The CPU's name and vector extensions, which decide the kernels that onnxruntime picks."""
+    if not os.path.exists("/proc/cpuinfo"):
+        return platform.processor()
+    lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+    return next(
+        (
+            " ".join(sorted(w for w in line.split() if w.startswith(("avx", "amx", "fma", "asimd", "sve"))))
+            for line in lines
+            if line.startswith(("flags", "Features"))
+        ),
+        "",
+    )

@@ -1,0 +1,72 @@
+"""What a process may be told: SMALTI_* variables, read once, by `__main__`, and handed down."""
+
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from smalti.errors import SettingsInvalid
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class SharedSettings(BaseSettings):
+    """What server and worker have in common."""
+
+    model_config = SettingsConfigDict(env_prefix="SMALTI_", frozen=True)
+
+    redis_url: str = "redis://localhost:6379/0"
+    pool: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")] = "default"  # separate queues on one Redis
+    allow_volatile_redis: bool = False  # for demonstrations: accept a Redis that may lose acknowledged jobs
+    model_repository: Path = Path("model_repository")
+    providers: Literal["cpu", "cuda"] = "cpu"
+    threads: Count = 1  # onnxruntime's threads within one operator
+    gpu_memory_megabytes: Count = 2048  # what onnxruntime may take of the GPU
+    lease_seconds: Positive = 10.0  # silence after which another worker may take a worker's samples
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] = 9401  # 0: any free one
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
+
+
+class WorkerSettings(SharedSettings):
+    """What a worker may be told."""
+
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] = 9402
+    slots: Annotated[int, Field(ge=1, le=4096)] = 32  # samples drawn at once, one batch row each
+    grace_seconds: Positive = 10.0  # after SIGTERM, for handing samples back while Redis is away
+    models: str = (
+        ""  # names of the models to draw, separated by commas; empty: every PixelRNN in the repository
+    )
+
+
+class ServerSettings(SharedSettings):
+    """What a server may be told."""
+
+    listen: str = "127.0.0.1:50051"
+    grace_seconds: Positive = 10.0  # after SIGTERM, for requests that run
+    max_batch: Count = 64  # rows of one-shot requests in one run
+    max_queue_delay_seconds: Annotated[float, Field(ge=0)] = 0.002  # that a one-shot request waits for others
+    max_waiting: Count = 1024  # rows of one-shot requests that may wait for one graph
+    max_images: Count = 256  # images in one one-shot request
+    max_message_bytes: Count = 16 * 1024 * 1024
+    max_job_samples: Count = 1_000_000
+    max_queued_jobs: Count = 10_000
+    max_queued_pixels: Count = 2_000_000_000  # pixels still to be drawn, in all jobs
+    max_retention_seconds: Positive = 7 * 86400.0
+    default_retention_seconds: Positive = 86400.0
+
+
+Settings = TypeVar("Settings", bound=SharedSettings)
+
+
+def read_settings(kind: type[Settings]) -> Settings:
+    """The settings in the environment; raises SettingsInvalid, naming the variable and what is wrong with it."""
+    try:
+        return kind()
+    except ValidationError as error:
+        first = error.errors()[0]
+        variable = "SMALTI_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise SettingsInvalid(f"{variable} is '{first['input']}': {first['msg']}.") from error

@@ -1,0 +1,1 @@
+"""The generated gRPC contract: made by `make proto` from proto/smalti/v1, never edited."""
