@@ -1,0 +1,66 @@
+"""How smalti reaches Redis: short bounded retries, its errors turned into smalti's, its fitness checked."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from redis import exceptions
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialWithJitterBackoff
+
+from smalti.errors import RedisUnfit, Unavailable
+
+_ANSWER_SECONDS = 2.0  # with two retries about 7 s, less than a default lease
+_RETRIES = 2
+_OLDEST = (6, 2)
+_NOT_NOW = ("BUSY", "MASTERDOWN", "MISCONF", "NOREPLICAS", "READONLY", "TRYAGAIN", "CLUSTERDOWN")
+
+
+def connect(url: str) -> Redis:
+    """A client that gives up on a Redis that is away after a few seconds; every script may safely be sent twice."""
+    return Redis.from_url(
+        url,
+        socket_timeout=_ANSWER_SECONDS,
+        socket_connect_timeout=_ANSWER_SECONDS,
+        retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), _RETRIES),
+    )
+
+
+@contextmanager
+def unavailable_when_away() -> Iterator[None]:
+    """Turn what redis-py raises when Redis is away, loading, busy or full into Unavailable."""
+    try:
+        yield
+    except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as error:
+        raise Unavailable(f"Redis does not answer ({error}).") from error
+    except exceptions.OutOfMemoryError as error:
+        raise Unavailable("Redis has reached its memory limit.", retry_seconds=5.0) from error
+    except exceptions.ResponseError as error:
+        if not str(error).startswith(_NOT_NOW):
+            raise
+        raise Unavailable(f"Redis cannot serve this now ({error}).") from error
+
+
+def refuse_if_unfit(info: Mapping[str, Any], *, allow_volatile: bool) -> None:
+    """Raise RedisUnfit if a Redis with this INFO is too old, or could lose acknowledged jobs."""
+    version = str(info.get("redis_version", "0"))
+    if tuple(int(part) for part in version.split(".")[:2]) < _OLDEST:
+        raise RedisUnfit(f"Redis {version} is too old: smalti needs 6.2 or newer.")
+    faults = _volatile(info)
+    if faults and not allow_volatile:
+        raise RedisUnfit(
+            f"This Redis could lose acknowledged jobs: {', '.join(faults)}; "
+            "SMALTI_ALLOW_VOLATILE_REDIS=true accepts that."
+        )
+
+
+def _volatile(info: Mapping[str, Any]) -> list[str]:
+    faults = []
+    if not int(info.get("aof_enabled", 0)):
+        faults.append("set appendonly to yes")
+    if not int(info.get("maxmemory", 0)):
+        faults.append("set maxmemory")
+    if info.get("maxmemory_policy") != "noeviction":
+        faults.append("set maxmemory-policy to noeviction")
+    return faults

@@ -1,0 +1,62 @@
+"""What tests of every part share: a private Redis, and waiting for a condition."""
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from time import monotonic
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from smalti.jobs.connection import connect
+from smalti.private_redis import PrivateRedis
+
+Condition = Callable[[], Any]
+Until = Callable[..., Awaitable[Any]]
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[PrivateRedis]:
+    """One Redis for all tests of this run; use `redis_url` or `redis`, which find it empty."""
+    with PrivateRedis() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(redis_server: PrivateRedis) -> str:
+    """The address of an empty private Redis."""
+    redis_server.flush()
+    return redis_server.url
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    """A client of an empty private Redis."""
+    async with connect(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def own_redis() -> Iterator[PrivateRedis]:
+    """A Redis of this test alone, which it may kill, stop and start again."""
+    with PrivateRedis() as server:
+        yield server
+
+
+@pytest.fixture
+def until() -> Until:
+    """`await until(condition)` waits until a plain or async condition is true, and gives its value."""
+
+    async def wait(condition: Condition, *, seconds: float = 10.0) -> Any:
+        deadline = monotonic() + seconds
+        while True:
+            value = condition()
+            if inspect.isawaitable(value):
+                value = await value
+            if value:
+                return value
+            assert monotonic() < deadline, f"this did not become true in {seconds} s: {condition}"
+            await asyncio.sleep(0.01)
+
+    return wait
