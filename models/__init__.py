@@ -1,0 +1,1 @@
+"""The networks, one file each: nothing here knows of training or files."""

@@ -1,0 +1,233 @@
+"""PixelRNN: draws an image one pixel after another, each from its distribution given all pixels before it.
+
+The chain rule makes log P(image) the sum of log P(pixel | pixels before), so likelihoods are exact. A pixel is a
+category, an index into the palette: its number has no colour meaning (van den Oord, Kalchbrenner, Kavukcuoglu, "Pixel
+Recurrent Neural Networks", ICML 2016, use the categories of each channel; the palette is the lecture's idea).
+
+Every variant keeps one contract. `score` reads whole images, in parallel where it can: training. `drawer()` gives a
+network for the same weights that advances a batch by one row and hands its state in and out: drawing.
+"""
+
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+
+class Drawer(Protocol):
+    """The step path of a variant: one row of every slot."""
+
+    width: int
+
+    def fresh(self, slots: int) -> tuple[Tensor, ...]:
+        """State tensors of any value for so many slots, the batch first; `reset` makes them a beginning."""
+        ...
+
+    def __call__(
+        self, reset: Tensor, row: Tensor, uniform: Tensor, forced: Tensor, temperature: Tensor, *state: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Pixels and their log-probabilities (slots, width), then the state after the row."""
+        ...
+
+
+class PixelRNN(Protocol):
+    """What every variant can do; `height`, `width` and `colours` are those of its images."""
+
+    height: int
+    width: int
+    colours: int
+
+    def logits(self, pixels: Tensor) -> Tensor:
+        """(batch, height, width) int64 → unnormalised log-probabilities (batch, height, width, colours)."""
+        ...
+
+    def drawer(self) -> Drawer:
+        """The same network as a step path, its weights copied."""
+        ...
+
+
+class LecturePixelRNN(nn.Module):
+    """The lecture's network: pixel embedding → LSTM → palette logits, in raster order.
+
+    It has no idea of rows: what is above a pixel, it must remember over a whole row. Dropout works in training only: on
+    the embedding and the LSTM's output by element, and on its recurrent weights (Merity et al., "Regularizing and
+    Optimizing LSTM Language Models", 2018), since 600 sprites are learned by heart otherwise.
+    """
+
+    def __init__(
+        self,
+        *,
+        height: int,
+        width: int,
+        colours: int,
+        embedding: int = 64,
+        hidden: int = 512,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.height, self.width, self.colours = height, width, colours
+        self.embedding = nn.Embedding(colours + 1, embedding)  # the last one stands before the first pixel
+        self.rnn = nn.LSTM(embedding, hidden, batch_first=True)
+        self.head = nn.Linear(hidden, colours)
+        self.dropout = nn.Dropout(dropout)
+        self.recurrent_dropout = recurrent_dropout
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Forget gates start open (Jozefowicz et al., 2015), so that the row above is within reach from the start."""
+        hidden = self.rnn.hidden_size
+        with torch.no_grad():
+            nn.init.orthogonal_(self.rnn.weight_hh_l0)
+            self.rnn.bias_hh_l0.zero_()
+            self.rnn.bias_ih_l0.zero_()
+            self.rnn.bias_ih_l0[hidden : 2 * hidden] = 2.0
+            self.head.weight.mul_(0.1)
+
+    def logits(self, pixels: Tensor) -> Tensor:
+        """(batch, height, width) int64 → unnormalised log-probabilities (batch, height, width, colours)."""
+        before = self._shifted(pixels.flatten(1))  # (batch, steps)
+        seen = self.dropout(self.embedding(before))  # (batch, steps, embedding)
+        hidden = self.dropout(self._recur(seen))  # (batch, steps, hidden)
+        return cast(Tensor, self.head(hidden)).unflatten(1, pixels.shape[1:])
+
+    def _shifted(self, pixels: Tensor) -> Tensor:
+        start = pixels.new_full((len(pixels), 1), self.colours)
+        return torch.cat([start, pixels[:, :-1]], dim=1)
+
+    def _recur(self, seen: Tensor) -> Tensor:
+        if not (self.training and self.recurrent_dropout):
+            return cast(Tensor, self.rnn(seen)[0])
+        weight = F.dropout(self.rnn.weight_hh_l0, self.recurrent_dropout)
+        return cast(Tensor, functional_call(self.rnn, {"weight_hh_l0": weight}, (seen,))[0])
+
+    def drawer(self) -> "RasterDrawer":
+        """The same network as a step path, its weights copied."""
+        return RasterDrawer(self)
+
+
+class RasterDrawer(nn.Module):
+    """LecturePixelRNN's step path. State: the LSTM's `hidden` and `cell`, and the `last` pixel.
+
+    Everything before the recurrent product is looked up: a row of `gates_of_pixel` (colours + 1, 4·hidden) is the
+    embedding times the input weights plus both biases. Gates stand in the order input, forget, output, candidate, so
+    that one sigmoid covers three.
+    """
+
+    states = ("hidden", "cell", "last")
+
+    def __init__(self, network: LecturePixelRNN) -> None:
+        super().__init__()
+        self.width, self.colours, self.hidden_size = network.width, network.colours, network.rnn.hidden_size
+        rnn = network.rnn
+        with torch.no_grad():
+            gates = network.embedding.weight @ rnn.weight_ih_l0.T + rnn.bias_ih_l0 + rnn.bias_hh_l0
+            order = self._gate_order()
+            self.gates_of_pixel = _constant(gates[:, order])
+            self.recurrent = _constant(rnn.weight_hh_l0.T[:, order])  # (hidden, 4·hidden)
+            self.output = _constant(network.head.weight.T)  # (hidden, colours)
+            self.bias = _constant(network.head.bias)  # (colours,)
+        self.eval()
+
+    def _gate_order(self) -> Tensor:
+        """torch's input, forget, candidate, output → input, forget, output, candidate."""
+        gate_in, forget, candidate, out = torch.arange(4 * self.hidden_size).split(self.hidden_size)
+        return torch.cat([gate_in, forget, out, candidate])
+
+    def fresh(self, slots: int) -> tuple[Tensor, ...]:
+        """State tensors for so many slots; `reset` makes them a beginning."""
+        zeros = torch.zeros(slots, self.hidden_size, device=self.bias.device)
+        return zeros, zeros, torch.zeros(slots, dtype=torch.int64, device=self.bias.device)
+
+    def forward(
+        self, reset: Tensor, row: Tensor, uniform: Tensor, forced: Tensor, temperature: Tensor, *state: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Advance every slot by one row: pixels and log-probabilities (slots, width), then the state after it.
+
+        `row` is part of the contract, and of no use to this variant.
+        """
+        hidden, cell, last = self._begin(reset, *state)
+        pixels, log_probabilities = [], []
+        for column in range(self.width):
+            logits, hidden, cell = self.step(last, hidden, cell)
+            last, log_probability = draw_pixel(logits, uniform[:, column], forced[:, column], temperature)
+            pixels.append(last)
+            log_probabilities.append(log_probability)
+        return torch.stack(pixels, dim=1), torch.stack(log_probabilities, dim=1), hidden, cell, last
+
+    def step(self, last: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """One pixel further: logits (slots, colours) of the next pixel, and the LSTM's state."""
+        gates = self.gates_of_pixel[last] + hidden @ self.recurrent  # (slots, 4·hidden)
+        opened, candidate = gates.split([3 * self.hidden_size, self.hidden_size], dim=1)
+        gate_in, forget, out = opened.sigmoid().split(self.hidden_size, dim=1)
+        cell = forget * cell + gate_in * candidate.tanh()
+        hidden = out * cell.tanh()
+        return hidden @ self.output + self.bias, hidden, cell
+
+    def _begin(self, reset: Tensor, hidden: Tensor, cell: Tensor, last: Tensor) -> tuple[Tensor, ...]:
+        """A slot's own state, or the beginning where reset: chosen, not multiplied, for 0 × NaN would be NaN."""
+        zero = hidden.new_zeros(1)
+        start = torch.full_like(last, self.colours)
+        return (
+            torch.where(reset[:, None], zero, hidden),
+            torch.where(reset[:, None], zero, cell),
+            torch.where(reset, start, last),
+        )
+
+
+def draw_pixel(logits: Tensor, uniform: Tensor, forced: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
+    """Draw one pixel per slot by inverse CDF, or keep the forced one (−1: draw).
+
+    logits (slots, colours), uniform in (0, 1] (slots,), forced (slots,) int64, temperature (slots,) → pixel (slots,)
+    int64 and its natural log-probability under the logits as they are, undivided (slots,).
+    """
+    scaled = logits / temperature[:, None]
+    weights = (scaled - scaled.amax(dim=1, keepdim=True)).exp()
+    cumulative = weights.cumsum(dim=1)
+    drawn = (cumulative < (uniform * cumulative[:, -1])[:, None]).to(torch.int64).sum(dim=1)
+    pixel = torch.where(forced < 0, drawn, forced)
+    log_probability = logits.log_softmax(dim=1).gather(1, pixel[:, None])[:, 0]
+    return pixel, log_probability
+
+
+def score(network: PixelRNN, pixels: Tensor) -> Tensor:
+    """Natural log-probability of every pixel given those before it: (batch, height, width), as `pixels`."""
+    logits = network.logits(pixels)
+    return logits.log_softmax(dim=-1).gather(-1, pixels[..., None])[..., 0]
+
+
+@torch.no_grad()
+def draw(
+    network: PixelRNN,
+    uniform: Tensor,
+    *,
+    forced: Tensor | None = None,
+    temperature: float = 1.0,
+    drawer: Drawer | None = None,
+) -> Tensor:
+    """Draw images (batch, height, width) int64 in plain torch, one pixel at a time with state kept: the reference.
+
+    uniform (batch, height, width) in (0, 1]; forced likewise, −1 where a pixel is to be drawn. Give the `drawer` to
+    use it again: making one copies the weights.
+    """
+    drawer = drawer or network.drawer()
+    forced = torch.full(uniform.shape, -1) if forced is None else forced
+    forced = forced.to(uniform.device)
+    heat = uniform.new_full((len(uniform),), temperature)
+    state = drawer.fresh(len(uniform))
+    rows = []
+    for row in range(uniform.shape[1]):
+        here = torch.full((len(uniform),), row, device=uniform.device)
+        pixels, _, *state_after = drawer(here == 0, here, uniform[:, row], forced[:, row], heat, *state)
+        state = tuple(state_after)
+        rows.append(pixels)
+    return torch.stack(rows, dim=1)
+
+
+VARIANTS: dict[str, type[LecturePixelRNN]] = {"lecture": LecturePixelRNN}
+
+
+def _constant(values: Tensor) -> nn.Parameter:
+    return nn.Parameter(values.detach().clone().contiguous(), requires_grad=False)

@@ -1,0 +1,139 @@
+"""The training loop: step, look, keep the best, write a checkpoint; for every family."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training import checkpoint as checkpoints
+from training import pictures
+from training.checkpoint import Best, Checkpoint, Point
+from training.data import ImageSet
+from training.errors import CheckpointRefused
+from training.recipe import Recipe
+from training.task import Task
+
+SHEET_IMAGES = 64
+_LOOKING = 2**32  # seeds from here on are those of looking, so that looking never changes a step
+
+
+class Reporter(Protocol):
+    """Tells a person how the training goes."""
+
+    def stepped(self, step: int, figure: float) -> None:
+        """After every step."""
+        ...
+
+    def looked(self, point: Point, *, better: bool) -> None:
+        """After every validation."""
+        ...
+
+
+class Loop:
+    """One training in one folder: `checkpoint.pt`, `sheet.png` and `curve.png` are kept there."""
+
+    def __init__(
+        self, task: Task, images: ImageSet, recipe: Recipe, folder: Path, device: torch.device
+    ) -> None:
+        self.task, self.images, self.recipe, self.folder = task, images, recipe, folder
+        self.train = torch.from_numpy(images.train).to(device)
+        self.checkpoint = Checkpoint(recipe, images.about, images.palette, images.height, images.width)
+
+    def resume(self) -> int:
+        """Go on from the folder's checkpoint, if there is one; the step reached. Raises CheckpointRefused."""
+        file = self.folder / checkpoints.FILE
+        if file.exists():
+            found = checkpoints.load(file)
+            if not found.same_training(self.recipe, self.images.about.digest):
+                raise CheckpointRefused(
+                    f"{file} belongs to another recipe or other images: give another --output, or --fresh to begin anew."
+                )
+            self.task.load_state_dict(found.task)
+            self.checkpoint = found
+        return self.checkpoint.step
+
+    def run(self, reporter: Reporter, *, until: Callable[[int], bool] = lambda step: False) -> Checkpoint:
+        """Train to the end (or `until` a step says stop, between two looks), then measure on the test images."""
+        plan = self.recipe.training
+        figures: list[float] = []
+        started = time.monotonic() - self.checkpoint.seconds
+        step = self.checkpoint.step
+        while step < plan.steps and not self._hopeless() and not until(step):
+            figures.append(self._step(step))
+            step += 1
+            reporter.stepped(step, figures[-1])
+            if step % plan.validate_every == 0 or step == plan.steps:
+                point = self._look(step, float(np.mean(figures)), time.monotonic() - started)
+                reporter.looked(
+                    point, better=self.checkpoint.best is not None and self.checkpoint.best.step == step
+                )
+                figures = []
+        return self.checkpoint if until(step) else self._finish()
+
+    def _step(self, step: int) -> float:
+        # Everything random in a step follows from (seed, step): no generator's state needs keeping.
+        torch.manual_seed(_seed(self.recipe.seed, step))
+        return self.task.step(self._batch(step), step / self.recipe.training.steps)
+
+    def _batch(self, step: int) -> Tensor:
+        """The step's images: those of the stream that runs through all images in a new order each time."""
+        count, size = len(self.train), self.recipe.training.batch
+        positions = np.arange(step * size, (step + 1) * size)
+        rounds = {int(turn): _order(self.recipe.seed, int(turn), count) for turn in set(positions // count)}
+        chosen = [rounds[int(position // count)][position % count] for position in positions]
+        return self.train[torch.tensor(chosen, device=self.train.device)]
+
+    def _look(self, step: int, train: float, seconds: float) -> Point:
+        torch.manual_seed(_seed(self.recipe.seed, _LOOKING))
+        point = Point(step, train, self.task.validate(self.images.valid))
+        self.checkpoint = replace(
+            self.checkpoint,
+            step=step,
+            task=self.task.state_dict(),
+            best=self._better(point),
+            curve=(*self.checkpoint.curve, point),
+            seconds=seconds,
+        )
+        checkpoints.save(self.checkpoint, self.folder / checkpoints.FILE)
+        pictures.save_curve(self.checkpoint.curve, self.task.unit, self.folder / "curve.png")
+        if step % self.recipe.training.sheet_every < self.recipe.training.validate_every:
+            self._draw_sheet()
+        return point
+
+    def _better(self, point: Point) -> Best:
+        best = self.checkpoint.best
+        if best is None or point.valid is None or best.valid is None or point.valid < best.valid:
+            return Best(point.step, point.valid, self.task.weights())
+        return best
+
+    def _hopeless(self) -> bool:
+        """Whether the last validations, as many as patience allows, brought nothing better."""
+        best, plan = self.checkpoint.best, self.recipe.training
+        return best is not None and (self.checkpoint.step - best.step) // plan.validate_every >= plan.patience
+
+    def _finish(self) -> Checkpoint:
+        assert self.checkpoint.best is not None, "a training looks at its last step, so there is a best one"
+        self.task.use(self.checkpoint.best.weights)
+        torch.manual_seed(_seed(self.recipe.seed, _LOOKING + 1))
+        figures = self.task.figures(self.images) | {"steps": self.checkpoint.best.step}
+        self.checkpoint = replace(self.checkpoint, figures=figures)
+        self._draw_sheet()
+        checkpoints.save(self.checkpoint, self.folder / checkpoints.FILE)
+        return self.checkpoint
+
+    def _draw_sheet(self) -> None:
+        torch.manual_seed(_seed(self.recipe.seed, _LOOKING + 2))
+        pictures.save_sheet(self.task.sheet(SHEET_IMAGES), self.images.palette, self.folder / "sheet.png")
+
+
+def _seed(seed: int, position: int) -> int:
+    return int(np.random.SeedSequence([seed, position]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _order(seed: int, turn: int, count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+    return np.random.default_rng([seed, turn]).permutation(count)

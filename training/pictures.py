@@ -1,0 +1,61 @@
+"""Pictures of a training: a sheet of images, and the curve of its figures."""
+
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from smalti import palette as colours
+from training.checkpoint import Point
+from training.sources import Pixels
+
+COLUMNS = 16
+SCALE = 4  # screen pixels a pixel
+GAP = 1  # pixels between images
+
+
+def save_sheet(images: Pixels, palette: Sequence[str], file: Path) -> None:
+    """Images (count, height, width) side by side as a PNG."""
+    painted = colours.paint(_grid(images), colours.parse(palette))
+    large = painted.repeat(SCALE, axis=0).repeat(SCALE, axis=1)
+    stream = io.BytesIO()
+    Image.fromarray(large).save(stream, "PNG")
+    _replace(file, stream.getvalue())
+
+
+def save_curve(curve: Sequence[Point], unit: str, file: Path) -> None:
+    """The training and validation figures over the steps as a PNG."""
+    from matplotlib.figure import Figure  # slow to import; without pyplot it keeps no global state
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot(xlabel="step", ylabel=unit)
+    axes.plot([point.step for point in curve], [point.train for point in curve], label="train")
+    validated = [(point.step, point.valid) for point in curve if point.valid is not None]
+    if validated:
+        axes.plot(*zip(*validated, strict=True), label="valid")
+    axes.legend()
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=120)
+    _replace(file, stream.getvalue())
+
+
+def _grid(images: Pixels) -> Pixels:
+    count, height, width = images.shape
+    lines = -(-count // COLUMNS)
+    grid = np.zeros((lines * (height + GAP) - GAP, COLUMNS * (width + GAP) - GAP), dtype=images.dtype)
+    for number, image in enumerate(images):
+        line, column = divmod(number, COLUMNS)
+        top, left = line * (height + GAP), column * (width + GAP)
+        grid[top : top + height, left : left + width] = image
+    return grid
+
+
+def _replace(file: Path, content: bytes) -> None:
+    """Write so that whoever looks at the file sees a whole one."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
+    temporary.write_bytes(content)
+    temporary.replace(file)

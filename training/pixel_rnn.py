@@ -1,0 +1,166 @@
+"""Trains a PixelRNN by its exact likelihood."""
+
+import math
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from models import pixel_rnn
+from models.pixel_rnn import LecturePixelRNN
+from training import baselines
+from training.averaging import Average
+from training.data import ImageSet
+from training.errors import RecipeRefused
+from training.evaluate import likelihood_figures
+from training.recipe import Recipe, options
+from training.sources import Pixels
+
+SCORE_BATCH = 128  # images scored at once
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class _Options(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NetworkOptions(_Options):
+    """The recipe's [network]."""
+
+    embedding: Annotated[int, Field(ge=1)] = 64
+    hidden: Annotated[int, Field(ge=1)] = 512
+    dropout: Fraction = 0.0
+    recurrent_dropout: Fraction = 0.0
+
+
+class OptimiserOptions(_Options):
+    """The recipe's [optimiser]: AdamW with a one-cycle schedule."""
+
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-3  # at its highest
+    warm_up: Annotated[float, Field(gt=0, lt=1)] = 0.1  # part of the steps
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    average: Fraction = 0.995  # decay of the moving average of the weights
+    gradient_norm: Annotated[float, Field(gt=0)] = 1.0
+    flip: Annotated[float, Field(ge=0, le=1)] = 0.0  # part of the images mirrored left to right
+    recolour: Annotated[float, Field(ge=0, le=1)] = 0.0  # part of the images with all hues turned
+
+
+class PixelRNNTask:
+    """A PixelRNN in training: mean log-likelihood up, all other things for its sake."""
+
+    unit = "nats/image"
+
+    def __init__(
+        self, network: LecturePixelRNN, chosen: OptimiserOptions, images: ImageSet, device: torch.device
+    ) -> None:
+        self.network, self.options, self.device = network.to(device), chosen, device
+        self.average = Average(self.network, chosen.average)
+        self.optimiser = torch.optim.AdamW(
+            self.network.parameters(),
+            lr=chosen.learning_rate,
+            weight_decay=chosen.weight_decay,
+            betas=(0.9, 0.99),
+        )
+
+    @property
+    def averaged(self) -> LecturePixelRNN:
+        """The network whose weights are the moving average: it validates, draws and is exported."""
+        network = self.average.network
+        assert isinstance(network, LecturePixelRNN)
+        return network
+
+    def step(self, images: Tensor, progress: float) -> float:
+        """One update; nats per image of this batch, dropout and all."""
+        self.network.train()
+        nats = -pixel_rnn.score(self.network, self._augmented(images)).sum((1, 2)).mean()
+        self.optimiser.zero_grad()
+        (nats / images[0].numel()).backward()  # type: ignore[no-untyped-call]  # torch's backward is untyped
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.options.gradient_norm)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.options.learning_rate * _cycle(progress, self.options.warm_up)
+        self.optimiser.step()
+        self.average.update(self.network)
+        return nats.item()
+
+    def _augmented(self, images: Tensor) -> Tensor:
+        if not self.options.flip:
+            return images
+        mirrored = torch.rand(len(images)).to(images.device) < self.options.flip
+        return torch.where(mirrored[:, None, None], images.flip(2), images)
+
+    def validate(self, pixels: Pixels) -> float:
+        """Nats per image."""
+        return float(self._nats(pixels).mean())
+
+    def sheet(self, count: int) -> Pixels:
+        """Images drawn with torch's random numbers."""
+        uniform = 1.0 - torch.rand(count, self.network.height, self.network.width)  # (0, 1]
+        return pixel_rnn.draw(self.averaged, uniform.to(self.device)).cpu().numpy()
+
+    def weights(self) -> dict[str, Any]:
+        """The averaged weights."""
+        return {name: value.detach().cpu().clone() for name, value in self.averaged.state_dict().items()}
+
+    def use(self, weights: dict[str, Any]) -> None:
+        """Put these into the averaged network."""
+        self.averaged.load_state_dict(weights)
+
+    def figures(self, images: ImageSet) -> dict[str, Any]:
+        """Exact likelihood of the test images, beside what counting achieves."""
+        return likelihood_figures(
+            self._nats(images.test), images, baselines.nats_per_image(images), name="test_nats_per_image"
+        )
+
+    def headline(self, figures: dict[str, Any]) -> str:
+        """E.g. '548.2 nats/image (80 images)'."""
+        return f"{figures['test_nats_per_image']:.1f} nats/image ({figures['test_images']} images)"
+
+    def state_dict(self) -> dict[str, Any]:
+        """Network, average and optimiser."""
+        return {
+            "network": self.network.state_dict(),
+            "average": self.average.averaged.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.network.load_state_dict(state["network"])
+        self.average.averaged.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+
+    @torch.no_grad()
+    def _nats(self, pixels: Pixels) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+        """Negative log-likelihood of every image: (images,)."""
+        parts = torch.from_numpy(pixels).split(SCORE_BATCH)
+        scored = [
+            -pixel_rnn.score(self.averaged, part.to(self.device)).double().sum((1, 2)) for part in parts
+        ]
+        return torch.cat(scored).cpu().numpy()
+
+
+def make_network(recipe: Recipe, *, height: int, width: int, colours: int) -> LecturePixelRNN:
+    """The network that the recipe describes, untrained; raises RecipeRefused."""
+    if recipe.variant not in pixel_rnn.VARIANTS:
+        raise RecipeRefused(
+            f"There is no PixelRNN variant '{recipe.variant}': choose one of {', '.join(pixel_rnn.VARIANTS)}."
+        )
+    chosen = options(NetworkOptions, recipe.network, "network")
+    return pixel_rnn.VARIANTS[recipe.variant](
+        height=height, width=width, colours=colours, **chosen.model_dump()
+    )
+
+
+def task(recipe: Recipe, images: ImageSet, device: torch.device) -> PixelRNNTask:
+    """The task that the recipe describes; its weights start from torch's global generator."""
+    network = make_network(recipe, height=images.height, width=images.width, colours=images.colours)
+    return PixelRNNTask(network, options(OptimiserOptions, recipe.optimiser, "optimiser"), images, device)
+
+
+def _cycle(progress: float, warm_up: float) -> float:
+    """One cycle of the learning rate, between 0 and 1: straight up, then down along a cosine (Smith, 2018)."""
+    if progress < warm_up:
+        return 0.05 + 0.95 * progress / warm_up
+    return 0.5 * (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up)))
