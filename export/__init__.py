@@ -1,0 +1,1 @@
+"""Exports checkpoints to ONNX: `python -m export CHECKPOINT`."""

@@ -1,0 +1,7 @@
+"""What the export refuses, each in one sentence."""
+
+from smalti.errors import SmaltiError
+
+
+class ExportRefused(SmaltiError):
+    """The exported graphs do not compute what the network computes, or would overwrite another version."""

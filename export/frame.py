@@ -1,0 +1,111 @@
+"""Writes a version into the model repository: graphs, then their digests and the manifest, then one rename."""
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import cast
+
+from pydantic import ValidationError
+
+from export.errors import ExportRefused
+from smalti import repository
+from smalti.repository import Graph, Manifest, ModelRepository, Parity, State
+from training.checkpoint import Checkpoint
+
+# family: module with a function `write_graphs(checkpoint, folder) -> Exported`
+MODULES = {
+    "pixel_rnn": "export.pixel_rnn",
+    "vae": "export.vae",
+    "autoencoder": "export.vae",
+    "gan": "export.gan",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """What a family says of the graphs that it wrote into a folder, parity already found good."""
+
+    graphs: dict[str, Graph]
+    parity: Parity
+    states: tuple[State, ...] = ()
+    latent_size: int = 0
+
+
+WriteGraphs = Callable[[Checkpoint, Path], Exported]
+
+
+def export(checkpoint: Checkpoint, root: Path, *, version: int | None = None) -> Path:
+    """Write the checkpoint's model as a version (the next free one) under `root`; the version's folder.
+
+    Raises ExportRefused, and then leaves the repository as it was.
+    """
+    if checkpoint.best is None or not checkpoint.figures:
+        raise ExportRefused("This training has not finished: run `python -m training` again, it goes on.")
+    version = version or _next_version(root, checkpoint.model)
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=root) as temporary:
+        folder = Path(temporary) / checkpoint.model / str(version)
+        folder.mkdir(parents=True)
+        manifest = _write(checkpoint, folder, version)
+        return _move(folder, manifest, root / checkpoint.model / str(version))
+
+
+def _write(checkpoint: Checkpoint, folder: Path, version: int) -> Manifest:
+    write_graphs = cast(WriteGraphs, import_module(MODULES[checkpoint.recipe.family]).write_graphs)
+    exported = write_graphs(checkpoint, folder)
+    manifest = _manifest(checkpoint, exported, folder, version)
+    text = manifest.model_dump_json(indent=2)
+    (folder / repository.MANIFEST).write_text(text + "\n", encoding="utf-8")
+    repository.read(folder).verify()
+    return manifest
+
+
+def _manifest(checkpoint: Checkpoint, exported: Exported, folder: Path, version: int) -> Manifest:
+    try:
+        return Manifest(
+            name=checkpoint.model,
+            version=version,
+            family=checkpoint.recipe.family,
+            variant=checkpoint.recipe.variant,
+            height=checkpoint.height,
+            width=checkpoint.width,
+            palette=checkpoint.palette,
+            graphs=exported.graphs,
+            states=exported.states,
+            latent_size=exported.latent_size,
+            files={file.name: _sha256(file) for file in sorted(folder.iterdir())},
+            data=checkpoint.about,
+            recipe=checkpoint.recipe.model_dump(mode="json"),
+            figures=checkpoint.figures | {"training_seconds": round(checkpoint.seconds)},
+            parity=exported.parity,
+        )
+    except ValidationError as error:
+        raise ExportRefused(f"{checkpoint.model} does not fit into a manifest: {error}") from error
+
+
+def _move(folder: Path, manifest: Manifest, target: Path) -> Path:
+    """Put the finished version in its place; over an existing one only if it draws the same."""
+    if target.exists():
+        if repository.read(target).manifest.digest != manifest.digest:
+            raise ExportRefused(
+                f"{target} exists and draws otherwise: versions never change, so export as another version or remove it."
+            )
+        shutil.copy2(folder / repository.MANIFEST, target / f".{repository.MANIFEST}")
+        (target / f".{repository.MANIFEST}").replace(target / repository.MANIFEST)
+        return target
+    target.parent.mkdir(exist_ok=True)
+    folder.rename(target)
+    return target
+
+
+def _next_version(root: Path, model: str) -> int:
+    return max(ModelRepository(root).models().get(model, (0,))) + 1
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,169 @@
+"""What all families need to write ONNX graphs: torch's exporter with our conventions, shared weights, sessions."""
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto, numpy_helper
+from torch import Tensor, nn
+
+from export.errors import ExportRefused
+from smalti import repository
+from smalti.repository import Graph
+from smalti.session import open_session
+
+OPSET = 20
+WEIGHTS = "weights.data"
+FORBIDDEN = frozenset(  # control flow prevents CUDA graphs; ONNX Runtime's random numbers cannot be repeated
+    {
+        "If",
+        "Loop",
+        "Scan",
+        "RandomNormal",
+        "RandomNormalLike",
+        "RandomUniform",
+        "RandomUniformLike",
+        "Multinomial",
+    }
+    | {"Bernoulli"}
+)
+TOLERANCE = 1e-4  # largest difference between torch and onnxruntime that passes for rounding
+_INLINE_BYTES = 1024  # smaller constants stay in the graph's own file
+_ALIGNMENT = 64  # bytes; so that weights can be used where they are mapped
+_TYPES: dict[int, Literal["float32", "int64", "bool"]] = {
+    TensorProto.FLOAT: "float32",
+    TensorProto.INT64: "int64",
+    TensorProto.BOOL: "bool",
+}
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def trace(
+    network: nn.Module, example: Sequence[Tensor], *, inputs: Sequence[str], outputs: Sequence[str]
+) -> ModelProto:
+    """The network as an ONNX graph, its inputs and outputs named, every first axis the batch and dynamic.
+
+    The example's batch must be 2 or more: torch takes a batch of 1 for a constant.
+    """
+    batch = torch.export.Dim("batch")
+    with _quiet():
+        program = torch.onnx.export(
+            network.eval(),
+            tuple(example),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_shapes=_dynamic(network, len(example), batch),
+            verbose=False,
+        )
+    assert program is not None, "torch.onnx.export returns a program when it is given no file"
+    return program.model_proto
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back what torch's exporter warns of: its own deprecations, and torchvision not being there."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
+
+
+def _dynamic(network: nn.Module, count: int, batch: Any) -> tuple[Any, ...]:
+    """The same dynamic first axis for every input; those behind *args are one nested entry."""
+    code = network.forward.__code__
+    named = code.co_argcount - 1
+    each = {0: batch}
+    takes_more = bool(code.co_flags & 0x04)  # CO_VARARGS
+    return (*[each] * named, (each,) * (count - named)) if takes_more else (each,) * count
+
+
+def save(graphs: Mapping[str, ModelProto], folder: Path) -> dict[str, Graph]:
+    """Write each graph as NAME.onnx; their large weights go into one file, equal ones once. Returns what they are."""
+    offsets: dict[bytes, int] = {}
+    with (folder / WEIGHTS).open("wb") as data:
+        for name, model in graphs.items():
+            _refuse_forbidden(name, model)
+            for weight in model.graph.initializer:
+                _move_out(weight, data, offsets)
+            onnx.save_model(model, folder / f"{name}.onnx")
+    if not offsets:
+        (folder / WEIGHTS).unlink()
+    return {name: _describe(f"{name}.onnx", model) for name, model in graphs.items()}
+
+
+def _move_out(weight: TensorProto, data: Any, offsets: dict[bytes, int]) -> None:
+    """Put a large weight into the data file, unless an equal one is there, and refer to it."""
+    content = numpy_helper.to_array(weight).tobytes()
+    if len(content) < _INLINE_BYTES:
+        return
+    if content not in offsets:
+        data.write(b"\0" * (-data.tell() % _ALIGNMENT))
+        offsets[content] = data.tell()
+        data.write(content)
+    shape, kind, name = list(weight.dims), weight.data_type, weight.name
+    weight.Clear()
+    weight.dims.extend(shape)
+    weight.data_type, weight.name = kind, name
+    weight.data_location = TensorProto.EXTERNAL
+    where = {"location": WEIGHTS, "offset": offsets[content], "length": len(content)}
+    for key, value in where.items():
+        weight.external_data.add(key=key, value=str(value))
+
+
+def _refuse_forbidden(name: str, model: ModelProto) -> None:
+    kinds = {node.op_type for node in model.graph.node}
+    kinds |= {node.op_type for function in model.functions for node in function.node}
+    if kinds & FORBIDDEN:
+        raise ExportRefused(
+            f"The graph {name} contains {', '.join(sorted(kinds & FORBIDDEN))}, which smalti does not run."
+        )
+
+
+def _describe(file: str, model: ModelProto) -> Graph:
+    return Graph(
+        file=file,
+        inputs=tuple(_tensor(value) for value in model.graph.input),
+        outputs=tuple(_tensor(value) for value in model.graph.output),
+    )
+
+
+def _tensor(value: onnx.ValueInfoProto) -> repository.Tensor:
+    kind = value.type.tensor_type
+    shape = tuple(axis.dim_value if axis.HasField("dim_value") else -1 for axis in kind.shape.dim)
+    if -1 in shape[1:] or shape[:1] != (-1,):
+        raise ExportRefused(f"Only the first axis of {value.name} may be dynamic, but its shape is {shape}.")
+    return repository.Tensor(name=value.name, type=_TYPES[kind.elem_type], shape=shape)
+
+
+class Session:
+    """An exported graph in onnxruntime on the CPU, for comparing it with torch."""
+
+    def __init__(self, file: Path) -> None:
+        self.session = open_session(file)
+        self.outputs = [output.name for output in self.session.get_outputs()]
+
+    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """All outputs by name."""
+        found = cast(list[NDArray[Any]], self.session.run(None, dict(inputs)))
+        return dict(zip(self.outputs, found, strict=True))
+
+
+def largest_difference(one: NDArray[Any], other: NDArray[Any]) -> float:
+    """The largest absolute difference; infinite where a value is not finite."""
+    apart = np.abs(one.astype(np.float64) - other.astype(np.float64))
+    return float(np.where(np.isfinite(apart), apart, np.inf).max(initial=0.0))

@@ -1,0 +1,215 @@
+"""Exports a PixelRNN: `draw_row` advances a batch by one row, `score` reads whole images; they share their weights."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+from torch import Tensor
+
+from export import graphs
+from export.errors import ExportRefused
+from export.frame import Exported
+from export.graphs import Session
+from models import pixel_rnn
+from models.pixel_rnn import LecturePixelRNN, RasterDrawer
+from smalti.randomness import uniforms
+from smalti.repository import Parity, State
+from training.checkpoint import Checkpoint
+from training.pixel_rnn import make_network
+
+PARITY_IMAGES = 64
+PARITY_SEED = 0
+INPUTS = ("reset", "row", "uniform", "forced", "temperature")
+OUTPUTS = ("pixels", "logp")
+
+Grid = NDArray[np.int64]
+
+
+def write_graphs(checkpoint: Checkpoint, folder: Path) -> Exported:
+    """Write draw_row.onnx, score.onnx and their weights; raises ExportRefused where they differ from torch."""
+    network = restore(checkpoint)
+    drawer = network.drawer()
+    written = graphs.save({"draw_row": draw_row_graph(drawer), "score": score_graph(network, drawer)}, folder)
+    parity = check(network, Session(folder / "draw_row.onnx"), Session(folder / "score.onnx"))
+    return Exported(graphs=written, parity=parity, states=_states(drawer))
+
+
+def restore(checkpoint: Checkpoint) -> LecturePixelRNN:
+    """The checkpoint's best network, in evaluation mode."""
+    assert checkpoint.best is not None, "the frame refuses unfinished trainings"
+    network = make_network(
+        checkpoint.recipe, height=checkpoint.height, width=checkpoint.width, colours=len(checkpoint.palette)
+    )
+    network.load_state_dict(checkpoint.best.weights)
+    return network.eval()
+
+
+def draw_row_graph(drawer: RasterDrawer) -> ModelProto:
+    """The step path by torch's exporter: its loop over the columns becomes plain nodes."""
+    batch, width = 2, drawer.width
+    example = (
+        torch.tensor([True, False]),
+        torch.zeros(batch, dtype=torch.int64),
+        torch.rand(batch, width),
+        torch.full((batch, width), -1),
+        torch.ones(batch),
+        *(torch.zeros_like(state) for state in drawer.fresh(batch)),
+    )
+    names = drawer.states
+    return graphs.trace(
+        drawer, example, inputs=[*INPUTS, *names], outputs=[*OUTPUTS, *(f"{name}_out" for name in names)]
+    )
+
+
+def score_graph(network: LecturePixelRNN, drawer: RasterDrawer) -> ModelProto:
+    """pixels (batch, height, width) → logp, by ONNX's LSTM over the whole image.
+
+    Written by hand: torch's exporter would store the recurrent weights a second time, in another order.
+    """
+    height, width, hidden = network.height, network.width, drawer.hidden_size
+    gate_in, forget, candidate, out = network.rnn.weight_ih_l0.split(hidden)
+    bias = torch.zeros(1, 8 * hidden)
+    both = network.rnn.bias_ih_l0 + network.rnn.bias_hh_l0
+    bias[0, : 4 * hidden] = torch.cat([both.split(hidden)[gate] for gate in (0, 3, 1, 2)])
+    constants = {
+        "embedding": network.embedding.weight,
+        "input_weights": torch.cat([gate_in, out, forget, candidate])[None],
+        "recurrent": drawer.recurrent,
+        "gate_bias": bias,
+        "output_weights": drawer.output,
+        "output_bias": drawer.bias,
+        "steps": torch.tensor([-1, height * width]),
+        "image": torch.tensor([-1, height, width]),
+        "none": torch.tensor([0]),
+        "one": torch.tensor([1]),
+        "minus_one": torch.tensor([-1]),
+        "start": torch.tensor([network.colours]),
+        "zero": torch.tensor(0),
+    }
+    nodes = [
+        helper.make_node("Reshape", ["pixels", "steps"], ["flat"]),
+        # The symbol before the first pixel, as often as there are images.
+        helper.make_node("Slice", ["flat", "none", "one", "one"], ["first"]),
+        helper.make_node("Mul", ["first", "zero"], ["zeros"]),
+        helper.make_node("Add", ["zeros", "start"], ["begin"]),
+        helper.make_node("Slice", ["flat", "none", "minus_one", "one"], ["all_but_last"]),
+        helper.make_node("Concat", ["begin", "all_but_last"], ["before"], axis=1),
+        helper.make_node("Transpose", ["before"], ["before_by_step"], perm=[1, 0]),
+        helper.make_node("Gather", ["embedding", "before_by_step"], ["seen"]),  # (steps, batch, embedding)
+        helper.make_node("Transpose", ["recurrent"], ["recurrent_by_gate"], perm=[1, 0]),
+        helper.make_node("Unsqueeze", ["recurrent_by_gate", "none"], ["recurrent_weights"]),
+        helper.make_node(
+            "LSTM", ["seen", "input_weights", "recurrent_weights", "gate_bias"], ["read"], hidden_size=hidden
+        ),
+        helper.make_node("Squeeze", ["read", "one"], ["hidden"]),  # (steps, batch, hidden)
+        helper.make_node("MatMul", ["hidden", "output_weights"], ["product"]),
+        helper.make_node("Add", ["product", "output_bias"], ["logits"]),
+        helper.make_node("LogSoftmax", ["logits"], ["log_probabilities"], axis=-1),
+        helper.make_node("Transpose", ["flat"], ["flat_by_step"], perm=[1, 0]),
+        helper.make_node("Unsqueeze", ["flat_by_step", "minus_one"], ["chosen"]),
+        helper.make_node("GatherElements", ["log_probabilities", "chosen"], ["logp_by_step"], axis=-1),
+        helper.make_node("Squeeze", ["logp_by_step", "minus_one"], ["logp_of_step"]),
+        helper.make_node("Transpose", ["logp_of_step"], ["logp_flat"], perm=[1, 0]),
+        helper.make_node("Reshape", ["logp_flat", "image"], ["logp"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "score",
+        [helper.make_tensor_value_info("pixels", TensorProto.INT64, ["batch", height, width])],
+        [helper.make_tensor_value_info("logp", TensorProto.FLOAT, ["batch", height, width])],
+        [numpy_helper.from_array(value.detach().numpy(), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", graphs.OPSET)], producer_name="smalti"
+    )
+    model.ir_version = 10  # the newest that all supported onnxruntime versions read
+    onnx.checker.check_model(model)
+    return model
+
+
+def check(network: LecturePixelRNN, draw_row: Session, score: Session) -> Parity:
+    """Compare the graphs with the network; raises ExportRefused unless they agree.
+
+    The same pixels must be drawn for the same random numbers, and the log-probabilities of given pixels agree: of drawn
+    images, and of noise, which no network expects, so that its improbable colours are compared too.
+    """
+    uniform = np.stack([_uniform(network, index) for index in range(PARITY_IMAGES)])
+    expected = pixel_rnn.draw(network, torch.from_numpy(uniform)).numpy()
+    drawn, _ = draw_by_rows(draw_row, network, uniform, np.full_like(expected, -1))
+    equal = bool((drawn == expected).all())
+    noise = np.floor((1.0 - uniform) * network.colours).astype(np.int64)
+    difference = max(_difference(network, draw_row, score, pixels) for pixels in (expected, noise))
+    if difference >= graphs.TOLERANCE or not equal:
+        raise ExportRefused(
+            f"The exported graphs differ from the network (log-probabilities by {difference:.1e}, pixels "
+            f"{'equal' if equal else 'different'}), so nothing was exported."
+        )
+    return Parity(max_difference=difference, images=len(uniform), pixels_equal=equal)
+
+
+@torch.no_grad()
+def _difference(network: LecturePixelRNN, draw_row: Session, score: Session, pixels: Grid) -> float:
+    expected = pixel_rnn.score(network, torch.from_numpy(pixels)).numpy()
+    kept, by_rows = draw_by_rows(draw_row, network, np.ones(pixels.shape, dtype=np.float32), pixels)
+    at_once = score.run({"pixels": pixels})["logp"]
+    if not (kept == pixels).all():
+        return float("inf")
+    return max(graphs.largest_difference(found, expected) for found in (by_rows, at_once))
+
+
+def draw_by_rows(
+    draw_row: Session, network: LecturePixelRNN, uniform: NDArray[np.float32], forced: Grid
+) -> tuple[Grid, NDArray[np.float32]]:
+    """Pixels and log-probabilities (batch, height, width) of the exported graph, row after row."""
+    rows = list(_rows(draw_row, network, uniform, forced))
+    return np.stack([pixels for pixels, _ in rows], axis=1), np.stack([logp for _, logp in rows], axis=1)
+
+
+def _rows(
+    draw_row: Session, network: LecturePixelRNN, uniform: NDArray[np.float32], forced: Grid
+) -> Iterator[tuple[Grid, NDArray[np.float32]]]:
+    batch = len(uniform)
+    drawer = network.drawer()
+    # NaN as the state of a fresh slot: a reset that multiplied instead of choosing would show.
+    state: dict[str, Any] = {
+        name: _spoilt(value) for name, value in zip(drawer.states, drawer.fresh(batch), strict=True)
+    }
+    for row in range(network.height):
+        found = draw_row.run(
+            {
+                "reset": np.full(batch, row == 0),
+                "row": np.full(batch, row, dtype=np.int64),
+                "uniform": uniform[:, row],
+                "forced": forced[:, row],
+                "temperature": np.ones(batch, dtype=np.float32),
+                **state,
+            }
+        )
+        state = {name: found[f"{name}_out"] for name in drawer.states}
+        yield found["pixels"], found["logp"]
+
+
+def _spoilt(value: Tensor) -> NDArray[Any]:
+    return (torch.full_like(value, torch.nan) if value.is_floating_point() else value).numpy()
+
+
+def _uniform(network: LecturePixelRNN, index: int) -> NDArray[np.float32]:
+    count = network.height * network.width
+    return uniforms(PARITY_SEED, index, 0, count).reshape(network.height, network.width)
+
+
+def _states(drawer: RasterDrawer) -> tuple[State, ...]:
+    return tuple(
+        State(
+            input=name,
+            output=f"{name}_out",
+            type="float32" if value.is_floating_point() else "int64",
+            shape=tuple(value.shape[1:]),
+        )
+        for name, value in zip(drawer.states, drawer.fresh(1), strict=True)
+    )
