@@ -28,10 +28,12 @@ def connect(url: str) -> Redis:
 
 
 @contextmanager
-def unavailable_when_away() -> Iterator[None]:
-    """Turn what redis-py raises when Redis is away, loading, busy or full into Unavailable."""
+def unavailable_when_away(*, but: type[Exception] | tuple[()] = ()) -> Iterator[None]:
+    """Turn what redis-py raises when Redis is away, loading, busy or full into Unavailable, `but` for one error."""
     try:
         yield
+    except but:
+        raise
     except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as error:
         raise Unavailable(f"Redis does not answer ({error}).") from error
     except exceptions.OutOfMemoryError as error:

@@ -1,21 +1,41 @@
 """Keeps jobs, their samples and their rows in Redis."""
 
+import re
+import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, replace
+from math import ceil
+from time import monotonic
+from typing import Any, TypeAlias
 
 from redis.asyncio import Redis
+from redis.exceptions import OutOfMemoryError
 
+from smalti.errors import InvalidRequest, JobNotFinished, JobNotFound, QueueFull, RedisUnfit, RequestConflict
+from smalti.jobs import codec, script
+from smalti.jobs.connection import refuse_if_unfit, unavailable_when_away
 from smalti.jobs.job import (
     Claim,
     CommitReply,
     Job,
     JobRequest,
+    JobState,
     Progress,
     QueueDepth,
     SampleResult,
     SampleRows,
 )
+from smalti.jobs.keys import CHUNK, Keys, request_key
+from smalti.jobs.script import Script
+
+_SCHEMA = "1"
+_ID_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # none that is taken for another
+_ID = re.compile(r"[a-z0-9]{1,32}")
+_READ_BYTES = 1_000_000  # of results in one answer of Redis
+_BLOCK_SECONDS = 1.0  # less than the connection's timeout
+_RECOVERED_AT_ONCE = 256  # samples in one script call, so that it stays short
+_EXPIRED_AT_ONCE = 4  # jobs, each with up to a thousand keys
+NO_WORKER = "NO_WORKER_FOR_MODEL"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +50,7 @@ class QueueLimits:
 DEFAULT_LIMITS = QueueLimits()
 
 # JobQueue.list hides the builtin in the class's annotations.
+Jobs: TypeAlias = list[Job]
 Claims: TypeAlias = list[Claim]
 CommitReplies: TypeAlias = list[CommitReply]
 RowsInProgress: TypeAlias = list[SampleRows]
@@ -37,7 +58,10 @@ EndedSamples: TypeAlias = list[tuple[int, bool]]
 
 
 class JobQueue:
-    """The queue of one pool; several on one Redis do not see each other."""
+    """The queue of one pool; several on one Redis do not see each other.
+
+    Every method raises Unavailable when Redis is away. `redis` comes from `smalti.jobs.connection.connect`.
+    """
 
     def __init__(
         self,
@@ -47,7 +71,11 @@ class JobQueue:
         lease_seconds: float = 10.0,
         limits: QueueLimits = DEFAULT_LIMITS,
     ) -> None:
-        raise NotImplementedError
+        self._redis: Any = redis  # its types cannot say that this client answers in bytes
+        self._keys = Keys(pool)
+        self._lease = ceil(lease_seconds * 1000)
+        self._limits = limits
+        self._last_bell: bytes | str = "0-0"
 
     @property
     def recover_seconds(self) -> float:
@@ -55,73 +83,311 @@ class JobQueue:
 
         A longer silence (half a lease) is taken for an outage, after which every worker first gets a fresh lease.
         """
-        raise NotImplementedError
+        return min(1.0, self._lease / 4000)
 
     async def check(self, *, allow_volatile: bool = False) -> None:
-        raise NotImplementedError
+        """Raise RedisUnfit if this Redis is too old, could lose acknowledged jobs, or has a queue of another layout."""
+        with unavailable_when_away():
+            info = await self._redis.info()
+            refuse_if_unfit(info, allow_volatile=allow_volatile)
+            await self._redis.hsetnx(self._keys.meta, "schema", _SCHEMA)
+            schema = await self._redis.hget(self._keys.meta, "schema")
+        if schema != _SCHEMA.encode():
+            raise RedisUnfit(
+                f"The queue in this Redis has layout {schema!r}, this smalti needs {_SCHEMA}: "
+                "let the old workers finish it, or set SMALTI_POOL to another name."
+            )
+
+    async def ping(self) -> None:
+        """Raise Unavailable if Redis is away."""
+        with unavailable_when_away():
+            await self._redis.ping()
+
+    # What clients of the queue do.
 
     async def submit(self, request: JobRequest, *, request_id: str = "", client: str = "") -> Job:
-        raise NotImplementedError
+        """Queue a job; the same request_id of the same client again gives the same job.
+
+        Raises RequestConflict where that was for another request, QueueFull where there is no room now, InvalidRequest
+        where the job is larger than the queue ever takes.
+        """
+        self._refuse_too_large(request)
+        job_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(12))
+        try:
+            with unavailable_when_away(but=OutOfMemoryError):
+                answer, value = await script.SUBMIT(
+                    self._redis,
+                    [self._keys.meta, self._keys.job(job_id)],
+                    self._submission(job_id, request, request_key(client, request_id)),
+                )
+        except OutOfMemoryError as error:
+            raise QueueFull("The queue's Redis has no memory for more jobs.", retry_seconds=5.0) from error
+        if answer == b"FULL":
+            raise QueueFull("The queue is full.", retry_seconds=int(value) / 1000)
+        if answer == b"CONFLICT":
+            raise RequestConflict(
+                f"The request_id '{request_id}' was used for another request: job {value.decode()}."
+            )
+        return await self.get(value.decode())
 
     async def get(self, job_id: str) -> Job:
-        raise NotImplementedError
+        """The job as it is now; its reason is NO_WORKER_FOR_MODEL while it waits for a worker that has its model."""
+        [job] = await self._read_jobs([_checked(job_id)])
+        if job is None:
+            raise JobNotFound(f"There is no job {job_id}, or its results have expired.")
+        return job
 
-    async def list(self, *, limit: int, page_token: str = "") -> tuple[list[Job], str]:
-        raise NotImplementedError
+    async def list(self, *, limit: int, page_token: str = "") -> tuple[Jobs, str]:
+        """Up to `limit` jobs, newest first, and the token of the next page, empty on the last."""
+        if page_token and not re.fullmatch(r"[0-9]{1,18}", page_token):
+            raise InvalidRequest("The page token is none that this server gave.", field="page_token")
+        with unavailable_when_away():
+            page = await self._redis.zrange(
+                self._keys.jobs,
+                f"({page_token}" if page_token else "+inf",
+                "-inf",
+                desc=True,
+                byscore=True,
+                offset=0,
+                num=limit + 1,
+                withscores=True,
+            )
+        jobs = await self._read_jobs([job_id.decode() for job_id, _ in page[:limit]])
+        token = str(int(page[limit - 1][1])) if len(page) > limit else ""
+        return [job for job in jobs if job is not None], token
 
     async def cancel(self, job_id: str) -> Job:
-        raise NotImplementedError
+        """Stop a job: CANCELLED at once, or CANCELLING until its workers have dropped its samples."""
+        if not await self._run(script.CANCEL, _checked(job_id)):
+            raise JobNotFound(f"There is no job {job_id}, or its results have expired.")
+        return await self.get(job_id)
 
     async def delete(self, job_id: str) -> None:
-        raise NotImplementedError
+        """Forget a job that has ended, and its results; raises JobNotFinished where it has not."""
+        answer = await self._run(script.DELETE, _checked(job_id), secrets.token_hex(8))
+        if answer == b"MISSING":
+            raise JobNotFound(f"There is no job {job_id}, or its results have expired.")
+        if answer == b"RUNNING":
+            raise JobNotFinished(f"Job {job_id} has not ended: cancel it first.")
+
+    # What workers do.
 
     async def claim(
         self, worker: str, *, sequence: int, digests: Sequence[str], fingerprint: str, limit: int
     ) -> Claims:
-        """Take up to `limit` samples of jobs whose model is in `digests`.
+        """Take up to `limit` samples of jobs whose model is in `digests`, and a lease.
 
-        The same sequence number again gives the same samples: count up only after a reply, and use one worker name
-        for one process.
+        The same sequence number again gives the same samples: count up only after a reply. A worker name is of one
+        process, never used again. Neither fingerprint nor digests contain white space or '+'.
         """
-        raise NotImplementedError
+        if re.search(r"[\s+]", fingerprint):
+            raise ValueError(f"a fingerprint is one word without '+', not {fingerprint!r}")
+        reply = await self._run(script.CLAIM, worker, self._lease, sequence, fingerprint, limit, *digests)
+        return codec.decode_claims(reply)
 
     async def commit(self, worker: str, progress: Sequence[Progress]) -> CommitReplies:
-        """Store what was drawn since the last commit; a Progress without pixels asks whether the sample goes on."""
-        raise NotImplementedError
+        """Store what was drawn since the last commit, and renew the lease.
+
+        A Progress without pixels asks whether its sample goes on: send one for each held sample, so that cancelled
+        ones are dropped.
+        """
+        samples = [argument for part in progress for argument in codec.encode_progress(part)]
+        return codec.decode_commit(await self._run(script.COMMIT, worker, self._lease, *samples))
 
     async def renew(self, worker: str) -> bool:
-        raise NotImplementedError
+        """Keep the worker's samples for another lease; False where the lease has run out and they are gone."""
+        return bool(await self._run(script.RENEW, worker, self._lease))
 
     async def leave(self, worker: str) -> None:
-        raise NotImplementedError
-
-    async def recover(self) -> int:
-        raise NotImplementedError
-
-    async def expire(self) -> int:
-        raise NotImplementedError
-
-    def results(self, job_id: str, *, start: int = 0, limit: int = 0) -> AsyncIterator[SampleResult]:
-        """Ended samples with indices from `start`, in order; `limit` is the number of indices, 0 means all."""
-        raise NotImplementedError
-
-    async def rows(self, job_id: str, known: Mapping[int, int], *, limit: int = 256) -> RowsInProgress:
-        """Rows of samples in progress beyond the `known` number of rows of an index; the `limit` lowest indices."""
-        raise NotImplementedError
-
-    async def ended(self, job_id: str, *, cursor: int = 0, limit: int = 10_000) -> tuple[EndedSamples, int]:
-        """(index, succeeded) of samples in the order in which they ended, from `cursor`; and the next cursor."""
-        raise NotImplementedError
+        """Forget a worker that stops; what it still holds is given back, and no attempt is charged."""
+        await self._run(script.LEAVE, worker)
 
     async def wait_for_work(self, seconds: float) -> None:
-        raise NotImplementedError
+        """Return when there may be something to claim, or after `seconds`."""
+        deadline = monotonic() + seconds
+        while (left := deadline - monotonic()) > 0:
+            entries = await self._read_stream(self._keys.bell, self._last_bell, left)
+            if entries:
+                self._last_bell = entries[-1][0]
+                return
 
-    def events(self) -> AsyncIterator[str]:
-        """Ids of jobs on which something happened, for ever; raises Unavailable when Redis goes away."""
-        raise NotImplementedError
+    # What watchers read.
+
+    async def results(self, job_id: str, *, start: int = 0, limit: int = 0) -> AsyncIterator[SampleResult]:
+        """Ended samples with indices from `start`, in order; `limit` is the number of indices, 0 means all."""
+        request = (await self.get(job_id)).request
+        end = min(request.count, start + limit) if limit else request.count
+        page = max(1, min(CHUNK, _READ_BYTES // (request.row_bytes * request.rows)))
+        while start < end:
+            stop = min(end, start + page, (start // CHUNK + 1) * CHUNK)
+            for result in await self._read_results(job_id, range(start, stop)):
+                yield result
+            start = stop
+
+    async def rows(self, job_id: str, known: Mapping[int, int], *, limit: int = 256) -> RowsInProgress:
+        """Rows of samples in progress beyond the `known` number of rows of an index.
+
+        Of the `limit` lowest indices: nobody looks at thousands at once, and memory stays bounded.
+        """
+        request = (await self.get(job_id)).request
+        indices = (await self._in_progress(job_id))[:limit]
+        with unavailable_when_away():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for index in indices:
+                    first_byte = known.get(index, 0) * request.row_bytes
+                    pipe.getrange(self._keys.pixels(job_id, index), first_byte, -1)
+                found = await pipe.execute()
+        return [
+            SampleRows(index=index, first_row=known.get(index, 0), pixels=pixels)
+            for index, pixels in zip(indices, found, strict=True)
+            if pixels
+        ]
+
+    async def ended(self, job_id: str, *, cursor: int = 0, limit: int = 10_000) -> tuple[EndedSamples, int]:
+        """(index, succeeded) of samples in the order in which they ended, from `cursor`; and the next cursor.
+
+        A job that is unknown or has expired has none.
+        """
+        with unavailable_when_away():
+            entries = await self._redis.getrange(
+                self._keys.ended(_checked(job_id)), 4 * cursor, 4 * (cursor + limit) - 1
+            )
+        samples = codec.decode_ended(entries)
+        return samples, cursor + len(samples)
+
+    async def events(self) -> AsyncIterator[str]:
+        """Ids of jobs on which something happened from now on, for ever.
+
+        Hints that may be lost, so read the job itself now and then. Raises Unavailable when Redis goes away. One reader
+        serves a whole process.
+        """
+        with unavailable_when_away():
+            newest = await self._redis.xrevrange(self._keys.events, count=1)
+        last: bytes | str = newest[0][0] if newest else "0-0"
+        while True:
+            entries = await self._read_stream(self._keys.events, last, _BLOCK_SECONDS)
+            for job_id in dict.fromkeys(fields[b"job"].decode() for _, fields in entries):
+                yield job_id
+            last = entries[-1][0] if entries else last
 
     async def depth(self) -> QueueDepth:
-        raise NotImplementedError
+        """How much is in the queue now; costs the same however much that is."""
+        live, queued, ready, running, workers, oldest = await self._run(script.DEPTH)
+        return QueueDepth(
+            queued_jobs=queued,
+            running_jobs=live - queued,
+            ready_samples=ready,
+            running_samples=running,
+            workers=workers,
+            oldest_seconds=oldest / 1000,
+        )
 
-    async def ping(self) -> None:
-        raise NotImplementedError
+    # Upkeep, by every worker and server.
+
+    async def recover(self) -> int:
+        """Take samples back from workers whose lease has run out; returns how many. Call it every `recover_seconds`."""
+        recovered, more = 0, True
+        while more:
+            taken, more = await self._run(script.RECOVER, self._lease, _RECOVERED_AT_ONCE)
+            recovered += taken
+        return recovered
+
+    async def expire(self) -> int:
+        """Forget jobs whose retention has passed; returns how many."""
+        expired = 0
+        while forgotten := await self._run(script.EXPIRE, _EXPIRED_AT_ONCE):
+            expired += forgotten
+        return expired
+
+    async def _run(
+        self, transition: Script, *arguments: str | bytes | int
+    ) -> Any:  # each script has its own reply
+        with unavailable_when_away():
+            return await transition(self._redis, [self._keys.meta], arguments)
+
+    def _refuse_too_large(self, request: JobRequest) -> None:
+        pixels = request.count * request.rows * request.columns
+        if not 1 <= request.count <= self._limits.samples_per_job:
+            raise InvalidRequest(
+                f"A job has 1 to {self._limits.samples_per_job} samples, not {request.count}.", field="count"
+            )
+        if pixels > self._limits.pixels:
+            raise InvalidRequest(
+                f"A job of {pixels} pixels is more than the whole queue takes ({self._limits.pixels}).",
+                field="count",
+            )
+
+    def _submission(self, job_id: str, request: JobRequest, key: str) -> Sequence[str | bytes | int]:
+        return [
+            job_id,
+            key,
+            codec.hash_request(request),
+            self._limits.jobs,
+            self._limits.pixels,
+            codec.encode_request(request),
+            request.forced,
+            request.digest,
+            request.count,
+            request.rows,
+            request.row_bytes,
+            request.rows * request.columns,
+            ceil(request.retention_seconds * 1000),
+        ]
+
+    async def _read_jobs(self, job_ids: Sequence[str]) -> Sequence[Job | None]:
+        with unavailable_when_away():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for job_id in job_ids:
+                    pipe.hmget(self._keys.job(job_id), codec.JOB_FIELDS)
+                    pipe.scard(self._keys.running(job_id))
+                found = await pipe.execute() if job_ids else []
+        jobs = [
+            codec.decode_job(job_id, dict(zip(codec.JOB_FIELDS, fields, strict=True)), running=running)
+            if fields[0] is not None
+            else None
+            for job_id, fields, running in zip(job_ids, found[::2], found[1::2], strict=True)
+        ]
+        return await self._explain_waiting(jobs)
+
+    async def _explain_waiting(self, jobs: Sequence[Job | None]) -> Sequence[Job | None]:
+        if not any(job and job.state is JobState.QUEUED for job in jobs):
+            return jobs
+        drawable = {digest for line in await self._run(script.DRAWABLE) for digest in line.decode().split()}
+        return [
+            replace(job, reason=NO_WORKER)
+            if job and job.state is JobState.QUEUED and job.request.digest not in drawable
+            else job
+            for job in jobs
+        ]
+
+    async def _in_progress(self, job_id: str) -> Sequence[int]:
+        with unavailable_when_away():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.smembers(self._keys.running(job_id))
+                pipe.zrange(self._keys.returned(job_id), 1, "+inf", byscore=True, offset=0, num=CHUNK)
+                running, returned = await pipe.execute()
+        return sorted({int(index) for index in (*running, *returned)})
+
+    async def _read_results(self, job_id: str, indices: range) -> Sequence[SampleResult]:
+        with unavailable_when_away():
+            values = await self._redis.hmget(
+                self._keys.result(job_id, indices.start), [str(i) for i in indices]
+            )
+        return [codec.decode_result(i, value) for i, value in zip(indices, values, strict=True) if value]
+
+    async def _read_stream(
+        self, stream: str, after: bytes | str, seconds: float
+    ) -> Sequence[tuple[bytes, Mapping[bytes, bytes]]]:
+        """Entries after one, waiting at most `seconds`, and never so long that the connection times out."""
+        block = max(1, ceil(min(seconds, _BLOCK_SECONDS) * 1000))
+        with unavailable_when_away():
+            found = await self._redis.xread({stream: after}, count=1000, block=block)
+        entries: Sequence[tuple[bytes, Mapping[bytes, bytes]]] = found[0][1] if found else []
+        return entries
+
+
+def _checked(job_id: str) -> str:
+    """The id, if it can be one; ids come from users and become part of a key."""
+    if not _ID.fullmatch(job_id):
+        raise JobNotFound(f"There is no job {job_id!r}.")
+    return job_id

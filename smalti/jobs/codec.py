@@ -1,0 +1,150 @@
+"""Turns jobs, requests and results into the bytes that Redis keeps, and back."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from hashlib import sha256
+from typing import TypeAlias
+
+from smalti.jobs.job import (
+    Claim,
+    CommitReply,
+    Failed,
+    Finished,
+    Job,
+    JobRequest,
+    JobState,
+    Progress,
+    SampleResult,
+    Verdict,
+)
+
+JOB_FIELDS = (
+    "request",
+    "forced",
+    "state",
+    "done",
+    "failed",
+    "created",
+    "started",
+    "ended",
+    "expires",
+    "reason",
+    "serial",
+)
+Argument: TypeAlias = str | bytes | int
+
+
+def encode_request(request: JobRequest) -> bytes:
+    """All of a request but its forced pixels; the same request gives the same bytes."""
+    fields = asdict(request)
+    del fields["forced"]
+    return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
+
+
+def decode_request(encoded: bytes, forced: bytes) -> JobRequest:
+    """The request again."""
+    return JobRequest(**json.loads(encoded), forced=forced)
+
+
+def hash_request(request: JobRequest) -> str:
+    """By which a request_id that is used for another request is known."""
+    return sha256(encode_request(request) + b"\n" + request.forced).hexdigest()
+
+
+def decode_job(job_id: str, fields: Mapping[str, bytes | None], *, running: int) -> Job:
+    """A job from its hash (JOB_FIELDS) and its number of running samples."""
+    created = _seconds(fields["created"])
+    assert created is not None
+    return Job(
+        id=job_id,
+        request=decode_request(fields["request"] or b"", fields["forced"] or b""),
+        state=JobState(_text(fields["state"])),
+        done=int(fields["done"] or 0),
+        failed=int(fields["failed"] or 0),
+        running=running,
+        created=created,
+        started=_seconds(fields["started"]),
+        ended=_seconds(fields["ended"]),
+        expires=_seconds(fields["expires"]),
+        reason=_text(fields["reason"]),
+    )
+
+
+def decode_claims(reply: Sequence[Sequence[Sequence[bytes]]]) -> list[Claim]:
+    """The claims in claim.lua's reply; samples of a job share its request."""
+    jobs, samples = reply
+    requests = {job[0]: (decode_request(job[1], job[2]), int(job[3]) / 1000) for job in jobs}
+    return [
+        Claim(
+            job=_text(job),
+            index=int(index),
+            token=_text(token),
+            request=requests[job][0],
+            pixels=pixels,
+            queued_seconds=requests[job][1],
+        )
+        for job, index, token, pixels in samples
+    ]
+
+
+def encode_progress(progress: Progress) -> list[Argument]:
+    """commit.lua's seven arguments of one sample."""
+    outcome, detail = _outcome(progress)
+    return [
+        progress.job,
+        progress.index,
+        progress.token,
+        progress.first_row,
+        progress.pixels,
+        outcome,
+        detail,
+    ]
+
+
+def decode_commit(reply: Sequence[bytes | int]) -> list[CommitReply]:
+    """commit.lua's reply: verdict and rows in turn."""
+    verdicts, rows = reply[::2], reply[1::2]
+    return [
+        CommitReply(verdict=Verdict(_text(verdict)), rows=int(count))
+        for verdict, count in zip(verdicts, rows, strict=True)
+    ]
+
+
+def decode_result(index: int, value: bytes) -> SampleResult:
+    """A result as shared.lua's end_sample writes it."""
+    _, log_probability, fingerprint, payload = value[1:].split(b"\n", 3)
+    succeeded = value.startswith(b"+")
+    return SampleResult(
+        index=index,
+        pixels=payload if succeeded else b"",
+        log_probability=float(log_probability),
+        error="" if succeeded else payload.decode(),
+        fingerprint=fingerprint.decode(),
+    )
+
+
+def decode_ended(entries: bytes) -> list[tuple[int, bool]]:
+    """Samples in the order in which they ended; an entry that is cut off is left for the next time."""
+    numbers = [int.from_bytes(entries[at : at + 4]) for at in range(0, len(entries) // 4 * 4, 4)]
+    return [(number >> 1, bool(number & 1)) for number in numbers]
+
+
+def _outcome(progress: Progress) -> tuple[str, str]:
+    match progress.outcome:
+        case None:
+            return "", ""
+        case Finished(log_probability):
+            return "done", repr(float(log_probability))
+        case Failed(error):
+            return "fail", error[:1000]
+        case _:
+            return "release", ""
+
+
+def _text(value: bytes | str | int | None) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value or "")
+
+
+def _seconds(milliseconds: bytes | None) -> float | None:
+    return int(milliseconds) / 1000 if milliseconds else None

@@ -1,0 +1,97 @@
+"""Spells every Redis key of a pool, once; the scripts build the same names from the prefix `smalti:{<pool>}:`.
+
+| key | type | holds |
+|---|---|---|
+| `meta` | hash | schema; last fencing token; last recovery (ms); jobs submitted; last turn; totals: live jobs, ready and running samples, pixels to draw; drawing rate |
+| `jobs` | zset | every job by serial number, for List |
+| `job:<id>` | hash | request, forced pixels and the sizes the scripts need; state, next (cursor), done, failed, cancelled, reason, fingerprint, times (ms) |
+| `queued` | zset | jobs without a sample claimed yet, by submit time |
+| `ready:<digest>:<class>:<client>` | zset | jobs with claimable samples, by whose turn is longest ago (class `standard` and no client, until there are classes and fairness between clients) |
+| `returned:<id>` | zset | samples given back or recovered, by committed rows |
+| `running:<id>` | set | samples in some worker's slots |
+| `sample:<id>:<i>` | hash | token, worker, crashes without progress, fingerprint, released (the token under which it was given back) |
+| `pixels:<id>:<i>` | string | committed rows, only ever appended to |
+| `result:<id>:<chunk>` | hash | index → outcome, token, log-probability, fingerprint, pixels or error; written with HSETNX only |
+| `ended:<id>` | string | 4 bytes for each ended sample, in that order: 2 · index + (1 if it succeeded) |
+| `workers` | zset | workers by the end of their lease (ms) |
+| `worker:<w>` | hash | fingerprint, digests, last claim's sequence number and reply |
+| `held:<w>` | set | its samples, `<id>:<i>` |
+| `request:<hash of client>:<hash of request_id>` | string | job id and hash of the request |
+| `deleted:<id>` | string | the call that deleted the job, for a minute |
+| `expiry` | zset | jobs that ended, by the end of their retention |
+| `events`, `bell` | stream, capped | hints to watchers / to idle workers |
+
+A fresh sample (index ≥ next) has no key at all: queuing a million samples costs one hash. All times are of Redis' clock.
+
+What the queue promises, given a Redis that passes `JobQueue.check`:
+
+- A submit that was acknowledged survives a crash of Redis; the same request_id never makes two jobs.
+- Every call may be sent twice: the second time has no further effect (redis-py sends again what timed out).
+- Each sample is in one place: fresh, returned, running, done, failed or cancelled. No token is handed out twice.
+- Only the holder of a sample's last token writes it; committed rows never change; a sample has one result.
+- A worker that falls silent for a lease loses its samples to others, rows included; after an outage of Redis nobody does.
+- A sample whose workers fell silent three times without a new row fails instead of looping.
+- A cancelled job ends CANCELLED, at its workers' next commits or when their leases end; ended samples stay.
+- Once its job has ended, every key of it has a TTL.
+- At its memory limit Redis refuses new jobs and claims; what runs is finished.
+"""
+
+from dataclasses import dataclass
+from hashlib import sha256
+
+CHUNK = 1024  # results in one hash; shared.lua has the same number
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of one pool; the braces keep them in one slot of a Redis cluster."""
+
+    pool: str
+
+    @property
+    def prefix(self) -> str:
+        return f"smalti:{{{self.pool}}}:"
+
+    @property
+    def meta(self) -> str:
+        return self.prefix + "meta"
+
+    @property
+    def jobs(self) -> str:
+        return self.prefix + "jobs"
+
+    @property
+    def events(self) -> str:
+        return self.prefix + "events"
+
+    @property
+    def bell(self) -> str:
+        return self.prefix + "bell"
+
+    def job(self, job_id: str) -> str:
+        return f"{self.prefix}job:{job_id}"
+
+    def running(self, job_id: str) -> str:
+        return f"{self.prefix}running:{job_id}"
+
+    def returned(self, job_id: str) -> str:
+        return f"{self.prefix}returned:{job_id}"
+
+    def pixels(self, job_id: str, index: int) -> str:
+        return f"{self.prefix}pixels:{job_id}:{index}"
+
+    def result(self, job_id: str, index: int) -> str:
+        """Of the chunk in which the sample's result is."""
+        return f"{self.prefix}result:{job_id}:{index // CHUNK}"
+
+    def ended(self, job_id: str) -> str:
+        return f"{self.prefix}ended:{job_id}"
+
+
+def request_key(client: str, request_id: str) -> str:
+    """Name, without prefix, of the key that remembers a request_id; empty for none. Hashed, since clients choose both."""
+    return f"request:{_short_hash(client)}:{_short_hash(request_id)}" if request_id else ""
+
+
+def _short_hash(text: str) -> str:
+    return sha256(text.encode()).hexdigest()[:32]

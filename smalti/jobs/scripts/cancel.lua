@@ -1,0 +1,26 @@
+-- cancel.lua: stop a job. Samples that wait are cancelled now, running ones at their worker's next commit (or when its
+-- lease ends); ended ones stay. A job that has ended is left as it is.
+-- KEYS  1 meta
+-- ARGV  1 job id
+-- Returns 1, or 0 if there is no such job.
+
+local job = find(ARGV[1])
+if not job then return 0 end
+if job.state ~= 'QUEUED' and job.state ~= 'RUNNING' then return 1 end
+
+allow_beyond_memory_limit()
+local returned = redis.call('ZRANGE', key('returned', job.id), 0, -1)
+for _, index in ipairs(returned) do forget_sample(job, index) end
+redis.call('DEL', key('returned', job.id))
+local waiting = #returned + job.count - job.next
+job.state = 'CANCELLING'
+redis.call('HSET', job.key, 'state', 'CANCELLING')
+add(job, 'next', job.count - job.next)
+add(job, 'cancelled', waiting)
+redis.call('HINCRBY', meta, 'ready', int(-waiting))
+redis.call('HINCRBY', meta, 'pixels', int(-waiting * job.sample_pixels))
+redis.call('ZREM', ready_key(job.digest), job.id)
+redis.call('ZREM', key('queued'), job.id)
+settle(job)
+announce(job.id)
+return 1

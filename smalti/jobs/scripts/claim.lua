@@ -1,0 +1,158 @@
+-- claim.lua: hand samples to a worker, each with a fencing token larger than any before.
+-- Jobs take turns; in a job, samples that were drawn in part come first. A job stays with the fingerprint that began it
+-- while a worker of that fingerprint lives.
+-- KEYS  1 meta
+-- ARGV  1 worker   2 lease, ms   3 sequence number   4 fingerprint   5 most samples   6… digests of the worker's models
+-- Returns {jobs, samples}: jobs {id, request, forced, age in ms at the claim}, samples {job id, index, token, rows so far}. The
+-- worker's last sequence number again gives what is left of the same samples, an earlier one nothing.
+
+local worker, lease, sequence = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local fingerprint, limit = ARGV[4], tonumber(ARGV[5])
+local me = key('worker', worker)
+local SCANNED = 256  -- jobs of other fingerprints passed over in one claim
+
+local function reply_with(taken, claimed)
+  local jobs, samples, listed = {}, {}, {}
+  for _, sample in ipairs(taken) do
+    local id, index, token = unpack(sample)
+    if redis.call('HGET', key('sample', id, index), 'token') == token then
+      if not listed[id] then
+        local f = redis.call('HMGET', key('job', id), 'request', 'forced', 'created')
+        jobs[#jobs + 1] = {id, f[1], f[2], int(math.max(0, claimed - tonumber(f[3])))}
+        listed[id] = true
+      end
+      samples[#samples + 1] = {id, index, token, redis.call('GET', key('pixels', id, index)) or ''}
+    end
+  end
+  return {jobs, samples}
+end
+
+local function remembered()
+  local taken = {}
+  for line in string.gmatch(redis.call('HGET', me, 'reply') or '', '[^\n]+') do
+    local id, index, token = string.match(line, '^(%S+) (%S+) (%S+)$')
+    taken[#taken + 1] = {id, index, token}
+  end
+  return taken
+end
+
+local last = tonumber(redis.call('HGET', me, 'sequence') or '-1')
+if sequence < last then return {{}, {}} end
+
+local digests = {}
+for position = 6, #ARGV do digests[#digests + 1] = ARGV[position] end
+redis.call('ZADD', key('workers'), int(now + lease), worker)
+redis.call('HSET', me, 'fingerprint', fingerprint, 'digests', table.concat(digests, ' '))
+keep_worker(worker, lease)
+if sequence == last then return reply_with(remembered(), tonumber(redis.call('HGET', me, 'claimed'))) end
+
+local function has_live_worker(wanted, digest)
+  for _, other in ipairs(redis.call('ZRANGEBYSCORE', key('workers'), int(now), '+inf')) do
+    local theirs = redis.call('HMGET', key('worker', other), 'fingerprint', 'digests')
+    if theirs[1] == wanted and string.find(theirs[2] or '', digest, 1, true) then return true end
+  end
+  return false
+end
+
+local alive = {}  -- fingerprint and digest → whether a worker of these lives
+local function may_draw(id, digest)
+  local began = redis.call('HGET', key('job', id), 'fingerprint')
+  if not began or began == '' or began == fingerprint then return true end
+  local pair = began .. '\n' .. digest
+  if alive[pair] == nil then alive[pair] = has_live_worker(began, digest) end
+  return not alive[pair]
+end
+
+-- Up to `limit` jobs that this worker may draw, the one whose turn is longest ago first.
+local function jobs_in_turn()
+  local found = {}
+  for _, digest in ipairs(digests) do
+    local mine, first, page = 0, 0, math.max(limit, 32)
+    while mine < limit and first < math.max(SCANNED, limit) do
+      local heads = redis.call('ZRANGE', ready_key(digest), first, first + page - 1, 'WITHSCORES')
+      for position = 1, #heads, 2 do
+        if mine < limit and may_draw(heads[position], digest) then
+          mine = mine + 1
+          found[#found + 1] = {id = heads[position], turn = tonumber(heads[position + 1]), digest = digest}
+        end
+      end
+      if #heads < 2 * page then break end
+      first = first + page
+    end
+  end
+  table.sort(found, function(a, b) return a.turn < b.turn end)
+  while #found > limit do table.remove(found) end
+  return found
+end
+
+local token = tonumber(redis.call('HGET', meta, 'token') or '0')
+local taken = {}
+
+-- A sample begun under another fingerprint names both, so that its result says so.
+local function drawn_by(sample, id, index)
+  local before = redis.call('HGET', sample, 'fingerprint')
+  if not before or before == fingerprint or redis.call('STRLEN', key('pixels', id, index)) == 0 then
+    return fingerprint
+  end
+  if string.find('+' .. before .. '+', '+' .. fingerprint .. '+', 1, true) then return before end
+  return before .. '+' .. fingerprint
+end
+
+local function assign(job, index)
+  local sample = key('sample', job.id, index)
+  token = math.max(token + 1, now_us)
+  redis.call('HSET', sample, 'token', int(token), 'worker', worker, 'fingerprint', drawn_by(sample, job.id, index))
+  redis.call('SADD', key('running', job.id), index)
+  redis.call('SADD', key('held', worker), job.id .. ':' .. index)
+  taken[#taken + 1] = {job.id, index, int(token)}
+end
+
+local function begin(job)
+  redis.call('HSET', job.key, 'state', 'RUNNING', 'started', int(now), 'fingerprint', fingerprint)
+  redis.call('ZREM', key('queued'), job.id)
+end
+
+-- Take up to `share` samples of a job; returns how many.
+local function take(head, share)
+  local job = find(head.id)
+  if not job then
+    redis.call('ZREM', ready_key(head.digest), head.id)
+    return 0
+  end
+  local returned = redis.call('ZREVRANGE', key('returned', job.id), 0, share - 1)
+  local fresh = math.min(share - #returned, job.count - job.next)
+  for _, index in ipairs(returned) do
+    redis.call('ZREM', key('returned', job.id), index)
+    assign(job, index)
+  end
+  for index = job.next, job.next + fresh - 1 do assign(job, int(index)) end
+  add(job, 'next', fresh)
+  local number = #returned + fresh
+  if number == 0 then return 0 end
+  redis.call('HINCRBY', meta, 'ready', int(-number))
+  redis.call('HINCRBY', meta, 'running', int(number))
+  if job.state == 'QUEUED' then begin(job) end
+  if job.next < job.count or redis.call('EXISTS', key('returned', job.id)) == 1 then
+    redis.call('ZADD', ready_key(job.digest), int(redis.call('HINCRBY', meta, 'turn', '1')), job.id)
+  else
+    redis.call('ZREM', ready_key(job.digest), job.id)
+  end
+  announce(job.id)
+  return number
+end
+
+local heads = limit > 0 and jobs_in_turn() or {}
+while #taken < limit do
+  local before = #taken
+  for position, head in ipairs(heads) do
+    if #taken < limit then take(head, math.ceil((limit - #taken) / (#heads - position + 1))) end
+  end
+  if #taken == before then break end
+end
+
+local lines = {}
+for _, sample in ipairs(taken) do lines[#lines + 1] = table.concat(sample, ' ') end
+redis.call('HSET', me, 'sequence', int(sequence), 'claimed', int(now),
+  'reply', table.concat(lines, '\n'))
+redis.call('HSET', meta, 'token', int(token))
+return reply_with(taken, now)

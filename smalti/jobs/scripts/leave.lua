@@ -1,0 +1,22 @@
+-- leave.lua: forget a worker that stops; samples it did not release are given back, without a crash counted.
+-- KEYS  1 meta
+-- ARGV  1 worker
+-- Returns how many samples it still held.
+
+allow_beyond_memory_limit()
+local worker = ARGV[1]
+local held = redis.call('SMEMBERS', key('held', worker))
+for _, member in ipairs(held) do
+  local id, index = string.match(member, '^(.+):(%d+)$')
+  take_from(worker, id, index)
+  local job = find(id)
+  if job then
+    return_sample(job, index, '')
+    settle(job)
+    announce(id)
+  end
+end
+redis.call('ZREM', key('workers'), worker)
+redis.call('DEL', key('worker', worker))
+if #held > 0 then ring_bell() end
+return #held

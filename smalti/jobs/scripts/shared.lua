@@ -1,0 +1,153 @@
+-- shared.lua: what the scripts of one pool do in the same way; it is put in front of each of them.
+-- KEYS  1 smalti:{pool}:meta   (the prefix of every other key: keys.py has the table)
+-- Times are milliseconds by Redis' clock. Numbers become text only through int(): Lua's own conversion rounds large ones.
+
+local meta = KEYS[1]
+local prefix = string.sub(meta, 1, -5)
+local CHUNK = 1024  -- results in one hash; keys.py has the same number
+local CRASHES = 3  -- claims without a committed row after which a sample is given up
+local TTL_MARGIN = 60000  -- `expire` forgets a job first; the TTL is for the case that nobody runs it
+local WORKER_TTL = 600000  -- at least; remembers the last claim of a worker that fell silent
+
+local clock = redis.call('TIME')
+local now_us = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
+local now = math.floor(now_us / 1000)
+
+local function int(number)
+  return string.format('%.0f', number)
+end
+
+local function key(...)
+  return prefix .. table.concat({...}, ':')
+end
+
+local function ready_key(digest)
+  return key('ready', digest, 'standard', '')
+end
+
+local function result_key(id, index)
+  return key('result', id, int(math.floor(tonumber(index) / CHUNK)))
+end
+
+-- At its memory limit Redis refuses a script's first write, but never a later one. Scripts that finish or free
+-- something begin with a write that needs no memory, so that only `submit` and `claim` are refused.
+local function allow_beyond_memory_limit()
+  redis.call('DEL', key('none'))
+end
+
+local function keep_worker(worker, lease)
+  redis.call('PEXPIRE', key('worker', worker), int(math.max(WORKER_TTL, 10 * lease)))
+end
+
+local function announce(id)
+  redis.call('XADD', key('events'), 'MAXLEN', '~', '1000', '*', 'job', id)
+end
+
+local function ring_bell()
+  redis.call('XADD', key('bell'), 'MAXLEN', '1', '*', 'work', '1')
+end
+
+-- The numbers of a job, or nil if there is none.
+local function find(id)
+  local name = key('job', id)
+  local f = redis.call('HMGET', name, 'state', 'count', 'next', 'done', 'failed', 'cancelled', 'rows', 'row_bytes',
+    'sample_pixels', 'digest', 'fingerprint', 'retention', 'request_key')
+  if not f[1] then return nil end
+  return {
+    id = id, key = name, state = f[1], count = tonumber(f[2]), next = tonumber(f[3]), done = tonumber(f[4]),
+    failed = tonumber(f[5]), cancelled = tonumber(f[6]), rows = tonumber(f[7]), row_bytes = tonumber(f[8]),
+    sample_pixels = tonumber(f[9]), digest = f[10], fingerprint = f[11], retention = tonumber(f[12]),
+    request_key = f[13],
+  }
+end
+
+local function add(job, field, number)
+  job[field] = job[field] + number
+  redis.call('HINCRBY', job.key, field, int(number))
+end
+
+local function each_chunk(job, command, ...)
+  for chunk = 0, math.floor((job.count - 1) / CHUNK) do
+    redis.call(command, key('result', job.id, int(chunk)), ...)
+  end
+end
+
+-- A request_id may have been given to a younger job since.
+local function owns_request_key(job)
+  if job.request_key == '' then return false end
+  local known = redis.call('GET', prefix .. job.request_key)
+  return known and string.sub(known, 1, #job.id + 1) == job.id .. ' '
+end
+
+local function end_job(job, state)
+  local reason = state == 'FAILED' and 'SAMPLES_FAILED' or ''
+  local ttl = int(job.retention + TTL_MARGIN)
+  redis.call('HSET', job.key, 'state', state, 'reason', reason, 'ended', int(now), 'expires', int(now + job.retention))
+  redis.call('DEL', key('returned', job.id), key('running', job.id))
+  redis.call('ZREM', ready_key(job.digest), job.id)
+  redis.call('ZREM', key('queued'), job.id)
+  redis.call('ZADD', key('expiry'), int(now + job.retention), job.id)
+  redis.call('HINCRBY', meta, 'live', '-1')
+  redis.call('PEXPIRE', job.key, ttl)
+  redis.call('PEXPIRE', key('ended', job.id), ttl)
+  if owns_request_key(job) then redis.call('PEXPIRE', prefix .. job.request_key, ttl) end
+  each_chunk(job, 'PEXPIRE', ttl)
+end
+
+-- End the job if none of its samples is left to draw.
+local function settle(job)
+  if job.done + job.failed + job.cancelled < job.count then return end
+  if job.state == 'CANCELLING' then end_job(job, 'CANCELLED')
+  elseif job.failed > 0 then end_job(job, 'FAILED')
+  else end_job(job, 'SUCCEEDED') end
+end
+
+local function forget_job(job)
+  each_chunk(job, 'UNLINK')
+  if owns_request_key(job) then redis.call('DEL', prefix .. job.request_key) end
+  redis.call('UNLINK', job.key, key('ended', job.id))
+end
+
+local function forget_sample(job, index)
+  redis.call('DEL', key('sample', job.id, index), key('pixels', job.id, index))
+end
+
+local function take_from(worker, job_id, index)
+  redis.call('SREM', key('running', job_id), index)
+  redis.call('SREM', key('held', worker), job_id .. ':' .. index)
+  redis.call('HINCRBY', meta, 'running', '-1')
+end
+
+local function cancel_sample(job, index)
+  forget_sample(job, index)
+  add(job, 'cancelled', 1)
+  redis.call('HINCRBY', meta, 'pixels', int(-job.sample_pixels))
+end
+
+-- Write a sample's result, once. outcome: '+' succeeded, '-' failed; the value is
+-- outcome token \n log-probability \n fingerprint \n (pixels or error).
+local function end_sample(job, index, outcome, token, log_probability, payload)
+  local fingerprint = redis.call('HGET', key('sample', job.id, index), 'fingerprint') or ''
+  local value = outcome .. table.concat({token, log_probability, fingerprint, payload}, '\n')
+  if redis.call('HSETNX', result_key(job.id, index), index, value) == 1 then
+    add(job, outcome == '+' and 'done' or 'failed', 1)
+    redis.call('HINCRBY', meta, 'pixels', int(-job.sample_pixels))
+    local entry = tonumber(index) * 2 + (outcome == '+' and 1 or 0)
+    redis.call('APPEND', key('ended', job.id), struct.pack('>I4', entry))
+  end
+  forget_sample(job, index)
+end
+
+-- Make a sample claimable again, with its rows and its count of crashes.
+local function give_back(job, index, released)
+  local rows = redis.call('STRLEN', key('pixels', job.id, index)) / job.row_bytes
+  redis.call('HSET', key('sample', job.id, index), 'token', '', 'worker', '', 'released', released)
+  redis.call('ZADD', key('returned', job.id), int(rows), index)
+  redis.call('HINCRBY', meta, 'ready', '1')
+  redis.call('ZADD', ready_key(job.digest), 'NX', '0', job.id)  -- before jobs that have begun nothing yet
+end
+
+-- What becomes of a sample that its worker no longer holds.
+local function return_sample(job, index, released)
+  if job.state == 'CANCELLING' then cancel_sample(job, index) else give_back(job, index, released) end
+end
