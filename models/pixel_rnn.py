@@ -8,7 +8,7 @@ Every variant keeps one contract. `score` reads whole images, in parallel where 
 network for the same weights that advances a batch by one row and hands its state in and out: drawing.
 """
 
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -80,10 +80,10 @@ class LecturePixelRNN(nn.Module):
         """Forget gates start open (Jozefowicz et al., 2015), so that the row above is within reach from the start."""
         hidden = self.rnn.hidden_size
         with torch.no_grad():
-            nn.init.orthogonal_(self.rnn.weight_hh_l0)
-            self.rnn.bias_hh_l0.zero_()
-            self.rnn.bias_ih_l0.zero_()
-            self.rnn.bias_ih_l0[hidden : 2 * hidden] = 2.0
+            nn.init.orthogonal_(self.rnn.get_parameter("weight_hh_l0"))
+            self.rnn.get_parameter("bias_hh_l0").zero_()
+            self.rnn.get_parameter("bias_ih_l0").zero_()
+            self.rnn.get_parameter("bias_ih_l0")[hidden : 2 * hidden] = 2.0
             self.head.weight.mul_(0.1)
 
     def logits(self, pixels: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ class LecturePixelRNN(nn.Module):
         before = self._shifted(pixels.flatten(1))  # (batch, steps)
         seen = self.dropout(self.embedding(before))  # (batch, steps, embedding)
         hidden = self.dropout(self._recur(seen))  # (batch, steps, hidden)
-        return cast(Tensor, self.head(hidden)).unflatten(1, pixels.shape[1:])
+        return cast(Tensor, self.head(hidden)).reshape(*pixels.shape, self.colours)
 
     def _shifted(self, pixels: Tensor) -> Tensor:
         start = pixels.new_full((len(pixels), 1), self.colours)
@@ -100,20 +100,37 @@ class LecturePixelRNN(nn.Module):
     def _recur(self, seen: Tensor) -> Tensor:
         if not (self.training and self.recurrent_dropout):
             return cast(Tensor, self.rnn(seen)[0])
-        weight = F.dropout(self.rnn.weight_hh_l0, self.recurrent_dropout)
+        weight = F.dropout(self.rnn.get_parameter("weight_hh_l0"), self.recurrent_dropout)
         return cast(Tensor, functional_call(self.rnn, {"weight_hh_l0": weight}, (seen,))[0])
+
+    def gate_weights(self) -> "GateWeights":
+        """The LSTM's weights in ONNX's order of gates."""
+        bias = self.rnn.get_parameter("bias_ih_l0") + self.rnn.get_parameter("bias_hh_l0")
+        return GateWeights(
+            input=_onnx_order(self.rnn.get_parameter("weight_ih_l0")),
+            recurrent=_onnx_order(self.rnn.get_parameter("weight_hh_l0")),
+            bias=_onnx_order(bias),
+        )
 
     def drawer(self) -> "RasterDrawer":
         """The same network as a step path, its weights copied."""
         return RasterDrawer(self)
 
 
+class GateWeights(NamedTuple):
+    """An LSTM's weights, its gates along the first axis in ONNX's order: input, output, forget, candidate."""
+
+    input: Tensor  # (4·hidden, embedding)
+    recurrent: Tensor  # (4·hidden, hidden)
+    bias: Tensor  # (4·hidden,), torch's two added
+
+
 class RasterDrawer(nn.Module):
     """LecturePixelRNN's step path. State: the LSTM's `hidden` and `cell`, and the `last` pixel.
 
     Everything before the recurrent product is looked up: a row of `gates_of_pixel` (colours + 1, 4·hidden) is the
-    embedding times the input weights plus both biases. Gates stand in the order input, forget, output, candidate, so
-    that one sigmoid covers three.
+    embedding times the input weights plus both biases. Gates stand in ONNX's order input, output, forget, candidate: one
+    sigmoid covers three, and ONNX's LSTM can share the weights.
     """
 
     states = ("hidden", "cell", "last")
@@ -121,20 +138,13 @@ class RasterDrawer(nn.Module):
     def __init__(self, network: LecturePixelRNN) -> None:
         super().__init__()
         self.width, self.colours, self.hidden_size = network.width, network.colours, network.rnn.hidden_size
-        rnn = network.rnn
+        weights = network.gate_weights()
         with torch.no_grad():
-            gates = network.embedding.weight @ rnn.weight_ih_l0.T + rnn.bias_ih_l0 + rnn.bias_hh_l0
-            order = self._gate_order()
-            self.gates_of_pixel = _constant(gates[:, order])
-            self.recurrent = _constant(rnn.weight_hh_l0.T[:, order])  # (hidden, 4·hidden)
+            self.gates_of_pixel = _constant(network.embedding.weight @ weights.input.T + weights.bias)
+            self.recurrent = _constant(weights.recurrent.T)  # (hidden, 4·hidden)
             self.output = _constant(network.head.weight.T)  # (hidden, colours)
             self.bias = _constant(network.head.bias)  # (colours,)
         self.eval()
-
-    def _gate_order(self) -> Tensor:
-        """torch's input, forget, candidate, output → input, forget, output, candidate."""
-        gate_in, forget, candidate, out = torch.arange(4 * self.hidden_size).split(self.hidden_size)
-        return torch.cat([gate_in, forget, out, candidate])
 
     def fresh(self, slots: int) -> tuple[Tensor, ...]:
         """State tensors for so many slots; `reset` makes them a beginning."""
@@ -160,9 +170,9 @@ class RasterDrawer(nn.Module):
     def step(self, last: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """One pixel further: logits (slots, colours) of the next pixel, and the LSTM's state."""
         gates = self.gates_of_pixel[last] + hidden @ self.recurrent  # (slots, 4·hidden)
-        opened, candidate = gates.split([3 * self.hidden_size, self.hidden_size], dim=1)
-        gate_in, forget, out = opened.sigmoid().split(self.hidden_size, dim=1)
-        cell = forget * cell + gate_in * candidate.tanh()
+        gate_in, out, forget = gates[:, : 3 * self.hidden_size].sigmoid().chunk(3, dim=1)
+        candidate = gates[:, 3 * self.hidden_size :].tanh()
+        cell = forget * cell + gate_in * candidate
         hidden = out * cell.tanh()
         return hidden @ self.output + self.bias, hidden, cell
 
@@ -231,3 +241,9 @@ VARIANTS: dict[str, type[LecturePixelRNN]] = {"lecture": LecturePixelRNN}
 
 def _constant(values: Tensor) -> nn.Parameter:
     return nn.Parameter(values.detach().clone().contiguous(), requires_grad=False)
+
+
+def _onnx_order(gates: Tensor) -> Tensor:
+    """From torch's order of gates along the first axis: input, forget, candidate, output."""
+    gate_in, forget, candidate, out = gates.detach().chunk(4)
+    return torch.cat([gate_in, out, forget, candidate])

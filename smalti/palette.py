@@ -39,7 +39,7 @@ def spell(colours: NDArray[np.uint8]) -> tuple[str, ...]:
 
 def paint(pixels: NDArray[np.integer], palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Pixels (…) as colours (…, 3)."""
-    return palette[pixels]
+    return np.asarray(palette[pixels])
 
 
 def to_lab(colours: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -1,30 +1,39 @@
-"""Keeps an exponential moving average of a network's weights, which draws and predicts better than the last ones."""
+"""Keeps a moving average of a network's weights, which draws and predicts better than the newest ones."""
 
-from typing import cast
+import copy
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
-class Average:
-    """The average of a network over its steps; the first steps count evenly, so that the start is forgotten."""
+class Average(Generic[Network]):
+    """The exponential average of a network over its steps; early ones fade faster, so that the start is forgotten."""
 
-    def __init__(self, network: nn.Module, decay: float) -> None:
+    def __init__(self, network: Network, decay: float) -> None:
         self.decay = decay
-        self.averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
-        self.averaged.eval()
-
-    @property
-    def network(self) -> nn.Module:
-        """The averaged network, in evaluation mode."""
-        return cast(nn.Module, self.averaged.module)
+        self.count = 0
+        self.network = copy.deepcopy(network).eval().requires_grad_(False)
 
     @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
-        """Take in the network's newest weights."""
-        count = int(self.averaged.n_averaged)
-        early = min(self.decay, (1 + count) / (10 + count))
-        self.averaged.multi_avg_fn = get_ema_multi_avg_fn(early)
-        self.averaged.update_parameters(network)
-        self.averaged.eval()
+    def update(self, network: Network) -> None:
+        """Take in the network's newest weights; what is no float (counters) is copied."""
+        decay = min(self.decay, (1 + self.count) / (10 + self.count))
+        newest = network.state_dict()
+        for name, value in self.network.state_dict().items():
+            if value.is_floating_point():
+                value.lerp_(newest[name], 1 - decay)
+            else:
+                value.copy_(newest[name])
+        self.count += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """The average and how many steps it has seen."""
+        return {"network": self.network.state_dict(), "count": self.count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.network.load_state_dict(state["network"])
+        self.count = int(state["count"])

@@ -47,11 +47,13 @@ class Counts:
         """Each predictor's probability of every pixel."""
         base = self.colours + 1
         left, up = _neighbour(pixels, self.colours, 0, 1), _neighbour(pixels, self.colours, 1, 0)
-        even = np.full(pixels.shape, 1.0 / self.colours, dtype=np.float32)
+        even: Probabilities = np.full(pixels.shape, 1.0 / self.colours, dtype=np.float32)
         frequency = _blend(self.of_colour[None], np.zeros_like(pixels), pixels, even)
         after_left = _blend(self.after_left, left, pixels, frequency)
         after_up = _blend(self.after_up, up, pixels, frequency)
-        after_both = _blend(self.after_both, left * base + up, pixels, (after_left + after_up) / 2)
+        after_both = _blend(
+            self.after_both, left * base + up, pixels, np.float32(0.5) * (after_left + after_up)
+        )
         return {
             "frequency": frequency,
             "left": after_left,
@@ -87,7 +89,8 @@ def _agreement(pixels: Pixels, colours: int) -> Pixels:
     """Which of the left, upper, upper left and upper right neighbours are equal: a number 0 … 7."""
     left, up = _neighbour(pixels, colours, 0, 1), _neighbour(pixels, colours, 1, 0)
     corner, right = _neighbour(pixels, colours, 1, 1), _neighbour(pixels, colours, 1, -1)
-    return (left == up) + 2 * (corner == up) + 4 * (right == up)
+    equal = np.stack([left == up, corner == up, right == up], axis=-1)
+    return np.asarray(equal @ np.array([1, 2, 4]))
 
 
 def _copies(pixels: Pixels, colours: int) -> dict[str, Probabilities]:

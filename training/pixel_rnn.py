@@ -44,7 +44,6 @@ class OptimiserOptions(_Options):
     average: Fraction = 0.995  # decay of the moving average of the weights
     gradient_norm: Annotated[float, Field(gt=0)] = 1.0
     flip: Annotated[float, Field(ge=0, le=1)] = 0.0  # part of the images mirrored left to right
-    recolour: Annotated[float, Field(ge=0, le=1)] = 0.0  # part of the images with all hues turned
 
 
 class PixelRNNTask:
@@ -67,9 +66,7 @@ class PixelRNNTask:
     @property
     def averaged(self) -> LecturePixelRNN:
         """The network whose weights are the moving average: it validates, draws and is exported."""
-        network = self.average.network
-        assert isinstance(network, LecturePixelRNN)
-        return network
+        return self.average.network
 
     def step(self, images: Tensor, progress: float) -> float:
         """One update; nats per image of this batch, dropout and all."""
@@ -121,20 +118,20 @@ class PixelRNNTask:
         """Network, average and optimiser."""
         return {
             "network": self.network.state_dict(),
-            "average": self.average.averaged.state_dict(),
+            "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
         self.network.load_state_dict(state["network"])
-        self.average.averaged.load_state_dict(state["average"])
+        self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
 
     @torch.no_grad()
     def _nats(self, pixels: Pixels) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
         """Negative log-likelihood of every image: (images,)."""
-        parts = torch.from_numpy(pixels).split(SCORE_BATCH)
+        parts = torch.split(torch.from_numpy(pixels), SCORE_BATCH)
         scored = [
             -pixel_rnn.score(self.averaged, part.to(self.device)).double().sum((1, 2)) for part in parts
         ]

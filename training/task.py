@@ -24,7 +24,7 @@ class Task(Protocol):
         """One update by images (batch, height, width) int64; progress runs from 0 to 1. Returns the training figure."""
         ...
 
-    def validate(self, pixels: Tensor) -> float | None:
+    def validate(self, pixels: Pixels) -> float | None:
         """The figure by which the best weights are chosen, lower is better; None: the newest are the best."""
         ...
 
