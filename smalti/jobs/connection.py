@@ -14,7 +14,13 @@ from smalti.errors import RedisUnfit, Unavailable
 _ANSWER_SECONDS = 2.0  # with two retries about 7 s, less than a default lease
 _RETRIES = 2
 _OLDEST = (6, 2)
-_NOT_NOW = ("BUSY", "MASTERDOWN", "MISCONF", "NOREPLICAS", "READONLY", "TRYAGAIN", "CLUSTERDOWN")
+_NOT_NOW = (
+    exceptions.ReadOnlyError,
+    exceptions.MasterDownError,
+    exceptions.TryAgainError,
+    exceptions.ClusterDownError,
+)
+_NOT_NOW_WORDS = ("BUSY", "MISCONF", "NOREPLICAS")  # redis-py has no classes for these
 
 
 def connect(url: str) -> Redis:
@@ -39,7 +45,7 @@ def unavailable_when_away(*, but: type[Exception] | tuple[()] = ()) -> Iterator[
     except exceptions.OutOfMemoryError as error:
         raise Unavailable("Redis has reached its memory limit.", retry_seconds=5.0) from error
     except exceptions.ResponseError as error:
-        if not str(error).startswith(_NOT_NOW):
+        if not isinstance(error, _NOT_NOW) and not str(error).startswith(_NOT_NOW_WORDS):
             raise
         raise Unavailable(f"Redis cannot serve this now ({error}).") from error
 

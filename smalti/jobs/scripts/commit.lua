@@ -14,11 +14,12 @@ local function job_of(id)
 end
 
 -- A write without the sample's token: one that was sent twice has had its effect already.
-local function refuse(job, index, token)
+local function refuse(job, index, token, outcome)
   local result = redis.call('HGET', result_key(job.id, index), index)
   if result and string.sub(result, 2, #token + 2) == token .. '\n' then return 'DUPLICATE', job.rows end
   if job.state == 'CANCELLING' or job.state == 'CANCELLED' then return 'CANCELLED', 0 end
-  if redis.call('HGET', key('sample', job.id, index), 'released') == token then return 'DUPLICATE', 0 end
+  local released = outcome == 'release' and redis.call('HGET', key('sample', job.id, index), 'released')
+  if released == token then return 'DUPLICATE', 0 end
   return 'FENCED', 0
 end
 
@@ -53,7 +54,9 @@ end
 local function apply(id, index, token, first_row, pixels, outcome, detail)
   local job = job_of(id)
   if not job then return 'FENCED', 0 end
-  if redis.call('HGET', key('sample', id, index), 'token') ~= token then return refuse(job, index, token) end
+  if redis.call('HGET', key('sample', id, index), 'token') ~= token then
+    return refuse(job, index, token, outcome)
+  end
   touched[id] = true
   if job.state == 'CANCELLING' and outcome ~= 'done' then
     finish(job, index, token, 'release')

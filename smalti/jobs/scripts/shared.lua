@@ -14,7 +14,7 @@ local now_us = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
 local now = math.floor(now_us / 1000)
 
 local function int(number)
-  return string.format('%.0f', number)
+  return string.format('%.0f', number == 0 and 0 or number)  -- Lua's −0 would become '-0'
 end
 
 local function key(...)

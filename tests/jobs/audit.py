@@ -1,0 +1,80 @@
+"""Checks the queue's invariants on all that Redis holds."""
+
+import re
+from collections import Counter
+
+from redis.asyncio import Redis
+
+from smalti.jobs.job import TERMINAL, JobState
+from smalti.jobs.keys import Keys
+
+
+async def audit_pool(redis: Redis) -> None:
+    """Fail if Redis holds anything that the queue's invariants forbid."""
+    prefix = Keys("default").prefix
+    names = [name.decode() for name in await redis.keys("*")]
+    assert all(name.startswith(prefix) for name in names), "a key is outside of the pool's prefix"
+    short = {name.removeprefix(prefix) for name in names}
+    totals: Counter[str] = Counter()
+    for job_id in {name.removeprefix("job:") for name in short if name.startswith("job:")}:
+        totals += await _audit_job(redis, prefix, job_id, short)
+    meta = await redis.hgetall(prefix + "meta")
+    for name in ("live", "ready", "running", "pixels"):
+        assert int(meta.get(name.encode(), 0)) == totals[name], f"total of {name}"
+    await _audit_owners(redis, prefix, short)
+
+
+async def _audit_job(redis: Redis, prefix: str, job_id: str, short: set[str]) -> "Counter[str]":
+    job = {k.decode(): v.decode("latin-1") for k, v in (await redis.hgetall(f"{prefix}job:{job_id}")).items()}
+    count, fresh_from = int(job["count"]), int(job["next"])
+    running = {int(i) for i in await redis.smembers(f"{prefix}running:{job_id}")}
+    returned = {int(i) for i in await redis.zrange(f"{prefix}returned:{job_id}", 0, -1)}
+    results: dict[int, bytes] = {}
+    for name in short:
+        if name.startswith(f"result:{job_id}:"):
+            results |= {int(k): v for k, v in (await redis.hgetall(prefix + name)).items()}
+    ended = await redis.get(f"{prefix}ended:{job_id}") or b""
+    places = Counter([*running, *returned, *results, *range(fresh_from, count)])
+    assert max(places.values(), default=1) == 1, "a sample is in two places"
+    assert len(places) + int(job["cancelled"]) == count or job["state"] in {"CANCELLING", "CANCELLED"}
+    assert len(running) + len(returned) + len(results) + int(job["cancelled"]) + count - fresh_from == count
+    assert Counter(value[:1] for value in results.values()) == Counter(
+        {b"+": int(job["done"]), b"-": int(job["failed"])}
+    )
+    assert len(ended) == 4 * len(results)
+    over = JobState(job["state"]) in TERMINAL
+    left = 0 if over else count - int(job["done"]) - int(job["failed"]) - int(job["cancelled"])
+    assert (left == 0) == over, "a job with nothing left has not ended, or one with something left has"
+    working = {n for n in short if re.match(rf"(sample|pixels):{job_id}:", n)}
+    assert {int(n.rsplit(":", 1)[1]) for n in working} <= running | returned, "an ended sample left keys"
+    if over:
+        for name in (n for n in short if job_id in n and not n.startswith("deleted:")):
+            assert await redis.pttl(prefix + name) > 0, f"{name} has no TTL although its job ended"
+    ready = await redis.zscore(f"{prefix}ready:{job['digest']}:standard:", job_id) is not None
+    claimable = 0 if job["state"] == "CANCELLING" or over else len(returned) + count - fresh_from
+    assert ready == (claimable > 0)
+    return Counter(
+        {
+            "live": int(not over),
+            "ready": claimable,
+            "running": len(running),
+            "pixels": left * int(job["sample_pixels"]),
+        }
+    )
+
+
+async def _audit_owners(redis: Redis, prefix: str, short: set[str]) -> None:
+    workers = {name.decode() for name in await redis.zrange(prefix + "workers", 0, -1)}
+    tokens = []
+    for name in (n for n in short if n.startswith("held:")):
+        assert name.removeprefix("held:") in workers, "a worker without lease holds samples"
+        for member in await redis.smembers(prefix + name):
+            job_id, index = member.decode().rsplit(":", 1)
+            token, worker = await redis.hmget(f"{prefix}sample:{job_id}:{index}", "token", "worker")
+            assert worker.decode() == name.removeprefix("held:")
+            assert await redis.sismember(f"{prefix}running:{job_id}", index)
+            tokens.append(token)
+    assert len(tokens) == len(set(tokens)), "a token was handed out twice"
+    assert len(tokens) == int(await redis.hget(prefix + "meta", "running") or 0), (
+        "a running sample has no owner"
+    )

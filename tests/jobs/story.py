@@ -1,0 +1,85 @@
+"""The persons and things of the queue's tests: a small job, workers that draw it, a Redis that is sent all twice."""
+
+from collections import Counter
+from typing import Any
+
+from redis.asyncio import Redis
+
+from smalti.jobs.job import Claim, Finished, JobRequest, Progress
+from smalti.jobs.keys import Keys
+from smalti.jobs.queue import JobQueue
+
+ROWS, COLUMNS = 4, 3
+
+
+def request_for(**changes: Any) -> JobRequest:
+    fields: dict[str, Any] = {
+        "model": "toy",
+        "version": 1,
+        "digest": "digest-a",
+        "rows": ROWS,
+        "columns": COLUMNS,
+        "colours": 200,
+        "count": 1,
+        "seed": 7,
+    }
+    return JobRequest(**fields | changes)
+
+
+def rows_of(index: int, first: int, last: int) -> bytes:
+    """What every worker draws for these rows of a sample."""
+    return bytes(
+        (index * 31 + row * 7 + column) % 200 for row in range(first, last) for column in range(COLUMNS)
+    )
+
+
+def drawn(claim: Claim, first: int, last: int, outcome: Any = None) -> Progress:
+    return Progress(
+        job=claim.job,
+        index=claim.index,
+        token=claim.token,
+        first_row=first,
+        pixels=rows_of(claim.index, first, last),
+        outcome=outcome,
+    )
+
+
+def finished(claim: Claim) -> Progress:
+    return drawn(claim, len(claim.pixels) // COLUMNS, ROWS, Finished(-1.5))
+
+
+async def claim_from(queue: JobQueue, worker: str = "anna", *, limit: int = 1, **changes: Any) -> list[Claim]:
+    """A claim of the worker's next sequence number."""
+    numbers = queue.__dict__.setdefault("test_sequences", Counter())
+    numbers[worker] += 1
+    fields = {"sequence": numbers[worker], "digests": ["digest-a"], "fingerprint": "cpu", "limit": limit}
+    return await queue.claim(worker, **fields | changes)
+
+
+async def silence(redis: Redis, worker: str) -> None:
+    """Let a worker's lease run out now, which otherwise takes its time."""
+    await redis.zadd(Keys("default").prefix + "workers", {worker: 1}, xx=True)
+
+
+async def take_lease_away(queue: JobQueue, redis: Redis, worker: str) -> int:
+    await queue.recover()  # somebody has recovered just now, so this is no outage
+    await silence(redis, worker)
+    return await queue.recover()
+
+
+class Twice:
+    """A Redis whose first reply to every script is lost, so that it is sent again."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._redis, name)
+
+    async def evalsha(self, *arguments: Any) -> Any:
+        await self._redis.evalsha(*arguments)
+        return await self._redis.evalsha(*arguments)
+
+    async def eval(self, *arguments: Any) -> Any:
+        await self._redis.eval(*arguments)
+        return await self._redis.eval(*arguments)
