@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from time import monotonic
@@ -213,7 +213,9 @@ class JobQueue:
 
     # What watchers read.
 
-    async def results(self, job_id: str, *, start: int = 0, limit: int = 0) -> AsyncIterator[SampleResult]:
+    async def results(
+        self, job_id: str, *, start: int = 0, limit: int = 0
+    ) -> AsyncGenerator[SampleResult, None]:
         """Ended samples with indices from `start`, in order; `limit` is the number of indices, 0 means all."""
         request = (await self.get(job_id)).request
         end = min(request.count, start + limit) if limit else request.count
@@ -255,7 +257,7 @@ class JobQueue:
         samples = codec.decode_ended(entries)
         return samples, cursor + len(samples)
 
-    async def events(self) -> AsyncIterator[str]:
+    async def events(self) -> AsyncGenerator[str, None]:
         """Ids of jobs on which something happened from now on, for ever.
 
         Hints that may be lost, so read the job itself now and then. Raises Unavailable when Redis goes away. One reader

@@ -2,11 +2,12 @@
 
 import re
 from collections import Counter
-
-from redis.asyncio import Redis
+from typing import Any, TypeAlias
 
 from smalti.jobs.job import TERMINAL, JobState
 from smalti.jobs.keys import Keys
+
+Redis: TypeAlias = Any  # redis-py's types cannot say that this client answers in bytes
 
 
 async def audit_pool(redis: Redis) -> None:

@@ -76,12 +76,12 @@ async def test_ended_samples_can_be_followed_by_a_cursor(queue: JobQueue) -> Non
 async def test_whatever_happens_to_a_job_is_announced(queue: JobQueue) -> None:
     await queue.submit(request_for())  # before the reader came
     events = queue.events()
-    first = asyncio.create_task(anext(events))
+    first = asyncio.ensure_future(anext(events))
     await asyncio.wait({first}, timeout=0.05)
     job = await queue.submit(request_for(count=2))
     assert await asyncio.wait_for(first, 5) == job.id
     assert (await queue.cancel(job.id)).id == await asyncio.wait_for(anext(events), 5)
-    await events.aclose()  # type: ignore[attr-defined]  # it is an async generator
+    await events.aclose()
 
 
 async def test_the_stream_of_events_stays_short(queue: JobQueue, redis: Redis) -> None:

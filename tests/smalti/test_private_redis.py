@@ -1,6 +1,5 @@
 """A private redis-server: found, started, killed, started again."""
 
-import shutil
 import socket
 from pathlib import Path
 
@@ -85,4 +84,3 @@ def test_stopping_twice_is_harmless() -> None:
     server.stop()
     server.stop()
     assert not server.folder.exists()
-    assert shutil.which("redis-server") or find_redis_server()
