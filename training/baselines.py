@@ -14,6 +14,9 @@ from training.sources import Pixels
 
 Probabilities = NDArray[np.float32]  # of the pixel that is there: (images, height, width)
 EM_ROUNDS = 30
+COPY = (
+    0.999  # how sure a predictor is that copies a neighbour: the mixture's weights say how far to believe it
+)
 CHUNK = 256  # images counted at once in the colour cache, which needs their pixels one-hot
 
 
@@ -94,14 +97,17 @@ def _agreement(pixels: Pixels, colours: int) -> Pixels:
 
 
 def _copies(pixels: Pixels, colours: int) -> dict[str, Probabilities]:
-    """Copying a neighbour: nearly 1 where the pixel equals it, else what is left, spread evenly."""
+    """Copying a neighbour nearly always, any colour else; outside of the image there is nothing to copy."""
     offsets = {"left": (0, 1), "up": (1, 0), "up_left": (1, 1), "up_right": (1, -1)}
     return {
-        f"copy_{name}": np.where(
-            _neighbour(pixels, colours, *offset) == pixels, 0.999, 0.001 / colours
-        ).astype(np.float32)
+        f"copy_{name}": _copy(_neighbour(pixels, colours, *offset), pixels, colours)
         for name, offset in offsets.items()
     }
+
+
+def _copy(neighbour: Pixels, pixels: Pixels, colours: int) -> Probabilities:
+    sure = np.where(neighbour == colours, 0.0, COPY)
+    return (sure * (neighbour == pixels) + (1.0 - sure) / colours).astype(np.float32)
 
 
 def _cache(pixels: Pixels, colours: int) -> Probabilities:

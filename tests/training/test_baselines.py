@@ -1,0 +1,57 @@
+"""Counting baselines: right on data whose entropy is known, and none is above its simpler neighbour by much."""
+
+import numpy as np
+import pytest
+
+from smalti.repository import Data
+from training import baselines
+from training.data import ImageSet
+
+
+def image_set(images, colours):
+    third = len(images) // 3
+    return ImageSet(
+        about=Data(name="x", source="", licence="", digest="0" * 64, images=len(images)),
+        palette=tuple(f"#{colour:06x}" for colour in range(colours)),
+        train=images[: -2 * third],
+        valid=images[-2 * third : -third],
+        test=images[-third:],
+    )
+
+
+def test_independent_pixels_cost_their_entropy():
+    rng = np.random.default_rng(0)
+    images = rng.choice(3, p=[0.7, 0.2, 0.1], size=(600, 6, 6))
+    found = baselines.nats_per_image(image_set(images, 3))
+    entropy = -36 * (0.7 * np.log(0.7) + 0.2 * np.log(0.2) + 0.1 * np.log(0.1))
+    assert found["uniform"] == pytest.approx(36 * np.log(3))
+    assert found["colour_frequencies"] == pytest.approx(entropy, rel=0.05)
+    assert found["mixture_with_cache"] == pytest.approx(entropy, rel=0.07)
+
+
+def test_stripes_cost_their_first_row_only():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 4, (300, 1, 5)).repeat(6, axis=1)
+    found = baselines.nats_per_image(image_set(images, 4))
+    assert found["left_up"] == pytest.approx(5 * np.log(4), rel=0.1)
+    assert found["left"] > 3 * found["left_up"]
+
+
+def test_the_cache_knows_the_colours_of_this_image():
+    rng = np.random.default_rng(0)
+    pairs = rng.choice(40, size=(300, 2))
+    images = pairs[np.arange(300)[:, None, None], rng.integers(0, 2, (300, 6, 6))]
+    found = baselines.nats_per_image(image_set(images, 40))
+    assert found["mixture_with_cache"] < 0.7 * found["left_up"]
+
+
+def test_probabilities_of_all_colours_sum_to_one():
+    rng = np.random.default_rng(0)
+    train = rng.integers(0, 3, (9, 4, 4))
+    counts = baselines.Counts(train, 5)
+    image = rng.integers(0, 3, (4, 4))
+    # The same image five times, its last pixel once in each colour: what counting gives these must be a distribution.
+    variants = np.stack([image] * 5)
+    variants[:, -1, -1] = np.arange(5)
+    for name, found in counts.predict(variants).items():
+        assert found[:, -1, -1].sum() == pytest.approx(1.0, abs=2e-3), name

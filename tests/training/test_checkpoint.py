@@ -1,0 +1,70 @@
+"""Checkpoints: what is written is read, and nothing else is taken for one."""
+
+import pickle
+
+import pytest
+import torch
+
+from smalti.repository import Data
+from training import checkpoint as checkpoints
+from training.checkpoint import Best, Checkpoint, Point
+from training.errors import CheckpointRefused
+from training.recipe import Recipe, TrainingRecipe
+
+RECIPE = Recipe(family="pixel_rnn", variant="lecture", training=TrainingRecipe(steps=3))
+ABOUT = Data(name="tiles", source="", licence="", digest="0" * 64, images=12)
+
+
+def a_checkpoint(**changes):
+    fields = {
+        "step": 2,
+        "task": {"weights": torch.arange(4.0)},
+        "curve": (Point(1, 2.0, None), Point(2, 1.0, 1.5)),
+    }
+    best = Best(step=2, valid=1.5, weights={"bias": torch.ones(2)})
+    return Checkpoint(RECIPE, ABOUT, ("#000000", "#ffffff"), 4, 5, **({"best": best} | fields | changes))
+
+
+def test_what_is_saved_is_loaded(tmp_path):
+    saved = a_checkpoint()
+    checkpoints.save(saved, tmp_path / "deep" / "checkpoint.pt")
+    loaded = checkpoints.load(tmp_path / "deep" / "checkpoint.pt")
+    assert torch.equal(loaded.task["weights"], saved.task["weights"])
+    assert torch.equal(loaded.best.weights["bias"], saved.best.weights["bias"])
+    assert (loaded.recipe, loaded.about, loaded.curve) == (saved.recipe, saved.about, saved.curve)
+    assert (loaded.palette, loaded.height, loaded.width, loaded.step) == (saved.palette, 4, 5, 2)
+    assert loaded.model == "tiles-pixel-rnn"
+
+
+def test_a_write_that_fails_leaves_the_old_checkpoint(tmp_path):
+    file = tmp_path / "checkpoint.pt"
+    checkpoints.save(a_checkpoint(step=1), file)
+    with pytest.raises((pickle.PicklingError, AttributeError, TypeError)):
+        checkpoints.save(a_checkpoint(step=2, task={"cannot be pickled": lambda: None}), file)
+    assert checkpoints.load(file).step == 1
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", pickle.dumps({"format": 1}, protocol=2)])
+def test_what_is_no_checkpoint_is_refused(tmp_path, content):
+    (tmp_path / "x.pt").write_bytes(content)
+    with pytest.raises(CheckpointRefused, match="no checkpoint that can be read"):
+        checkpoints.load(tmp_path / "x.pt")
+
+
+def test_a_torn_checkpoint_is_refused(tmp_path):
+    checkpoints.save(a_checkpoint(), tmp_path / "x.pt")
+    (tmp_path / "x.pt").write_bytes((tmp_path / "x.pt").read_bytes()[:-200])
+    with pytest.raises(CheckpointRefused):
+        checkpoints.load(tmp_path / "x.pt")
+
+
+def test_a_missing_checkpoint_is_refused(tmp_path):
+    with pytest.raises(CheckpointRefused, match="There is no checkpoint"):
+        checkpoints.load(tmp_path / "x.pt")
+
+
+def test_a_checkpoint_from_another_format_is_refused(tmp_path):
+    torch.save({"format": 99}, tmp_path / "x.pt")
+    with pytest.raises(CheckpointRefused, match="format 99"):
+        checkpoints.load(tmp_path / "x.pt")

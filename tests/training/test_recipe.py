@@ -1,0 +1,54 @@
+"""Recipes: those that come with smalti are good, and faults are told in one sentence."""
+
+import pytest
+
+from training import recipe as recipes
+from training.errors import RecipeRefused
+
+GOOD = 'family = "pixel_rnn"\nvariant = "lecture"\n[training]\nsteps = 3\n'
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_every_recipe_that_comes_with_smalti_can_be_read(name):
+    assert recipes.read(recipes.find(name, digits=False)).training.steps > 0
+
+
+def test_the_digits_have_a_recipe_of_their_own():
+    assert recipes.find("pixel-rnn", digits=True).name == "pixel-rnn-digits.toml"
+    assert recipes.find("pixel-rnn", digits=False).name == "pixel-rnn.toml"
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(RecipeRefused, match="pixel-rnn"):
+        recipes.find("cubism", digits=False)
+
+
+def test_the_model_is_named_after_its_family_or_as_the_recipe_says(tmp_path):
+    file = tmp_path / "r.toml"
+    file.write_text(GOOD)
+    assert recipes.read(file).suffix == "pixel-rnn"
+    file.write_text('model = "pixel-rnn-tiny"\n' + GOOD)
+    assert recipes.read(file).suffix == "pixel-rnn-tiny"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("family = ", "cannot be read"),
+        (GOOD.replace("steps = 3", "steps = 0"), r"training\.steps"),
+        (GOOD.replace("pixel_rnn", "cubism"), "family"),
+        (GOOD + "speed = 3\n", r"training\.speed"),
+        (GOOD + "[data]\nsize = 3\n", r"data\.size"),
+        (GOOD + "[data]\ncolours = 300\n", r"data\.colours"),
+        (GOOD + '[data]\nbackground = "white"\n', r"data\.background"),
+    ],
+)
+def test_a_fault_is_named(tmp_path, text, reason):
+    (tmp_path / "r.toml").write_text(text)
+    with pytest.raises(RecipeRefused, match=reason):
+        recipes.read(tmp_path / "r.toml")
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(RecipeRefused, match="cannot be read"):
+        recipes.read(tmp_path / "r.toml")

@@ -1,0 +1,180 @@
+"""The four kinds of image data, and what is refused of them before any training."""
+
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from training import sources
+from training.errors import DataRefused
+from training.sources import Indexed, Pictures
+
+WHITE = "#ffffff"
+
+
+def read(path, size=8):
+    return sources.read(path, size=size, background=WHITE)
+
+
+def save(path, values, mode="RGBA"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(values, dtype=np.uint8), mode).save(path)
+
+
+def a_square(size=16, colour=(200, 0, 0, 255)):
+    picture = np.zeros((size, size, 4), dtype=np.uint8)
+    picture[4:12, 6:14] = colour
+    return picture
+
+
+def write_lecture(folder, images, colours="255 255 255\n0 0 0\n200 0 0\n"):
+    lines = [" ".join(map(str, image)) for image in images]
+    (folder / "pixel_color.txt").write_text("\n".join(lines) + "\n")
+    (folder / "colormap.txt").write_text(colours)
+
+
+class TestPictures:
+    def test_a_picture_is_cropped_to_its_content_and_stands_on_the_bottom(self, tmp_path):
+        save(tmp_path / "square.png", a_square())
+        found = read(tmp_path, size=12)
+        assert isinstance(found, Pictures)
+        expected = np.zeros((12, 12), dtype=bool)
+        expected[4:12, 2:10] = True
+        assert (found.opaque[0] == expected).all()
+
+    def test_what_is_transparent_shows_the_background_and_bleeds_no_colour(self, tmp_path):
+        save(tmp_path / "square.png", a_square())
+        found = read(tmp_path, size=8)
+        assert set(map(tuple, found.rgb.reshape(-1, 3).tolist())) <= {(200, 0, 0), (255, 255, 255)}
+
+    def test_a_large_picture_is_made_smaller(self, tmp_path):
+        save(tmp_path / "large.png", np.full((64, 32, 4), 255))
+        found = read(tmp_path, size=8)
+        assert found.opaque[0].sum(axis=0).tolist() == [0, 0, 8, 8, 8, 8, 0, 0]
+
+    def test_folder_and_zip_give_the_same_images(self, tmp_path):
+        folder = tmp_path / "tiles"
+        save(folder / "a.png", a_square())
+        save(folder / "deep" / "b.png", a_square(colour=(0, 90, 0, 255)))
+        with zipfile.ZipFile(tmp_path / "tiles.zip", "w") as archive:
+            for file in folder.rglob("*.png"):
+                archive.write(file, file.relative_to(folder))
+        one, other = read(folder), read(tmp_path / "tiles.zip")
+        assert (one.rgb == other.rgb).all()
+        assert one.origin.name == other.origin.name == "tiles"
+
+    def test_an_empty_picture_is_left_out(self, tmp_path):
+        save(tmp_path / "full.png", a_square())
+        save(tmp_path / "empty.png", np.zeros((16, 16, 4)))
+        assert len(read(tmp_path).rgb) == 1
+
+    def test_the_digest_follows_the_content(self, tmp_path):
+        save(tmp_path / "a.png", a_square())
+        before = read(tmp_path).origin.digest
+        save(tmp_path / "a.png", a_square(colour=(0, 0, 9, 255)))
+        assert read(tmp_path).origin.digest != before
+
+    def test_a_broken_image_is_named(self, tmp_path):
+        save(tmp_path / "good.png", a_square())
+        (tmp_path / "torn.png").write_bytes((tmp_path / "good.png").read_bytes()[:60])
+        with pytest.raises(DataRefused, match=r"torn\.png cannot be read"):
+            read(tmp_path)
+
+    def test_an_empty_folder_is_refused(self, tmp_path):
+        with pytest.raises(DataRefused, match="holds no image"):
+            read(tmp_path)
+
+    def test_a_zip_that_is_none_is_refused(self, tmp_path):
+        (tmp_path / "not.zip").write_bytes(b"not a zip")
+        with pytest.raises(DataRefused, match="no zip file"):
+            read(tmp_path / "not.zip")
+
+    def test_a_path_with_nothing_there_is_refused(self, tmp_path):
+        with pytest.raises(DataRefused, match="nothing at"):
+            read(tmp_path / "missing")
+
+    def test_a_file_of_another_kind_is_refused(self, tmp_path):
+        (tmp_path / "song.mp3").write_bytes(b"la")
+        with pytest.raises(DataRefused, match="none of the known kinds"):
+            read(tmp_path / "song.mp3")
+
+
+class TestLecture:
+    def test_lines_become_square_images_with_their_palette(self, tmp_path):
+        write_lecture(tmp_path, [[0, 1, 2, 0], [1, 1, 1, 1]])
+        found = read(tmp_path)
+        assert isinstance(found, Indexed)
+        assert found.pixels.tolist() == [[[0, 1], [2, 0]], [[1, 1], [1, 1]]]
+        assert found.palette.tolist() == [[255, 255, 255], [0, 0, 0], [200, 0, 0]]
+
+    def test_the_file_itself_may_be_given(self, tmp_path):
+        write_lecture(tmp_path, [[0, 1, 2, 0]])
+        assert len(read(tmp_path / "pixel_color.txt").pixels) == 1
+
+    @pytest.mark.parametrize(
+        ("images", "reason"),
+        [
+            ([[0, 1, 3, 0]], "pixel 3, but the palette ends at 2"),
+            ([[0, 1, -1, 0]], "pixel -1"),
+            ([[0, 1, 2, 0, 1]], "no square image"),
+            ([[0, 1, 2, 0], [0, 1, 2]], "Line 2 .* has 3 numbers"),
+            ([["x", 1, 2, 0]], "cannot be read as lines of integers"),
+            ([], "is empty"),
+        ],
+    )
+    def test_lines_that_do_not_fit_are_named(self, tmp_path, images, reason):
+        write_lecture(tmp_path, images)
+        with pytest.raises(DataRefused, match=reason):
+            read(tmp_path)
+
+    def test_a_colour_beyond_255_is_refused(self, tmp_path):
+        write_lecture(tmp_path, [[0, 1, 1, 0]], colours="0 0 0\n0 0 256\n")
+        with pytest.raises(DataRefused, match="three integers 0 … 255"):
+            read(tmp_path)
+
+    def test_a_missing_palette_is_refused(self, tmp_path):
+        write_lecture(tmp_path, [[0, 1, 1, 0]])
+        (tmp_path / "colormap.txt").unlink()
+        with pytest.raises(DataRefused, match=r"colormap\.txt cannot be read"):
+            read(tmp_path)
+
+
+class TestBinary:
+    def save(self, path, side=12, parts=(3, 2, 2)):
+        rng = np.random.default_rng(0)
+        bits = {
+            name: rng.integers(0, 2, (n, side, side))
+            for name, n in zip(("train", "valid", "test"), parts, strict=True)
+        }
+        np.savez(path, **{name: np.packbits(array.astype(np.uint8), axis=2) for name, array in bits.items()})
+        return bits
+
+    def test_bits_are_unpacked_and_the_parts_kept(self, tmp_path):
+        bits = self.save(tmp_path / "Static MNIST.npz")
+        found = read(tmp_path / "Static MNIST.npz")
+        assert (found.pixels == np.concatenate(list(bits.values()))).all()
+        assert (found.parts, found.origin.name) == ((3, 2, 2), "static-mnist")
+
+    def test_a_missing_part_is_refused(self, tmp_path):
+        np.savez(tmp_path / "x.npz", train=np.zeros((2, 8, 1), np.uint8), valid=np.zeros((2, 8, 1), np.uint8))
+        with pytest.raises(DataRefused, match="lacks one of the arrays"):
+            read(tmp_path / "x.npz")
+
+    def test_a_width_that_does_not_fit_is_refused(self, tmp_path):
+        array = np.zeros((2, 8, 4), np.uint8)
+        np.savez(tmp_path / "x.npz", train=array, valid=array, test=array)
+        with pytest.raises(DataRefused, match="4 bytes a row, which does not fit images of 8×8"):
+            read(tmp_path / "x.npz")
+
+    def test_what_is_no_archive_is_refused(self, tmp_path):
+        (tmp_path / "x.npz").write_bytes(b"no archive")
+        with pytest.raises(DataRefused, match=r"no \.npz file"):
+            read(tmp_path / "x.npz")
+
+
+def test_without_a_path_the_digits_come():
+    found = read(None)
+    assert found.pixels.shape == (1797, 8, 8)
+    assert (found.pixels.max(), len(found.palette)) == (16, 17)
+    assert sum(found.parts) == 1797

@@ -1,0 +1,66 @@
+"""Changes images so that a network sees more than there are; what is reported is always measured on originals."""
+
+import torch
+from torch import Tensor
+
+TRANSLATION = 1 / 8  # of the side, the farthest an image is moved
+CUTOUT = 0.4  # of the side: the square that is covered
+
+
+def mirrored(pixels: Tensor, part: float) -> Tensor:
+    """That part of the images (batch, height, width), by chance, with left and right exchanged."""
+    if not part:
+        return pixels
+    chosen = torch.rand(len(pixels)).to(pixels.device) < part
+    return torch.where(chosen[:, None, None], pixels.flip(2), pixels)
+
+
+def differentiably(colours: Tensor) -> Tensor:
+    """Other colours, another place, a part covered, all by chance: (batch, 3, height, width), gradients pass through.
+
+    Zhao et al., "Differentiable Augmentation for Data-Efficient GAN Training", NeurIPS 2020: the discriminator sees
+    real and generated images only like this, so that it cannot learn a few hundred of them by heart.
+    """
+    return _covered(_moved(_recoloured(colours)))
+
+
+def _recoloured(colours: Tensor) -> Tensor:
+    brightness, saturation, contrast = (_chance(colours)[:, None, None, None] for _ in range(3))
+    colours = colours + (brightness - 0.5)
+    grey = colours.mean(dim=1, keepdim=True)
+    colours = (colours - grey) * (2 * saturation) + grey
+    middle = colours.mean(dim=(1, 2, 3), keepdim=True)
+    return (colours - middle) * (0.5 + contrast) + middle
+
+
+def _moved(colours: Tensor) -> Tensor:
+    """Moved by whole pixels; the border is repeated where nothing moves in, which leaves a plain background plain."""
+    batch, _, height, width = colours.shape
+    rows, columns = _shifted(colours, height), _shifted(colours, width)  # (batch, height), (batch, width)
+    images = torch.arange(batch, device=colours.device)[:, None, None]
+    return colours.permute(0, 2, 3, 1)[images, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def _shifted(colours: Tensor, side: int) -> Tensor:
+    """Where each position along a side comes from, in every image: (batch, side)."""
+    farthest = round(side * TRANSLATION)
+    shift = (_chance(colours) * (2 * farthest + 1)).long() - farthest
+    return (torch.arange(side, device=colours.device) + shift[:, None]).clamp(0, side - 1)
+
+
+def _covered(colours: Tensor) -> Tensor:
+    """A square of mean colour somewhere, partly outside at times."""
+    rows, columns = (_within(colours, side) for side in colours.shape[2:])
+    return colours.masked_fill((rows[:, None, :, None] & columns[:, None, None, :]), 0.0)
+
+
+def _within(colours: Tensor, side: int) -> Tensor:
+    length = round(side * CUTOUT)
+    start = (_chance(colours) * (side + length)).long()[:, None] - length
+    positions = torch.arange(side, device=colours.device)
+    return (positions >= start) & (positions < start + length)
+
+
+def _chance(colours: Tensor) -> Tensor:
+    """One uniform number for each image."""
+    return torch.rand(len(colours)).to(colours)

@@ -1,0 +1,204 @@
+"""Trains a VAE, or the plain auto-encoder that it is contrasted with."""
+
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from models import vae
+from models.vae import VAE
+from training import baselines, losses
+from training.augmentation import mirrored
+from training.averaging import Average
+from training.data import ImageSet
+from training.errors import RecipeRefused
+from training.evaluate import likelihood_figures
+from training.options import Count, Fraction, Positive, Probability, Table
+from training.recipe import Recipe, options
+from training.schedule import one_cycle, ramp
+from training.sources import Pixels
+
+MEASURE_BATCH = 256  # images measured at once
+VALID_DRAWS, TEST_DRAWS = 4, 16  # draws of the noise for each image: the bound is their mean
+ACTIVE = 0.01  # variance of a mean over images from which a latent tells something (Burda et al., 2016)
+LOSSES = {"elbo": losses.negative_elbo, "lecture": losses.lecture_vae}
+PLAIN = "plain"  # the auto-encoder's only variant
+
+
+class NetworkOptions(Table):
+    """The recipe's [network]."""
+
+    latent: Count = 10
+    embedding: Count = 16
+    channels: Annotated[tuple[Count, ...], Field(min_length=1, max_length=5)] = (32, 48, 80)
+    hidden: Count = 128
+    dropout: Fraction = 0.0
+
+
+class OptimiserOptions(Table):
+    """The recipe's [optimiser]: AdamW with a one-cycle schedule."""
+
+    learning_rate: Positive = 2e-3  # at its highest
+    warm_up: Annotated[float, Field(gt=0, lt=1)] = 0.1  # part of the steps
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    average: Fraction = 0.995  # decay of the moving average of the weights
+    gradient_norm: Positive = 5.0  # of the loss in nats per pixel
+    flip: Probability = 0.0  # part of the images mirrored left to right
+
+
+class LossOptions(Table):
+    """The recipe's [loss]."""
+
+    penalty_from_step_part: Probability = (
+        0.2  # the penalty grows to its weight until then: else latents die at once
+    )
+
+
+class VAETask:
+    """A VAE in training; with `penalty` 0 and no noise, the auto-encoder."""
+
+    unit = "nats/image"
+
+    def __init__(
+        self,
+        network: VAE,
+        chosen: OptimiserOptions,
+        loss: LossOptions,
+        device: torch.device,
+        *,
+        variant: str,
+    ) -> None:
+        self.network, self.options, self.loss, self.device = network.to(device), chosen, loss, device
+        self.plain = variant == PLAIN
+        self.loss_of_images = LOSSES["elbo" if self.plain else variant]
+        self.average = Average(self.network, chosen.average)
+        self.optimiser = torch.optim.AdamW(
+            self.network.parameters(), lr=chosen.learning_rate, weight_decay=chosen.weight_decay
+        )
+
+    @property
+    def averaged(self) -> VAE:
+        """The network whose weights are the moving average: it validates, draws and is exported."""
+        return self.average.network
+
+    def step(self, images: Tensor, progress: float) -> float:
+        """One update; the loss in nats per image of this batch."""
+        self.network.train()
+        images = mirrored(images, self.options.flip)
+        weight = 0.0 if self.plain else ramp(progress, self.loss.penalty_from_step_part)
+        logits, mean, log_deviation = self.network(images, self._noise(len(images)))
+        nats = self.loss_of_images(logits, images, mean, log_deviation, weight).mean()
+        self.optimiser.zero_grad()
+        (nats / images[0].numel()).backward()  # type: ignore[no-untyped-call]  # torch's backward is untyped
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.options.gradient_norm)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.options.learning_rate * one_cycle(progress, self.options.warm_up)
+        self.optimiser.step()
+        self.average.update(self.network)
+        return nats.item()
+
+    def _noise(self, count: int) -> Tensor:
+        shape = count, self.network.latent_size
+        return (torch.zeros(shape) if self.plain else torch.randn(shape)).to(self.device)
+
+    def validate(self, pixels: Pixels) -> float:
+        """−ELBO in nats per image, of the auto-encoder the reconstruction error; whatever it is trained by."""
+        error, penalty = self._measure(pixels, VALID_DRAWS)
+        return float((error + penalty).mean())
+
+    def sheet(self, count: int) -> Pixels:
+        """Images drawn from normal latents; the auto-encoder's latents are drawn as wide as its images' are."""
+        latent = torch.randn(count, self.network.latent_size).to(self.device)
+        with torch.no_grad():
+            return vae.draw(self.averaged, latent).cpu().numpy()
+
+    def weights(self) -> dict[str, Any]:
+        """The averaged weights."""
+        return {name: value.detach().cpu().clone() for name, value in self.averaged.state_dict().items()}
+
+    def use(self, weights: dict[str, Any]) -> None:
+        """Put these into the averaged network."""
+        self.averaged.load_state_dict(weights)
+
+    def figures(self, images: ImageSet) -> dict[str, Any]:
+        """The bound on the test images and its two parts, beside what counting achieves."""
+        error, penalty = self._measure(images.test, TEST_DRAWS)
+        counted = baselines.nats_per_image(images)
+        name = "test_reconstruction_nats_per_image" if self.plain else "test_negative_elbo_nats_per_image"
+        found = likelihood_figures(error + penalty, images, counted, name=name)
+        if self.plain:
+            return found
+        parts = {
+            "reconstruction": round(float(error.mean()), 2),
+            "divergence": round(float(penalty.mean()), 2),
+        }
+        return found | {"parts": parts, "draws": TEST_DRAWS, "active_latents": self._active(images.test)}
+
+    def headline(self, figures: dict[str, Any]) -> str:
+        """E.g. '812.3 nats/image (-ELBO, 75 images)'."""
+        if self.plain:
+            value, what = figures["test_reconstruction_nats_per_image"], "reconstruction only"
+        else:
+            value, what = figures["test_negative_elbo_nats_per_image"], "-ELBO"
+        return f"{value:.1f} nats/image ({what}, {figures['test_images']} images)"
+
+    def state_dict(self) -> dict[str, Any]:
+        """Network, average and optimiser."""
+        return {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+
+    @torch.no_grad()
+    def _measure(self, pixels: Pixels, draws: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Reconstruction error and divergence of every image in nats, each (images,); the latter 0 if plain."""
+        parts = [self._measure_part(part, draws) for part in torch.from_numpy(pixels).split(MEASURE_BATCH)]
+        error, penalty = (torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True))
+        return error, penalty * (not self.plain)
+
+    def _measure_part(self, pixels: Tensor, draws: int) -> tuple[Tensor, Tensor]:
+        pixels = pixels.to(self.device)
+        errors = []
+        for _ in range(1 if self.plain else draws):
+            logits, mean, log_deviation = self.averaged(pixels, self._noise(len(pixels)))
+            errors.append(-vae.log_likelihood(logits, pixels).double())
+        return torch.stack(errors).mean(dim=0), vae.divergence(mean, log_deviation).double()
+
+    @torch.no_grad()
+    def _active(self, pixels: Pixels) -> int:
+        """How many latents differ between images."""
+        mean, _ = self.averaged.encode(torch.from_numpy(pixels).to(self.device))
+        return int((mean.var(dim=0) > ACTIVE).sum())
+
+
+def make_network(recipe: Recipe, *, height: int, width: int, colours: int) -> VAE:
+    """The network that the recipe describes, untrained; raises RecipeRefused."""
+    known = [PLAIN] if recipe.family == "autoencoder" else list(LOSSES)
+    if recipe.variant not in known:
+        raise RecipeRefused(
+            f"There is no variant '{recipe.variant}' of the family {recipe.family}: choose {' or '.join(known)}."
+        )
+    chosen = options(NetworkOptions, recipe.network, "network")
+    return VAE(height=height, width=width, colours=colours, **chosen.model_dump())
+
+
+def task(recipe: Recipe, images: ImageSet, device: torch.device) -> VAETask:
+    """The task that the recipe describes; its weights start from torch's global generator."""
+    network = make_network(recipe, height=images.height, width=images.width, colours=images.colours)
+    return VAETask(
+        network,
+        options(OptimiserOptions, recipe.optimiser, "optimiser"),
+        options(LossOptions, recipe.loss, "loss"),
+        device,
+        variant=recipe.variant,
+    )
