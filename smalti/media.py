@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Sequence
 from io import BytesIO
 
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from smalti.errors import ImageRefused
 
@@ -59,3 +59,21 @@ def sheet(images: Sequence[Image.Image], *, columns: int, scale: int = 4, gap: i
         row, column = divmod(position, columns)
         canvas.paste(image.convert("RGB"), (gap + column * (width + gap), gap + row * (height + gap)))
     return canvas.resize((canvas.width * scale, canvas.height * scale), Image.Resampling.NEAREST)
+
+
+def labelled(sheets: Sequence[tuple[str, Image.Image]], *, background: str = "#ffffff", ink: str = "#000000") -> Image.Image:
+    """Images below each other, each under its label."""
+    line, margin = 16, 4  # pixels: Pillow's built-in font is 11 high
+    width = max(image.width for _, image in sheets)
+    canvas = Image.new("RGB", (width, sum(line + image.height + margin for _, image in sheets)), background)
+    pen, top = ImageDraw.Draw(canvas), 0
+    for label, image in sheets:
+        pen.text((margin, top + 2), label, fill=ink)
+        canvas.paste(image.convert("RGB"), (0, top + line))
+        top += line + image.height + margin
+    return canvas
+
+
+def mask(data: bytes) -> bytes:
+    """One byte a pixel of a PNG in raster order: 1 where it is light, 0 where it is dark; raises ImageRefused."""
+    return bytes(int(value >= 128) for value in decode(data).convert("L").tobytes())

@@ -1,0 +1,282 @@
+"""The client for asyncio: the methods of `smalti.client.Client`, awaited."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import grpc
+
+from smalti import messages
+from smalti.channel import DEFAULT_ADDRESS, PaletteStore, options
+from smalti.errors import Busy, Unavailable
+from smalti.failures import Patience, from_rpc
+from smalti.messages import Call, Palette, PictureCall
+from smalti.progress import JobProgress
+from smalti.values import (
+    Completion,
+    DrawEvent,
+    Drawn,
+    Encoded,
+    Images,
+    ImageSource,
+    Interrupted,
+    Job,
+    JobEvent,
+    Latent,
+    Model,
+    ModelDetails,
+    ModelVersion,
+    SampleResult,
+    Scores,
+    Swept,
+)
+
+Reply = TypeVar("Reply")
+
+
+class AsyncClient:
+    """A connection to a smalti server, for one event loop; `smalti.client.Client` describes each method.
+
+    `timeout_seconds` bounds each answer that is not a stream.
+    """
+
+    def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout_seconds: float = 60.0) -> None:
+        self.address = address
+        self._timeout_seconds = timeout_seconds
+        self._channel = grpc.aio.insecure_channel(address, options())
+        self._stubs = {stub: stub(self._channel) for stub in messages.SERVICES}
+        self._palettes = PaletteStore()
+
+    async def close(self) -> None:
+        """Hang up; streams that are still open end."""
+        await self._channel.close(None)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # One-shot requests
+    async def draw(
+        self, model: str, *, count: int = 1, seed: int | None = None, first_index: int = 0, version: int = 0
+    ) -> Drawn:
+        """Images from random latents (VAE, auto-encoder, GAN)."""
+        return await self._pictures(
+            messages.draw(model, count=count, seed=seed, first_index=first_index, version=version)
+        )
+
+    async def draw_stream(
+        self,
+        model: str,
+        *,
+        seed: int | None = None,
+        index: int = 0,
+        temperature: float = 1.0,
+        completion: Completion | None = None,
+        version: int = 0,
+    ) -> AsyncGenerator[DrawEvent, None]:
+        """One PixelRNN image, row by row; closing the iterator stops the drawing."""
+        call = messages.draw_stream(
+            model,
+            seed=seed,
+            index=index,
+            temperature=temperature,
+            completion=completion,
+            version=version,
+        )
+        palette: Palette = ()
+        async with aclosing(self._stream(call)) as replies:
+            async for reply in replies:
+                if reply.HasField("started"):
+                    palette = await self._palette(messages.version_of(reply.started.model))
+                yield call.read(reply, palette)
+
+    async def encode(self, model: str, images: Sequence[ImageSource], *, version: int = 0) -> Encoded:
+        """The latents of images (VAE, auto-encoder)."""
+        return await self._ask(messages.encode(model, images, version=version))
+
+    async def decode(self, model: str, latents: Sequence[Latent], *, version: int = 0) -> Images:
+        """The images of latents (VAE, auto-encoder, GAN)."""
+        return await self._pictures(messages.decode(model, latents, version=version))
+
+    async def reconstruct(self, model: str, images: Sequence[ImageSource], *, version: int = 0) -> Images:
+        """Images through the latent and back."""
+        return await self._pictures(messages.reconstruct(model, images, version=version))
+
+    async def interpolate(
+        self, model: str, first: ImageSource, last: ImageSource, *, steps: int = 8, version: int = 0
+    ) -> Images:
+        """`steps` images, evenly from the latent of the first image to that of the last."""
+        return await self._pictures(messages.interpolate(model, first, last, steps=steps, version=version))
+
+    async def sweep(
+        self,
+        model: str,
+        dimensions: tuple[int, int],
+        *,
+        image: ImageSource | None = None,
+        steps: int = 8,
+        low: float | None = None,
+        high: float | None = None,
+        version: int = 0,
+    ) -> Swept:
+        """steps × steps images: two latent dimensions over a grid, the others fixed."""
+        return await self._pictures(
+            messages.sweep(model, dimensions, image=image, steps=steps, low=low, high=high, version=version)
+        )
+
+    async def score(
+        self, model: str, images: Sequence[ImageSource], *, seed: int | None = None, version: int = 0
+    ) -> Scores:
+        """How likely, or how real, a model finds images."""
+        return await self._ask(messages.score(model, images, seed=seed, version=version))
+
+    # Jobs
+    async def submit(
+        self,
+        model: str,
+        *,
+        count: int = 1,
+        seed: int | None = None,
+        first_index: int = 0,
+        temperature: float = 1.0,
+        completion: Completion | None = None,
+        retention_seconds: float | None = None,
+        request_id: str | None = None,
+        patience_seconds: float = 10.0,
+        version: int = 0,
+    ) -> Job:
+        """Queue a job; tries again for `patience_seconds` while the server is away or its queue full."""
+        call = messages.submit(
+            model,
+            count=count,
+            seed=seed,
+            first_index=first_index,
+            temperature=temperature,
+            completion=completion,
+            retention_seconds=retention_seconds,
+            request_id=request_id,
+            version=version,
+        )
+        patience = Patience(patience_seconds)
+        while True:
+            try:
+                return await self._ask(call)
+            except (Busy, Unavailable) as error:
+                await asyncio.sleep(patience.delay_after(error))
+
+    async def get_job(self, job: str) -> Job:
+        """The job as it is now."""
+        return await self._ask(messages.get_job(job))
+
+    async def jobs(self, *, page_size: int = 50) -> AsyncGenerator[Job, None]:
+        """Every job that the server still knows, newest first."""
+        page_token, more = "", True
+        while more:
+            page, page_token = await self._ask(messages.jobs_page(page_token, page_size))
+            for job in page:
+                yield job
+            more = bool(page_token)
+
+    async def watch(
+        self, job: str, *, rows: bool = False, patience_seconds: float = 60.0
+    ) -> AsyncGenerator[JobEvent, None]:
+        """What happens to a job until it has ended; nothing is told twice."""
+        progress, patience = JobProgress(), Patience(patience_seconds)
+        while not progress.is_over:
+            try:
+                async with aclosing(self._watch_once(job, progress, rows=rows)) as events:
+                    async for event in events:
+                        patience.renew()
+                        yield event
+            except Unavailable as error:
+                delay = patience.delay_after(error)
+                yield Interrupted(message=str(error), retry_seconds=delay)
+                await asyncio.sleep(delay)
+
+    async def results(
+        self, job: str, *, start: int = 0, limit: int = 0
+    ) -> AsyncGenerator[SampleResult, None]:
+        """The samples that have ended by now, by index from `start`; limit 0 means all."""
+        palette = await self._palette((await self.get_job(job)).model)
+        call = messages.results(job, start=start, limit=limit)
+        async with aclosing(self._stream(call)) as replies:
+            async for reply in replies:
+                yield call.read(reply, palette)
+
+    async def cancel(self, job: str) -> Job:
+        """Stop a job; its finished samples stay."""
+        return await self._ask(messages.cancel(job))
+
+    async def delete(self, job: str) -> None:
+        """Forget a job that has ended, and its results."""
+        await self._ask(messages.delete(job))
+
+    # Models
+    async def models(self) -> list[Model]:
+        """Every model version that the server serves."""
+        return await self._ask(messages.models())
+
+    async def model(self, name: str, *, version: int = 0) -> ModelDetails:
+        """A model and its manifest."""
+        return await self._ask(messages.model(name, version=version))
+
+    async def load(self, name: str, *, version: int = 0) -> Model:
+        """Serve a version that was put into the model repository since the server started."""
+        return await self._ask(messages.load(name, version=version))
+
+    async def unload(self, name: str, *, version: int = 0) -> None:
+        """Stop serving a version; version 0 means every one."""
+        await self._ask(messages.unload(name, version=version))
+
+    async def _watch_once(
+        self, job: str, progress: JobProgress, *, rows: bool
+    ) -> AsyncGenerator[JobEvent, None]:
+        call = messages.watch(job, rows=rows)
+        async with aclosing(self._stream(call)) as replies:
+            async for reply in replies:
+                event = call.read(reply)
+                if rows and isinstance(event, Job):
+                    progress.pixel_bytes = messages.pixel_bytes(await self._palette(event.model))
+                news = progress.news(event)
+                if news is not None:
+                    yield news
+        if not progress.is_over:
+            raise Unavailable(f"The server at {self.address} stopped.", retry_seconds=0.5)
+
+    async def _ask(self, call: Call[Reply]) -> Reply:
+        return call.read(await self._respond(call))
+
+    async def _pictures(self, call: PictureCall[Reply]) -> Reply:
+        reply = await self._respond(call)
+        return call.read(reply, await self._palette(messages.version_of(reply.model)))
+
+    async def _palette(self, model: ModelVersion) -> Palette:
+        return self._palettes.get(model) or self._palettes.keep(
+            model, (await self.model(model.name, version=model.version)).model.palette
+        )
+
+    async def _respond(self, call: Call[Any] | PictureCall[Any]) -> Any:
+        try:
+            return await self._method(call)(call.request, timeout=self._timeout_seconds)
+        except grpc.RpcError as error:
+            raise from_rpc(error, self.address) from error
+
+    async def _stream(self, call: Call[Any] | PictureCall[Any]) -> AsyncGenerator[Any, None]:
+        responses = self._method(call)(call.request)
+        try:
+            async for response in responses:
+                yield response
+        except grpc.RpcError as error:
+            raise from_rpc(error, self.address) from error
+        finally:
+            responses.cancel()
+
+    def _method(self, call: Call[Any] | PictureCall[Any]) -> Callable[..., Any]:
+        method: Callable[..., Any] = getattr(self._stubs[call.service], call.method)
+        return method

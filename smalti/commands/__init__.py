@@ -1,0 +1,1 @@
+"""The commands of `smalti`, by what they are about."""

@@ -1,0 +1,250 @@
+"""One-shot commands: draw, complete, sweep, encode, reconstruct, interpolate, score."""
+
+from pathlib import Path
+
+import click
+
+from smalti.client import Client
+from smalti.commands import options
+from smalti.commands.output import (
+    deliver,
+    plain,
+    print_json,
+    require_place,
+    save,
+    say,
+    say_colour_change,
+)
+from smalti.errors import GraphNotServed, InvalidRequest
+from smalti.values import DrawFinished, Images, ScoreKind
+from smalti.watching import Easel
+
+_PICTURES = click.argument("pictures", nargs=-1, required=True, type=click.Path(path_type=Path))
+_UNITS = {
+    ScoreKind.LOG_LIKELIHOOD: "log-likelihood, nats",
+    ScoreKind.ELBO: "lower bound of the log-likelihood, nats",
+    ScoreKind.REAL_PROBABILITY: "P(real)",
+}
+
+
+@click.command()
+@click.argument("model")
+@click.option("--count", type=click.IntRange(1), default=1, show_default=True)
+@options.seed
+@options.first_index
+@options.version
+@options.output
+@options.as_json
+@options.connected
+def draw(
+    client: Client,
+    model: str,
+    count: int,
+    seed: int | None,
+    first_index: int,
+    version: int,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Draw images from a VAE or GAN at once.
+
+    -o FILE.png writes one image as it is and several as a sheet, -o FOLDER one file each; without it they are
+    shown in the terminal. A PixelRNN draws by `smalti submit`, or a single image by `smalti complete`.
+    """
+    require_place(output, as_json=as_json)
+    try:
+        drawn = client.draw(model, count=count, seed=seed, first_index=first_index, version=version)
+    except GraphNotServed as error:
+        raise GraphNotServed(f"{error} A PixelRNN draws by a job: smalti submit {model} --watch") from error
+    _hand_over(drawn, output, as_json=as_json)
+    if not as_json:
+        say(f"Drawn with seed {drawn.seed}.")
+
+
+@click.command()
+@click.argument("model")
+@click.argument("picture", type=click.Path(path_type=Path))
+@options.rows
+@options.mask
+@options.seed
+@click.option("--index", type=click.IntRange(0), default=0, help="Which image of the seed.")
+@options.temperature
+@options.version
+@options.output
+@options.as_json
+@options.connected
+def complete(
+    client: Client,
+    model: str,
+    picture: Path,
+    rows: int | None,
+    mask: Path | None,
+    seed: int | None,
+    index: int,
+    temperature: float,
+    version: int,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Draw the rest of a picture with a PixelRNN, row by row.
+
+    Keeps the first rows (--rows N) or the light pixels of --mask PNG. A drawn pixel sees only pixels before
+    it, from the top left: what is kept below it does not guide it.
+    """
+    require_place(output, as_json=as_json)
+    events = client.draw_stream(
+        model,
+        seed=seed,
+        index=index,
+        temperature=temperature,
+        completion=options.completion(picture, rows, mask),
+        version=version,
+    )
+    with Easel(hidden=as_json) as easel:
+        finished = easel.follow(events)
+    if not as_json:
+        say_colour_change(easel.started.colour_change)
+        say(f"Drawn with seed {easel.started.seed}; log-probability {finished.log_probability:.1f} nats.")
+    _hand_over_one(finished, easel.started.seed, output, as_json=as_json)
+
+
+@click.command()
+@click.argument("model")
+@click.option("--image", type=click.Path(path_type=Path), help="Whose latent fixes the other dimensions.")
+@click.option("--dims", default="0,1", show_default=True, help="The two dimensions: row,column.")
+@click.option("--steps", type=click.IntRange(2), default=8, show_default=True, help="Images along each side.")
+@click.option("--low", type=float, help="Where the dimensions start; −3 without it.")
+@click.option("--high", type=float, help="Where they end; 3 without it.")
+@options.version
+@options.output
+@options.as_json
+@options.connected
+def sweep(
+    client: Client,
+    model: str,
+    image: Path | None,
+    dims: str,
+    steps: int,
+    low: float | None,
+    high: float | None,
+    version: int,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Show what two latent dimensions mean: a grid of images along both."""
+    require_place(output, as_json=as_json)
+    swept = client.sweep(
+        model, _dimensions(dims), image=image, steps=steps, low=low, high=high, version=version
+    )
+    _hand_over(swept, output, as_json=as_json, columns=swept.steps)
+
+
+@click.command()
+@click.argument("model")
+@_PICTURES
+@options.version
+@options.as_json
+@options.connected
+def encode(client: Client, model: str, pictures: tuple[Path, ...], version: int, as_json: bool) -> None:
+    """Print the latents of pictures (VAE, auto-encoder), one line each."""
+    encoded = client.encode(model, pictures, version=version)
+    if as_json:
+        print_json(encoded)
+        return
+    say_colour_change(encoded.colour_change)
+    for picture, mean in zip(pictures, encoded.means, strict=True):
+        click.echo(f"{picture}: " + " ".join(f"{value:.4f}" for value in mean))
+
+
+@click.command()
+@click.argument("model")
+@_PICTURES
+@options.version
+@options.output
+@options.as_json
+@options.connected
+def reconstruct(
+    client: Client,
+    model: str,
+    pictures: tuple[Path, ...],
+    version: int,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Send pictures through the latent and back (VAE, auto-encoder)."""
+    require_place(output, as_json=as_json)
+    _hand_over(client.reconstruct(model, pictures, version=version), output, as_json=as_json)
+
+
+@click.command()
+@click.argument("model")
+@click.argument("first", type=click.Path(path_type=Path))
+@click.argument("last", type=click.Path(path_type=Path))
+@click.option("--steps", type=click.IntRange(2), default=8, show_default=True, help="Images in all.")
+@options.version
+@options.output
+@options.as_json
+@options.connected
+def interpolate(
+    client: Client,
+    model: str,
+    first: Path,
+    last: Path,
+    steps: int,
+    version: int,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Go from one picture to another through the latents between them."""
+    require_place(output, as_json=as_json)
+    between = client.interpolate(model, first, last, steps=steps, version=version)
+    _hand_over(between, output, as_json=as_json, columns=steps)
+
+
+@click.command()
+@click.argument("model")
+@_PICTURES
+@click.option("--seed", type=click.IntRange(0, 2**64 - 1), help="Of the noise of a VAE's bound.")
+@options.version
+@options.as_json
+@options.connected
+def score(
+    client: Client, model: str, pictures: tuple[Path, ...], seed: int | None, version: int, as_json: bool
+) -> None:
+    """Print how likely, or how real, a model finds pictures, one line each."""
+    scores = client.score(model, pictures, seed=seed, version=version)
+    if as_json:
+        print_json(scores)
+        return
+    say_colour_change(scores.colour_change)
+    for picture, value in zip(pictures, scores.scores, strict=True):
+        click.echo(f"{picture}: {value:.4f} ({_UNITS[scores.kind]})")
+
+
+def _dimensions(text: str) -> tuple[int, int]:
+    try:
+        row, column = (int(part) for part in text.split(","))
+    except ValueError as error:
+        raise InvalidRequest(f"--dims is '{text}'; write two numbers, such as 2,7.", field="dims") from error
+    return row, column
+
+
+def _hand_over(images: Images, output: Path | None, *, as_json: bool, columns: int | None = None) -> None:
+    if not as_json:
+        say_colour_change(images.colour_change)
+        deliver(images.images, output, columns=columns)
+    elif output is None:
+        print_json(images)
+    else:
+        save(images.images, output, columns=columns)
+        print_json({**plain(images), "images": len(images.images), "output": str(output)})
+
+
+def _hand_over_one(drawn: DrawFinished, seed: int, output: Path | None, *, as_json: bool) -> None:
+    if output is not None:
+        written = save([drawn.image], output)
+        if not as_json:
+            say(f"Wrote {written}.")
+    if as_json:
+        where = {"image": drawn.image} if output is None else {"output": str(output)}
+        print_json({"seed": seed, "log_probability": drawn.log_probability, **where})

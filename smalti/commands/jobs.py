@@ -1,0 +1,264 @@
+"""Commands for jobs: submit, watch, results, cancel, delete, jobs."""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from smalti import media
+from smalti.client import Client
+from smalti.commands import options
+from smalti.commands.output import is_folder, print_json, save_each, say, say_colour_change, sheet, write
+from smalti.errors import SmaltiError
+from smalti.jobs.job import JobState
+from smalti.values import Image, Job, JobEvent, SampleEnded, SampleResult, SampleRows
+from smalti.watching import LineView, LiveView, View, follow
+
+INTERRUPTED = 130  # the exit code by which shells know Ctrl-C
+_JOB = click.argument("job")
+_PATIENCE = click.option(
+    "--patience",
+    type=click.FloatRange(0),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to go on while the server is away.",
+)
+
+
+@click.command()
+@click.argument("model")
+@click.option("--count", type=click.IntRange(1), default=1, show_default=True, help="Samples to draw.")
+@options.seed
+@options.first_index
+@options.temperature
+@click.option(
+    "--complete", "picture", type=click.Path(path_type=Path), help="PNG to finish, with --rows or --mask."
+)
+@options.rows
+@options.mask
+@click.option(
+    "--keep-seconds", type=click.FloatRange(1), help="How long results are kept after the job ended."
+)
+@click.option("--request-id", help="Sending the same one again gives the same job.")
+@click.option("--watch", "watching", is_flag=True, help="Follow the job until it has ended.")
+@_PATIENCE
+@options.version
+@options.as_json
+@options.connected
+def submit(
+    client: Client,
+    model: str,
+    count: int,
+    seed: int | None,
+    first_index: int,
+    temperature: float,
+    picture: Path | None,
+    rows: int | None,
+    mask: Path | None,
+    keep_seconds: float | None,
+    request_id: str | None,
+    watching: bool,
+    patience: float,
+    version: int,
+    as_json: bool,
+) -> None:
+    """Queue a job that draws samples with a PixelRNN; prints the job's id."""
+    job = client.submit(
+        model,
+        count=count,
+        seed=seed,
+        first_index=first_index,
+        temperature=temperature,
+        completion=options.completion(picture, rows, mask),
+        retention_seconds=keep_seconds,
+        request_id=request_id,
+        patience_seconds=0,
+        version=version,
+    )
+    if as_json:
+        print_json(job)
+    else:
+        click.echo(job.id)
+        say_colour_change(job.colour_change)
+    if watching:
+        _watch(client, job, as_json=as_json, patience=patience)
+
+
+@click.command()
+@_JOB
+@_PATIENCE
+@options.as_json
+@options.connected
+def watch(client: Client, job: str, patience: float, as_json: bool) -> None:
+    """Follow a job until it has ended.
+
+    In a terminal its samples are shown while they are drawn; elsewhere there is a line now and then; with
+    --json one JSON object a line for each event. Ctrl-C stops watching, not the job. The exit code is 0 only if
+    the job succeeded.
+    """
+    _watch(client, client.get_job(job), as_json=as_json, patience=patience)
+
+
+@click.command()
+@_JOB
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="FOLDER for one PNG a sample, FILE.png for a sheet of all.",
+)
+@click.option("--start", type=click.IntRange(0), default=0, help="Index of the first sample.")
+@click.option("--limit", type=click.IntRange(1), help="How many indices; all without it.")
+@options.as_json
+@options.connected
+def results(client: Client, job: str, output: Path, start: int, limit: int | None, as_json: bool) -> None:
+    """Write the samples of a job that are finished by now."""
+    summary = Summary(client.results(job, start=start, limit=limit or 0))
+    written = _write(summary.images(), output)
+    if as_json:
+        print_json({"job": job, "written": written, "failed": summary.failed, "output": output.as_posix()})
+    else:
+        _tell_results(client.get_job(job), written, summary, output)
+    if not written:
+        raise SmaltiError(f"Job {job} has no finished sample to write yet.")
+
+
+@click.command()
+@_JOB
+@options.as_json
+@options.connected
+def cancel(client: Client, job: str, as_json: bool) -> None:
+    """Stop a job; its finished samples stay."""
+    cancelled = client.cancel(job)
+    if as_json:
+        print_json(cancelled)
+    elif cancelled.state in (JobState.CANCELLED, JobState.CANCELLING):
+        click.echo(f"Job {job} is {cancelled.state} after {cancelled.done} of {cancelled.count} samples.")
+    else:
+        click.echo(f"Job {job} had already {cancelled.state}.")
+
+
+@click.command()
+@_JOB
+@options.as_json
+@options.connected
+def delete(client: Client, job: str, as_json: bool) -> None:
+    """Forget a job that has ended, and its results."""
+    client.delete(job)
+    if as_json:
+        print_json({"deleted": job})
+    else:
+        click.echo(f"Deleted job {job}.")
+
+
+@click.command()
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
+@options.as_json
+@options.connected
+def jobs(client: Client, limit: int, as_json: bool) -> None:
+    """List jobs, newest first."""
+    newest = list(islice(client.jobs(page_size=min(limit, 500)), limit))
+    if as_json:
+        print_json(newest)
+    else:
+        Console().print(_table(newest))
+
+
+class Summary:
+    """Passes the images of results on and counts the samples that failed."""
+
+    def __init__(self, results: Iterator[SampleResult]) -> None:
+        self._results = results
+        self.failed = 0
+        self.first_error = ""
+
+    def images(self) -> Iterator[tuple[int, Image]]:
+        """Every finished image with its index."""
+        for result in self._results:
+            if result.image is not None:
+                yield result.index, result.image
+            else:
+                self.failed += 1
+                self.first_error = self.first_error or result.error
+
+
+class JsonView:
+    """One JSON object a line for every event."""
+
+    wants_rows = False
+
+    def show(self, event: JobEvent) -> None:
+        """Print the event under its name."""
+        print_json({_NAMES.get(type(event), "interrupted"): event})
+
+    def close(self) -> None:
+        """Nothing is left open."""
+
+
+_NAMES: dict[type, str] = {Job: "job", SampleRows: "rows", SampleEnded: "ended"}
+
+
+def _watch(client: Client, job: Job, *, as_json: bool, patience: float) -> None:
+    try:
+        ended = follow(client, job, _view(client, job, as_json=as_json), patience_seconds=patience)
+    except KeyboardInterrupt:
+        say(
+            f"\nStopped watching; job {job.id} goes on. "
+            f"smalti watch {job.id} follows it again, smalti cancel {job.id} stops it."
+        )
+        raise SystemExit(INTERRUPTED) from None
+    _judge(ended)
+
+
+def _view(client: Client, job: Job, *, as_json: bool) -> View:
+    console = Console(stderr=True)
+    if as_json:
+        return JsonView()
+    return LiveView(client, job, console) if console.is_terminal else LineView(console)
+
+
+def _judge(job: Job) -> None:
+    """Raise unless the job succeeded, so that the exit code tells."""
+    match job.state:
+        case JobState.FAILED:
+            reason = f" ({job.reason})" if job.reason else ""
+            raise SmaltiError(
+                f"Job {job.id} failed: {job.failed} of {job.count} samples could not be drawn{reason}; "
+                "smalti results writes the others and says why."
+            )
+        case JobState.CANCELLED:
+            raise SmaltiError(f"Job {job.id} was cancelled after {job.done} of {job.count} samples.")
+
+
+def _write(images: Iterator[tuple[int, Image]], output: Path) -> int:
+    if is_folder(output):
+        return save_each(images, output)
+    every = [image for _, image in images]
+    if every:
+        write(output, media.encode(sheet(every)))
+    return len(every)
+
+
+def _tell_results(job: Job, written: int, summary: Summary, output: Path) -> None:
+    if written:
+        say(f"Wrote {written} of {job.count} samples to {output}.")
+    if summary.failed:
+        say(f"{summary.failed} failed; the first because: {summary.first_error}")
+    if not job.is_over:
+        say(f"The job is {job.state}; the others are still to come.")
+
+
+def _table(listed: list[Job]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("JOB", "MODEL", "STATE", "SAMPLES", "SUBMITTED", "REASON"):
+        table.add_column(heading, no_wrap=heading == "JOB")
+    for job in listed:
+        submitted = job.created.astimezone().strftime("%Y-%m-%d %H:%M:%S") if job.created else ""
+        samples = f"{job.done}/{job.count}"
+        table.add_row(job.id, job.model.name, job.state, samples, submitted, job.reason)
+    return table

@@ -1,0 +1,75 @@
+"""Options that several commands share."""
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from smalti import media
+from smalti.channel import DEFAULT_ADDRESS
+from smalti.client import Client
+from smalti.errors import InvalidRequest
+from smalti.messages import png_of
+from smalti.values import Completion
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+version = click.option(
+    "--model-version",
+    "version",
+    type=click.IntRange(1),
+    default=0,
+    help="Of the model; the latest without it.",
+)
+seed = click.option("--seed", type=click.IntRange(0, 2**64 - 1), help="The same seed draws the same images.")
+first_index = click.option(
+    "--first-index", type=click.IntRange(0), default=0, help="Skip this many images of the seed."
+)
+temperature = click.option(
+    "--temperature",
+    type=click.FloatRange(0.05, 10.0),
+    default=1.0,
+    show_default=True,
+    help="Below 1 tamer, above 1 wilder.",
+)
+rows = click.option("--rows", type=click.IntRange(0), help="Rows of the picture to keep, from the top.")
+mask = click.option(
+    "--mask", type=click.Path(path_type=Path), help="PNG of the same size: its light pixels are kept."
+)
+output = click.option("-o", "--output", type=click.Path(path_type=Path))
+
+
+def connected(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give the command a client of the server that --server or SMALTI_SERVER names."""
+
+    @click.option(
+        "--server",
+        envvar="SMALTI_SERVER",
+        default=DEFAULT_ADDRESS,
+        show_default=True,
+        show_envvar=True,
+        help="Address of the server.",
+    )
+    @wraps(command)
+    def run(*args: Any, server: str, **options: Any) -> Any:
+        with Client(server) as client:
+            return command(client, *args, **options)
+
+    return run
+
+
+def completion(image: Path | None, rows: int | None, mask: Path | None) -> Completion | None:
+    """What the options say is to be kept; raises InvalidRequest where they do not fit together."""
+    if image is None:
+        if rows is not None or mask is not None:
+            raise InvalidRequest(
+                "--rows and --mask say what to keep of --complete PICTURE, which is missing."
+            )
+        return None
+    if (rows is None) == (mask is None):
+        raise InvalidRequest("Say what of the picture to keep: either --rows N or --mask PNG.")
+    kept = None if mask is None else media.mask(png_of(mask))
+    return Completion(image=image, rows=rows, mask=kept)

@@ -1,0 +1,468 @@
+"""Values ↔ protobuf messages: how every RPC's request is made and its response read, for both clients."""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+from uuid import uuid4
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from PIL import Image as pillow
+
+from smalti import media
+from smalti.errors import ImageRefused, InvalidRequest
+from smalti.jobs.job import JobState
+from smalti.v1 import (
+    images_pb2,
+    images_pb2_grpc,
+    jobs_pb2,
+    jobs_pb2_grpc,
+    models_pb2,
+    models_pb2_grpc,
+    types_pb2,
+)
+from smalti.values import (
+    NO_CHANGE,
+    ColourChange,
+    Completion,
+    DrawEvent,
+    DrawFinished,
+    Drawn,
+    DrawnRows,
+    DrawStarted,
+    Encoded,
+    Image,
+    Images,
+    ImageSource,
+    Job,
+    JobEvent,
+    Latent,
+    Model,
+    ModelDetails,
+    ModelVersion,
+    SampleEnded,
+    SampleResult,
+    SampleRows,
+    ScoreKind,
+    Scores,
+    Swept,
+)
+
+Reply = TypeVar("Reply")
+Palette = tuple[str, ...]
+_PIXELS = types_pb2.IMAGE_FORMAT_PIXELS  # smaller than PNG, and the palette is known after the first image
+
+IMAGE_SERVICE: Any = images_pb2_grpc.ImageServiceStub  # Any: grpc generates stubs without types
+JOB_SERVICE: Any = jobs_pb2_grpc.JobServiceStub
+MODEL_SERVICE: Any = models_pb2_grpc.ModelServiceStub
+SERVICES = (IMAGE_SERVICE, JOB_SERVICE, MODEL_SERVICE)
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[Reply]):
+    """One RPC: where it goes, what it says, and how its response is read."""
+
+    service: Any
+    method: str
+    request: Any
+    read: Callable[[Any], Reply]
+
+
+@dataclass(frozen=True, slots=True)
+class PictureCall(Generic[Reply]):
+    """An RPC whose response is read with the palette of the model version that it names."""
+
+    service: Any
+    method: str
+    request: Any
+    read: Callable[[Any, Palette], Reply]
+
+
+# One-shot requests
+def draw(model: str, *, count: int, seed: int | None, first_index: int, version: int) -> PictureCall[Drawn]:
+    _check("count", count, least=1, bits=32)
+    _check("seed", seed)
+    _check("first_index", first_index)
+    request = images_pb2.DrawRequest(
+        model=_model(model, version), count=count, seed=seed, first_index=first_index, format=_PIXELS
+    )
+    return PictureCall(IMAGE_SERVICE, "Draw", request, _drawn)
+
+
+def draw_stream(
+    model: str,
+    *,
+    seed: int | None,
+    index: int,
+    temperature: float,
+    completion: Completion | None,
+    version: int,
+) -> PictureCall[DrawEvent]:
+    _check("seed", seed)
+    _check("index", index)
+    request = images_pb2.DrawStreamRequest(
+        model=_model(model, version),
+        seed=seed,
+        index=index,
+        temperature=temperature,
+        completion=None if completion is None else _completion(completion),
+        format=_PIXELS,
+    )
+    return PictureCall(IMAGE_SERVICE, "DrawStream", request, read_draw_event)
+
+
+def encode(model: str, images: Sequence[ImageSource], *, version: int) -> Call[Encoded]:
+    request = images_pb2.EncodeRequest(model=_model(model, version), images=map(_image, images))
+    return Call(IMAGE_SERVICE, "Encode", request, _encoded)
+
+
+def decode(model: str, latents: Sequence[Latent], *, version: int) -> PictureCall[Images]:
+    request = images_pb2.DecodeRequest(
+        model=_model(model, version),
+        latents=[types_pb2.Latent(values=latent) for latent in latents],
+        format=_PIXELS,
+    )
+    return PictureCall(IMAGE_SERVICE, "Decode", request, _images)
+
+
+def reconstruct(model: str, images: Sequence[ImageSource], *, version: int) -> PictureCall[Images]:
+    request = images_pb2.ReconstructRequest(
+        model=_model(model, version), images=map(_image, images), format=_PIXELS
+    )
+    return PictureCall(IMAGE_SERVICE, "Reconstruct", request, _images)
+
+
+def interpolate(
+    model: str, first: ImageSource, last: ImageSource, *, steps: int, version: int
+) -> PictureCall[Images]:
+    _check("steps", steps, least=2, bits=32)
+    request = images_pb2.InterpolateRequest(
+        model=_model(model, version), first=_image(first), last=_image(last), steps=steps, format=_PIXELS
+    )
+    return PictureCall(IMAGE_SERVICE, "Interpolate", request, _images)
+
+
+def sweep(
+    model: str,
+    dimensions: tuple[int, int],
+    *,
+    image: ImageSource | None,
+    steps: int,
+    low: float | None,
+    high: float | None,
+    version: int,
+) -> PictureCall[Swept]:
+    _check("dimensions", min(dimensions), bits=32)
+    _check("dimensions", max(dimensions), bits=32)
+    _check("steps", steps, least=2, bits=32)
+    request = images_pb2.SweepRequest(
+        model=_model(model, version),
+        image=None if image is None else _image(image),
+        row_dimension=dimensions[0],
+        column_dimension=dimensions[1],
+        steps=steps,
+        low=low,
+        high=high,
+        format=_PIXELS,
+    )
+    return PictureCall(IMAGE_SERVICE, "Sweep", request, _swept)
+
+
+def score(model: str, images: Sequence[ImageSource], *, seed: int | None, version: int) -> Call[Scores]:
+    _check("seed", seed)
+    request = images_pb2.ScoreRequest(model=_model(model, version), images=map(_image, images), seed=seed)
+    return Call(IMAGE_SERVICE, "Score", request, _scores)
+
+
+# Jobs
+def submit(
+    model: str,
+    *,
+    count: int,
+    seed: int | None,
+    first_index: int,
+    temperature: float,
+    completion: Completion | None,
+    retention_seconds: float | None,
+    request_id: str | None,
+    version: int,
+) -> Call[Job]:
+    _check("count", count, least=1)
+    _check("seed", seed)
+    _check("first_index", first_index)
+    request = jobs_pb2.SubmitRequest(
+        request_id=request_id or uuid4().hex,
+        model=_model(model, version),
+        count=count,
+        seed=seed,
+        first_index=first_index,
+        temperature=temperature,
+        completion=None if completion is None else _completion(completion),
+        retention=None if retention_seconds is None else _duration(retention_seconds),
+    )
+    return Call(JOB_SERVICE, "Submit", request, _submitted)
+
+
+def get_job(job: str) -> Call[Job]:
+    return Call(JOB_SERVICE, "Get", jobs_pb2.GetJobRequest(id=job), read_job)
+
+
+def jobs_page(page_token: str, page_size: int) -> Call[tuple[list[Job], str]]:
+    request = jobs_pb2.ListJobsRequest(page_size=page_size, page_token=page_token)
+    return Call(
+        JOB_SERVICE, "List", request, lambda reply: (list(map(read_job, reply.jobs)), reply.next_page_token)
+    )
+
+
+def watch(job: str, *, rows: bool) -> Call[JobEvent]:
+    return Call(JOB_SERVICE, "Watch", jobs_pb2.WatchRequest(id=job, rows=rows), read_job_event)
+
+
+def results(job: str, *, start: int, limit: int) -> PictureCall[SampleResult]:
+    _check("start", start)
+    _check("limit", limit)
+    request = jobs_pb2.ResultsRequest(id=job, start=start, limit=limit, format=_PIXELS)
+    return PictureCall(JOB_SERVICE, "Results", request, _result)
+
+
+def cancel(job: str) -> Call[Job]:
+    return Call(JOB_SERVICE, "Cancel", jobs_pb2.CancelJobRequest(id=job), read_job)
+
+
+def delete(job: str) -> Call[None]:
+    return Call(JOB_SERVICE, "Delete", jobs_pb2.DeleteJobRequest(id=job), lambda reply: None)
+
+
+# Models
+def models() -> Call[list[Model]]:
+    request = models_pb2.ListModelsRequest()
+    return Call(MODEL_SERVICE, "List", request, lambda reply: list(map(_read_model, reply.models)))
+
+
+def model(name: str, *, version: int) -> Call[ModelDetails]:
+    return Call(MODEL_SERVICE, "Get", models_pb2.GetModelRequest(name=name, version=version), _model_details)
+
+
+def load(name: str, *, version: int) -> Call[Model]:
+    request = models_pb2.LoadModelRequest(name=name, version=version)
+    return Call(MODEL_SERVICE, "Load", request, lambda reply: _read_model(reply.model))
+
+
+def unload(name: str, *, version: int) -> Call[None]:
+    request = models_pb2.UnloadModelRequest(name=name, version=version)
+    return Call(MODEL_SERVICE, "Unload", request, lambda reply: None)
+
+
+# Values → messages
+def _check(field: str, value: int | None, *, least: int = 0, bits: int = 64) -> None:
+    if value is not None and not least <= value < 2**bits:
+        raise InvalidRequest(f"{field} is {value}; it must be from {least} to 2^{bits}−1.", field=field)
+
+
+def _model(name: str, version: int) -> types_pb2.ModelVersion:
+    _check("version", version, bits=32)
+    return types_pb2.ModelVersion(name=name, version=version)
+
+
+def _duration(seconds: float) -> Duration:
+    duration = Duration()
+    duration.FromMilliseconds(round(seconds * 1000))
+    return duration
+
+
+def _completion(completion: Completion) -> images_pb2.Completion:
+    if (completion.rows is None) == (completion.mask is None):
+        raise InvalidRequest("Give either rows or a mask to keep.", field="completion")
+    _check("rows", completion.rows, bits=32)
+    return images_pb2.Completion(image=_image(completion.image), rows=completion.rows, mask=completion.mask)
+
+
+def _image(source: ImageSource) -> types_pb2.Image:
+    return types_pb2.Image(png=png_of(source))
+
+
+def png_of(source: ImageSource) -> bytes:
+    """The PNG of an image in any form; raises ImageRefused for a file that is no readable PNG."""
+    if isinstance(source, bytes):
+        return source
+    if isinstance(source, Image):
+        return source.png()
+    if isinstance(source, pillow.Image):
+        return media.encode(source)
+    return _png_file(Path(source))
+
+
+def _png_file(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ImageRefused(f"{os.fspath(path)} cannot be read: {error.strerror}.", field="image") from error
+    if not data.startswith(b"\x89PNG\r\n\x1a\n"):
+        raise ImageRefused(f"{os.fspath(path)} is not a PNG.", field="image")
+    return data
+
+
+# Messages → values
+def version_of(message: types_pb2.ModelVersion) -> ModelVersion:
+    """The model version that a response names."""
+    return ModelVersion(message.name, message.version)
+
+
+def pixel_bytes(palette: Palette) -> int:
+    """Bytes of one pixel on the wire."""
+    return 1 if len(palette) <= 256 else 2
+
+
+def _read_image(message: types_pb2.Image, palette: Palette) -> Image:
+    pixels = message.pixels
+    return Image(height=pixels.height, width=pixels.width, indices=pixels.indices, palette=palette)
+
+
+def _read_images(messages: Sequence[types_pb2.Image], palette: Palette) -> tuple[Image, ...]:
+    return tuple(_read_image(message, palette) for message in messages)
+
+
+def _colour_change(message: types_pb2.ColourChange) -> ColourChange:
+    return ColourChange(message.moved_pixels, message.largest_distance)
+
+
+def _images(reply: Any, palette: Palette) -> Images:
+    change = getattr(reply, "colour_change", types_pb2.ColourChange())  # Decode is given no image
+    return Images(
+        model=version_of(reply.model),
+        images=_read_images(reply.images, palette),
+        colour_change=_colour_change(change),
+    )
+
+
+def _drawn(reply: images_pb2.DrawResponse, palette: Palette) -> Drawn:
+    return Drawn(model=version_of(reply.model), images=_read_images(reply.images, palette), seed=reply.seed)
+
+
+def _swept(reply: images_pb2.SweepResponse, palette: Palette) -> Swept:
+    return Swept(
+        model=version_of(reply.model),
+        images=_read_images(reply.images, palette),
+        colour_change=_colour_change(reply.colour_change),
+        steps=reply.steps,
+    )
+
+
+def _encoded(reply: images_pb2.EncodeResponse) -> Encoded:
+    return Encoded(
+        model=version_of(reply.model),
+        means=tuple(tuple(latent.values) for latent in reply.means),
+        log_deviations=tuple(tuple(latent.values) for latent in reply.log_deviations),
+        colour_change=_colour_change(reply.colour_change),
+    )
+
+
+def _scores(reply: images_pb2.ScoreResponse) -> Scores:
+    return Scores(
+        model=version_of(reply.model),
+        kind=ScoreKind(images_pb2.ScoreKind.Name(reply.kind).removeprefix("SCORE_KIND_")),
+        scores=tuple(reply.scores),
+        colour_change=_colour_change(reply.colour_change),
+    )
+
+
+def read_draw_event(reply: images_pb2.DrawStreamResponse, palette: Palette) -> DrawEvent:
+    """The event in one message of DrawStream."""
+    if reply.HasField("started"):
+        return _draw_started(reply.started, palette)
+    if reply.HasField("rows"):
+        return DrawnRows(first_row=reply.rows.first_row, indices=reply.rows.indices)
+    return DrawFinished(
+        image=_read_image(reply.finished.image, palette), log_probability=reply.finished.log_probability
+    )
+
+
+def _draw_started(started: images_pb2.DrawStarted, palette: Palette) -> DrawStarted:
+    return DrawStarted(
+        model=version_of(started.model),
+        seed=started.seed,
+        job_id=started.job_id,
+        height=started.height,
+        width=started.width,
+        palette=palette,
+        colour_change=_colour_change(started.colour_change),
+    )
+
+
+def _submitted(reply: jobs_pb2.SubmitResponse) -> Job:
+    return read_job(reply.job, _colour_change(reply.colour_change))
+
+
+def read_job(message: jobs_pb2.Job, colour_change: ColourChange = NO_CHANGE) -> Job:
+    """A job as the server describes it."""
+    return Job(
+        id=message.id,
+        model=version_of(message.model),
+        state=JobState(jobs_pb2.JobState.Name(message.state).removeprefix("JOB_STATE_")),
+        count=message.count,
+        seed=message.seed,
+        first_index=message.first_index,
+        temperature=message.temperature,
+        height=message.height,
+        width=message.width,
+        done=message.done,
+        failed=message.failed,
+        running=message.running,
+        created=_time(message, "created"),
+        started=_time(message, "started"),
+        ended=_time(message, "ended"),
+        expires=_time(message, "expires"),
+        reason=message.reason,
+        colour_change=colour_change,
+    )
+
+
+def _time(message: jobs_pb2.Job, field: str) -> datetime | None:
+    if not message.HasField(field):
+        return None
+    timestamp: Timestamp = getattr(message, field)
+    return timestamp.ToDatetime(UTC)
+
+
+def read_job_event(reply: jobs_pb2.WatchResponse) -> JobEvent:
+    """The event in one message of Watch."""
+    if reply.HasField("job"):
+        return read_job(reply.job)
+    if reply.HasField("rows"):
+        rows = reply.rows
+        return SampleRows(index=rows.index, first_row=rows.first_row, indices=rows.indices)
+    return SampleEnded(index=reply.ended.index, succeeded=reply.ended.succeeded)
+
+
+def _result(reply: jobs_pb2.SampleResult, palette: Palette) -> SampleResult:
+    return SampleResult(
+        index=reply.index,
+        image=_read_image(reply.image, palette) if reply.HasField("image") else None,
+        log_probability=reply.log_probability,
+        error=reply.error,
+        fingerprint=reply.fingerprint,
+    )
+
+
+def _read_model(message: models_pb2.Model) -> Model:
+    return Model(
+        name=message.name,
+        version=message.version,
+        family=message.family,
+        variant=message.variant,
+        height=message.height,
+        width=message.width,
+        palette=tuple(message.palette),
+        graphs=tuple(message.graphs),
+        latent_size=message.latent_size,
+        digest=message.digest,
+        licence=message.licence,
+    )
+
+
+def _model_details(reply: models_pb2.GetModelResponse) -> ModelDetails:
+    return ModelDetails(model=_read_model(reply.model), manifest=json.loads(reply.manifest_json))

@@ -1,0 +1,61 @@
+"""What a watcher knows of a job already, so that nothing is told twice when the watch starts again."""
+
+from dataclasses import replace
+
+from smalti.values import Interrupted, Job, JobEvent, SampleEnded, SampleRows
+
+
+class JobProgress:
+    """Sorts the news out of the events of one job, over any number of connections.
+
+    Each new connection begins with a snapshot and the rows drawn so far; of these only what is new passes.
+    """
+
+    def __init__(self) -> None:
+        self.job: Job | None = None
+        self.pixel_bytes = 1
+        self._rows: dict[int, int] = {}  # known rows of samples in progress
+        self._ended: set[int] = set()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the job is known to have ended."""
+        return self.job is not None and self.job.is_over
+
+    def news(self, event: JobEvent) -> JobEvent | None:
+        """The part of the event that was not known before; None where there is none."""
+        match event:
+            case Job():
+                return self._news_of_job(event)
+            case SampleRows():
+                return self._news_of_rows(event)
+            case SampleEnded():
+                return self._news_of_end(event)
+            case Interrupted():
+                return event
+
+    def _news_of_job(self, job: Job) -> Job | None:
+        if job == self.job:
+            return None
+        self.job = job
+        return job
+
+    def _news_of_rows(self, rows: SampleRows) -> SampleRows | None:
+        assert self.job is not None, "a watch starts with a snapshot of the job"
+        row_bytes = self.job.width * self.pixel_bytes
+        end = rows.first_row + len(rows.indices) // row_bytes
+        known = self._rows.get(rows.index, 0)
+        if rows.index in self._ended or end <= known:
+            return None
+        self._rows[rows.index] = end
+        repeated = max(0, known - rows.first_row)
+        return replace(
+            rows, first_row=rows.first_row + repeated, indices=rows.indices[repeated * row_bytes :]
+        )
+
+    def _news_of_end(self, end: SampleEnded) -> SampleEnded | None:
+        if end.index in self._ended:
+            return None
+        self._ended.add(end.index)
+        self._rows.pop(end.index, None)
+        return end

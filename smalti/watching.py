@@ -1,0 +1,265 @@
+"""Follows a drawing on the screen: live pictures in a terminal, plain lines elsewhere, JSON for scripts."""
+
+from collections.abc import Iterable, Iterator
+from time import monotonic
+from typing import Protocol, Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from smalti.client import Client
+from smalti.jobs.job import JobState
+from smalti.terminal import Canvas, Gallery, bands_that_fit, columns_that_fit, grid
+from smalti.values import (
+    DrawEvent,
+    DrawFinished,
+    DrawnRows,
+    DrawStarted,
+    Interrupted,
+    Job,
+    JobEvent,
+    SampleEnded,
+    SampleRows,
+)
+
+_FRAME_SECONDS = 0.1  # between two pictures of the same screen
+_LINE_SECONDS = 1.0  # between two lines where there is no terminal
+_LINES_BESIDE_PICTURES = 3  # the progress bar, an empty line, and the line with the cursor
+_BAR_WIDTH = 30
+_REASONS = {"NO_WORKER_FOR_MODEL": "no worker is running that draws this model"}
+
+
+class View(Protocol):
+    """Shows what happens to a job."""
+
+    wants_rows: bool
+
+    def show(self, event: JobEvent) -> None:
+        """Show one event."""
+
+    def close(self) -> None:
+        """Leave the screen in order."""
+
+
+def follow(client: Client, job: Job, view: View, *, patience_seconds: float) -> Job:
+    """Show a job until it has ended; the job as it ended.
+
+    Raises KeyboardInterrupt on Ctrl-C, which does nothing to the job.
+    """
+    try:
+        for event in client.watch(job.id, rows=view.wants_rows, patience_seconds=patience_seconds):
+            view.show(event)
+            if isinstance(event, Job):
+                job = event
+    finally:
+        view.close()
+    return job
+
+
+class LineView:
+    """One line whenever the state changes, and at most one a second while samples are drawn."""
+
+    wants_rows = False
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._pace: Pace | None = None
+        self._state: tuple[JobState, str] | None = None
+        self._printed = 0.0
+
+    def show(self, event: JobEvent) -> None:
+        """Print a line if it is time for one."""
+        match event:
+            case Interrupted():
+                self._print(f"{event.message} Trying again.")
+            case Job() if self._is_due(event):
+                self._pace = self._pace or Pace(event)
+                self._state = (event.state, event.reason)
+                self._printed = monotonic()
+                self._print(f"{event.state}: {describe(event, self._pace)}")
+
+    def close(self) -> None:
+        """Nothing is left open."""
+
+    def _is_due(self, job: Job) -> bool:
+        return (job.state, job.reason) != self._state or monotonic() - self._printed >= _LINE_SECONDS
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, highlight=False, soft_wrap=True)
+
+
+class LiveView:
+    """A progress bar under pictures of as many samples as fit the terminal."""
+
+    wants_rows = True
+
+    def __init__(self, client: Client, job: Job, console: Console) -> None:
+        self._client = client
+        self._job = job
+        self._pace = Pace(job)
+        self._notice = ""
+        palette = client.model(job.model.name, version=job.model.version).model.palette
+        self._columns = columns_that_fit(job.width, console.width)
+        bands = bands_that_fit(job.height, console.height - _LINES_BESIDE_PICTURES)
+        self._gallery = Gallery(self._columns * bands, height=job.height, width=job.width, palette=palette)
+        self._screen = Screen(console, self._frame)
+
+    def show(self, event: JobEvent) -> None:
+        """Take the event up; the screen follows at its own pace."""
+        self._notice = f"{event.message} Trying again." if isinstance(event, Interrupted) else ""
+        match event:
+            case Job():
+                self._job = event
+            case SampleRows():
+                self._gallery.add_rows(event.index, event.first_row, event.indices)
+            case SampleEnded():
+                self._end(event)
+        self._screen.refresh(now=isinstance(event, Interrupted))
+
+    def close(self) -> None:
+        """Leave the last frame on the screen."""
+        self._screen.close()
+
+    def _end(self, event: SampleEnded) -> None:
+        lacks_rows = self._gallery.end(event.index)
+        if event.succeeded and lacks_rows:  # its last rows and its end were committed at once
+            for result in self._client.results(self._job.id, start=event.index, limit=1):
+                if result.index == event.index and result.image is not None:
+                    self._gallery.complete(event.index, result.image)
+
+    def _frame(self) -> RenderableType:
+        line = progress_line(self._job, self._pace)
+        parts: list[RenderableType] = [line]
+        if self._gallery.canvases:
+            parts = [grid(self._gallery.canvases, columns=self._columns), Text(), line]
+        if self._notice:
+            parts.append(Text(self._notice, style="yellow", overflow="ellipsis", no_wrap=True))
+        return Group(*parts)
+
+
+class Easel:
+    """Shows one image while it is drawn; without a terminal it only waits. A context that leaves it in order."""
+
+    def __init__(self, *, hidden: bool) -> None:
+        self._console = Console(stderr=True)
+        self._hidden = hidden or not self._console.is_terminal
+        self._canvas: Canvas | None = None
+        self._screen = Screen(self._console, self._frame)
+        self._started: DrawStarted | None = None
+
+    @property
+    def started(self) -> DrawStarted:
+        """What the server said at the start."""
+        assert self._started is not None, "follow() comes first"
+        return self._started
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._screen.close()
+
+    def follow(self, events: Iterable[DrawEvent]) -> DrawFinished:
+        """Show the drawing until the image is complete."""
+        for event in events:
+            match event:
+                case DrawStarted():
+                    self._started = event
+                    self._canvas = Canvas(event.height, event.width, event.palette)
+                case DrawnRows() if self._canvas is not None:
+                    self._canvas.add(event.first_row, event.indices)
+                case DrawFinished():
+                    self._finish(event)
+                    return event
+            if not self._hidden:
+                self._screen.refresh()
+        raise AssertionError("the server ends the stream with a finished image or an error")
+
+    def _finish(self, event: DrawFinished) -> None:
+        if self._canvas is not None:
+            self._canvas.rows = list(event.image.pixels)
+        if not self._hidden:
+            self._screen.refresh(now=True)
+
+    def _frame(self) -> RenderableType:
+        return "" if self._canvas is None else grid([self._canvas], columns=1)
+
+
+class Screen:
+    """A part of the terminal that is drawn over and over, a few times a second at most."""
+
+    def __init__(self, console: Console, frame: "Frame") -> None:
+        self._frame = frame
+        self._live = Live(console=console, auto_refresh=False, get_renderable=frame, vertical_overflow="crop")
+        self._refreshed = 0.0
+
+    def refresh(self, *, now: bool = False) -> None:
+        """Draw the frame, unless it was drawn a moment ago."""
+        if not self._live.is_started:
+            self._live.start()
+        if now or monotonic() - self._refreshed >= _FRAME_SECONDS:
+            self._live.refresh()
+            self._refreshed = monotonic()
+
+    def close(self) -> None:
+        """Draw the last frame and give the terminal back."""
+        if self._live.is_started:
+            self._live.refresh()
+            self._live.stop()
+
+
+class Frame(Protocol):
+    """Makes what a screen shows now."""
+
+    def __call__(self) -> RenderableType: ...
+
+
+class Pace:
+    """How fast a job advances, from what was seen of it."""
+
+    def __init__(self, job: Job) -> None:
+        self._first = job.done
+        self._since = monotonic()
+
+    def samples_per_second(self, job: Job) -> float:
+        """Samples done since the watch began, over that time."""
+        seconds = monotonic() - self._since
+        return (job.done - self._first) / seconds if seconds > 0 else 0.0
+
+    def seconds_left(self, job: Job) -> float | None:
+        """At the pace so far; None before anything is known."""
+        rate = self.samples_per_second(job)
+        return (job.count - job.done - job.failed) / rate if rate > 0 else None
+
+
+def describe(job: Job, pace: Pace) -> str:
+    """Where the job stands, in words."""
+    return ", ".join(_facts(job, pace)) + "."
+
+
+def progress_line(job: Job, pace: Pace) -> RenderableType:
+    """Where the job stands, beside a bar."""
+    line = Table.grid(padding=(0, 1))
+    line.add_row(
+        ProgressBar(total=job.count, completed=job.done, width=_BAR_WIDTH),
+        Text(f"{job.model.name} {job.state}: {describe(job, pace)}", no_wrap=True, overflow="ellipsis"),
+    )
+    return line
+
+
+def _facts(job: Job, pace: Pace) -> Iterator[str]:
+    yield f"{job.done} of {job.count} samples"
+    if job.failed:
+        yield f"{job.failed} failed"
+    if job.reason:
+        yield _REASONS.get(job.reason, job.reason)
+    if job.running and not job.is_over:
+        yield f"{job.running} being drawn"
+    if (rate := pace.samples_per_second(job)) > 0:
+        yield f"{rate:.1f} samples/s"
+    left = pace.seconds_left(job)
+    if left is not None and not job.is_over:
+        yield f"{left:.0f} s left"
