@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -11,6 +12,7 @@ from redis.asyncio import Redis
 
 from smalti.jobs.connection import connect
 from smalti.private_redis import PrivateRedis
+from tests.toy_model import write_toy_model
 
 Condition = Callable[[], Any]
 Until = Callable[..., Awaitable[Any]]
@@ -42,6 +44,13 @@ def own_redis() -> Iterator[PrivateRedis]:
     """A Redis of this test alone, which it may kill, stop and start again."""
     with PrivateRedis() as server:
         yield server
+
+
+@pytest.fixture
+def toy_repository(tmp_path: Path) -> Path:
+    """A model repository with one small model, toy-pixel-rnn, whose next pixel depends on the whole prefix."""
+    write_toy_model(tmp_path / "model_repository")
+    return tmp_path / "model_repository"
 
 
 @pytest.fixture
