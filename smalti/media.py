@@ -13,7 +13,7 @@ MAX_SIDE = 4096  # of an image that a client sends: far beyond any model, and ch
 
 
 def png(indices: bytes, *, height: int, width: int, palette: Sequence[str]) -> bytes:
-    """A PNG of pixels in raster order: one byte each where the palette has at most 256 colours, else two, little-endian."""
+    """A PNG of pixels in raster order: one byte each, or two, little-endian, where there are over 256 colours."""
     return encode(picture(indices, height=height, width=width, palette=palette))
 
 
@@ -42,7 +42,10 @@ def decode(data: bytes, *, background: str = "#000000") -> Image.Image:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(BytesIO(data), formats=["PNG"])
         if max(image.size) > MAX_SIDE:
-            raise ImageRefused(f"The image is {image.width}×{image.height}; the largest side may be {MAX_SIDE}.", field="image")
+            raise ImageRefused(
+                f"The image is {image.width}×{image.height}; the largest side may be {MAX_SIDE}.",
+                field="image",
+            )
         rgba = image.convert("RGBA")
     except (OSError, SyntaxError, ValueError, Warning, Image.DecompressionBombError) as error:
         raise ImageRefused(f"The image is not a readable PNG: {error}.", field="image") from error
@@ -50,7 +53,9 @@ def decode(data: bytes, *, background: str = "#000000") -> Image.Image:
     return Image.alpha_composite(canvas, rgba).convert("RGB")
 
 
-def sheet(images: Sequence[Image.Image], *, columns: int, scale: int = 4, gap: int = 1, background: str = "#ffffff") -> Image.Image:
+def sheet(
+    images: Sequence[Image.Image], *, columns: int, scale: int = 4, gap: int = 1, background: str = "#ffffff"
+) -> Image.Image:
     """Equally large images side by side, row by row, each pixel enlarged to scale × scale."""
     width, height = images[0].size
     rows = -(-len(images) // columns)
@@ -61,7 +66,9 @@ def sheet(images: Sequence[Image.Image], *, columns: int, scale: int = 4, gap: i
     return canvas.resize((canvas.width * scale, canvas.height * scale), Image.Resampling.NEAREST)
 
 
-def labelled(sheets: Sequence[tuple[str, Image.Image]], *, background: str = "#ffffff", ink: str = "#000000") -> Image.Image:
+def labelled(
+    sheets: Sequence[tuple[str, Image.Image]], *, background: str = "#ffffff", ink: str = "#000000"
+) -> Image.Image:
     """Images below each other, each under its label."""
     line, margin = 16, 4  # pixels: Pillow's built-in font is 11 high
     width = max(image.width for _, image in sheets)

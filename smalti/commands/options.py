@@ -20,8 +20,9 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for s
 version = click.option(
     "--model-version",
     "version",
-    type=click.IntRange(1),
+    type=click.IntRange(0),
     default=0,
+    metavar="N",
     help="Of the model; the latest without it.",
 )
 seed = click.option("--seed", type=click.IntRange(0, 2**64 - 1), help="The same seed draws the same images.")

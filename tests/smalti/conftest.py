@@ -1,0 +1,121 @@
+"""A real gRPC server that answers what a test tells it to."""
+
+import socket
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import (  # type: ignore[import-untyped]  # has no stubs
+    code_pb2,
+    error_details_pb2,
+    status_pb2,
+)
+from grpc_status import rpc_status
+
+from smalti.v1 import images_pb2_grpc, jobs_pb2_grpc, models_pb2, models_pb2_grpc
+
+Answer = Callable[[Any], Any]
+PALETTE = ("#000000", "#ff0000", "#00ff00", "#0000ff")
+
+
+class CannedServer:
+    """Answers each RPC, by its full name such as JobService/Get, with what `answers` has for it."""
+
+    def __init__(self) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.address = f"127.0.0.1:{probe.getsockname()[1]}"
+        self.answers: dict[str, Answer] = {"ModelService/Get": lambda request: a_model(request.name)}
+        self.requests: list[Any] = []
+        self.start()
+
+    def start(self) -> None:
+        """Serve, on the same port as before."""
+        self._server = grpc.server(futures.ThreadPoolExecutor(8))
+        for name, service in SERVICES.items():
+            service(_servicer(self, name), self._server)
+        assert self._server.add_insecure_port(self.address), "the port is taken"
+        self._server.start()
+
+    def stop(self) -> None:
+        """Cut every call off."""
+        self._server.stop(grace=None).wait()
+
+    def respond(self, method: str, request: Any, context: grpc.ServicerContext) -> Any:
+        """What the test wants answered; raises what it wants raised."""
+        self.requests.append(request)
+        try:
+            return self.answers[method](request)
+        except Refusal as refusal:
+            context.abort_with_status(rpc_status.to_status(refusal.status))
+
+    def stream(self, method: str, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        """The same for a streaming RPC."""
+        self.requests.append(request)
+        try:
+            yield from self.answers[method](request)
+        except Refusal as refusal:
+            context.abort_with_status(rpc_status.to_status(refusal.status))
+
+
+class Refusal(Exception):
+    """A status with details, as server/errors.py makes them."""
+
+    def __init__(self, code: str, reason: str, message: str, *, retry: float = 0, field: str = "") -> None:
+        super().__init__(message)
+        details: list[Any] = [error_details_pb2.ErrorInfo(reason=reason, domain="smalti")]
+        if retry:
+            delay = duration_pb2.Duration()
+            delay.FromMilliseconds(round(retry * 1000))
+            details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+        if field:
+            violation = error_details_pb2.BadRequest.FieldViolation(field=field)
+            details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+        self.status = status_pb2.Status(code=code_pb2.Code.Value(code), message=message)
+        self.status.details.extend(_packed(detail) for detail in details)
+
+
+SERVICES: dict[str, Callable[[Any, grpc.Server], None]] = {
+    "ImageService": images_pb2_grpc.add_ImageServiceServicer_to_server,
+    "JobService": jobs_pb2_grpc.add_JobServiceServicer_to_server,
+    "ModelService": models_pb2_grpc.add_ModelServiceServicer_to_server,
+}
+_STREAMS = {"Watch", "Results", "DrawStream"}
+
+
+def a_model(name: str) -> models_pb2.GetModelResponse:
+    """A model of 2 × 2 pixels and four colours."""
+    model = models_pb2.Model(name=name, version=1, family="vae", height=2, width=2, palette=PALETTE)
+    return models_pb2.GetModelResponse(model=model, manifest_json='{"figures": {}}')
+
+
+def _servicer(server: CannedServer, service: str) -> Any:
+    class Servicer:
+        def __getattr__(self, method: str) -> Any:
+            respond = server.stream if method in _STREAMS else server.respond
+            return lambda request, context: respond(f"{service}/{method}", request, context)
+
+    return Servicer()
+
+
+def _packed(detail: Any) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(detail)
+    return packed
+
+
+@pytest.fixture
+def server() -> Iterator[CannedServer]:
+    """A server that answers what the test puts into `answers`."""
+    canned = CannedServer()
+    yield canned
+    canned.stop()
+
+
+@pytest.fixture
+def refusal() -> type[Refusal]:
+    """To raise in an answer."""
+    return Refusal

@@ -1,0 +1,299 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image as pillow
+
+from smalti.cli import main
+from smalti.v1 import images_pb2, jobs_pb2, models_pb2, types_pb2
+
+ONE = types_pb2.ModelVersion(name="toy", version=1)
+PALETTE = ("#000000", "#ff0000", "#00ff00", "#0000ff")
+
+
+def pixels(*indices):
+    return types_pb2.Image(pixels=types_pb2.Pixels(height=2, width=2, indices=bytes(indices)))
+
+
+def opened(path):
+    with pillow.open(path) as image:
+        return image.convert("RGB")
+
+
+def a_job(state="RUNNING", **fields):
+    fields = {"id": "7", "model": ONE, "count": 3, "height": 2, "width": 2, **fields}
+    return jobs_pb2.Job(state=jobs_pb2.JobState.Value(f"JOB_STATE_{state}"), **fields)
+
+
+def watched(*jobs):
+    return lambda request: iter([jobs_pb2.WatchResponse(job=job) for job in jobs])
+
+
+@pytest.fixture
+def smalti(server):
+    """Runs the command against the canned server."""
+
+    def run(*arguments):
+        return CliRunner().invoke(main, [*map(str, arguments)], env={"SMALTI_SERVER": server.address})
+
+    return run
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "picture.png"
+    pillow.new("RGB", (2, 2), "#ff0000").save(path)
+    return path
+
+
+@pytest.fixture
+def drawing(server):
+    server.answers["ImageService/Draw"] = lambda request: images_pb2.DrawResponse(
+        model=ONE, seed=4, images=[pixels(0, 1, 2, 3)] * request.count
+    )
+
+
+@pytest.mark.usefixtures("drawing")
+def test_one_drawn_image_is_written_as_it_is(smalti, tmp_path):
+    result = smalti("draw", "toy", "-o", tmp_path / "x.png")
+    assert result.exit_code == 0
+    assert opened(tmp_path / "x.png").size == (2, 2)
+    assert "seed 4" in result.stderr
+
+
+@pytest.mark.usefixtures("drawing")
+def test_several_drawn_images_are_written_as_a_sheet(smalti, tmp_path):
+    smalti("draw", "toy", "--count", 4, "-o", tmp_path / "x.png")
+    assert opened(tmp_path / "x.png").size == (28, 28)
+
+
+@pytest.mark.usefixtures("drawing")
+def test_into_a_folder_every_image_is_a_file(smalti, tmp_path):
+    smalti("draw", "toy", "--count", 2, "-o", tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["00000.png", "00001.png"]
+
+
+@pytest.mark.usefixtures("drawing")
+def test_without_terminal_and_file_an_image_has_no_place(smalti):
+    result = smalti("draw", "toy")
+    assert result.exit_code == 2
+    assert "-o FILE.png" in result.stderr
+
+
+@pytest.mark.usefixtures("drawing")
+def test_json_has_the_images_or_the_file_they_are_in(smalti, tmp_path):
+    inline = json.loads(smalti("draw", "toy", "--json").stdout)
+    assert inline["images"][0]["png"].startswith("iVBOR")
+    filed = json.loads(smalti("draw", "toy", "--json", "-o", tmp_path / "x.png").stdout)
+    assert (filed["images"], filed["output"], filed["seed"]) == (1, str(tmp_path / "x.png"), 4)
+
+
+@pytest.mark.usefixtures("drawing")
+def test_a_file_that_cannot_be_written_is_told_in_one_sentence(smalti, tmp_path):
+    (tmp_path / "file").touch()
+    result = smalti("draw", "toy", "-o", tmp_path / "file" / "x.png")
+    assert result.exit_code == 2
+    assert f"{tmp_path / 'file' / 'x.png'} cannot be written" in result.stderr
+
+
+def test_submit_prints_the_id_and_nothing_else(server, smalti):
+    server.answers["JobService/Submit"] = lambda request: jobs_pb2.SubmitResponse(job=a_job("QUEUED"))
+    result = smalti("submit", "toy", "--count", 3, "--seed", 7, "--temperature", 0.9)
+    assert (result.exit_code, result.stdout) == (0, "7\n")
+    [request] = server.requests
+    assert (request.count, request.seed, round(request.temperature, 3)) == (3, 7, 0.9)
+
+
+def test_a_submitted_job_is_followed_to_its_end(server, smalti):
+    server.answers["JobService/Submit"] = lambda request: jobs_pb2.SubmitResponse(job=a_job("QUEUED"))
+    server.answers["JobService/Watch"] = watched(a_job("RUNNING", done=1), a_job("SUCCEEDED", done=3))
+    result = smalti("submit", "toy", "--watch")
+    assert result.exit_code == 0
+    assert "RUNNING: 1 of 3 samples" in result.stderr
+    assert "SUCCEEDED: 3 of 3 samples" in result.stderr
+
+
+def test_submit_can_complete_a_picture(server, smalti, picture):
+    server.answers["JobService/Submit"] = lambda request: jobs_pb2.SubmitResponse(
+        job=a_job("QUEUED"), colour_change=types_pb2.ColourChange(moved_pixels=2, largest_distance=3.25)
+    )
+    result = smalti("submit", "toy", "--complete", picture, "--mask", picture)
+    assert result.exit_code == 0
+    assert server.requests[0].completion.mask == bytes(4)  # red is darker than half
+    assert "2 pixels had colours outside" in result.stderr
+
+
+def test_what_to_keep_of_a_picture_must_be_said(smalti, picture):
+    assert smalti("submit", "toy", "--complete", picture).exit_code == 2
+    assert smalti("submit", "toy", "--rows", 1).exit_code == 2
+
+
+def test_watching_a_job_that_fails_tells_the_shell(server, smalti):
+    server.answers["JobService/Get"] = lambda request: a_job()
+    server.answers["JobService/Watch"] = watched(a_job("FAILED", done=2, failed=1, reason="SAMPLE_FAILED"))
+    result = smalti("watch", "7")
+    assert result.exit_code == 1
+    assert "1 of 3 samples could not be drawn (SAMPLE_FAILED)" in result.stderr
+
+
+def test_watch_json_is_one_event_a_line(server, smalti):
+    server.answers["JobService/Get"] = lambda request: a_job()
+    server.answers["JobService/Watch"] = watched(a_job(), a_job("CANCELLED"))
+    result = smalti("watch", "7", "--json")
+    assert [json.loads(line)["job"]["state"] for line in result.stdout.splitlines()] == [
+        "RUNNING",
+        "CANCELLED",
+    ]
+    assert result.exit_code == 1
+
+
+@pytest.fixture
+def half_done(server):
+    server.answers["JobService/Get"] = lambda request: a_job()
+    server.answers["JobService/Results"] = lambda request: iter(
+        [
+            jobs_pb2.SampleResult(index=1, image=pixels(0, 0, 1, 1)),
+            jobs_pb2.SampleResult(index=2, error="Its pixels were no numbers."),
+        ]
+    )
+
+
+@pytest.mark.usefixtures("half_done")
+def test_results_are_files_named_by_index_and_failures_are_told(smalti, tmp_path):
+    result = smalti("results", "7", "-o", tmp_path / "out")
+    assert result.exit_code == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["00001.png"]
+    assert "Wrote 1 of 3 samples" in result.stderr
+    assert "Its pixels were no numbers." in result.stderr
+    assert "still to come" in result.stderr
+
+
+@pytest.mark.usefixtures("half_done")
+def test_results_in_json_say_how_many(smalti, tmp_path):
+    summary = json.loads(smalti("results", "7", "-o", tmp_path / "x.png", "--json").stdout)
+    assert (summary["written"], summary["failed"]) == (1, 1)
+    assert (tmp_path / "x.png").exists()
+
+
+def test_results_of_a_job_without_any_fail(server, smalti, tmp_path):
+    server.answers["JobService/Get"] = lambda request: a_job("QUEUED")
+    server.answers["JobService/Results"] = lambda request: iter([])
+    result = smalti("results", "7", "-o", tmp_path / "x.png")
+    assert result.exit_code == 1
+    assert "no finished sample" in result.stderr
+
+
+def test_cancel_says_how_far_the_job_came(server, smalti):
+    server.answers["JobService/Cancel"] = lambda request: a_job("CANCELLED", done=2)
+    assert smalti("cancel", "7").stdout == "Job 7 is CANCELLED after 2 of 3 samples.\n"
+
+
+def test_jobs_and_models_are_tables_or_json(server, smalti):
+    server.answers["JobService/List"] = lambda request: jobs_pb2.ListJobsResponse(jobs=[a_job(done=2)])
+    model = models_pb2.Model(name="toy", version=1, family="vae", height=2, width=2, palette=PALETTE)
+    server.answers["ModelService/List"] = lambda request: models_pb2.ListModelsResponse(models=[model])
+    assert "2/3" in smalti("jobs").stdout
+    assert json.loads(smalti("jobs", "--json").stdout)[0]["id"] == "7"
+    assert "vae" in smalti("models").stdout
+    assert json.loads(smalti("models", "--json").stdout)[0]["palette"] == list(PALETTE)
+    assert json.loads(smalti("models", "toy").stdout) == {"figures": {}}
+
+
+def test_a_deleted_job_is_named(server, smalti):
+    server.answers["JobService/Delete"] = lambda request: jobs_pb2.DeleteJobResponse()
+    assert smalti("delete", "7").stdout == "Deleted job 7.\n"
+
+
+def test_complete_draws_the_rest_of_a_picture(server, smalti, picture, tmp_path):
+    server.answers["ImageService/DrawStream"] = lambda request: iter(
+        [
+            images_pb2.DrawStreamResponse(
+                started=images_pb2.DrawStarted(model=ONE, seed=9, height=2, width=2)
+            ),
+            images_pb2.DrawStreamResponse(
+                finished=images_pb2.DrawFinished(image=pixels(1, 1, 2, 2), log_probability=-4.0)
+            ),
+        ]
+    )
+    result = smalti("complete", "toy", picture, "--rows", 1, "-o", tmp_path / "x.png")
+    assert result.exit_code == 0
+    assert "log-probability -4.0 nats" in result.stderr
+    assert opened(tmp_path / "x.png").getpixel((0, 1)) == (0, 255, 0)
+    assert server.requests[0].completion.rows == 1
+
+
+def test_sweep_writes_a_grid_of_two_dimensions(server, smalti, tmp_path):
+    server.answers["ImageService/Sweep"] = lambda request: images_pb2.SweepResponse(
+        model=ONE, steps=request.steps, images=[pixels(0, 1, 2, 3)] * request.steps**2
+    )
+    assert smalti("sweep", "toy", "--dims", "2,7", "--steps", 3, "-o", tmp_path / "x.png").exit_code == 0
+    assert (server.requests[0].row_dimension, server.requests[0].column_dimension) == (2, 7)
+    assert opened(tmp_path / "x.png").size == (40, 40)
+    assert smalti("sweep", "toy", "--dims", "2", "-o", tmp_path / "x.png").exit_code == 2
+
+
+def test_latents_and_scores_are_printed_a_line_each(server, smalti, picture):
+    server.answers["ImageService/Encode"] = lambda request: images_pb2.EncodeResponse(
+        model=ONE, means=[types_pb2.Latent(values=[0.5, -1])]
+    )
+    server.answers["ImageService/Score"] = lambda request: images_pb2.ScoreResponse(
+        model=ONE, kind=images_pb2.SCORE_KIND_REAL_PROBABILITY, scores=[0.25]
+    )
+    assert smalti("encode", "toy", picture).stdout == f"{picture}: 0.5000 -1.0000\n"
+    assert smalti("score", "toy", picture).stdout == f"{picture}: 0.2500 (P(real))\n"
+
+
+def test_pictures_go_through_the_latent(server, smalti, picture, tmp_path):
+    server.answers["ImageService/Reconstruct"] = lambda request: images_pb2.ReconstructResponse(
+        model=ONE, images=[pixels(0, 0, 0, 0)]
+    )
+    server.answers["ImageService/Interpolate"] = lambda request: images_pb2.InterpolateResponse(
+        model=ONE, images=[pixels(0, 0, 0, 0)] * request.steps
+    )
+    assert smalti("reconstruct", "toy", picture, "-o", tmp_path / "x.png").exit_code == 0
+    between = smalti("interpolate", "toy", picture, picture, "--steps", 4, "-o", tmp_path / "x.png")
+    assert between.exit_code == 0
+    assert opened(tmp_path / "x.png").size == (52, 16)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "exit_code"),
+    [
+        ("INVALID_ARGUMENT", "INVALID_REQUEST", 2),
+        ("NOT_FOUND", "JOB_NOT_FOUND", 3),
+        ("RESOURCE_EXHAUSTED", "QUEUE_FULL", 4),
+        ("UNAVAILABLE", "UNAVAILABLE", 4),
+        ("FAILED_PRECONDITION", "GRAPH_NOT_SERVED", 1),
+    ],
+)
+def test_the_exit_code_tells_whose_fault_it_is(server, smalti, refusal, code, reason, exit_code):
+    def refuse(request):
+        raise refusal(code, reason, "One sentence.")
+
+    server.answers["JobService/Get"] = refuse
+    result = smalti("watch", "7")
+    assert result.exit_code == exit_code
+    assert result.stderr == "Error: One sentence.\n"
+
+
+def test_a_server_that_is_away_is_named_and_no_traceback_shown(server, smalti):
+    server.stop()
+    result = smalti("models")
+    assert (result.exit_code, result.stderr) == (
+        4,
+        f"Error: No smalti server answers at {server.address}.\n",
+    )
+
+
+def test_the_exit_codes_are_in_the_help(smalti):
+    assert "4    the server is away or busy" in smalti("--help").stdout
+
+
+def test_client_and_command_import_nothing_that_only_servers_need():
+    loaded = "import sys, smalti.cli; print(*{name.split('.')[0] for name in sys.modules})"
+    modules = subprocess.run(
+        [sys.executable, "-c", loaded], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not {"numpy", "redis", "onnxruntime", "pydantic", "structlog", "torch"} & set(modules)
