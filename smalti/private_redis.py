@@ -88,7 +88,7 @@ class PrivateRedis:
 
     def flush(self) -> None:
         """Empty the server."""
-        if not _answer(self.port, b"FLUSHALL\r\n").startswith(b"+OK"):
+        if not _answer(self.port, b"FLUSHALL\r\n", seconds=30.0).startswith(b"+OK"):
             raise Unavailable("The private Redis did not empty itself.")
 
     def __enter__(self) -> Self:
@@ -184,11 +184,11 @@ def _free_port() -> int:
         return port
 
 
-def _answer(port: int, request: bytes, *, until: bytes = b"\r\n") -> bytes:
+def _answer(port: int, request: bytes, *, until: bytes = b"\r\n", seconds: float = 1.0) -> bytes:
     """What the server on `port` answers, up to and including the line with `until`; empty where there is none."""
     answer = b""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
             connection.sendall(request)
             while not _has_line(answer, until):
                 part = connection.recv(65536)

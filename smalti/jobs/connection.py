@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from redis import exceptions
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 
@@ -13,6 +13,7 @@ from smalti.errors import RedisUnfit, Unavailable
 
 _ANSWER_SECONDS = 2.0  # with two retries about 7 s, less than a default lease
 _RETRIES = 2
+_CONNECTIONS = 32  # of one process; further calls wait for one instead of failing
 _OLDEST = (6, 2)
 _NOT_NOW = (
     exceptions.ReadOnlyError,
@@ -25,12 +26,15 @@ _NOT_NOW_WORDS = ("BUSY", "MISCONF", "NOREPLICAS")  # redis-py has no classes fo
 
 def connect(url: str) -> Redis:
     """A client that gives up on a Redis that is away after a few seconds; every script may safely be sent twice."""
-    return Redis.from_url(
+    pool = BlockingConnectionPool.from_url(
         url,
+        max_connections=_CONNECTIONS,
+        timeout=_ANSWER_SECONDS,
         socket_timeout=_ANSWER_SECONDS,
         socket_connect_timeout=_ANSWER_SECONDS,
         retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), _RETRIES),
     )
+    return Redis.from_pool(pool)
 
 
 @contextmanager

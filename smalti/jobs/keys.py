@@ -2,18 +2,18 @@
 
 | key | type | holds |
 |---|---|---|
-| `meta` | hash | schema; last fencing token; last recovery (ms); jobs submitted; last turn; totals: live jobs, ready and running samples, pixels to draw; drawing rate |
+| `meta` | hash | schema; last fencing token; last recovery; jobs submitted; last turn; drawing rate; totals |
 | `jobs` | zset | every job by serial number, for List |
-| `job:<id>` | hash | request, forced pixels and the sizes the scripts need; state, next (cursor), done, failed, cancelled, reason, fingerprint, times (ms) |
-| `queued` | zset | jobs without a sample claimed yet, by submit time |
-| `ready:<digest>:<class>:<client>` | zset | jobs with claimable samples, by whose turn is longest ago (class `standard` and no client, until there are classes and fairness between clients) |
+| `job:<id>` | hash | request, forced pixels, sizes; state, next (cursor), counts, reason, fingerprint, times |
+| `queued` | zset | jobs of which no sample was claimed yet, by submit time |
+| `ready:<digest>:<class>:<client>` | zset | jobs with claimable samples, by whose turn is longest ago |
 | `returned:<id>` | zset | samples given back or recovered, by committed rows |
 | `running:<id>` | set | samples in some worker's slots |
-| `sample:<id>:<i>` | hash | token, worker, crashes without progress, fingerprint, released (the token under which it was given back) |
+| `sample:<id>:<i>` | hash | token, worker, crashes without progress, fingerprint, token of its release |
 | `pixels:<id>:<i>` | string | committed rows, only ever appended to |
-| `result:<id>:<chunk>` | hash | index → outcome, token, log-probability, fingerprint, pixels or error; written with HSETNX only |
+| `result:<id>:<chunk>` | hash | index → outcome, token, log-probability, fingerprint, pixels or error; HSETNX |
 | `ended:<id>` | string | 4 bytes for each ended sample, in that order: 2 · index + (1 if it succeeded) |
-| `workers` | zset | workers by the end of their lease (ms) |
+| `workers` | zset | workers by the end of their lease |
 | `worker:<w>` | hash | fingerprint, digests, last claim's sequence number and reply |
 | `held:<w>` | set | its samples, `<id>:<i>` |
 | `request:<hash of client>:<hash of request_id>` | string | job id and hash of the request |
@@ -21,7 +21,9 @@
 | `expiry` | zset | jobs that ended, by the end of their retention |
 | `events`, `bell` | stream, capped | hints to watchers / to idle workers |
 
-A fresh sample (index ≥ next) has no key at all: queuing a million samples costs one hash. All times are of Redis' clock.
+The class is `standard` and the client empty until there are classes and fairness between clients. The totals are those
+of jobs that have not ended: jobs, ready and running samples, pixels to draw. A fresh sample (index ≥ next) has no key:
+queuing a million samples costs one hash. Times are milliseconds by Redis' clock.
 
 What the queue promises, given a Redis that passes `JobQueue.check`:
 
@@ -29,7 +31,7 @@ What the queue promises, given a Redis that passes `JobQueue.check`:
 - Every call may be sent twice: the second time has no further effect (redis-py sends again what timed out).
 - Each sample is in one place: fresh, returned, running, done, failed or cancelled. No token is handed out twice.
 - Only the holder of a sample's last token writes it; committed rows never change; a sample has one result.
-- A worker that falls silent for a lease loses its samples to others, rows included; after an outage of Redis nobody does.
+- A worker that falls silent for a lease loses its samples, rows included, to others; an outage of Redis is not silence.
 - A sample whose workers fell silent three times without a new row fails instead of looping.
 - A cancelled job ends CANCELLED, at its workers' next commits or when their leases end; ended samples stay.
 - Once its job has ended, every key of it has a TTL.
@@ -89,7 +91,7 @@ class Keys:
 
 
 def request_key(client: str, request_id: str) -> str:
-    """Name, without prefix, of the key that remembers a request_id; empty for none. Hashed, since clients choose both."""
+    """Name, without prefix, of the key that remembers a request_id, empty for none; hashed, as clients choose both."""
     return f"request:{_short_hash(client)}:{_short_hash(request_id)}" if request_id else ""
 
 

@@ -138,7 +138,7 @@ class JobQueue:
         return job
 
     async def list(self, *, limit: int, page_token: str = "") -> tuple[Jobs, str]:
-        """Up to `limit` jobs, newest first, and the token of the next page, empty on the last."""
+        """Up to `limit` (at least 1) jobs, newest first, and the token of the next page, empty on the last."""
         if page_token and not re.fullmatch(r"[0-9]{1,18}", page_token):
             raise InvalidRequest("The page token is none that this server gave.", field="page_token")
         with unavailable_when_away():

@@ -71,6 +71,12 @@ async def test_a_redis_that_is_away_is_unavailable_within_seconds() -> None:
             await asyncio.wait_for(queue.depth(), 8)
 
 
+async def test_hundreds_of_calls_at_once_wait_for_a_connection(redis: Redis) -> None:
+    queue = JobQueue(redis)
+    await asyncio.gather(*(queue.depth() for _ in range(300)))
+    assert len(await redis.client_list()) < 50
+
+
 @pytest.mark.parametrize(
     "error",
     [

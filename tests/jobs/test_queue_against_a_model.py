@@ -353,7 +353,7 @@ def test_the_queue_does_what_the_model_does(redis_server: PrivateRedis) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=40,
+            max_examples=30,
             stateful_step_count=40,
             deadline=None,  # a shared machine and an fsync for each write
             suppress_health_check=[

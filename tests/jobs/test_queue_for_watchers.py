@@ -85,13 +85,12 @@ async def test_whatever_happens_to_a_job_is_announced(queue: JobQueue) -> None:
 
 
 async def test_the_stream_of_events_stays_short(queue: JobQueue, redis: Redis) -> None:
-    job = await queue.submit(request_for())
-    [claim] = await claim_from(queue)
-    for _ in range(1500):
-        await queue.commit("anna", [drawn(claim, 0, 0)])
+    await asyncio.gather(*(queue.submit(request_for()) for _ in range(150)))
+    claims = await claim_from(queue, limit=150)
+    for _ in range(10):
+        await queue.commit("anna", [drawn(claim, 0, 0) for claim in claims])
     assert await redis.xlen("smalti:{default}:events") < 1200
     assert await redis.xlen("smalti:{default}:bell") == 1
-    assert job.id
 
 
 async def test_the_depth_counts_jobs_samples_and_workers(queue: JobQueue, redis: Redis) -> None:

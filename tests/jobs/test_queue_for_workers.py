@@ -225,20 +225,23 @@ async def test_a_sample_whose_worker_died_is_drawn_by_another(redis: Redis, unti
     await audit_pool(redis)
 
 
-async def test_commits_and_renewals_keep_the_lease(redis: Redis, until: Until) -> None:
-    queue = JobQueue(redis, lease_seconds=0.3)
+@pytest.mark.parametrize("sign_of_life", ["commit", "renew", "claim"])
+async def test_commits_renewals_and_claims_keep_the_lease(
+    queue: JobQueue, redis: Redis, sign_of_life: str
+) -> None:
     await queue.submit(request_for())
     [claim] = await claim_from(queue, "anna")
     await claim_from(queue, "silent", limit=0)
-
-    async def only_anna_is_left() -> bool:
+    now = (await redis.time())[0] * 1000
+    await redis.zadd(PREFIX + "workers", {"anna": now + 5000, "silent": now + 5000})  # five seconds are left
+    if sign_of_life == "commit":
         await queue.commit("anna", [drawn(claim, 0, 0)])
-        assert await queue.recover() == 0
-        return (await queue.depth()).workers == 1
-
-    await until(only_anna_is_left)
-    assert await queue.renew("anna")
-    assert not await queue.renew("silent")
+    elif sign_of_life == "renew":
+        assert await queue.renew("anna")
+    else:
+        await claim_from(queue, "anna", limit=0)
+    assert (await redis.zscore(PREFIX + "workers", "anna") or 0) >= now + 60_000
+    assert await redis.zscore(PREFIX + "workers", "silent") == now + 5000
 
 
 async def test_a_lease_that_ran_out_is_known_to_its_worker(queue: JobQueue, redis: Redis) -> None:

@@ -98,10 +98,11 @@ local function drawn_by(sample, id, index)
   return before .. '+' .. fingerprint
 end
 
-local function assign(job, index)
+local function assign(job, index, begun)
   local sample = key('sample', job.id, index)
   token = math.max(token + 1, now_us)
-  redis.call('HSET', sample, 'token', int(token), 'worker', worker, 'fingerprint', drawn_by(sample, job.id, index))
+  local by = begun and drawn_by(sample, job.id, index) or fingerprint
+  redis.call('HSET', sample, 'token', int(token), 'worker', worker, 'fingerprint', by)
   redis.call('SADD', key('running', job.id), index)
   redis.call('SADD', key('held', worker), job.id .. ':' .. index)
   taken[#taken + 1] = {job.id, index, int(token)}
@@ -123,9 +124,9 @@ local function take(head, share)
   local fresh = math.min(share - #returned, job.count - job.next)
   for _, index in ipairs(returned) do
     redis.call('ZREM', key('returned', job.id), index)
-    assign(job, index)
+    assign(job, index, true)
   end
-  for index = job.next, job.next + fresh - 1 do assign(job, int(index)) end
+  for index = job.next, job.next + fresh - 1 do assign(job, int(index), false) end
   add(job, 'next', fresh)
   local number = #returned + fresh
   if number == 0 then return 0 end

@@ -24,7 +24,7 @@ local function refuse(job, index, token, outcome)
 end
 
 -- Append what is new of these rows; returns a verdict and the number of rows there are now.
-local function append(job, index, first_row, pixels)
+local function append(job, index, crashes, first_row, pixels)
   local name = key('pixels', job.id, index)
   local length, start = redis.call('STRLEN', name), first_row * job.row_bytes
   if start > length then return 'BEHIND', length / job.row_bytes end
@@ -35,7 +35,7 @@ local function append(job, index, first_row, pixels)
   if overlap == #pixels then return #pixels > 0 and 'DUPLICATE' or 'ACCEPTED', length / job.row_bytes end
   length = redis.call('APPEND', name, string.sub(pixels, overlap + 1))
   drawn = drawn + (#pixels - overlap) / job.row_bytes * job.sample_pixels / job.rows
-  redis.call('HSET', key('sample', job.id, index), 'crashes', '0')
+  if crashes and crashes ~= '0' then redis.call('HSET', key('sample', job.id, index), 'crashes', '0') end
   return 'ACCEPTED', length / job.row_bytes
 end
 
@@ -54,7 +54,8 @@ end
 local function apply(id, index, token, first_row, pixels, outcome, detail)
   local job = job_of(id)
   if not job then return 'FENCED', 0 end
-  if redis.call('HGET', key('sample', id, index), 'token') ~= token then
+  local held, crashes = unpack(redis.call('HMGET', key('sample', id, index), 'token', 'crashes'))
+  if held ~= token then
     return refuse(job, index, token, outcome)
   end
   touched[id] = true
@@ -62,7 +63,7 @@ local function apply(id, index, token, first_row, pixels, outcome, detail)
     finish(job, index, token, 'release')
     return 'CANCELLED', 0
   end
-  local verdict, rows = append(job, index, first_row, pixels)
+  local verdict, rows = append(job, index, crashes, first_row, pixels)
   if verdict == 'CORRUPT' then
     finish(job, index, token, 'fail', 'Rows were drawn twice with different pixels.')
   elseif outcome == 'done' and rows < job.rows then
