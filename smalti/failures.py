@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.message import Message
-from google.rpc import error_details_pb2  # type: ignore[import-untyped]  # has no stubs
+from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from smalti.errors import Busy, DeadlinePassed, InvalidRequest, SmaltiError, Unavailable

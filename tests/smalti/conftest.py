@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf import any_pb2, duration_pb2
-from google.rpc import (  # type: ignore[import-untyped]  # has no stubs
+from google.rpc import (
     code_pb2,
     error_details_pb2,
     status_pb2,

@@ -24,7 +24,7 @@ def opened(path):
 
 def a_job(state="RUNNING", **fields):
     fields = {"id": "7", "model": ONE, "count": 3, "height": 2, "width": 2, **fields}
-    return jobs_pb2.Job(state=jobs_pb2.JobState.Value(f"JOB_STATE_{state}"), **fields)
+    return jobs_pb2.Job(state=f"JOB_STATE_{state}", **fields)
 
 
 def watched(*jobs):

@@ -34,7 +34,7 @@ def pixels(*indices):
 
 def a_job(state="RUNNING", **fields):
     fields = {"id": "7", "model": ONE, "count": 3, "height": 2, "width": 2, **fields}
-    return jobs_pb2.Job(state=jobs_pb2.JobState.Value(f"JOB_STATE_{state}"), **fields)
+    return jobs_pb2.Job(state=f"JOB_STATE_{state}", **fields)
 
 
 def job_event(*args, **fields):
@@ -273,7 +273,7 @@ TOLD_ONCE = [
 
 
 def interrupted_watch(server, refusal):
-    watches = []
+    watches: list[object] = []
 
     def answer(request):
         yield from WATCHED_TWICE[len(watches)]

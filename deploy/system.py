@@ -1,0 +1,274 @@
+"""Runs a whole smalti on this machine, without Docker: Redis, a server and workers as processes."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+from types import TracebackType
+from typing import Self
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from smalti.errors import SettingsInvalid, SmaltiError
+from smalti.private_redis import PrivateRedis
+
+_ROOT = Path(__file__).resolve().parent.parent
+_START_SECONDS = 120.0  # a server loads and warms every model first
+_STOP_SECONDS = 20.0  # longer than a process' own grace
+_TAIL_LINES = 15  # of a process' log, kept for the case that it dies
+_HOST = "127.0.0.1"
+
+Say = Callable[[str], None]
+
+
+class ProcessDied(SmaltiError):
+    """A process of the system ended by itself; the message has its last words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """Where the processes listen, all on the loopback interface."""
+
+    server: int
+    server_metrics: int
+    worker_metrics: tuple[int, ...]
+    redis: int = 0
+
+    def taken(self) -> Iterator[int]:
+        """Those on which another process listens already."""
+        wanted = (self.server, self.server_metrics, *self.worker_metrics, self.redis)
+        return (port for port in wanted if port and not _is_free(port))
+
+
+def free_ports(workers: int) -> Ports:
+    """Ports that are free now."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(workers + 2)]
+        for probe in probes:
+            probe.bind((_HOST, 0))
+        server, metrics, *others = (probe.getsockname()[1] for probe in probes)
+    return Ports(server=server, server_metrics=metrics, worker_metrics=tuple(others))
+
+
+class Process:
+    """One `python -m MODULE`, its log read line by line and its end kept for the case that it dies.
+
+    It has a session of its own: Ctrl-C reaches whoever runs the system, who then stops it in order.
+    """
+
+    def __init__(self, name: str, module: str, settings: Mapping[str, str], log: Say | None) -> None:
+        self.name = name
+        self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        self._log = log
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", module],
+            cwd=_ROOT,
+            env={**os.environ, **settings, "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        self._reader = Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._child.pid
+
+    def check(self) -> None:
+        """Raise ProcessDied, with the end of its log, if it runs no more."""
+        code = self._child.poll()
+        if code is not None:
+            self._reader.join(1)
+            said = "".join(f"\n  {line}" for line in self._tail) or " nothing"
+            raise ProcessDied(f"The {self.name} ended with exit code {code}; it said last:{said}")
+
+    def stop(self) -> None:
+        """SIGTERM, and SIGKILL where that is not enough."""
+        self._child.terminate()
+        try:
+            self._child.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+        self._reader.join(1)
+
+    def _read(self) -> None:
+        assert self._child.stdout is not None
+        with self._child.stdout as lines:
+            for line in lines:
+                self._tail.append(line.rstrip())
+                if self._log is not None:
+                    self._log(f"{self.name:8} | {line.rstrip()}")
+
+
+class System:
+    """Redis, a server and workers; a context that starts them and stops what it started.
+
+    `redis_url` names a Redis that is there already; without it a private one is started, whose data stay in
+    `redis_folder` if that is given. `settings` are further SMALTI_* variables for all processes.
+    """
+
+    def __init__(
+        self,
+        ports: Ports,
+        *,
+        redis_url: str | None,
+        redis_folder: Path | None = None,
+        settings: Mapping[str, str] | None = None,
+        say: Say,
+        log: Say | None = None,
+    ) -> None:
+        self.ports = ports
+        self._redis_url = redis_url
+        self._redis_folder = redis_folder
+        self._settings = dict(settings or {})
+        self._say = say
+        self._log = log
+        self._started = ExitStack()
+        self._processes: list[Process] = []
+
+    @property
+    def address(self) -> str:
+        """Of the server."""
+        return f"{_HOST}:{self.ports.server}"
+
+    @property
+    def metrics_urls(self) -> dict[str, str]:
+        """Where Prometheus would scrape each process, by its name."""
+        names = ["server", *(f"worker {number + 1}" for number in range(len(self.ports.worker_metrics)))]
+        ports = [self.ports.server_metrics, *self.ports.worker_metrics]
+        return {name: f"http://{_HOST}:{port}/metrics" for name, port in zip(names, ports, strict=True)}
+
+    def __enter__(self) -> Self:
+        with ExitStack() as started:  # stops what runs already if a later part does not start
+            self._start(started)
+            self._started = started.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with _ignoring_ctrl_c():  # an impatient second one would leave processes behind
+            self._started.close()
+
+    def check(self) -> None:
+        """Raise ProcessDied if a process has ended."""
+        for process in self._processes:
+            process.check()
+
+    def wait(self) -> None:
+        """Until a process ends by itself, which raises ProcessDied."""
+        while True:
+            self.check()
+            time.sleep(0.5)
+
+    def _start(self, started: ExitStack) -> None:
+        for port in self.ports.taken():
+            raise SettingsInvalid(
+                f"Port {port} of {_HOST} is taken: stop what listens there, or use another."
+            )
+        shared = {**self._settings, "SMALTI_REDIS_URL": self._redis(started)}
+        server = {
+            "SMALTI_LISTEN": self.address,
+            "SMALTI_METRICS_PORT": str(self.ports.server_metrics),
+        }
+        self._say(f"Starting the server on {self.address}.")
+        self._run(started, "server", "server", {**shared, **server})
+        workers = list(self.ports.worker_metrics)
+        self._say(f"Starting {len(workers)} worker{'s' if len(workers) > 1 else ''}.")
+        for number, port in enumerate(workers, start=1):
+            name = "worker" if len(workers) == 1 else f"worker {number}"
+            self._run(started, name, "worker", {**shared, "SMALTI_METRICS_PORT": str(port)})
+        self._await_ready()
+
+    def _redis(self, started: ExitStack) -> str:
+        if self._redis_url:
+            self._say("Using the Redis of SMALTI_REDIS_URL.")
+            return self._redis_url
+        redis = started.enter_context(PrivateRedis(self._redis_folder, port=self.ports.redis))
+        self._say(f"Started a private Redis on port {redis.port}.")
+        return redis.url
+
+    def _run(self, started: ExitStack, name: str, module: str, settings: Mapping[str, str]) -> None:
+        process = Process(name, module, settings, self._log)
+        started.callback(process.stop)
+        self._processes.append(process)
+
+    def _await_ready(self) -> None:
+        self._say("Waiting until the models are loaded and warm.")
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._is_ready():
+            self.check()
+            if time.monotonic() > deadline:
+                raise ProcessDied(f"The server is not ready after {_START_SECONDS:.0f} s.")
+            time.sleep(0.1)
+
+    def _is_ready(self) -> bool:
+        return _is_serving(self.address) and all(map(_answers, self.metrics_urls.values()))
+
+
+@contextmanager
+def stopping_on_sigterm() -> Iterator[None]:
+    """SIGTERM as Ctrl-C, so that whatever was started is stopped."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _ignoring_ctrl_c() -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT can be used
+        try:
+            probe.bind((_HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def _is_serving(address: str) -> bool:
+    with grpc.insecure_channel(address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        try:
+            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=2)
+        except grpc.RpcError:
+            return False
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urlopen(url, timeout=2) as response:
+            return bool(response.status == 200)
+    except (URLError, OSError):
+        return False
