@@ -4,6 +4,9 @@ import torch
 from torch import Tensor
 
 TRANSLATION = 1 / 8  # of the side, the farthest an image is moved
+RECOLOURING = (
+    0.2  # of the paper's strength: at full strength, generated backgrounds strayed from the palette's colour
+)
 CUTOUT = 0.4  # of the side: the square that is covered
 
 
@@ -26,11 +29,11 @@ def differentiably(colours: Tensor) -> Tensor:
 
 def _recoloured(colours: Tensor) -> Tensor:
     brightness, saturation, contrast = (_chance(colours)[:, None, None, None] for _ in range(3))
-    colours = colours + (brightness - 0.5)
+    colours = colours + RECOLOURING * (brightness - 0.5)
     grey = colours.mean(dim=1, keepdim=True)
-    colours = (colours - grey) * (2 * saturation) + grey
+    colours = (colours - grey) * (1 + RECOLOURING * (2 * saturation - 1)) + grey
     middle = colours.mean(dim=(1, 2, 3), keepdim=True)
-    return (colours - middle) * (0.5 + contrast) + middle
+    return (colours - middle) * (1 + RECOLOURING * (contrast - 0.5)) + middle
 
 
 def _moved(colours: Tensor) -> Tensor:

@@ -1,0 +1,170 @@
+"""VAE and auto-encoder: images ↔ latents of a few numbers, by one network.
+
+Kingma, Welling, "Auto-Encoding Variational Bayes", ICLR 2014. The encoder says of every image where its latent lies and
+how uncertain it is of that (`mean`, `log_deviation`); the decoder gives every pixel a distribution over the palette. With
+latents distributed as N(0, 1) a priori, log P(image) ≥ E[log P(image | latent)] − KL(q(latent | image) ‖ N(0, 1)): the
+evidence lower bound, ELBO.
+
+The plain auto-encoder is the same network without noise and without penalty: its latent is `mean`, and nothing keeps
+what lies between two latents meaningful.
+
+Chance comes in as an argument: nothing is drawn in here, so graphs exported from this file are functions.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class VAE(nn.Module):
+    """Pixel embedding → convolutions, halving the size each time → latent → the same way back → palette logits."""
+
+    def __init__(
+        self,
+        *,
+        height: int,
+        width: int,
+        colours: int,
+        latent: int = 10,
+        embedding: int = 16,
+        channels: Sequence[int] = (32, 48, 80),
+        hidden: int = 128,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.height, self.width, self.colours, self.latent_size = height, width, colours, latent
+        sizes = halved(height, width, len(channels))  # from the image's own to the smallest
+        self.encoder = _Encoder(sizes[-1], colours, latent, embedding, channels, hidden, dropout)
+        self.decoder = _Decoder(sizes[::-1], colours, latent, channels[::-1], hidden, dropout)
+
+    def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """(batch, height, width) int64 → mean and log of the standard deviation, each (batch, latent_size)."""
+        mean, log_deviation = self.encoder(pixels).chunk(2, dim=1)
+        return mean, log_deviation
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """(batch, latent_size) → unnormalised log-probabilities (batch, height, width, colours)."""
+        logits: Tensor = self.decoder(latent)
+        return logits
+
+    def forward(self, pixels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits of the images decoded from latents moved by standard normal noise; mean and log-deviation."""
+        mean, log_deviation = self.encode(pixels)
+        return self.decode(mean + log_deviation.exp() * noise), mean, log_deviation
+
+
+class _Encoder(nn.Sequential):
+    """Pixels (batch, height, width) → mean and log-deviation, side by side (batch, 2·latent)."""
+
+    def __init__(
+        self,
+        smallest: tuple[int, int],
+        colours: int,
+        latent: int,
+        embedding: int,
+        channels: Sequence[int],
+        hidden: int,
+        dropout: float,
+    ) -> None:
+        halving = [
+            layer
+            for before, after in zip((embedding, *channels), channels, strict=False)
+            for layer in (nn.Conv2d(before, after, 3, stride=2, padding=1), nn.SiLU())
+        ]
+        flat = channels[-1] * smallest[0] * smallest[1]
+        super().__init__(
+            nn.Embedding(colours, embedding),
+            _ChannelsFirst(),
+            *halving,
+            nn.Flatten(),
+            nn.Dropout(dropout),
+            nn.Linear(flat, hidden),
+            nn.SiLU(),
+            nn.Linear(hidden, 2 * latent),
+        )
+
+
+class _Decoder(nn.Sequential):
+    """Latents (batch, latent) → logits (batch, height, width, colours)."""
+
+    def __init__(
+        self,
+        sizes: Sequence[tuple[int, int]],
+        colours: int,
+        latent: int,
+        channels: Sequence[int],
+        hidden: int,
+        dropout: float,
+    ) -> None:
+        first, (height, width) = channels[0], sizes[0]
+        doubling = [
+            layer
+            for before, after, size in zip(channels, (*channels[1:], channels[-1]), sizes[1:], strict=True)
+            for layer in (Doubled(size), nn.Conv2d(before, after, 3, padding=1), nn.SiLU())
+        ]
+        super().__init__(
+            nn.Linear(latent, hidden),
+            nn.SiLU(),
+            nn.Linear(hidden, first * height * width),
+            nn.SiLU(),
+            nn.Dropout(dropout),
+            nn.Unflatten(1, (first, height, width)),
+            *doubling,
+            nn.Conv2d(channels[-1], colours, 1),
+            _ChannelsLast(),
+        )
+
+
+class Doubled(nn.Module):
+    """Twice the size, every pixel repeated, cut to (height, width): an odd size was rounded up when it was halved."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.height, self.width = size
+
+    def forward(self, planes: Tensor) -> Tensor:
+        """(batch, channels, h, w) → (batch, channels, height, width)."""
+        doubled: Tensor = nn.functional.interpolate(planes, scale_factor=2.0, mode="nearest")
+        return doubled[:, :, : self.height, : self.width]
+
+
+class _ChannelsFirst(nn.Module):
+    def forward(self, image: Tensor) -> Tensor:
+        return image.permute(0, 3, 1, 2)
+
+
+class _ChannelsLast(nn.Module):
+    def forward(self, planes: Tensor) -> Tensor:
+        return planes.permute(0, 2, 3, 1)
+
+
+def halved(height: int, width: int, times: int) -> list[tuple[int, int]]:
+    """The size, then its halves, rounded up, so many times."""
+    sizes = [(height, width)]
+    for _ in range(times):
+        height, width = -(-height // 2), -(-width // 2)
+        sizes.append((height, width))
+    return sizes
+
+
+def log_likelihood(logits: Tensor, pixels: Tensor) -> Tensor:
+    """log P(pixels | latent) in nats: logits (batch, height, width, colours), pixels (batch, height, width) → (batch,)."""
+    chosen = logits.log_softmax(dim=-1).gather(-1, pixels[..., None])[..., 0]
+    return chosen.sum(dim=(1, 2))
+
+
+def divergence(mean: Tensor, log_deviation: Tensor) -> Tensor:
+    """KL(N(mean, deviation²) ‖ N(0, 1)) in nats: two (batch, latent_size) → (batch,)."""
+    return 0.5 * ((2 * log_deviation).exp() - 1 - 2 * log_deviation + mean.square()).sum(dim=1)
+
+
+def elbo(network: VAE, pixels: Tensor, noise: Tensor) -> Tensor:
+    """The evidence lower bound of log P(pixels) in nats, by one draw of the noise (batch, latent_size): (batch,)."""
+    logits, mean, log_deviation = network(pixels, noise)
+    return log_likelihood(logits, pixels) - divergence(mean, log_deviation)
+
+
+def draw(network: VAE, latent: Tensor) -> Tensor:
+    """The most likely colour of every pixel, given the latent: (batch, latent_size) → (batch, height, width) int64."""
+    return torch.argmax(network.decode(latent), dim=-1)
