@@ -1,5 +1,6 @@
 """How smalti reaches Redis: short bounded retries, its errors turned into smalti's, its fitness checked."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -15,13 +16,20 @@ _ANSWER_SECONDS = 2.0  # with two retries about 7 s, less than a default lease
 _RETRIES = 2
 _CONNECTIONS = 32  # of one process; further calls wait for one instead of failing
 _OLDEST = (6, 2)
+_REFUSALS = (exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.NoPermissionError)
 _NOT_NOW = (
     exceptions.ReadOnlyError,
     exceptions.MasterDownError,
     exceptions.TryAgainError,
     exceptions.ClusterDownError,
 )
-_NOT_NOW_WORDS = ("BUSY", "MISCONF", "NOREPLICAS")  # redis-py has no classes for these
+# redis-py has no classes for the first three; Redis 6.2 wraps what a script meets: "Error running script …: -OOM …".
+_NOT_NOW_WORDS = re.compile(r"(?:^|-)(?:BUSY|MISCONF|NOREPLICAS|READONLY|MASTERDOWN)\b")
+_NO_MEMORY = re.compile(r"-OOM\b")
+
+
+class MemoryFull(Unavailable):
+    """Redis has reached its memory limit."""
 
 
 def connect(url: str) -> Redis:
@@ -38,20 +46,23 @@ def connect(url: str) -> Redis:
 
 
 @contextmanager
-def unavailable_when_away(*, but: type[Exception] | tuple[()] = ()) -> Iterator[None]:
-    """Turn what redis-py raises when Redis is away, loading, busy or full into Unavailable, `but` for one error."""
+def unavailable_when_away() -> Iterator[None]:
+    """Turn what redis-py raises when Redis is away, loading, busy or full into Unavailable.
+
+    A user or password that Redis refuses does not pass by itself: that is RedisUnfit.
+    """
     try:
         yield
-    except but:
-        raise
+    except _REFUSALS as error:
+        raise RedisUnfit(f"Redis refuses the user or password in SMALTI_REDIS_URL ({error}).") from error
     except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as error:
         raise Unavailable(f"Redis does not answer ({error}).") from error
-    except exceptions.OutOfMemoryError as error:
-        raise Unavailable("Redis has reached its memory limit.", retry_seconds=5.0) from error
     except exceptions.ResponseError as error:
-        if not isinstance(error, _NOT_NOW) and not str(error).startswith(_NOT_NOW_WORDS):
-            raise
-        raise Unavailable(f"Redis cannot serve this now ({error}).") from error
+        if isinstance(error, exceptions.OutOfMemoryError) or _NO_MEMORY.search(str(error)):
+            raise MemoryFull("Redis has reached its memory limit.", retry_seconds=5.0) from error
+        if isinstance(error, _NOT_NOW) or _NOT_NOW_WORDS.search(str(error)):
+            raise Unavailable(f"Redis cannot serve this now ({error}).") from error
+        raise
 
 
 def refuse_if_unfit(info: Mapping[str, Any], *, allow_volatile: bool) -> None:

@@ -9,11 +9,10 @@ from time import monotonic
 from typing import Any, TypeAlias
 
 from redis.asyncio import Redis
-from redis.exceptions import OutOfMemoryError
 
 from smalti.errors import InvalidRequest, JobNotFinished, JobNotFound, QueueFull, RedisUnfit, RequestConflict
 from smalti.jobs import codec, script
-from smalti.jobs.connection import refuse_if_unfit, unavailable_when_away
+from smalti.jobs.connection import MemoryFull, refuse_if_unfit, unavailable_when_away
 from smalti.jobs.job import (
     Claim,
     CommitReply,
@@ -114,14 +113,16 @@ class JobQueue:
         self._refuse_too_large(request)
         job_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(12))
         try:
-            with unavailable_when_away(but=OutOfMemoryError):
+            with unavailable_when_away():
                 answer, value = await script.SUBMIT(
                     self._redis,
                     [self._keys.meta, self._keys.job(job_id)],
                     self._submission(job_id, request, request_key(client, request_id)),
                 )
-        except OutOfMemoryError as error:
-            raise QueueFull("The queue's Redis has no memory for more jobs.", retry_seconds=5.0) from error
+        except MemoryFull as error:
+            raise QueueFull(
+                "The queue's Redis has no memory for more jobs.", retry_seconds=error.retry_seconds
+            ) from error
         if answer == b"FULL":
             raise QueueFull("The queue is full.", retry_seconds=int(value) / 1000)
         if answer == b"CONFLICT":

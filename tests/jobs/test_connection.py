@@ -85,6 +85,12 @@ async def test_hundreds_of_calls_at_once_wait_for_a_connection(redis: Redis) -> 
         exceptions.ResponseError("MISCONF Errors writing to the AOF file: No space left on device"),
         exceptions.ReadOnlyError("You can't write against a read only replica."),
         exceptions.OutOfMemoryError("command not allowed when used memory > 'maxmemory'."),
+        exceptions.ResponseError(
+            "Error running script (call to f_1): @user_script:9: -OOM command not allowed"
+        ),
+        exceptions.ResponseError(
+            "Error running script (call to f_1): @user_script:9: -MISCONF Errors writing"
+        ),
         exceptions.TimeoutError("slow"),
         ConnectionResetError("gone"),
     ],
@@ -92,6 +98,15 @@ async def test_hundreds_of_calls_at_once_wait_for_a_connection(redis: Redis) -> 
 def test_what_passes_by_itself_is_unavailable(error: Exception) -> None:
     with pytest.raises(Unavailable), unavailable_when_away():
         raise error
+
+
+async def test_a_wrong_password_is_said_at_once_and_not_waited_for(own_redis: PrivateRedis) -> None:
+    async with connect(own_redis.url) as redis:
+        await redis.config_set("requirepass", "secret")
+    for url in (own_redis.url, own_redis.url.replace("redis://", "redis://:wrong@")):
+        async with connect(url) as redis:
+            with pytest.raises(RedisUnfit, match="password"):
+                await JobQueue(redis).check()
 
 
 def test_a_mistake_of_ours_stays_what_it_is() -> None:
