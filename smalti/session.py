@@ -35,10 +35,14 @@ def open_session(
     return session
 
 
-def fingerprint(provider: str, digest: str) -> str:
-    """What must be equal for the same seed to give the same bytes: model, runtime, provider, instruction set."""
+def fingerprint(provider: str) -> str:
+    """What, beside the model's digest, must be equal for the same seed to give the same bytes, as one word.
+
+    Runtime, provider and instruction set: they decide the kernels, and so the last bits of every sum.
+    """
     machine = hashlib.sha256(_instruction_set().encode()).hexdigest()[:8]
-    return f"{digest[:16]}/onnxruntime-{onnxruntime.__version__}/{provider}/{platform.machine()}-{machine}"
+    version = onnxruntime.__version__.replace("+", "-")  # the queue joins several fingerprints by '+'
+    return f"onnxruntime-{version}/{provider}/{platform.machine()}-{machine}"
 
 
 def _provider(name: str, gpu_memory_megabytes: int) -> str | tuple[str, dict[str, object]]:

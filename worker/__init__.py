@@ -1,0 +1,1 @@
+"""Draws samples of jobs: `python -m worker`."""

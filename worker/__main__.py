@@ -1,0 +1,122 @@
+"""`python -m worker`: reads the settings, builds the worker, and runs it until SIGTERM or Ctrl-C."""
+
+import asyncio
+import os
+import signal
+import sys
+
+import structlog
+
+from smalti import logs
+from smalti.errors import SmaltiError, Unavailable
+from smalti.jobs.connection import connect
+from smalti.jobs.queue import JobQueue
+from smalti.metrics import MetricsServer
+from smalti.repository import ModelRepository
+from smalti.session import fingerprint
+from smalti.settings import WorkerSettings, read_settings
+from worker.engine import Engine, Provider
+from worker.recovery import Recovery
+from worker.waiting import wait_until
+from worker.worker import EngineHung, Worker
+
+log = structlog.get_logger()
+
+_REDIS_LOOK_SECONDS = 1.0
+_LOOKS_PER_LOG_LINE = 5
+
+
+async def run(settings: WorkerSettings) -> None:
+    """Build everything, and draw until told to stop."""
+    stopping = _stop_signals()
+    metrics = MetricsServer(settings.metrics_host, settings.metrics_port)
+    engine = _engine(settings)
+    try:
+        async with connect(settings.redis_url) as redis:
+            queue = JobQueue(redis, pool=settings.pool, lease_seconds=settings.lease_seconds)
+            await engine.load()
+            engine.require()
+            if await _redis_is_fit(queue, settings, stopping):
+                log.info("metrics served", host=settings.metrics_host, port=metrics.port)
+                await _run_until_stopped(_worker(settings, queue, engine), Recovery(queue), stopping)
+    finally:
+        engine.close()
+        metrics.close()
+
+
+def _engine(settings: WorkerSettings) -> Engine:
+    provider = Provider(
+        name=settings.providers,
+        threads=settings.threads,
+        gpu_memory_megabytes=settings.gpu_memory_megabytes,
+    )
+    names = [name.strip() for name in settings.models.split(",") if name.strip()]
+    repository = ModelRepository(settings.model_repository)
+    return Engine(repository, slots=settings.slots, models=names, provider=provider)
+
+
+def _worker(settings: WorkerSettings, queue: JobQueue, engine: Engine) -> Worker:
+    return Worker(
+        queue,
+        engine,
+        slots=settings.slots,
+        fingerprint=fingerprint(settings.providers),
+        lease_seconds=settings.lease_seconds,
+        grace_seconds=settings.grace_seconds,
+    )
+
+
+async def _run_until_stopped(worker: Worker, recovery: Recovery, stopping: asyncio.Event) -> None:
+    """Both, or neither: a worker without its lease-keeping or recovery never goes on in silence."""
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(worker.run(stopping))
+        tasks.create_task(recovery.run(stopping))
+
+
+async def _redis_is_fit(queue: JobQueue, settings: WorkerSettings, stopping: asyncio.Event) -> bool:
+    """Wait until Redis answers; False if told to stop before. Raises RedisUnfit."""
+    looks = 0
+    while not stopping.is_set():
+        try:
+            await queue.check(allow_volatile=settings.allow_volatile_redis)
+            return True
+        except Unavailable as error:
+            if looks % _LOOKS_PER_LOG_LINE == 0:
+                log.warning("waiting for redis", reason=str(error))
+        looks += 1
+        await wait_until(stopping, seconds=_REDIS_LOOK_SECONDS)
+    return False
+
+
+def _stop_signals() -> asyncio.Event:
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    return stopping
+
+
+def main() -> None:
+    """Exit 0 after an orderly stop, 1 with one sentence where something is wrong."""
+    try:
+        settings = read_settings(WorkerSettings)
+        logs.configure(level=settings.log_level, form=settings.log_format)
+        asyncio.run(run(settings))
+    except* EngineHung as group:
+        _say(group)
+        sys.stderr.flush()
+        os._exit(1)  # the interpreter would wait for the engine's thread, which never ends
+    except* SmaltiError as group:
+        _say(group)
+        sys.exit(1)
+
+
+def _say(group: BaseExceptionGroup[SmaltiError]) -> None:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            _say(error)
+        else:
+            log.error("worker gives up", reason=str(error))
+
+
+if __name__ == "__main__":
+    main()

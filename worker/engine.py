@@ -1,0 +1,173 @@
+"""Owns the models and the one thread that draws with them."""
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from time import monotonic
+from typing import Protocol, TypeVar
+
+import structlog
+
+from smalti.errors import ModelNotFound, RepositoryDamaged, SampleFailed
+from smalti.metrics import MODEL_LOAD_SECONDS, TICK_ROWS, TICK_SECONDS
+from smalti.repository import Manifest, Model, ModelRepository
+from smalti.session import open_session
+from worker.runner import GRAPH, Runner
+from worker.scheduler import Tick
+from worker.slot import Lane, Row
+
+log = structlog.get_logger()
+Result = TypeVar("Result")
+
+
+class DrawsRows(Protocol):
+    """What the engine needs of a Runner."""
+
+    def draw_row(self, lanes: Sequence[Lane]) -> list[Row | SampleFailed]:
+        """One row for each lane, in order."""
+        ...
+
+    def warm(self) -> None:
+        """Be ready for the first sample."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """What onnxruntime computes on."""
+
+    name: str = "cpu"
+    threads: int = 1
+    gpu_memory_megabytes: int = 2048
+
+
+class Engine:
+    """Draws rows with every PixelRNN of a repository, or with those named, all versions.
+
+    A Runner keeps the state of `slots` slots; all of them are run by one thread.
+    """
+
+    def __init__(
+        self,
+        repository: ModelRepository,
+        *,
+        slots: int,
+        models: Collection[str] = (),
+        provider: Provider = Provider(),
+    ) -> None:
+        self._repository = repository
+        self._slots = slots
+        self._wanted = models
+        self._provider = provider
+        self._manifests: dict[str, Manifest] = {}
+        self._runners: dict[str, DrawsRows] = {}
+        self._known: set[tuple[str, int]] = set()  # versions that were loaded, or passed over
+        self._complained: set[tuple[str, int]] = set()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
+        self._busy_since: float | None = None
+
+    @property
+    def digests(self) -> Sequence[str]:
+        """Of the models that are ready."""
+        return list(self._runners)
+
+    @property
+    def busy_seconds(self) -> float:
+        """How long the thread has been at what it does now, mostly a tick; 0 where it does nothing."""
+        since = self._busy_since
+        return 0.0 if since is None else monotonic() - since
+
+    def manifest(self, digest: str) -> Manifest:
+        """Of a model that is ready."""
+        return self._manifests[digest]
+
+    def add(self, manifest: Manifest, runner: DrawsRows) -> None:
+        """Have a model ready."""
+        self._manifests[manifest.digest] = manifest
+        self._runners[manifest.digest] = runner
+
+    async def load(self) -> None:
+        """Load and warm what is new in the repository; a model that cannot be loaded is logged, once, and left out.
+
+        Raises ProviderMissing where none can be run here.
+        """
+        for name, version in await asyncio.to_thread(self._versions):
+            if (name, version) not in self._known:
+                await self._load(name, version)
+
+    def require(self) -> None:
+        """Raise ModelNotFound unless there is something to draw with: the models that were named, or any."""
+        ready = {manifest.name for manifest in self._manifests.values()}
+        missing = [name for name in self._wanted if name not in ready]
+        if missing:
+            raise ModelNotFound(
+                f"SMALTI_MODELS names {', '.join(missing)}, which cannot be drawn with; "
+                f"{self._repository.root} has {', '.join(self._repository.models()) or 'no models'}."
+            )
+        if not ready:
+            raise ModelNotFound(
+                f"There is no PixelRNN in {self._repository.root}: export one, or set SMALTI_MODEL_REPOSITORY."
+            )
+
+    async def draw(self, tick: Tick) -> list[Row | SampleFailed]:
+        """One row for each sample of the tick, in order, by the engine's thread."""
+        lanes = [sample.lane(slot) for slot, sample in tick.samples]
+        return await self._in_thread(self._draw, tick.digest, lanes)
+
+    def close(self) -> None:
+        """Let the thread end after what it is doing."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _draw(self, digest: str, lanes: Sequence[Lane]) -> list[Row | SampleFailed]:
+        model = self._manifests[digest].name
+        with TICK_SECONDS.labels(model).time():
+            rows = self._runners[digest].draw_row(lanes)
+        TICK_ROWS.labels(model).observe(len(lanes))
+        return rows
+
+    def _versions(self) -> list[tuple[str, int]]:
+        there = self._repository.models()
+        return [(name, version) for name in self._wanted or there for version in there.get(name, ())]
+
+    async def _load(self, name: str, version: int) -> None:
+        try:
+            model = await asyncio.to_thread(self._repository.load, name, version)
+            if GRAPH in model.manifest.graphs:  # a VAE or a GAN is the server's
+                await self._make_ready(model)
+            self._known.add((name, version))
+        except (RepositoryDamaged, ModelNotFound) as error:
+            self._complain(name, version, error)  # perhaps still being copied: tried again at the next look
+
+    async def _make_ready(self, model: Model) -> None:
+        manifest = model.manifest
+        with MODEL_LOAD_SECONDS.labels(manifest.name).time():
+            runner = await asyncio.to_thread(self._open, model)
+            await self._in_thread(runner.warm)
+        self.add(manifest, runner)
+        log.info("model ready", model=manifest.name, version=manifest.version, digest=manifest.digest[:12])
+
+    def _open(self, model: Model) -> Runner:
+        session = open_session(
+            model.path(GRAPH),
+            provider=self._provider.name,
+            threads=self._provider.threads,
+            gpu_memory_megabytes=self._provider.gpu_memory_megabytes,
+        )
+        return Runner(session, model.manifest, slots=self._slots, padded=self._provider.name != "cpu")
+
+    def _complain(self, name: str, version: int, error: Exception) -> None:
+        if (name, version) not in self._complained:
+            self._complained.add((name, version))
+            log.error("model left out", model=name, version=version, reason=str(error))
+
+    async def _in_thread(self, work: Callable[..., Result], *arguments: object) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._watched, work, *arguments)
+
+    def _watched(self, work: Callable[..., Result], *arguments: object) -> Result:
+        """Do the work, and let it be seen how long it takes."""
+        self._busy_since = monotonic()
+        try:
+            return work(*arguments)
+        finally:
+            self._busy_since = None

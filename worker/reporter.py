@@ -1,0 +1,94 @@
+"""Tells Prometheus and the log what became of samples."""
+
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from smalti.jobs.job import Claim, CommitReply, Failed, Verdict
+from smalti.metrics import (
+    CORRUPT_COMMITS,
+    FENCED_WRITES,
+    JOB_SECONDS,
+    QUEUE_WAIT_SECONDS,
+    ROWS_DRAWN,
+    SAMPLES_ENDED,
+    TIME_TO_FIRST_ROW_SECONDS,
+)
+from worker.ledger import Entry, committed_first_row
+from worker.scheduler import Tick
+from worker.slot import Sample
+
+log = structlog.get_logger()
+
+
+class Reporter:
+    """Knows the events of a worker by name, and what is counted for each."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._redis_away = False
+
+    def claimed(self, claims: Sequence[Claim]) -> None:
+        """Samples were claimed."""
+        for claim in claims:
+            if not claim.pixels:
+                QUEUE_WAIT_SECONDS.labels(claim.request.model).observe(claim.queued_seconds)
+        resumed = sum(bool(claim.pixels) for claim in claims)
+        log.debug("samples claimed", count=len(claims), resumed=resumed, jobs=sorted({c.job for c in claims}))
+
+    def drawn(self, tick: Tick) -> None:
+        """A row of each sample of a tick was drawn."""
+        _, first = tick.samples[0]
+        ROWS_DRAWN.labels(first.claim.request.model).inc(len(tick.samples))
+
+    def answered(self, entry: Entry, reply: CommitReply) -> None:
+        """Redis has answered a sample's part of a commit."""
+        claim, verdict = entry.sample.claim, reply.verdict
+        if verdict is Verdict.FENCED:
+            FENCED_WRITES.inc()
+            log.warning("sample is another worker's", job=claim.job, sample=claim.index)
+        elif verdict is Verdict.CORRUPT:
+            CORRUPT_COMMITS.inc()
+            log.error("committed rows contradict what was drawn", job=claim.job, sample=claim.index)
+        elif verdict is Verdict.BEHIND:
+            log.warning("redis lost rows", job=claim.job, sample=claim.index, has=reply.rows)
+        elif committed_first_row(entry):
+            TIME_TO_FIRST_ROW_SECONDS.labels(claim.request.model).observe(self.age(entry.sample))
+
+    def ended(self, entry: Entry, reply: CommitReply) -> None:
+        """A sample has left this worker."""
+        claim = entry.sample.claim
+        outcome = _outcome(entry, reply.verdict)
+        SAMPLES_ENDED.labels(claim.request.model, outcome).inc()
+        if isinstance(entry.sample.outcome, Failed):
+            log.warning("sample failed", job=claim.job, sample=claim.index, reason=entry.sample.outcome.error)
+
+    def job_ended(self, sample: Sample) -> None:
+        """This was a job's last sample."""
+        JOB_SECONDS.labels(sample.claim.request.model).observe(self.age(sample))
+
+    def lease_lost(self, samples: int) -> None:
+        """The lease ran out; what was held is others' now."""
+        log.warning("lease lost", samples=samples)
+
+    def redis_away(self, reason: str) -> None:
+        """Redis does not answer; said once per outage."""
+        if not self._redis_away:
+            log.warning("redis is away; drawing goes on", reason=reason)
+        self._redis_away = True
+
+    def redis_answered(self) -> None:
+        """Redis does answer; said once after an outage."""
+        if self._redis_away:
+            log.info("redis is back")
+        self._redis_away = False
+
+    def age(self, sample: Sample) -> float:
+        """Seconds since the sample's job was submitted."""
+        return sample.queued_seconds + self._clock() - sample.claimed_at
+
+
+def _outcome(entry: Entry, verdict: Verdict) -> str:
+    if verdict in (Verdict.FENCED, Verdict.CANCELLED, Verdict.CORRUPT):
+        return verdict.value.lower()
+    return type(entry.progress.outcome).__name__.lower()

@@ -1,0 +1,112 @@
+"""Runs one model's `draw_row`: a row for each slot it is given, every slot's state kept between its rows."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smalti.errors import RepositoryDamaged, SampleFailed
+from smalti.repository import Manifest
+from worker.slot import Lane, Row
+
+GRAPH = "draw_row"
+_INPUTS = ("reset", "row", "uniform", "forced", "temperature")
+_OUTPUTS = ("pixels", "logp")
+
+
+class Session(Protocol):
+    """The part of onnxruntime's session that a runner needs."""
+
+    def run(self, output_names: Sequence[str], feeds: dict[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
+        """The named outputs for these inputs."""
+        ...
+
+
+class Runner:
+    """Advances the slots of one model; all calls come from one thread.
+
+    With `padded`, every call runs all slots, idle ones on harmless values: a GPU chooses its kernels, and so the bits,
+    by the shape of the batch. On the CPU they do not depend on it, and only what is occupied is run.
+    """
+
+    def __init__(self, session: Session, manifest: Manifest, *, slots: int, padded: bool = False) -> None:
+        _check_contract(manifest)
+        self._session = session
+        self._name = f"{manifest.name} version {manifest.version}"
+        self._width = manifest.width
+        self._slots = slots
+        self._padded = padded
+        self._outputs = [*_OUTPUTS, *(state.output for state in manifest.states)]
+        self._state: dict[str, NDArray[Any]] = {
+            state.input: np.zeros((slots, *state.shape), dtype=state.type) for state in manifest.states
+        }
+
+    def draw_row(self, lanes: Sequence[Lane]) -> list[Row | SampleFailed]:
+        """One row for each lane, in order.
+
+        Where onnxruntime refuses the batch, each lane is run alone, so that only the culprit fails.
+        """
+        try:
+            return self._run(lanes)
+        except Exception as error:  # noqa: BLE001 (onnxruntime has one type per error code, none of them public)
+            if len(lanes) == 1:
+                return [SampleFailed(f"onnxruntime could not draw row {lanes[0].row}: {_first_line(error)}")]
+            return [outcome for lane in lanes for outcome in self.draw_row([lane])]
+
+    def warm(self) -> None:
+        """Run the smallest and the largest batch once, so that the first samples need not wait for buffers.
+
+        Raises RepositoryDamaged where the graph cannot even draw those.
+        """
+        try:
+            for count in {1, self._slots}:
+                self._run([self._idle(slot) for slot in range(count)])
+        except Exception as error:
+            raise RepositoryDamaged(
+                f"{self._name}: onnxruntime cannot run {GRAPH}: {_first_line(error)}"
+            ) from error
+
+    def _run(self, lanes: Sequence[Lane]) -> list[Row | SampleFailed]:
+        batch = self._pad(lanes) if self._padded else lanes
+        slots = [lane.slot for lane in lanes]
+        places = slots if self._padded else list(range(len(lanes)))  # of the lanes in the batch
+        pixels, log_probabilities, *states = self._session.run(self._outputs, self._feeds(batch))
+        for kept, state in zip(self._state.values(), states, strict=True):
+            kept[slots] = state[places]
+        return [Row(pixels[place], log_probabilities[place]) for place in places]
+
+    def _feeds(self, lanes: Sequence[Lane]) -> dict[str, NDArray[Any]]:
+        slots = [lane.slot for lane in lanes]
+        rows = np.array([lane.row for lane in lanes], dtype=np.int64)
+        return {
+            "reset": rows == 0,
+            "row": rows,
+            "uniform": np.stack([lane.uniform for lane in lanes]),
+            "forced": np.stack([lane.forced for lane in lanes]),
+            "temperature": np.array([lane.temperature for lane in lanes], dtype=np.float32),
+            **{name: state[slots] for name, state in self._state.items()},
+        }
+
+    def _pad(self, lanes: Sequence[Lane]) -> Sequence[Lane]:
+        occupied = {lane.slot: lane for lane in lanes}
+        return [occupied.get(slot) or self._idle(slot) for slot in range(self._slots)]
+
+    def _idle(self, slot: int) -> Lane:
+        uniform = np.ones(self._width, dtype=np.float32)
+        return Lane(slot, 0, uniform, np.zeros(self._width, dtype=np.int64), 1.0)
+
+
+def _check_contract(manifest: Manifest) -> None:
+    graph = manifest.graph(GRAPH)
+    inputs = {*_INPUTS, *(state.input for state in manifest.states)}
+    outputs = {*_OUTPUTS, *(state.output for state in manifest.states)}
+    if {t.name for t in graph.inputs} != inputs or {t.name for t in graph.outputs} != outputs:
+        raise RepositoryDamaged(
+            f"{manifest.name} version {manifest.version}: {GRAPH} has other inputs or outputs than workers know; "
+            "export it again."
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,122 @@
+"""What a slot holds: one sample being drawn, from its claim until Redis has its end."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smalti.errors import SampleFailed
+from smalti.jobs.job import Claim, Failed, Finished, Progress
+from worker.admission import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One slot's part of a tick."""
+
+    slot: int
+    row: int  # which row of the picture; at row 0 the slot's state starts afresh
+    uniform: NDArray[np.float32]  # (columns,)
+    forced: NDArray[np.int64]  # (columns,), −1 where a pixel is drawn
+    temperature: float
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a tick drew in one slot."""
+
+    pixels: NDArray[np.int64]  # (columns,)
+    log_probabilities: NDArray[np.float32]  # (columns,), nats under the undivided logits
+
+
+class Sample:
+    """One sample being drawn. All its rows are kept until it has ended, since Redis may ask for any of them again.
+
+    Rows that were committed before this claim are drawn again, forced to what they were: that brings the network's
+    state, and the log-probability, to where the other worker was.
+    """
+
+    def __init__(self, claim: Claim, plan: Plan, *, claimed_at: float = 0.0) -> None:
+        self.claim = claim
+        self.claimed_at = claimed_at  # seconds, by the worker's clock
+        self.row = 0  # the next one to draw
+        self.committed = len(claim.pixels) // claim.request.row_bytes  # rows that Redis has
+        self.log_probability = 0.0
+        self.outcome: Finished | Failed | None = None
+        self._plan = plan
+        self._pixels = bytearray(claim.pixels)
+
+    @property
+    def digest(self) -> str:
+        """Of the model that draws it."""
+        return self.claim.request.digest
+
+    @property
+    def rows_left(self) -> int:
+        """Rows to draw, replayed ones included; none once it has ended."""
+        return 0 if self.outcome else self.claim.request.rows - self.row
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something that Redis does not know."""
+        return self.outcome is not None or self.committed < self._rows_kept
+
+    @property
+    def queued_seconds(self) -> float:
+        """From submit until the claim."""
+        return self.claim.queued_seconds
+
+    def lane(self, slot: int) -> Lane:
+        """What the next tick has to draw for this sample."""
+        uniform, forced = self._plan.uniform[self.row], self._plan.forced[self.row]
+        return Lane(slot, self.row, uniform, forced, self._plan.temperature)
+
+    def append(self, row: Row) -> None:
+        """Take a drawn row; a row that no network means fails this sample, and nothing of it is kept."""
+        error = self._fault(row)
+        if error:
+            self.fail(error)
+            return
+        if self.row == self._rows_kept:
+            self._pixels += row.pixels.astype(self._plan.pixel_type).tobytes()
+        self.log_probability += float(row.log_probabilities.sum(dtype=np.float64))
+        self.row += 1
+        if self.row == self.claim.request.rows:
+            self.outcome = Finished(self.log_probability)
+
+    def fail(self, error: str) -> None:
+        """End the sample with one sentence for whoever asked for it."""
+        self.outcome = Failed(error)
+
+    def progress(self) -> Progress:
+        """What to tell Redis: every row it has not acknowledged, and the outcome, if there is one."""
+        claim = self.claim
+        failed = isinstance(self.outcome, Failed)
+        return Progress(
+            job=claim.job,
+            index=claim.index,
+            token=claim.token,
+            first_row=self.committed,
+            pixels=b"" if failed else bytes(self._pixels[self.committed * claim.request.row_bytes :]),
+            outcome=self.outcome,
+        )
+
+    @property
+    def _rows_kept(self) -> int:
+        return len(self._pixels) // self.claim.request.row_bytes
+
+    def _fault(self, row: Row) -> str:
+        if not np.isfinite(row.log_probabilities).all():
+            return f"The model's probabilities in row {self.row} are not numbers; try another seed or prefix."
+        if row.pixels.min() < 0 or row.pixels.max() >= self.claim.request.colours:
+            return f"The model drew a colour in row {self.row} that its palette does not have."
+        return ""
+
+
+def refused(claim: Claim, error: SampleFailed, *, claimed_at: float = 0.0) -> Sample:
+    """A sample that failed before its first row."""
+    nothing = np.zeros((0, 0))
+    plan = Plan(nothing.astype(np.float32), nothing.astype(np.int64), 1.0, np.dtype(np.uint8))
+    sample = Sample(claim, plan, claimed_at=claimed_at)
+    sample.fail(str(error))
+    return sample

@@ -1,0 +1,289 @@
+"""Draws the samples that the queue hands out: claims, ticks and commits go on side by side until it is told to stop."""
+
+import asyncio
+import os
+import secrets
+import socket
+from collections.abc import Callable, Collection, Sequence
+from time import monotonic
+from typing import Any
+
+import structlog
+
+from smalti.errors import SampleFailed, SmaltiError, Unavailable
+from smalti.jobs.job import Claim
+from smalti.jobs.queue import JobQueue
+from smalti.metrics import COMMIT_SECONDS, SLOTS, SLOTS_OCCUPIED
+from worker.admission import plan
+from worker.engine import Engine
+from worker.ledger import Entry, Ledger, ended_indices
+from worker.reporter import Reporter
+from worker.scheduler import Scheduler, Tick
+from worker.slot import Row, Sample, refused
+from worker.waiting import wait_until
+
+log = structlog.get_logger()
+
+_IDLE_SECONDS = 1.0  # at most, between two claims of a worker that has room
+_RETRY_SECONDS = 0.2  # between two calls while Redis is away
+_REPOSITORY_SECONDS = 3.0  # between two looks for new models
+_LEASES_UNTIL_HUNG = 2.0  # a tick that takes so many leases will never end
+
+
+class EngineHung(SmaltiError):
+    """One tick has taken so long that its samples belong to others by now."""
+
+
+class Worker:
+    """One worker: an engine, the slots it fills, and its place in the queue.
+
+    The event loop talks to Redis and the engine's thread computes, so while a tick is drawn, the last one's rows are
+    committed and the next samples claimed. A slow Redis never idles the processor: what is not committed yet waits, at
+    most two samples for each slot, and goes in one call when Redis answers.
+    """
+
+    def __init__(
+        self,
+        queue: JobQueue,
+        engine: Engine,
+        *,
+        slots: int,
+        fingerprint: str,
+        lease_seconds: float,
+        grace_seconds: float = 10.0,
+        name: str | None = None,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self.name = name or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._queue = queue
+        self._engine = engine
+        self._slots = slots
+        self._fingerprint = fingerprint
+        self._lease_seconds = lease_seconds
+        self._grace_seconds = grace_seconds
+        self._clock = clock
+        self._scheduler = Scheduler(slots)
+        self._ledger = Ledger()
+        self._reporter = Reporter(clock)
+        self._claims = 0  # sequence number of the next claim
+        self._stopping = asyncio.Event()
+        self._has_room, self._has_work, self._has_news = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Draw until told to stop, then hand back what is unfinished; raises EngineHung."""
+        SLOTS.set(self._slots)
+        log.info("worker ready", worker=self.name, slots=self._slots, models=len(self._engine.digests))
+        try:
+            async with asyncio.timeout(None) as grace:
+                await self._work(stopping, grace)
+                await self._hand_back()
+        except TimeoutError as error:
+            log.warning("samples not handed back", count=len(self._ledger), grace_seconds=self._grace_seconds)
+            if self._engine.busy_seconds:
+                raise EngineHung(
+                    "The engine did not come to the end of its tick before the grace ended."
+                ) from error
+        log.info("worker stopped", worker=self.name)
+
+    async def _work(self, stopping: asyncio.Event, grace: asyncio.Timeout) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._stop_when(stopping, grace))
+            tasks.create_task(self._claim_samples())
+            tasks.create_task(self._draw_rows())
+            tasks.create_task(self._commit_rows())
+            tasks.create_task(self._keep_lease())
+            tasks.create_task(self._load_new_models())
+
+    async def _stop_when(self, stopping: asyncio.Event, grace: asyncio.Timeout) -> None:
+        await stopping.wait()
+        log.info("worker stops", worker=self.name, samples=len(self._ledger))
+        grace.reschedule(asyncio.get_running_loop().time() + self._grace_seconds)
+        self._stopping.set()
+        for event in (self._has_room, self._has_work, self._has_news):
+            event.set()
+
+    # Claims
+
+    async def _claim_samples(self) -> None:
+        """Keep the slots filled, and a worker without samples known to the queue."""
+        while not self._stopping.is_set():
+            room = self._room()
+            if room <= 0:
+                await _wait_for(self._has_room)
+                continue
+            if self._is_stuck:  # a claim would renew the lease
+                await wait_until(self._stopping, seconds=self._lease_seconds / 3)
+                continue
+            try:
+                claims = await self._claim(room)
+                if len(claims) < room:  # all there is
+                    await self._wait_for_work()
+            except Unavailable as error:
+                await self._wait_out(error)
+
+    def _room(self) -> int:
+        """How many samples to claim; bounded, so that a slow Redis does not let ended ones pile up."""
+        return min(self._scheduler.room, 2 * self._slots - len(self._ledger))
+
+    @property
+    def _is_stuck(self) -> bool:
+        return self._engine.busy_seconds >= self._lease_seconds
+
+    async def _claim(self, limit: int) -> Sequence[Claim]:
+        claims = await self._queue.claim(
+            self.name,
+            sequence=self._claims,
+            digests=self._engine.digests,
+            fingerprint=self._fingerprint,
+            limit=limit,
+        )
+        self._claims += 1  # only now: had the reply been lost, the same number would bring it again
+        self._reporter.redis_answered()
+        if claims:
+            self._reporter.claimed(claims)
+            self._take_on([self._admit(claim) for claim in claims])
+        return claims
+
+    def _admit(self, claim: Claim) -> Sample:
+        now = self._clock()
+        try:
+            manifest = self._engine.manifest(claim.request.digest)
+            return Sample(claim, plan(claim, manifest), claimed_at=now)
+        except SampleFailed as error:
+            return refused(claim, error, claimed_at=now)
+
+    def _take_on(self, samples: Sequence[Sample]) -> None:
+        for sample in samples:
+            self._ledger.add(sample)
+        self._scheduler.enqueue(sample for sample in samples if sample.outcome is None)
+        self._has_work.set()
+        self._has_news.set()  # of those that were refused
+
+    async def _wait_for_work(self) -> None:
+        """Until the queue's bell rings, or it is time to be seen again."""
+        seconds = min(_IDLE_SECONDS, self._lease_seconds / 3)
+        bell = asyncio.ensure_future(self._queue.wait_for_work(seconds))
+        stop = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({bell, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if bell.done():
+                bell.result()
+        finally:
+            await _cancel(bell, stop)
+
+    # Ticks
+
+    async def _draw_rows(self) -> None:
+        """Draw one row of every sample in progress, again and again."""
+        while not self._stopping.is_set():
+            tick = self._scheduler.next_tick()
+            SLOTS_OCCUPIED.set(self._scheduler.occupied)
+            self._has_room.set()
+            if tick is None:
+                await _wait_for(self._has_work)
+                continue
+            self._take_rows(tick, await self._engine.draw(tick))
+
+    def _take_rows(self, tick: Tick, rows: Sequence[Row | SampleFailed]) -> None:
+        for (_, sample), row in zip(tick.samples, rows, strict=True):
+            if isinstance(row, SampleFailed):
+                sample.fail(str(row))
+            else:
+                sample.append(row)
+        self._scheduler.release([sample for _, sample in tick.samples if sample.outcome])
+        self._reporter.drawn(tick)
+        self._has_news.set()
+
+    # Commits
+
+    async def _commit_rows(self) -> None:
+        """Tell Redis what is new; one call at a time, so a sample's rows arrive in order."""
+        while not self._stopping.is_set():
+            entries = self._ledger.news()
+            if not entries:
+                await _wait_for(self._has_news)
+                continue
+            try:
+                await self._commit(entries)
+            except Unavailable as error:
+                await self._wait_out(error)
+
+    async def _commit(self, entries: Sequence[Entry]) -> None:
+        with COMMIT_SECONDS.time():
+            replies = await self._queue.commit(self.name, [entry.progress for entry in entries])
+        self._reporter.redis_answered()
+        gone = []
+        for entry, reply in zip(entries, replies, strict=True):
+            self._reporter.answered(entry, reply)
+            if self._ledger.settle(entry, reply):
+                self._reporter.ended(entry, reply)
+                gone.append(entry)
+        self._scheduler.release([entry.sample for entry in gone])
+        if gone:
+            self._has_room.set()
+            await self._note_ended_jobs(gone)
+
+    async def _note_ended_jobs(self, gone: Sequence[Entry]) -> None:
+        """Observe the duration of jobs whose very last sample was among these."""
+        for job, sample in {entry.progress.job: entry.sample for entry in gone}.items():
+            last, _ = await self._queue.ended(job, cursor=sample.claim.request.count - 1, limit=1)
+            if last and last[0][0] in ended_indices(gone, job):
+                self._reporter.job_ended(sample)
+
+    # Lease
+
+    async def _keep_lease(self) -> None:
+        """Renew the lease while ticks come to an end; a hung engine must not look alive."""
+        while not await wait_until(self._stopping, seconds=self._lease_seconds / 3):
+            busy = self._engine.busy_seconds
+            if busy > _LEASES_UNTIL_HUNG * self._lease_seconds:
+                raise EngineHung(
+                    f"One tick has taken {busy:.1f} s, so this worker gives up its samples and stops."
+                )
+            if self._ledger and not self._is_stuck:
+                await self._renew(self._ledger.held)
+
+    async def _renew(self, held: Collection[Sample]) -> None:
+        try:
+            renewed = await self._queue.renew(self.name)
+        except Unavailable as error:
+            self._reporter.redis_away(str(error))
+            return
+        if not renewed:  # only what was held before the call: newer claims came with a new lease
+            self._reporter.lease_lost(len(held))
+            self._ledger.drop(held)
+            self._scheduler.release(held)
+            self._has_room.set()
+
+    # The rest
+
+    async def _load_new_models(self) -> None:
+        while not await wait_until(self._stopping, seconds=_REPOSITORY_SECONDS):
+            await self._engine.load()
+
+    async def _hand_back(self) -> None:
+        """Commit all rows, release every sample without an attempt charged, and leave the queue."""
+        while True:
+            try:
+                while entries := self._ledger.farewell():
+                    await self._commit(entries)
+                await self._queue.leave(self.name)
+                return
+            except Unavailable as error:
+                self._reporter.redis_away(str(error))
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _wait_out(self, error: Unavailable) -> None:
+        self._reporter.redis_away(str(error))
+        await wait_until(self._stopping, seconds=_RETRY_SECONDS)
+
+
+async def _wait_for(event: asyncio.Event) -> None:
+    await event.wait()
+    event.clear()
+
+
+async def _cancel(*futures: asyncio.Future[Any]) -> None:
+    for future in futures:
+        future.cancel()
+    await asyncio.gather(*futures, return_exceptions=True)
