@@ -1,0 +1,85 @@
+# What a person does with smalti; `make` alone lists it. Everything goes into .venv, nothing else is touched.
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+WORKERS ?= 1
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK := pyproject.toml constraints.txt
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PROTOC := $(BIN)/python -m grpc_tools.protoc -I proto
+PROTOS := $(wildcard proto/smalti/v1/*.proto)
+RUN_READY := $(if $(wildcard $(VENV)/.dev),$(VENV)/.dev,$(VENV)/.demo) # the smaller of what is there and enough
+FAST_TESTS := $(filter-out tests/system,$(patsubst %/,%,$(dir $(shell find tests -mindepth 2 -maxdepth 2 -name 'test_*.py'))))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up proto check lint types imports generated test bench clean
+
+help: ## list what there is
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@echo "  Variables: PYTHON=python3.12, WORKERS=3 (up), ARGS='...' (demo, up, test, bench),"
+	@echo "             TORCH_INDEX=URL, the package index to take torch from (README: its small CPU build)"
+
+# The environment
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "smalti needs Python 3.11 or later, and '$(PYTHON)' is not: name another one by 'make PYTHON=python3.12 ...'." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "This Python cannot make virtual environments: 'apt install python3-venv', then try again." >&2; exit 1; }
+	@echo "Making a virtual environment in $(VENV) with $$($(PYTHON) -V)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(LOCK) | $(BIN)/python
+	@echo "Installing what serving needs into $(VENV) (onnxruntime, grpcio, redis ...; no torch); this takes a minute"
+	@$(INSTALL) -e '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: $(LOCK) | $(BIN)/python
+	@echo "Installing what development and training need into $(VENV) (torch among it); this takes some minutes"
+	@$(INSTALL) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) --no-deps "$$(grep '^torch==' constraints.txt)"
+	@$(INSTALL) -e '.[dev]'
+	@touch $@
+
+setup: $(VENV)/.dev ## everything for development and training, in .venv
+
+# Running
+demo: $(RUN_READY) ## start the whole system, draw pictures, show latencies, stop it again
+	@$(BIN)/python -m deploy.demo $(ARGS)
+
+up: $(RUN_READY) ## the whole system on this machine until Ctrl-C
+	@$(BIN)/python -m deploy.up --workers $(WORKERS) $(ARGS)
+
+bench: $(VENV)/.dev ## measure samples per second against a plain torch loop
+	$(BIN)/python -m benchmarks.worker $(ARGS)
+
+# Checking
+proto: $(VENV)/.dev ## generate smalti/v1 from proto/
+	$(PROTOC) --python_out=. --pyi_out=. --grpc_python_out=. $(PROTOS)
+
+check: lint types imports generated ## lint, types, imports, generated code: what CI checks
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+imports: $(VENV)/.dev
+	$(BIN)/lint-imports --no-logo
+
+generated: $(VENV)/.dev
+	@echo "Comparing smalti/v1 with what proto/ generates"
+	@rm -rf .cache/generated && mkdir -p .cache/generated
+	@$(PROTOC) --python_out=.cache/generated --pyi_out=.cache/generated --grpc_python_out=.cache/generated $(PROTOS)
+	@diff -r -x __init__.py -x __pycache__ .cache/generated/smalti/v1 smalti/v1 || { \
+	  echo "smalti/v1 differs from what proto/ generates: run 'make proto' and commit it." >&2; exit 1; }
+
+test: $(VENV)/.dev ## all tests, the ones with real processes last
+	@echo "Testing: fast tests first, then the ones that start, kill and restart processes (a few minutes)"
+	$(BIN)/python -m pytest $(sort $(wildcard tests/test_*.py) $(FAST_TESTS)) $(wildcard tests/system) $(ARGS)
+
+clean: ## remove the environment, caches and outputs of demo and tests
+	rm -rf $(VENV) .cache out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
