@@ -27,8 +27,8 @@ from smalti.values import (
 
 _FRAME_SECONDS = 0.1  # between two pictures of the same screen
 _LINE_SECONDS = 1.0  # between two lines where there is no terminal
-_LINES_BESIDE_PICTURES = 3  # the progress bar, an empty line, and the line with the cursor
-_BAR_WIDTH = 30
+_LINES_BESIDE_PICTURES = 5  # an empty line, the bar, its text, a notice, and the line with the cursor
+_BAR_WIDTH = 60
 _REASONS = {"NO_WORKER_FOR_MODEL": "no worker is running that draws this model"}
 
 
@@ -131,10 +131,10 @@ class LiveView:
                     self._gallery.complete(event.index, result.image)
 
     def _frame(self) -> RenderableType:
-        line = progress_line(self._job, self._pace)
-        parts: list[RenderableType] = [line]
+        lines = progress_lines(self._job, self._pace)
+        parts: list[RenderableType] = [lines]
         if self._gallery.canvases:
-            parts = [grid(self._gallery.canvases, columns=self._columns), Text(), line]
+            parts = [grid(self._gallery.canvases, columns=self._columns), Text(), lines]
         if self._notice:
             parts.append(Text(self._notice, style="yellow", overflow="ellipsis", no_wrap=True))
         return Group(*parts)
@@ -240,14 +240,14 @@ def describe(job: Job, pace: Pace) -> str:
     return ", ".join(_facts(job, pace)) + "."
 
 
-def progress_line(job: Job, pace: Pace) -> RenderableType:
-    """Where the job stands, beside a bar."""
-    line = Table.grid(padding=(0, 1))
-    line.add_row(
-        ProgressBar(total=job.count, completed=job.done, width=_BAR_WIDTH),
-        Text(f"{job.model.name} {job.state}: {describe(job, pace)}", no_wrap=True, overflow="ellipsis"),
+def progress_lines(job: Job, pace: Pace) -> RenderableType:
+    """Where the job stands, under a bar."""
+    lines = Table.grid()
+    lines.add_row(ProgressBar(total=job.count, completed=job.done, width=_BAR_WIDTH))
+    lines.add_row(
+        Text(f"{job.model.name} {job.state}: {describe(job, pace)}", no_wrap=True, overflow="ellipsis")
     )
-    return line
+    return lines
 
 
 def _facts(job: Job, pace: Pace) -> Iterator[str]:
