@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from smalti.errors import InvalidRequest, JobNotFinished, JobNotFound, QueueFull, RequestConflict, Unavailable
 from smalti.jobs.connection import connect
 from smalti.jobs.job import Failed, JobState, Verdict
-from smalti.jobs.keys import Keys
+from smalti.jobs.keys import Keys, request_key
 from smalti.jobs.queue import NO_WORKER, JobQueue, QueueLimits
 from smalti.private_redis import PrivateRedis
 from tests.conftest import Until
@@ -319,3 +319,26 @@ async def test_a_million_queued_samples_cost_one_small_hash(queue: JobQueue, red
     await queue.submit(request_for(count=1_000_000))
     assert int((await redis.info("memory"))["used_memory"]) - before < 20_000
     assert len(await redis.keys("*job:*")) == 1
+
+
+async def test_a_request_id_that_passed_to_a_younger_job_stays_with_it(queue: JobQueue, redis: Redis) -> None:
+    old = await queue.submit(request_for(), request_id="one")
+    await queue.cancel(old.id)
+    await redis.delete(Keys("default").prefix + request_key("", "one"))  # given that its time was up first
+    young = await queue.submit(request_for(), request_id="one")
+    await queue.delete(old.id)
+    assert (await queue.submit(request_for(), request_id="one")).id == young.id
+
+
+async def test_a_sample_whose_third_worker_died_while_it_was_cancelled_is_no_failure(
+    queue: JobQueue, redis: Redis
+) -> None:
+    job = await queue.submit(request_for())
+    for worker in ("one", "two"):
+        await claim_from(queue, worker)
+        await take_lease_away(queue, redis, worker)
+    await claim_from(queue, "three")
+    await queue.cancel(job.id)
+    await take_lease_away(queue, redis, "three")
+    ended = await queue.get(job.id)
+    assert (ended.state, ended.failed) == (JobState.CANCELLED, 0)

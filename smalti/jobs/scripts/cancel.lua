@@ -8,10 +8,9 @@ local job = find(ARGV[1])
 if not job then return 0 end
 if job.state ~= 'QUEUED' and job.state ~= 'RUNNING' then return 1 end
 
-allow_beyond_memory_limit()
 local returned = redis.call('ZRANGE', key('returned', job.id), 0, -1)
 for _, index in ipairs(returned) do forget_sample(job, index) end
-redis.call('DEL', key('returned', job.id))
+redis.call('DEL', key('returned', job.id))  -- first: it needs no memory, see shared.lua
 local waiting = #returned + job.count - job.next
 job.state = 'CANCELLING'
 redis.call('HSET', job.key, 'state', 'CANCELLING')
