@@ -1,7 +1,7 @@
 """Pixels ↔ PNG, with Pillow alone, so that clients need no numpy."""
 
 import struct
-import warnings
+import zlib
 from collections.abc import Sequence
 from io import BytesIO
 
@@ -10,6 +10,20 @@ from PIL import Image, ImageDraw
 from smalti.errors import ImageRefused
 
 MAX_SIDE = 4096  # of an image that a client sends: far beyond any model, and cheap to refuse
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_BROKEN = (  # what Pillow raises for files that are broken in one way or another
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    LookupError,
+    TypeError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+    Warning,
+    Image.DecompressionBombError,
+)
 
 
 def png(indices: bytes, *, height: int, width: int, palette: Sequence[str]) -> bytes:
@@ -35,22 +49,39 @@ def encode(image: Image.Image) -> bytes:
     return stream.getvalue()
 
 
-def decode(data: bytes, *, background: str = "#000000") -> Image.Image:
-    """The RGB image in PNG bytes, transparent parts on the background; raises ImageRefused."""
+def decode(data: bytes, *, background: str = "#000000", size: tuple[int, int] | None = None) -> Image.Image:
+    """The RGB image in PNG bytes, transparent parts on the background; raises ImageRefused.
+
+    Where a (width, height) is expected, another one is refused before any pixel is decoded.
+    """
+    _refuse_size(_size_in_header(data), size)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(BytesIO(data), formats=["PNG"])
-        if max(image.size) > MAX_SIDE:
-            raise ImageRefused(
-                f"The image is {image.width}×{image.height}; the largest side may be {MAX_SIDE}.",
-                field="image",
-            )
+        image = Image.open(BytesIO(data), formats=["PNG"])
+        _refuse_size(image.size, size)  # again, because a broken file may have two headers
         rgba = image.convert("RGBA")
-    except (OSError, SyntaxError, ValueError, Warning, Image.DecompressionBombError) as error:
+    except _BROKEN as error:
         raise ImageRefused(f"The image is not a readable PNG: {error}.", field="image") from error
     canvas = Image.new("RGBA", rgba.size, background)
     return Image.alpha_composite(canvas, rgba).convert("RGB")
+
+
+def _size_in_header(data: bytes) -> tuple[int, int]:
+    if not data.startswith(_SIGNATURE) or len(data) < 24:
+        raise ImageRefused("The image is not a PNG.", field="image")
+    width, height = struct.unpack(">II", data[16:24])
+    return width, height
+
+
+def _refuse_size(found: tuple[int, int], expected: tuple[int, int] | None) -> None:
+    if expected is not None and found != expected:
+        raise ImageRefused(
+            f"The image is {found[0]}×{found[1]}, the model draws {expected[0]}×{expected[1]}.",
+            field="image",
+        )
+    if max(found) > MAX_SIDE:
+        raise ImageRefused(
+            f"The image is {found[0]}×{found[1]}; the largest side may be {MAX_SIDE}.", field="image"
+        )
 
 
 def sheet(

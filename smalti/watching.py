@@ -143,11 +143,10 @@ class LiveView:
 class Easel:
     """Shows one image while it is drawn; without a terminal it only waits. A context that leaves it in order."""
 
-    def __init__(self, *, hidden: bool) -> None:
-        self._console = Console(stderr=True)
-        self._hidden = hidden or not self._console.is_terminal
+    def __init__(self, console: Console, *, hidden: bool) -> None:
+        self._hidden = hidden or not console.is_terminal
         self._canvas: Canvas | None = None
-        self._screen = Screen(self._console, self._frame)
+        self._screen = Screen(console, self._frame)
         self._started: DrawStarted | None = None
 
     @property

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import click
+from rich.console import Console
 
 from smalti.client import Client
 from smalti.commands import options
@@ -100,7 +101,7 @@ def complete(
         completion=options.completion(picture, rows, mask),
         version=version,
     )
-    with Easel(hidden=as_json) as easel:
+    with Easel(Console(stderr=True), hidden=as_json) as easel:
         finished = easel.follow(events)
     if not as_json:
         say_colour_change(easel.started.colour_change)

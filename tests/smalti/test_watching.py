@@ -1,0 +1,170 @@
+import io
+import os
+import signal
+import subprocess
+import sys
+from threading import Event
+
+import pytest
+from rich.console import Console
+
+from smalti.client import Client
+from smalti.jobs.job import JobState
+from smalti.v1 import jobs_pb2, types_pb2
+from smalti.values import (
+    NO_CHANGE,
+    DrawFinished,
+    DrawnRows,
+    DrawStarted,
+    Image,
+    Interrupted,
+    Job,
+    ModelVersion,
+)
+from smalti.watching import Easel, LineView, LiveView, Pace, describe, follow
+
+ONE = types_pb2.ModelVersion(name="toy", version=1)
+PALETTE = ("#000000", "#ff0000")
+
+
+def a_job(state=JobState.RUNNING, **fields):
+    values = {
+        "id": "7",
+        "model": ModelVersion("toy", 1),
+        "state": state,
+        "count": 4,
+        "seed": 0,
+        "first_index": 0,
+        "temperature": 1.0,
+        "height": 2,
+        "width": 2,
+        "done": 0,
+        "failed": 0,
+        "running": 0,
+        "created": None,
+        "started": None,
+        "ended": None,
+        "expires": None,
+        "reason": "",
+    }
+    return Job(**{**values, **fields})
+
+
+def a_message(state, **fields):
+    job = jobs_pb2.Job(id="7", model=ONE, count=2, height=2, width=2, state=f"JOB_STATE_{state}", **fields)
+    return jobs_pb2.WatchResponse(job=job)
+
+
+def a_console(*, terminal):
+    return Console(
+        file=io.StringIO(),
+        force_terminal=terminal,
+        color_system="truecolor",
+        width=60,
+        height=20,
+        soft_wrap=True,
+    )
+
+
+def text_of(console):
+    return console.file.getvalue()
+
+
+def test_a_line_for_every_new_state_but_not_for_every_sample():
+    console = a_console(terminal=False)
+    view = LineView(console)
+    for event in (a_job(JobState.QUEUED), a_job(done=1), a_job(done=2), a_job(JobState.SUCCEEDED, done=4)):
+        view.show(event)
+    assert [line.split(":")[0] for line in text_of(console).splitlines()] == [
+        "QUEUED",
+        "RUNNING",
+        "SUCCEEDED",
+    ]
+
+
+def test_a_watcher_is_told_why_it_waits():
+    console = a_console(terminal=False)
+    view = LineView(console)
+    view.show(a_job(JobState.QUEUED, reason="NO_WORKER_FOR_MODEL"))
+    view.show(Interrupted(message="No server.", retry_seconds=1))
+    assert "no worker is running that draws this model" in text_of(console)
+    assert "No server. Trying again." in text_of(console)
+
+
+def test_failed_samples_are_part_of_the_description():
+    job = a_job(JobState.FAILED, done=3, failed=1)
+    assert describe(job, Pace(job)) == "3 of 4 samples, 1 failed."
+
+
+def test_a_job_is_followed_with_pictures_in_a_terminal(server):
+    server.answers["JobService/Watch"] = lambda request: iter(
+        [
+            a_message("RUNNING"),
+            jobs_pb2.WatchResponse(rows=jobs_pb2.SampleRows(index=0, indices=bytes([1, 1]))),
+            jobs_pb2.WatchResponse(ended=jobs_pb2.SampleEnded(index=0, succeeded=True)),
+            a_message("SUCCEEDED", done=2),
+        ]
+    )
+    # The last row came with the end, so the watcher asks for the finished picture.
+    finished = types_pb2.Image(pixels=types_pb2.Pixels(height=2, width=2, indices=bytes([1, 1, 2, 2])))
+    server.answers["JobService/Get"] = lambda request: a_message("RUNNING").job
+    server.answers["JobService/Results"] = lambda request: iter([jobs_pb2.SampleResult(image=finished)])
+    console = a_console(terminal=True)
+    with Client(server.address) as client:
+        job = client.get_job("7")
+        ended = follow(client, job, LiveView(client, job, console), patience_seconds=1)
+    assert ended.state is JobState.SUCCEEDED
+    last = text_of(console)[-1000:]
+    assert "\x1b[38;2;255;0;0;48;2;0;255;0m▀▀" in last  # red above green: both rows
+    assert "toy SUCCEEDED: 2 of 2 samples" in last
+
+
+def test_an_image_is_shown_on_the_easel_while_it_is_drawn():
+    console = a_console(terminal=True)
+    started = DrawStarted(
+        model=ModelVersion("toy", 1),
+        seed=1,
+        job_id="7",
+        height=2,
+        width=1,
+        palette=PALETTE,
+        colour_change=NO_CHANGE,
+    )
+    image = Image(height=2, width=1, indices=bytes([1, 0]), palette=PALETTE)
+    finished = DrawFinished(image=image, log_probability=-1.0)
+    with Easel(console, hidden=False) as easel:
+        assert easel.follow([started, DrawnRows(first_row=0, indices=bytes([1])), finished]) is finished
+    assert easel.started is started
+    assert "\x1b[38;2;255;0;0;48;2;0;0;0m▀" in text_of(console)
+
+
+@pytest.fixture
+def endless_watch(server):
+    """A job that runs until the test is over."""
+    over = Event()
+
+    def watch(request):
+        yield a_message("RUNNING")
+        over.wait(60)
+
+    server.answers["JobService/Get"] = lambda request: a_message("RUNNING").job
+    server.answers["JobService/Watch"] = watch
+    yield
+    over.set()
+
+
+@pytest.mark.usefixtures("endless_watch")
+def test_ctrl_c_stops_watching_and_leaves_the_job_alone(server):
+    watcher = subprocess.Popen(
+        [sys.executable, "-m", "smalti.cli", "watch", "7"],
+        env={**os.environ, "SMALTI_SERVER": server.address},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert watcher.stderr is not None
+    assert "RUNNING" in watcher.stderr.readline()
+    watcher.send_signal(signal.SIGINT)
+    _, said = watcher.communicate(timeout=20)
+    assert watcher.returncode == 130
+    assert "job 7 goes on" in said
+    assert {type(request).__name__ for request in server.requests} == {"GetJobRequest", "WatchRequest"}
