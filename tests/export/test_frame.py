@@ -1,0 +1,143 @@
+"""Writing into the model repository: whole versions or nothing, and never another version's place.
+
+The graphs are stood in for by a file of weights, except in the first two tests: tracing takes seconds each.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from export import frame
+from export import pixel_rnn as exporter
+from export.errors import ExportRefused
+from export.frame import Exported, export
+from smalti.repository import Data, Graph, ModelRepository, Parity, Tensor
+from training.data import ImageSet
+from training.families import make_task
+from training.loop import Loop
+from training.recipe import Recipe, TrainingRecipe
+
+CPU = torch.device("cpu")
+RECIPE = Recipe(
+    family="pixel_rnn",
+    variant="lecture",
+    training=TrainingRecipe(steps=4, batch=4, validate_every=2),
+    network={"embedding": 4, "hidden": 8},
+)
+
+
+class Silent:
+    def stepped(self, step, figure):
+        pass
+
+    def looked(self, point, *, better):
+        pass
+
+
+def train(folder, recipe=RECIPE, until=lambda step: False):
+    pixels = np.random.default_rng(0).integers(0, 3, (24, 3, 4))
+    about = Data(name="tiles", source="drawn", licence="CC0-1.0", digest="0" * 64, images=24)
+    images = ImageSet(about, ("#000000", "#808080", "#ffffff"), pixels[:16], pixels[16:20], pixels[20:])
+    torch.manual_seed(recipe.seed)
+    return Loop(make_task(recipe, images, CPU), images, recipe, folder, CPU).run(Silent(), until=until)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A training that has finished."""
+    return train(tmp_path_factory.mktemp("finished"))
+
+
+@pytest.fixture
+def plain(monkeypatch):
+    """Export the weights as they are, in no time."""
+
+    def write_graphs(checkpoint, folder):
+        weights = b"".join(value.numpy().tobytes() for value in checkpoint.best.weights.values())
+        (folder / "draw_row.onnx").write_bytes(weights)
+        pixels = Tensor(name="pixels", type="int64", shape=(-1, 4))
+        graph = Graph(file="draw_row.onnx", inputs=(), outputs=(pixels,))
+        parity = Parity(max_difference=0.0, images=64, pixels_equal=True)
+        return Exported(graphs={"draw_row": graph}, parity=parity)
+
+    monkeypatch.setattr(exporter, "write_graphs", write_graphs)
+
+
+@pytest.fixture(scope="module")
+def another(tmp_path_factory):
+    """A training of the same model with another seed."""
+    return train(tmp_path_factory.mktemp("another"), RECIPE.model_copy(update={"seed": 2}))
+
+
+def test_an_export_can_be_loaded_and_says_where_it_comes_from(finished, tmp_path):
+    folder = export(finished, tmp_path)
+    model = ModelRepository(tmp_path).load("tiles-pixel-rnn")
+    manifest = model.manifest
+    assert folder == tmp_path / "tiles-pixel-rnn" / "1"
+    assert (manifest.family, manifest.variant, manifest.height, manifest.width) == (
+        "pixel_rnn",
+        "lecture",
+        3,
+        4,
+    )
+    assert manifest.data.licence == "CC0-1.0"
+    assert manifest.figures["baselines"]["uniform"] == pytest.approx(12 * np.log(3), abs=0.01)
+    assert [(state.input, state.output, state.shape) for state in manifest.states] == [
+        ("hidden", "hidden_out", (8,)),
+        ("cell", "cell_out", (8,)),
+        ("last", "last_out", ()),
+    ]
+    assert {file.name for file in folder.iterdir()} == {*manifest.files, "manifest.json"}
+
+
+def test_a_wrong_export_leaves_nothing_behind(finished, tmp_path, monkeypatch):
+    network = exporter.restore(finished)
+    with torch.no_grad():
+        network.head.bias.add_(torch.tensor([0.0, 0.01, 0.0]))
+    right = exporter.score_graph
+    monkeypatch.setattr(exporter, "score_graph", lambda _, drawer: right(network, network.drawer()))
+    with pytest.raises(ExportRefused, match="differ from the network"):
+        export(finished, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_but_the_version_is_left_in_the_repository(finished, plain, tmp_path):
+    export(finished, tmp_path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["tiles-pixel-rnn"]
+
+
+def test_the_next_free_version_is_taken(finished, another, plain, tmp_path):
+    export(finished, tmp_path)
+    assert export(another, tmp_path).name == "2"
+    assert ModelRepository(tmp_path).models() == {"tiles-pixel-rnn": (1, 2)}
+
+
+def test_a_version_that_draws_otherwise_is_not_overwritten(finished, another, plain, tmp_path):
+    folder = export(finished, tmp_path)
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    with pytest.raises(ExportRefused, match="exists and draws otherwise"):
+        export(another, tmp_path, version=1)
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+
+
+def test_the_same_model_may_be_exported_again_with_newer_figures(finished, plain, tmp_path):
+    export(finished, tmp_path)
+    remeasured = replace(finished, figures=finished.figures | {"note": "measured again"})
+    folder = export(remeasured, tmp_path, version=1)
+    assert ModelRepository(tmp_path).load("tiles-pixel-rnn").manifest.figures["note"] == "measured again"
+    assert not list(folder.glob(".*"))
+
+
+def test_an_unfinished_training_is_not_exported(tmp_path):
+    unfinished = train(tmp_path / "run", until=lambda step: step == 2)
+    with pytest.raises(ExportRefused, match="has not finished"):
+        export(unfinished, tmp_path / "repository")
+    assert not (tmp_path / "repository").exists()
+
+
+def test_every_family_that_can_be_trained_can_be_exported():
+    from training.families import MODULES
+
+    assert frame.MODULES.keys() == MODULES.keys()
