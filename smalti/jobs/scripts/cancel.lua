@@ -19,7 +19,6 @@ add(job, 'cancelled', waiting)
 redis.call('HINCRBY', meta, 'ready', int(-waiting))
 redis.call('HINCRBY', meta, 'pixels', int(-waiting * job.sample_pixels))
 redis.call('ZREM', ready_key(job.digest), job.id)
-redis.call('ZREM', key('queued'), job.id)
 settle(job)
 announce(job.id)
 return 1

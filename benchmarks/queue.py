@@ -1,0 +1,104 @@
+"""Costs of the job queue's calls on a private Redis with an fsync for each write: `python -m benchmarks.queue`."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from statistics import median, quantiles
+from time import perf_counter
+from typing import TypeVar
+
+from redis.asyncio import Redis
+
+from smalti.jobs.connection import connect
+from smalti.jobs.job import Claim, Finished, JobRequest, Progress
+from smalti.jobs.queue import JobQueue
+from smalti.private_redis import PrivateRedis
+
+ROWS, COLUMNS = 20, 20
+REPETITIONS = 10
+Answer = TypeVar("Answer")
+
+
+def request_for(count: int) -> JobRequest:
+    return JobRequest(
+        model="benchmark",
+        version=1,
+        digest="d" * 64,
+        rows=ROWS,
+        columns=COLUMNS,
+        colours=167,
+        count=count,
+        seed=7,
+    )
+
+
+def rows_of(claims: list[Claim], row: int) -> list[Progress]:
+    outcome = Finished(-1000.0) if row == ROWS - 1 else None
+    return [
+        Progress(
+            job=claim.job,
+            index=claim.index,
+            token=claim.token,
+            first_row=row,
+            pixels=bytes(COLUMNS),
+            outcome=outcome,
+        )
+        for claim in claims
+    ]
+
+
+class Stopwatch:
+    """Times calls as their caller sees them, and the scripts in them as Redis does."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._seconds: dict[str, list[float]] = {}
+        self._in_redis: dict[str, list[float]] = {}
+
+    async def time(self, name: str, call: Callable[[], Awaitable[Answer]]) -> Answer:
+        before = await self._script_seconds()
+        started = perf_counter()
+        answer = await call()
+        self._seconds.setdefault(name, []).append(perf_counter() - started)
+        self._in_redis.setdefault(name, []).append(await self._script_seconds() - before)
+        return answer
+
+    def report(self) -> None:
+        print(
+            f"{'call':<20} {'p50':>9} {'p95':>9} {'in Redis':>9}   (milliseconds; Redis' own time is a median)"
+        )
+        for name, seconds in self._seconds.items():
+            p50, p95 = median(seconds), quantiles(seconds, n=20)[-1]
+            numbers = (f"{1000 * value:9.2f}" for value in (p50, p95, median(self._in_redis[name])))
+            print(f"{name:<20} {' '.join(numbers)}")
+
+    async def _script_seconds(self) -> float:
+        statistics = await self._redis.info("commandstats")
+        used = (statistics.get(f"cmdstat_{name}", {"usec": 0})["usec"] for name in ("eval", "evalsha"))
+        return float(sum(used)) / 1e6
+
+
+async def draw(queue: JobQueue, watch: Stopwatch, slots: int) -> None:
+    """Jobs of as many samples as there are slots, one after another."""
+    worker = f"worker-{slots}"
+    claim = partial(queue.claim, worker, digests=["d" * 64], fingerprint="cpu", limit=slots)
+    for sequence in range(REPETITIONS):
+        await watch.time("submit", partial(queue.submit, request_for(slots)))
+        claims = await watch.time(f"claim of {slots}", partial(claim, sequence=sequence))
+        for row in range(ROWS):
+            name = "finish" if row == ROWS - 1 else "commit"
+            await watch.time(f"{name} of {slots}", partial(queue.commit, worker, rows_of(claims, row)))
+
+
+async def main() -> None:
+    with PrivateRedis() as server:
+        async with connect(server.url) as redis:
+            queue, watch = JobQueue(redis), Stopwatch(redis)
+            print(f"Redis {(await redis.info('server'))['redis_version']}, appendfsync always, one client")
+            for slots in (1, 32, 64, 256):
+                await draw(queue, watch, slots)
+            watch.report()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
