@@ -25,6 +25,7 @@ _SHEET_COLUMNS = 12
 _SHEET_SCALE = 4
 _REQUESTS = 40  # of each one-shot kind: enough for a 95th percentile to mean something
 _INTERRUPTED = 130
+_WIDTH_OF_A_FILE = 120  # columns where the output is no terminal
 _LATENCIES = {
     "smalti_rpc_seconds": "RPC",
     "smalti_batch_wait_seconds": "wait for a batch",
@@ -43,7 +44,7 @@ _LATENCIES = {
 @click.option("--output", type=click.Path(path_type=Path), default=Path("out/demo.png"), show_default=True)
 def main(samples: int, seed: int, output: Path) -> None:
     """Start Redis, a server and a worker; draw with a PixelRNN, a VAE and a GAN; stop everything again."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = _console()
     try:
         with stopping_on_sigterm():
             _run(console, samples=samples, seed=seed, output=output)
@@ -51,8 +52,13 @@ def main(samples: int, seed: int, output: Path) -> None:
         console.print("Stopped by Ctrl-C; everything that was started is stopped.")
         sys.exit(_INTERRUPTED)
     except SmaltiError as error:
-        console.print(f"The demo failed: {error}", markup=False)
+        console.print(f"The demo failed: {error}", soft_wrap=True)
         sys.exit(1)
+
+
+def _console() -> Console:
+    plain = Console(highlight=False, markup=False)
+    return plain if plain.is_terminal else Console(highlight=False, markup=False, width=_WIDTH_OF_A_FILE)
 
 
 def _run(console: Console, *, samples: int, seed: int, output: Path) -> None:
@@ -66,9 +72,7 @@ def _run(console: Console, *, samples: int, seed: int, output: Path) -> None:
         system.check()
         _print_latencies(console, system)
         console.print("Stopping the worker, the server and Redis.")
-    console.print(
-        f"The pictures are in [bold]{output}[/bold]; the demo took {time.monotonic() - began:.1f} s."
-    )
+    console.print(f"The pictures are in {output}; the demo took {time.monotonic() - began:.1f} s.")
 
 
 def _draw(console: Console, client: Client, *, samples: int, seed: int, output: Path) -> None:
@@ -130,7 +134,7 @@ def _print_latencies(console: Console, system: System) -> None:
     for name, url in system.metrics_urls.items():
         console.print(f"  {name}: {url}")
     found = [latency for url in system.metrics_urls.values() for latency in read(url, list(_LATENCIES))]
-    console.print(latency_table(merge(found)), soft_wrap=False)
+    console.print(latency_table(merge(found)))
     console.print("(Quantiles are interpolated within histogram buckets, as histogram_quantile does.)")
 
 

@@ -11,7 +11,16 @@ from rich.table import Table
 from smalti import media
 from smalti.client import Client
 from smalti.commands import options
-from smalti.commands.output import is_folder, print_json, save_each, say, say_colour_change, sheet, write
+from smalti.commands.output import (
+    is_folder,
+    print_json,
+    print_table,
+    save_each,
+    say,
+    say_colour_change,
+    sheet,
+    write,
+)
 from smalti.errors import SmaltiError
 from smalti.jobs.job import JobState
 from smalti.values import Image, Job, JobEvent, SampleEnded, SampleResult, SampleRows
@@ -166,7 +175,7 @@ def jobs(client: Client, limit: int, as_json: bool) -> None:
     if as_json:
         print_json(newest)
     else:
-        Console().print(_table(newest))
+        print_table(_table(newest))
 
 
 class Summary:

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from smalti.client import Client
 from smalti.commands import options
-from smalti.commands.output import print_json
+from smalti.commands.output import print_json, print_table
 from smalti.values import Model
 
 
@@ -22,7 +22,7 @@ def models(client: Client, name: str | None, version: int, as_json: bool) -> Non
     elif as_json:
         print_json(client.models())
     else:
-        Console().print(_table(client.models()))
+        print_table(_table(client.models()))
 
 
 def _table(served: list[Model]) -> Table:

@@ -12,12 +12,14 @@ from typing import Any
 import click
 from PIL import Image as pillow
 from rich.console import Console
+from rich.table import Table
 
 from smalti import media
 from smalti.errors import InvalidRequest
 from smalti.terminal import canvas_of, columns_that_fit, grid
 from smalti.values import ColourChange, Image
 
+_WIDTH_OF_A_FILE = 1000  # columns: no table is that wide
 _SHEET_SCALE = 4  # sides of a pixel on a sheet, so that small pictures can be looked at
 
 
@@ -41,6 +43,13 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(part) for part in value]
     return value
+
+
+def print_table(table: Table) -> None:
+    """A table as wide as the terminal, and in a file or pipe as wide as it likes."""
+    terminal = Console()
+    console = terminal if terminal.is_terminal else Console(width=_WIDTH_OF_A_FILE)
+    console.print(table)
 
 
 def say(message: str) -> None:
