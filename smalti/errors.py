@@ -87,6 +87,10 @@ class SettingsInvalid(SmaltiError):
     """A SMALTI_* variable has a value that cannot be used."""
 
 
+class GraphFailed(SmaltiError):
+    """A graph that is served failed on inputs that it should take; the server's log has the cause."""
+
+
 # Inside the worker.
 class LeaseLost(SmaltiError):
     """The lease expired, so another worker may already be drawing these samples."""
