@@ -23,6 +23,8 @@ def open_session(
         "session.intra_op.allow_spinning", "0"
     )  # a spinning thread starves its neighbours
     options.log_severity_level = 3
+    if _PROVIDERS[provider] not in onnxruntime.get_available_providers():
+        raise _missing(provider)
     if provider == "cuda":
         onnxruntime.preload_dlls()  # finds CUDA's libraries where pip put them
     try:
@@ -59,10 +61,14 @@ def _provider(name: str, gpu_memory_megabytes: int) -> str | tuple[str, dict[str
 def _require(session: onnxruntime.InferenceSession, provider: str) -> None:
     # onnxruntime-gpu without CUDA's libraries opens the session on the CPU and only logs it.
     if session.get_providers()[0] != _PROVIDERS[provider]:
-        raise ProviderMissing(
-            f"SMALTI_PROVIDERS is '{provider}', but onnxruntime has no working {_PROVIDERS[provider]} here: "
-            "install smalti[serve-gpu] on a machine with an NVIDIA GPU, or set SMALTI_PROVIDERS=cpu."
-        )
+        raise _missing(provider)
+
+
+def _missing(provider: str) -> ProviderMissing:
+    return ProviderMissing(
+        f"SMALTI_PROVIDERS is '{provider}', but onnxruntime has no working {_PROVIDERS[provider]} here: "
+        "install smalti[serve-gpu] on a machine with an NVIDIA GPU, or set SMALTI_PROVIDERS=cpu."
+    )
 
 
 def _instruction_set() -> str:

@@ -163,6 +163,9 @@ class _Nodes:
 
 def _constants(toy: Toy) -> dict[str, np.ndarray]:
     logits = np.random.RandomState(1).normal(scale=1.5, size=(TABLE, toy.colours)).astype(np.float32)
+    for colour in (toy.poison, toy.explosive):
+        if colour >= 0:
+            logits[:, colour] = -30.0  # never drawn by chance
     numbers = {
         "zero": 0,
         "one": 1,

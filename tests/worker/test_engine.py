@@ -1,0 +1,147 @@
+"""The engine loads what can be drawn with, and draws the same bytes however often a sample is interrupted."""
+
+import asyncio
+import shutil
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smalti.errors import ModelNotFound, SampleFailed
+from smalti.repository import Manifest, ModelRepository
+from tests.conftest import Until
+from tests.toy_model import Toy, write_toy_model
+from tests.worker.conftest import Model
+from tests.worker.story import SHIPPED, Gate, a_sample, drawn_alone, finish, open_runner, pixels_of
+from worker.engine import Engine
+from worker.scheduler import Tick
+from worker.slot import Sample
+
+Start = Callable[..., Engine]
+
+
+@pytest.fixture
+async def engine_on() -> AsyncIterator[Start]:
+    """Makes engines, and closes them in the end."""
+    engines: list[Engine] = []
+
+    def start(root: Path, **options: Any) -> Engine:
+        engines.append(Engine(ModelRepository(root), **{"slots": 8} | options))
+        return engines[-1]
+
+    yield start
+    for engine in engines:
+        engine.close()
+
+
+def test_a_sample_interrupted_at_any_row_goes_on_with_the_same_bytes(model: Model) -> None:
+    manifest, runner = model
+    whole, log_probability = drawn_alone(runner, manifest, 5)
+    row_bytes = len(whole) // manifest.height
+    resumed = [a_sample(manifest, 5, pixels=whole[: rows * row_bytes]) for rows in range(manifest.height + 1)]
+    finish(runner, resumed)
+    for rows, sample in enumerate(resumed):
+        assert whole[: rows * row_bytes] + pixels_of(sample) == whole
+        assert sample.log_probability == log_probability
+
+
+async def test_the_engine_draws_a_tick_of_real_digits(engine_on: Start) -> None:
+    engine = engine_on(SHIPPED, models=["digits-pixel-rnn"])
+    await engine.load()
+    manifest, runner = open_runner(SHIPPED, "digits-pixel-rnn")
+    assert engine.digests == [manifest.digest]
+    samples = [a_sample(manifest, index) for index in range(3)]
+    for _ in range(manifest.height):
+        await draw_with(engine, manifest, samples)
+    assert [pixels_of(sample) for sample in samples] == [
+        drawn_alone(runner, manifest, i)[0] for i in range(3)
+    ]
+
+
+async def test_all_versions_are_loaded_and_new_ones_when_they_come(engine_on: Start, tmp_path: Path) -> None:
+    first = write_toy_model(tmp_path, Toy(version=1))
+    engine = engine_on(tmp_path)
+    await engine.load()
+    assert engine.digests == [first.digest]
+    second = write_toy_model(tmp_path, Toy(version=2))
+    await engine.load()
+    assert engine.digests == [first.digest, second.digest]
+
+
+async def test_models_that_were_not_asked_for_are_left_alone(engine_on: Start, tmp_path: Path) -> None:
+    write_toy_model(tmp_path, Toy(name="one"))
+    two = write_toy_model(tmp_path, Toy(name="two"))
+    engine = engine_on(tmp_path, models=["two"])
+    await engine.load()
+    assert engine.digests == [two.digest]
+
+
+async def test_a_damaged_model_is_left_out_until_it_is_mended(engine_on: Start, tmp_path: Path) -> None:
+    good, bad = write_toy_model(tmp_path, Toy(name="good")), write_toy_model(tmp_path, Toy(name="bad"))
+    graph = tmp_path / "bad" / "1" / "draw_row.onnx"
+    whole = graph.read_bytes()
+    graph.write_bytes(whole[:-1])  # given a file that is not complete yet
+    engine = engine_on(tmp_path)
+    await engine.load()
+    assert engine.digests == [good.digest]
+    graph.write_bytes(whole)
+    await engine.load()
+    assert engine.digests == [good.digest, bad.digest]
+
+
+async def test_a_model_that_draws_at_once_is_not_the_workers(engine_on: Start, tmp_path: Path) -> None:
+    shutil.copytree(SHIPPED / "digits-vae", tmp_path / "digits-vae")
+    engine = engine_on(tmp_path)
+    await engine.load()
+    with pytest.raises(ModelNotFound, match="There is no PixelRNN in"):
+        engine.require()
+
+
+async def test_a_named_model_that_is_not_there_is_said(engine_on: Start, toy_repository: Path) -> None:
+    engine = engine_on(toy_repository, models=["toy-pixel-rnn", "nothing"])
+    await engine.load()
+    with pytest.raises(ModelNotFound, match="SMALTI_MODELS names nothing, which cannot be drawn with"):
+        engine.require()
+
+
+async def test_it_is_seen_how_long_a_tick_takes(
+    engine_on: Start, toy: Model, tmp_path: Path, until: Until
+) -> None:
+    manifest, runner = toy
+    gate = Gate(runner)
+    engine = engine_on(tmp_path)
+    engine.add(manifest, gate)
+    sample = a_sample(manifest)
+    task = asyncio.ensure_future(engine.draw(Tick(manifest.digest, ((0, sample),))))
+    await until(lambda: engine.busy_seconds > 0.01)
+    gate.open()
+    await task
+    assert engine.busy_seconds == 0.0
+
+
+async def test_one_thread_draws_everything(engine_on: Start, toy: Model, tmp_path: Path) -> None:
+    manifest, _ = toy
+    names: list[str] = []
+
+    class Spy:
+        def draw_row(self, lanes: Sequence[Any]) -> list[Any]:
+            names.append(threading.current_thread().name)
+            return [SampleFailed("no") for _ in lanes]
+
+        def warm(self) -> None: ...
+
+    engine = engine_on(tmp_path)
+    engine.add(manifest, Spy())
+    for _ in range(3):
+        await engine.draw(Tick(manifest.digest, ((0, a_sample(manifest)),)))
+    assert len(set(names)) == 1
+    assert names[0] != threading.main_thread().name
+
+
+async def draw_with(engine: Engine, manifest: Manifest, samples: Sequence[Sample]) -> None:
+    rows = await engine.draw(Tick(manifest.digest, tuple(enumerate(samples))))
+    for sample, row in zip(samples, rows, strict=True):
+        assert not isinstance(row, SampleFailed)
+        sample.append(row)
