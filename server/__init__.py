@@ -1,0 +1,1 @@
+"""The gRPC server: one-shot requests on ONNX Runtime, long jobs through the queue."""

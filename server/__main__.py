@@ -1,0 +1,79 @@
+"""`python -m server`: reads the settings, builds the server, and runs it until SIGTERM or Ctrl-C."""
+
+import asyncio
+import os
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import structlog
+from redis.asyncio import Redis
+
+from server.application import Application
+from smalti import logs
+from smalti.errors import SmaltiError
+from smalti.jobs.connection import connect
+from smalti.jobs.queue import JobQueue, QueueLimits
+from smalti.metrics import MetricsServer
+from smalti.settings import ServerSettings, read_settings
+
+log = structlog.get_logger()
+
+
+async def run(settings: ServerSettings) -> None:
+    """Build everything, and answer until told to stop; raises what a person must mend."""
+    stopping = _stop_signals()
+    metrics = MetricsServer(settings.metrics_host, settings.metrics_port)
+    try:
+        with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="compute") as pool:
+            async with connect(settings.redis_url) as redis:
+                application = Application(settings, _queue(redis, settings), pool)
+                log.info("metrics served", host=settings.metrics_host, port=metrics.port)
+                await _run_until_stopped(application, stopping)
+    finally:
+        metrics.close()
+
+
+async def _run_until_stopped(application: Application, stopping: asyncio.Event) -> None:
+    serving = asyncio.create_task(application.serve())
+    stopped = asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait([serving, stopped], return_when=asyncio.FIRST_COMPLETED)
+        if serving.done():
+            await serving
+    finally:
+        serving.cancel()
+        stopped.cancel()
+        await asyncio.gather(serving, stopped, return_exceptions=True)
+        await application.stop()
+
+
+def _queue(redis: Redis, settings: ServerSettings) -> JobQueue:
+    limits = QueueLimits(
+        jobs=settings.max_queued_jobs,
+        pixels=settings.max_queued_pixels,
+        samples_per_job=settings.max_job_samples,
+    )
+    return JobQueue(redis, pool=settings.pool, lease_seconds=settings.lease_seconds, limits=limits)
+
+
+def _stop_signals() -> asyncio.Event:
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    return stopping
+
+
+def main() -> None:
+    """Exit 0 after an orderly stop, 1 with one sentence where something is wrong."""
+    try:
+        settings = read_settings(ServerSettings)
+        logs.configure(level=settings.log_level, form=settings.log_format)
+        asyncio.run(run(settings))
+    except SmaltiError as error:
+        log.error("server gives up", reason=str(error))
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""Puts the services together, starts them, and stops them in order."""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import Executor
+from typing import Any
+
+import structlog
+from grpc_health.v1 import health, health_pb2_grpc
+
+from server.batcher import BatchLimits
+from server.catalogue import Catalogue
+from server.checks import RequestLimits
+from server.drawing import StreamedDrawing
+from server.hints import Hints
+from server.images import ImageService
+from server.interceptor import Gate
+from server.jobs import JobService
+from server.listening import listen, make_server, parse_address, reflect
+from server.models import ModelService
+from server.readiness import IMAGES, JOBS, MODELS, Readiness
+from server.runner import SessionOptions
+from server.upkeep import Upkeep
+from server.watching import Watching
+from smalti.jobs.queue import JobQueue
+from smalti.repository import ModelRepository
+from smalti.settings import ServerSettings
+from smalti.v1 import images_pb2_grpc, jobs_pb2_grpc, models_pb2_grpc
+
+log = structlog.get_logger()
+_LAST_WORD_SECONDS = 0.2  # for sending the last responses
+
+
+class Application:
+    """A server with all its services; `port` says where it listens."""
+
+    def __init__(self, settings: ServerSettings, queue: JobQueue, pool: Executor) -> None:
+        self._settings = settings
+        self._gate = Gate()
+        self._server = make_server(self._gate, max_message_bytes=settings.max_message_bytes)
+        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # its stubs leave that out
+        self._readiness = Readiness(self._health)
+        self._hints = Hints(queue)
+        self.catalogue = _catalogue(settings, pool)
+        watching = Watching(queue, self._hints)
+        self._drawing = StreamedDrawing(queue, watching, self._readiness)
+        self._upkeep = Upkeep(queue, self._readiness, allow_volatile=settings.allow_volatile_redis)
+        self._add_services(queue, watching, pool)
+        self.port = listen(self._server, parse_address(settings.listen))
+        self._background: list[asyncio.Task[None]] = []
+
+    def _add_services(self, queue: JobQueue, watching: Watching, pool: Executor) -> None:
+        limits, server, catalogue = _limits(self._settings), self._server, self.catalogue
+        images = ImageService(catalogue, pool, self._drawing, limits)
+        images_pb2_grpc.add_ImageServiceServicer_to_server(images, server)
+        jobs = JobService(queue, catalogue, watching, self._readiness, limits)
+        jobs_pb2_grpc.add_JobServiceServicer_to_server(jobs, server)
+        models = ModelService(catalogue, self._readiness)
+        models_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflect(server, [IMAGES, JOBS, MODELS, health.SERVICE_NAME])
+
+    async def serve(self) -> None:
+        """Answer until cancelled: not ready at first, ready when every model is loaded and Redis answers.
+
+        Raises what makes going on useless, such as RedisUnfit.
+        """
+        await self._readiness.publish()
+        await self._server.start()
+        log.info("listening", port=self.port)
+        self._background = [_named(self._upkeep.run(), "upkeep"), _named(self._hints.run(), "hints")]
+        await self._load_models()
+        await _first_failure(self._background)
+
+    async def _load_models(self) -> None:
+        failed = await self.catalogue.load_all()
+        for model in self.catalogue.models():
+            await self._readiness.set_model(model.manifest.name, serving=True)
+        for name in failed:
+            await self._readiness.set_model(name, serving=False)
+        await self._readiness.set_started()
+        log.info("models loaded", served=len(self.catalogue.models()), failed=len(failed))
+
+    async def stop(self) -> None:
+        """Say not ready, take nothing new, finish what runs within the grace, and let everything go."""
+        log.info("stopping", grace_seconds=self._settings.grace_seconds)
+        await self._readiness.set_stopping()
+        self._hints.stop()
+        await self._finish()
+        await self._drawing.close()
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await self.catalogue.close()
+        log.info("stopped")
+
+    async def _finish(self) -> None:
+        """Health watchers would use up the grace, so the end is when smalti's own requests are answered."""
+        refusing = asyncio.create_task(self._server.stop(self._settings.grace_seconds))
+        idle = asyncio.create_task(self._gate.wait_until_idle())
+        await asyncio.wait([refusing, idle], return_when=asyncio.FIRST_COMPLETED)
+        await self._server.stop(_LAST_WORD_SECONDS)
+        await asyncio.gather(refusing, idle)
+
+
+def _catalogue(settings: ServerSettings, pool: Executor) -> Catalogue:
+    return Catalogue(
+        ModelRepository(settings.model_repository),
+        pool,
+        options=SessionOptions(
+            provider=settings.providers,
+            threads=settings.threads,
+            gpu_memory_megabytes=settings.gpu_memory_megabytes,
+        ),
+        limits=BatchLimits(
+            rows=settings.max_batch,
+            delay_seconds=settings.max_queue_delay_seconds,
+            waiting_rows=settings.max_waiting,
+        ),
+    )
+
+
+def _limits(settings: ServerSettings) -> RequestLimits:
+    return RequestLimits(
+        images=settings.max_images,
+        response_bytes=settings.max_message_bytes,
+        retention_seconds=settings.max_retention_seconds,
+        default_retention_seconds=settings.default_retention_seconds,
+    )
+
+
+async def _first_failure(tasks: Sequence[asyncio.Task[None]]) -> None:
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    for task in done:
+        task.result()
+
+
+def _named(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    return asyncio.create_task(work, name=name)

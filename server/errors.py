@@ -1,0 +1,108 @@
+"""The one table from smalti's errors to gRPC statuses with google.rpc details; smalti/failures.py goes back."""
+
+import re
+
+import grpc
+from google.protobuf.any_pb2 import Any as Packed
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc import StatusCode
+
+from smalti.errors import (
+    Busy,
+    DeadlinePassed,
+    GraphFailed,
+    GraphNotServed,
+    InvalidRequest,
+    JobNotFinished,
+    JobNotFound,
+    LeaseLost,
+    ModelNotFound,
+    ProviderMissing,
+    RedisUnfit,
+    RepositoryDamaged,
+    RequestConflict,
+    SampleFailed,
+    SettingsInvalid,
+    SmaltiError,
+    Unavailable,
+)
+
+DOMAIN = "smalti"
+DETAILS_KEY = "grpc-status-details-bin"
+STATUS: dict[type[SmaltiError], StatusCode] = {
+    InvalidRequest: StatusCode.INVALID_ARGUMENT,
+    RequestConflict: StatusCode.ALREADY_EXISTS,
+    ModelNotFound: StatusCode.NOT_FOUND,
+    JobNotFound: StatusCode.NOT_FOUND,
+    GraphNotServed: StatusCode.FAILED_PRECONDITION,
+    JobNotFinished: StatusCode.FAILED_PRECONDITION,
+    Busy: StatusCode.RESOURCE_EXHAUSTED,
+    Unavailable: StatusCode.UNAVAILABLE,
+    DeadlinePassed: StatusCode.DEADLINE_EXCEEDED,
+    RepositoryDamaged: StatusCode.FAILED_PRECONDITION,
+    ProviderMissing: StatusCode.FAILED_PRECONDITION,
+    RedisUnfit: StatusCode.FAILED_PRECONDITION,
+    SettingsInvalid: StatusCode.FAILED_PRECONDITION,
+    LeaseLost: StatusCode.ABORTED,
+    SampleFailed: StatusCode.ABORTED,
+    GraphFailed: StatusCode.INTERNAL,
+    SmaltiError: StatusCode.INTERNAL,
+}
+_LONGEST_MESSAGE = 1000  # characters: a status travels in headers, of which clients accept 8 kB
+
+
+def code_of(error: SmaltiError) -> StatusCode:
+    """The status of an error, or of the nearest class above it that the table has."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def reason_of(error: SmaltiError) -> str:
+    """The UPPER_SNAKE word by which an error's class travels: JobNotFound is JOB_NOT_FOUND."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).upper()
+
+
+def status_of(error: SmaltiError) -> status_pb2.Status:
+    """The status with its details: always an ErrorInfo, and RetryInfo or BadRequest where there is more to say."""
+    return status_pb2.Status(
+        code=code_pb2.Code.Value(code_of(error).name),
+        message=message_of(error),
+        details=[_pack(detail) for detail in _details(error)],
+    )
+
+
+def message_of(error: SmaltiError) -> str:
+    """The sentence of an error, no longer than a status may be."""
+    text = str(error)
+    return text if len(text) <= _LONGEST_MESSAGE else text[: _LONGEST_MESSAGE - 1] + "…"
+
+
+async def abort(context: grpc.aio.ServicerContext, error: SmaltiError) -> None:  # type: ignore[type-arg]
+    """End the RPC with the error's status; always raises, as gRPC's abort does."""
+    trailing = ((DETAILS_KEY, status_of(error).SerializeToString()),)
+    await context.abort(code_of(error), message_of(error), trailing)
+
+
+def _details(error: SmaltiError) -> list[Message]:
+    details: list[Message] = [error_details_pb2.ErrorInfo(reason=reason_of(error), domain=DOMAIN)]
+    if isinstance(error, Busy | Unavailable):
+        details.append(error_details_pb2.RetryInfo(retry_delay=_duration(error.retry_seconds)))
+    if isinstance(error, InvalidRequest) and error.field:
+        violation = error_details_pb2.BadRequest.FieldViolation(
+            field=error.field, description=message_of(error)
+        )
+        details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+    return details
+
+
+def _pack(detail: Message) -> Packed:
+    packed = Packed()
+    packed.Pack(detail)
+    return packed
+
+
+def _duration(seconds: float) -> Duration:
+    duration = Duration()
+    duration.FromMilliseconds(round(seconds * 1000))
+    return duration

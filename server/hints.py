@@ -1,0 +1,90 @@
+"""Tells watchers that something happened to their job: one reader of the queue's events for the whole server."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import structlog
+
+from smalti.errors import Unavailable
+
+log = structlog.get_logger()
+_RETRY_SECONDS = 0.5
+
+
+class EventSource(Protocol):
+    """What of the queue is needed here."""
+
+    def events(self) -> AsyncIterator[str]:
+        """Ids of jobs on which something happened."""
+
+
+class Bell:
+    """Rings when something may have happened to one job."""
+
+    def __init__(self) -> None:
+        self._rung = asyncio.Event()
+        self.stopped = False
+
+    def ring(self) -> None:
+        """Something may have happened."""
+        self._rung.set()
+
+    async def wait(self, seconds: float) -> None:
+        """Return when it has rung since the last wait, or after `seconds`, because hints may be lost."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._rung.wait()
+        except TimeoutError:
+            pass
+        self._rung.clear()
+
+
+class Hints:
+    """Rings the bells of those who follow a job."""
+
+    def __init__(self, queue: EventSource) -> None:
+        self._queue = queue
+        self._bells: defaultdict[str, set[Bell]] = defaultdict(set)
+        self._stopped = False
+
+    @contextmanager
+    def follow(self, job_id: str) -> Iterator[Bell]:
+        """A bell for this job while the context lasts."""
+        bell = Bell()
+        bell.stopped = self._stopped
+        self._bells[job_id].add(bell)
+        try:
+            yield bell
+        finally:
+            self._bells[job_id].discard(bell)
+            if not self._bells[job_id]:
+                del self._bells[job_id]
+
+    async def run(self) -> None:
+        """Read events until cancelled; where Redis goes away, ring all, since events were missed, and read on."""
+        while True:
+            try:
+                async for job_id in self._queue.events():
+                    self._ring(self._bells.get(job_id, ()))
+            except Unavailable:
+                self._ring_all()
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    def stop(self) -> None:
+        """Tell those who watch that the server stops."""
+        self._stopped = True
+        for bells in self._bells.values():
+            for bell in bells:
+                bell.stopped = True
+        self._ring_all()
+
+    def _ring_all(self) -> None:
+        for bells in self._bells.values():
+            self._ring(bells)
+
+    def _ring(self, bells: "set[Bell] | tuple[()]") -> None:
+        for bell in bells:
+            bell.ring()

@@ -1,0 +1,93 @@
+"""Image messages ↔ pixels of a model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.catalogue import ServedModel
+from smalti import media, palette
+from smalti.errors import ImageRefused
+from smalti.v1 import types_pb2
+
+Pixels = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Images in a model's palette, and what mapping them to it changed."""
+
+    pixels: Pixels  # (images, height, width)
+    colour_change: types_pb2.ColourChange
+
+
+def read(model: ServedModel, images: Sequence[types_pb2.Image], *, field: str = "images") -> Pictures:
+    """The images as pixels of the model; raises ImageRefused. Reading PNGs takes its time: not for the event loop."""
+    read_images = [_read_one(model, image, field) for image in images]
+    return Pictures(
+        pixels=np.stack([image.pixels for image in read_images]),
+        colour_change=types_pb2.ColourChange(
+            moved_pixels=sum(image.moved for image in read_images),
+            largest_distance=max(image.largest_distance for image in read_images),
+        ),
+    )
+
+
+def write(model: ServedModel, pixels: NDArray[Any], form: int) -> list[types_pb2.Image]:
+    """Pixels (images, height, width) as messages in the form that was asked for."""
+    return [write_indices(model, encoded.tobytes(), form) for encoded in pixels.astype(_pixel_type(model))]
+
+
+def write_indices(model: ServedModel, indices: bytes, form: int) -> types_pb2.Image:
+    """One image from its pixels as bytes."""
+    height, width = model.manifest.height, model.manifest.width
+    if form == types_pb2.IMAGE_FORMAT_PIXELS:
+        return types_pb2.Image(pixels=types_pb2.Pixels(height=height, width=width, indices=indices))
+    return types_pb2.Image(png=media.png(indices, height=height, width=width, palette=model.manifest.palette))
+
+
+def _read_one(model: ServedModel, image: types_pb2.Image, field: str) -> palette.Matched:
+    match image.WhichOneof("content"):
+        case "pixels":
+            return palette.Matched(_from_pixels(model, image.pixels, field), moved=0, largest_distance=0.0)
+        case "png":
+            return _from_png(model, image.png)
+        case _:
+            raise ImageRefused("An image is empty: give a PNG or pixels.", field=field)
+
+
+def _from_pixels(model: ServedModel, message: types_pb2.Pixels, field: str) -> Pixels:
+    manifest, kind = model.manifest, _pixel_type(model)
+    if (message.height, message.width) != (manifest.height, manifest.width):
+        raise ImageRefused(
+            f"The image is {message.width}×{message.height}, {manifest.name} draws {manifest.width}×{manifest.height}.",
+            field=field,
+        )
+    expected = manifest.height * manifest.width * kind.itemsize
+    if len(message.indices) != expected:
+        raise ImageRefused(f"The pixels are {len(message.indices)} bytes, not {expected}.", field=field)
+    pixels = np.frombuffer(message.indices, dtype=kind).astype(np.int64)
+    if pixels.max() >= len(manifest.palette):
+        raise ImageRefused(
+            f"A pixel is {pixels.max()}, the palette ends at {len(manifest.palette) - 1}.", field=field
+        )
+    return pixels.reshape(manifest.height, manifest.width)
+
+
+def _from_png(model: ServedModel, png: bytes) -> palette.Matched:
+    manifest = model.manifest
+    image = media.decode(png, background=_background(model), size=(manifest.width, manifest.height))
+    return palette.nearest(np.asarray(image), model.palette)
+
+
+def _background(model: ServedModel) -> str:
+    """What transparent parts became in training; models that do not say it get their first colour."""
+    data = model.manifest.recipe.get("data")
+    background = data.get("background") if isinstance(data, dict) else None
+    return background if isinstance(background, str) else model.manifest.palette[0]
+
+
+def _pixel_type(model: ServedModel) -> np.dtype[Any]:
+    return np.dtype("u1" if len(model.manifest.palette) <= 256 else "<u2")

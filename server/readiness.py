@@ -1,0 +1,83 @@
+"""Decides what the health service says of the server, of each service and of each model."""
+
+from typing import Protocol
+
+from grpc_health.v1 import health_pb2
+
+from smalti.errors import Unavailable
+
+IMAGES = "smalti.v1.ImageService"
+JOBS = "smalti.v1.JobService"
+MODELS = "smalti.v1.ModelService"
+SERVER = ""
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class HealthStatuses(Protocol):
+    """What of the health service is needed here."""
+
+    async def set(self, service: str, status: health_pb2.HealthCheckResponse.ServingStatus.ValueType) -> None:
+        """Publish a status, also to those who watch it."""
+
+
+class Readiness:
+    """What is ready; whatever changes is told to the health service at once.
+
+    The server as a whole (service "") is ready when every model is loaded and warm and Redis answers; one-shot
+    requests do not need Redis, so the services differ.
+    """
+
+    def __init__(self, health: HealthStatuses) -> None:
+        self._health = health
+        self._started = False
+        self._stopping = False
+        self._redis = False
+        self._models: dict[str, bool] = {}
+
+    async def publish(self) -> None:
+        """Tell the health service all there is."""
+        for service, ready in self._statuses().items():
+            await self._health.set(service, _SERVING if ready else _NOT_SERVING)
+
+    async def set_started(self) -> None:
+        """Every model that can be loaded is loaded and warm."""
+        self._started = True
+        await self.publish()
+
+    async def set_stopping(self) -> None:
+        """No new requests from now on."""
+        self._stopping = True
+        await self.publish()
+
+    async def set_redis(self, ready: bool) -> None:
+        """Whether Redis answers, and is fit."""
+        if ready != self._redis:
+            self._redis = ready
+            await self.publish()
+
+    async def set_model(self, name: str, *, serving: bool) -> None:
+        """Whether a model is served; the server as a whole is not ready while one that it should serve is not."""
+        self._models[name] = serving
+        await self.publish()
+
+    async def set_unloaded(self, name: str) -> None:
+        """A model is not served any more, because somebody wanted that."""
+        self._models.pop(name, None)
+        await self._health.set(name, _NOT_SERVING)
+        await self.publish()
+
+    def require_queue(self) -> None:
+        """Raise Unavailable unless Redis answers."""
+        if not self._redis:
+            raise Unavailable("Redis does not answer, so there are no jobs for now.")
+
+    def _statuses(self) -> dict[str, bool]:
+        ready = self._started and not self._stopping
+        models = {name: ready and serving for name, serving in self._models.items()}
+        return models | {
+            IMAGES: ready,
+            MODELS: ready,
+            JOBS: ready and self._redis,
+            SERVER: ready and self._redis and all(self._models.values()),
+        }

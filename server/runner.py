@@ -1,0 +1,79 @@
+"""Opens the graphs that answer one-shot requests, warms them, and runs them outside of the event loop."""
+
+import asyncio
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.batcher import Arrays
+from smalti.metrics import MODEL_LOAD_SECONDS
+from smalti.repository import Graph, Model, Tensor
+from smalti.session import open_session
+
+WORKERS_OWN = frozenset({"draw_row"})  # graphs that only workers run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionOptions:
+    """How sessions are opened."""
+
+    provider: str = "cpu"
+    threads: int = 1
+    gpu_memory_megabytes: int = 2048
+
+
+class Runner:
+    """Runs one graph in threads of the pool; onnxruntime frees the interpreter meanwhile."""
+
+    def __init__(self, session: Any, graph: Graph, pool: Executor) -> None:  # onnxruntime has no types
+        self._session = session
+        self._outputs = [output.name for output in graph.outputs]
+        self._pool = pool
+
+    async def __call__(self, inputs: Arrays) -> Arrays:
+        """The graph's outputs by name."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self.run, inputs)
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """The same, in this thread."""
+        return dict(zip(self._outputs, self._session.run(self._outputs, dict(inputs)), strict=True))
+
+
+def open_runners(
+    model: Model, pool: Executor, *, options: SessionOptions, warm_rows: int
+) -> Mapping[str, Runner]:
+    """A warmed runner for each one-shot graph of a model; slow, so not for the event loop.
+
+    Raises RepositoryDamaged or ProviderMissing.
+    """
+    start = perf_counter()
+    graphs = {name: graph for name, graph in model.manifest.graphs.items() if name not in WORKERS_OWN}
+    runners = {name: _open(model, name, graph, pool, options) for name, graph in graphs.items()}
+    for name, graph in graphs.items():
+        for rows in {1, warm_rows}:
+            runners[name].run(_zeros(graph, rows))
+    MODEL_LOAD_SECONDS.labels(model.manifest.name).observe(perf_counter() - start)
+    return runners
+
+
+def _open(model: Model, name: str, graph: Graph, pool: Executor, options: SessionOptions) -> Runner:
+    session = open_session(
+        model.path(name),
+        provider=options.provider,
+        threads=options.threads,
+        gpu_memory_megabytes=options.gpu_memory_megabytes,
+    )
+    return Runner(session, graph, pool)
+
+
+def _zeros(graph: Graph, rows: int) -> Arrays:
+    return {tensor.name: _zero(tensor, rows) for tensor in graph.inputs}
+
+
+def _zero(tensor: Tensor, rows: int) -> NDArray[Any]:
+    return np.zeros([rows if axis == -1 else axis for axis in tensor.shape], dtype=tensor.type)

@@ -1,0 +1,75 @@
+"""Looks after the queue beside the requests: is Redis there and fit, which samples to recover, how much waits."""
+
+import asyncio
+from time import monotonic
+
+import structlog
+
+from server.readiness import Readiness
+from smalti.errors import Unavailable
+from smalti.jobs.queue import JobQueue
+from smalti.metrics import QUEUE_AGE_SECONDS, QUEUE_SAMPLES, QUEUE_WORKERS, QUEUED_JOBS, RECOVERED_SAMPLES
+
+log = structlog.get_logger()
+_GAUGE_SECONDS = 1.0
+_EXPIRE_SECONDS = 5.0
+
+
+class Upkeep:
+    """Every server runs one, as every worker does; they do not disturb each other."""
+
+    def __init__(self, queue: JobQueue, readiness: Readiness, *, allow_volatile: bool) -> None:
+        self._queue = queue
+        self._readiness = readiness
+        self._allow_volatile = allow_volatile
+        self._fit: bool | None = None  # None: not known yet
+        self._measured = self._expired = float("-inf")
+
+    async def run(self) -> None:
+        """Go on until cancelled; raises RedisUnfit as soon as that is known."""
+        while True:
+            try:
+                await self._look()
+            except Unavailable as error:
+                await self._away(error)
+            await asyncio.sleep(self._queue.recover_seconds)
+
+    async def _look(self) -> None:
+        if not self._fit:
+            await self._meet()
+        await self._recover()
+        now = monotonic()
+        if now - self._measured >= _GAUGE_SECONDS:
+            self._measured = now
+            await self._measure()
+        if now - self._expired >= _EXPIRE_SECONDS:
+            self._expired = now
+            await self._queue.expire()
+
+    async def _meet(self) -> None:
+        """Check a Redis that is new or was away: it may be another one."""
+        await self._queue.check(allow_volatile=self._allow_volatile)
+        self._fit = True
+        await self._readiness.set_redis(True)
+        log.info("redis answers")
+
+    async def _away(self, error: Unavailable) -> None:
+        if self._fit is not False:
+            log.warning("redis is away: no jobs, one-shot requests go on", reason=str(error))
+        self._fit = False
+        await self._readiness.set_redis(False)
+
+    async def _recover(self) -> None:
+        recovered = await self._queue.recover()
+        if recovered:
+            RECOVERED_SAMPLES.inc(recovered)
+            log.warning("samples recovered from a silent worker", count=recovered)
+
+    async def _measure(self) -> None:
+        depth = await self._queue.depth()
+        QUEUED_JOBS.labels("QUEUED").set(depth.queued_jobs)
+        QUEUED_JOBS.labels("RUNNING").set(depth.running_jobs)
+        QUEUE_SAMPLES.labels("ready").set(depth.ready_samples)
+        QUEUE_SAMPLES.labels("running").set(depth.running_samples)
+        QUEUE_AGE_SECONDS.set(depth.oldest_seconds)
+        QUEUE_WORKERS.set(depth.workers)
