@@ -95,8 +95,9 @@ class Process:
         code = self._child.poll()
         if code is not None:
             self._reader.join(1)
-            said = "".join(f"\n  {line}" for line in self._tail) or " nothing"
-            raise ProcessDied(f"The {self.name} ended with exit code {code}; it said last:{said}")
+            said = "".join(f"\n  {line}" for line in self._tail)
+            words = f"it said last:{said}" if said else "it said nothing."
+            raise ProcessDied(f"The {self.name} ended with exit code {code}; {words}")
 
     def stop(self) -> None:
         """SIGTERM, and SIGKILL where that is not enough."""

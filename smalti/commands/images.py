@@ -56,7 +56,7 @@ def draw(
     try:
         drawn = client.draw(model, count=count, seed=seed, first_index=first_index, version=version)
     except GraphNotServed as error:
-        raise GraphNotServed(f"{error} A PixelRNN draws by a job: smalti submit {model} --watch") from error
+        raise GraphNotServed(f"{error} The command for a job: smalti submit {model} --watch") from error
     _hand_over(drawn, output, as_json=as_json)
     if not as_json:
         say(f"Drawn with seed {drawn.seed}.")

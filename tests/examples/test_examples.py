@@ -1,0 +1,73 @@
+"""The examples, run as a reader would, against a real server, worker and Redis."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image as pillow
+
+from deploy.system import System, free_ports
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture(scope="module")
+def system():
+    with System(free_ports(1), redis_url=None, say=print, log=print) as running:
+        yield running
+
+
+@pytest.fixture
+def example(system, tmp_path):
+    """Runs an example with a model in a folder of its own; gives what it printed."""
+
+    def run(name, model):
+        program = [sys.executable, str(ROOT / "examples" / f"{name}.py"), model]
+        settings = {**os.environ, "SMALTI_SERVER": system.address, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            program, cwd=tmp_path, env=settings, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+def size_of(path):
+    with pillow.open(path) as image:
+        return image.size
+
+
+def test_a_sheet_is_drawn(example, tmp_path):
+    assert "16 images" in example("draw_sheet", "digits-vae")
+    assert size_of(tmp_path / "sheet.png") == ((4 * 9 + 1) * 4,) * 2
+
+
+def test_a_job_is_submitted_and_its_samples_are_written(example, tmp_path):
+    said = example("submit_and_wait", "digits-pixel-rnn")
+    assert "SUCCEEDED: 8 of 8" in said
+    assert len(list((tmp_path / "samples").glob("*.png"))) == 8
+    assert said.count(" nats") == 8
+
+
+def test_a_picture_is_finished_in_other_ways_that_keep_its_upper_half(example, tmp_path):
+    example("complete_picture", "digits-pixel-rnn")
+    with pillow.open(tmp_path / "completed.png") as sheet:
+        halves = [
+            sheet.crop((4 + 36 * place, 4, 4 + 36 * place + 32, 4 + 16)).tobytes() for place in range(4)
+        ]
+        wholes = {sheet.crop((4 + 36 * place, 4, 4 + 36 * place + 32, 36)).tobytes() for place in range(4)}
+    assert len(set(halves)) == 1
+    assert len(wholes) > 1
+
+
+def test_two_latent_dimensions_are_swept(example, tmp_path):
+    example("sweep_latent", "digits-vae")
+    assert size_of(tmp_path / "sweep.png") == ((8 * 9 + 1) * 4,) * 2
+
+
+def test_many_requests_are_answered(example):
+    assert "200 requests" in example("many_requests", "digits-vae")
