@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 from grpc_health.v1 import health, health_pb2_grpc
 
+from server.address import parse_address
 from server.batcher import BatchLimits
 from server.catalogue import Catalogue
 from server.checks import RequestLimits
@@ -16,7 +17,7 @@ from server.hints import Hints
 from server.images import ImageService
 from server.interceptor import Gate
 from server.jobs import JobService
-from server.listening import listen, make_server, parse_address, reflect
+from server.listening import listen, make_server, reflect
 from server.models import ModelService
 from server.readiness import IMAGES, JOBS, MODELS, Readiness
 from server.runner import SessionOptions
@@ -38,7 +39,7 @@ class Application:
         self._settings = settings
         self._gate = Gate()
         self._server = make_server(self._gate, max_message_bytes=settings.max_message_bytes)
-        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # its stubs leave that out
+        self._health = health.aio.HealthServicer()
         self._readiness = Readiness(self._health)
         self._hints = Hints(queue)
         self.catalogue = _catalogue(settings, pool)

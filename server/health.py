@@ -5,7 +5,7 @@ import sys
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from server.listening import parse_address
+from server.address import parse_address
 from smalti.errors import SettingsInvalid
 from smalti.settings import ServerSettings, read_settings
 

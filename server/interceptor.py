@@ -26,7 +26,7 @@ class Malformed:
     """Stands for a request whose bytes are no message."""
 
 
-class Gate(grpc.aio.ServerInterceptor[Any, Any]):
+class Gate(grpc.aio.ServerInterceptor):
     """Every RPC passes here; a handler only raises smalti's errors and knows neither statuses nor metrics."""
 
     def __init__(self) -> None:

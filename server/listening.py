@@ -1,13 +1,13 @@
 """Makes the gRPC server: its address, its limits, what may be asked of it by reflection."""
 
-import ipaddress
+import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import grpc
 import structlog
 from grpc_reflection.v1alpha import reflection
 
+from server.address import Address
 from server.interceptor import Gate
 from smalti.errors import SettingsInvalid
 
@@ -16,35 +16,6 @@ _STREAMS_PER_CONNECTION = 256
 _KEEPALIVE_MS = 60_000  # finds clients that went away without a word
 _KEEPALIVE_ANSWER_MS = 20_000
 _SHORTEST_PING_MS = 10_000  # clients that ping more often are told to stop
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where to listen."""
-
-    host: str
-    port: int
-
-    @property
-    def text(self) -> str:
-        """As gRPC writes it."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine can reach it."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
-
-
-def parse_address(text: str) -> Address:
-    """The address in SMALTI_LISTEN, 'host:port'; raises SettingsInvalid."""
-    host, colon, port = text.rpartition(":")
-    if not (colon and host and port.isdecimal() and int(port) <= 65535):
-        raise SettingsInvalid(f"SMALTI_LISTEN is '{text}': write it as host:port, such as 127.0.0.1:50051.")
-    return Address(host.strip("[]"), int(port))
 
 
 def make_server(gate: Gate, *, max_message_bytes: int) -> grpc.aio.Server:
@@ -66,18 +37,29 @@ def make_server(gate: Gate, *, max_message_bytes: int) -> grpc.aio.Server:
 
 def listen(server: grpc.aio.Server, address: Address) -> int:
     """Take the port, 0 a free one, and return it; raises SettingsInvalid where that cannot be."""
+    _refuse_taken(address)
     if not address.is_loopback:
         log.warning(
             "listening beyond this machine without TLS or tokens: whoever reaches the port may use it",
             address=address.text,
         )
     try:
-        port = server.add_insecure_port(address.text)
+        return server.add_insecure_port(address.text)
     except RuntimeError as error:
-        raise SettingsInvalid(
-            f"SMALTI_LISTEN: cannot listen on {address.text}: the port is taken, or the address is not this machine's."
-        ) from error
-    return port
+        raise SettingsInvalid(f"SMALTI_LISTEN: cannot listen on {address.text}: {error}.") from error
+
+
+def _refuse_taken(address: Address) -> None:
+    """Try the port with a plain socket first, since gRPC says on standard error, and at length, what failed."""
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(place)
+    except OSError as error:
+        raise SettingsInvalid(f"SMALTI_LISTEN: cannot listen on {address.text}: {error.strerror}.") from error
 
 
 def reflect(server: grpc.aio.Server, services: Sequence[str]) -> None:
