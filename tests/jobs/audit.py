@@ -17,7 +17,10 @@ async def audit_pool(redis: Redis) -> None:
     assert all(name.startswith(prefix) for name in names), "a key is outside of the pool's prefix"
     short = {name.removeprefix(prefix) for name in names}
     totals: Counter[str] = Counter()
-    for job_id in {name.removeprefix("job:") for name in short if name.startswith("job:")}:
+    job_ids = {name.removeprefix("job:") for name in short if name.startswith("job:")}
+    listed = {job_id.decode() for job_id in await redis.zrange(prefix + "jobs", 0, -1)}
+    assert listed == job_ids, "List has a job that is gone, or lacks one that is there"
+    for job_id in job_ids:
         totals += await _audit_job(redis, prefix, job_id, short)
     meta = await redis.hgetall(prefix + "meta")
     for name in ("live", "ready", "running", "pixels"):
