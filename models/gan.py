@@ -54,7 +54,13 @@ class Generator(nn.Module):
         """(batch, latent_size) → red, green and blue in (−1, 1): (batch, 3, height, width)."""
         figure, mask = self.layers(latent).split([3, 1], dim=1)
         backdrop = self.backdrop.tanh()
-        return cast(Tensor, backdrop + mask.sigmoid() * (figure.tanh() - backdrop))
+        return cast(Tensor, backdrop + self._share(mask) * (figure.tanh() - backdrop))
+
+    def _share(self, mask: Tensor) -> Tensor:
+        """1 where the figure is, 0 where the backdrop: never between, or every figure had a halo of mixed colours."""
+        hard = (mask > 0).to(mask.dtype)
+        soft = mask.sigmoid()
+        return soft + (hard - soft).detach() if self.training else hard  # learns by the soft one's gradient
 
 
 class Discriminator(nn.Module):
@@ -118,6 +124,14 @@ def distances(palette: Tensor, colours: Tensor) -> Tensor:
 def snap(palette: Tensor, colours: Tensor) -> Tensor:
     """The palette's nearest colour for every pixel: (batch, 3, height, width) → (batch, height, width) int64."""
     return torch.argmin(distances(palette, colours), dim=-1)
+
+
+def snapped(palette: Tensor, colours: Tensor) -> Tensor:
+    """The colours (batch, 3, height, width) moved to the palette's nearest; gradients pass as if they had stayed.
+
+    Bengio et al., "Estimating or Propagating Gradients Through Stochastic Neurons", 2013, call it straight through.
+    """
+    return colours + (colours_of(palette, snap(palette, colours.detach())) - colours.detach())
 
 
 def _unbound(layer: nn.Module) -> nn.Module:

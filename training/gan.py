@@ -35,14 +35,15 @@ class Mode:
 
     spectral: bool  # the discriminator's weights are bound
     augments: bool
+    snaps: bool  # the discriminator sees generated images in the palette already, as users do
     calibrates: bool  # the discriminator's number means no probability by itself
     discriminator_loss: Callable[[Tensor, Tensor], Tensor]
     generator_loss: Callable[[Tensor], Tensor]
 
 
 MODES = {
-    "robust": Mode(True, True, True, losses.hinge_discriminator, losses.hinge_generator),
-    "lecture": Mode(False, False, False, losses.lecture_discriminator, losses.lecture_generator),
+    "robust": Mode(True, True, True, True, losses.hinge_discriminator, losses.hinge_generator),
+    "lecture": Mode(False, False, False, False, losses.lecture_discriminator, losses.lecture_generator),
 }
 
 
@@ -106,7 +107,7 @@ class GANTask:
         """The discriminator learns to tell these images from as many generated ones; its loss."""
         real = gan.colours_of(self.palette, mirrored(images, self.options.flip))
         with fixed(self.generator):
-            generated = self.generator(self._latents(len(images)))
+            generated = self._generate(len(images))
         self.discriminator.train()
         loss = self.mode.discriminator_loss(self._judge(real), self._judge(generated))
         self.discriminator_optimiser.zero_grad()
@@ -118,11 +119,15 @@ class GANTask:
         """The generator learns to pass so many images for real, before a discriminator that stays as it is; its loss."""
         self.generator.train()
         with fixed(self.discriminator):
-            loss = self.mode.generator_loss(self._judge(self.generator(self._latents(count))))
+            loss = self.mode.generator_loss(self._judge(self._generate(count)))
             self.generator_optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]  # as above
         self.generator_optimiser.step()
         return loss.item()
+
+    def _generate(self, count: int) -> Tensor:
+        colours = self.generator(self._latents(count))
+        return gan.snapped(self.palette, colours) if self.mode.snaps else colours
 
     def _judge(self, images: Tensor) -> Tensor:
         return self.discriminator(differentiably(images) if self.mode.augments else images)  # type: ignore[no-any-return]

@@ -1,0 +1,111 @@
+"""Exports a GAN: `generate` draws in the palette, `discriminate` says how real images look."""
+
+from pathlib import Path
+
+import torch
+from onnx import ModelProto
+from torch import Tensor, nn
+
+from export import graphs
+from export.comparison import PARITY_IMAGES, PARITY_SEED, Comparison, latents
+from export.frame import Exported
+from export.graphs import Session
+from models import gan
+from models.gan import Discriminator, Generator
+from smalti.repository import Parity
+from training.checkpoint import Checkpoint
+from training.gan import make_networks, palette_colours
+
+BATCH = 2  # of the examples: any but 1
+
+
+class Generate(nn.Module):
+    """latent → pixels."""
+
+    palette: Tensor
+
+    def __init__(self, generator: Generator, palette: Tensor) -> None:
+        super().__init__()
+        self.generator = generator
+        self.register_buffer("palette", palette)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """(batch, latent_size) → (batch, height, width) int64."""
+        return gan.snap(self.palette, self.generator(latent))
+
+
+class Discriminate(nn.Module):
+    """pixels → probability of being real."""
+
+    palette: Tensor
+
+    def __init__(self, discriminator: Discriminator, palette: Tensor) -> None:
+        super().__init__()
+        self.discriminator = discriminator
+        self.register_buffer("palette", palette)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(batch, height, width) int64 → (batch,)."""
+        return self.discriminator.probability(gan.colours_of(self.palette, pixels))
+
+
+def write_graphs(checkpoint: Checkpoint, folder: Path) -> Exported:
+    """Write the graphs and their weights; raises ExportRefused where they differ from torch."""
+    generator, discriminator = restore(checkpoint)
+    palette = palette_colours(checkpoint.palette)
+    generate, discriminate = Generate(generator, palette), Discriminate(discriminator, palette)
+    written = graphs.save(
+        {
+            "generate": generate_graph(generate),
+            "discriminate": discriminate_graph(
+                discriminate, height=checkpoint.height, width=checkpoint.width
+            ),
+        },
+        folder,
+    )
+    parity = check(
+        generate, discriminate, {name: Session(folder / graph.file) for name, graph in written.items()}
+    )
+    return Exported(graphs=written, parity=parity, latent_size=generator.latent_size)
+
+
+def restore(checkpoint: Checkpoint) -> tuple[Generator, Discriminator]:
+    """The checkpoint's best networks, in evaluation mode, the discriminator's weights normalised once and for all."""
+    assert checkpoint.best is not None, "the frame refuses unfinished trainings"
+    generator, discriminator = make_networks(
+        checkpoint.recipe, height=checkpoint.height, width=checkpoint.width
+    )
+    generator.load_state_dict(checkpoint.best.weights["generator"])
+    discriminator.load_state_dict(checkpoint.best.weights["discriminator"])
+    discriminator.eval().unbind()
+    return generator.eval(), discriminator.eval()
+
+
+def generate_graph(generate: Generate) -> ModelProto:
+    """Drawing."""
+    latent = torch.zeros(BATCH, generate.generator.latent_size)
+    return graphs.trace(generate, [latent], inputs=["latent"], outputs=["pixels"])
+
+
+def discriminate_graph(discriminate: Discriminate, *, height: int, width: int) -> ModelProto:
+    """Judging."""
+    pixels = torch.zeros(BATCH, height, width, dtype=torch.int64)
+    return graphs.trace(discriminate, [pixels], inputs=["pixels"], outputs=["probability"])
+
+
+@torch.no_grad()
+def check(generate: Generate, discriminate: Discriminate, sessions: dict[str, Session]) -> Parity:
+    """Compare the graphs with the networks; raises ExportRefused unless they agree.
+
+    The same latents must give the same pixels, and images of drawn and of random pixels the same probabilities.
+    """
+    latent = latents(PARITY_IMAGES, generate.generator.latent_size)
+    drawn = generate(torch.from_numpy(latent))
+    chance = torch.Generator().manual_seed(PARITY_SEED)
+    random = torch.randint(len(generate.palette), drawn.shape, generator=chance)
+    comparison = Comparison()
+    comparison.add_pixels(sessions["generate"].run({"latent": latent})["pixels"], drawn)
+    for pixels in (drawn, random):
+        found = sessions["discriminate"].run({"pixels": pixels.numpy()})
+        comparison.add(found["probability"], discriminate(pixels))
+    return comparison.verdict(PARITY_IMAGES)
