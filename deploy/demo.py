@@ -23,7 +23,7 @@ from smalti.watching import LineView, LiveView, View, follow
 _DATA = ("sprites", "digits")  # the first whose models are there is shown
 _SHEET_COLUMNS = 12
 _SHEET_SCALE = 4
-_REQUESTS = 40  # of each one-shot kind: enough for a 95th percentile to mean something
+_REQUESTS = 60  # to each model: together enough for a 99th percentile to mean something
 _INTERRUPTED = 130
 _WIDTH_OF_A_FILE = 120  # columns where the output is no terminal
 _LATENCIES = {
@@ -135,7 +135,10 @@ def _print_latencies(console: Console, system: System) -> None:
         console.print(f"  {name}: {url}")
     found = [latency for url in system.metrics_urls.values() for latency in read(url, list(_LATENCIES))]
     console.print(latency_table(merge(found)))
-    console.print("(Quantiles are interpolated within histogram buckets, as histogram_quantile does.)")
+    console.print(
+        "(Quantiles are interpolated within histogram buckets, as histogram_quantile does; "
+        "of few observations they tell the bucket.)"
+    )
 
 
 def latency_table(latencies: Sequence[Latency]) -> Table:

@@ -156,6 +156,11 @@ class System:
         ports = [self.ports.server_metrics, *self.ports.worker_metrics]
         return {name: f"http://{_HOST}:{port}/metrics" for name, port in zip(names, ports, strict=True)}
 
+    @property
+    def pids(self) -> dict[str, int]:
+        """Of the server and the workers, by name."""
+        return {process.name: process.pid for process in self._processes}
+
     def __enter__(self) -> Self:
         with ExitStack() as started:  # stops what runs already if a later part does not start
             self._start(started)

@@ -21,7 +21,6 @@ from smalti.values import (
     Encoded,
     Images,
     ImageSource,
-    Interrupted,
     Job,
     JobEvent,
     Latent,
@@ -186,17 +185,18 @@ class AsyncClient:
     async def watch(
         self, job: str, *, rows: bool = False, patience_seconds: float = 60.0
     ) -> AsyncGenerator[JobEvent, None]:
-        """What happens to a job until it has ended; nothing is told twice."""
+        """What happens to a job, from how it stands now to how it ended."""
         progress, patience = JobProgress(), Patience(patience_seconds)
-        while not progress.is_over:
+        while True:
             try:
                 async with aclosing(self._watch_once(job, progress, rows=rows)) as events:
                     async for event in events:
                         patience.renew()
                         yield event
+                return
             except Unavailable as error:
                 delay = patience.delay_after(error)
-                yield Interrupted(message=str(error), retry_seconds=delay)
+                yield progress.interruption(error, delay)
                 await asyncio.sleep(delay)
 
     async def results(

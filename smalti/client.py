@@ -28,7 +28,6 @@ from smalti.values import (
     Encoded,
     Images,
     ImageSource,
-    Interrupted,
     Job,
     JobEvent,
     Latent,
@@ -204,20 +203,21 @@ class Client:
             more = bool(page_token)
 
     def watch(self, job: str, *, rows: bool = False, patience_seconds: float = 60.0) -> Iterator[JobEvent]:
-        """What happens to a job until it has ended, starting with how it stands; nothing is told twice.
+        """What happens to a job, from how it stands now to how it ended; nothing between is told twice.
 
         With `rows` also the rows of samples in progress. While the server is away, yields Interrupted and
         tries again, for `patience_seconds` from the last event.
         """
         progress, patience = JobProgress(), Patience(patience_seconds)
-        while not progress.is_over:
+        while True:
             try:
                 for event in self._watch_once(job, progress, rows=rows):
                     patience.renew()
                     yield event
+                return
             except Unavailable as error:
                 delay = patience.delay_after(error)
-                yield Interrupted(message=str(error), retry_seconds=delay)
+                yield progress.interruption(error, delay)
                 time.sleep(delay)
 
     def results(self, job: str, *, start: int = 0, limit: int = 0) -> Iterator[SampleResult]:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from smalti.errors import Unavailable
 from smalti.values import Interrupted, Job, JobEvent, SampleEnded, SampleRows
 
 
@@ -16,6 +17,7 @@ class JobProgress:
         self.pixel_bytes = 1
         self._rows: dict[int, int] = {}  # known rows of samples in progress
         self._ended: set[int] = set()
+        self._last: JobEvent | None = None
 
     @property
     def is_over(self) -> bool:
@@ -23,7 +25,20 @@ class JobProgress:
         return self.job is not None and self.job.is_over
 
     def news(self, event: JobEvent) -> JobEvent | None:
-        """The part of the event that was not known before; None where there is none."""
+        """The part of the event that was not known before; None where there is none.
+
+        How the job ended is told again after its last samples, so that it always comes last.
+        """
+        news = self._unknown_part(event)
+        self._last = news or self._last
+        return news
+
+    def interruption(self, error: Unavailable, retry_seconds: float) -> Interrupted:
+        """What to tell when the connection is lost."""
+        self._last = Interrupted(message=str(error), retry_seconds=retry_seconds)
+        return self._last
+
+    def _unknown_part(self, event: JobEvent) -> JobEvent | None:
         match event:
             case Job():
                 return self._news_of_job(event)
@@ -32,10 +47,10 @@ class JobProgress:
             case SampleEnded():
                 return self._news_of_end(event)
             case Interrupted():
-                return event
+                return event  # made here, never received
 
     def _news_of_job(self, job: Job) -> Job | None:
-        if job == self.job:
+        if job == self.job and (not job.is_over or job == self._last):
             return None
         self.job = job
         return job

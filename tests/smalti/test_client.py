@@ -315,6 +315,29 @@ def test_a_watch_that_the_server_ends_early_starts_again(server, client):
     assert [facts(event) for event in client.watch("7")] == ["RUNNING", "interrupted", "CANCELLED"]
 
 
+def test_how_the_job_ended_is_told_last(server, client):
+    server.answers["JobService/Watch"] = lambda request: iter(
+        [job_event("SUCCEEDED"), ended_event(0), job_event("SUCCEEDED")]
+    )
+    assert [facts(event) for event in client.watch("7")] == ["SUCCEEDED", ("ended", 0), "SUCCEEDED"]
+
+
+def test_an_end_that_was_cut_off_is_told_to_its_end(server, client, refusal):
+    connections = iter(
+        [[job_event("SUCCEEDED")], [job_event("SUCCEEDED"), ended_event(0), job_event("SUCCEEDED")]]
+    )
+
+    def answer(request):
+        events = next(connections)
+        yield from events
+        if len(events) == 1:
+            raise refusal("UNAVAILABLE", "UNAVAILABLE", "Redis is away.", retry=0.05)
+
+    server.answers["JobService/Watch"] = answer
+    told = [facts(event) for event in client.watch("7")]
+    assert told == ["SUCCEEDED", "interrupted", "SUCCEEDED", ("ended", 0), "SUCCEEDED"]
+
+
 def test_watching_an_unknown_job_raises_at_once(server, client, refusal):
     def refuse(request):
         raise refusal("NOT_FOUND", "JOB_NOT_FOUND", "There is no job 7.")
