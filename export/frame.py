@@ -92,7 +92,7 @@ def _move(folder: Path, manifest: Manifest, target: Path) -> Path:
     if target.exists():
         if repository.read(target).manifest.digest != manifest.digest:
             raise ExportRefused(
-                f"{target} exists and draws otherwise: versions never change, so export as another version or remove it."
+                f"{target} exists and draws otherwise: export as another version, for they never change."
             )
         shutil.copy2(folder / repository.MANIFEST, target / f".{repository.MANIFEST}")
         (target / f".{repository.MANIFEST}").replace(target / repository.MANIFEST)

@@ -129,8 +129,8 @@ class RasterDrawer(nn.Module):
     """LecturePixelRNN's step path. State: the LSTM's `hidden` and `cell`, and the `last` pixel.
 
     Everything before the recurrent product is looked up: a row of `gates_of_pixel` (colours + 1, 4·hidden) is the
-    embedding times the input weights plus both biases. Gates stand in ONNX's order input, output, forget, candidate: one
-    sigmoid covers three, and ONNX's LSTM can share the weights.
+    embedding times the input weights plus both biases. Gates stand in ONNX's order input, output, forget, candidate:
+    one sigmoid covers three, and ONNX's LSTM can share the weights.
     """
 
     states = ("hidden", "cell", "last")

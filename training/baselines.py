@@ -107,7 +107,7 @@ def _copies(pixels: Pixels, colours: int) -> dict[str, Probabilities]:
 
 def _copy(neighbour: Pixels, pixels: Pixels, colours: int) -> Probabilities:
     sure = np.where(neighbour == colours, 0.0, COPY)
-    return (sure * (neighbour == pixels) + (1.0 - sure) / colours).astype(np.float32)
+    return np.asarray(sure * (neighbour == pixels) + (1.0 - sure) / colours, dtype=np.float32)
 
 
 def _cache(pixels: Pixels, colours: int) -> Probabilities:

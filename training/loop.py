@@ -51,7 +51,7 @@ class Loop:
             found = checkpoints.load(file)
             if not found.same_training(self.recipe, self.images.about.digest):
                 raise CheckpointRefused(
-                    f"{file} belongs to another recipe or other images: give another --output, or --fresh to begin anew."
+                    f"{file} belongs to another recipe or other images: give another --output, or --fresh."
                 )
             self.task.load_state_dict(found.task)
             self.checkpoint = found

@@ -70,7 +70,7 @@ def read(path: Path | None, *, size: int, background: str) -> Pictures | Indexed
 def digits() -> Indexed:
     """scikit-learn's 1,797 handwritten digits: (8, 8), 17 grey levels, ink dark on light.
 
-    They come in the order in which their writers wrote, so the last are taken for testing, and those before for validation.
+    They come in the order in which their writers wrote, so the last are taken for testing, those before to validate.
     """
     from sklearn.datasets import load_digits  # slow to import, and only needed here
 

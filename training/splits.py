@@ -59,7 +59,7 @@ def by_groups(
 
 
 def by_lecture(count: int) -> Split:
-    """The lecture's protocol: the test images are the first 80 of a fixed permutation; those after it, for validation."""
+    """The lecture's protocol: the test images are the first 80 of a fixed permutation; the next validate."""
     if count <= LECTURE_TEST + LECTURE_VALID:
         raise DataRefused(
             f"The lecture's split tests on {LECTURE_TEST} images and validates on {LECTURE_VALID}; {count} are too few."

@@ -1,6 +1,7 @@
 """Checkpoints: what is written is read, and nothing else is taken for one."""
 
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,17 +13,23 @@ from training.errors import CheckpointRefused
 from training.recipe import Recipe, TrainingRecipe
 
 RECIPE = Recipe(family="pixel_rnn", variant="lecture", training=TrainingRecipe(steps=3))
+BEST = Best(step=2, valid=1.5, weights={"bias": torch.ones(2)})
 ABOUT = Data(name="tiles", source="", licence="", digest="0" * 64, images=12)
 
 
 def a_checkpoint(**changes):
-    fields = {
-        "step": 2,
-        "task": {"weights": torch.arange(4.0)},
-        "curve": (Point(1, 2.0, None), Point(2, 1.0, 1.5)),
-    }
-    best = Best(step=2, valid=1.5, weights={"bias": torch.ones(2)})
-    return Checkpoint(RECIPE, ABOUT, ("#000000", "#ffffff"), 4, 5, **({"best": best} | fields | changes))
+    checkpoint = Checkpoint(
+        RECIPE,
+        ABOUT,
+        palette=("#000000", "#ffffff"),
+        height=4,
+        width=5,
+        step=2,
+        task={"weights": torch.arange(4.0)},
+        best=BEST,
+        curve=(Point(1, 2.0, None), Point(2, 1.0, 1.5)),
+    )
+    return replace(checkpoint, **changes)
 
 
 def test_what_is_saved_is_loaded(tmp_path):
@@ -30,7 +37,8 @@ def test_what_is_saved_is_loaded(tmp_path):
     checkpoints.save(saved, tmp_path / "deep" / "checkpoint.pt")
     loaded = checkpoints.load(tmp_path / "deep" / "checkpoint.pt")
     assert torch.equal(loaded.task["weights"], saved.task["weights"])
-    assert torch.equal(loaded.best.weights["bias"], saved.best.weights["bias"])
+    assert loaded.best is not None
+    assert torch.equal(loaded.best.weights["bias"], BEST.weights["bias"])
     assert (loaded.recipe, loaded.about, loaded.curve) == (saved.recipe, saved.about, saved.curve)
     assert (loaded.palette, loaded.height, loaded.width, loaded.step) == (saved.palette, 4, 5, 2)
     assert loaded.model == "tiles-pixel-rnn"

@@ -147,7 +147,8 @@ class TestBinary:
             name: rng.integers(0, 2, (n, side, side))
             for name, n in zip(("train", "valid", "test"), parts, strict=True)
         }
-        np.savez(path, **{name: np.packbits(array.astype(np.uint8), axis=2) for name, array in bits.items()})
+        packed = {name: np.packbits(array.astype(np.uint8), axis=2) for name, array in bits.items()}
+        np.savez(path, train=packed["train"], valid=packed["valid"], test=packed["test"])
         return bits
 
     def test_bits_are_unpacked_and_the_parts_kept(self, tmp_path):
