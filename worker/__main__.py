@@ -97,6 +97,7 @@ def _stop_signals() -> asyncio.Event:
 
 def main() -> None:
     """Exit 0 after an orderly stop, 1 with one sentence where something is wrong."""
+    logs.configure(level="info", form="text")  # until the settings are known
     try:
         settings = read_settings(WorkerSettings)
         logs.configure(level=settings.log_level, form=settings.log_format)

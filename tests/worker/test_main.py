@@ -1,0 +1,99 @@
+"""`python -m worker` says in one sentence what is wrong, waits for Redis, and stops when it is told to."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from smalti.jobs.connection import connect
+from smalti.private_redis import PrivateRedis
+from tests.worker.story import SHIPPED
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start(toy_repository: Path) -> Iterator[Start]:
+    """Starts worker processes; what still runs in the end is killed."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def run(**settings: str) -> "subprocess.Popen[str]":
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("SMALTI_")}
+        own = {"SMALTI_METRICS_PORT": "0", "SMALTI_MODEL_REPOSITORY": str(toy_repository)}
+        own["SMALTI_REDIS_URL"] = "redis://127.0.0.1:1/0"  # where there is none
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "worker"],
+                cwd=SHIPPED.parent,
+                env=environment | own | settings,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+        return processes[-1]
+
+    yield run
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def read_until(stream: IO[str] | None, words: str) -> str:
+    """Lines of the log up to the one with these words."""
+    assert stream is not None
+    lines = []
+    for line in stream:
+        lines.append(line)
+        if words in line:
+            return "".join(lines)
+    raise AssertionError(f"the log ended without '{words}':\n" + "".join(lines))
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"SMALTI_SLOTS": "none"}, "SMALTI_SLOTS is 'none'"),
+        ({"SMALTI_MODEL_REPOSITORY": "/nowhere"}, "There is no PixelRNN in /nowhere"),
+        ({"SMALTI_MODELS": "mnist-pixel-rnn"}, "SMALTI_MODELS names mnist-pixel-rnn"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(start: Start, settings: dict[str, str], sentence: str) -> None:
+    process = start(**settings)
+    _, log = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert sentence in log
+    assert "Traceback" not in log
+
+
+async def test_a_redis_that_may_lose_jobs_is_refused(start: Start, own_redis: PrivateRedis) -> None:
+    async with connect(own_redis.url) as redis:
+        await redis.config_set("maxmemory-policy", "allkeys-lru")  # given a Redis that evicts
+    process = start(SMALTI_REDIS_URL=own_redis.url)
+    _, log = process.communicate(timeout=60)
+    assert (process.returncode, "set maxmemory-policy to noeviction" in log) == (1, True)
+
+
+def test_a_worker_waits_for_redis_draws_and_stops_when_it_is_told(
+    start: Start, own_redis: PrivateRedis
+) -> None:
+    own_redis.kill()
+    process = start(SMALTI_REDIS_URL=own_redis.url)
+    read_until(process.stderr, "waiting for redis")
+    own_redis.start()
+    read_until(process.stderr, "worker ready")
+    process.send_signal(signal.SIGTERM)
+    _, log = process.communicate(timeout=60)
+    assert (process.returncode, "worker stopped" in log) == (0, True)
+
+
+def test_a_worker_that_waits_for_redis_stops_too(start: Start) -> None:
+    process = start()
+    read_until(process.stderr, "waiting for redis")
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 0

@@ -1,0 +1,458 @@
+"""A worker on a real Redis: it draws what the queue hands out, and loses nothing whatever happens around it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from smalti.errors import Unavailable
+from smalti.jobs.connection import connect
+from smalti.jobs.job import Job, JobState, Progress, SampleResult
+from smalti.jobs.queue import NO_WORKER, CommitReplies, JobQueue
+from smalti.metrics import CORRUPT_COMMITS, FENCED_WRITES, JOB_SECONDS, TIME_TO_FIRST_ROW_SECONDS
+from smalti.private_redis import PrivateRedis
+from smalti.repository import ModelRepository
+from tests.conftest import Until
+from tests.toy_model import Toy, write_toy_model
+from tests.worker.conftest import Model
+from tests.worker.story import Gate, a_request, drawn_alone, keeping, open_runner
+from worker.engine import Engine
+from worker.worker import EngineHung, Worker
+
+FINGERPRINT = "test-fingerprint"
+
+
+@dataclass
+class Shift:
+    """A worker at work; `stop` ends it in an orderly way."""
+
+    worker: Worker
+    engine: Engine
+    gate: Gate
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    task: "asyncio.Task[None]" = field(init=False)
+
+    async def stop(self) -> None:
+        self.gate.open()
+        self.stopping.set()
+        await self.task
+
+
+Hire = Callable[..., Shift]
+
+
+@pytest.fixture
+async def hire(tmp_path: Path) -> AsyncIterator[Hire]:
+    """Starts workers whose ticks wait for permits, unless the gate is opened."""
+    shifts: list[Shift] = []
+
+    def start(queue: JobQueue, *models: Model, slots: int = 4, **options: Any) -> Shift:
+        engine = Engine(ModelRepository(tmp_path / "nothing"), slots=slots)
+        gate = Gate(models[0][1])
+        for manifest, runner in models:
+            engine.add(manifest, gate if runner is models[0][1] else runner)
+        defaults: dict[str, Any] = {"fingerprint": FINGERPRINT, "lease_seconds": 10.0}
+        worker = Worker(queue, engine, slots=slots, **defaults | options)
+        shift = Shift(worker, engine, gate)
+        shift.task = asyncio.create_task(worker.run(shift.stopping))
+        shifts.append(shift)
+        return shift
+
+    yield start
+    for shift in shifts:
+        shift.gate.open()
+        shift.stopping.set()
+    await asyncio.gather(*(shift.task for shift in shifts), return_exceptions=True)
+    for shift in shifts:
+        shift.engine.close()
+
+
+@pytest.fixture
+def queue(redis: Redis) -> JobQueue:
+    """An empty queue."""
+    return JobQueue(redis)
+
+
+async def results(queue: JobQueue, job: Job) -> list[SampleResult]:
+    return [result async for result in queue.results(job.id)]
+
+
+def ended(queue: JobQueue, job: Job, state: JobState = JobState.SUCCEEDED) -> Callable[[], Any]:
+    async def is_it() -> bool:
+        return (await queue.get(job.id)).state is state
+
+    return is_it
+
+
+async def assert_undisturbed(queue: JobQueue, job: Job, model: Model, **changes: Any) -> None:
+    """Every sample is what it would be if drawn alone."""
+    manifest, runner = model
+    for result in await results(queue, job):
+        expected = drawn_alone(runner, manifest, result.index, **changes)
+        assert (result.pixels, result.log_probability) == expected
+
+
+async def test_a_job_is_drawn_to_its_end(queue: JobQueue, hire: Hire, model: Model, until: Until) -> None:
+    manifest, _ = model
+    hire(queue, model).gate.open()
+    job = await queue.submit(a_request(manifest, count=11))
+    await until(ended(queue, job))
+    assert (await queue.get(job.id)).done == 11
+    assert {result.fingerprint for result in await results(queue, job)} == {FINGERPRINT}
+    await assert_undisturbed(queue, job, model)
+
+
+async def test_jobs_share_the_slots_and_do_not_touch_each_other(
+    queue: JobQueue, hire: Hire, toy: Model, until: Until
+) -> None:
+    manifest, _ = toy
+    kept = keeping(manifest, {(0, 0): 2, (3, 3): 4})
+    changes: list[dict[str, Any]] = [
+        {"seed": 1},
+        {"seed": 2, "forced": kept},
+        {"seed": 3, "temperature": 0.5},
+    ]
+    jobs = [await queue.submit(a_request(manifest, count=5, **change)) for change in changes]
+    hire(queue, toy, slots=3).gate.open()
+    for job, change in zip(jobs, changes, strict=True):
+        await until(ended(queue, job))
+        await assert_undisturbed(queue, job, toy, **change)
+
+
+async def test_several_models_take_turns_in_one_worker(
+    queue: JobQueue, hire: Hire, toy: Model, tmp_path: Path, until: Until
+) -> None:
+    write_toy_model(tmp_path / "wide", Toy(name="wide", width=9, height=3))
+    wide = open_runner(tmp_path / "wide", "wide")
+    jobs = [(await queue.submit(a_request(model[0], count=6)), model) for model in (toy, wide)]
+    hire(queue, toy, wide).gate.open()
+    for job, model in jobs:
+        await until(ended(queue, job))
+        await assert_undisturbed(queue, job, model)
+
+
+async def test_rows_are_seen_while_the_rest_is_drawn(
+    queue: JobQueue, hire: Hire, toy: Model, until: Until
+) -> None:
+    manifest, runner = toy
+    shift = hire(queue, toy)
+    job = await queue.submit(a_request(manifest, count=1))
+    shift.gate.permit(2)
+
+    async def two_rows() -> bool:
+        return [len(rows.pixels) for rows in await queue.rows(job.id, {})] == [2 * manifest.width]
+
+    await until(two_rows)
+    [rows] = await queue.rows(job.id, {})
+    assert rows.pixels == drawn_alone(runner, manifest, 0)[0][: 2 * manifest.width]
+
+
+async def test_an_idle_worker_lets_jobs_know_that_their_model_can_be_drawn(
+    queue: JobQueue, hire: Hire, toy: Model, redis: Redis, until: Until
+) -> None:
+    manifest, _ = toy
+    impatient = JobQueue(redis, lease_seconds=0.2)
+    hire(impatient, toy, lease_seconds=0.2)
+    other = await queue.submit(a_request(manifest, digest="f" * 64))
+    assert (await queue.get(other.id)).reason == NO_WORKER
+
+    async def workers() -> int:
+        await impatient.recover()
+        return (await impatient.depth()).workers
+
+    await until(workers)
+    for _ in range(20):  # given several leases without work
+        await asyncio.sleep(0.03)
+        assert await workers() == 1
+
+
+async def test_a_cancelled_job_leaves_its_slots_to_the_next(
+    queue: JobQueue, hire: Hire, toy: Model, until: Until
+) -> None:
+    manifest, _ = toy
+    shift = hire(queue, toy, slots=2)
+    cancelled = await queue.submit(a_request(manifest, count=50))
+    shift.gate.permit(1)
+    await until(lambda: shift.gate.rows == 1)
+    await queue.cancel(cancelled.id)
+    job = await queue.submit(a_request(manifest, count=2))
+    shift.gate.open()
+    await until(ended(queue, cancelled, JobState.CANCELLED))
+    await until(ended(queue, job))
+    await assert_undisturbed(queue, job, toy)
+    assert (await queue.get(cancelled.id)).done < 50
+
+
+async def test_a_poisonous_sample_fails_alone_with_its_reason(
+    queue: JobQueue, hire: Hire, tmp_path: Path, until: Until
+) -> None:
+    write_toy_model(tmp_path, Toy(poison=6))
+    model = open_runner(tmp_path, "toy-pixel-rnn")
+    manifest, _ = model
+    healthy = await queue.submit(a_request(manifest, count=6))
+    poisoned = await queue.submit(a_request(manifest, count=1, forced=keeping(manifest, {(1, 1): 6})))
+    later = await queue.submit(a_request(manifest, count=6, seed=8))
+    hire(queue, model, slots=3).gate.open()
+    await until(ended(queue, poisoned, JobState.FAILED))
+    [failed] = await results(queue, poisoned)
+    assert "are not numbers" in failed.error
+    await until(ended(queue, healthy))
+    await until(ended(queue, later))
+    await assert_undisturbed(queue, healthy, model)
+    await assert_undisturbed(queue, later, model, seed=8)
+
+
+async def test_a_sample_that_the_model_cannot_draw_fails_at_once(
+    queue: JobQueue, hire: Hire, toy: Model, until: Until
+) -> None:
+    manifest, _ = toy
+    shift = hire(queue, toy)  # given a worker that draws nothing at all
+    job = await queue.submit(a_request(manifest, count=1, temperature=0.0))
+    await until(ended(queue, job, JobState.FAILED))
+    assert "temperature 0.0 is not between" in (await results(queue, job))[0].error
+    assert shift.gate.rows == 0
+
+
+async def test_samples_of_a_lost_lease_are_dropped_and_drawn_anew(
+    redis: Redis, hire: Hire, toy: Model, until: Until
+) -> None:
+    manifest, _ = toy
+    queue = JobQueue(redis, lease_seconds=0.2)
+    shift = hire(queue, toy, lease_seconds=60.0)  # given a worker that renews too seldom
+    job = await queue.submit(a_request(manifest, count=4))
+    shift.gate.permit(3)
+    await until(lambda: shift.gate.rows == 3)
+
+    async def recovered() -> int:
+        return await queue.recover()
+
+    await until(recovered)
+    fenced = FENCED_WRITES._value.get()
+    shift.gate.open()
+    await until(ended(queue, job))
+    assert FENCED_WRITES._value.get() > fenced
+    await assert_undisturbed(queue, job, toy)
+
+
+async def test_a_worker_that_learns_of_its_lost_lease_drops_all_and_claims_anew(
+    queue: JobQueue, redis: Redis, hire: Hire, toy: Model, until: Until
+) -> None:
+    manifest, _ = toy
+    shift = hire(queue, toy, lease_seconds=1.0)
+    job = await queue.submit(a_request(manifest, count=4))
+    await until(holding(queue, 4))
+    await queue.recover()
+    await redis.zadd("smalti:{default}:workers", {shift.worker.name: 1})  # given a lease that is over
+    assert await queue.recover() == 4
+    await until(holding(queue, 4))  # then they are claimed again, though no commit has told it
+    shift.gate.open()
+    await until(ended(queue, job))
+    await assert_undisturbed(queue, job, toy)
+
+
+def holding(queue: JobQueue, samples: int) -> Callable[[], Any]:
+    async def do_they() -> bool:
+        return (await queue.depth()).running_samples == samples
+
+    return do_they
+
+
+async def test_rows_that_redis_forgot_are_sent_again(
+    queue: JobQueue, hire: Hire, toy: Model, redis: Redis, until: Until
+) -> None:
+    manifest, _ = toy
+    shift = hire(queue, toy)
+    job = await queue.submit(a_request(manifest, count=1))
+    shift.gate.permit(3)
+    key = f"smalti:{{default}}:pixels:{job.id}:0"
+
+    async def committed() -> bool:
+        return bool(await redis.strlen(key) == 3 * manifest.width)
+
+    await until(committed)
+    await redis.set(key, await redis.getrange(key, 0, manifest.width - 1))  # as a failover might
+    shift.gate.open()
+    await until(ended(queue, job))
+    await assert_undisturbed(queue, job, toy)
+
+
+async def test_rows_that_contradict_committed_ones_raise_the_alarm(
+    queue: JobQueue, hire: Hire, toy: Model, redis: Redis, until: Until
+) -> None:
+    manifest, _ = toy
+    shift = hire(queue, toy)
+    job = await queue.submit(a_request(manifest, count=1))
+    shift.gate.permit(1)
+    key = f"smalti:{{default}}:pixels:{job.id}:0"
+
+    async def committed() -> bool:
+        return bool(await redis.strlen(key) == manifest.width)
+
+    await until(committed)
+    alarms = CORRUPT_COMMITS._value.get()
+    await redis.append(key, b"\x63" * manifest.width)
+    shift.gate.open()
+    await until(ended(queue, job, JobState.FAILED))
+    await until(lambda: CORRUPT_COMMITS._value.get() == alarms + 1)
+
+
+async def test_drawing_goes_on_while_redis_is_away_and_nothing_is_lost(
+    own_redis: PrivateRedis, hire: Hire, toy: Model, until: Until
+) -> None:
+    manifest, _ = toy
+    async with connect(own_redis.url) as redis:
+        queue = JobQueue(redis)
+        shift = hire(queue, toy, slots=4)
+        job = await queue.submit(a_request(manifest, count=20))
+        shift.gate.permit(2)
+        await until(lambda: shift.gate.rows == 2)
+        own_redis.kill()
+        shift.gate.open()
+        await until(lambda: shift.gate.rows == manifest.height)  # all that was claimed is drawn
+        own_redis.start()
+        await until(ended_after_outage(queue, job), seconds=30)
+        await assert_undisturbed(queue, job, toy)
+        await shift.stop()
+
+
+def ended_after_outage(queue: JobQueue, job: Job) -> Callable[[], Any]:
+    async def is_it() -> bool:
+        try:
+            return (await queue.get(job.id)).state is JobState.SUCCEEDED
+        except Unavailable:
+            return False
+
+    return is_it
+
+
+class SlowToCommit(JobQueue):
+    """A queue whose commits take as long as a test wants."""
+
+    def __init__(self, redis: Redis) -> None:
+        super().__init__(redis)
+        self.answers = asyncio.Event()
+
+    async def commit(self, worker: str, progress: Sequence[Progress]) -> CommitReplies:
+        await self.answers.wait()
+        return await super().commit(worker, progress)
+
+
+async def test_slow_commits_do_not_let_drawn_samples_pile_up(
+    redis: Redis, hire: Hire, toy: Model, until: Until
+) -> None:
+    manifest, _ = toy
+    queue = SlowToCommit(redis)
+    shift = hire(queue, toy, slots=2)
+    job = await queue.submit(a_request(manifest, count=50))
+    shift.gate.open()
+    await until(lambda: shift.gate.rows >= 2 * manifest.height)  # the slots are filled twice
+    with pytest.raises(AssertionError):
+        await until(lambda: shift.gate.rows > 2 * manifest.height, seconds=0.3)  # and no third time
+    assert (await queue.depth()).running_samples == 4
+    queue.answers.set()
+    await until(ended(queue, job))
+
+
+async def test_stopping_gives_every_sample_back_with_its_rows_and_charges_nothing(
+    queue: JobQueue, hire: Hire, toy: Model, redis: Redis, until: Until
+) -> None:
+    manifest, _ = toy
+    first = hire(queue, toy, slots=3)
+    job = await queue.submit(a_request(manifest, count=3))
+    first.gate.permit(2)
+    await until(lambda: first.gate.rows == 2)
+    first.gate.permit(1)  # for the tick that is under way
+    first.stopping.set()
+    await first.task
+    depth = await queue.depth()
+    assert (depth.ready_samples, depth.running_samples, depth.workers) == (3, 0, 0)
+    for index in range(3):
+        assert await redis.strlen(f"smalti:{{default}}:pixels:{job.id}:{index}") == 3 * manifest.width
+        assert await redis.hget(f"smalti:{{default}}:sample:{job.id}:{index}", "crashes") in (None, b"0")
+    hire(queue, toy, slots=2).gate.open()  # when another worker comes
+    await until(ended(queue, job))
+    await assert_undisturbed(queue, job, toy)
+
+
+async def test_stopping_while_redis_is_away_takes_the_grace_and_no_longer(
+    own_redis: PrivateRedis, hire: Hire, toy: Model, until: Until
+) -> None:
+    manifest, _ = toy
+    async with connect(own_redis.url) as redis:
+        queue = JobQueue(redis)
+        shift = hire(queue, toy, grace_seconds=0.5)
+        await queue.submit(a_request(manifest, count=4))
+        shift.gate.permit(1)
+        await until(lambda: shift.gate.rows == 1)
+        own_redis.kill()
+        shift.gate.open()
+        started = asyncio.get_running_loop().time()
+        await shift.stop()
+        assert 0.4 < asyncio.get_running_loop().time() - started < 5.0
+
+
+async def test_a_hung_engine_loses_its_lease_and_ends_the_worker(
+    redis: Redis, hire: Hire, toy: Model, until: Until
+) -> None:
+    manifest, _ = toy
+    queue = JobQueue(redis, lease_seconds=0.2)
+    stuck = hire(queue, toy, lease_seconds=0.2)
+    job = await queue.submit(a_request(manifest, count=2))
+    stuck.gate.permit(1)
+    await until(lambda: stuck.gate.rows == 1)  # given an engine that hangs in its second tick
+
+    async def given_back() -> bool:
+        await queue.recover()
+        depth = await queue.depth()
+        return (depth.ready_samples, depth.workers) == (2, 0)
+
+    await until(given_back)
+    with pytest.raises(ExceptionGroup) as raised:
+        await stuck.task
+    assert raised.group_contains(EngineHung, match="gives up its samples and stops")
+    hire(queue, toy).gate.open()
+    await until(ended(queue, job))
+    await assert_undisturbed(queue, job, toy)
+
+
+async def test_a_model_that_appears_in_the_repository_is_drawn_with(
+    queue: JobQueue, toy_repository: Path, monkeypatch: pytest.MonkeyPatch, until: Until
+) -> None:
+    monkeypatch.setattr("worker.worker._REPOSITORY_SECONDS", 0.05)
+    engine = Engine(ModelRepository(toy_repository), slots=2)
+    await engine.load()
+    stopping = asyncio.Event()
+    worker = Worker(queue, engine, slots=2, fingerprint=FINGERPRINT, lease_seconds=10.0)
+    task = asyncio.create_task(worker.run(stopping))
+    manifest = write_toy_model(toy_repository, Toy(name="newcomer"))
+    job = await queue.submit(a_request(manifest, count=3))
+    await until(ended(queue, job))
+    stopping.set()
+    await task
+    engine.close()
+
+
+async def test_waiting_and_drawing_are_measured(
+    queue: JobQueue, hire: Hire, tmp_path: Path, until: Until
+) -> None:
+    write_toy_model(tmp_path, Toy(name="measured"))
+    model = open_runner(tmp_path, "measured")
+    jobs = [await queue.submit(a_request(model[0], count=5)) for _ in range(2)]
+    hire(queue, model, slots=2).gate.open()
+    for job in jobs:
+        await until(ended(queue, job))
+    for histogram in (TIME_TO_FIRST_ROW_SECONDS, JOB_SECONDS):
+        await until(lambda histogram=histogram: _count(histogram, "measured") == 2)
+
+
+def _count(histogram: Any, model: str) -> float:
+    return next(
+        float(sample.value)
+        for metric in histogram.collect()
+        for sample in metric.samples
+        if sample.name.endswith("_count") and sample.labels == {"model": model}
+    )
