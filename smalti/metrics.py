@@ -19,7 +19,7 @@ RPC_SECONDS = Histogram(
     "smalti_rpc_seconds",
     "Time to answer an RPC, streams until their end.",
     ["service", "method", "code"],
-    buckets=_FAST + (60, 600),
+    buckets=(*_FAST, 60, 600),
 )
 RPCS_IN_PROGRESS = Gauge("smalti_rpcs_in_progress", "RPCs being answered now.", ["service", "method"])
 BATCH_WAIT_SECONDS = Histogram(

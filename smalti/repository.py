@@ -120,7 +120,8 @@ class Model:
         for file, promised in self.manifest.files.items():
             if _sha256(self.folder / file) != promised:
                 raise RepositoryDamaged(
-                    f"{self.folder / file} differs from its manifest's SHA-256: export the model again, or restore the file."
+                    f"{self.folder / file} differs from its manifest's SHA-256: "
+                    "export the model again, or restore the file."
                 )
 
 

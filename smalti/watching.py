@@ -69,6 +69,7 @@ class LineView:
         self._pace: Pace | None = None
         self._state: tuple[JobState, str] | None = None
         self._printed = 0.0
+        self._last_line = ""
 
     def show(self, event: JobEvent) -> None:
         """Print a line if it is time for one."""
@@ -88,7 +89,9 @@ class LineView:
         return (job.state, job.reason) != self._state or monotonic() - self._printed >= _LINE_SECONDS
 
     def _print(self, line: str) -> None:
-        self._console.print(line, highlight=False, soft_wrap=True)
+        if line != self._last_line:
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._last_line = line
 
 
 class LiveView:
