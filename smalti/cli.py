@@ -30,7 +30,10 @@ _EXIT_CODES: dict[type[SmaltiError], int] = {
 
 
 class _Commands(click.Group):
-    """Tells every SmaltiError in one sentence, by its exit code."""
+    """Lists commands in the order below, and tells every SmaltiError in one sentence, by its exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -30,7 +30,7 @@ _UNITS = {
 
 @click.command()
 @click.argument("model")
-@click.option("--count", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--count", type=click.IntRange(1), default=1, show_default=True, metavar="N")
 @options.seed
 @options.first_index
 @options.version
@@ -49,8 +49,7 @@ def draw(
 ) -> None:
     """Draw images from a VAE or GAN at once.
 
-    -o FILE.png writes one image as it is and several as a sheet, -o FOLDER one file each; without it they are
-    shown in the terminal. A PixelRNN draws by `smalti submit`, or a single image by `smalti complete`.
+    Into a file one image is written as it is, several as a sheet. A PixelRNN draws by a job: smalti submit.
     """
     require_place(output, as_json=as_json)
     try:
@@ -87,7 +86,7 @@ def complete(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Draw the rest of a picture with a PixelRNN, row by row.
+    """Draw the rest of a picture with a PixelRNN.
 
     Keeps the first rows (--rows N) or the light pixels of --mask PNG. A drawn pixel sees only pixels before
     it, from the top left: what is kept below it does not guide it.
@@ -113,7 +112,14 @@ def complete(
 @click.argument("model")
 @click.option("--image", type=click.Path(path_type=Path), help="Whose latent fixes the other dimensions.")
 @click.option("--dims", default="0,1", show_default=True, help="The two dimensions: row,column.")
-@click.option("--steps", type=click.IntRange(2), default=8, show_default=True, help="Images along each side.")
+@click.option(
+    "--steps",
+    type=click.IntRange(2),
+    default=8,
+    show_default=True,
+    metavar="N",
+    help="Images along each side.",
+)
 @click.option("--low", type=float, help="Where the dimensions start; −3 without it.")
 @click.option("--high", type=float, help="Where they end; 3 without it.")
 @options.version
@@ -132,7 +138,10 @@ def sweep(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Show what two latent dimensions mean: a grid of images along both."""
+    """Show what two latent dimensions mean.
+
+    A grid of images, one dimension down and one to the right.
+    """
     require_place(output, as_json=as_json)
     swept = client.sweep(
         model, _dimensions(dims), image=image, steps=steps, low=low, high=high, version=version
@@ -147,7 +156,10 @@ def sweep(
 @options.as_json
 @options.connected
 def encode(client: Client, model: str, pictures: tuple[Path, ...], version: int, as_json: bool) -> None:
-    """Print the latents of pictures (VAE, auto-encoder), one line each."""
+    """Print the latents of pictures.
+
+    For a VAE or auto-encoder; one line for each picture.
+    """
     encoded = client.encode(model, pictures, version=version)
     if as_json:
         print_json(encoded)
@@ -172,7 +184,10 @@ def reconstruct(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Send pictures through the latent and back (VAE, auto-encoder)."""
+    """Send pictures through the latent and back.
+
+    For a VAE or auto-encoder.
+    """
     require_place(output, as_json=as_json)
     _hand_over(client.reconstruct(model, pictures, version=version), output, as_json=as_json)
 
@@ -181,7 +196,9 @@ def reconstruct(
 @click.argument("model")
 @click.argument("first", type=click.Path(path_type=Path))
 @click.argument("last", type=click.Path(path_type=Path))
-@click.option("--steps", type=click.IntRange(2), default=8, show_default=True, help="Images in all.")
+@click.option(
+    "--steps", type=click.IntRange(2), default=8, show_default=True, metavar="N", help="Images in all."
+)
 @options.version
 @options.output
 @options.as_json
@@ -196,7 +213,10 @@ def interpolate(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Go from one picture to another through the latents between them."""
+    """Go from one picture to another.
+
+    By even steps between their latents, for a VAE or auto-encoder.
+    """
     require_place(output, as_json=as_json)
     between = client.interpolate(model, first, last, steps=steps, version=version)
     _hand_over(between, output, as_json=as_json, columns=steps)
@@ -212,7 +232,10 @@ def interpolate(
 def score(
     client: Client, model: str, pictures: tuple[Path, ...], seed: int | None, version: int, as_json: bool
 ) -> None:
-    """Print how likely, or how real, a model finds pictures, one line each."""
+    """Print how likely or real pictures are.
+
+    The log-likelihood by a PixelRNN, its lower bound by a VAE, P(real) by a GAN; one line for each picture.
+    """
     scores = client.score(model, pictures, seed=seed, version=version)
     if as_json:
         print_json(scores)

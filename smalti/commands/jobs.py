@@ -40,7 +40,9 @@ _PATIENCE = click.option(
 
 @click.command()
 @click.argument("model")
-@click.option("--count", type=click.IntRange(1), default=1, show_default=True, help="Samples to draw.")
+@click.option(
+    "--count", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Samples to draw."
+)
 @options.seed
 @options.first_index
 @options.temperature
@@ -50,7 +52,10 @@ _PATIENCE = click.option(
 @options.rows
 @options.mask
 @click.option(
-    "--keep-seconds", type=click.FloatRange(1), help="How long results are kept after the job ended."
+    "--keep-seconds",
+    type=click.FloatRange(1),
+    metavar="S",
+    help="How long results are kept after the job ended.",
 )
 @click.option("--request-id", help="Sending the same one again gives the same job.")
 @click.option("--watch", "watching", is_flag=True, help="Follow the job until it has ended.")
@@ -75,7 +80,7 @@ def submit(
     version: int,
     as_json: bool,
 ) -> None:
-    """Queue a job that draws samples with a PixelRNN; prints the job's id."""
+    """Queue a job for a PixelRNN; print its id."""
     job = client.submit(
         model,
         count=count,
@@ -126,7 +131,10 @@ def watch(client: Client, job: str, patience: float, as_json: bool) -> None:
 @options.as_json
 @options.connected
 def results(client: Client, job: str, output: Path, start: int, limit: int | None, as_json: bool) -> None:
-    """Write the samples of a job that are finished by now."""
+    """Write a job's samples.
+
+    Those that are finished by now; smalti watch waits for all.
+    """
     summary = Summary(client.results(job, start=start, limit=limit or 0))
     written = _write(summary.images(), output)
     if as_json:

@@ -16,7 +16,7 @@ from smalti.values import Model
 @options.as_json
 @options.connected
 def models(client: Client, name: str | None, version: int, as_json: bool) -> None:
-    """List the models that the server serves; with a NAME, print that one's manifest."""
+    """List models, or print one's manifest."""
     if name is not None:
         Console().print_json(data=dict(client.model(name, version=version).manifest))
     elif as_json:

@@ -25,22 +25,35 @@ version = click.option(
     metavar="N",
     help="Of the model; the latest without it.",
 )
-seed = click.option("--seed", type=click.IntRange(0, 2**64 - 1), help="The same seed draws the same images.")
+seed = click.option(
+    "--seed", type=click.IntRange(0, 2**64 - 1), metavar="N", help="The same seed draws the same images."
+)
 first_index = click.option(
-    "--first-index", type=click.IntRange(0), default=0, help="Skip this many images of the seed."
+    "--first-index", type=click.IntRange(0), default=0, metavar="N", help="Skip this many images of the seed."
 )
 temperature = click.option(
     "--temperature",
     type=click.FloatRange(0.05, 10.0),
     default=1.0,
     show_default=True,
+    metavar="T",
     help="Below 1 tamer, above 1 wilder.",
 )
-rows = click.option("--rows", type=click.IntRange(0), help="Rows of the picture to keep, from the top.")
-mask = click.option(
-    "--mask", type=click.Path(path_type=Path), help="PNG of the same size: its light pixels are kept."
+rows = click.option(
+    "--rows", type=click.IntRange(0), metavar="N", help="Rows of the picture to keep, from the top."
 )
-output = click.option("-o", "--output", type=click.Path(path_type=Path))
+mask = click.option(
+    "--mask",
+    type=click.Path(path_type=Path),
+    metavar="PNG",
+    help="PNG of the same size: its light pixels are kept.",
+)
+output = click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="FILE.png, or a FOLDER for one file each; without it they are shown in the terminal.",
+)
 
 
 def connected(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -52,7 +65,8 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
         default=DEFAULT_ADDRESS,
         show_default=True,
         show_envvar=True,
-        help="Address of the server.",
+        metavar="ADDRESS",
+        help="HOST:PORT of the server.",
     )
     @wraps(command)
     def run(*args: Any, server: str, **options: Any) -> Any:
