@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.latencies import QUANTILES, Latency, merge, read
-from deploy.system import System, free_ports, stopping_on_sigterm
+from deploy.system import System, free_ports, stopping_on_signals
 from smalti import media
 from smalti.client import Client
 from smalti.errors import ModelNotFound, SmaltiError
@@ -46,7 +46,7 @@ def main(samples: int, seed: int, output: Path) -> None:
     """Start Redis, a server and a worker; draw with a PixelRNN, a VAE and a GAN; stop everything again."""
     console = _console()
     try:
-        with stopping_on_sigterm():
+        with stopping_on_signals():
             _run(console, samples=samples, seed=seed, output=output)
     except KeyboardInterrupt:
         console.print("Stopped by Ctrl-C; everything that was started is stopped.")

@@ -230,17 +230,18 @@ class System:
 
 
 @contextmanager
-def stopping_on_sigterm() -> Iterator[None]:
-    """SIGTERM as Ctrl-C, so that whatever was started is stopped."""
+def stopping_on_signals() -> Iterator[None]:
+    """SIGTERM and a closed terminal as Ctrl-C, so that whatever was started is stopped."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

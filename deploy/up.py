@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from deploy.system import Ports, System, stopping_on_sigterm
+from deploy.system import Ports, System, stopping_on_signals
 from smalti.errors import SmaltiError
 
 _SERVER_METRICS = 9401
@@ -31,7 +31,7 @@ def main(workers: int, port: int) -> None:
         worker_metrics=tuple(range(_FIRST_WORKER_METRICS, _FIRST_WORKER_METRICS + workers)),
     )
     try:
-        with stopping_on_sigterm():
+        with stopping_on_signals():
             _run(ports)
     except KeyboardInterrupt:
         click.echo("Stopped; queued and running jobs go on when it is started again.")

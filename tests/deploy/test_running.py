@@ -39,7 +39,8 @@ def test_a_worker_that_is_killed_is_noticed():
             system.wait()
 
 
-def test_ctrl_c_in_the_demo_stops_all_it_started():
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_or_a_closed_terminal_stops_all_that_the_demo_started(sent):
     environment = {name: value for name, value in os.environ.items() if name != "SMALTI_REDIS_URL"}
     demo = subprocess.Popen(
         [sys.executable, "-m", "deploy.demo"], env=environment, stdout=subprocess.PIPE, text=True
@@ -49,10 +50,9 @@ def test_ctrl_c_in_the_demo_stops_all_it_started():
     server = re.search(r"server on 127.0.0.1:(\d+)", demo.stdout.readline())
     assert redis is not None
     assert server is not None
-    demo.send_signal(signal.SIGINT)
+    demo.send_signal(sent)
     said, _ = demo.communicate(timeout=60)
-    assert demo.returncode == 130
-    assert "everything that was started is stopped" in said
+    assert (demo.returncode, "everything that was started is stopped" in said) == (130, True)
     for port in (redis[1], server[1]):
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", int(port)), timeout=5)
