@@ -7,13 +7,11 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import structlog
-from redis.asyncio import Redis
 
-from server.application import Application
+from server.application import Application, make_queue
 from smalti import logs
 from smalti.errors import SmaltiError
 from smalti.jobs.connection import connect
-from smalti.jobs.queue import JobQueue, QueueLimits
 from smalti.metrics import MetricsServer
 from smalti.settings import ServerSettings, read_settings
 
@@ -27,7 +25,7 @@ async def run(settings: ServerSettings) -> None:
     try:
         with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="compute") as pool:
             async with connect(settings.redis_url) as redis:
-                application = Application(settings, _queue(redis, settings), pool)
+                application = Application(settings, make_queue(redis, settings), pool)
                 log.info("metrics served", host=settings.metrics_host, port=metrics.port)
                 await _run_until_stopped(application, stopping)
     finally:
@@ -46,15 +44,6 @@ async def _run_until_stopped(application: Application, stopping: asyncio.Event) 
         stopped.cancel()
         await asyncio.gather(serving, stopped, return_exceptions=True)
         await application.stop()
-
-
-def _queue(redis: Redis, settings: ServerSettings) -> JobQueue:
-    limits = QueueLimits(
-        jobs=settings.max_queued_jobs,
-        pixels=settings.max_queued_pixels,
-        samples_per_job=settings.max_job_samples,
-    )
-    return JobQueue(redis, pool=settings.pool, lease_seconds=settings.lease_seconds, limits=limits)
 
 
 def _stop_signals() -> asyncio.Event:

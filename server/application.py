@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 from grpc_health.v1 import health, health_pb2_grpc
+from redis.asyncio import Redis
 
 from server.address import parse_address
 from server.batcher import BatchLimits
@@ -23,7 +24,7 @@ from server.readiness import IMAGES, JOBS, MODELS, Readiness
 from server.runner import SessionOptions
 from server.upkeep import Upkeep
 from server.watching import Watching
-from smalti.jobs.queue import JobQueue
+from smalti.jobs.queue import JobQueue, QueueLimits
 from smalti.repository import ModelRepository
 from smalti.settings import ServerSettings
 from smalti.v1 import images_pb2_grpc, jobs_pb2_grpc, models_pb2_grpc
@@ -102,6 +103,16 @@ class Application:
         await asyncio.wait([refusing, idle], return_when=asyncio.FIRST_COMPLETED)
         await self._server.stop(_LAST_WORD_SECONDS)
         await asyncio.gather(refusing, idle)
+
+
+def make_queue(redis: Redis, settings: ServerSettings) -> JobQueue:
+    """The queue with the limits of these settings."""
+    limits = QueueLimits(
+        jobs=settings.max_queued_jobs,
+        pixels=settings.max_queued_pixels,
+        samples_per_job=settings.max_job_samples,
+    )
+    return JobQueue(redis, pool=settings.pool, lease_seconds=settings.lease_seconds, limits=limits)
 
 
 def _catalogue(settings: ServerSettings, pool: Executor) -> Catalogue:

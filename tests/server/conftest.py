@@ -1,0 +1,137 @@
+"""What the server's tests share: a whole server in this process, with toy models, a real Redis and real gRPC."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_status import rpc_status
+
+from server.application import Application, make_queue
+from smalti import logs
+from smalti.jobs.connection import connect
+from smalti.jobs.queue import JobQueue
+from smalti.settings import ServerSettings
+from smalti.v1 import images_pb2_grpc, jobs_pb2_grpc, models_pb2_grpc
+from tests.server.hand_worker import HandWorker
+from tests.server.toys import write_gan, write_vae
+from tests.toy_model import write_toy_model
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+StartServer = Callable[..., AbstractAsyncContextManager["Running"]]
+
+
+class Running:
+    """A server that runs in this process, and stubs of all its services."""
+
+    def __init__(self, application: Application, queue: JobQueue, channel: grpc.aio.Channel) -> None:
+        self.application = application
+        self.queue = queue
+        self.channel = channel
+        self.address = f"127.0.0.1:{application.port}"
+        self.images: Any = images_pb2_grpc.ImageServiceStub(channel)
+        self.jobs: Any = jobs_pb2_grpc.JobServiceStub(channel)
+        self.models: Any = models_pb2_grpc.ModelServiceStub(channel)
+        self.health: Any = health_pb2_grpc.HealthStub(channel)
+
+    async def status(self, service: str = "") -> str:
+        """What health says of a service."""
+        try:
+            reply = await self.health.Check(health_pb2.HealthCheckRequest(service=service))
+        except grpc.aio.AioRpcError as error:
+            return str(error.code().name)
+        return health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _short_logs() -> None:
+    logs.configure(level="info", form="text")
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A model repository with one toy of each kind."""
+    write_toy_model(tmp_path / "models")
+    write_vae(tmp_path / "models")
+    write_gan(tmp_path / "models")
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def start_server(repository: Path, redis_url: str, until) -> StartServer:
+    """`async with start_server(max_images=3) as server` runs one with these settings until the block ends."""
+
+    @asynccontextmanager
+    async def start(*, ready: str = "", **given: Any) -> AsyncIterator[Running]:
+        settings = ServerSettings(
+            **{"redis_url": redis_url, "model_repository": repository, "listen": "127.0.0.1:0"} | given
+        )
+        with ThreadPoolExecutor(2) as pool:
+            async with connect(settings.redis_url) as redis:
+                queue = make_queue(redis, settings)
+                application = Application(settings, queue, pool)
+                serving = asyncio.create_task(application.serve())
+                async with grpc.aio.insecure_channel(f"127.0.0.1:{application.port}") as channel:
+                    running = Running(application, queue, channel)
+                    await until(lambda: _has_status(running, ready, serving))
+                    yield running
+                serving.cancel()
+                await asyncio.gather(serving, return_exceptions=True)
+                await application.stop()
+
+    return start
+
+
+@pytest.fixture
+async def server(start_server: StartServer) -> AsyncIterator[Running]:
+    """A server that is ready."""
+    async with start_server() as running:
+        yield running
+
+
+@pytest.fixture
+def hand_worker(server: Running) -> HandWorker:
+    """Draws the server's jobs, row by row, when it is told to."""
+    return HandWorker(server.queue, [model.digest for model in server.application.catalogue.models()])
+
+
+async def _has_status(running: Running, service: str, serving: "asyncio.Task[None]") -> bool:
+    if serving.done():
+        serving.result()
+    return await running.status(service) == "SERVING"
+
+
+class Refusal:
+    """How an RPC was refused: code, sentence, and the google.rpc details, decoded."""
+
+    def __init__(self, error: grpc.aio.AioRpcError) -> None:
+        self.code = error.code().name
+        self.message = error.details() or ""
+        status = rpc_status.from_call(error)  # type: ignore[arg-type]  # its stubs know the synchronous error only
+        found = {detail.TypeName(): detail for detail in (status.details if status else ())}
+        self.reason = _unpack(found, error_details_pb2.ErrorInfo()).reason
+        self.domain = _unpack(found, error_details_pb2.ErrorInfo()).domain
+        self.retry_seconds = _unpack(found, error_details_pb2.RetryInfo()).retry_delay.ToMilliseconds() / 1000
+        violations = _unpack(found, error_details_pb2.BadRequest()).field_violations
+        self.fields = [violation.field for violation in violations]
+
+
+def _unpack(found: dict[str, Any], detail: Any) -> Any:
+    if detail.DESCRIPTOR.full_name in found:
+        found[detail.DESCRIPTOR.full_name].Unpack(detail)
+    return detail
+
+
+async def refused(call: Any) -> Refusal:
+    """The refusal of a call that must fail, unary or streaming."""
+    try:
+        _ = [response async for response in call] if hasattr(call, "__aiter__") else await call
+    except grpc.aio.AioRpcError as error:
+        return Refusal(error)
+    pytest.fail("the call was answered")

@@ -1,0 +1,66 @@
+"""A worker that draws by hand: one claim, one row, one ending at a time, as a test wants it."""
+
+from collections.abc import Sequence
+from itertools import count
+
+from smalti.jobs.job import Claim, CommitReply, Failed, Finished, Progress
+from smalti.jobs.queue import JobQueue
+
+LOG_PROBABILITY = -12.5
+
+
+class HandWorker:
+    """Every pixel of sample i is colour i modulo 3."""
+
+    def __init__(self, queue: JobQueue, digests: Sequence[str]) -> None:
+        self._queue = queue
+        self._digests = digests
+        self._sequence = count(1)
+
+    async def claim(self, limit: int = 1) -> list[Claim]:
+        """Take samples."""
+        return await self._queue.claim(
+            "hand",
+            sequence=next(self._sequence),
+            digests=self._digests,
+            fingerprint="by-hand",
+            limit=limit,
+        )
+
+    async def draw(self, claim: Claim, *, first_row: int, rows: int) -> CommitReply:
+        """Commit rows of a sample; its last ones end it."""
+        request = claim.request
+        done = first_row + rows == request.rows
+        return await self._commit(
+            Progress(
+                job=claim.job,
+                index=claim.index,
+                token=claim.token,
+                first_row=first_row,
+                pixels=bytes([claim.index % 3]) * (rows * request.row_bytes),
+                outcome=Finished(LOG_PROBABILITY) if done else None,
+            )
+        )
+
+    async def look(self, claim: Claim, *, first_row: int) -> CommitReply:
+        """Ask whether a sample goes on."""
+        return await self._commit(
+            Progress(job=claim.job, index=claim.index, token=claim.token, first_row=first_row)
+        )
+
+    async def fail(self, claim: Claim, error: str = "It cannot be drawn.") -> CommitReply:
+        """Give a sample up."""
+        return await self._commit(
+            Progress(job=claim.job, index=claim.index, token=claim.token, first_row=0, outcome=Failed(error))
+        )
+
+    async def draw_all(self, limit: int = 1000) -> int:
+        """Draw whatever can be claimed now; returns how many samples that were."""
+        claims = await self.claim(limit)
+        for claim in claims:
+            await self.draw(claim, first_row=0, rows=claim.request.rows)
+        return len(claims)
+
+    async def _commit(self, progress: Progress) -> CommitReply:
+        [reply] = await self._queue.commit("hand", [progress])
+        return reply

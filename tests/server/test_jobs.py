@@ -1,0 +1,234 @@
+import asyncio
+
+import numpy as np
+import pytest
+from google.protobuf.duration_pb2 import Duration
+
+from smalti.v1 import images_pb2, jobs_pb2, types_pb2
+from tests.server.conftest import Running, refused
+from tests.server.hand_worker import LOG_PROBABILITY, HandWorker
+
+MODEL = types_pb2.ModelVersion(name="toy-pixel-rnn")
+HEIGHT, WIDTH, COLOURS = 6, 5, 7
+RAW = types_pb2.IMAGE_FORMAT_PIXELS
+
+
+def submission(**given) -> jobs_pb2.SubmitRequest:
+    return jobs_pb2.SubmitRequest(**{"model": MODEL} | given)
+
+
+async def submit(server: Running, **given) -> jobs_pb2.Job:
+    return (await server.jobs.Submit(submission(**given))).job
+
+
+async def results(server: Running, job_id: str, **given) -> list[jobs_pb2.SampleResult]:
+    call = server.jobs.Results(jobs_pb2.ResultsRequest(id=job_id, format=RAW, **given))
+    return [result async for result in call]
+
+
+def picture() -> types_pb2.Image:
+    indices = bytes(i % COLOURS for i in range(HEIGHT * WIDTH))
+    return types_pb2.Image(pixels=types_pb2.Pixels(height=HEIGHT, width=WIDTH, indices=indices))
+
+
+async def forced_of(server: Running, **completion) -> np.ndarray:
+    """The pixels that a worker is told to keep, (HEIGHT, WIDTH)."""
+    given = images_pb2.Completion(**{"image": picture()} | completion)
+    job = await submit(server, completion=given)
+    forced = (await server.queue.get(job.id)).request.forced
+    return np.frombuffer(forced, "<i4").reshape(HEIGHT, WIDTH)
+
+
+async def test_a_submitted_job_is_described(server: Running):
+    job = await submit(server, count=3, seed=7, first_index=2, temperature=0.5)
+    assert (job.count, job.seed, job.first_index, job.temperature) == (3, 7, 2, 0.5)
+    assert (job.model.name, job.model.version, job.height, job.width) == ("toy-pixel-rnn", 1, HEIGHT, WIDTH)
+    assert job.state == jobs_pb2.JOB_STATE_QUEUED
+    assert job.reason == "NO_WORKER_FOR_MODEL"
+    assert job.created.seconds > 0
+    assert not job.HasField("started")
+    assert await server.jobs.Get(jobs_pb2.GetJobRequest(id=job.id)) == job
+
+
+async def test_what_is_left_open_is_chosen(server: Running):
+    first, second = await submit(server), await submit(server)
+    assert (first.count, first.temperature) == (1, 1.0)
+    assert first.seed != second.seed
+    assert first.id != second.id
+
+
+async def test_a_request_sent_again_is_the_same_job_even_without_a_seed(server: Running):
+    calls = [submit(server, request_id="again", count=2) for _ in range(20)]
+    jobs = await asyncio.gather(*calls)
+    assert len({(job.id, job.seed) for job in jobs}) == 1
+
+
+async def test_a_request_id_used_for_something_else_is_a_conflict(server: Running):
+    await submit(server, request_id="again", count=2)
+    refusal = await refused(server.jobs.Submit(submission(request_id="again", count=3)))
+    assert (refusal.code, refusal.reason) == ("ALREADY_EXISTS", "REQUEST_CONFLICT")
+
+
+async def test_results_are_the_finished_samples_in_order(server: Running, hand_worker: HandWorker):
+    job = await submit(server, count=5)
+    await hand_worker.draw_all()
+    found = await results(server, job.id)
+    assert [result.index for result in found] == [0, 1, 2, 3, 4]
+    assert [set(result.image.pixels.indices) for result in found] == [{0}, {1}, {2}, {0}, {1}]
+    assert {result.log_probability for result in found} == {LOG_PROBABILITY}
+    assert {result.fingerprint for result in found} == {"by-hand"}
+    assert [result.index for result in await results(server, job.id, start=1, limit=2)] == [1, 2]
+    assert await results(server, job.id, start=2**63) == []
+
+
+async def test_results_come_as_png_by_default(server: Running, hand_worker: HandWorker):
+    job = await submit(server)
+    await hand_worker.draw_all()
+    [result] = [each async for each in server.jobs.Results(jobs_pb2.ResultsRequest(id=job.id))]
+    assert result.image.png.startswith(b"\x89PNG")
+
+
+async def test_a_sample_that_failed_has_its_error_and_no_image(server: Running, hand_worker: HandWorker):
+    job = await submit(server)
+    [claim] = await hand_worker.claim()
+    await hand_worker.fail(claim, "NaN came out.")
+    [result] = await results(server, job.id)
+    assert (result.error, result.HasField("image")) == ("NaN came out.", False)
+    assert (await server.jobs.Get(jobs_pb2.GetJobRequest(id=job.id))).state == jobs_pb2.JOB_STATE_FAILED
+
+
+async def test_pages_list_every_job_once_newest_first(server: Running):
+    submitted = [(await submit(server)).id for _ in range(5)]
+    listed, token = [], ""
+    while True:
+        page = await server.jobs.List(jobs_pb2.ListJobsRequest(page_size=2, page_token=token))
+        listed += [job.id for job in page.jobs]
+        token = page.next_page_token
+        if not token:
+            break
+    assert listed == submitted[::-1]
+
+
+async def test_cancelling_then_deleting_forgets_a_job(server: Running):
+    job = await submit(server)
+    refusal = await refused(server.jobs.Delete(jobs_pb2.DeleteJobRequest(id=job.id)))
+    assert (refusal.code, refusal.reason) == ("FAILED_PRECONDITION", "JOB_NOT_FINISHED")
+    cancelled = await server.jobs.Cancel(jobs_pb2.CancelJobRequest(id=job.id))
+    assert cancelled.state == jobs_pb2.JOB_STATE_CANCELLED
+    await server.jobs.Delete(jobs_pb2.DeleteJobRequest(id=job.id))
+    refusal = await refused(server.jobs.Get(jobs_pb2.GetJobRequest(id=job.id)))
+    assert (refusal.code, refusal.reason) == ("NOT_FOUND", "JOB_NOT_FOUND")
+
+
+async def test_completing_by_rows_keeps_them_and_no_others(server: Running):
+    forced = await forced_of(server, rows=2)
+    given = (np.arange(HEIGHT * WIDTH) % COLOURS).reshape(HEIGHT, WIDTH)
+    assert (forced[:2] == given[:2]).all()
+    assert (forced[2:] == -1).all()
+
+
+async def test_completing_by_mask_keeps_what_the_mask_says(server: Running):
+    mask = bytes(i % 3 == 0 for i in range(HEIGHT * WIDTH))
+    forced = (await forced_of(server, mask=mask)).reshape(-1)
+    assert [pixel != -1 for pixel in forced] == [bool(keep) for keep in mask]
+    assert forced[3] == 3
+
+
+@pytest.mark.parametrize(
+    ("completion", "field"),
+    [
+        ({"image": picture()}, "completion.keep"),
+        ({"image": picture(), "rows": HEIGHT + 1}, "completion.rows"),
+        ({"image": picture(), "mask": b"\1"}, "completion.mask"),
+        ({"image": picture(), "mask": bytes([2] * HEIGHT * WIDTH)}, "completion.mask"),
+        ({"rows": 1}, "completion.image"),
+        (
+            {"image": types_pb2.Image(pixels=types_pb2.Pixels(height=1, width=1, indices=b"\0")), "rows": 1},
+            "completion.image",
+        ),
+    ],
+)
+async def test_a_wrong_completion_is_refused(server: Running, completion, field):
+    request = submission(completion=images_pb2.Completion(**completion))
+    refusal = await refused(server.jobs.Submit(request))
+    assert (refusal.code, refusal.fields) == ("INVALID_ARGUMENT", [field])
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"count": 2_000_000}, "count"),
+        ({"count": 2**64 - 1}, "first_index"),
+        ({"temperature": 0.01}, "temperature"),
+        ({"temperature": float("inf")}, "temperature"),
+        ({"request_id": "x" * 129}, "request_id"),
+        ({"retention": Duration(seconds=-1)}, "retention"),
+        ({"retention": Duration(seconds=10**9)}, "retention"),
+    ],
+)
+async def test_a_wrong_submission_is_refused(server: Running, given, field):
+    if field == "first_index":
+        given = given | {"first_index": 2}
+    refusal = await refused(server.jobs.Submit(submission(**given)))
+    assert (refusal.code, refusal.fields) == ("INVALID_ARGUMENT", [field])
+
+
+async def test_the_limits_of_temperature_are_allowed(server: Running):
+    for temperature in (0.05, 10.0):
+        assert (await submit(server, temperature=temperature)).temperature == pytest.approx(temperature)
+
+
+async def test_retention_is_kept(server: Running, hand_worker: HandWorker):
+    job = await submit(server, retention=Duration(seconds=100))
+    await hand_worker.draw_all()
+    ended = await server.jobs.Get(jobs_pb2.GetJobRequest(id=job.id))
+    assert ended.expires.seconds - ended.ended.seconds in (99, 100, 101)
+
+
+async def test_wrong_pages_are_refused(server: Running):
+    refusal = await refused(server.jobs.List(jobs_pb2.ListJobsRequest(page_token="'; drop")))
+    assert refusal.fields == ["page_token"]
+    refusal = await refused(server.jobs.List(jobs_pb2.ListJobsRequest(page_size=501)))
+    assert refusal.fields == ["page_size"]
+
+
+async def test_a_full_queue_asks_to_come_again_later(start_server):
+    async with start_server(max_queued_jobs=1) as server:
+        await submit(server)
+        refusal = await refused(server.jobs.Submit(submission()))
+    assert (refusal.code, refusal.reason) == ("RESOURCE_EXHAUSTED", "QUEUE_FULL")
+    assert refusal.retry_seconds > 0
+
+
+async def test_while_redis_is_away_jobs_are_unavailable_and_one_shot_requests_go_on(
+    start_server, own_redis, until
+):
+    async with start_server(redis_url=own_redis.url) as server:
+        job = await submit(server, request_id="kept")
+        own_redis.kill()
+        await until(lambda: _is(server, "NOT_SERVING"), seconds=20)
+        refusal = await refused(server.jobs.Submit(submission()))
+        assert (refusal.code, refusal.reason) == ("UNAVAILABLE", "UNAVAILABLE")
+        assert refusal.retry_seconds > 0
+        drawn = await server.images.Draw(images_pb2.DrawRequest(model=types_pb2.ModelVersion(name="toy-vae")))
+        assert len(drawn.images) == 1
+        assert await server.status("smalti.v1.ImageService") == "SERVING"
+        assert await server.status("smalti.v1.JobService") == "NOT_SERVING"
+        own_redis.start()
+        await until(lambda: _is(server, "SERVING"), seconds=20)
+        assert (await submit(server, request_id="kept")).id == job.id
+
+
+async def test_a_server_that_starts_without_redis_answers_one_shot_requests(start_server, own_redis, until):
+    own_redis.kill()
+    async with start_server(redis_url=own_redis.url, ready="smalti.v1.ImageService") as server:
+        assert await server.status() == "NOT_SERVING"
+        await server.images.Draw(images_pb2.DrawRequest(model=types_pb2.ModelVersion(name="toy-gan")))
+        assert (await refused(server.jobs.List(jobs_pb2.ListJobsRequest()))).code == "UNAVAILABLE"
+        own_redis.start()
+        await until(lambda: _is(server, "SERVING"), seconds=20)
+        await submit(server)
+
+
+async def _is(server: Running, status: str) -> bool:
+    return await server.status() == status
