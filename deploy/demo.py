@@ -3,11 +3,12 @@
 import os
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import click
+from redis import Redis, RedisError
 from rich.console import Console
 from rich.table import Table
 
@@ -17,6 +18,7 @@ from smalti import media
 from smalti.client import Client
 from smalti.errors import ModelNotFound, SmaltiError
 from smalti.jobs.job import JobState
+from smalti.jobs.keys import Keys
 from smalti.values import Image, Job, Model
 from smalti.watching import LineView, LiveView, View, follow
 
@@ -64,15 +66,32 @@ def _console() -> Console:
 def _run(console: Console, *, samples: int, seed: int, output: Path) -> None:
     began = time.monotonic()
     redis_url = os.environ.get("SMALTI_REDIS_URL")
-    settings = {"SMALTI_POOL": f"demo-{os.getpid()}"}  # on a Redis of others, a queue of its own
-    with System(free_ports(1), redis_url=redis_url, settings=settings, say=console.print) as system:
+    pool = f"demo-{os.getpid()}"  # on a Redis of others, a queue of its own
+    with (
+        _forgotten(redis_url, pool),
+        System(
+            free_ports(1), redis_url=redis_url, settings={"SMALTI_POOL": pool}, say=console.print
+        ) as system,
+    ):
         with Client(system.address) as client:
             console.print(f"Everything is ready after {time.monotonic() - began:.1f} s.")
             _draw(console, client, samples=samples, seed=seed, output=output)
         system.check()
         _print_latencies(console, system)
-        console.print("Stopping the worker, the server and Redis.")
+        console.print("Stopping what was started.")
     console.print(f"The pictures are in {output}; the demo took {time.monotonic() - began:.1f} s.")
+
+
+@contextmanager
+def _forgotten(redis_url: str | None, pool: str) -> Iterator[None]:
+    """Leave nothing of the pool on a Redis of others."""
+    try:
+        yield
+    finally:
+        if redis_url:
+            with suppress(RedisError), Redis.from_url(redis_url, socket_timeout=5) as redis:
+                for key in redis.scan_iter(f"{Keys(pool).prefix}*"):
+                    redis.delete(key)
 
 
 def _draw(console: Console, client: Client, *, samples: int, seed: int, output: Path) -> None:
@@ -81,7 +100,6 @@ def _draw(console: Console, client: Client, *, samples: int, seed: int, output: 
     rows = {models["pixel_rnn"].name: [result.image for result in client.results(job.id) if result.image]}
     for family in ("vae", "gan"):
         rows[models[family].name] = _draw_at_once(console, client, models[family], seed=seed)
-    client.delete(job.id)
     write_sheet(output, rows)
 
 
@@ -136,8 +154,9 @@ def _print_latencies(console: Console, system: System) -> None:
     found = [latency for url in system.metrics_urls.values() for latency in read(url, list(_LATENCIES))]
     console.print(latency_table(merge(found)))
     console.print(
-        "(Quantiles are interpolated within histogram buckets, as histogram_quantile does; "
-        "of few observations they tell the bucket.)"
+        "(Interpolated within histogram buckets, as histogram_quantile does: "
+        "of a single observation only the bucket is true.)",
+        soft_wrap=True,
     )
 
 

@@ -19,8 +19,9 @@ from urllib.request import urlopen
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from redis import Redis, RedisError
 
-from smalti.errors import SettingsInvalid, SmaltiError
+from smalti.errors import SettingsInvalid, SmaltiError, Unavailable
 from smalti.private_redis import PrivateRedis
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -95,9 +96,12 @@ class Process:
         code = self._child.poll()
         if code is not None:
             self._reader.join(1)
-            said = "".join(f"\n  {line}" for line in self._tail)
-            words = f"it said last:{said}" if said else "it said nothing."
-            raise ProcessDied(f"The {self.name} ended with exit code {code}; {words}")
+            raise ProcessDied(f"The {self.name} ended with exit code {code}; it {self.last_words()}")
+
+    def last_words(self) -> str:
+        """The end of its log."""
+        lines = "".join(f"\n  {line}" for line in list(self._tail))
+        return f"said last:{lines}" if lines else "said nothing."
 
     def stop(self) -> None:
         """SIGTERM, and SIGKILL where that is not enough."""
@@ -205,6 +209,7 @@ class System:
 
     def _redis(self, started: ExitStack) -> str:
         if self._redis_url:
+            _require_redis(self._redis_url)
             self._say("Using the Redis of SMALTI_REDIS_URL.")
             return self._redis_url
         redis = started.enter_context(PrivateRedis(self._redis_folder, port=self.ports.redis))
@@ -222,7 +227,8 @@ class System:
         while not self._is_ready():
             self.check()
             if time.monotonic() > deadline:
-                raise ProcessDied(f"The server is not ready after {_START_SECONDS:.0f} s.")
+                words = "".join(f"\nThe {process.name} {process.last_words()}" for process in self._processes)
+                raise ProcessDied(f"Not everything is ready after {_START_SECONDS:.0f} s.{words}")
             time.sleep(0.1)
 
     def _is_ready(self) -> bool:
@@ -261,6 +267,14 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def _require_redis(url: str) -> None:
+    try:
+        with Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as redis:
+            redis.ping()
+    except (RedisError, ValueError) as error:
+        raise Unavailable(f"The Redis of SMALTI_REDIS_URL does not answer: {error}") from error
 
 
 def _is_serving(address: str) -> bool:

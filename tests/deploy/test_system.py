@@ -4,7 +4,7 @@ import socket
 import pytest
 
 from deploy.system import Ports, Process, ProcessDied, System, free_ports
-from smalti.errors import SettingsInvalid
+from smalti.errors import SettingsInvalid, Unavailable
 
 
 def a_system(ports, said):
@@ -39,6 +39,12 @@ def test_a_taken_port_is_named_before_anything_starts():
         ):
             pass
     assert said == []
+
+
+def test_a_redis_that_does_not_answer_is_told_at_once():
+    said: list[str] = []
+    with pytest.raises(Unavailable, match="SMALTI_REDIS_URL does not answer"), a_system(free_ports(1), said):
+        pass
 
 
 def test_free_ports_differ():
