@@ -19,6 +19,7 @@ from smalti.client import Client
 from smalti.errors import ModelNotFound, SmaltiError
 from smalti.jobs.job import JobState
 from smalti.jobs.keys import Keys
+from smalti.terminal import shows_pictures
 from smalti.values import Image, Job, Model
 from smalti.watching import LineView, LiveView, View, follow
 
@@ -121,7 +122,7 @@ def _draw_job(console: Console, client: Client, model: Model, *, samples: int, s
         f"Submitting a job: {samples} samples of {model.name}, seed {seed}. They are drawn row by row:"
     )
     job = client.submit(model.name, count=samples, seed=seed)
-    view: View = LiveView(client, job, console) if console.is_terminal else LineView(console)
+    view: View = LiveView(client, job, console) if shows_pictures(console) else LineView(console)
     ended = follow(client, job, view, patience_seconds=10)
     if ended.state is not JobState.SUCCEEDED:
         raise SmaltiError(f"The job ended {ended.state}: {ended.failed} of {ended.count} samples failed.")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from rich.color import Color
+from rich.console import Console
 from rich.segment import Segment, Segments
 from rich.style import Style
 
@@ -46,6 +47,11 @@ class Canvas:
 def canvas_of(image: Image) -> Canvas:
     """A finished picture."""
     return Canvas(image.height, image.width, image.palette, list(image.pixels))
+
+
+def shows_pictures(console: Console) -> bool:
+    """Whether there is a terminal with colours, whose cursor can be moved."""
+    return console.is_terminal and console.color_system is not None and not console.no_color
 
 
 def columns_that_fit(picture_width: int, terminal_width: int) -> int:

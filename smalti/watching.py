@@ -12,7 +12,7 @@ from rich.text import Text
 
 from smalti.client import Client
 from smalti.jobs.job import JobState
-from smalti.terminal import Canvas, Gallery, bands_that_fit, columns_that_fit, grid
+from smalti.terminal import Canvas, Gallery, bands_that_fit, columns_that_fit, grid, shows_pictures
 from smalti.values import (
     DrawEvent,
     DrawFinished,
@@ -147,7 +147,7 @@ class Easel:
     """Shows one image while it is drawn; without a terminal it only waits. A context that leaves it in order."""
 
     def __init__(self, console: Console, *, hidden: bool) -> None:
-        self._hidden = hidden or not console.is_terminal
+        self._hidden = hidden or not shows_pictures(console)
         self._canvas: Canvas | None = None
         self._screen = Screen(console, self._frame)
         self._started: DrawStarted | None = None

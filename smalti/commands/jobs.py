@@ -23,6 +23,7 @@ from smalti.commands.output import (
 )
 from smalti.errors import SmaltiError
 from smalti.jobs.job import JobState
+from smalti.terminal import shows_pictures
 from smalti.values import Image, Job, JobEvent, SampleEnded, SampleResult, SampleRows
 from smalti.watching import LineView, LiveView, View, follow
 
@@ -236,7 +237,7 @@ def _view(client: Client, job: Job, *, as_json: bool) -> View:
     console = Console(stderr=True)
     if as_json:
         return JsonView()
-    return LiveView(client, job, console) if console.is_terminal else LineView(console)
+    return LiveView(client, job, console) if shows_pictures(console) else LineView(console)
 
 
 def _judge(job: Job) -> None:

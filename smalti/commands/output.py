@@ -16,7 +16,7 @@ from rich.table import Table
 
 from smalti import media
 from smalti.errors import InvalidRequest
-from smalti.terminal import canvas_of, columns_that_fit, grid
+from smalti.terminal import canvas_of, columns_that_fit, grid, shows_pictures
 from smalti.values import ColourChange, Image
 
 _WIDTH_OF_A_FILE = 1000  # columns: no table is that wide
@@ -68,9 +68,9 @@ def say_colour_change(change: ColourChange) -> None:
 
 def require_place(output: Path | None, *, as_json: bool) -> None:
     """Raise InvalidRequest where images could be shown nowhere."""
-    if output is None and not as_json and not Console().is_terminal:
+    if output is None and not as_json and not shows_pictures(Console()):
         raise InvalidRequest(
-            "There is no terminal to show images in: say where to write them with -o FILE.png."
+            "There is no terminal with colours to show images in: say where to write them with -o FILE.png."
         )
 
 

@@ -1,6 +1,6 @@
 from rich.console import Console
 
-from smalti.terminal import Canvas, Gallery, bands_that_fit, columns_that_fit, grid
+from smalti.terminal import Canvas, Gallery, bands_that_fit, columns_that_fit, grid, shows_pictures
 from smalti.values import Image
 
 PALETTE = ("#000000", "#ff0000", "#00ff00")
@@ -45,6 +45,13 @@ def test_pictures_stand_side_by_side_and_below_each_other():
     with plain.capture() as capture:
         plain.print(grid(canvases, columns=2), end="")
     assert capture.get() == "▀▀▀  ▀▀▀\n\n▀▀▀\n"
+
+
+def test_pictures_need_a_terminal_with_colours():
+    assert shows_pictures(Console(force_terminal=True, color_system="256", no_color=False))
+    assert not shows_pictures(Console(force_terminal=True, color_system="256", no_color=True))
+    assert not shows_pictures(Console(force_terminal=True, color_system=None))
+    assert not shows_pictures(Console(force_terminal=False, color_system="256"))
 
 
 def test_as_many_pictures_as_fit():
