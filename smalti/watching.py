@@ -246,9 +246,7 @@ def progress_lines(job: Job, pace: Pace) -> RenderableType:
     """Where the job stands, under a bar."""
     lines = Table.grid()
     lines.add_row(ProgressBar(total=job.count, completed=job.done, width=_BAR_WIDTH))
-    lines.add_row(
-        Text(f"{job.model.name} {job.state}: {describe(job, pace)}", no_wrap=True, overflow="ellipsis")
-    )
+    lines.add_row(Text(f"{job.state}: {describe(job, pace)}", no_wrap=True, overflow="ellipsis"))
     return lines
 
 

@@ -116,7 +116,7 @@ def test_a_job_is_followed_with_pictures_in_a_terminal(server):
     assert ended.state is JobState.SUCCEEDED
     last = text_of(console)[-1000:]
     assert "\x1b[38;2;255;0;0;48;2;0;255;0m▀▀" in last  # red above green: both rows
-    assert "toy SUCCEEDED: 2 of 2 samples" in last
+    assert "SUCCEEDED: 2 of 2 samples" in last
 
 
 def test_an_image_is_shown_on_the_easel_while_it_is_drawn():
