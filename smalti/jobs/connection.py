@@ -66,10 +66,15 @@ def unavailable_when_away() -> Iterator[None]:
 
 
 def refuse_if_unfit(info: Mapping[str, Any], *, allow_volatile: bool) -> None:
-    """Raise RedisUnfit if a Redis with this INFO is too old, or could lose acknowledged jobs."""
+    """Raise RedisUnfit if a Redis with this INFO is too old, or could lose acknowledged jobs.
+
+    One that has just been started and reads its data says too little to judge: that is Unavailable.
+    """
     version = str(info.get("redis_version", "0"))
     if tuple(int(part) for part in version.split(".")[:2]) < _OLDEST:
         raise RedisUnfit(f"Redis {version} is too old: smalti needs 6.2 or newer.")
+    if int(info.get("loading", 0)):  # its append-only file is off until it has been read
+        raise Unavailable("Redis is still reading its data.")
     faults = _volatile(info)
     if faults and not allow_volatile:
         raise RedisUnfit(

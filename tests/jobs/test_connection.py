@@ -44,6 +44,11 @@ def test_a_redis_that_could_lose_jobs_is_refused_unless_that_is_allowed(
     refuse_if_unfit(FIT | fault, allow_volatile=True)
 
 
+def test_a_redis_that_still_reads_its_data_is_not_judged() -> None:
+    with pytest.raises(Unavailable, match="reading its data"):
+        refuse_if_unfit(FIT | {"aof_enabled": 0, "loading": 1}, allow_volatile=False)
+
+
 async def test_a_private_redis_is_fit_until_it_may_forget(own_redis: PrivateRedis) -> None:
     async with connect(own_redis.url) as redis:
         queue = JobQueue(redis)
