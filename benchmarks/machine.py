@@ -1,0 +1,42 @@
+"""Says on which machine and when a figure was taken."""
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+
+def describe() -> dict[str, Any]:
+    """What a reader of a figure needs to know beside the command."""
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1),  # of the minute before: a busy machine slows everything down
+        "python": platform.python_version(),
+        "onnxruntime": onnxruntime.__version__,
+    }
+
+
+def headline() -> str:
+    """The same in one line."""
+    return ", ".join(f"{name} {value}" for name, value in describe().items())
+
+
+def write(file: Path | None, figures: Mapping[str, Any]) -> None:
+    """Write figures and machine as JSON, where a file is given."""
+    if file is not None:
+        file.write_text(json.dumps({"machine": describe(), **figures}, indent=2) + "\n", encoding="utf-8")
+
+
+def _processor() -> str:
+    if Path("/proc/cpuinfo").exists():
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor()

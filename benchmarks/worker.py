@@ -1,0 +1,159 @@
+"""A whole job through Redis and a worker process, beside a plain torch loop: `python -m benchmarks.worker [MODEL]`.
+
+Everything is real: a private Redis with an fsync for each write, `python -m worker` as a process of its own, and a job
+of 200 samples. Torch draws its images before and after, so that a noisy machine disturbs both alike.
+"""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import click
+
+from benchmarks import machine
+from smalti.jobs.connection import connect
+from smalti.jobs.job import TERMINAL, Job, JobRequest, JobState
+from smalti.jobs.queue import JobQueue
+from smalti.private_redis import PrivateRedis
+from smalti.randomness import uniforms
+from smalti.repository import Manifest, Model, ModelRepository
+
+SEED = 7
+_LOOK_SECONDS = 0.02  # between two looks at the job
+_TORCH_IMAGES = 5  # before the jobs, and again after them
+
+
+@click.command()
+@click.argument("model", default="sprites-pixel-rnn")
+@click.option("--repository", type=click.Path(path_type=Path), default=Path("model_repository"))
+@click.option("--count", type=click.IntRange(1), default=200, help="Samples in the job.")
+@click.option("--slots", type=click.IntRange(1), default=32)
+@click.option("--threads", type=click.IntRange(1), default=1, help="Of onnxruntime, within one operator.")
+@click.option(
+    "--jobs", type=click.IntRange(1), default=3, help="Jobs one after another; their median counts."
+)
+@click.option("--json", "file", type=click.Path(path_type=Path), help="Write the figures here too.")
+def main(
+    model: str, repository: Path, count: int, slots: int, threads: int, jobs: int, file: Path | None
+) -> None:
+    """Measure samples per second of a job of MODEL from submit to its end."""
+    chosen = ModelRepository(repository).load(model)
+    before = _torch_rates(chosen)
+    rates = _worker_rates(chosen, repository, count=count, slots=slots, threads=threads, jobs=jobs)
+    loop = [*before, *_torch_rates(chosen)]
+    figures = {
+        "model": model,
+        "count": count,
+        "slots": slots,
+        "threads": threads,
+        "jobs": rates,
+        "torch": loop,
+    }
+    click.echo(f"{model}: jobs of {count} samples, {slots} slots, {threads} threads of onnxruntime")
+    click.echo(machine.headline())
+    click.echo(
+        f"worker behind Redis   {median(rates):8.2f} samples/s ({', '.join(f'{r:.2f}' for r in rates)})"
+    )
+    if loop:
+        ratio = median(rates) / median(loop)
+        click.echo(
+            f"torch loop, one image {median(loop):8.2f} samples/s; the worker is {ratio:.1f} times as fast"
+        )
+        figures["ratio"] = ratio
+    machine.write(file, figures)
+
+
+def _worker_rates(
+    model: Model, repository: Path, *, count: int, slots: int, threads: int, jobs: int
+) -> list[float]:
+    with PrivateRedis() as redis, _worker(redis.url, model.manifest.name, repository, slots, threads):
+        return asyncio.run(_time_jobs(redis.url, _request(model.manifest, count), jobs))
+
+
+async def _time_jobs(url: str, request: JobRequest, jobs: int) -> list[float]:
+    async with connect(url) as redis:
+        queue = JobQueue(redis)
+        await _end_of(queue, await queue.submit(request))  # the first one waits for the worker's start
+        rates = []
+        for _ in range(jobs):
+            started = perf_counter()
+            await _end_of(queue, await queue.submit(request))
+            rates.append(request.count / (perf_counter() - started))
+        return rates
+
+
+async def _end_of(queue: JobQueue, job: Job) -> None:
+    while job.state not in TERMINAL:
+        await asyncio.sleep(_LOOK_SECONDS)
+        job = await queue.get(job.id)
+    if job.state is not JobState.SUCCEEDED:
+        raise click.ClickException(
+            f"The job ended {job.state}: {job.failed} of {job.request.count} samples failed."
+        )
+
+
+@contextmanager
+def _worker(url: str, name: str, repository: Path, slots: int, threads: int) -> Iterator[None]:
+    settings = {
+        "SMALTI_REDIS_URL": url,
+        "SMALTI_MODEL_REPOSITORY": str(repository),
+        "SMALTI_MODELS": name,
+        "SMALTI_SLOTS": str(slots),
+        "SMALTI_THREADS": str(threads),
+        "SMALTI_METRICS_PORT": "0",
+        "SMALTI_LOG_LEVEL": "warning",
+    }
+    process = subprocess.Popen([sys.executable, "-m", "worker"], env=os.environ | settings)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _request(manifest: Manifest, count: int) -> JobRequest:
+    return JobRequest(
+        model=manifest.name,
+        version=manifest.version,
+        digest=manifest.digest,
+        rows=manifest.height,
+        columns=manifest.width,
+        colours=len(manifest.palette),
+        count=count,
+        seed=SEED,
+    )
+
+
+def _torch_rates(model: Model) -> Mapping[int, Sequence[float]]:
+    """Samples per second of each of a few images, by threads of torch; none where torch is not installed."""
+    if find_spec("torch") is None:
+        return {}
+    import torch
+
+    from benchmarks.torch_loop import TorchLoop
+
+    loop = TorchLoop(model)
+    numbers = uniforms(SEED, 0, 0, loop.height * loop.width)
+    rates = {}
+    for threads in {1, os.cpu_count() or 1}:  # neither is always the faster
+        torch.set_num_threads(threads)
+        loop.draw(numbers)  # the first one warms caches
+        rates[threads] = [1 / _seconds(lambda: loop.draw(numbers)) for _ in range(_TORCH_IMAGES)]
+    return rates
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = perf_counter()
+    work()
+    return perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()
