@@ -1,5 +1,6 @@
 """How smalti reaches Redis: short bounded retries, its errors turned into smalti's, its fitness checked."""
 
+import asyncio
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -52,7 +53,8 @@ def unavailable_when_away() -> Iterator[None]:
     A user or password that Redis refuses does not pass by itself: that is RedisUnfit.
     """
     try:
-        yield
+        with _never_losing_a_cancel():
+            yield
     except _REFUSALS as error:
         raise RedisUnfit(f"Redis refuses the user or password in SMALTI_REDIS_URL ({error}).") from error
     except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as error:
@@ -63,6 +65,33 @@ def unavailable_when_away() -> Iterator[None]:
         if isinstance(error, _NOT_NOW) or _NOT_NOW_WORDS.search(str(error)):
             raise Unavailable(f"Redis cannot serve this now ({error}).") from error
         raise
+
+
+@contextmanager
+def _never_losing_a_cancel() -> Iterator[None]:
+    """Raise CancelledError at the end if the task was cancelled meanwhile and redis-py went on all the same.
+
+    It sends by asyncio.wait_for, which before Python 3.12 gives its result to a task that is cancelled in the moment
+    when the result is there; a loop around the call would then never end.
+    """
+    before = _cancels()
+    try:
+        yield
+    except Exception:
+        if _cancels() > before:
+            raise asyncio.CancelledError from None
+        raise
+    if _cancels() > before:
+        raise asyncio.CancelledError
+
+
+def _cancels() -> int:
+    """How often the running task was cancelled; 0 where there is none."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return 0
+    return task.cancelling() if task is not None else 0
 
 
 def refuse_if_unfit(info: Mapping[str, Any], *, allow_volatile: bool) -> None:

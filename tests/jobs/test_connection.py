@@ -130,3 +130,18 @@ async def test_a_stopped_redis_does_not_hang_its_callers(own_redis: PrivateRedis
         finally:
             os.kill(own_redis.pid, signal.SIGCONT)
         await queue.ping()
+
+
+async def test_a_loop_of_calls_ends_whenever_it_is_cancelled(redis: Redis) -> None:
+    queue = JobQueue(redis)
+
+    async def ask_for_ever() -> None:
+        while True:
+            await queue.ping()
+
+    for attempt in range(50):
+        asking = asyncio.create_task(ask_for_ever())
+        await asyncio.sleep(attempt / 10_000)  # before, in and after a call
+        asking.cancel()
+        done, _ = await asyncio.wait([asking], timeout=5)
+        assert done, "it went on as if it had not been cancelled"
