@@ -111,9 +111,8 @@ class Engine:
             )
 
     async def draw(self, tick: Tick) -> list[Row | SampleFailed]:
-        """One row for each sample of the tick, in order, by the engine's thread."""
-        lanes = [sample.lane(slot) for slot, sample in tick.samples]
-        return await self._in_thread(self._draw, tick.digest, lanes)
+        """One row for each sample of the tick, in order; ticks are drawn one after another, in order of the calls."""
+        return await self._in_thread(self._draw, tick.digest, tick.lanes)
 
     def close(self) -> None:
         """Let the thread end after what it is doing."""

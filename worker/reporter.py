@@ -38,8 +38,7 @@ class Reporter:
 
     def drawn(self, tick: Tick) -> None:
         """A row of each sample of a tick was drawn."""
-        _, first = tick.samples[0]
-        ROWS_DRAWN.labels(first.claim.request.model).inc(len(tick.samples))
+        ROWS_DRAWN.labels(tick.samples[0].claim.request.model).inc(len(tick.samples))
 
     def answered(self, entry: Entry, reply: CommitReply) -> None:
         """Redis has answered a sample's part of a commit."""

@@ -1,24 +1,28 @@
 """Decides which sample is drawn in which slot, and which model's turn it is."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
-from worker.slot import Sample
-
-_ROWS_AHEAD = 1  # a slot whose sample has this many rows left counts as free for the next claim
+from worker.slot import Lane, Sample
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """One model call: a row for each of these samples, in these slots."""
+    """One model call: a row for each of these samples, in their slots."""
 
     digest: str
-    samples: tuple[tuple[int, Sample], ...]  # (slot, sample)
+    samples: tuple[Sample, ...]
+    lanes: tuple[Lane, ...]  # one for each sample
 
 
 class Scheduler:
-    """Fills free slots in the order of the claims, the lowest slot first; models take turns."""
+    """Fills free slots in the order of the claims, the lowest slot first; models take turns.
+
+    A slot is free as soon as its sample's last row is handed out: ticks are drawn in order, so the successor's first
+    row comes after it.
+    """
 
     def __init__(self, slots: int) -> None:
         self._waiting: deque[Sample] = deque()
@@ -27,18 +31,9 @@ class Scheduler:
         self._turns: deque[str] = deque()  # digests, the one whose turn is longest ago first
 
     @property
-    def occupied(self) -> int:
-        """Slots that hold a sample."""
-        return len(self._occupied)
-
-    @property
     def room(self) -> int:
-        """How many samples more could be in slots after the next tick.
-
-        Samples on their last row are counted out, so that their successors are claimed while it is drawn.
-        """
-        lasting = sum(sample.rows_left > _ROWS_AHEAD for sample in self._occupied.values())
-        return len(self._occupied) + len(self._free) - lasting - len(self._waiting)
+        """How many samples more could be in the next tick; less than 0 where more are waiting."""
+        return len(self._free) - len(self._waiting)
 
     def enqueue(self, samples: Iterable[Sample]) -> None:
         """Have samples wait for slots."""
@@ -48,27 +43,34 @@ class Scheduler:
         """Admit what waits into free slots, and choose what to draw; None where there is nothing."""
         self._admit()
         by_model: dict[str, list[tuple[int, Sample]]] = {}
-        for slot in sorted(self._occupied):
-            by_model.setdefault(self._occupied[slot].digest, []).append((slot, self._occupied[slot]))
+        for slot, sample in sorted(self._occupied.items(), key=itemgetter(0)):
+            by_model.setdefault(sample.digest, []).append((slot, sample))
         if not by_model:
             return None
         digest = self._whose_turn(set(by_model))
-        return Tick(digest, tuple(by_model[digest]))
+        return self._hand_out(digest, by_model[digest])
 
     def release(self, samples: Iterable[Sample]) -> None:
-        """Free the slots of samples that ended or are no longer this worker's; have those that wait no longer wait."""
+        """Free the slots of samples that failed or are no longer this worker's, and have them wait no longer."""
         gone = {id(sample) for sample in samples}
         if not gone:
             return
         self._waiting = deque(sample for sample in self._waiting if id(sample) not in gone)
-        for slot in [slot for slot, sample in self._occupied.items() if id(sample) in gone]:
-            del self._occupied[slot]
-            self._free.append(slot)
-        self._free.sort(reverse=True)
+        self._free_slots([slot for slot, sample in self._occupied.items() if id(sample) in gone])
 
     def _admit(self) -> None:
         while self._waiting and self._free:
             self._occupied[self._free.pop()] = self._waiting.popleft()
+
+    def _hand_out(self, digest: str, samples: Sequence[tuple[int, Sample]]) -> Tick:
+        lanes = tuple(sample.next_lane(slot) for slot, sample in samples)
+        self._free_slots([slot for slot, sample in samples if not sample.rows_left])
+        return Tick(digest, tuple(sample for _, sample in samples), lanes)
+
+    def _free_slots(self, slots: Sequence[int]) -> None:
+        for slot in slots:
+            del self._occupied[slot]
+        self._free = sorted([*self._free, *slots], reverse=True)
 
     def _whose_turn(self, present: set[str]) -> str:
         newcomers = sorted(present.difference(self._turns))

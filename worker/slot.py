@@ -39,7 +39,8 @@ class Sample:
     def __init__(self, claim: Claim, plan: Plan, *, claimed_at: float = 0.0) -> None:
         self.claim = claim
         self.claimed_at = claimed_at  # seconds, by the worker's clock
-        self.row = 0  # the next one to draw
+        self.row = 0  # the next one to hand out
+        self.drawn = 0  # rows that came back
         self.committed = len(claim.pixels) // claim.request.row_bytes  # rows that Redis has
         self.log_probability = 0.0
         self.outcome: Finished | Failed | None = None
@@ -53,7 +54,7 @@ class Sample:
 
     @property
     def rows_left(self) -> int:
-        """Rows to draw, replayed ones included; none once it has ended."""
+        """Rows to hand out, replayed ones included; none once it has ended."""
         return 0 if self.outcome else self.claim.request.rows - self.row
 
     @property
@@ -66,22 +67,28 @@ class Sample:
         """From submit until the claim."""
         return self.claim.queued_seconds
 
-    def lane(self, slot: int) -> Lane:
-        """What the next tick has to draw for this sample."""
-        uniform, forced = self._plan.uniform[self.row], self._plan.forced[self.row]
-        return Lane(slot, self.row, uniform, forced, self._plan.temperature)
+    def next_lane(self, slot: int) -> Lane:
+        """What the next tick has to draw for this sample. It does not depend on what the last one drew.
+
+        (That is in the slot's state.) So ticks can be handed out before the one under way has ended.
+        """
+        row, plan = self.row, self._plan
+        self.row += 1
+        return Lane(slot, row, plan.uniform[row], plan.forced[row], plan.temperature)
 
     def append(self, row: Row) -> None:
         """Take a drawn row; a row that no network means fails this sample, and nothing of it is kept."""
+        if self.outcome:  # it has failed while this row was under way
+            return
         error = self._fault(row)
         if error:
             self.fail(error)
             return
-        if self.row == self._rows_kept:
+        if self.drawn == self._rows_kept:
             self._pixels += row.pixels.astype(self._plan.pixel_type).tobytes()
         self.log_probability += float(row.log_probabilities.sum(dtype=np.float64))
-        self.row += 1
-        if self.row == self.claim.request.rows:
+        self.drawn += 1
+        if self.drawn == self.claim.request.rows:
             self.outcome = Finished(self.log_probability)
 
     def fail(self, error: str) -> None:
@@ -107,9 +114,11 @@ class Sample:
 
     def _fault(self, row: Row) -> str:
         if not np.isfinite(row.log_probabilities).all():
-            return f"The model's probabilities in row {self.row} are not numbers; try another seed or prefix."
+            return (
+                f"The model's probabilities in row {self.drawn} are not numbers; try another seed or prefix."
+            )
         if row.pixels.min() < 0 or row.pixels.max() >= self.claim.request.colours:
-            return f"The model drew a colour in row {self.row} that its palette does not have."
+            return f"The model drew a colour in row {self.drawn} that its palette does not have."
         return ""
 
 

@@ -4,14 +4,15 @@ import asyncio
 import os
 import secrets
 import socket
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from time import monotonic
-from typing import Any
+from typing import Any, TypeAlias
 
 import structlog
 
 from smalti.errors import SampleFailed, SmaltiError, Unavailable
-from smalti.jobs.job import Claim
+from smalti.jobs.job import Claim, Failed
 from smalti.jobs.queue import JobQueue
 from smalti.metrics import COMMIT_SECONDS, SLOTS, SLOTS_OCCUPIED
 from worker.admission import plan
@@ -23,10 +24,12 @@ from worker.slot import Row, Sample, refused
 from worker.waiting import wait_until
 
 log = structlog.get_logger()
+Rows: TypeAlias = list[Row | SampleFailed]
 
 _IDLE_SECONDS = 1.0  # at most, between two claims of a worker that has room
 _RETRY_SECONDS = 0.2  # between two calls while Redis is away
 _REPOSITORY_SECONDS = 3.0  # between two looks for new models
+_TICKS_AHEAD = 2  # the one that is drawn, and the one after it
 _LEASES_UNTIL_HUNG = 2.0  # a tick that takes so many leases will never end
 
 
@@ -174,23 +177,35 @@ class Worker:
     # Ticks
 
     async def _draw_rows(self) -> None:
-        """Draw one row of every sample in progress, again and again."""
-        while not self._stopping.is_set():
-            tick = self._scheduler.next_tick()
-            SLOTS_OCCUPIED.set(self._scheduler.occupied)
-            self._has_room.set()
-            if tick is None:
-                await _wait_for(self._has_work)
-                continue
-            self._take_rows(tick, await self._engine.draw(tick))
+        """Draw one row of every sample in progress, again and again.
 
-    def _take_rows(self, tick: Tick, rows: Sequence[Row | SampleFailed]) -> None:
-        for (_, sample), row in zip(tick.samples, rows, strict=True):
+        The engine always has a tick to go on with: it need not wait until this loop has its turn.
+        """
+        under_way: deque[tuple[Tick, asyncio.Task[Rows]]] = deque()
+        while not self._stopping.is_set() or under_way:
+            while len(under_way) < _TICKS_AHEAD and (tick := self._next_tick()):
+                under_way.append((tick, asyncio.create_task(self._engine.draw(tick))))
+            if under_way:
+                tick, drawing = under_way.popleft()
+                self._take_rows(tick, await drawing)
+            else:
+                await _wait_for(self._has_work)
+
+    def _next_tick(self) -> Tick | None:
+        if self._stopping.is_set():
+            return None
+        tick = self._scheduler.next_tick()
+        SLOTS_OCCUPIED.set(len(tick.lanes) if tick else 0)
+        self._has_room.set()
+        return tick
+
+    def _take_rows(self, tick: Tick, rows: Rows) -> None:
+        for sample, row in zip(tick.samples, rows, strict=True):
             if isinstance(row, SampleFailed):
                 sample.fail(str(row))
             else:
                 sample.append(row)
-        self._scheduler.release([sample for _, sample in tick.samples if sample.outcome])
+        self._scheduler.release([sample for sample in tick.samples if isinstance(sample.outcome, Failed)])
         self._reporter.drawn(tick)
         self._has_news.set()
 

@@ -63,7 +63,7 @@ def open_runner(root: Path, name: str, *, slots: int = 32, padded: bool = False)
 def finish(runner: DrawsRows, samples: Sequence[Sample], *, rows: int | None = None) -> None:
     """Draw the samples together, sample i in slot i, to their ends or so many rows further."""
     for _ in range(rows or max(sample.rows_left for sample in samples)):
-        lanes = [(sample, sample.lane(slot)) for slot, sample in enumerate(samples) if sample.rows_left]
+        lanes = [(sample, sample.next_lane(slot)) for slot, sample in enumerate(samples) if sample.rows_left]
         drawn = runner.draw_row([lane for _, lane in lanes])
         for (sample, _), row in zip(lanes, drawn, strict=True):
             if isinstance(row, SampleFailed):

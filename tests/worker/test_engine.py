@@ -113,8 +113,7 @@ async def test_it_is_seen_how_long_a_tick_takes(
     gate = Gate(runner)
     engine = engine_on(tmp_path)
     engine.add(manifest, gate)
-    sample = a_sample(manifest)
-    task = asyncio.ensure_future(engine.draw(Tick(manifest.digest, ((0, sample),))))
+    task = asyncio.ensure_future(engine.draw(tick_of(manifest, [a_sample(manifest)])))
     await until(lambda: engine.busy_seconds > 0.01)
     gate.open()
     await task
@@ -135,13 +134,18 @@ async def test_one_thread_draws_everything(engine_on: Start, toy: Model, tmp_pat
     engine = engine_on(tmp_path)
     engine.add(manifest, Spy())
     for _ in range(3):
-        await engine.draw(Tick(manifest.digest, ((0, a_sample(manifest)),)))
+        await engine.draw(tick_of(manifest, [a_sample(manifest)]))
     assert len(set(names)) == 1
     assert names[0] != threading.main_thread().name
 
 
+def tick_of(manifest: Manifest, samples: Sequence[Sample]) -> Tick:
+    lanes = tuple(sample.next_lane(slot) for slot, sample in enumerate(samples))
+    return Tick(manifest.digest, tuple(samples), lanes)
+
+
 async def draw_with(engine: Engine, manifest: Manifest, samples: Sequence[Sample]) -> None:
-    rows = await engine.draw(Tick(manifest.digest, tuple(enumerate(samples))))
+    rows = await engine.draw(tick_of(manifest, samples))
     for sample, row in zip(samples, rows, strict=True):
         assert not isinstance(row, SampleFailed)
         sample.append(row)

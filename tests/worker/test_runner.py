@@ -43,7 +43,7 @@ def test_neighbours_at_other_rows_and_temperatures_change_nothing(model: Model) 
 
 def test_the_order_of_the_lanes_does_not_matter(model: Model) -> None:
     manifest, runner = model
-    lanes = [a_sample(manifest, index).lane(slot) for index, slot in enumerate([5, 0, 9])]
+    lanes = [a_sample(manifest, index).next_lane(slot) for index, slot in enumerate([5, 0, 9])]
     forwards = runner.draw_row(lanes)
     backwards = runner.draw_row(lanes[::-1])[::-1]
     for one, other in zip(forwards, backwards, strict=True):
@@ -84,7 +84,7 @@ def test_nan_fails_its_sample_alone_and_is_gone_with_it(tmp_path: Path) -> None:
     samples = [_with(manifest, 0, {}), _with(manifest, 1, {(1, 1): BAD}), _with(manifest, 2, {})]
     finish(runner, samples)
     assert [type(sample.outcome) for sample in samples] == [Finished, Failed, Finished]
-    assert samples[1].row == 1  # the row before is the last that was kept
+    assert samples[1].drawn == 1  # the row before is the last that was kept
     successors = [a_sample(manifest, index) for index in (3, 4, 5)]  # when others get the same slots
     finish(runner, successors)
     for index, sample in [(0, samples[0]), (2, samples[2]), (3, successors[0]), (4, successors[1])]:
@@ -149,4 +149,4 @@ def _with(manifest: Manifest, index: int, kept: dict[tuple[int, int], int]) -> S
 
 
 def _lane(manifest: Manifest, slot: int) -> Lane:
-    return a_sample(manifest).lane(slot)
+    return a_sample(manifest).next_lane(slot)

@@ -34,7 +34,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Make:
 
 
 def in_slots(tick: Tick | None) -> dict[int, Sample]:
-    return dict(tick.samples) if tick else {}
+    return {lane.slot: sample for lane, sample in zip(tick.lanes, tick.samples, strict=True)} if tick else {}
 
 
 def test_samples_fill_the_lowest_slots_in_order_and_the_rest_waits(sample: Make) -> None:
@@ -44,7 +44,23 @@ def test_samples_fill_the_lowest_slots_in_order_and_the_rest_waits(sample: Make)
     assert in_slots(scheduler.next_tick()) == {0: samples[0], 1: samples[1]}
 
 
-def test_a_slot_that_becomes_free_is_filled_before_the_next_tick(sample: Make) -> None:
+def test_every_tick_hands_out_the_next_row(sample: Make) -> None:
+    scheduler = Scheduler(1)
+    scheduler.enqueue([sample()])
+    ticks = [scheduler.next_tick() for _ in range(7)]
+    assert [tick.lanes[0].row for tick in ticks if tick] == [0, 1, 2, 3, 4, 5]
+    assert ticks[6] is None
+
+
+def test_a_successor_has_the_slot_right_after_the_last_row(sample: Make) -> None:
+    scheduler = Scheduler(2)
+    first, second, third = sample(0, rows_left=1), sample(1, rows_left=3), sample(2)
+    scheduler.enqueue([first, second, third])
+    assert in_slots(scheduler.next_tick()) == {0: first, 1: second}
+    assert in_slots(scheduler.next_tick()) == {0: third, 1: second}
+
+
+def test_the_slot_of_a_lost_sample_is_filled_before_the_next_tick(sample: Make) -> None:
     scheduler = Scheduler(2)
     samples = [sample(index) for index in range(3)]
     scheduler.enqueue(samples)
@@ -81,8 +97,9 @@ def test_without_samples_there_is_no_tick(sample: Make) -> None:
 def test_there_is_room_for_successors_while_last_rows_are_drawn(sample: Make) -> None:
     scheduler = Scheduler(4)
     scheduler.enqueue([sample(0, rows_left=1), sample(1, rows_left=2)])
+    assert scheduler.room == 2
     scheduler.next_tick()
-    assert scheduler.room == 3  # two slots are free, one will be
+    assert scheduler.room == 3
     scheduler.enqueue([sample(2)])
     assert scheduler.room == 2
 
@@ -96,19 +113,15 @@ def test_every_sample_is_drawn_to_its_end_in_one_slot(
 ) -> None:
     scheduler = Scheduler(slots)
     coming = [sample(index, rows_left=rows, digest=digest) for index, (rows, digest) in enumerate(arrivals)]
-    left = {id(drawn): rows for drawn, (rows, _) in zip(coming, arrivals, strict=True)}
+    everything = list(coming)
     places: dict[int, int] = {}
-    while coming or scheduler.occupied or scheduler.room < slots:
+    while coming or scheduler.room < slots:
         room = min(len(coming), max(0, scheduler.room))
         some = data.draw(st.integers(min(1, room), room), label="claimed")
         scheduler.enqueue(coming[:some])
         coming = coming[some:]
-        tick = scheduler.next_tick()
-        drawn = in_slots(tick)
-        assert len(drawn) <= slots
+        drawn = in_slots(scheduler.next_tick())
+        assert 1 <= len(drawn) <= slots
         for slot, one in drawn.items():
             assert places.setdefault(id(one), slot) == slot
-            left[id(one)] -= 1
-            one.row += 1
-        scheduler.release([one for one in drawn.values() if not left[id(one)]])
-    assert not any(left.values())
+    assert [one.rows_left for one in everything] == [0] * len(everything)

@@ -55,6 +55,14 @@ def test_a_sample_in_replay_has_no_news(toy: Model) -> None:
     assert sample.has_news
 
 
+def test_rows_of_a_failed_sample_that_were_under_way_are_ignored(toy: Model) -> None:
+    manifest, _ = toy
+    sample = a_sample(manifest)
+    sample.fail("No.")
+    sample.append(a_row([1] * manifest.width))
+    assert (sample.outcome, sample.drawn) == (Failed("No."), 0)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_log_probabilities_that_are_not_numbers_fail_the_sample(toy: Model, bad: float) -> None:
     manifest, _ = toy
