@@ -6,6 +6,7 @@ be bound by spectral normalisation (Miyato et al., "Spectral Normalization for G
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -14,17 +15,27 @@ from torch.nn.utils import parametrizations, parametrize
 
 from models.vae import Doubled, halved
 
+SENSITIVITY = (
+    4.0  # spectral normalisation bounds slopes: without it, white and a light background were all one
+)
+
 
 class Generator(nn.Module):
-    """Latent → the smallest map → maps of twice the size each time → colours in (−1, 1).
+    """Latent → a few colours for the whole image, and for every pixel the choice of one of them.
 
-    Two layers are painted, as in Vondrick et al., "Generating Videos with Scene Dynamics", NeurIPS 2016: a figure with
-    its mask, before a backdrop of one learned colour. A plain background need not be painted pixel by pixel, and stays
-    plain when it is snapped.
+    Few colours and flat areas are what makes a sprite: painting every pixel freely in red, green and blue gave noise in
+    every area and halos around every figure. The first colour is the backdrop, learned, and the same in all images. The
+    choices come from the smallest map → maps of twice the size each time.
     """
 
     def __init__(
-        self, *, height: int, width: int, latent: int = 48, channels: Sequence[int] = (128, 64, 32)
+        self,
+        *,
+        height: int,
+        width: int,
+        latent: int = 48,
+        channels: Sequence[int] = (128, 64, 32),
+        pigments: int = 16,
     ) -> None:
         super().__init__()
         self.height, self.width, self.latent_size = height, width, latent
@@ -32,7 +43,7 @@ class Generator(nn.Module):
         first = channels[0]
         doubling = [
             layer
-            for before, after, size in zip(channels[:-1], channels[1:], sizes, strict=True)
+            for (before, after), size in zip(pairwise(channels), sizes, strict=True)
             for layer in (
                 Doubled(size),
                 nn.Conv2d(before, after, 3, padding=1, bias=False),
@@ -40,27 +51,42 @@ class Generator(nn.Module):
                 nn.ReLU(),
             )
         ]
-        self.layers = nn.Sequential(
+        self.choices = nn.Sequential(
             nn.Linear(latent, first * smallest[0] * smallest[1], bias=False),
             nn.Unflatten(1, (first, *smallest)),
             nn.BatchNorm2d(first),
             nn.ReLU(),
             *doubling,
-            nn.Conv2d(channels[-1], 4, 3, padding=1),
+            nn.Conv2d(channels[-1], pigments, 3, padding=1),
         )
-        self.backdrop = nn.Parameter(torch.zeros(3, 1, 1))
+        self.mixing = nn.Sequential(
+            nn.Linear(latent, first),
+            nn.ReLU(),
+            nn.Linear(first, 3 * (pigments - 1)),
+            nn.Unflatten(1, (pigments - 1, 3)),
+        )
+        self.backdrop = nn.Parameter(torch.zeros(1, 1, 3))
 
     def forward(self, latent: Tensor) -> Tensor:
         """(batch, latent_size) → red, green and blue in (−1, 1): (batch, 3, height, width)."""
-        figure, mask = self.layers(latent).split([3, 1], dim=1)
-        backdrop = self.backdrop.tanh()
-        return cast(Tensor, backdrop + self._share(mask) * (figure.tanh() - backdrop))
+        mixed = self.mixing(latent)  # (batch, pigments − 1, 3)
+        pigments = torch.cat([self.backdrop.expand(mixed.shape[0], -1, -1), mixed], dim=1).tanh()
+        paint = _paint_softly if self.training else _paint
+        return paint(pigments, self.choices(latent))
 
-    def _share(self, mask: Tensor) -> Tensor:
-        """1 where the figure is, 0 where the backdrop: never between, or every figure had a halo of mixed colours."""
-        hard = (mask > 0).to(mask.dtype)
-        soft = mask.sigmoid()
-        return soft + (hard - soft).detach() if self.training else hard  # learns by the soft one's gradient
+
+def _paint(pigments: Tensor, choices: Tensor) -> Tensor:
+    """Each pixel in the pigment it prefers: (batch, n, 3), (batch, n, height, width) → (batch, 3, height, width)."""
+    preferred = choices.argmax(dim=1)  # (batch, height, width)
+    flat = preferred.flatten(1)[..., None].expand(-1, -1, 3)
+    return pigments.gather(1, flat).permute(0, 2, 1).unflatten(2, choices.shape[2:])
+
+
+def _paint_softly(pigments: Tensor, choices: Tensor) -> Tensor:
+    """The same colours; gradients pass as if each pixel had been mixed from all pigments (straight through)."""
+    soft = choices.softmax(dim=1)
+    hard = torch.zeros_like(soft).scatter_(1, choices.argmax(dim=1, keepdim=True), 1.0)
+    return torch.einsum("bnc,bnhw->bchw", pigments, soft + (hard - soft).detach())
 
 
 class Discriminator(nn.Module):
@@ -80,7 +106,7 @@ class Discriminator(nn.Module):
         smallest = halved(height, width, len(channels) - 1)[-1]
         halving = [
             layer
-            for before, after in zip(channels[:-1], channels[1:], strict=True)
+            for before, after in pairwise(channels)
             for layer in (bound(nn.Conv2d(before, after, 3, stride=2, padding=1)), nn.LeakyReLU(0.2))
         ]
         self.layers = nn.Sequential(
@@ -95,11 +121,12 @@ class Discriminator(nn.Module):
 
     def forward(self, colours: Tensor) -> Tensor:
         """(batch, 3, height, width) in (−1, 1) → (batch,)."""
-        return cast(Tensor, self.layers(colours))[:, 0]
+        return cast(Tensor, self.layers(SENSITIVITY * colours)[:, 0])
 
     def probability(self, colours: Tensor) -> Tensor:
         """P(real) of images (batch, 3, height, width): (batch,)."""
-        return (self.slope * self(colours) + self.offset).sigmoid()
+        number: Tensor = self(colours)
+        return (self.slope * number + self.offset).sigmoid()
 
     def unbind(self) -> None:
         """Keep the normalised weights as they are now, and drop the normalisation: for export."""

@@ -1,9 +1,9 @@
 """VAE and auto-encoder: images ↔ latents of a few numbers, by one network.
 
-Kingma, Welling, "Auto-Encoding Variational Bayes", ICLR 2014. The encoder says of every image where its latent lies and
-how uncertain it is of that (`mean`, `log_deviation`); the decoder gives every pixel a distribution over the palette. With
-latents distributed as N(0, 1) a priori, log P(image) ≥ E[log P(image | latent)] − KL(q(latent | image) ‖ N(0, 1)): the
-evidence lower bound, ELBO.
+Kingma, Welling, "Auto-Encoding Variational Bayes", ICLR 2014. The encoder says of every image where its latent lies
+and how uncertain it is of that (`mean`, `log_deviation`); the decoder gives every pixel a distribution over the
+palette. With latents distributed as N(0, 1) a priori, log P(image) ≥ E[log P(image | latent)] − KL(q(latent | image) ‖
+N(0, 1)): the evidence lower bound, ELBO.
 
 The plain auto-encoder is the same network without noise and without penalty: its latent is `mean`, and nothing keeps
 what lies between two latents meaningful.
@@ -149,14 +149,19 @@ def halved(height: int, width: int, times: int) -> list[tuple[int, int]]:
 
 
 def log_likelihood(logits: Tensor, pixels: Tensor) -> Tensor:
-    """log P(pixels | latent) in nats: logits (batch, height, width, colours), pixels (batch, height, width) → (batch,)."""
+    """log P(pixels | latent) in nats: (batch, height, width, colours), (batch, height, width) → (batch,).
+
+    Added up in double precision: onnxruntime chooses the order by where a row lies in memory, and in single precision
+    the last bits of an image's score would depend on its neighbours.
+    """
     chosen = logits.log_softmax(dim=-1).gather(-1, pixels[..., None])[..., 0]
-    return chosen.sum(dim=(1, 2))
+    return chosen.double().sum(dim=(1, 2)).float()
 
 
 def divergence(mean: Tensor, log_deviation: Tensor) -> Tensor:
     """KL(N(mean, deviation²) ‖ N(0, 1)) in nats: two (batch, latent_size) → (batch,)."""
-    return 0.5 * ((2 * log_deviation).exp() - 1 - 2 * log_deviation + mean.square()).sum(dim=1)
+    parts = 0.5 * ((2 * log_deviation).exp() - 1 - 2 * log_deviation + mean.square())
+    return parts.double().sum(dim=1).float()
 
 
 def elbo(network: VAE, pixels: Tensor, noise: Tensor) -> Tensor:

@@ -52,6 +52,7 @@ class NetworkOptions(Table):
 
     latent: Count = 48
     generator: Channels = (128, 64, 32)
+    pigments: Annotated[int, Field(ge=2)] = 16  # colours in an image
     discriminator: Channels = (32, 64, 128)
 
 
@@ -116,7 +117,7 @@ class GANTask:
         return loss.item()
 
     def generator_step(self, count: int) -> float:
-        """The generator learns to pass so many images for real, before a discriminator that stays as it is; its loss."""
+        """The generator learns to pass so many images for real; the discriminator stays as it is. Its loss."""
         self.generator.train()
         with fixed(self.discriminator):
             loss = self.mode.generator_loss(self._judge(self._generate(count)))
@@ -146,7 +147,8 @@ class GANTask:
         """Images drawn from normal latents, in the palette."""
         with torch.no_grad():
             parts = [
-                gan.snap(self.palette, self.averaged(part)) for part in self._latents(count).split(DRAW_BATCH)
+                gan.snap(self.palette, self.averaged(part))
+                for part in torch.split(self._latents(count), DRAW_BATCH)
             ]
         return torch.cat(parts).cpu().numpy()
 
@@ -156,7 +158,7 @@ class GANTask:
         self.discriminator.eval()
         return torch.cat([
             self.discriminator(gan.colours_of(self.palette, part.to(self.device)))
-            for part in torch.from_numpy(pixels).split(DRAW_BATCH)
+            for part in torch.split(torch.from_numpy(pixels), DRAW_BATCH)
         ])  # fmt: skip
 
     def _calibrate(self, real: Pixels, drawn: Pixels) -> None:
@@ -196,7 +198,8 @@ class GANTask:
     def headline(self, figures: dict[str, Any]) -> str:
         """E.g. 'kernel distance 63.1 (training images 8.9; 75 images)'."""
         floor = figures["baselines"]["training_images"]
-        return f"kernel distance {figures['test_kernel_distance']} (training images {floor}; {figures['test_images']} images)"
+        distance, count = figures["test_kernel_distance"], figures["test_images"]
+        return f"kernel distance {distance} (training images {floor}; {count} images)"
 
     def state_dict(self) -> dict[str, Any]:
         """Both networks, the average and both optimisers."""
@@ -254,7 +257,7 @@ def calibration(real: Tensor, generated: Tensor, *, rounds: int = 50) -> tuple[f
         error.backward()  # type: ignore[no-untyped-call]  # torch's backward is untyped
         return error
 
-    optimiser.step(loss)  # type: ignore[no-untyped-call,arg-type]  # torch's optimisers are half typed
+    optimiser.step(loss)  # type: ignore[no-untyped-call]  # torch's optimisers are half typed
     steepness, level = line.detach().tolist()
     slope = max(0.0, steepness) / float(spread)
     return slope, level - slope * float(middle)
@@ -277,7 +280,13 @@ def make_networks(recipe: Recipe, *, height: int, width: int) -> tuple[Generator
     mode = find_mode(recipe)
     chosen = options(NetworkOptions, recipe.network, "network")
     return (
-        Generator(height=height, width=width, latent=chosen.latent, channels=chosen.generator),
+        Generator(
+            height=height,
+            width=width,
+            latent=chosen.latent,
+            channels=chosen.generator,
+            pigments=chosen.pigments,
+        ),
         Discriminator(height=height, width=width, channels=chosen.discriminator, spectral=mode.spectral),
     )
 

@@ -11,8 +11,8 @@ def negative_elbo(
 ) -> Tensor:
     """Reconstruction error plus `weight` times the divergence, in nats for every image: (batch,).
 
-    With weight 1 it is −ELBO of latents `exp(log_deviation)·e + mean`: both terms take `log_deviation` for the logarithm
-    of the standard deviation.
+    With weight 1 it is −ELBO of latents `exp(log_deviation)·e + mean`: both terms take `log_deviation` for the
+    logarithm of the standard deviation.
     """
     return -vae.log_likelihood(logits, pixels) + weight * vae.divergence(mean, log_deviation)
 
@@ -20,9 +20,9 @@ def negative_elbo(
 def lecture_vae(logits: Tensor, pixels: Tensor, mean: Tensor, log_deviation: Tensor, weight: float) -> Tensor:
     """The lecture's formula, reconstruction error plus `weight · Σ exp(σ) − (1 + σ) + m²`, for every image: (batch,).
 
-    A trap: with latents `c = exp(σ)·e + m`, as in the lecture and here, exp(σ) is a standard deviation, while the penalty
-    is twice a divergence only if exp(σ) is a variance. So this bounds no likelihood, for two reasons: the penalty
-    belongs to another distribution than the one drawn from, and weighs twice. Figures are reported as −ELBO all the same.
+    A trap: with latents `c = exp(σ)·e + m`, as in the lecture and here, exp(σ) is a standard deviation, while the
+    penalty is twice a divergence only if exp(σ) is a variance. So this bounds no likelihood, for two reasons: the
+    penalty belongs to another distribution than the one drawn from, and weighs twice. Figures are −ELBO all the same.
     """
     penalty = (log_deviation.exp() - (1 + log_deviation) + mean.square()).sum(dim=1)
     return -vae.log_likelihood(logits, pixels) + weight * penalty

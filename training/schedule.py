@@ -4,7 +4,7 @@ import math
 
 
 def one_cycle(progress: float, warm_up: float) -> float:
-    """The part of the highest learning rate: straight up, then down along a cosine (Smith, "Super-convergence", 2018)."""
+    """The part of the highest learning rate: straight up, then down along a cosine (Smith, 2018)."""
     if progress < warm_up:
         return 0.05 + 0.95 * progress / warm_up
     return 0.5 * (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up)))

@@ -58,7 +58,7 @@ class LossOptions(Table):
 
 
 class VAETask:
-    """A VAE in training; with `penalty` 0 and no noise, the auto-encoder."""
+    """A VAE in training; as variant `plain`, without noise and penalty, the auto-encoder."""
 
     unit = "nats/image"
 
@@ -110,7 +110,7 @@ class VAETask:
         return float((error + penalty).mean())
 
     def sheet(self, count: int) -> Pixels:
-        """Images drawn from normal latents; the auto-encoder's latents are drawn as wide as its images' are."""
+        """Images drawn from normal latents, though nothing made the auto-encoder's latents normal."""
         latent = torch.randn(count, self.network.latent_size).to(self.device)
         with torch.no_grad():
             return vae.draw(self.averaged, latent).cpu().numpy()
@@ -162,7 +162,9 @@ class VAETask:
     @torch.no_grad()
     def _measure(self, pixels: Pixels, draws: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Reconstruction error and divergence of every image in nats, each (images,); the latter 0 if plain."""
-        parts = [self._measure_part(part, draws) for part in torch.from_numpy(pixels).split(MEASURE_BATCH)]
+        parts = [
+            self._measure_part(part, draws) for part in torch.split(torch.from_numpy(pixels), MEASURE_BATCH)
+        ]
         error, penalty = (torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True))
         return error, penalty * (not self.plain)
 
