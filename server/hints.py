@@ -63,6 +63,11 @@ class Hints:
             if not self._bells[job_id]:
                 del self._bells[job_id]
 
+    @property
+    def followed(self) -> set[str]:
+        """Jobs that somebody follows."""
+        return set(self._bells)
+
     async def run(self) -> None:
         """Read events until cancelled; where Redis goes away, ring all, since events were missed, and read on."""
         while True:

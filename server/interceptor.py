@@ -1,6 +1,7 @@
 """Stands before every RPC: maps errors to statuses, measures, and counts what runs, in one place."""
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from time import perf_counter
@@ -64,12 +65,8 @@ class Gate(grpc.aio.ServerInterceptor):
         # Writes by itself instead of yielding: a client that goes away then interrupts this very stack, so that the
         # handler's own cleanup runs at once, and not when its generator is collected.
         async def answer(request: Any, context: Context) -> None:
-            async with (
-                self._measured(context, service, method),
-                aclosing(handler.unary_stream(_well_formed(request), context)) as responses,
-            ):
-                async for response in responses:
-                    await context.write(response)
+            async with self._measured(context, service, method):
+                await _write_all(handler.unary_stream(_well_formed(request), context), context)
 
         return grpc.unary_stream_rpc_method_handler(
             answer, _forgiving(handler.request_deserializer), handler.response_serializer
@@ -107,6 +104,15 @@ class Gate(grpc.aio.ServerInterceptor):
             self._running -= 1
             if not self._running:
                 self._idle.set()
+
+
+async def _write_all(responses: Any, context: Context) -> None:
+    if inspect.isawaitable(responses):  # health writes by itself
+        await responses
+        return
+    async with aclosing(responses):
+        async for response in responses:
+            await context.write(response)
 
 
 def _as_smalti(error: Exception, service: str, method: str) -> SmaltiError:

@@ -1,0 +1,59 @@
+from collections.abc import Iterator
+
+import pytest
+from google.rpc import error_details_pb2
+from grpc import StatusCode
+
+from server.errors import code_of, message_of, reason_of, status_of
+from smalti.errors import ImageRefused, InvalidRequest, ModelNotFound, QueueFull, SmaltiError, Unavailable
+from smalti.failures import REASONS
+
+
+def tree(kind: type[SmaltiError] = SmaltiError) -> Iterator[type[SmaltiError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from tree(child)
+
+
+ERRORS = [
+    kind for kind in tree() if kind.__module__ == "smalti.errors"
+]  # applications have some of their own
+
+
+@pytest.mark.parametrize("kind", ERRORS)
+def test_every_error_has_a_status_and_a_reason_that_clients_know(kind):
+    error = kind("It is so.")
+    assert isinstance(code_of(error), StatusCode)
+    assert code_of(error) is not StatusCode.UNKNOWN
+    assert REASONS[reason_of(error)] is kind
+    assert status_of(error).code == code_of(error).value[0]
+
+
+def detail_of(error: SmaltiError, detail):
+    for packed in status_of(error).details:
+        if packed.Is(detail.DESCRIPTOR):
+            packed.Unpack(detail)
+            return detail
+    return None
+
+
+def test_errors_that_pass_say_when_to_try_again():
+    for error in (QueueFull("Full.", retry_seconds=2.5), Unavailable("Away.", retry_seconds=2.5)):
+        assert detail_of(error, error_details_pb2.RetryInfo()).retry_delay.ToMilliseconds() == 2500
+    assert detail_of(ModelNotFound("None."), error_details_pb2.RetryInfo()) is None
+
+
+def test_wrong_values_name_their_field():
+    detail = detail_of(ImageRefused("Too small.", field="image"), error_details_pb2.BadRequest())
+    assert [(each.field, each.description) for each in detail.field_violations] == [("image", "Too small.")]
+    assert detail_of(InvalidRequest("No."), error_details_pb2.BadRequest()) is None
+
+
+def test_a_subclass_without_a_row_of_its_own_has_the_status_of_the_class_above():
+    assert code_of(ImageRefused("No.")) is StatusCode.INVALID_ARGUMENT
+
+
+def test_a_message_stays_short_enough_for_headers():
+    error = ModelNotFound("x" * 100_000)
+    assert len(message_of(error)) == 1000
+    assert len(status_of(error).SerializeToString()) < 8000
