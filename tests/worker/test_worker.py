@@ -396,7 +396,23 @@ async def test_stopping_while_redis_is_away_takes_the_grace_and_no_longer(
         assert 0.4 < asyncio.get_running_loop().time() - started < 5.0
 
 
-async def test_a_hung_engine_loses_its_lease_and_ends_the_worker(
+async def test_a_hung_engine_loses_its_lease_though_its_process_lives(
+    redis: Redis, hire: Hire, toy: Model, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.worker._LEASES_UNTIL_HUNG", 1000.0)
+    manifest, _ = toy
+    queue = JobQueue(redis, lease_seconds=0.2)
+    stuck = hire(queue, toy, slots=2, lease_seconds=0.2)
+    job = await queue.submit(a_request(manifest, count=3))
+    stuck.gate.permit(1)
+    await until(lambda: stuck.gate.rows == 1)  # given an engine that hangs in its second tick
+    await until(given_back(queue, 3))
+    stuck.gate.open()  # when it goes on after all, its late rows are refused
+    await until(ended(queue, job))
+    await assert_undisturbed(queue, job, toy)
+
+
+async def test_a_worker_whose_engine_hangs_gives_up_and_others_go_on(
     redis: Redis, hire: Hire, toy: Model, until: Until
 ) -> None:
     manifest, _ = toy
@@ -404,20 +420,22 @@ async def test_a_hung_engine_loses_its_lease_and_ends_the_worker(
     stuck = hire(queue, toy, lease_seconds=0.2)
     job = await queue.submit(a_request(manifest, count=2))
     stuck.gate.permit(1)
-    await until(lambda: stuck.gate.rows == 1)  # given an engine that hangs in its second tick
-
-    async def given_back() -> bool:
-        await queue.recover()
-        depth = await queue.depth()
-        return (depth.ready_samples, depth.workers) == (2, 0)
-
-    await until(given_back)
     with pytest.raises(ExceptionGroup) as raised:
-        await stuck.task
+        await asyncio.wait_for(stuck.task, 10)
     assert raised.group_contains(EngineHung, match="gives up its samples and stops")
+    await until(given_back(queue, 2))
     hire(queue, toy).gate.open()
     await until(ended(queue, job))
     await assert_undisturbed(queue, job, toy)
+
+
+def given_back(queue: JobQueue, samples: int) -> Callable[[], Any]:
+    async def are_they() -> bool:
+        await queue.recover()
+        depth = await queue.depth()
+        return (depth.ready_samples, depth.workers) == (samples, 0)
+
+    return are_they
 
 
 async def test_a_model_that_appears_in_the_repository_is_drawn_with(
