@@ -1,0 +1,323 @@
+"""Runs Redis, a server and workers as real processes, which tests may kill, stop, continue and restart."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.request import urlopen
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client.parser import text_string_to_metric_families
+from redis import Redis
+
+from deploy.system import free_ports
+from smalti.client import Client
+from smalti.errors import Busy, Unavailable
+from smalti.jobs.job import JobState
+from smalti.jobs.keys import Keys
+from smalti.private_redis import PrivateRedis
+from smalti.values import Job
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_SECONDS = 60.0  # far more than anything takes, so that a busy machine fails no test
+STEP_SECONDS = 0.005  # between two looks at a condition
+Value = TypeVar("Value")
+Sample = tuple[str, int]  # job and index
+
+
+def until(
+    condition: Callable[[], Value], *, seconds: float = PATIENCE_SECONDS, what: str | None = None
+) -> Value:
+    """The first true value of a condition; fails the test where there is none in time."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"this did not become true in {seconds} s: {what or condition}"
+        time.sleep(STEP_SECONDS)
+    return value
+
+
+class Process:
+    """One `python -m MODULE` with a log of its own."""
+
+    def __init__(
+        self, name: str, arguments: Sequence[str], *, settings: Mapping[str, str], folder: Path
+    ) -> None:
+        self.name = name
+        self.log = folder / f"{name}.log"
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("SMALTI_")}
+        with self.log.open("ab") as log:
+            self._child = subprocess.Popen(
+                [sys.executable, "-m", *arguments],
+                cwd=ROOT,
+                env={**inherited, **settings, "PYTHONUNBUFFERED": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self._child.poll() is None
+
+    def kill(self) -> None:
+        """SIGKILL: it gets no chance to tidy up."""
+        self._child.kill()
+        self._child.wait()
+
+    def pause(self) -> None:
+        """SIGSTOP, and wait until every thread of it stands still."""
+        self._child.send_signal(signal.SIGSTOP)
+        until(lambda: self._kernel_state == "T", what=f"{self.name} stands still")
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self._child.send_signal(signal.SIGCONT)
+
+    def terminate(self) -> None:
+        """SIGTERM."""
+        self._child.terminate()
+
+    def wait(self, seconds: float = PATIENCE_SECONDS) -> int:
+        """Its exit code; raises TimeoutExpired where it goes on."""
+        return self._child.wait(seconds)
+
+    def end(self) -> None:
+        """However it stands, it is gone afterwards."""
+        if self.is_running:
+            self.resume()
+            self.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self._child.wait(10)
+        self.kill()
+
+    def said(self) -> str:
+        """Its log."""
+        return self.log.read_text(errors="replace")
+
+    @property
+    def _kernel_state(self) -> str:
+        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+class Served(Process):
+    """A process with a /metrics page."""
+
+    def __init__(
+        self, name: str, module: str, *, metrics_port: int, settings: Mapping[str, str], folder: Path
+    ) -> None:
+        self.metrics_url = f"http://127.0.0.1:{metrics_port}/metrics"
+        super().__init__(
+            name, [module], settings={**settings, "SMALTI_METRICS_PORT": str(metrics_port)}, folder=folder
+        )
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of every sample of this name that has these labels; 0 where there is none."""
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(self.metrics_page())
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+    def metrics_page(self) -> str:
+        """What Prometheus would scrape; empty while it does not answer."""
+        try:
+            with urlopen(self.metrics_url, timeout=5) as response:
+                return str(response.read().decode())
+        except OSError:
+            return ""
+
+
+class Cluster:
+    """A whole smalti of one test module: Redis, a server, workers, and a client of them."""
+
+    def __init__(self, folder: Path, *, repository: Path, slots: int = 4, lease_seconds: float = 1.0) -> None:
+        self.lease_seconds = lease_seconds
+        self._folder = folder
+        self._shared = {
+            "SMALTI_MODEL_REPOSITORY": str(repository),
+            "SMALTI_LEASE_SECONDS": str(lease_seconds),
+            "SMALTI_SLOTS": str(slots),
+        }
+        ports = free_ports(workers=0)
+        self.address = f"127.0.0.1:{ports.server}"
+        self._server_metrics = ports.server_metrics
+        self.redis = PrivateRedis(folder / "redis")
+        self.server: Served | None = None
+        self.workers: list[Served] = []
+        self.client = Client(self.address)
+        self._processes: list[Served] = []
+
+    # Starting and stopping
+
+    def ready(self, *, workers: int) -> None:
+        """Have all parts run, with exactly so many workers, whatever an earlier test left behind."""
+        self.ready_redis()
+        self.ready_server()
+        for worker in self.workers:
+            worker.resume()
+        self.workers = [worker for worker in self.workers if worker.is_running]
+        for worker in self.workers[workers:]:
+            worker.terminate()
+        self.workers, leaving = self.workers[:workers], self.workers[workers:]
+        while len(self.workers) < workers:
+            self.start_worker()
+        for process in (*self.workers, self._the_server):
+            self.await_ready(process)
+        for worker in leaving:
+            worker.wait()
+        until(lambda: self._leases() == workers, what=f"{workers} workers and no others hold a lease")
+
+    def ready_redis(self) -> None:
+        """Start Redis unless it runs."""
+        with suppress(Unavailable):
+            if self.redis.pid:
+                return
+        self.redis.start()
+
+    def ready_server(self) -> None:
+        """Start the server, on the same port as ever, unless it runs."""
+        if self.server is None or not self.server.is_running:
+            settings = self._settings(SMALTI_LISTEN=self.address)
+            self.server = self._run("server", self._server_metrics, settings)
+
+    def start_worker(self, **settings: str) -> Served:
+        """One more; `settings` are SMALTI_* variables of it alone."""
+        worker = self._run("worker", free_ports(workers=0).server_metrics, self._settings(**settings))
+        self.workers.append(worker)
+        return worker
+
+    def await_ready(self, process: Served) -> None:
+        """Wait until a process takes work; fails with its log where it dies instead."""
+        asks = self._server_serves if process is self.server else (lambda: process.metric("smalti_slots") > 0)
+        until(lambda: not process.is_running or asks(), what=f"{process.name} is ready")
+        assert process.is_running, f"{process.name} ended:\n{process.said()}"
+
+    def _run(self, module: str, metrics_port: int, settings: Mapping[str, str]) -> Served:
+        name = f"{module}-{len(self._processes)}"
+        process = Served(name, module, metrics_port=metrics_port, settings=settings, folder=self._folder)
+        self._processes.append(process)
+        return process
+
+    def _settings(self, **more: str) -> dict[str, str]:
+        return {**self._shared, "SMALTI_REDIS_URL": self.redis.url, **more}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.client.close()
+        for process in self._processes:
+            process.resume()
+            process.terminate()
+        for process in self._processes:
+            process.end()
+        self.redis.stop()
+
+    def logs(self) -> dict[str, str]:
+        """What every process of this cluster has said, by its name."""
+        return {process.name: process.said() for process in self._processes}
+
+    # What tests do and ask
+
+    @property
+    def _the_server(self) -> Served:
+        assert self.server is not None
+        return self.server
+
+    def submit(self, model: str, *, count: int, seed: int = 7, **options: Any) -> Job:
+        """A job, queued."""
+        return self.client.submit(model, count=count, seed=seed, **options)
+
+    def ended(self, job: Job, *, seconds: float = PATIENCE_SECONDS) -> Job:
+        """The job when it is over."""
+        return self.when(job, lambda now: now.is_over, seconds=seconds)
+
+    def when(self, job: Job, condition: Callable[[Job], bool], *, seconds: float = PATIENCE_SECONDS) -> Job:
+        """The job as soon as a condition holds, through whatever outage; fails where it ended otherwise."""
+
+        def look() -> Job | None:
+            with suppress(Unavailable, Busy):
+                now = self.client.get_job(job.id)
+                if condition(now):
+                    return now
+                assert not now.is_over, f"the job was {now.state} too early: {now}"
+            return None
+
+        found = until(look, seconds=seconds, what=f"job {job.id} is as the test wants it")
+        assert found is not None
+        return found
+
+    def midway(self, job: Job) -> Job:
+        """The job when some of its samples are done, some are being drawn, and most are still to come."""
+        job = self.when(job, lambda now: now.done > 0 and now.running > 0)
+        assert job.done < job.count / 2, f"too short a job for this test: {job}"
+        return job
+
+    def images(self, job: Job) -> dict[int, bytes]:
+        """The pixels of every finished sample."""
+        return {
+            result.index: result.image.indices
+            for result in self.client.results(job.id)
+            if result.image is not None
+        }
+
+    def draw(self, model: str, **options: Any) -> dict[int, bytes]:
+        """The pixels of a job that succeeds."""
+        job = self.ended(self.submit(model, **options))
+        assert job.state is JobState.SUCCEEDED, job
+        return self.images(job)
+
+    # What only Redis knows
+
+    def held_by(self, worker: Served) -> set[Sample]:
+        """The samples in a worker's slots, by the names under which workers register: HOST-PID-RANDOM."""
+        with self._redis() as redis:
+            held = redis.scan_iter(match=f"{_glob(Keys('default').prefix)}held:*-{worker.pid}-*")
+            members = [member for key in held for member in redis.smembers(key)]
+        return {(job, int(index)) for job, _, index in (member.partition(":") for member in members)}
+
+    def rows_drawn(self, samples: set[Sample]) -> dict[Sample, int]:
+        """Bytes committed of samples that are in progress; none of those that have ended."""
+        keys = Keys("default")
+        with self._redis() as redis:
+            return {
+                (job, index): redis.strlen(keys.pixels(job, index))
+                for job, index in samples
+                if redis.exists(keys.prefix + f"sample:{job}:{index}")
+            }
+
+    def _leases(self) -> int:
+        with self._redis() as redis:
+            return int(redis.zcard(Keys("default").prefix + "workers"))
+
+    def _redis(self) -> Redis:
+        return Redis.from_url(self.redis.url, decode_responses=True)
+
+    def _server_serves(self) -> bool:
+        with grpc.insecure_channel(self.address) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            try:
+                answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=5)
+            except grpc.RpcError:
+                return False
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def _glob(text: str) -> str:
+    """The text as a pattern that matches itself alone."""
+    return "".join(f"[{letter}]" if letter in "*?[]^" else letter for letter in text)

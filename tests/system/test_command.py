@@ -1,0 +1,124 @@
+"""The command `smalti` as people run it: a process, its files, its words and its exit code."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import pytest
+from PIL import Image as pillow
+
+from deploy.system import free_ports
+from tests.system.cluster import ROOT
+from tests.system.conftest import DIGITS
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def smalti(calm):
+    """Runs the command against the calm cluster, or another `server`."""
+
+    def run(*arguments, server=calm.address):
+        command = [sys.executable, "-m", "smalti.cli", *map(str, arguments), "--server", server]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        assert "Traceback" not in done.stderr, done.stderr
+        return Outcome(done.returncode, done.stdout.strip(), done.stderr.strip())
+
+    return run
+
+
+@pytest.fixture
+def no_server():
+    return f"127.0.0.1:{free_ports(workers=0).server}"
+
+
+def assert_refused(outcome, code, *words):
+    """One sentence for people, and nothing where scripts would read."""
+    assert (outcome.code, outcome.out) == (code, ""), outcome
+    assert len(outcome.err.splitlines()) == 1
+    assert outcome.err.startswith("Error: ")
+    assert outcome.err.endswith(".")
+    assert all(word in outcome.err for word in words), outcome.err
+
+
+def test_submit_watch_and_results_give_a_png_for_each_sample(smalti, calm, undisturbed, tmp_path):
+    expected = undisturbed(DIGITS, count=6)
+    submitted = smalti("submit", DIGITS, "--count", 6, "--seed", 7, "--watch")
+    assert submitted.code == 0, submitted
+    assert "SUCCEEDED" in submitted.err
+    job = submitted.out
+    written = smalti("results", job, "-o", tmp_path / "out")
+    assert (written.code, "6 of 6" in written.err) == (0, True)
+    palette = calm.client.model(DIGITS).model.palette
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{i:05d}.png" for i in range(6)]
+    for index, indices in expected.items():
+        with pillow.open(tmp_path / "out" / f"{index:05d}.png") as image:
+            assert (image.format, image.size) == ("PNG", (8, 8))
+            colours = image.convert("RGB").tobytes()
+        assert colours == b"".join(bytes.fromhex(palette[pixel][1:]) for pixel in indices)
+
+
+def test_a_job_can_be_watched_listed_and_deleted_as_json(smalti):
+    job = json.loads(smalti("submit", DIGITS, "--json").out)["id"]
+    events = [json.loads(line) for line in smalti("watch", job, "--json").out.splitlines()]
+    assert events[-1]["job"]["state"] == "SUCCEEDED"
+    assert job in [listed["id"] for listed in json.loads(smalti("jobs", "--json").out)]
+    assert smalti("delete", job).code == 0
+    assert_refused(smalti("watch", job), 3, job)
+
+
+def test_a_cancelled_job_makes_watch_fail(smalti, calm):
+    job = calm.submit(DIGITS, count=100_000)
+    assert smalti("cancel", job.id).code == 0
+    watched = smalti("watch", job.id)
+    assert watched.code == 1
+    assert "cancelled" in watched.err
+
+
+def test_half_a_picture_is_completed_into_a_file(smalti, tmp_path):
+    half, whole = tmp_path / "half.png", tmp_path / "whole.png"
+    pillow.new("RGB", (8, 8), "#505050").save(half)
+    completed = smalti("complete", DIGITS, half, "--rows", 4, "--seed", 1, "-o", whole)
+    assert completed.code == 0, completed
+    with pillow.open(half) as given, pillow.open(whole) as image:
+        top = (0, 0, 8, 4)
+        assert image.convert("RGB").crop(top).tobytes() == given.crop(top).tobytes()
+        assert image.convert("RGB").tobytes() != given.tobytes()
+
+
+def test_one_shot_images_are_written_as_a_sheet(smalti, tmp_path):
+    assert smalti("draw", "digits-vae", "--count", 4, "-o", tmp_path / "sheet.png").code == 0
+    with pillow.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.format == "PNG"
+
+
+def test_an_unknown_model_is_one_sentence_and_exit_code_3(smalti):
+    assert_refused(smalti("submit", "sprites-of-mars"), 3, "sprites-of-mars")
+
+
+def test_an_unknown_job_is_one_sentence_and_exit_code_3(smalti):
+    assert_refused(smalti("results", "nosuchjob", "-o", "x"), 3, "nosuchjob")
+
+
+def test_a_bad_image_is_one_sentence_and_exit_code_2(smalti, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n no picture")
+    assert_refused(smalti("complete", DIGITS, tmp_path / "bad.png", "--rows", 2, "-o", tmp_path / "x.png"), 2)
+
+
+def test_an_image_of_another_size_is_one_sentence_and_exit_code_2(smalti, tmp_path):
+    pillow.new("RGB", (9, 7)).save(tmp_path / "other.png")
+    refused = smalti("complete", DIGITS, tmp_path / "other.png", "--rows", 2, "-o", tmp_path / "x.png")
+    assert_refused(refused, 2, "8×8")
+
+
+@pytest.mark.parametrize("command", [["models"], ["submit", DIGITS], ["jobs"]])
+def test_a_server_that_is_away_is_one_sentence_and_exit_code_4(smalti, no_server, command):
+    assert_refused(smalti(*command, server=no_server), 4, no_server)

@@ -1,0 +1,47 @@
+"""The same model, seed and index give the same bytes: however many workers there are, and whatever else they draw."""
+
+import pytest
+
+from smalti.jobs.job import JobState
+from tests.system.conftest import DIGITS, TOY
+
+COUNTS = {TOY: 60, DIGITS: 200}
+both_models = pytest.mark.parametrize("model", [TOY, DIGITS])
+
+
+@pytest.fixture
+def trio(stormy):
+    """Three workers."""
+    stormy.ready(workers=3)
+    return stormy
+
+
+@both_models
+def test_three_workers_draw_the_bytes_of_one(trio, undisturbed, model):
+    drawn = trio.draw(model, count=COUNTS[model])
+    assert drawn == undisturbed(model, count=COUNTS[model])
+    assert all(worker.metric("smalti_rows_drawn_total", model=model) > 0 for worker in trio.workers)
+
+
+@both_models
+def test_a_job_beside_others_draws_the_bytes_of_one_alone(trio, undisturbed, model):
+    others = [
+        trio.submit(other, count=COUNTS[other], seed=seed, temperature=temperature)
+        for other in (TOY, DIGITS)
+        for seed, temperature in ((1, 0.8), (2, 1.5))
+    ]
+    assert trio.draw(model, count=COUNTS[model]) == undisturbed(model, count=COUNTS[model])
+    assert all(trio.ended(job).state is JobState.SUCCEEDED for job in others)
+
+
+@both_models
+def test_a_job_may_begin_anywhere_in_the_images_of_a_seed(trio, undisturbed, model):
+    expected = undisturbed(model, count=COUNTS[model])
+    drawn = trio.draw(model, count=10, first_index=25)
+    assert drawn == {index: expected[25 + index] for index in range(10)}
+
+
+def test_other_seeds_draw_other_images(trio, undisturbed):
+    images = undisturbed(DIGITS, count=COUNTS[DIGITS])
+    others = trio.draw(DIGITS, count=COUNTS[DIGITS], seed=8)
+    assert len(set(images.values()) & set(others.values())) < 5

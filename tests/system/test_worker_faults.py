@@ -1,0 +1,107 @@
+"""Workers are killed, stopped and told to leave in the middle of a job; its images stay what they would have been."""
+
+import math
+import time
+
+import pytest
+
+from smalti.jobs.job import JobState
+from tests.system.cluster import until
+from tests.system.conftest import DIGITS, TOY
+
+COUNTS = {TOY: 160, DIGITS: 500}  # enough for a second and more
+both_models = pytest.mark.parametrize("model", [TOY, DIGITS])
+
+
+def begin(cluster, model):
+    job = cluster.submit(model, count=COUNTS[model])
+    cluster.midway(job)
+    return job
+
+
+def assert_succeeded_with(cluster, job, expected):
+    ended = cluster.ended(job)
+    assert (ended.state, ended.done, ended.failed) == (JobState.SUCCEEDED, job.count, 0)
+    assert cluster.images(job) == expected
+
+
+def kill_while_drawing(cluster, worker):
+    """Kill it at a moment when it holds samples; returns these with the bytes committed of each."""
+    until(lambda: cluster.held_by(worker), what="the worker holds samples")
+    worker.kill()
+    return cluster.rows_drawn(cluster.held_by(worker))
+
+
+@both_models
+def test_a_killed_workers_samples_are_drawn_on_by_another(pair, undisturbed, measured, model):
+    expected = undisturbed(model, count=COUNTS[model])
+    job = begin(pair, model)
+    lost = kill_while_drawing(pair, pair.workers[0])
+    killed = time.monotonic()
+    assert lost
+
+    def has_new_row():
+        drawn = pair.rows_drawn(set(lost))
+        return any(drawn.get(sample, math.inf) > before for sample, before in lost.items())
+
+    until(has_new_row, seconds=30)
+    measured(
+        f"SIGKILL of a worker to the next row by another (lease {pair.lease_seconds} s)",
+        time.monotonic() - killed,
+    )
+    assert_succeeded_with(pair, job, expected)
+
+
+def test_a_job_whose_workers_were_all_killed_goes_on_with_a_new_one(pair, undisturbed):
+    expected = undisturbed(TOY, count=COUNTS[TOY])
+    job = begin(pair, TOY)
+    for worker in pair.workers:
+        worker.kill()
+    assert not pair.client.get_job(job.id).is_over
+    pair.start_worker()
+    assert_succeeded_with(pair, job, expected)
+
+
+def test_workers_killed_again_and_again_lose_nothing(pair, undisturbed, measured):
+    expected = undisturbed(TOY, count=COUNTS[TOY])
+    job = begin(pair, TOY)
+    for _ in range(3):
+        kill_while_drawing(pair, pair.workers.pop(0))
+        pair.await_ready(pair.start_worker())
+    assert_succeeded_with(pair, job, expected)
+
+
+@both_models
+def test_what_a_stopped_worker_writes_after_its_lease_is_refused(pair, undisturbed, model):
+    expected = undisturbed(model, count=COUNTS[model])
+    job = begin(pair, model)
+    sleeper = pair.workers[0]
+    until(lambda: pair.held_by(sleeper), what="the worker holds samples")
+    sleeper.pause()
+    lost = pair.held_by(sleeper)
+    assert lost
+    until(lambda: not pair.held_by(sleeper), what="its samples were taken back")
+    sleeper.resume()
+    until(
+        lambda: sleeper.metric("smalti_fenced_writes_total") > 0 or "lease lost" in sleeper.said(),
+        what="it noticed that its samples are another's",
+    )
+    assert_succeeded_with(pair, job, expected)
+    assert sleeper.metric("smalti_corrupt_commits_total") == 0
+
+
+@both_models
+def test_a_worker_told_to_stop_hands_its_samples_back(pair, undisturbed, measured, model):
+    expected = undisturbed(model, count=COUNTS[model])
+    job = begin(pair, model)
+    leaving = pair.workers[0]
+    until(lambda: pair.held_by(leaving), what="the worker holds samples")
+    told = time.monotonic()
+    leaving.terminate()
+    assert leaving.wait() == 0
+    seconds = time.monotonic() - told
+    measured("SIGTERM of a worker to its exit", seconds)
+    assert seconds < 10  # 2 s are promised; a busy machine gets more
+    assert not pair.held_by(leaving)
+    assert "worker stopped" in leaving.said()  # having handed all back, not given up on it
+    assert_succeeded_with(pair, job, expected)
