@@ -30,6 +30,7 @@ from smalti.settings import ServerSettings
 from smalti.v1 import images_pb2_grpc, jobs_pb2_grpc, models_pb2_grpc
 
 log = structlog.get_logger()
+_QUIET_SECONDS = 0.1  # without a request, after which none that was accepted is still to come
 _LAST_WORD_SECONDS = 0.2  # for sending the last responses
 
 
@@ -99,7 +100,7 @@ class Application:
     async def _finish(self) -> None:
         """Health watchers would use up the grace, so the end is when smalti's own requests are answered."""
         refusing = asyncio.create_task(self._server.stop(self._settings.grace_seconds))
-        idle = asyncio.create_task(self._gate.wait_until_idle())
+        idle = asyncio.create_task(self._gate.wait_until_idle(quiet_seconds=_QUIET_SECONDS))
         await asyncio.wait([refusing, idle], return_when=asyncio.FIRST_COMPLETED)
         await self._server.stop(_LAST_WORD_SECONDS)
         await asyncio.gather(refusing, idle)

@@ -31,13 +31,25 @@ class Gate(grpc.aio.ServerInterceptor):
     """Every RPC passes here; a handler only raises smalti's errors and knows neither statuses nor metrics."""
 
     def __init__(self) -> None:
-        self._running = 0
+        self._running = self._entered = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
-    async def wait_until_idle(self) -> None:
-        """Return when no RPC of smalti's own services runs."""
-        await self._idle.wait()
+    @property
+    def running(self) -> int:
+        """RPCs of smalti's own services that run now."""
+        return self._running
+
+    async def wait_until_idle(self, *, quiet_seconds: float) -> None:
+        """Return when no RPC of smalti's own services runs and none has come for so long.
+
+        One that gRPC accepted a moment ago may still be on its way here.
+        """
+        entered = -1
+        while entered != self._entered:
+            await self._idle.wait()
+            entered = self._entered
+            await asyncio.sleep(quiet_seconds)
 
     async def intercept_service(
         self,
@@ -96,6 +108,7 @@ class Gate(grpc.aio.ServerInterceptor):
         RPCS_IN_PROGRESS.labels(service, method).inc()
         if not service.startswith(_UNCOUNTED):
             self._running += 1
+            self._entered += 1
             self._idle.clear()
 
     def _leave(self, service: str, method: str) -> None:

@@ -79,6 +79,8 @@ def _without_reason(error: Any, address: str, details: list[Any]) -> SmaltiError
             return Unavailable(
                 f"No smalti server answers at {address}.", retry_seconds=_retry_seconds(details, default=0.5)
             )
+        case grpc.StatusCode.CANCELLED:  # not by this client, which does not wait for an answer then
+            return Unavailable(f"The server at {address} stopped before it had answered.", retry_seconds=0.5)
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return DeadlinePassed(f"The server at {address} did not answer in time.")
         case grpc.StatusCode.RESOURCE_EXHAUSTED:

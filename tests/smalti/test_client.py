@@ -202,6 +202,15 @@ def test_an_unknown_reason_still_tells_what_the_server_said(server, client, refu
         client.get_job("7")
 
 
+def test_a_request_that_a_stopping_server_drops_may_be_sent_again(server, client, refusal):
+    def drop(request):
+        raise refusal("CANCELLED", "", "")
+
+    server.answers["JobService/Get"] = drop
+    with pytest.raises(Unavailable, match=f"{server.address} stopped"):
+        client.get_job("7")
+
+
 def test_a_server_that_is_away_is_named(server, client):
     server.stop()
     with pytest.raises(Unavailable, match=f"No smalti server answers at {server.address}"):
