@@ -98,12 +98,21 @@ def save(graphs: Mapping[str, ModelProto], folder: Path) -> dict[str, Graph]:
     with (folder / WEIGHTS).open("wb") as data:
         for name, model in graphs.items():
             _refuse_forbidden(name, model)
+            _forget_origin(model)
             for weight in model.graph.initializer:
                 _move_out(weight, data, offsets)
             onnx.save_model(model, folder / f"{name}.onnx")
     if not offsets:
         (folder / WEIGHTS).unlink()
     return {name: _describe(f"{name}.onnx", model) for name, model in graphs.items()}
+
+
+def _forget_origin(model: ModelProto) -> None:
+    """Take out what torch notes for debugging: file names and lines of the machine that exported."""
+    parts = [model, model.graph, *model.graph.node, *model.graph.value_info, *model.graph.initializer]
+    for part in [*parts, *model.graph.input, *model.graph.output]:
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
 
 
 def _move_out(weight: TensorProto, data: Any, offsets: dict[bytes, int]) -> None:

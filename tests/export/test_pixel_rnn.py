@@ -1,5 +1,7 @@
 """The exported PixelRNN: torch's numbers, whatever else is in the batch, and nothing that serving cannot run."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -120,6 +122,13 @@ def test_every_matrix_product_of_draw_row_has_a_constant_two_dimensional_weight(
     assert {constants.get(node.input[1]) for node in products} == {2}
 
 
+@pytest.mark.parametrize("name", ["draw_row", "score"])
+def test_a_graph_tells_nothing_of_the_machine_that_exported_it(folder, name):
+    content = (folder / f"{name}.onnx").read_bytes()
+    assert b".py" not in content
+    assert str(Path.home()).encode() not in content
+
+
 def test_the_graphs_share_their_weights(folder, network):
     weights = sum(weight.numel() for weight in network.drawer().parameters())
     only_score = network.embedding.weight.numel() + network.rnn.weight_ih_l0.numel() + 8 * HIDDEN
@@ -179,3 +188,23 @@ def test_graphs_of_another_network_are_refused(network, draw_row, score):
     other = LecturePixelRNN(height=HEIGHT, width=WIDTH, colours=COLOURS, embedding=8, hidden=HIDDEN).eval()
     with pytest.raises(ExportRefused, match="differ from the network"):
         exporter.check(other, draw_row, score)
+
+
+class TestTies:
+    def parted(self, network, distance):
+        """Two drawings that part at the first pixel, whose number is so far from the edge between both colours."""
+        with torch.no_grad():
+            edges = (
+                network.logits(torch.zeros(1, HEIGHT, WIDTH, dtype=torch.int64))[0, 0, 0].softmax(0).cumsum(0)
+            )
+        uniform = numbers(1)[0]
+        uniform[0, 0] = edges[3].item() + distance
+        one, other = images(1)[0], images(1, seed=1)[0]
+        one[0, 0], other[0, 0] = 3, 4
+        return one, other, uniform
+
+    def test_drawings_that_part_on_the_edge_between_two_colours_are_both_right(self, network):
+        assert exporter._is_tie(network, *self.parted(network, 1e-6))
+
+    def test_drawings_that_part_anywhere_else_are_a_mistake(self, network):
+        assert not exporter._is_tie(network, *self.parted(network, 1e-3))
