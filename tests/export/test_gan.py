@@ -20,7 +20,7 @@ INTERFACE = {
 }
 
 
-def networks(seed):
+def networks(seed: int) -> tuple[Generate, Discriminate]:
     torch.manual_seed(seed)
     palette = torch.rand(COLOURS, 3) * 2 - 1
     generator = Generator(height=HEIGHT, width=WIDTH, latent=LATENT, channels=(8, 8, 8), pigments=4)
@@ -30,7 +30,8 @@ def networks(seed):
     return Generate(generator, palette).eval(), Discriminate(discriminator, palette).eval()
 
 
-def write(generate, discriminate, folder):
+def write(pair, folder):
+    generate, discriminate = pair
     models = {
         "generate": exporter.generate_graph(generate),
         "discriminate": exporter.discriminate_graph(discriminate, height=HEIGHT, width=WIDTH),
@@ -51,7 +52,7 @@ def pair():
 def folder(pair, tmp_path_factory):
     """The exported graphs."""
     folder = tmp_path_factory.mktemp("graphs")
-    for name, graph in write(*pair, folder).items():
+    for name, graph in write(pair, folder).items():
         found = tuple({t.name: t.shape for t in side} for side in (graph.inputs, graph.outputs))
         assert found == INTERFACE[name]
     return folder
@@ -69,7 +70,7 @@ def inputs(name, count):
 
 
 def test_the_graphs_agree_with_torch(pair, sessions):
-    parity = exporter.check(*pair, sessions)
+    parity = exporter.check(pair[0], pair[1], sessions)
     assert parity.pixels_equal
     assert parity.images >= 64
     assert parity.max_difference < 1e-4
@@ -106,6 +107,6 @@ def test_a_graph_has_no_control_flow_and_no_chance(folder, name):
 
 @pytest.mark.parametrize("name", INTERFACE)
 def test_a_graph_of_another_network_is_refused(pair, sessions, name, tmp_path):
-    write(*networks(6), tmp_path)
+    write(networks(6), tmp_path)
     with pytest.raises(ExportRefused, match="differ from the network"):
-        exporter.check(*pair, sessions | {name: sessions_of(tmp_path)[name]})
+        exporter.check(pair[0], pair[1], sessions | {name: sessions_of(tmp_path)[name]})

@@ -13,8 +13,10 @@ from models import vae
 from models.vae import VAE
 from smalti.randomness import normals
 
+Shapes = dict[str, tuple[int, ...]]
+
 HEIGHT, WIDTH, COLOURS, LATENT = 7, 9, 5, 3
-INTERFACE = {
+INTERFACE: dict[str, tuple[Shapes, Shapes]] = {
     "encode": ({"pixels": (-1, HEIGHT, WIDTH)}, {"mean": (-1, LATENT), "log_deviation": (-1, LATENT)}),
     "decode": (
         {"latent": (-1, LATENT)},

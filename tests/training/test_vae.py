@@ -112,7 +112,12 @@ def test_the_penalty_comes_gradually(images):
     weights_used = []
     trained = task(VAE_RECIPE, images, CPU)
     own = trained.loss_of_images
-    trained.loss_of_images = lambda *given: weights_used.append(given[-1]) or own(*given)
+
+    def spying(logits, pixels, mean, log_deviation, weight):
+        weights_used.append(weight)
+        return own(logits, pixels, mean, log_deviation, weight)
+
+    trained.loss_of_images = spying
     for progress in (0.0, 0.1, 0.2, 0.9):
         trained.step(torch.from_numpy(images.train[:8]), progress)
     assert weights_used == [0.0, 0.5, 1.0, 1.0]
