@@ -55,6 +55,7 @@ def _stop_signals() -> asyncio.Event:
 
 def main() -> None:
     """Exit 0 after an orderly stop, 1 with one sentence where something is wrong."""
+    logs.configure(level="info", form="text")  # until the settings say how
     try:
         settings = read_settings(ServerSettings)
         logs.configure(level=settings.log_level, form=settings.log_format)

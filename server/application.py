@@ -18,7 +18,7 @@ from server.hints import Hints
 from server.images import ImageService
 from server.interceptor import Gate
 from server.jobs import JobService
-from server.listening import listen, make_server, reflect
+from server.listening import make_server, reflect
 from server.models import ModelService
 from server.readiness import IMAGES, JOBS, MODELS, Readiness
 from server.runner import SessionOptions
@@ -40,7 +40,9 @@ class Application:
     def __init__(self, settings: ServerSettings, queue: JobQueue, pool: Executor) -> None:
         self._settings = settings
         self._gate = Gate()
-        self._server = make_server(self._gate, max_message_bytes=settings.max_message_bytes)
+        self._server, self.port = make_server(
+            self._gate, parse_address(settings.listen), max_message_bytes=settings.max_message_bytes
+        )
         self._health = health.aio.HealthServicer()
         self._readiness = Readiness(self._health)
         self._hints = Hints(queue)
@@ -49,7 +51,6 @@ class Application:
         self._drawing = StreamedDrawing(queue, watching, self._readiness)
         self._upkeep = Upkeep(queue, self._readiness, allow_volatile=settings.allow_volatile_redis)
         self._add_services(queue, watching, pool)
-        self.port = listen(self._server, parse_address(settings.listen))
         self._background: list[asyncio.Task[None]] = []
 
     def _add_services(self, queue: JobQueue, watching: Watching, pool: Executor) -> None:

@@ -86,7 +86,8 @@ class Batcher:
             raise Unavailable(f"{self._name} is being unloaded.")
         if self._waiting_rows + rows > self._limits.waiting_rows:
             raise BatcherFull(
-                f"{self._waiting_rows} rows wait for {self._name}, and {self._limits.waiting_rows} may.",
+                f"{self._name} is busy: {self._waiting_rows} of at most {self._limits.waiting_rows} rows wait, "
+                f"and {rows} more do not fit.",
                 retry_seconds=_RETRY_SECONDS,
             )
 

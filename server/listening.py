@@ -18,8 +18,14 @@ _KEEPALIVE_ANSWER_MS = 20_000
 _SHORTEST_PING_MS = 10_000  # clients that ping more often are told to stop
 
 
-def make_server(gate: Gate, *, max_message_bytes: int) -> grpc.aio.Server:
-    """A server with its limits, which listens nowhere yet."""
+def make_server(gate: Gate, address: Address, *, max_message_bytes: int) -> tuple[grpc.aio.Server, int]:
+    """A server with its limits, and the port that it took; raises SettingsInvalid where it cannot have it."""
+    _refuse_taken(address)
+    server = _make_server(gate, max_message_bytes)
+    return server, _listen(server, address)
+
+
+def _make_server(gate: Gate, max_message_bytes: int) -> grpc.aio.Server:
     return grpc.aio.server(
         interceptors=[gate],
         options=[
@@ -35,9 +41,7 @@ def make_server(gate: Gate, *, max_message_bytes: int) -> grpc.aio.Server:
     )
 
 
-def listen(server: grpc.aio.Server, address: Address) -> int:
-    """Take the port, 0 a free one, and return it; raises SettingsInvalid where that cannot be."""
-    _refuse_taken(address)
+def _listen(server: grpc.aio.Server, address: Address) -> int:
     if not address.is_loopback:
         log.warning(
             "listening beyond this machine without TLS or tokens: whoever reaches the port may use it",

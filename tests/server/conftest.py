@@ -77,13 +77,15 @@ def start_server(repository: Path, redis_url: str, until) -> StartServer:
                 queue = make_queue(redis, settings)
                 application = Application(settings, queue, pool)
                 serving = asyncio.create_task(application.serve())
-                async with grpc.aio.insecure_channel(f"127.0.0.1:{application.port}") as channel:
-                    running = Running(application, queue, channel)
-                    await until(lambda: _has_status(running, ready, serving))
-                    yield running
-                serving.cancel()
-                await asyncio.gather(serving, return_exceptions=True)
-                await application.stop()
+                try:
+                    async with grpc.aio.insecure_channel(f"127.0.0.1:{application.port}") as channel:
+                        running = Running(application, queue, channel)
+                        await until(lambda: _has_status(running, ready, serving))
+                        yield running
+                finally:
+                    serving.cancel()
+                    await asyncio.gather(serving, return_exceptions=True)
+                    await application.stop()
 
     return start
 

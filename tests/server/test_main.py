@@ -1,0 +1,120 @@
+"""The server as a process: how it starts, what it refuses to start with, how it stops."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from server.health import ask
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start(repository: Path, redis_url: str) -> Iterator[Start]:
+    """Starts servers with SMALTI_ variables; whatever still runs at the end is killed."""
+    started = []
+
+    def begin(**variables: str) -> "subprocess.Popen[str]":
+        settings = {
+            "SMALTI_REDIS_URL": redis_url,
+            "SMALTI_MODEL_REPOSITORY": str(repository),
+            "SMALTI_METRICS_PORT": "0",
+        } | variables
+        process = subprocess.Popen(
+            [sys.executable, "-m", "server"],
+            env=os.environ | settings,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def address() -> str:
+    """One that is free."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+async def ended(process: "subprocess.Popen[str]") -> tuple[int, str]:
+    """Exit code, and what it said."""
+    _, said = await asyncio.to_thread(process.communicate, timeout=30)
+    return process.returncode, said
+
+
+async def is_ready(address: str) -> bool:
+    return await asyncio.to_thread(ask, address) == "SERVING"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_server_that_is_told_to_stop_exits_in_order(start: Start, address: str, until, number):
+    process = start(SMALTI_LISTEN=address)
+    await until(lambda: is_ready(address), seconds=30)
+    process.send_signal(number)
+    code, said = await ended(process)
+    assert code == 0
+    assert "stopped" in said
+
+
+async def test_a_taken_port_is_one_sentence(start: Start, address: str):
+    host, port = address.split(":")
+    with socket.socket() as taken:
+        taken.bind((host, int(port)))
+        taken.listen()
+        code, said = await ended(start(SMALTI_LISTEN=address))
+    assert code == 1
+    assert f"cannot listen on {address}: Address already in use." in said
+    assert "Traceback" not in said
+    assert len([line for line in said.splitlines() if "error" in line.lower()]) == 1
+
+
+async def test_a_redis_that_could_lose_jobs_is_refused(start: Start, address: str, own_redis):
+    with Redis(port=own_redis.port) as redis:
+        redis.config_set("appendonly", "no")
+    code, said = await ended(start(SMALTI_LISTEN=address, SMALTI_REDIS_URL=own_redis.url))
+    assert code == 1
+    assert "could lose acknowledged jobs" in said
+    assert "Traceback" not in said
+
+
+async def test_a_wrong_setting_is_one_sentence(start: Start):
+    code, said = await ended(start(SMALTI_MAX_BATCH="many"))
+    assert code == 1
+    assert "SMALTI_MAX_BATCH is 'many'" in said
+    assert "Traceback" not in said
+
+
+async def test_a_server_for_other_machines_warns(start: Start, address: str, until):
+    everywhere = address.replace("127.0.0.1", "0.0.0.0")
+    process = start(SMALTI_LISTEN=everywhere)
+    await until(lambda: is_ready(address), seconds=30)
+    process.send_signal(signal.SIGTERM)
+    assert "beyond this machine" in (await ended(process))[1]
+
+
+async def test_the_probe_exits_as_the_server_is(start: Start, address: str, until):
+    def probe() -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "server.health", address]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    away = await asyncio.to_thread(probe)
+    assert away.returncode == 1
+    assert away.stderr.startswith(f"The server at {address} is not ready: no answer")
+    start(SMALTI_LISTEN=address)
+    await until(lambda: is_ready(address), seconds=30)
+    assert (await asyncio.to_thread(probe)).returncode == 0
