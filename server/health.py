@@ -13,12 +13,12 @@ _ANSWER_SECONDS = 3.0
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # a server that listens everywhere is asked here
 
 
-def ask(address: str) -> str:
-    """What the server says of itself: SERVING, NOT_SERVING, or why there is no answer."""
+def ask(address: str, service: str = "") -> str:
+    """What the server says of a service, or of itself as a whole: SERVING, NOT_SERVING, or why there is no answer."""
     with grpc.insecure_channel(address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         try:
-            reply = stub.Check(health_pb2.HealthCheckRequest(), timeout=_ANSWER_SECONDS)
+            reply = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=_ANSWER_SECONDS)
         except grpc.RpcError as error:
             return f"no answer: {error.details()}"
     return str(health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status))

@@ -46,7 +46,7 @@ class Running:
             reply = await self.health.Check(health_pb2.HealthCheckRequest(service=service))
         except grpc.aio.AioRpcError as error:
             return str(error.code().name)
-        return health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status)
+        return str(health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status))
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -69,9 +69,12 @@ def start_server(repository: Path, redis_url: str, until) -> StartServer:
 
     @asynccontextmanager
     async def start(*, ready: str = "", **given: Any) -> AsyncIterator[Running]:
-        settings = ServerSettings(
-            **{"redis_url": redis_url, "model_repository": repository, "listen": "127.0.0.1:0"} | given
-        )
+        usual: dict[str, Any] = {
+            "redis_url": redis_url,
+            "model_repository": repository,
+            "listen": "127.0.0.1:0",
+        }
+        settings = ServerSettings(**usual | given)
         with ThreadPoolExecutor(2) as pool:
             async with connect(settings.redis_url) as redis:
                 queue = make_queue(redis, settings)
@@ -115,7 +118,7 @@ class Refusal:
     def __init__(self, error: grpc.aio.AioRpcError) -> None:
         self.code = error.code().name
         self.message = error.details() or ""
-        status = rpc_status.from_call(error)  # type: ignore[arg-type]  # its stubs know the synchronous error only
+        status = rpc_status.from_call(error)
         found = {detail.TypeName(): detail for detail in (status.details if status else ())}
         self.reason = _unpack(found, error_details_pb2.ErrorInfo()).reason
         self.domain = _unpack(found, error_details_pb2.ErrorInfo()).domain

@@ -100,7 +100,7 @@ async def test_more_rows_than_may_wait_are_refused_at_once_with_a_delay():
         await ask(batcher, 3, 4)
     assert caught.value.retry_seconds > 0
     graph.may_run.set()
-    assert await asyncio.gather(first, accepted) == [[1], [2, 3]]
+    assert (await first, await accepted) == ([1], [2, 3])
     await batcher.close()
 
 
@@ -111,7 +111,7 @@ async def test_a_request_whose_client_went_away_is_never_run_and_frees_its_place
     await asyncio.gather(gone, return_exceptions=True)
     stays = await waiting(batcher, 3, 4)
     graph.may_run.set()
-    assert await asyncio.gather(first, stays) == [[1], [4, 5]]
+    assert (await first, await stays) == ([1], [4, 5])
     assert graph.rows_run == [0, 3, 4]
     await batcher.close()
 

@@ -1,4 +1,5 @@
 import asyncio
+from typing import Any
 
 from server.drawing import StreamedDrawing
 from smalti.jobs.job import JobState, Verdict
@@ -11,10 +12,8 @@ HEIGHT, WIDTH = 6, 5
 
 
 def draw(server: Running, **given):
-    request = images_pb2.DrawStreamRequest(
-        **{"model": MODEL, "format": types_pb2.IMAGE_FORMAT_PIXELS} | given
-    )
-    return server.images.DrawStream(request)
+    usual: dict[str, Any] = {"model": MODEL, "format": types_pb2.IMAGE_FORMAT_PIXELS}
+    return server.images.DrawStream(images_pb2.DrawStreamRequest(**usual | given))
 
 
 async def claimed(hand_worker: HandWorker, until):

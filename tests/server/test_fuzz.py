@@ -42,7 +42,7 @@ def methods() -> Iterator[MethodDescriptor]:
 METHODS = list(methods())
 
 
-def values(field: FieldDescriptor) -> st.SearchStrategy[Any]:
+def values(field: Any) -> st.SearchStrategy[Any]:
     if field.type in _INTEGERS:
         return _INTEGERS[field.type]
     if field.type == FieldDescriptor.TYPE_FLOAT:
@@ -97,12 +97,13 @@ async def test_any_bytes_get_an_answer_or_a_clear_status(server: Running, method
 async def _send(server: Running, method: MethodDescriptor, data: bytes) -> str:
     """The name of the status that an RPC ends with; streams that do not end are given up soon."""
     path = f"/{method.containing_service.full_name}/{method.name}"
+    channel: Any = server.channel
     try:
         if method.server_streaming:
-            call = server.channel.unary_stream(path)(data, timeout=0.3)
+            call = channel.unary_stream(path)(data, timeout=0.3)
             _ = [response async for response in call]
         else:
-            await server.channel.unary_unary(path)(data, timeout=20)
+            await channel.unary_unary(path)(data, timeout=20)
     except grpc.aio.AioRpcError as error:
         return str(error.code().name) if error.details() else "A STATUS WITHOUT A WORD"
     return "OK"

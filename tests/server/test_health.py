@@ -1,4 +1,5 @@
 import asyncio
+from typing import Any
 
 import grpc
 import pytest
@@ -79,7 +80,7 @@ def test_only_loopback_addresses_pass_for_this_machine(text, loopback):
 
 
 async def test_unknown_methods_are_unimplemented_and_make_no_metric(server: Running):
-    call = server.channel.unary_unary("/smalti.v1.ImageService/Invented")
+    call: Any = server.channel.unary_unary("/smalti.v1.ImageService/Invented")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call(b"")
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED

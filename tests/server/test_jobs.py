@@ -18,7 +18,8 @@ def submission(**given) -> jobs_pb2.SubmitRequest:
 
 
 async def submit(server: Running, **given) -> jobs_pb2.Job:
-    return (await server.jobs.Submit(submission(**given))).job
+    reply: jobs_pb2.SubmitResponse = await server.jobs.Submit(submission(**given))
+    return reply.job
 
 
 async def results(server: Running, job_id: str, **given) -> list[jobs_pb2.SampleResult]:

@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -26,7 +27,7 @@ _TYPES = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "bool": Tens
 def decoded(latents: NDArray[np.float32]) -> NDArray[np.int64]:
     """What `decode` and `generate` make of latents (images, LATENT)."""
     values = np.floor(np.abs(latents @ _TO_PIXELS)).astype(np.int64) % COLOURS
-    return values.reshape(-1, HEIGHT, WIDTH)
+    return np.asarray(values.reshape(-1, HEIGHT, WIDTH))
 
 
 def encoded(pixels: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -105,7 +106,7 @@ def _graph(
 
 
 def _constants() -> list[TensorProto]:
-    values = {
+    values: dict[str, NDArray[Any]] = {
         "to_pixels": _TO_PIXELS,
         "to_latent": _TO_LATENT,
         "colours": np.array(COLOURS, dtype=np.int64),

@@ -1,0 +1,101 @@
+"""`python -m benchmarks.server [MODEL]`: one-shot requests per second and latencies, by requests in flight."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter, sleep
+from typing import Any
+
+import click
+import grpc
+
+from server.health import ask
+from smalti.v1 import images_pb2, images_pb2_grpc, types_pb2
+
+_IMAGES = "smalti.v1.ImageService"
+_START_SECONDS = 60.0
+
+
+@click.command()
+@click.argument("model", default="digits-vae")
+@click.option("--latent-size", default=10, show_default=True)
+@click.option("--seconds", default=5.0, show_default=True, help="for each number of requests in flight")
+@click.option("--in-flight", "levels", multiple=True, type=int, default=(1, 16, 64), show_default=True)
+def main(model: str, latent_size: int, seconds: float, levels: tuple[int, ...]) -> None:
+    """Ask MODEL to decode one latent, over and over."""
+    request = images_pb2.DecodeRequest(
+        model=types_pb2.ModelVersion(name=model),
+        latents=[types_pb2.Latent(values=[0.1] * latent_size)],
+        format=types_pb2.IMAGE_FORMAT_PIXELS,
+    )
+    with _server() as address:
+        for in_flight in levels:
+            latencies = asyncio.run(_measure(address, request, in_flight, seconds))
+            _print(model, in_flight, latencies, seconds)
+
+
+@contextmanager
+def _server() -> Iterator[str]:
+    """A server on a free port; one-shot requests need no Redis, so it gets none."""
+    address = _free_address()
+    settings = {
+        "SMALTI_LISTEN": address,
+        "SMALTI_METRICS_PORT": "0",
+        "SMALTI_REDIS_URL": "redis://127.0.0.1:1",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "server"], env=os.environ | settings, stderr=subprocess.DEVNULL
+    )
+    try:
+        _wait_until_ready(address)
+        yield address
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _wait_until_ready(address: str) -> None:
+    deadline = perf_counter() + _START_SECONDS
+    while ask(address, _IMAGES) != "SERVING":
+        if perf_counter() > deadline:
+            sys.exit(f"The server at {address} was not ready in {_START_SECONDS:.0f} s.")
+        sleep(0.05)
+
+
+async def _measure(address: str, request: Any, in_flight: int, seconds: float) -> list[float]:
+    """Latencies in seconds, ascending."""
+    latencies: list[float] = []
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub: Any = images_pb2_grpc.ImageServiceStub(channel)
+        await stub.Decode(request)  # the connection stands
+        end = perf_counter() + seconds
+
+        async def repeat() -> None:
+            while (start := perf_counter()) < end:
+                await stub.Decode(request)
+                latencies.append(perf_counter() - start)
+
+        await asyncio.gather(*(repeat() for _ in range(in_flight)))
+    return sorted(latencies)
+
+
+def _print(model: str, in_flight: int, latencies: list[float], seconds: float) -> None:
+    p50, p99 = (1000 * latencies[int(len(latencies) * part)] for part in (0.5, 0.99))
+    rate = len(latencies) / seconds
+    print(
+        f"{model}.decode  {in_flight:3} in flight  {rate:6.0f} requests/s  p50 {p50:.2f} ms  p99 {p99:.2f} ms"
+    )
+
+
+def _free_address() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+if __name__ == "__main__":
+    main()
