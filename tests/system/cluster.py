@@ -166,12 +166,12 @@ class Cluster:
         """Have all parts run, with exactly so many workers, whatever an earlier test left behind."""
         self.ready_redis()
         self.ready_server()
-        for worker in self.workers:
+        alive = [process for process in self._processes if process.is_running and process is not self.server]
+        for worker in alive:
             worker.resume()
-        self.workers = [worker for worker in self.workers if worker.is_running]
-        for worker in self.workers[workers:]:
+        self.workers, leaving = alive[:workers], alive[workers:]
+        for worker in leaving:
             worker.terminate()
-        self.workers, leaving = self.workers[:workers], self.workers[workers:]
         while len(self.workers) < workers:
             self.start_worker()
         for process in (*self.workers, self._the_server):
