@@ -4,14 +4,15 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import structlog
 
 from smalti.errors import ModelNotFound, RepositoryDamaged, SampleFailed
 from smalti.metrics import MODEL_LOAD_SECONDS, TICK_ROWS, TICK_SECONDS
-from smalti.repository import Manifest, Model, ModelRepository
+from smalti.repository import MANIFEST, Manifest, Model, ModelRepository
 from smalti.session import open_session
 from worker.runner import GRAPH, Runner
 from worker.scheduler import Tick
@@ -42,6 +43,14 @@ class Provider:
     gpu_memory_megabytes: int = 2048
 
 
+class Version(NamedTuple):
+    """A version of a model as it was on disk when it was looked at."""
+
+    name: str
+    number: int
+    changed: int
+
+
 class Engine:
     """Draws rows with every PixelRNN of a repository, or with those named, all versions.
 
@@ -62,8 +71,8 @@ class Engine:
         self._provider = provider
         self._manifests: dict[str, Manifest] = {}
         self._runners: dict[str, DrawsRows] = {}
-        self._known: set[tuple[str, int]] = set()  # versions that were loaded, or passed over
-        self._complained: set[tuple[str, int]] = set()
+        self._known: set[Version] = set()  # that were loaded, or passed over
+        self._complained: set[Version] = set()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
         self._busy_since: float | None = None
 
@@ -92,9 +101,9 @@ class Engine:
 
         Raises ProviderMissing where none can be run here.
         """
-        for name, version in await asyncio.to_thread(self._versions):
-            if (name, version) not in self._known:
-                await self._load(name, version)
+        for version in await asyncio.to_thread(self._versions):
+            if version not in self._known:
+                await self._load(version)
 
     def require(self) -> None:
         """Raise ModelNotFound unless there is something to draw with: the models that were named, or any."""
@@ -125,18 +134,22 @@ class Engine:
         TICK_ROWS.labels(model).observe(len(lanes))
         return rows
 
-    def _versions(self) -> list[tuple[str, int]]:
+    def _versions(self) -> list[Version]:
         there = self._repository.models()
-        return [(name, version) for name in self._wanted or there for version in there.get(name, ())]
+        return [
+            Version(name, number, _changed(self._repository.root / name / str(number) / MANIFEST))
+            for name in self._wanted or there
+            for number in there.get(name, ())
+        ]
 
-    async def _load(self, name: str, version: int) -> None:
+    async def _load(self, version: Version) -> None:
         try:
-            model = await asyncio.to_thread(self._repository.load, name, version)
+            model = await asyncio.to_thread(self._repository.load, version.name, version.number)
             if GRAPH in model.manifest.graphs:  # a VAE or a GAN is the server's
                 await self._make_ready(model)
-            self._known.add((name, version))
+            self._known.add(version)
         except (RepositoryDamaged, ModelNotFound) as error:
-            self._complain(name, version, error)  # perhaps still being copied: tried again at the next look
+            self._complain(version, error)  # perhaps still being copied: tried again at the next look
 
     async def _make_ready(self, model: Model) -> None:
         manifest = model.manifest
@@ -155,10 +168,10 @@ class Engine:
         )
         return Runner(session, model.manifest, slots=self._slots, padded=self._provider.name != "cpu")
 
-    def _complain(self, name: str, version: int, error: Exception) -> None:
-        if (name, version) not in self._complained:
-            self._complained.add((name, version))
-            log.error("model left out", model=name, version=version, reason=str(error))
+    def _complain(self, version: Version, error: Exception) -> None:
+        if version not in self._complained:
+            self._complained.add(version)
+            log.error("model left out", model=version.name, version=version.number, reason=str(error))
 
     async def _in_thread(self, work: Callable[..., Result], *arguments: object) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._watched, work, *arguments)
@@ -170,3 +183,11 @@ class Engine:
             return work(*arguments)
         finally:
             self._busy_since = None
+
+
+def _changed(manifest: Path) -> int:
+    """When the manifest was written, so that a version that was exported anew in its place is seen; 0 if it is gone."""
+    try:
+        return manifest.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0

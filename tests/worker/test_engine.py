@@ -70,6 +70,16 @@ async def test_all_versions_are_loaded_and_new_ones_when_they_come(engine_on: St
     assert engine.digests == [first.digest, second.digest]
 
 
+async def test_a_version_that_was_exported_anew_is_drawn_with_too(engine_on: Start, tmp_path: Path) -> None:
+    first = write_toy_model(tmp_path, Toy(height=6))
+    engine = engine_on(tmp_path)
+    await engine.load()
+    shutil.rmtree(tmp_path / first.name)
+    second = write_toy_model(tmp_path, Toy(height=7))  # given the same version number
+    await engine.load()
+    assert engine.digests == [first.digest, second.digest]
+
+
 async def test_models_that_were_not_asked_for_are_left_alone(engine_on: Start, tmp_path: Path) -> None:
     write_toy_model(tmp_path, Toy(name="one"))
     two = write_toy_model(tmp_path, Toy(name="two"))

@@ -1,5 +1,6 @@
 """`python -m worker` says in one sentence what is wrong, waits for Redis, and stops when it is told to."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -11,8 +12,10 @@ from typing import IO
 import pytest
 
 from smalti.jobs.connection import connect
+from smalti.jobs.queue import JobQueue
 from smalti.private_redis import PrivateRedis
-from tests.worker.story import SHIPPED
+from tests.worker.conftest import Model
+from tests.worker.story import SHIPPED, a_request
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -22,13 +25,13 @@ def start(toy_repository: Path) -> Iterator[Start]:
     """Starts worker processes; what still runs in the end is killed."""
     processes: list[subprocess.Popen[str]] = []
 
-    def run(**settings: str) -> "subprocess.Popen[str]":
+    def run(*command: str, **settings: str) -> "subprocess.Popen[str]":
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SMALTI_")}
         own = {"SMALTI_METRICS_PORT": "0", "SMALTI_MODEL_REPOSITORY": str(toy_repository)}
         own["SMALTI_REDIS_URL"] = "redis://127.0.0.1:1/0"  # where there is none
         processes.append(
             subprocess.Popen(
-                [sys.executable, "-m", "worker"],
+                [sys.executable, *(command or ("-m", "worker"))],
                 cwd=SHIPPED.parent,
                 env=environment | own | settings,
                 stderr=subprocess.PIPE,
@@ -97,3 +100,25 @@ def test_a_worker_that_waits_for_redis_stops_too(start: Start) -> None:
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
     assert process.returncode == 0
+
+
+HANGING = """
+import time
+import worker.runner
+from worker.__main__ import main
+worker.runner.Runner.draw_row = lambda self, lanes: time.sleep(3600)
+main()
+"""
+
+
+async def test_a_hung_engine_ends_the_process_with_one_line(
+    start: Start, own_redis: PrivateRedis, toy: Model
+) -> None:
+    manifest, _ = toy
+    process = start("-c", HANGING, SMALTI_REDIS_URL=own_redis.url, SMALTI_LEASE_SECONDS="0.3")
+    async with connect(own_redis.url) as redis:
+        await JobQueue(redis).submit(a_request(manifest))
+    log = await asyncio.to_thread(process.communicate, timeout=60)
+    assert process.returncode == 1
+    assert "gives up its samples and stops" in log[1]
+    assert "Traceback" not in log[1]

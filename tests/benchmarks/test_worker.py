@@ -1,0 +1,23 @@
+"""The torch loop that figures are compared with is real, and what is compared are its rates."""
+
+from benchmarks.torch_loop import TorchLoop
+from benchmarks.worker import faster
+from smalti.randomness import uniforms
+from smalti.repository import ModelRepository
+from tests.worker.story import SHIPPED, drawn_alone, open_runner
+
+
+def test_the_rates_of_the_faster_number_of_threads_are_compared() -> None:
+    assert faster({1: [70.0, 50.0], 2: [0.3, 0.4]}, {1: [60.0], 2: [0.2]}) == [70.0, 50.0, 60.0]
+
+
+def test_without_torch_there_is_nothing_to_compare() -> None:
+    assert faster({}, {}) == []
+
+
+def test_the_torch_loop_draws_the_very_pixels_that_the_worker_draws() -> None:
+    loop = TorchLoop(ModelRepository(SHIPPED).load("digits-pixel-rnn"))
+    manifest, runner = open_runner(SHIPPED, "digits-pixel-rnn")
+    for index in range(3):
+        drawn = loop.draw(uniforms(7, index, 0, manifest.height * manifest.width))
+        assert drawn.astype("u1").tobytes() == drawn_alone(runner, manifest, index)[0]
