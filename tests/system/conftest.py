@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from deploy.system import stopping_on_signals
 from tests.system.cluster import ROOT, Cluster
 from tests.toy_model import Toy, write_toy_model
 
@@ -41,6 +42,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     for what, seconds in sorted(config.stash.get(_FIGURES, {}).items()):
         listed = " ".join(f"{value:.2f}" for value in seconds)
         terminalreporter.write_line(f"measured: {what}: {listed} s")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """A run of tests that is told to stop ends its fixtures, and so all processes, as after Ctrl-C."""
+    with stopping_on_signals():
+        yield
 
 
 @pytest.fixture
