@@ -28,6 +28,7 @@ _SHEET_COLUMNS = 12
 _SHEET_SCALE = 4
 _REQUESTS = 60  # to each model: together enough for a 99th percentile to mean something
 _INTERRUPTED = 130
+_SLOTS = 4  # few, so that rows can be seen to appear; a worker with all its slots is done before one looks
 _WIDTH_OF_A_FILE = 120  # columns where the output is no terminal
 _LATENCIES = {
     "smalti_rpc_seconds": "RPC",
@@ -42,7 +43,7 @@ _LATENCIES = {
 
 
 @click.command()
-@click.option("--samples", type=click.IntRange(1, 500), default=24, show_default=True, help="Of the job.")
+@click.option("--samples", type=click.IntRange(1, 500), default=60, show_default=True, help="Of the job.")
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=7, show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), default=Path("out/demo.png"), show_default=True)
 def main(samples: int, seed: int, output: Path) -> None:
@@ -68,11 +69,10 @@ def _run(console: Console, *, samples: int, seed: int, output: Path) -> None:
     began = time.monotonic()
     redis_url = os.environ.get("SMALTI_REDIS_URL")
     pool = f"demo-{os.getpid()}"  # on a Redis of others, a queue of its own
+    settings = {"SMALTI_POOL": pool, "SMALTI_SLOTS": str(_SLOTS)}
     with (
         _forgotten(redis_url, pool),
-        System(
-            free_ports(1), redis_url=redis_url, settings={"SMALTI_POOL": pool}, say=console.print
-        ) as system,
+        System(free_ports(1), redis_url=redis_url, settings=settings, say=console.print) as system,
     ):
         with Client(system.address) as client:
             console.print(f"Everything is ready after {time.monotonic() - began:.1f} s.")
