@@ -33,6 +33,7 @@ class Readiness:
         self._started = False
         self._stopping = False
         self._redis = False
+        self._no_redis = "Redis does not answer, so there are no jobs for now."
         self._models: dict[str, bool] = {}
 
     async def publish(self) -> None:
@@ -50,8 +51,16 @@ class Readiness:
         self._stopping = True
         await self.publish()
 
-    async def set_redis(self, ready: bool) -> None:
-        """Whether Redis answers, and is fit."""
+    async def set_redis(self) -> None:
+        """Redis answers, and is fit."""
+        await self._set_redis(True)
+
+    async def set_no_redis(self, reason: str) -> None:
+        """There are no jobs for now; the reason is for those who ask for one."""
+        self._no_redis = reason
+        await self._set_redis(False)
+
+    async def _set_redis(self, ready: bool) -> None:
         if ready != self._redis:
             self._redis = ready
             await self.publish()
@@ -68,9 +77,9 @@ class Readiness:
         await self.publish()
 
     def require_queue(self) -> None:
-        """Raise Unavailable unless Redis answers."""
+        """Raise Unavailable unless Redis answers and is fit."""
         if not self._redis:
-            raise Unavailable("Redis does not answer, so there are no jobs for now.")
+            raise Unavailable(self._no_redis)
 
     def _statuses(self) -> dict[str, bool]:
         ready = self._started and not self._stopping

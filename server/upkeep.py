@@ -6,7 +6,7 @@ from time import monotonic
 import structlog
 
 from server.readiness import Readiness
-from smalti.errors import Unavailable
+from smalti.errors import RedisUnfit, Unavailable
 from smalti.jobs.queue import JobQueue
 from smalti.metrics import QUEUE_AGE_SECONDS, QUEUE_SAMPLES, QUEUE_WORKERS, QUEUED_JOBS, RECOVERED_SAMPLES
 
@@ -23,15 +23,23 @@ class Upkeep:
         self._readiness = readiness
         self._allow_volatile = allow_volatile
         self._fit: bool | None = None  # None: not known yet
+        self._was_fit = False
         self._measured = self._expired = float("-inf")
 
     async def run(self) -> None:
-        """Go on until cancelled; raises RedisUnfit as soon as that is known."""
+        """Go on until cancelled; raises RedisUnfit if the first Redis that answers is.
+
+        One that comes back unfit is treated as away: whoever changed it can mend it while one-shot requests go on.
+        """
         while True:
             try:
                 await self._look()
             except Unavailable as error:
-                await self._away(error)
+                await self._away(str(error), "Redis does not answer, so there are no jobs for now.")
+            except RedisUnfit as error:
+                if not self._was_fit:
+                    raise
+                await self._away(str(error), f"There are no jobs for now: {error}")
             await asyncio.sleep(self._queue.recover_seconds)
 
     async def _look(self) -> None:
@@ -49,15 +57,15 @@ class Upkeep:
     async def _meet(self) -> None:
         """Check a Redis that is new or was away: it may be another one."""
         await self._queue.check(allow_volatile=self._allow_volatile)
-        self._fit = True
-        await self._readiness.set_redis(True)
+        self._fit = self._was_fit = True
+        await self._readiness.set_redis()
         log.info("redis answers")
 
-    async def _away(self, error: Unavailable) -> None:
+    async def _away(self, reason: str, for_clients: str) -> None:
         if self._fit is not False:
-            log.warning("redis is away: no jobs, one-shot requests go on", reason=str(error))
+            log.warning("no jobs, one-shot requests go on", reason=reason)
         self._fit = False
-        await self._readiness.set_redis(False)
+        await self._readiness.set_no_redis(for_clients)
 
     async def _recover(self) -> None:
         recovered = await self._queue.recover()

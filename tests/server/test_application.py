@@ -1,11 +1,13 @@
 import asyncio
+import os
+import signal
 from threading import Event
 
 import pytest
 from redis.asyncio import Redis
 
 from smalti.errors import RedisUnfit, SettingsInvalid
-from smalti.v1 import images_pb2, types_pb2
+from smalti.v1 import images_pb2, jobs_pb2, types_pb2
 from tests.server.conftest import Running, refused
 
 VAE = types_pb2.ModelVersion(name="toy-vae")
@@ -57,3 +59,26 @@ async def test_a_redis_that_turns_out_unfit_ends_the_server(start_server, own_re
     with pytest.raises(RedisUnfit, match="noeviction"):
         async with start_server(redis_url=own_redis.url):
             pytest.fail("it is ready")
+
+
+async def test_a_redis_that_comes_back_unfit_stops_jobs_and_nothing_else(start_server, own_redis, until):
+    async with Redis(port=own_redis.port) as redis, start_server(redis_url=own_redis.url) as server:
+        await redis.config_set("maxmemory-policy", "allkeys-lru")  # given a change that nobody looks for yet
+        os.kill(own_redis.pid, signal.SIGSTOP)
+        await until(lambda: _jobs_are(server, "NOT_SERVING"), seconds=30)
+        os.kill(own_redis.pid, signal.SIGCONT)  # when Redis was away for a while
+        await until(
+            lambda: _jobs_are_refused(server, "noeviction")
+        )  # then jobs are refused with what to mend
+        assert (await server.images.Draw(images_pb2.DrawRequest(model=VAE, count=1))).images
+        await redis.config_set("maxmemory-policy", "noeviction")
+        await until(lambda: _jobs_are(server, "SERVING"))
+
+
+async def _jobs_are(server: Running, status: str) -> bool:
+    return await server.status("smalti.v1.JobService") == status
+
+
+async def _jobs_are_refused(server: Running, reason: str) -> bool:
+    refusal = await refused(server.jobs.List(jobs_pb2.ListJobsRequest()))
+    return refusal.code == "UNAVAILABLE" and reason in refusal.message
