@@ -15,17 +15,14 @@ from torch.nn.utils import parametrizations, parametrize
 
 from models.vae import Doubled, halved
 
-SENSITIVITY = (
-    4.0  # spectral normalisation bounds slopes: without it, white and a light background were all one
-)
-
 
 class Generator(nn.Module):
     """Latent → a few colours for the whole image, and for every pixel the choice of one of them.
 
     Few colours and flat areas are what makes a sprite: painting every pixel freely in red, green and blue gave noise in
     every area and halos around every figure. The first colour is the backdrop, learned, and the same in all images. The
-    choices come from the smallest map → maps of twice the size each time.
+    choices come from the smallest map → maps of twice the size each time. With `blends`, a pixel mixes the colours
+    instead: for images such as scanned digits, whose strokes have soft edges.
     """
 
     def __init__(
@@ -36,6 +33,7 @@ class Generator(nn.Module):
         latent: int = 48,
         channels: Sequence[int] = (128, 64, 32),
         pigments: int = 16,
+        blends: bool = False,
     ) -> None:
         super().__init__()
         self.height, self.width, self.latent_size = height, width, latent
@@ -66,20 +64,23 @@ class Generator(nn.Module):
             nn.Unflatten(1, (pigments - 1, 3)),
         )
         self.backdrop = nn.Parameter(torch.zeros(1, 1, 3))
+        self.blends = blends
 
     def forward(self, latent: Tensor) -> Tensor:
         """(batch, latent_size) → red, green and blue in (−1, 1): (batch, 3, height, width)."""
         mixed = self.mixing(latent)  # (batch, pigments − 1, 3)
         pigments = torch.cat([self.backdrop.expand(mixed.shape[0], -1, -1), mixed], dim=1).tanh()
-        paint = _paint_softly if self.training else _paint
-        return paint(pigments, self.choices(latent))
+        if self.blends:
+            return _blend(pigments, self.choices(latent))
+        return (_paint_softly if self.training else _paint)(pigments, self.choices(latent))
 
 
 def _paint(pigments: Tensor, choices: Tensor) -> Tensor:
     """Each pixel in the pigment it prefers: (batch, n, 3), (batch, n, height, width) → (batch, 3, height, width)."""
     preferred = choices.argmax(dim=1)  # (batch, height, width)
     flat = preferred.flatten(1)[..., None].expand(-1, -1, 3)
-    return pigments.gather(1, flat).permute(0, 2, 1).unflatten(2, choices.shape[2:])
+    painted = pigments.gather(1, flat).permute(0, 2, 1)  # (batch, 3, height · width)
+    return cast(Tensor, painted.unflatten(2, choices.shape[2:]))  # type: ignore[no-untyped-call]  # torch's
 
 
 def _paint_softly(pigments: Tensor, choices: Tensor) -> Tensor:
@@ -89,19 +90,34 @@ def _paint_softly(pigments: Tensor, choices: Tensor) -> Tensor:
     return torch.einsum("bnc,bnhw->bchw", pigments, soft + (hard - soft).detach())
 
 
+def _blend(pigments: Tensor, choices: Tensor) -> Tensor:
+    """Each pixel a mixture of all pigments; shapes as above."""
+    shares = choices.softmax(dim=1)
+    return (shares[:, :, None] * pigments[..., None, None]).sum(dim=1)
+
+
 class Discriminator(nn.Module):
     """Colours → maps of half the size each time → one number: the larger, the more real the image looks.
 
     `slope` and `offset` turn that number into a probability; training sets them where its loss does not mean one.
+    Spectral normalisation bounds slopes, and `sensitivity` undoes some of it: without, white and a light background
+    were all one to it.
     """
 
     slope: Tensor
     offset: Tensor
 
     def __init__(
-        self, *, height: int, width: int, channels: Sequence[int] = (32, 64, 128), spectral: bool = True
+        self,
+        *,
+        height: int,
+        width: int,
+        channels: Sequence[int] = (32, 64, 128),
+        spectral: bool = True,
+        sensitivity: float = 2.5,
     ) -> None:
         super().__init__()
+        self.sensitivity = sensitivity
         bound = parametrizations.spectral_norm if spectral else _unbound
         smallest = halved(height, width, len(channels) - 1)[-1]
         halving = [
@@ -121,7 +137,7 @@ class Discriminator(nn.Module):
 
     def forward(self, colours: Tensor) -> Tensor:
         """(batch, 3, height, width) in (−1, 1) → (batch,)."""
-        return cast(Tensor, self.layers(SENSITIVITY * colours)[:, 0])
+        return cast(Tensor, self.layers(self.sensitivity * colours)[:, 0])
 
     def probability(self, colours: Tensor) -> Tensor:
         """P(real) of images (batch, 3, height, width): (batch,)."""

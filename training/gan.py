@@ -53,7 +53,9 @@ class NetworkOptions(Table):
     latent: Count = 48
     generator: Channels = (128, 64, 32)
     pigments: Annotated[int, Field(ge=2)] = 16  # colours in an image
+    blends: bool = False  # pixels mix the pigments, rather than choose one
     discriminator: Channels = (32, 64, 128)
+    sensitivity: Positive = 2.5  # of the discriminator to small differences of colour
 
 
 class OptimiserOptions(Table):
@@ -288,8 +290,15 @@ def make_networks(recipe: Recipe, *, height: int, width: int) -> tuple[Generator
             latent=chosen.latent,
             channels=chosen.generator,
             pigments=chosen.pigments,
+            blends=chosen.blends,
         ),
-        Discriminator(height=height, width=width, channels=chosen.discriminator, spectral=mode.spectral),
+        Discriminator(
+            height=height,
+            width=width,
+            channels=chosen.discriminator,
+            spectral=mode.spectral,
+            sensitivity=chosen.sensitivity,
+        ),
     )
 
 

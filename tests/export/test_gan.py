@@ -20,10 +20,14 @@ INTERFACE = {
 }
 
 
-def networks(seed: int) -> tuple[Generate, Discriminate]:
+def networks(seed: int, *, blends: bool = False) -> tuple[Generate, Discriminate]:
     torch.manual_seed(seed)
     palette = torch.rand(COLOURS, 3) * 2 - 1
-    generator = Generator(height=HEIGHT, width=WIDTH, latent=LATENT, channels=(8, 8, 8), pigments=4)
+    generator = Generator(
+        height=HEIGHT, width=WIDTH, latent=LATENT, channels=(8, 8, 8), pigments=4, blends=blends
+    )
+    with torch.no_grad():
+        list(generator.choices.parameters())[-2].mul_(30)  # so that latents decide what is painted
     discriminator = Discriminator(height=HEIGHT, width=WIDTH, channels=(8, 8, 8))
     discriminator.slope.fill_(20.0)  # as calibrated: small differences show
     discriminator.eval().unbind()
@@ -43,9 +47,9 @@ def sessions_of(folder):
     return {name: Session(folder / f"{name}.onnx") for name in INTERFACE}
 
 
-@pytest.fixture(scope="module")
-def pair():
-    return networks(5)
+@pytest.fixture(scope="module", params=[False, True], ids=["chooses", "blends"])
+def pair(request):
+    return networks(5, blends=request.param)
 
 
 @pytest.fixture(scope="module")

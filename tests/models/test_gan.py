@@ -126,3 +126,20 @@ def test_slope_and_offset_make_the_probability():
     discriminator.slope.fill_(3.0)
     discriminator.offset.fill_(-1.0)
     assert torch.allclose(discriminator.probability(colours), (3 * discriminator(colours) - 1).sigmoid())
+
+
+@torch.no_grad()
+def test_a_generator_that_blends_paints_mixtures():
+    generator = Generator(height=5, width=7, latent=6, channels=(8, 6, 4), pigments=4, blends=True)
+    colours = lively(generator).eval()(torch.randn(4, 6)).permute(0, 2, 3, 1).flatten(1, 2)
+    assert min(len(image.unique(dim=0)) for image in colours) > 4
+
+
+@torch.no_grad()
+def test_sensitivity_multiplies_what_the_discriminator_sees():
+    torch.manual_seed(0)
+    one = Discriminator(height=5, width=7, channels=(4, 6), spectral=False, sensitivity=1.0)
+    other = Discriminator(height=5, width=7, channels=(4, 6), spectral=False, sensitivity=3.0)
+    other.load_state_dict(one.state_dict())
+    colours = torch.randn(4, 3, 5, 7)
+    assert torch.equal(other(colours), one(3 * colours))

@@ -107,8 +107,8 @@ def test_both_learn_again_in_the_next_step(images, recipe):
 def test_the_discriminator_learns_to_tell_them_apart(images):
     trained = a_task(LECTURE, images)
     real = torch.from_numpy(images.train[:32])
-    losses = [trained.discriminator_step(real) for _ in range(60)]
-    assert losses[-1] < 0.5 * losses[0]
+    losses = [trained.discriminator_step(real) for _ in range(150)]
+    assert np.mean(losses[-10:]) < 0.6 * losses[0]
 
 
 def test_the_generator_learns_what_a_fixed_discriminator_likes(images):
