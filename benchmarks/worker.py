@@ -1,6 +1,6 @@
-"""A whole job through Redis and a worker process, beside a plain torch loop: `python -m benchmarks.worker [MODEL]`.
+"""A whole job through Redis and worker processes, beside a plain torch loop: `python -m benchmarks.worker [MODEL]`.
 
-Everything is real: a private Redis with an fsync for each write, `python -m worker` as a process of its own, and a job
+Everything is real: a private Redis with an fsync for each write, `python -m worker` once for each core, and one job
 of 200 samples. Torch draws its images before and after, so that a noisy machine disturbs both alike.
 """
 
@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -35,37 +35,54 @@ _TORCH_IMAGES = 5  # before the jobs, and again after them
 @click.argument("model", default="sprites-pixel-rnn")
 @click.option("--repository", type=click.Path(path_type=Path), default=Path("model_repository"))
 @click.option("--count", type=click.IntRange(1), default=200, help="Samples in the job.")
-@click.option("--slots", type=click.IntRange(1), default=32)
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=os.cpu_count() or 1,
+    help="Processes; by default one for each core.",
+)
+@click.option("--slots", type=click.IntRange(1), default=32, help="Of each worker.")
 @click.option("--threads", type=click.IntRange(1), default=1, help="Of onnxruntime, within one operator.")
 @click.option(
     "--jobs", type=click.IntRange(1), default=3, help="Jobs one after another; their median counts."
 )
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Write the figures here too.")
 def main(
-    model: str, repository: Path, count: int, slots: int, threads: int, jobs: int, file: Path | None
+    model: str,
+    repository: Path,
+    count: int,
+    workers: int,
+    slots: int,
+    threads: int,
+    jobs: int,
+    file: Path | None,
 ) -> None:
     """Measure samples per second of a job of MODEL from submit to its end."""
     chosen = ModelRepository(repository).load(model)
     before = _torch_rates(chosen)
-    rates = _worker_rates(chosen, repository, count=count, slots=slots, threads=threads, jobs=jobs)
+    settings = _settings(model, repository, slots=slots, threads=threads)
+    rates = _worker_rates(chosen, settings, workers=workers, count=count, jobs=jobs)
     loop = faster(before, _torch_rates(chosen))
     figures = {
         "model": model,
         "count": count,
+        "workers": workers,
         "slots": slots,
         "threads": threads,
         "jobs": rates,
         "torch": loop,
     }
-    click.echo(f"{model}: jobs of {count} samples, {slots} slots, {threads} threads of onnxruntime")
+    click.echo(
+        f"{model}: jobs of {count} samples; {workers} workers of {slots} slots and {threads} threads of onnxruntime"
+    )
     click.echo(machine.headline())
     click.echo(
-        f"worker behind Redis   {median(rates):8.2f} samples/s ({', '.join(f'{r:.2f}' for r in rates)})"
+        f"workers behind Redis  {median(rates):8.2f} samples/s ({', '.join(f'{r:.2f}' for r in rates)})"
     )
     if loop:
         ratio = median(rates) / median(loop)
         click.echo(
-            f"torch loop, one image {median(loop):8.2f} samples/s; the worker is {ratio:.1f} times as fast"
+            f"torch loop, one image {median(loop):8.2f} samples/s; the workers are {ratio:.1f} times as fast"
         )
         figures["ratio"] = ratio
     machine.write(file, figures)
@@ -78,16 +95,19 @@ def faster(before: Mapping[int, Sequence[float]], after: Mapping[int, Sequence[f
 
 
 def _worker_rates(
-    model: Model, repository: Path, *, count: int, slots: int, threads: int, jobs: int
+    model: Model, settings: dict[str, str], *, workers: int, count: int, jobs: int
 ) -> list[float]:
-    with PrivateRedis() as redis, _worker(redis.url, model.manifest.name, repository, slots, threads):
-        return asyncio.run(_time_jobs(redis.url, _request(model.manifest, count), jobs))
+    with PrivateRedis() as redis, ExitStack() as processes:
+        for _ in range(workers):
+            processes.enter_context(_worker(settings | {"SMALTI_REDIS_URL": redis.url}))
+        return asyncio.run(_time_jobs(redis.url, _request(model.manifest, count), jobs, workers))
 
 
-async def _time_jobs(url: str, request: JobRequest, jobs: int) -> list[float]:
+async def _time_jobs(url: str, request: JobRequest, jobs: int, workers: int) -> list[float]:
     async with connect(url) as redis:
         queue = JobQueue(redis)
-        await _end_of(queue, await queue.submit(request))  # the first one waits for the worker's start
+        await _all_are_there(queue, workers)
+        await _end_of(queue, await queue.submit(request))  # the first one warms everything
         rates = []
         for _ in range(jobs):
             started = perf_counter()
@@ -96,12 +116,19 @@ async def _time_jobs(url: str, request: JobRequest, jobs: int) -> list[float]:
         return rates
 
 
-async def _end_of(queue: JobQueue, job: Job) -> None:
+async def _all_are_there(queue: JobQueue, workers: int) -> None:
     started = perf_counter()
+    while (await queue.depth()).workers < workers:
+        if perf_counter() - started > _START_SECONDS:
+            raise click.ClickException("Not every worker has started: their logs say why.")
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def _end_of(queue: JobQueue, job: Job) -> None:
     while job.state not in TERMINAL:
         await asyncio.sleep(_LOOK_SECONDS)
         job = await queue.get(job.id)
-        if perf_counter() - started > _START_SECONDS and job.reason == NO_WORKER:
+        if job.reason == NO_WORKER:
             raise click.ClickException("No worker has this model: its log says why.")
     if job.state is not JobState.SUCCEEDED:
         raise click.ClickException(
@@ -110,9 +137,17 @@ async def _end_of(queue: JobQueue, job: Job) -> None:
 
 
 @contextmanager
-def _worker(url: str, name: str, repository: Path, slots: int, threads: int) -> Iterator[None]:
-    settings = {
-        "SMALTI_REDIS_URL": url,
+def _worker(settings: dict[str, str]) -> Iterator[None]:
+    process = subprocess.Popen([sys.executable, "-m", "worker"], env=os.environ | settings)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _settings(name: str, repository: Path, *, slots: int, threads: int) -> dict[str, str]:
+    return {
         "SMALTI_MODEL_REPOSITORY": str(repository),
         "SMALTI_MODELS": name,
         "SMALTI_SLOTS": str(slots),
@@ -120,12 +155,6 @@ def _worker(url: str, name: str, repository: Path, slots: int, threads: int) -> 
         "SMALTI_METRICS_PORT": "0",
         "SMALTI_LOG_LEVEL": "warning",
     }
-    process = subprocess.Popen([sys.executable, "-m", "worker"], env=os.environ | settings)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def _request(manifest: Manifest, count: int) -> JobRequest:
