@@ -26,6 +26,7 @@ from smalti.watching import LineView, LiveView, View, follow
 _DATA = ("sprites", "digits")  # the first whose models are there is shown
 _SHEET_COLUMNS = 12
 _SHEET_SCALE = 4
+_SHEET_SAMPLES = 48  # of the job, the first ones
 _REQUESTS = 60  # to each model: together enough for a 99th percentile to mean something
 _INTERRUPTED = 130
 _SLOTS = 4  # few, so that rows can be seen to appear; a worker with all its slots is done before one looks
@@ -43,7 +44,7 @@ _LATENCIES = {
 
 
 @click.command()
-@click.option("--samples", type=click.IntRange(1, 500), default=60, show_default=True, help="Of the job.")
+@click.option("--samples", type=click.IntRange(1, 500), default=200, show_default=True, help="Of the job.")
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=7, show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), default=Path("out/demo.png"), show_default=True)
 def main(samples: int, seed: int, output: Path) -> None:
@@ -98,7 +99,8 @@ def _forgotten(redis_url: str | None, pool: str) -> Iterator[None]:
 def _draw(console: Console, client: Client, *, samples: int, seed: int, output: Path) -> None:
     models = choose(client.models())
     job = _draw_job(console, client, models["pixel_rnn"], samples=samples, seed=seed)
-    rows = {models["pixel_rnn"].name: [result.image for result in client.results(job.id) if result.image]}
+    drawn = client.results(job.id, limit=_SHEET_SAMPLES)
+    rows = {models["pixel_rnn"].name: [result.image for result in drawn if result.image]}
     for family in ("vae", "gan"):
         rows[models[family].name] = _draw_at_once(console, client, models[family], seed=seed)
     write_sheet(output, rows)
