@@ -1,4 +1,4 @@
-"""The diagonal PixelRNN's graphs, composed of a traced opening, step, closing and sweep."""
+"""The diagonal PixelRNN's graphs, each composed of a few traced parts."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -6,10 +6,19 @@ from typing import cast
 import torch
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from export import graphs
 from export.compose import Composition
-from models.diagonal import LEFT, DiagonalDrawer, DiagonalLayer, DiagonalPixelRNN
+from models.diagonal import (
+    COPIED_LEFT,
+    LEFT,
+    DiagonalDrawer,
+    DiagonalLayer,
+    DiagonalPixelRNN,
+    direction_weights,
+    take,
+)
 
 BATCH = 2  # of the examples: any but 1
 
@@ -49,6 +58,128 @@ def draw_row_graph(drawer: DiagonalDrawer) -> ModelProto:
         *_state_kinds(drawer, "_out"),
     ]
     return row.finish("draw_row", dict(zip((kind.name for kind in kinds), found, strict=True)), kinds)
+
+
+def score_graph(network: DiagonalPixelRNN, drawer: DiagonalDrawer) -> ModelProto:
+    """pixels (batch, height, width) → logp: a row's pixels are known, so ONNX's LSTM runs through each row at once."""
+    height, width = network.height, network.width
+    pixels = torch.zeros(BATCH, height, width, dtype=torch.int64)
+    begin, read_row = Begin(drawer), ReadRow(network, drawer)
+    reset, again, rows, *state = begin(pixels)
+    parts = {
+        "begin": _trace(begin, [pixels]),
+        "read_row": _trace(read_row, [reset, rows[:, 0], pixels[:, 0], *state]),
+    }
+    images = Composition([_kind("pixels", torch.int64, [height, width])])
+    reset_name, again_name, rows_name, *names = images.place("begin", parts["begin"], ["pixels"])
+    logps = []
+    for row in range(height):
+        now = [images.column(value, row) for value in (rows_name, "pixels")]
+        first = reset_name if row == 0 else again_name
+        logp, *names = images.place("read_row", parts["read_row"], [first, *now, *names])
+        logps.append(logp)
+    return images.finish(
+        "score", {"logp": images.join(logps, [height, width])}, [_kind("logp", torch.float32, [height, width])]
+    )
+
+
+class Begin(nn.Module):
+    """pixels → true, false and the rows' numbers for every image, and a state of any value."""
+
+    def __init__(self, drawer: DiagonalDrawer) -> None:
+        super().__init__()
+        self.height = drawer.height
+        self.shapes = [(value.dtype, tuple(value.shape[1:])) for value in drawer.fresh(1)]
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """All made of the first pixel times 0, which asks for no shape."""
+        zero = pixels[:, 0, 0] * 0
+        rows = zero[:, None] + torch.arange(self.height)
+        state = [
+            zero.to(kind).reshape(-1, *[1] * len(shape)) + torch.zeros(shape, dtype=kind)
+            for kind, shape in self.shapes
+        ]
+        return zero == 0, zero > 0, rows, *state
+
+
+class ReadRow(nn.Module):
+    """DiagonalDrawer.forward for a row whose pixels are all given: each layer reads it from end to end."""
+
+    def __init__(self, network: DiagonalPixelRNN, drawer: DiagonalDrawer) -> None:
+        super().__init__()
+        self.opening, self.step = drawer.opening, drawer.step
+        self.colours = network.colours
+        self.sizes = [layer.hidden for layer in drawer.layers]
+        self.rightward = nn.ModuleList(RowLSTM(layer, 0) for layer in drawer.layers)
+        self.leftward = nn.ModuleList(RowLSTM(layer, 1) for layer in drawer.layers)
+        self.own = nn.Embedding.from_pretrained(network.embedding.weight.detach())
+        at_left = [[len(LEFT) + column + across for _, across in LEFT] for column in range(network.width)]
+        self.register_buffer("at_left", torch.tensor(at_left), persistent=False)
+
+    at_left: Tensor
+
+    def forward(self, reset: Tensor, row: Tensor, pixels: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        """Pixels (batch, width) and the state before → log-probabilities (batch, width), and the state after."""
+        recent, rightward, leftward, *used = self.opening.begin(reset, *state)
+        sweep_hidden, sweep_cell, nothing_left, hidden, cell = self.opening.starts(reset)
+        left = take(torch.cat([nothing_left, pixels], dim=1), self.at_left)  # (batch, width, 3)
+        above = self.opening.pad(recent)
+        seen = self.opening.features(above, row)
+        seen = seen + F.embedding(left + self.step.offsets, self.step.table).sum(dim=2)
+        same = (pixels[:, :, None] == self.step.palette).to(torch.int64)  # (batch, width, colours)
+        uses = self.step.logarithm(used[0][:, None] + same.cumsum(dim=1) - same) if used else None
+        if self.step.memory is not None and uses is not None:
+            seen = seen + uses @ self.step.memory
+        own = self.own(pixels)
+        swept = []
+        for index, (residual, out) in enumerate(
+            zip(self.opening.residuals(leftward), self.step.out, strict=True)
+        ):
+            to_right, to_left = (
+                [part.split(self.sizes, dim=-1)[index] for part in parts]
+                for parts in ((rightward, hidden, cell), (leftward, sweep_hidden, sweep_cell))
+            )
+            right = self.rightward[index](torch.cat([seen, to_right[0]], dim=-1), *to_right[1:])
+            known = torch.cat([seen, own, to_left[0]], dim=-1).flip(1)
+            swept.append((right, self.leftward[index](known, *to_left[1:]).flip(1)))
+            seen = seen + residual + right @ out
+        beside = torch.cat([left[:, :, : len(COPIED_LEFT)], take(above, self.opening.copied)], dim=-1)
+        logp = self.step.logits(seen, beside, uses).log_softmax(dim=-1).gather(-1, pixels[:, :, None])[..., 0]
+        rightward, leftward = (torch.cat(lines, dim=-1) for lines in zip(*swept, strict=True))
+        recent = torch.cat([recent[:, 1:], pixels[:, None]], dim=1)
+        return logp, recent, rightward, leftward, *(count + same.sum(dim=1) for count in used)
+
+
+class RowLSTM(nn.Module):
+    """One direction of a layer along a row, as ONNX's LSTM: what comes from above is a part of its input.
+
+    For export only: torch's own LSTM is exported as a loop, and this one computes nothing in torch.
+    """
+
+    def __init__(self, layer: DiagonalLayer, direction: int) -> None:
+        super().__init__()
+        weights = direction_weights(layer, direction)
+        seen = [weights.seen, *([layer.own.weight.T] if direction == 1 else []), weights.above]
+        self.hidden = layer.hidden
+        self.inputs = _constant(torch.cat(seen).T[None])  # (1, 4·hidden, inputs)
+        self.recurrent = _constant(weights.beside.T[None])  # (1, 4·hidden, hidden)
+        self.bias = _constant(torch.cat([weights.bias, torch.zeros_like(weights.bias)])[None])  # ONNX adds two
+
+    def forward(self, known: Tensor, hidden: Tensor, cell: Tensor) -> Tensor:
+        """Inputs (batch, width, …), hidden states and cells (batch, hidden) before → (batch, width, hidden)."""
+        batch, width = known.shape[:2]
+        read = torch.onnx.ops.symbolic(
+            "LSTM",
+            [known.transpose(0, 1), self.inputs, self.recurrent, self.bias, None, hidden[None], cell[None]],
+            {"hidden_size": self.hidden},
+            dtype=known.dtype,
+            shape=(width, 1, batch, self.hidden),
+        )
+        return read[:, 0].transpose(0, 1)
+
+
+def _constant(values: Tensor) -> nn.Parameter:
+    return nn.Parameter(values.detach().clone().contiguous(), requires_grad=False)
 
 
 def _trace_parts(drawer: DiagonalDrawer) -> dict[str, ModelProto]:

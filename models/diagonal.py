@@ -275,7 +275,7 @@ class DiagonalDrawer(nn.Module):
         device = self.opening.table.device
         lines = torch.zeros(slots, self.width, self.hidden_size, device=device)
         recent = torch.zeros(slots, REACH, self.width, dtype=torch.int64, device=device)
-        used = torch.zeros(slots, self.colours, device=device)
+        used = torch.zeros(slots, self.colours, dtype=torch.int64, device=device)
         return (recent, lines, lines, used)[: len(self.states)]
 
     def forward(
@@ -318,7 +318,7 @@ class Opening(nn.Module):
         if network.position:
             self.rows = _constant(network.position.rows)
             self.columns = _constant(network.position.columns)
-        gates = [_direction(layer, 0) for layer in layers]
+        gates = [direction_weights(layer, 0) for layer in layers]
         self.above = nn.ParameterList(_constant(gate.above) for gate in gates)  # (hidden, 4·hidden)
         self.gate_bias = nn.ParameterList(_constant(gate.bias) for gate in gates)
         self.out = nn.ParameterList(_constant(layer.out.weight.T) for layer in layers)  # (hidden, features)
@@ -344,7 +344,7 @@ class Opening(nn.Module):
         padded = self.pad(recent)
         ahead = [self.features(padded, row), *self._gates(rightward), *self.residuals(leftward)]
         start = self.starts(reset)
-        return torch.cat(ahead, dim=-1), _take(padded, self.copied), recent, leftward, *start, *used_before
+        return torch.cat(ahead, dim=-1), take(padded, self.copied), recent, leftward, *start, *used_before
 
     def begin(
         self, reset: Tensor, recent: Tensor, rightward: Tensor, leftward: Tensor, *used: Tensor
@@ -352,7 +352,7 @@ class Opening(nn.Module):
         """The state, or a beginning where reset: chosen, not multiplied, for 0 × NaN would be NaN."""
         zero = rightward.new_zeros(1)
         lines = (torch.where(reset[:, None, None], zero, line) for line in (rightward, leftward))
-        uses = (torch.where(reset[:, None], zero, count) for count in used)
+        uses = (torch.where(reset[:, None], 0, count) for count in used)
         return torch.where(reset[:, None, None], self.outside, recent), *lines, *uses
 
     def starts(self, reset: Tensor) -> list[Tensor]:
@@ -369,7 +369,7 @@ class Opening(nn.Module):
 
     def features(self, padded: Tensor, row: Tensor) -> Tensor:
         """Of every column, by what is above: (slots, width, features)."""
-        symbols = _take(padded, self.window) + self.offsets  # (slots, width, neighbours)
+        symbols = take(padded, self.window) + self.offsets  # (slots, width, neighbours)
         seen = F.embedding(symbols, self.table).sum(dim=2) + self.bias
         if self.position:
             seen = seen + F.embedding(row, self.rows)[:, None] + self.columns
@@ -396,17 +396,20 @@ class Step(nn.Module):
         self.sizes = [layer.hidden for layer in layers]
         self.features = len(network.bias)
         self.table = _constant(network.table()[: len(LEFT) * (network.colours + 1)])
-        gates = [_direction(layer, 0) for layer in layers]
+        gates = [direction_weights(layer, 0) for layer in layers]
         self.gates = nn.ParameterList(_constant(torch.cat([gate.seen, gate.beside])) for gate in gates)
         self.out = nn.ParameterList(_constant(layer.out.weight.T) for layer in layers)
         self.first, self.first_bias = _transposed(network.head.first)
         self.second, self.second_bias = _transposed(network.head.second)
         self.memory = _constant(network.memory.weight.T) if network.memory else None
+        counts = torch.arange(network.height * network.width + 1)
+        self.register_buffer("logarithms", counts.to(self.first.dtype).log1p()[:, None], persistent=False)
         self.register_buffer("offsets", torch.arange(len(LEFT)) * (network.colours + 1), persistent=False)
         self.register_buffer("palette", torch.arange(network.colours), persistent=False)
 
     offsets: Tensor
     palette: Tensor
+    logarithms: Tensor
 
     def forward(
         self,
@@ -425,7 +428,7 @@ class Step(nn.Module):
         widths = [self.features, *(4 * size for size in self.sizes), *([self.features] * len(self.sizes))]
         seen, *parts = ahead.split(widths, dim=-1)
         seen = seen + F.embedding(left + self.offsets, self.table).sum(dim=1)
-        uses = used[0].log1p() if used else None
+        uses = self.logarithm(used[0]) if used else None
         if self.memory is not None and uses is not None:
             seen = seen + uses @ self.memory
         inputs, hidden, cell, seen = self._layers(seen, parts, hidden, cell)
@@ -433,7 +436,7 @@ class Step(nn.Module):
         pixel, logp = draw_pixel(logits, uniform, forced, temperature)
         pixel, logp = pixel[:, None], logp[:, None]
         left = torch.cat([pixel, left[:, :-1]], dim=1)
-        counted = tuple(uses + (pixel == self.palette).to(uses.dtype) for uses in used)
+        counted = tuple(count + (pixel == self.palette).to(count.dtype) for count in used)
         return pixel, logp, inputs, left, hidden, cell, *counted
 
     def _layers(
@@ -457,6 +460,13 @@ class Step(nn.Module):
         hidden, cell = (torch.cat(states, dim=-1) for states in zip(*after, strict=True))
         return torch.cat(inputs, dim=-1), hidden, cell, seen
 
+    def logarithm(self, used: Tensor) -> Tensor:
+        """log(1 + count) for counts of any shape.
+
+        Looked up: the bits of ONNX Runtime's Log depend on where in the batch a number stands.
+        """
+        return F.embedding(used, self.logarithms)[..., 0]
+
     def logits(self, seen: Tensor, beside: Tensor, uses: Tensor | None) -> Tensor:
         """As Head: (…, features), colours beside (…, copied), log(1 + uses) (…, colours) → (…, colours)."""
         inner = (seen.relu() @ self.first + self.first_bias).relu()
@@ -477,7 +487,7 @@ class Closing(nn.Module):
     def __init__(self, network: DiagonalPixelRNN) -> None:
         super().__init__()
         layers = [cast(DiagonalLayer, layer) for layer in network.layers]
-        gates = [_direction(layer, 1) for layer in layers]
+        gates = [direction_weights(layer, 1) for layer in layers]
         self.features = [len(network.bias)] * len(layers)
         self.sizes = [layer.hidden for layer in layers]
         self.weights = nn.ParameterList(_constant(torch.cat([gate.seen, gate.above])) for gate in gates)
@@ -505,7 +515,7 @@ class Sweep(nn.Module):
         super().__init__()
         layers = [cast(DiagonalLayer, layer) for layer in network.layers]
         self.size, self.count = layers[0].hidden, len(layers)
-        self.beside = nn.ParameterList(_constant(_direction(layer, 1).beside) for layer in layers)
+        self.beside = nn.ParameterList(_constant(direction_weights(layer, 1).beside) for layer in layers)
 
     def forward(self, ahead: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
         """The closing's part of this column, hidden states and cells (slots, all hidden) → both, one column further."""
@@ -515,7 +525,7 @@ class Sweep(nn.Module):
         return hidden.flatten(1), cell.flatten(1)
 
 
-class _Direction(NamedTuple):
+class Direction(NamedTuple):
     """One LSTM's weights, as right-hand sides of products."""
 
     seen: Tensor  # (features, 4·hidden)
@@ -524,11 +534,11 @@ class _Direction(NamedTuple):
     bias: Tensor  # (4·hidden,)
 
 
-def _direction(layer: DiagonalLayer, direction: int) -> _Direction:
+def direction_weights(layer: DiagonalLayer, direction: int) -> Direction:
     """The weights of the rightward (0) or the leftward (1) one."""
     beside, above = layer.recurrent[direction].split(layer.hidden)
     seen, bias = layer.seen.weight.chunk(2)[direction], layer.seen.bias.chunk(2)[direction]
-    return _Direction(seen.T, beside, above, bias)
+    return Direction(seen.T, beside, above, bias)
 
 
 def _places(width: int, offsets: Sequence[Offset]) -> Tensor:
@@ -542,7 +552,7 @@ def _places(width: int, offsets: Sequence[Offset]) -> Tensor:
     )
 
 
-def _take(values: Tensor, places: Tensor) -> Tensor:
+def take(values: Tensor, places: Tensor) -> Tensor:
     """`values[:, places]`: (batch, size) at places (a, b) → (batch, a, b)."""
     return values.index_select(1, places.flatten()).unflatten(1, places.shape)
 
