@@ -1,6 +1,7 @@
 """Builds one large graph out of small ones that are placed many times: far faster than to trace it whole."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -28,9 +29,7 @@ class Composition:
         assert not part.functions, "torch's exporter leaves no functions behind"
         assert len(values) == len(part.graph.input), (name, len(values), len(part.graph.input))
         self._placed += 1
-        names = {"": ""} | {
-            inner.name: outer for inner, outer in zip(part.graph.input, values, strict=True)
-        }
+        names = {"": ""} | {inner.name: outer for inner, outer in zip(part.graph.input, values, strict=True)}
         names |= {constant.name: self._keep(name, constant) for constant in part.graph.initializer}
         for node in part.graph.node:
             self._copy(node, names)
@@ -54,7 +53,10 @@ class Composition:
             self._nodes, name, self._inputs, list(kinds), list(self._constants.values())
         )
         model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="smalti", ir_version=IR_VERSION
+            graph,
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            producer_name="smalti",
+            ir_version=IR_VERSION,
         )
         onnx.checker.check_model(model)
         return model
@@ -81,7 +83,7 @@ class Composition:
         self._constants.setdefault(name, numpy_helper.from_array(value, name))
         return name
 
-    def _add(self, kind: str, values: Sequence[str], **attributes: int) -> str:
+    def _add(self, kind: str, values: Sequence[str], **attributes: Any) -> str:
         name = f"glue.{len(self._nodes)}"
-        self._nodes.append(helper.make_node(kind, values, [name], name=name, **attributes))
+        self._nodes.append(helper.make_node(kind, values, [name], name, **attributes))
         return name

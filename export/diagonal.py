@@ -1,7 +1,6 @@
 """The diagonal PixelRNN's graphs, each composed of a few traced parts."""
 
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper
@@ -65,7 +64,7 @@ def score_graph(network: DiagonalPixelRNN, drawer: DiagonalDrawer) -> ModelProto
     height, width = network.height, network.width
     pixels = torch.zeros(BATCH, height, width, dtype=torch.int64)
     begin, read_row = Begin(drawer), ReadRow(network, drawer)
-    reset, again, rows, *state = begin(pixels)
+    reset, _, rows, *state = begin(pixels)
     parts = {
         "begin": _trace(begin, [pixels]),
         "read_row": _trace(read_row, [reset, rows[:, 0], pixels[:, 0], *state]),
@@ -79,7 +78,9 @@ def score_graph(network: DiagonalPixelRNN, drawer: DiagonalDrawer) -> ModelProto
         logp, *names = images.place("read_row", parts["read_row"], [first, *now, *names])
         logps.append(logp)
     return images.finish(
-        "score", {"logp": images.join(logps, [height, width])}, [_kind("logp", torch.float32, [height, width])]
+        "score",
+        {"logp": images.join(logps, [height, width])},
+        [_kind("logp", torch.float32, [height, width])],
     )
 
 
@@ -112,7 +113,7 @@ class ReadRow(nn.Module):
         self.sizes = [layer.hidden for layer in drawer.layers]
         self.rightward = nn.ModuleList(RowLSTM(layer, 0) for layer in drawer.layers)
         self.leftward = nn.ModuleList(RowLSTM(layer, 1) for layer in drawer.layers)
-        self.own = nn.Embedding.from_pretrained(network.embedding.weight.detach())
+        self.own = _constant(network.embedding.weight)
         at_left = [[len(LEFT) + column + across for _, across in LEFT] for column in range(network.width)]
         self.register_buffer("at_left", torch.tensor(at_left), persistent=False)
 
@@ -130,13 +131,13 @@ class ReadRow(nn.Module):
         uses = self.step.logarithm(used[0][:, None] + same.cumsum(dim=1) - same) if used else None
         if self.step.memory is not None and uses is not None:
             seen = seen + uses @ self.step.memory
-        own = self.own(pixels)
+        own = F.embedding(pixels, self.own)
         swept = []
         for index, (residual, out) in enumerate(
             zip(self.opening.residuals(leftward), self.step.out, strict=True)
         ):
             to_right, to_left = (
-                [part.split(self.sizes, dim=-1)[index] for part in parts]
+                [torch.split(part, self.sizes, dim=-1)[index] for part in parts]
                 for parts in ((rightward, hidden, cell), (leftward, sweep_hidden, sweep_cell))
             )
             right = self.rightward[index](torch.cat([seen, to_right[0]], dim=-1), *to_right[1:])
@@ -163,7 +164,9 @@ class RowLSTM(nn.Module):
         self.hidden = layer.hidden
         self.inputs = _constant(torch.cat(seen).T[None])  # (1, 4·hidden, inputs)
         self.recurrent = _constant(weights.beside.T[None])  # (1, 4·hidden, hidden)
-        self.bias = _constant(torch.cat([weights.bias, torch.zeros_like(weights.bias)])[None])  # ONNX adds two
+        self.bias = _constant(
+            torch.cat([weights.bias, torch.zeros_like(weights.bias)])[None]
+        )  # ONNX adds two
 
     def forward(self, known: Tensor, hidden: Tensor, cell: Tensor) -> Tensor:
         """Inputs (batch, width, …), hidden states and cells (batch, hidden) before → (batch, width, hidden)."""

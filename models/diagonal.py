@@ -1,17 +1,17 @@
 """The diagonal PixelRNN: two-dimensional LSTMs that sweep an image along its diagonals, drawn at O(1) per pixel.
 
-Van den Oord, Kalchbrenner, Kavukcuoglu, "Pixel Recurrent Neural Networks", ICML 2016, section 3.2. A causal 7×7 window of
-pixels becomes features; residual layers follow, each of two LSTMs. The rightward one computes its cell at (row, column)
-from those at its left and above; the leftward one is its mirror image, and may be seen from the row below on, where all it
-knows has been drawn. Together they reach every pixel before.
+Van den Oord, Kalchbrenner, Kavukcuoglu, "Pixel Recurrent Neural Networks", ICML 2016, section 3.2. A causal 7×7 window
+of pixels becomes features; residual layers follow, each of two LSTMs. The rightward one computes its cell at (row,
+column) from those at its left and above; the leftward one is its mirror image, and may be seen from the row below on,
+where all it knows has been drawn. Together they reach every pixel before.
 
-Two paths, one network. `logits` reads whole images: cells on one diagonal do not depend on each other, so an image takes
-height + width − 1 steps. `drawer()` keeps one row of hidden states per layer and direction: a pixel's rightward cells need
-no more, and when a row is finished one sweep back over it, all layers at once, makes the leftward ones.
+Two paths, one network. `logits` reads whole images: cells on one diagonal do not depend on each other, so an image
+takes height + width − 1 steps. `drawer()` keeps one row of hidden states per layer and direction: a pixel's rightward
+cells need no more, and when a row is finished one sweep back over it, all layers at once, makes the leftward ones.
 
-Three differences to the paper: the leftward LSTMs also see the pixel of their own cell (it is known by the time they are
-seen; without it the row's last pixel would be out of sight), rows start from a learned state, and options for pictures in
-few colours: where the pixel is, how often each colour was used so far, and which colours stand beside the pixel.
+Three differences to the paper: the leftward LSTMs also see the pixel of their own cell (it is known by the time they
+are seen; without it the row's last pixel would be out of sight), rows start from a learned state, and there are options
+for pictures in few colours: where the pixel is, how often each colour was used so far, which colours stand around it.
 """
 
 from collections.abc import Sequence
@@ -131,12 +131,12 @@ class Head(nn.Module):
     def forward(self, seen: Tensor, beside: Tensor, used: Tensor | None) -> Tensor:
         """(…, features), colours beside (…, copied) int64, log(1 + uses) (…, colours) → (…, colours)."""
         found = self.second(F.relu(self.first(F.relu(seen))))
-        logits, copied, strengths = found.split([self.colours, self.copied, self.strengths], dim=-1)
+        logits, copied, strengths = torch.split(found, [self.colours, self.copied, self.strengths], dim=-1)
         if self.copied:
             logits = F.pad(logits, (0, 1)).scatter_add(-1, beside, copied)[..., : self.colours]
         if used is not None:
             logits = logits + strengths[..., :1] * (used > 0) + strengths[..., 1:] * used
-        return cast(Tensor, logits)
+        return logits
 
 
 class DiagonalLayer(nn.Module):
@@ -151,18 +151,20 @@ class DiagonalLayer(nn.Module):
         self.seen = nn.Linear(features, 2 * 4 * hidden)
         self.own = nn.Linear(embedding, 4 * hidden, bias=False)  # the leftward one's
         self.recurrent = nn.Parameter(torch.empty(2, 2 * hidden, 4 * hidden))  # from beside, then from above
-        self.start = nn.Parameter(torch.zeros(2, 2, hidden))  # hidden and cell before a row, for each direction
+        self.start = nn.Parameter(
+            torch.zeros(2, 2, hidden)
+        )  # hidden and cell before a row, for each direction
         self.out = nn.Linear(hidden, features)
         self._initialise()
 
     def _initialise(self) -> None:
         with torch.no_grad():
             for direction in self.recurrent:
-                for source in direction.split(self.hidden):
-                    for gate in source.split(self.hidden, dim=1):
+                for source in torch.split(direction, self.hidden):
+                    for gate in torch.split(source, self.hidden, dim=1):
                         gate.copy_(nn.init.orthogonal_(torch.empty_like(gate)) * 0.7)
             self.seen.bias.zero_()
-            for bias in self.seen.bias.split(4 * self.hidden):
+            for bias in torch.split(self.seen.bias, 4 * self.hidden):
                 bias[2 * self.hidden : 3 * self.hidden] = 1.0
 
     def forward(self, seen: Tensor, own: Tensor) -> Tensor:
@@ -170,18 +172,21 @@ class DiagonalLayer(nn.Module):
         rightward, leftward = self.seen(seen).chunk(2, dim=-1)  # (batch, height, width, 4·hidden)
         leftward = leftward + self.own(own)
         right, left = self._sweep(torch.stack([rightward, leftward.flip(2)]))
-        below = F.pad(left.flip(2), (0, 0, 0, 0, 1, 0))[:, :-1]  # one row down: above the first row is nothing
+        below = F.pad(left.flip(2), (0, 0, 0, 0, 1, 0))[
+            :, :-1
+        ]  # one row down: above the first row is nothing
         return cast(Tensor, self.out(right + below))
 
     def _sweep(self, gates: Tensor) -> Tensor:
         """Inputs to the gates (2, batch, height, width, 4·hidden) → hidden states (2, batch, height, width, hidden)."""
-        batch, height, width = gates.shape[1:4]
+        height, width = gates.shape[2:4]
         order = _diagonal_order(height, width).to(gates.device)
         cells = gates.permute(0, 2, 3, 1, 4).flatten(1, 2)[:, order]  # (2, cells, batch, 4·hidden)
         weight = F.dropout(self.recurrent, self.recurrent_dropout, self.training)
         hidden = torch.cat(self._diagonals(cells, weight, height, width), dim=1)
         back = torch.argsort(order)
-        return hidden[:, back].unflatten(1, (height, width)).permute(0, 3, 1, 2, 4)
+        ordered = hidden[:, back].reshape(2, height, width, gates.shape[1], self.hidden)
+        return ordered.permute(0, 3, 1, 2, 4)
 
     def _diagonals(self, cells: Tensor, weight: Tensor, height: int, width: int) -> list[Tensor]:
         """The hidden states of one diagonal after another, each (2, rows, batch, hidden).
@@ -193,7 +198,7 @@ class DiagonalLayer(nn.Module):
         nothing = torch.zeros_like(start_hidden)
         hidden = cell = start_hidden[:, :0]
         found = []
-        for step, gates in enumerate(cells.split(_diagonal_sizes(height, width), dim=1)):
+        for step, gates in enumerate(torch.split(cells, _diagonal_sizes(height, width), dim=1)):
             rows = gates.shape[1]
             above = torch.cat([nothing, hidden] if step < width else [hidden], dim=1)[:, :rows]
             if step >= width:  # the uppermost row has ended
@@ -202,7 +207,7 @@ class DiagonalLayer(nn.Module):
                 hidden, cell = torch.cat([hidden, start_hidden], dim=1), torch.cat([cell, start_cell], dim=1)
             known = torch.cat([hidden, above], dim=-1).flatten(1, 2)  # (2, rows·batch, 2·hidden)
             total = gates.flatten(1, 2) + torch.bmm(known, weight)
-            hidden, cell = (state.unflatten(1, (rows, batch)) for state in _cell(total, cell.flatten(1, 2)))
+            hidden, cell = (state.reshape(2, rows, batch, -1) for state in _cell(total, cell.flatten(1, 2)))
             found.append(hidden)
         return found
 
@@ -210,7 +215,7 @@ class DiagonalLayer(nn.Module):
 def _cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
     """An LSTM's new hidden state and cell (…, hidden) from the sums of its gates (…, 4·hidden) and its cell."""
     size = cell.shape[-1]
-    gate_in, out, forget = gates[..., : 3 * size].sigmoid().split(size, dim=-1)
+    gate_in, out, forget = torch.split(gates[..., : 3 * size].sigmoid(), size, dim=-1)
     cell = forget * cell + gate_in * gates[..., 3 * size :].tanh()
     return out * cell.tanh(), cell
 
@@ -229,7 +234,7 @@ def _neighbours(pixels: Tensor, offsets: Sequence[Offset], outside: int) -> Tens
 
 
 def _used_before(pixels: Tensor, embedding: Tensor) -> Tensor:
-    """log(1 + how often each colour stands before the pixel): (batch, height, width, colours), typed as the embedding."""
+    """log(1 + how often each colour stands before the pixel): (batch, height, width, colours), typed as `embedding`."""
     colours = len(embedding)
     drawn = F.one_hot(pixels.flatten(1), colours).to(embedding.dtype)  # (batch, positions, colours)
     return (drawn.cumsum(dim=1) - drawn).log1p().reshape(*pixels.shape, colours)
@@ -283,8 +288,8 @@ class DiagonalDrawer(nn.Module):
     ) -> tuple[Tensor, ...]:
         """Advance every slot by one row: pixels and log-probabilities (slots, width), then the state after it.
 
-        The opening does at once what follows from the rows above, a step draws one pixel, the closing prepares the sweep
-        back, which goes pixel by pixel from the right.
+        The opening does at once what follows from the rows above, a step draws one pixel, the closing prepares the
+        sweep back, which goes pixel by pixel from the right.
         """
         ahead, beside, recent, leftward, *running = self.opening(reset, row, *state)
         start, running = running[:2], running[2:]
@@ -376,12 +381,12 @@ class Opening(nn.Module):
         return seen
 
     def _gates(self, rightward: Tensor) -> list[Tensor]:
-        parts = zip(rightward.split(self.sizes, dim=-1), self.above, self.gate_bias, strict=True)
+        parts = zip(torch.split(rightward, self.sizes, dim=-1), self.above, self.gate_bias, strict=True)
         return [line @ weight + bias for line, weight, bias in parts]
 
     def residuals(self, leftward: Tensor) -> list[Tensor]:
         """What each layer's leftward states of the row above add to the features."""
-        parts = zip(leftward.split(self.sizes, dim=-1), self.out, self.out_bias, strict=True)
+        parts = zip(torch.split(leftward, self.sizes, dim=-1), self.out, self.out_bias, strict=True)
         return [line @ weight + bias for line, weight, bias in parts]
 
 
@@ -426,7 +431,7 @@ class Step(nn.Module):
         """The opening's part of this column, and the state within the row → pixel and log-probability (slots, 1), every
         layer's features (slots, all features), and the state after the pixel."""
         widths = [self.features, *(4 * size for size in self.sizes), *([self.features] * len(self.sizes))]
-        seen, *parts = ahead.split(widths, dim=-1)
+        seen, *parts = torch.split(ahead, widths, dim=-1)
         seen = seen + F.embedding(left + self.offsets, self.table).sum(dim=1)
         uses = self.logarithm(used[0]) if used else None
         if self.memory is not None and uses is not None:
@@ -448,8 +453,8 @@ class Step(nn.Module):
         for gate, residual, before, old, weight, out in zip(
             parts[:count],
             parts[count:],
-            hidden.split(self.sizes, dim=-1),
-            cell.split(self.sizes, dim=-1),
+            torch.split(hidden, self.sizes, dim=-1),
+            torch.split(cell, self.sizes, dim=-1),
             self.gates,
             self.out,
             strict=True,
@@ -471,12 +476,12 @@ class Step(nn.Module):
         """As Head: (…, features), colours beside (…, copied), log(1 + uses) (…, colours) → (…, colours)."""
         inner = (seen.relu() @ self.first + self.first_bias).relu()
         found = inner @ self.second + self.second_bias
-        logits, copied, strengths = found.split([self.colours, self.copied, self.strengths], dim=-1)
+        logits, copied, strengths = torch.split(found, [self.colours, self.copied, self.strengths], dim=-1)
         if self.copied:
             same = beside[..., None] == self.palette  # (…, copied, colours)
             logits = logits + torch.where(same, copied[..., None], copied.new_zeros(1)).sum(dim=-2)
         if uses is not None:
-            ever, often = strengths.split(1, dim=-1)
+            ever, often = torch.split(strengths, 1, dim=-1)
             logits = logits + torch.where(uses > 0, ever, ever.new_zeros(1)) + often * uses
         return logits
 
@@ -498,10 +503,13 @@ class Closing(nn.Module):
     def forward(
         self, pixels: Tensor, seen: Tensor, leftward: Tensor, recent: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The row's pixels, inputs of all layers, and the row above's states → gates' inputs (slots, width, all 4·hidden)
-        and the `recent` rows for the next row."""
+        """The row's pixels, the inputs of all layers, and the leftward states of the row above → inputs to the gates
+        (slots, width, all 4·hidden) and the `recent` rows for the next row."""
         lines = zip(
-            seen.split(self.features, dim=-1), leftward.split(self.sizes, dim=-1), self.weights, strict=True
+            torch.split(seen, self.features, dim=-1),
+            torch.split(leftward, self.sizes, dim=-1),
+            self.weights,
+            strict=True,
         )
         gates = [torch.cat([inputs, above], dim=-1) @ weight for inputs, above, weight in lines]
         ahead = torch.cat(gates, dim=-1) + F.embedding(pixels, self.own)
@@ -519,9 +527,10 @@ class Sweep(nn.Module):
 
     def forward(self, ahead: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
         """The closing's part of this column, hidden states and cells (slots, all hidden) → both, one column further."""
-        known = zip(hidden.split(self.size, dim=-1), self.beside, strict=True)
+        known = zip(torch.split(hidden, self.size, dim=-1), self.beside, strict=True)
         gates = ahead + torch.cat([before @ weight for before, weight in known], dim=-1)
-        hidden, cell = _cell(gates.unflatten(1, (self.count, -1)), cell.unflatten(1, (self.count, -1)))
+        layered = (-1, self.count)
+        hidden, cell = _cell(gates.reshape(*layered, 4 * self.size), cell.reshape(*layered, self.size))
         return hidden.flatten(1), cell.flatten(1)
 
 
@@ -536,7 +545,7 @@ class Direction(NamedTuple):
 
 def direction_weights(layer: DiagonalLayer, direction: int) -> Direction:
     """The weights of the rightward (0) or the leftward (1) one."""
-    beside, above = layer.recurrent[direction].split(layer.hidden)
+    beside, above = torch.split(layer.recurrent[direction], layer.hidden)
     seen, bias = layer.seen.weight.chunk(2)[direction], layer.seen.bias.chunk(2)[direction]
     return Direction(seen.T, beside, above, bias)
 
@@ -554,7 +563,7 @@ def _places(width: int, offsets: Sequence[Offset]) -> Tensor:
 
 def take(values: Tensor, places: Tensor) -> Tensor:
     """`values[:, places]`: (batch, size) at places (a, b) → (batch, a, b)."""
-    return values.index_select(1, places.flatten()).unflatten(1, places.shape)
+    return values.index_select(1, places.flatten()).reshape(-1, *places.shape)
 
 
 def _transposed(linear: nn.Linear) -> tuple[nn.Parameter, nn.Parameter]:
