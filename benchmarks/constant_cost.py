@@ -2,8 +2,8 @@
 
 And beside the usual practice, which keeps no state and computes the whole image again for every pixel. Both ways are
 graphs of one network in ONNX Runtime: `draw_row`, and `score`, which reads a whole image once. They take turns, and
-times are those of the processor, so that a busy machine disturbs neither. The network is not trained: what it costs does not
-depend on its weights.
+times are those of the processor, so that a busy machine disturbs neither. The network is not trained: what it costs
+does not depend on its weights.
 """
 
 import tempfile

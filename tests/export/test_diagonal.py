@@ -8,9 +8,21 @@ import torch
 from export import diagonal, graphs
 from export import pixel_rnn as exporter
 from export.errors import ExportRefused
+from export.frame import export
 from export.graphs import Session
 from models import pixel_rnn
 from models.diagonal import DiagonalPixelRNN
+from smalti import repository
+from smalti.repository import Data
+from smalti.session import open_session
+from training.data import ImageSet
+from training.families import make_task
+from training.loop import Loop
+from training.recipe import Recipe, TrainingRecipe
+from worker.runner import Runner
+from worker.slot import Lane
+
+CPU = torch.device("cpu")
 
 HEIGHT, WIDTH, COLOURS, LAYERS, HIDDEN = 5, 6, 19, 2, 8
 STATES = {
@@ -106,10 +118,47 @@ def test_row_by_row_and_at_once_the_graphs_give_the_likelihood_of_the_parallel_p
     assert np.abs(score.run({"pixels": pixels})["logp"] - expected).max() < 1e-4
 
 
-def test_a_network_without_options_is_exported_too():
-    plain = make_network(extras=False)
-    made = exporter.make_graphs(plain)
-    assert [value.name for value in made["draw_row"].graph.input][5:] == ["recent", "rightward", "leftward"]
+def test_a_trained_checkpoint_becomes_a_model_that_workers_draw_like_torch(tmp_path):
+    trained = train(
+        tmp_path / "run"
+    )  # without the options, so that a graph without a colour memory is tried too
+    folder = export(trained, tmp_path / "models")
+    manifest = repository.read(folder).manifest
+    network = exporter.restore(trained)
+    runner = Runner(open_session(folder / "draw_row.onnx"), manifest, slots=3)
+    numbers = (1.0 - np.random.default_rng(3).random((3, network.height, network.width))).astype(np.float32)
+    free = np.full(network.width, -1)
+    rows = [
+        runner.draw_row([Lane(slot, row, numbers[slot, row], free, 1.0) for slot in range(3)])
+        for row in range(network.height)
+    ]
+    drawn = np.stack([[slot.pixels for slot in row] for row in rows], axis=1)
+    assert (drawn == pixel_rnn.draw(network, torch.from_numpy(numbers)).numpy()).all()
+    assert manifest.variant == "diagonal"
+
+
+def train(folder):
+    """A few steps on noise."""
+    pixels = np.random.default_rng(0).integers(0, 3, (24, 3, 4))
+    about = Data(name="tiles", source="drawn", licence="CC0-1.0", digest="0" * 64, images=24)
+    images = ImageSet(about, ("#000000", "#808080", "#ffffff"), pixels[:16], pixels[16:20], pixels[20:])
+    recipe = Recipe(
+        family="pixel_rnn",
+        variant="diagonal",
+        training=TrainingRecipe(steps=4, batch=4, validate_every=2),
+        network={"layers": 2, "hidden": 4, "features": 8, "embedding": 4, "head": 8},
+    )
+    return Loop(make_task(recipe, images, CPU), images, recipe, folder, CPU).run(Silent())
+
+
+class Silent:
+    """A reporter."""
+
+    def stepped(self, step, figure):
+        pass
+
+    def looked(self, point, *, better):
+        pass
 
 
 def test_inputs_and_outputs_are_those_of_the_contract(folder):
