@@ -20,9 +20,17 @@ SIZES = [(5, 7), (7, 5), (6, 6), (9, 2), (2, 9)]  # higher than wide, too: diago
 def network(height, width, *, layers=3, **chosen):
     """A network whose every weight is far from zero, so that nothing can be missing unnoticed."""
     torch.manual_seed(4)
-    widths = {"hidden": 5, "features": 12, "embedding": 4, "head": 16}
+    chosen = PLAIN | chosen
     made = DiagonalPixelRNN(
-        height=height, width=width, colours=COLOURS, layers=layers, **widths, **{**PLAIN, **chosen}
+        height=height,
+        width=width,
+        colours=COLOURS,
+        layers=layers,
+        hidden=5,
+        features=12,
+        embedding=4,
+        head=16,
+        **chosen,
     )
     with torch.no_grad():
         for weight in made.parameters():
@@ -38,8 +46,13 @@ def images(count, height, width, seed=0):
 def logits_by_rows(network, pixels):
     """The step path's logits for given pixels: (batch, height, width, colours), caught where they are drawn from."""
     drawer, found = network.drawer(), []
-    original = drawer.step.logits
-    drawer.step.logits = lambda *inputs: found.append(original(*inputs)) or found[-1]
+    compute = drawer.step.logits
+
+    def caught(*inputs):
+        found.append(compute(*inputs))
+        return found[-1]
+
+    drawer.step.logits = caught
     state = drawer.fresh(len(pixels))
     for row in range(network.height):
         here = torch.full((len(pixels),), row)

@@ -16,9 +16,19 @@ def lecture(**size):
 
 
 def diagonal(**size):
-    widths = {"layers": 2, "hidden": 8, "features": 16, "embedding": 6, "head": 12}
-    extras = {"position": True, "memory": True, "copy": True}
-    return DiagonalPixelRNN(**size, **widths, **extras, dropout=0.3, recurrent_dropout=0.3)
+    return DiagonalPixelRNN(
+        **size,
+        layers=2,
+        hidden=8,
+        features=16,
+        embedding=6,
+        head=12,
+        position=True,
+        memory=True,
+        copy=True,
+        dropout=0.3,
+        recurrent_dropout=0.3,
+    )
 
 
 VARIANTS = {"lecture": (lecture, "head"), "diagonal": (diagonal, "head.second")}
