@@ -24,39 +24,47 @@ BATCH = 2  # of the examples: any but 1
 
 def draw_row_graph(drawer: DiagonalDrawer) -> ModelProto:
     """DiagonalDrawer.forward: the four parts are traced, and the row is put together of them."""
-    width, states = drawer.width, drawer.states
     parts = _trace_parts(drawer)
-    inputs = [*_row_inputs(width), *_state_kinds(drawer, "")]
-    row = Composition(inputs)
-    begun = row.place("opening", parts["opening"], ["reset", "row", *states])
-    ahead, above, recent, leftward = begun[:4]
-    sweeping, running = begun[4:6], begun[6:]
-    drawn = []
-    for column in range(width):
-        now = [row.column(value, column) for value in (ahead, above, "uniform", "forced")]
-        pixel, logp, seen, *running = row.place("step", parts["step"], [*now, "temperature", *running])
-        drawn.append((pixel, logp, seen, running[1]))
-    pixels, logps, seen, rightward = (
-        row.join(values, shape)
-        for values, shape in zip(
-            zip(*drawn, strict=True),
-            ([width], [width], [width, drawer.inputs_size], [width, drawer.hidden_size]),
-            strict=True,
-        )
+    row = Composition([*_row_inputs(drawer.width), *_state_kinds(drawer, "")])
+    ahead, above, recent, leftward, *begun = row.place(
+        "opening", parts["opening"], ["reset", "row", *drawer.states]
     )
+    pixels, logp, seen, rightward, *used = _place_steps(drawer, row, parts["step"], ahead, above, begun[2:])
     back, recent = row.place("closing", parts["closing"], [pixels, seen, leftward, recent])
-    swept = []
-    for column in reversed(range(width)):
-        sweeping = row.place("sweep", parts["sweep"], [row.column(back, column), *sweeping])
-        swept.append(sweeping[0])
-    leftward = row.join(swept[::-1], [width, drawer.hidden_size])
-    found = [pixels, logps, recent, rightward, leftward, *running[3:]]
+    leftward = _place_steps_back(drawer, row, parts["step_back"], back, begun[:2])
     kinds = [
-        _kind("pixels", torch.int64, [width]),
-        _kind("logp", torch.float32, [width]),
+        _kind("pixels", torch.int64, [drawer.width]),
+        _kind("logp", torch.float32, [drawer.width]),
         *_state_kinds(drawer, "_out"),
     ]
+    found = [pixels, logp, recent, rightward, leftward, *used]
     return row.finish("draw_row", dict(zip((kind.name for kind in kinds), found, strict=True)), kinds)
+
+
+def _place_steps(
+    drawer: DiagonalDrawer, row: Composition, step: ModelProto, ahead: str, above: str, running: list[str]
+) -> list[str]:
+    """A step for every column: the row's pixels, log-probabilities, features and rightward hidden states, then uses."""
+    drawn = []
+    for column in range(drawer.width):
+        now = [row.column(value, column) for value in (ahead, above, "uniform", "forced")]
+        pixel, logp, seen, *running = row.place("step", step, [*now, "temperature", *running])
+        drawn.append((pixel, logp, seen, running[1]))
+    width = drawer.width
+    shapes = [width], [width], [width, drawer.inputs_size], [width, drawer.hidden_size]
+    lines = zip(*drawn, strict=True)
+    return [*(row.join(line, shape) for line, shape in zip(lines, shapes, strict=True)), *running[3:]]
+
+
+def _place_steps_back(
+    drawer: DiagonalDrawer, row: Composition, step_back: ModelProto, ahead: str, running: list[str]
+) -> str:
+    """The way back, from the last column to the first: the leftward hidden states of the row."""
+    hidden = []
+    for column in reversed(range(drawer.width)):
+        running = row.place("step_back", step_back, [row.column(ahead, column), *running])
+        hidden.append(running[0])
+    return row.join(hidden[::-1], [drawer.width, drawer.hidden_size])
 
 
 def score_graph(network: DiagonalPixelRNN, drawer: DiagonalDrawer) -> ModelProto:
@@ -113,7 +121,7 @@ class ReadRow(nn.Module):
         self.sizes = [layer.hidden for layer in drawer.layers]
         self.rightward = nn.ModuleList(RowLSTM(layer, 0) for layer in drawer.layers)
         self.leftward = nn.ModuleList(RowLSTM(layer, 1) for layer in drawer.layers)
-        self.own = _constant(network.embedding.weight)
+        self.embedding = _constant(network.embedding.weight)
         at_left = [[len(LEFT) + column + across for _, across in LEFT] for column in range(network.width)]
         self.register_buffer("at_left", torch.tensor(at_left), persistent=False)
 
@@ -122,33 +130,49 @@ class ReadRow(nn.Module):
     def forward(self, reset: Tensor, row: Tensor, pixels: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """Pixels (batch, width) and the state before → log-probabilities (batch, width), and the state after."""
         recent, rightward, leftward, *used = self.opening.begin(reset, *state)
-        sweep_hidden, sweep_cell, nothing_left, hidden, cell = self.opening.starts(reset)
+        back_hidden, back_cell, nothing_left, hidden, cell = self.opening.starts(reset)
         left = take(torch.cat([nothing_left, pixels], dim=1), self.at_left)  # (batch, width, 3)
         above = self.opening.pad(recent)
-        seen = self.opening.features(above, row)
-        seen = seen + F.embedding(left + self.step.offsets, self.step.table).sum(dim=2)
         same = (pixels[:, :, None] == self.step.palette).to(torch.int64)  # (batch, width, colours)
         uses = self.step.logarithm(used[0][:, None] + same.cumsum(dim=1) - same) if used else None
-        if self.step.memory is not None and uses is not None:
-            seen = seen + uses @ self.step.memory
-        own = F.embedding(pixels, self.own)
-        swept = []
-        for index, (residual, out) in enumerate(
-            zip(self.opening.residuals(leftward), self.step.out, strict=True)
-        ):
-            to_right, to_left = (
-                [torch.split(part, self.sizes, dim=-1)[index] for part in parts]
-                for parts in ((rightward, hidden, cell), (leftward, sweep_hidden, sweep_cell))
-            )
-            right = self.rightward[index](torch.cat([seen, to_right[0]], dim=-1), *to_right[1:])
-            known = torch.cat([seen, own, to_left[0]], dim=-1).flip(1)
-            swept.append((right, self.leftward[index](known, *to_left[1:]).flip(1)))
-            seen = seen + residual + right @ out
+        seen, rightward, leftward = self._layers(
+            self._look(left, above, row, uses),
+            F.embedding(pixels, self.embedding),
+            (rightward, hidden, cell),
+            (leftward, back_hidden, back_cell),
+        )
         beside = torch.cat([left[:, :, : len(COPIED_LEFT)], take(above, self.opening.copied)], dim=-1)
         logp = self.step.logits(seen, beside, uses).log_softmax(dim=-1).gather(-1, pixels[:, :, None])[..., 0]
-        rightward, leftward = (torch.cat(lines, dim=-1) for lines in zip(*swept, strict=True))
         recent = torch.cat([recent[:, 1:], pixels[:, None]], dim=1)
         return logp, recent, rightward, leftward, *(count + same.sum(dim=1) for count in used)
+
+    def _look(self, left: Tensor, above: Tensor, row: Tensor, uses: Tensor | None) -> Tensor:
+        """Features before the layers: (batch, width, features)."""
+        seen = self.opening.features(above, row)
+        seen = seen + F.embedding(left + self.step.offsets, self.step.table).sum(dim=2)
+        if self.step.memory is None or uses is None:
+            return seen
+        return seen + uses @ self.step.memory
+
+    def _layers(
+        self, seen: Tensor, own: Tensor, rightward: Sequence[Tensor], leftward: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Features after all layers, and both directions' hidden states, of those above and the starts of the row."""
+        right_parts, left_parts = (
+            list(zip(*(torch.split(part, self.sizes, dim=-1) for part in parts), strict=True))
+            for parts in (rightward, leftward)
+        )
+        residuals = self.opening.residuals(leftward[0])
+        rights, lefts = [], []
+        for index, residual in enumerate(residuals):
+            above_right, above_left = right_parts[index][0], left_parts[index][0]
+            known = torch.cat([seen, own, above_left], dim=-1).flip(1)
+            lefts.append(self.leftward[index](known, *left_parts[index][1:]).flip(1))
+            rights.append(
+                self.rightward[index](torch.cat([seen, above_right], dim=-1), *right_parts[index][1:])
+            )
+            seen = seen + residual + rights[-1] @ self.step.out[index]
+        return seen, torch.cat(rights, dim=-1), torch.cat(lefts, dim=-1)
 
 
 class RowLSTM(nn.Module):
@@ -201,8 +225,8 @@ def _trace_parts(drawer: DiagonalDrawer) -> dict[str, ModelProto]:
         recent,
     ]
     back, _ = drawer.closing(*closing)
-    sweep = [back[:, 0], *rest[:2]]
-    examples = {"opening": opening, "step": step, "closing": closing, "sweep": sweep}
+    step_back = [back[:, 0], *rest[:2]]
+    examples = {"opening": opening, "step": step, "closing": closing, "step_back": step_back}
     return {name: _trace(getattr(drawer, name), example) for name, example in examples.items()}
 
 

@@ -1,4 +1,4 @@
-"""The diagonal PixelRNN: two-dimensional LSTMs that sweep an image along its diagonals, drawn at O(1) per pixel.
+"""The diagonal PixelRNN: two-dimensional LSTMs along an image's diagonals, drawn at O(1) per pixel.
 
 Van den Oord, Kalchbrenner, Kavukcuoglu, "Pixel Recurrent Neural Networks", ICML 2016, section 3.2. A causal 7×7 window
 of pixels becomes features; residual layers follow, each of two LSTMs. The rightward one computes its cell at (row,
@@ -7,7 +7,7 @@ where all it knows has been drawn. Together they reach every pixel before.
 
 Two paths, one network. `logits` reads whole images: cells on one diagonal do not depend on each other, so an image
 takes height + width − 1 steps. `drawer()` keeps one row of hidden states per layer and direction: a pixel's rightward
-cells need no more, and when a row is finished one sweep back over it, all layers at once, makes the leftward ones.
+cells need no more, and when a row is finished, one way back over it makes the leftward ones, of all layers at once.
 
 Three differences to the paper: the leftward LSTMs also see the pixel of their own cell (it is known by the time they
 are seen; without it the row's last pixel would be out of sight), rows start from a learned state, and there are options
@@ -171,13 +171,13 @@ class DiagonalLayer(nn.Module):
         """Features (batch, height, width, features), own pixels' embeddings → what is added to the features."""
         rightward, leftward = self.seen(seen).chunk(2, dim=-1)  # (batch, height, width, 4·hidden)
         leftward = leftward + self.own(own)
-        right, left = self._sweep(torch.stack([rightward, leftward.flip(2)]))
+        right, left = self._run(torch.stack([rightward, leftward.flip(2)]))
         below = F.pad(left.flip(2), (0, 0, 0, 0, 1, 0))[
             :, :-1
         ]  # one row down: above the first row is nothing
         return cast(Tensor, self.out(right + below))
 
-    def _sweep(self, gates: Tensor) -> Tensor:
+    def _run(self, gates: Tensor) -> Tensor:
         """Inputs to the gates (2, batch, height, width, 4·hidden) → hidden states (2, batch, height, width, hidden)."""
         height, width = gates.shape[2:4]
         order = _diagonal_order(height, width).to(gates.device)
@@ -272,7 +272,7 @@ class DiagonalDrawer(nn.Module):
             self.opening = Opening(network)
             self.step = Step(network)
             self.closing = Closing(network)
-            self.sweep = Sweep(network)
+            self.step_back = StepBack(network)
         self.eval()
 
     def fresh(self, slots: int) -> tuple[Tensor, ...]:
@@ -289,7 +289,7 @@ class DiagonalDrawer(nn.Module):
         """Advance every slot by one row: pixels and log-probabilities (slots, width), then the state after it.
 
         The opening does at once what follows from the rows above, a step draws one pixel, the closing prepares the
-        sweep back, which goes pixel by pixel from the right.
+        way back, which goes pixel by pixel from the right.
         """
         ahead, beside, recent, leftward, *running = self.opening(reset, row, *state)
         start, running = running[:2], running[2:]
@@ -301,11 +301,11 @@ class DiagonalDrawer(nn.Module):
         pixels, logps, seen, rightward = (torch.stack(parts, dim=1) for parts in zip(*drawn, strict=True))
         pixels, logps = pixels[:, :, 0], logps[:, :, 0]
         back, recent = self.closing(pixels, seen, leftward, recent)
-        swept = []
+        lines = []
         for column in reversed(range(self.width)):
-            start = self.sweep(back[:, column], *start)
-            swept.append(start[0])
-        leftward = torch.stack(swept[::-1], dim=1)
+            start = self.step_back(back[:, column], *start)
+            lines.append(start[0])
+        leftward = torch.stack(lines[::-1], dim=1)
         return pixels, logps, recent, rightward, leftward, *running[3:]
 
 
@@ -487,7 +487,7 @@ class Step(nn.Module):
 
 
 class Closing(nn.Module):
-    """All that the sweep back over a finished row can do for every column at once."""
+    """All that the way back over a finished row can do for every column at once."""
 
     def __init__(self, network: DiagonalPixelRNN) -> None:
         super().__init__()
@@ -516,8 +516,8 @@ class Closing(nn.Module):
         return ahead, torch.cat([recent[:, 1:], pixels[:, None]], dim=1)
 
 
-class Sweep(nn.Module):
-    """One pixel of the sweep back, all layers at once."""
+class StepBack(nn.Module):
+    """One pixel of the way back, all layers at once."""
 
     def __init__(self, network: DiagonalPixelRNN) -> None:
         super().__init__()

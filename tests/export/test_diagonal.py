@@ -241,7 +241,7 @@ def test_graphs_of_another_network_are_refused(draw_row, score):
         exporter.check(make_network(seed=6), draw_row, score)
 
 
-def test_graphs_that_sweep_back_in_the_wrong_order_are_refused(network, score, tmp_path, monkeypatch):
+def test_graphs_that_go_back_in_the_wrong_order_are_refused(network, score, tmp_path, monkeypatch):
     monkeypatch.setattr(diagonal, "reversed", iter, raising=False)
     row = diagonal.draw_row_graph(network.drawer())
     graphs.save({"draw_row": row}, tmp_path)

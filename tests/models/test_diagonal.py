@@ -140,7 +140,7 @@ def test_the_parallel_path_is_the_recurrence_of_the_paper_cell_by_cell():
     height, width, hidden = 4, 5, 5
     [layer] = network(height, width, layers=1).layers
     gates = torch.randn(2, 1, height, width, 4 * hidden)
-    found = layer._sweep(gates)
+    found = layer._run(gates)
     for direction in range(2):
         above = torch.zeros(width, hidden)
         beside_weight, above_weight = layer.recurrent[direction].split(hidden)
