@@ -172,9 +172,8 @@ class DiagonalLayer(nn.Module):
         rightward, leftward = self.seen(seen).chunk(2, dim=-1)  # (batch, height, width, 4·hidden)
         leftward = leftward + self.own(own)
         right, left = self._run(torch.stack([rightward, leftward.flip(2)]))
-        below = F.pad(left.flip(2), (0, 0, 0, 0, 1, 0))[
-            :, :-1
-        ]  # one row down: above the first row is nothing
+        # One row down, with nothing above the first row: what the leftward cells know has been drawn only then.
+        below = F.pad(left.flip(2), (0, 0, 0, 0, 1, 0))[:, :-1]
         return cast(Tensor, self.out(right + below))
 
     def _run(self, gates: Tensor) -> Tensor:
