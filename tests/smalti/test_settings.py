@@ -13,12 +13,7 @@ def test_a_variable_overrides_the_default(monkeypatch):
 
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [
-        ("SMALTI_SLOTS", "0"),
-        ("SMALTI_LEASE_SECONDS", "soon"),
-        ("SMALTI_PROVIDERS", "tpu"),
-        ("SMALTI_POOL", "a:b"),
-    ],
+    [("SMALTI_SLOTS", "0"), ("SMALTI_LEASE_SECONDS", "soon"), ("SMALTI_PROVIDERS", "tpu"), ("SMALTI_POOL", "a:b")],
 )
 def test_a_bad_value_is_refused_by_the_name_of_its_variable(monkeypatch, variable, value):
     monkeypatch.setenv(variable, value)
