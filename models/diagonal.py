@@ -151,9 +151,7 @@ class DiagonalLayer(nn.Module):
         self.seen = nn.Linear(features, 2 * 4 * hidden)
         self.own = nn.Linear(embedding, 4 * hidden, bias=False)  # the leftward one's
         self.recurrent = nn.Parameter(torch.empty(2, 2 * hidden, 4 * hidden))  # from beside, then from above
-        self.start = nn.Parameter(
-            torch.zeros(2, 2, hidden)
-        )  # hidden and cell before a row, for each direction
+        self.start = nn.Parameter(torch.zeros(2, 2, hidden))  # before a row: direction, then hidden and cell
         self.out = nn.Linear(hidden, features)
         self._initialise()
 
@@ -272,7 +270,7 @@ class DiagonalDrawer(nn.Module):
             self.step = Step(network)
             self.closing = Closing(network)
             self.step_back = StepBack(network)
-        self.eval()
+        self.to(network.bias.device).eval()
 
     def fresh(self, slots: int) -> tuple[Tensor, ...]:
         """State tensors for so many slots; `reset` makes them a beginning."""

@@ -190,3 +190,8 @@ def test_the_copy_head_raises_the_colours_around_and_never_what_is_outside():
 def test_the_state_does_not_grow_with_the_height():
     small, tall = (network(height, 5, **OPTIONS["all"]).drawer().fresh(2) for height in (3, 30))
     assert [part.shape for part in small] == [part.shape for part in tall]
+
+
+def test_a_drawer_lives_where_its_network_does():
+    drawer = network(3, 4, **OPTIONS["all"]).to("meta").drawer()
+    assert {value.device.type for value in (*drawer.parameters(), *drawer.buffers())} == {"meta"}
