@@ -113,9 +113,9 @@ def test_every_pixel_reaches_every_later_one_and_no_earlier_one(chosen):
 
 
 @torch.no_grad()
-def test_one_layer_without_window_and_options_already_reaches_every_pixel():
+def test_one_layer_that_sees_its_left_neighbours_alone_already_reaches_every_pixel():
     made = network(4, 6, layers=1).double()
-    made.window.zero_()  # what is left is what the leftward cells see of their own pixels, one row later
+    made.window.zero_()
     made.window[: len(diagonal.LEFT)] = 0.3
     [image] = images(1, 4, 6)
     last = made.logits(image[None])[0, -1, -1]
