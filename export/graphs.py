@@ -88,8 +88,8 @@ def _dynamic(network: nn.Module, count: int, batch: Any) -> tuple[Any, ...]:
     code = network.forward.__code__
     named = code.co_argcount - 1
     each = {0: batch}
-    takes_more = bool(code.co_flags & 0x04)  # CO_VARARGS
-    return (*[each] * named, (each,) * (count - named)) if takes_more else (each,) * count
+    more = count - named  # behind *args
+    return (*[each] * named, (each,) * more) if more else (each,) * count
 
 
 def save(graphs: Mapping[str, ModelProto], folder: Path) -> dict[str, Graph]:

@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from torch import Tensor
 
-from export import graphs
+from export import diagonal, graphs
 from export.errors import ExportRefused
 from export.frame import Exported
 from export.graphs import Session
 from models import pixel_rnn
+from models.diagonal import DiagonalDrawer, DiagonalPixelRNN
 from models.pixel_rnn import LecturePixelRNN, RasterDrawer
 from smalti.randomness import uniforms
 from smalti.repository import Parity, State
 from training.checkpoint import Checkpoint
-from training.pixel_rnn import make_network
+from training.pixel_rnn import Network, make_network
 
 PARITY_IMAGES = 64
 SPARE_IMAGES = 8  # drawn besides, since a few may part at a tie
@@ -37,12 +38,24 @@ def write_graphs(checkpoint: Checkpoint, folder: Path) -> Exported:
     """Write draw_row.onnx, score.onnx and their weights; raises ExportRefused where they differ from torch."""
     network = restore(checkpoint)
     drawer = network.drawer()
-    written = graphs.save({"draw_row": draw_row_graph(drawer), "score": score_graph(network, drawer)}, folder)
+    written = graphs.save(make_graphs(network), folder)
     parity = check(network, Session(folder / "draw_row.onnx"), Session(folder / "score.onnx"))
     return Exported(graphs=written, parity=parity, states=_states(drawer))
 
 
-def restore(checkpoint: Checkpoint) -> LecturePixelRNN:
+def make_graphs(network: Network) -> dict[str, ModelProto]:
+    """Both graphs of any variant."""
+    if isinstance(network, DiagonalPixelRNN):
+        steps = network.drawer()
+        return {
+            "draw_row": diagonal.draw_row_graph(steps),
+            "score": diagonal.score_graph(network, steps),
+        }
+    drawer = network.drawer()
+    return {"draw_row": draw_row_graph(drawer), "score": score_graph(network, drawer)}
+
+
+def restore(checkpoint: Checkpoint) -> Network:
     """The checkpoint's best network, in evaluation mode."""
     assert checkpoint.best is not None, "the frame refuses unfinished trainings"
     network = make_network(
@@ -133,7 +146,7 @@ def score_graph(network: LecturePixelRNN, drawer: RasterDrawer) -> ModelProto:
     return model
 
 
-def check(network: LecturePixelRNN, draw_row: Session, score: Session) -> Parity:
+def check(network: Network, draw_row: Session, score: Session) -> Parity:
     """Compare the graphs with the network; raises ExportRefused unless they agree.
 
     The same pixels must be drawn for the same random numbers (but for ties: see `_is_tie`), and the log-probabilities
@@ -160,7 +173,7 @@ def check(network: LecturePixelRNN, draw_row: Session, score: Session) -> Parity
 
 
 @torch.no_grad()
-def _is_tie(network: LecturePixelRNN, expected: Grid, drawn: Grid, uniform: NDArray[np.float32]) -> bool:
+def _is_tie(network: Network, expected: Grid, drawn: Grid, uniform: NDArray[np.float32]) -> bool:
     """Whether two drawings (height, width) part at a pixel whose random number lies on the edge between both colours.
 
     Both are right then, as far as their arithmetic goes, and what follows differs because it follows another pixel.
@@ -183,7 +196,7 @@ def _noisy(pixels: Grid, uniform: NDArray[np.float32], colours: int) -> Grid:
 
 
 @torch.no_grad()
-def _difference(network: LecturePixelRNN, draw_row: Session, score: Session, pixels: Grid) -> float:
+def _difference(network: Network, draw_row: Session, score: Session, pixels: Grid) -> float:
     expected = pixel_rnn.score(network, torch.from_numpy(pixels)).numpy()
     kept, by_rows = draw_by_rows(draw_row, network, np.ones(pixels.shape, dtype=np.float32), pixels)
     at_once = score.run({"pixels": pixels})["logp"]
@@ -193,7 +206,7 @@ def _difference(network: LecturePixelRNN, draw_row: Session, score: Session, pix
 
 
 def draw_by_rows(
-    draw_row: Session, network: LecturePixelRNN, uniform: NDArray[np.float32], forced: Grid
+    draw_row: Session, network: Network, uniform: NDArray[np.float32], forced: Grid
 ) -> tuple[Grid, NDArray[np.float32]]:
     """Pixels and log-probabilities (batch, height, width) of the exported graph, row after row."""
     rows = list(_rows(draw_row, network, uniform, forced))
@@ -201,7 +214,7 @@ def draw_by_rows(
 
 
 def _rows(
-    draw_row: Session, network: LecturePixelRNN, uniform: NDArray[np.float32], forced: Grid
+    draw_row: Session, network: Network, uniform: NDArray[np.float32], forced: Grid
 ) -> Iterator[tuple[Grid, NDArray[np.float32]]]:
     batch = len(uniform)
     drawer = network.drawer()
@@ -228,12 +241,12 @@ def _spoilt(value: Tensor) -> NDArray[Any]:
     return (torch.full_like(value, torch.nan) if value.is_floating_point() else value).numpy()
 
 
-def _uniform(network: LecturePixelRNN, index: int) -> NDArray[np.float32]:
+def _uniform(network: Network, index: int) -> NDArray[np.float32]:
     count = network.height * network.width
     return uniforms(PARITY_SEED, index, 0, count).reshape(network.height, network.width)
 
 
-def _states(drawer: RasterDrawer) -> tuple[State, ...]:
+def _states(drawer: RasterDrawer | DiagonalDrawer) -> tuple[State, ...]:
     return tuple(
         State(
             input=name,

@@ -236,9 +236,6 @@ def draw(
     return torch.stack(rows, dim=1)
 
 
-VARIANTS: dict[str, type[LecturePixelRNN]] = {"lecture": LecturePixelRNN}
-
-
 def _constant(values: Tensor) -> nn.Parameter:
     return nn.Parameter(values.detach().clone().contiguous(), requires_grad=False)
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from models import pixel_rnn
+from models.diagonal import DiagonalPixelRNN
 from models.pixel_rnn import LecturePixelRNN
 from training import baselines
 from training.averaging import Average
@@ -20,19 +21,42 @@ from training.sources import Pixels
 
 SCORE_BATCH = 128  # images scored at once
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Network = LecturePixelRNN | DiagonalPixelRNN
 
 
 class _Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class NetworkOptions(_Options):
-    """The recipe's [network]."""
+class LectureOptions(_Options):
+    """The recipe's [network], variant lecture."""
 
-    embedding: Annotated[int, Field(ge=1)] = 64
-    hidden: Annotated[int, Field(ge=1)] = 512
+    embedding: Count = 64
+    hidden: Count = 512
     dropout: Fraction = 0.0
     recurrent_dropout: Fraction = 0.0
+
+
+class DiagonalOptions(_Options):
+    """The recipe's [network], variant diagonal."""
+
+    layers: Count = 2
+    hidden: Count = 32  # cells of each direction of a layer
+    features: Count = 64  # what the layers add to, of every pixel
+    embedding: Count = 16
+    head: Count = 64
+    position: bool = False  # row and column as features
+    memory: bool = False  # how often each colour was used so far, as features and for the logits
+    copy_neighbours: Annotated[bool, Field(alias="copy")] = False  # the six around the pixel, for the logits
+    dropout: Fraction = 0.0
+    recurrent_dropout: Fraction = 0.0
+
+
+VARIANTS: dict[str, tuple[type[Network], type[_Options]]] = {
+    "lecture": (LecturePixelRNN, LectureOptions),
+    "diagonal": (DiagonalPixelRNN, DiagonalOptions),
+}
 
 
 class OptimiserOptions(_Options):
@@ -52,7 +76,7 @@ class PixelRNNTask:
     unit = "nats/image"
 
     def __init__(
-        self, network: LecturePixelRNN, chosen: OptimiserOptions, images: ImageSet, device: torch.device
+        self, network: Network, chosen: OptimiserOptions, images: ImageSet, device: torch.device
     ) -> None:
         self.network, self.options, self.device = network.to(device), chosen, device
         self.average = Average(self.network, chosen.average)
@@ -64,7 +88,7 @@ class PixelRNNTask:
         )
 
     @property
-    def averaged(self) -> LecturePixelRNN:
+    def averaged(self) -> Network:
         """The network whose weights are the moving average: it validates, draws and is exported."""
         return self.average.network
 
@@ -138,16 +162,15 @@ class PixelRNNTask:
         return torch.cat(scored).cpu().numpy()
 
 
-def make_network(recipe: Recipe, *, height: int, width: int, colours: int) -> LecturePixelRNN:
+def make_network(recipe: Recipe, *, height: int, width: int, colours: int) -> Network:
     """The network that the recipe describes, untrained; raises RecipeRefused."""
-    if recipe.variant not in pixel_rnn.VARIANTS:
+    if recipe.variant not in VARIANTS:
         raise RecipeRefused(
-            f"There is no PixelRNN variant '{recipe.variant}': choose one of {', '.join(pixel_rnn.VARIANTS)}."
+            f"There is no PixelRNN variant '{recipe.variant}': choose one of {', '.join(VARIANTS)}."
         )
-    chosen = options(NetworkOptions, recipe.network, "network")
-    return pixel_rnn.VARIANTS[recipe.variant](
-        height=height, width=width, colours=colours, **chosen.model_dump()
-    )
+    make, kind = VARIANTS[recipe.variant]
+    chosen = options(kind, recipe.network, "network")
+    return make(height=height, width=width, colours=colours, **chosen.model_dump(by_alias=True))
 
 
 def task(recipe: Recipe, images: ImageSet, device: torch.device) -> PixelRNNTask:

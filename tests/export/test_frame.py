@@ -13,6 +13,7 @@ from export import frame
 from export import pixel_rnn as exporter
 from export.errors import ExportRefused
 from export.frame import Exported, export
+from models.pixel_rnn import LecturePixelRNN
 from smalti.repository import Data, Graph, ModelRepository, Parity, Tensor
 from training.data import ImageSet
 from training.families import make_task
@@ -94,6 +95,7 @@ def test_an_export_can_be_loaded_and_says_where_it_comes_from(finished, tmp_path
 
 def test_a_wrong_export_leaves_nothing_behind(finished, tmp_path, monkeypatch):
     network = exporter.restore(finished)
+    assert isinstance(network, LecturePixelRNN)
     with torch.no_grad():
         network.head.bias.add_(torch.tensor([0.0, 0.01, 0.0]))
     right = exporter.score_graph

@@ -5,26 +5,43 @@ import pytest
 import torch
 
 from models import pixel_rnn
+from models.diagonal import DiagonalPixelRNN
 from models.pixel_rnn import LecturePixelRNN
 
 HEIGHT, WIDTH, COLOURS = 4, 5, 7
 
 
-@pytest.fixture
-def network():
-    """A small network with weights large enough that its pixels matter."""
-    torch.manual_seed(3)
-    network = LecturePixelRNN(
-        height=HEIGHT,
-        width=WIDTH,
-        colours=COLOURS,
+def lecture(**size):
+    return LecturePixelRNN(**size, embedding=6, hidden=16, dropout=0.3, recurrent_dropout=0.3)
+
+
+def diagonal(**size):
+    return DiagonalPixelRNN(
+        **size,
+        layers=2,
+        hidden=8,
+        features=16,
         embedding=6,
-        hidden=16,
+        head=12,
+        position=True,
+        memory=True,
+        copy=True,
         dropout=0.3,
         recurrent_dropout=0.3,
     )
+
+
+VARIANTS = {"lecture": (lecture, "head"), "diagonal": (diagonal, "head.second")}
+
+
+@pytest.fixture(params=VARIANTS)
+def network(request):
+    """A small network with weights large enough that its pixels matter."""
+    make, last = VARIANTS[request.param]
+    torch.manual_seed(3)
+    network = make(height=HEIGHT, width=WIDTH, colours=COLOURS)
     with torch.no_grad():
-        network.head.weight.mul_(30)
+        network.get_submodule(last).weight.mul_(30)
     return network.eval()
 
 
@@ -62,9 +79,10 @@ def test_a_pixel_depends_on_those_before_it_and_on_no_later_one(network):
 
 
 @torch.no_grad()
-def test_the_probabilities_of_all_small_images_sum_to_one():
+@pytest.mark.parametrize("make", [lecture, diagonal])
+def test_the_probabilities_of_all_small_images_sum_to_one(make):
     torch.manual_seed(0)
-    tiny = LecturePixelRNN(height=2, width=2, colours=3, embedding=4, hidden=5).eval()
+    tiny = make(height=2, width=2, colours=3).eval()
     all_images = torch.cartesian_prod(*[torch.arange(3)] * 4).reshape(-1, 2, 2)
     assert pixel_rnn.score(tiny, all_images).sum((1, 2)).exp().sum().item() == pytest.approx(1.0, abs=1e-5)
 

@@ -1,0 +1,147 @@
+"""What a pixel costs the diagonal PixelRNN, early and late in an image: `python -m benchmarks.constant_cost`.
+
+And beside the usual practice, which keeps no state and computes the whole image again for every pixel. Both ways are
+graphs of one network in ONNX Runtime: `draw_row`, and `score`, which reads a whole image once. They take turns, and
+times are those of the processor, so that a busy machine disturbs neither. The network is not trained: what it costs
+does not depend on its weights.
+"""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import median
+from time import process_time
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from onnxruntime import InferenceSession
+
+from benchmarks import machine
+from export import graphs
+from export.pixel_rnn import make_graphs
+from models.diagonal import DiagonalPixelRNN
+from smalti.session import open_session
+from training import recipe as recipes
+from training.pixel_rnn import make_network
+
+EARLY = 2  # the row to compare the last one with: by then all of the window lies within the image, nearly
+
+
+@click.command()
+@click.argument("recipe", default="pixel-rnn-mnist")
+@click.option("--size", type=click.IntRange(4), default=28, help="Rows and columns.")
+@click.option("--colours", type=click.IntRange(2), default=2)
+@click.option("--batch", type=click.IntRange(2), default=32)
+@click.option(
+    "--images", type=click.IntRange(3), default=15, help="Drawn one after another, and so often a batch."
+)
+@click.option("--json", "file", type=click.Path(path_type=Path), help="Write the figures here too.")
+def main(recipe: str, size: int, colours: int, batch: int, images: int, file: Path | None) -> None:
+    """Measure the network of RECIPE, which must be a diagonal PixelRNN."""
+    torch.manual_seed(0)
+    chosen = recipes.read(recipes.find(recipe, digits=False))
+    network = make_network(chosen, height=size, width=size, colours=colours)
+    if not isinstance(network, DiagonalPixelRNN):
+        raise click.ClickException(f"The recipe {recipe} is no diagonal PixelRNN.")
+    with tempfile.TemporaryDirectory() as folder:
+        graphs.save(make_graphs(network.eval()), Path(folder))
+        costs = {count: Costs(network, Path(folder), count) for count in (1, batch)}
+        for _ in range(images):
+            for cost in costs.values():
+                cost.take()
+    figures = {str(count): cost.figures() for count, cost in costs.items()}
+    click.echo(machine.headline())
+    for line in _lines(figures, size, batch):
+        click.echo(line)
+    machine.write(file, {"recipe": recipe, "size": size, "images": images, "batches": figures})
+
+
+class Costs:
+    """Processor seconds of drawing a batch by both ways, measured in turns."""
+
+    def __init__(self, network: DiagonalPixelRNN, folder: Path, count: int) -> None:
+        self.height, self.width, self.count = network.height, network.width, count
+        self.draw_row, self.score = (open_session(folder / f"{name}.onnx") for name in ("draw_row", "score"))
+        drawer = network.drawer()
+        self.fresh = {
+            name: value.numpy() for name, value in zip(drawer.states, drawer.fresh(count), strict=True)
+        }
+        self.numbers = (1.0 - np.random.default_rng(0).random((self.height, count, self.width))).astype(
+            np.float32
+        )
+        self.rows: list[list[float]] = []  # of every image drawn, the seconds of each row
+        self.readings: list[float] = []  # of a whole image, once
+        self.take()  # the first run of a graph takes its memory
+        self.rows, self.readings = [], []
+
+    def take(self) -> None:
+        """Draw a batch of images once, and read it once."""
+        seconds, pixels = self._draw()
+        self.rows.append(seconds)
+        self.readings.append(_timed(self.score, {"pixels": pixels})[0])
+
+    def figures(self) -> dict[str, float]:
+        """Medians: milliseconds per pixel, seconds per image."""
+        early, late = (
+            1e3 * median(rows[row] for rows in self.rows) / self.width for row in (EARLY, self.height - 1)
+        )
+        kept = median(sum(rows) for rows in self.rows) / self.count
+        again = median(self.readings) * self.height * self.width / self.count
+        return {
+            "early_milliseconds_per_pixel": early,
+            "late_milliseconds_per_pixel": late,
+            "image_seconds": kept,
+            "image_seconds_drawn_again_for_every_pixel": again,
+        }
+
+    def _draw(self) -> tuple[list[float], NDArray[np.int64]]:
+        state, seconds, pixels = self.fresh, [], []
+        for row in range(self.height):
+            spent, found = _timed(self.draw_row, self._row(row) | state)
+            state = {name: found[f"{name}_out"] for name in state}
+            seconds.append(spent)
+            pixels.append(found["pixels"])
+        return seconds, np.stack(pixels, axis=1)
+
+    def _row(self, row: int) -> dict[str, NDArray[Any]]:
+        return {
+            "reset": np.full(self.count, row == 0),
+            "row": np.full(self.count, row, dtype=np.int64),
+            "uniform": self.numbers[row],
+            "forced": np.full((self.count, self.width), -1, dtype=np.int64),
+            "temperature": np.ones(self.count, dtype=np.float32),
+        }
+
+
+def _timed(
+    session: InferenceSession, feeds: dict[str, NDArray[Any]]
+) -> tuple[float, dict[str, NDArray[Any]]]:
+    names = [output.name for output in session.get_outputs()]
+    started = process_time()
+    found = session.run(names, feeds)
+    return process_time() - started, dict(zip(names, found, strict=True))
+
+
+def _lines(figures: Mapping[str, Mapping[str, float]], size: int, batch: int) -> list[str]:
+    lines = [line for count, found in figures.items() for line in _lines_of(count, found, size)]
+    alone = figures["1"]["image_seconds_drawn_again_for_every_pixel"]
+    factor = alone / figures[str(batch)]["image_seconds"]
+    return [
+        *lines,
+        f"an image in a batch of {batch} beside one drawn again for every pixel, alone: {factor:.0f}×",
+    ]
+
+
+def _lines_of(count: str, found: Mapping[str, float], size: int) -> list[str]:
+    early, late = found["early_milliseconds_per_pixel"], found["late_milliseconds_per_pixel"]
+    kept, again = found["image_seconds"], found["image_seconds_drawn_again_for_every_pixel"]
+    pixel = f"a pixel {early:.3f} ms in row {EARLY}, {late:.3f} ms in row {size - 1} ({late / early:.2f}×)"
+    image = f"an image {1e3 * kept:.1f} ms, drawn again for every pixel {again:.2f} s ({again / kept:.0f}×)"
+    return [f"batch of {count}: {pixel}", f"batch of {count}: {image}"]
+
+
+if __name__ == "__main__":
+    main()

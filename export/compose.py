@@ -1,0 +1,89 @@
+"""Builds one large graph out of small ones that are placed many times: far faster than to trace it whole."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+
+from export.graphs import OPSET
+
+IR_VERSION = 10  # the newest that all supported onnxruntime versions read
+
+
+class Composition:
+    """A graph in the making; values are referred to by their names in it."""
+
+    def __init__(self, inputs: Sequence[ValueInfoProto]) -> None:
+        self._inputs = list(inputs)
+        self._nodes: list[NodeProto] = []
+        self._constants: dict[str, TensorProto] = {}
+        self._placed = 0
+
+    def place(self, name: str, part: ModelProto, values: Sequence[str]) -> list[str]:
+        """Put a copy of the part in, reading these values; the names of its outputs.
+
+        Its constants are stored once under the part's name, however often it is placed.
+        """
+        assert not part.functions, "torch's exporter leaves no functions behind"
+        assert len(values) == len(part.graph.input), (name, len(values), len(part.graph.input))
+        self._placed += 1
+        names = {"": ""} | {inner.name: outer for inner, outer in zip(part.graph.input, values, strict=True)}
+        names |= {constant.name: self._keep(name, constant) for constant in part.graph.initializer}
+        for node in part.graph.node:
+            self._copy(node, names)
+        return [names[output.name] for output in part.graph.output]
+
+    def column(self, value: str, index: int) -> str:
+        """`value[:, index]`."""
+        return self._add("Gather", [value, self._constant(f"at_{index}", np.array(index))], axis=1)
+
+    def join(self, parts: Sequence[str], shape: Sequence[int]) -> str:
+        """Values (batch, …) one after another along the second axis, then in the shape (batch, *shape)."""
+        joined = self._add("Concat", parts, axis=1)
+        size = "_".join(map(str, shape))
+        return self._add("Reshape", [joined, self._constant(f"shape_{size}", np.array([-1, *shape]))])
+
+    def finish(self, name: str, outputs: Mapping[str, str], kinds: Sequence[ValueInfoProto]) -> ModelProto:
+        """The graph, with these values for its outputs; `kinds` say their names, types and shapes."""
+        for output, value in outputs.items():
+            self._nodes.append(helper.make_node("Identity", [value], [output]))
+        graph = helper.make_graph(
+            self._nodes, name, self._inputs, list(kinds), list(self._constants.values())
+        )
+        model = helper.make_model(
+            graph,
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            producer_name="smalti",
+            ir_version=IR_VERSION,
+        )
+        onnx.checker.check_model(model)
+        return model
+
+    def _copy(self, node: NodeProto, names: dict[str, str]) -> None:
+        copy = NodeProto()
+        copy.CopyFrom(node)
+        copy.ClearField("metadata_props")  # where in torch it came from: longer than the node
+        copy.ClearField("doc_string")
+        names |= {output: f"{self._placed}.{output}" for output in node.output if output}
+        copy.name = f"{self._placed}.{node.name}"
+        copy.input[:] = [names[value] for value in node.input]
+        copy.output[:] = [names[value] for value in node.output]
+        self._nodes.append(copy)
+
+    def _keep(self, part: str, constant: TensorProto) -> str:
+        kept = TensorProto()
+        kept.CopyFrom(constant)
+        kept.name = f"{part}.{constant.name}"
+        self._constants.setdefault(kept.name, kept)
+        return kept.name
+
+    def _constant(self, name: str, value: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> str:
+        self._constants.setdefault(name, numpy_helper.from_array(value, name))
+        return name
+
+    def _add(self, kind: str, values: Sequence[str], **attributes: Any) -> str:
+        name = f"glue.{len(self._nodes)}"
+        self._nodes.append(helper.make_node(kind, values, [name], name, **attributes))
+        return name
