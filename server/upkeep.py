@@ -1,18 +1,15 @@
 """Looks after the queue beside the requests: is Redis there and fit, which samples to recover, how much waits."""
 
 import asyncio
-from time import monotonic
 
 import structlog
 
 from server.readiness import Readiness
 from smalti.errors import RedisUnfit, Unavailable
+from smalti.jobs.housekeeping import Housekeeping
 from smalti.jobs.queue import JobQueue
-from smalti.metrics import QUEUE_AGE_SECONDS, QUEUE_SAMPLES, QUEUE_WORKERS, QUEUED_JOBS, RECOVERED_SAMPLES
 
 log = structlog.get_logger()
-_GAUGE_SECONDS = 1.0
-_EXPIRE_SECONDS = 5.0
 
 
 class Upkeep:
@@ -24,7 +21,7 @@ class Upkeep:
         self._allow_volatile = allow_volatile
         self._fit: bool | None = None  # None: not known yet
         self._was_fit = False
-        self._measured = self._expired = float("-inf")
+        self._housekeeping = Housekeeping(queue)
 
     async def run(self) -> None:
         """Go on until cancelled; raises RedisUnfit if the first Redis that answers is.
@@ -45,14 +42,7 @@ class Upkeep:
     async def _look(self) -> None:
         if not self._fit:
             await self._meet()
-        await self._recover()
-        now = monotonic()
-        if now - self._measured >= _GAUGE_SECONDS:
-            self._measured = now
-            await self._measure()
-        if now - self._expired >= _EXPIRE_SECONDS:
-            self._expired = now
-            await self._queue.expire()
+        await self._housekeeping.look()
 
     async def _meet(self) -> None:
         """Check a Redis that is new or was away: it may be another one."""
@@ -66,18 +56,3 @@ class Upkeep:
             log.warning("no jobs, one-shot requests go on", reason=reason)
         self._fit = False
         await self._readiness.set_no_redis(for_clients)
-
-    async def _recover(self) -> None:
-        recovered = await self._queue.recover()
-        if recovered:
-            RECOVERED_SAMPLES.inc(recovered)
-            log.warning("samples recovered from a silent worker", count=recovered)
-
-    async def _measure(self) -> None:
-        depth = await self._queue.depth()
-        QUEUED_JOBS.labels("QUEUED").set(depth.queued_jobs)
-        QUEUED_JOBS.labels("RUNNING").set(depth.running_jobs)
-        QUEUE_SAMPLES.labels("ready").set(depth.ready_samples)
-        QUEUE_SAMPLES.labels("running").set(depth.running_samples)
-        QUEUE_AGE_SECONDS.set(depth.oldest_seconds)
-        QUEUE_WORKERS.set(depth.workers)

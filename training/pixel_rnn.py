@@ -1,35 +1,31 @@
 """Trains a PixelRNN by its exact likelihood."""
 
-import math
 from typing import Annotated, Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from models import pixel_rnn
 from models.diagonal import DiagonalPixelRNN
 from models.pixel_rnn import LecturePixelRNN
 from training import baselines
+from training.augmentation import mirrored
 from training.averaging import Average
 from training.data import ImageSet
 from training.errors import RecipeRefused
 from training.evaluate import likelihood_figures
+from training.options import Count, Fraction, Positive, Probability, Table
 from training.recipe import Recipe, options
+from training.schedule import one_cycle
 from training.sources import Pixels
 
 SCORE_BATCH = 128  # images scored at once
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
 Network = LecturePixelRNN | DiagonalPixelRNN
 
 
-class _Options(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class LectureOptions(_Options):
+class LectureOptions(Table):
     """The recipe's [network], variant lecture."""
 
     embedding: Count = 64
@@ -38,7 +34,7 @@ class LectureOptions(_Options):
     recurrent_dropout: Fraction = 0.0
 
 
-class DiagonalOptions(_Options):
+class DiagonalOptions(Table):
     """The recipe's [network], variant diagonal."""
 
     layers: Count = 2
@@ -53,21 +49,21 @@ class DiagonalOptions(_Options):
     recurrent_dropout: Fraction = 0.0
 
 
-VARIANTS: dict[str, tuple[type[Network], type[_Options]]] = {
+VARIANTS: dict[str, tuple[type[Network], type[Table]]] = {
     "lecture": (LecturePixelRNN, LectureOptions),
     "diagonal": (DiagonalPixelRNN, DiagonalOptions),
 }
 
 
-class OptimiserOptions(_Options):
+class OptimiserOptions(Table):
     """The recipe's [optimiser]: AdamW with a one-cycle schedule."""
 
-    learning_rate: Annotated[float, Field(gt=0)] = 3e-3  # at its highest
+    learning_rate: Positive = 3e-3  # at its highest
     warm_up: Annotated[float, Field(gt=0, lt=1)] = 0.1  # part of the steps
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     average: Fraction = 0.995  # decay of the moving average of the weights
-    gradient_norm: Annotated[float, Field(gt=0)] = 1.0
-    flip: Annotated[float, Field(ge=0, le=1)] = 0.0  # part of the images mirrored left to right
+    gradient_norm: Positive = 1.0
+    flip: Probability = 0.0  # part of the images mirrored left to right
 
 
 class PixelRNNTask:
@@ -95,21 +91,15 @@ class PixelRNNTask:
     def step(self, images: Tensor, progress: float) -> float:
         """One update; nats per image of this batch, dropout and all."""
         self.network.train()
-        nats = -pixel_rnn.score(self.network, self._augmented(images)).sum((1, 2)).mean()
+        nats = -pixel_rnn.score(self.network, mirrored(images, self.options.flip)).sum((1, 2)).mean()
         self.optimiser.zero_grad()
         (nats / images[0].numel()).backward()  # type: ignore[no-untyped-call]  # torch's backward is untyped
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.options.gradient_norm)
         for group in self.optimiser.param_groups:
-            group["lr"] = self.options.learning_rate * _cycle(progress, self.options.warm_up)
+            group["lr"] = self.options.learning_rate * one_cycle(progress, self.options.warm_up)
         self.optimiser.step()
         self.average.update(self.network)
         return nats.item()
-
-    def _augmented(self, images: Tensor) -> Tensor:
-        if not self.options.flip:
-            return images
-        mirrored = torch.rand(len(images)).to(images.device) < self.options.flip
-        return torch.where(mirrored[:, None, None], images.flip(2), images)
 
     def validate(self, pixels: Pixels) -> float:
         """Nats per image."""
@@ -177,10 +167,3 @@ def task(recipe: Recipe, images: ImageSet, device: torch.device) -> PixelRNNTask
     """The task that the recipe describes; its weights start from torch's global generator."""
     network = make_network(recipe, height=images.height, width=images.width, colours=images.colours)
     return PixelRNNTask(network, options(OptimiserOptions, recipe.optimiser, "optimiser"), images, device)
-
-
-def _cycle(progress: float, warm_up: float) -> float:
-    """One cycle of the learning rate, between 0 and 1: straight up, then down along a cosine (Smith, 2018)."""
-    if progress < warm_up:
-        return 0.05 + 0.95 * progress / warm_up
-    return 0.5 * (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up)))

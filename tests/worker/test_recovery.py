@@ -43,8 +43,8 @@ async def test_samples_of_a_silent_worker_are_recovered_and_counted(
 async def test_jobs_whose_retention_has_passed_are_forgotten_and_the_gauges_follow(
     redis: Redis, toy: Model, stopping: asyncio.Event, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.recovery._EXPIRE_SECONDS", 0.05)
-    monkeypatch.setattr("worker.recovery._GAUGE_SECONDS", 0.05)
+    monkeypatch.setattr("smalti.jobs.housekeeping._EXPIRE_SECONDS", 0.05)
+    monkeypatch.setattr("smalti.jobs.housekeeping._GAUGE_SECONDS", 0.05)
     manifest, _ = toy
     queue = JobQueue(redis, lease_seconds=0.2)
     waiting = await queue.submit(a_request(manifest, count=9))
