@@ -23,7 +23,11 @@ from smalti.terminal import shows_pictures
 from smalti.values import Image, Job, Model
 from smalti.watching import LineView, LiveView, View, follow
 
-_DATA = ("sprites", "digits")  # the first whose models are there is shown
+_SHOWN = {  # of each family the first that is there
+    "pixel_rnn": ("sprites-pixel-rnn-diagonal", "sprites-pixel-rnn", "digits-pixel-rnn"),
+    "vae": ("sprites-vae", "digits-vae"),
+    "gan": ("sprites-gan", "digits-gan"),
+}
 _SHEET_COLUMNS = 12
 _SHEET_SCALE = 4
 _SHEET_SAMPLES = 48  # of the job, the first ones
@@ -110,8 +114,7 @@ def choose(models: Sequence[Model]) -> dict[str, Model]:
     """The latest model of each family to show; raises ModelNotFound where the repository lacks one."""
     latest = {model.name: model for model in sorted(models, key=lambda model: model.version)}
     chosen = {}
-    for family in ("pixel_rnn", "vae", "gan"):
-        names = [f"{data}-{family.replace('_', '-')}" for data in _DATA]
+    for family, names in _SHOWN.items():
         found = next((latest[name] for name in names if name in latest), None)
         if found is None:
             raise ModelNotFound(f"The model repository has none of {', '.join(names)}; the demo shows one.")

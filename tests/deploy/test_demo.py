@@ -40,6 +40,14 @@ def test_sprites_are_preferred_to_digits_and_new_versions_to_old():
     }
 
 
+def test_the_diagonal_pixel_rnn_is_preferred_to_the_lectures():
+    served = [
+        a_model(name)
+        for name in ("sprites-pixel-rnn", "sprites-pixel-rnn-diagonal", "sprites-gan", "sprites-vae")
+    ]
+    assert choose(served)["pixel_rnn"].name == "sprites-pixel-rnn-diagonal"
+
+
 def test_a_missing_family_is_named():
     with pytest.raises(ModelNotFound, match="sprites-vae, digits-vae"):
         choose([a_model("sprites-pixel-rnn"), a_model("sprites-gan")])
