@@ -12,13 +12,12 @@ from models.diagonal import DiagonalPixelRNN
 from models.pixel_rnn import LecturePixelRNN
 from training import baselines
 from training.augmentation import mirrored
-from training.averaging import Average
 from training.data import ImageSet
+from training.descent import Descent, DescentOptions
 from training.errors import RecipeRefused
 from training.evaluate import likelihood_figures
 from training.options import Count, Fraction, Positive, Probability, Table
 from training.recipe import Recipe, options
-from training.schedule import one_cycle
 from training.sources import Pixels
 
 SCORE_BATCH = 128  # images scored at once
@@ -55,7 +54,7 @@ VARIANTS: dict[str, tuple[type[Network], type[Table]]] = {
 }
 
 
-class OptimiserOptions(Table):
+class OptimiserOptions(DescentOptions):
     """The recipe's [optimiser]: AdamW with a one-cycle schedule."""
 
     learning_rate: Positive = 3e-3  # at its highest
@@ -66,39 +65,20 @@ class OptimiserOptions(Table):
     flip: Probability = 0.0  # part of the images mirrored left to right
 
 
-class PixelRNNTask:
+class PixelRNNTask(Descent[Network]):
     """A PixelRNN in training: mean log-likelihood up, all other things for its sake."""
 
     unit = "nats/image"
 
-    def __init__(
-        self, network: Network, chosen: OptimiserOptions, images: ImageSet, device: torch.device
-    ) -> None:
-        self.network, self.options, self.device = network.to(device), chosen, device
-        self.average = Average(self.network, chosen.average)
-        self.optimiser = torch.optim.AdamW(
-            self.network.parameters(),
-            lr=chosen.learning_rate,
-            weight_decay=chosen.weight_decay,
-            betas=(0.9, 0.99),
-        )
-
-    @property
-    def averaged(self) -> Network:
-        """The network whose weights are the moving average: it validates, draws and is exported."""
-        return self.average.network
+    def __init__(self, network: Network, chosen: OptimiserOptions, device: torch.device) -> None:
+        super().__init__(network, chosen, device, betas=(0.9, 0.99))
+        self.flip = chosen.flip
 
     def step(self, images: Tensor, progress: float) -> float:
         """One update; nats per image of this batch, dropout and all."""
         self.network.train()
-        nats = -pixel_rnn.score(self.network, mirrored(images, self.options.flip)).sum((1, 2)).mean()
-        self.optimiser.zero_grad()
-        (nats / images[0].numel()).backward()  # type: ignore[no-untyped-call]  # torch's backward is untyped
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.options.gradient_norm)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.options.learning_rate * one_cycle(progress, self.options.warm_up)
-        self.optimiser.step()
-        self.average.update(self.network)
+        nats = -pixel_rnn.score(self.network, mirrored(images, self.flip)).sum((1, 2)).mean()
+        self.descend(nats / images[0].numel(), progress)
         return nats.item()
 
     def validate(self, pixels: Pixels) -> float:
@@ -110,14 +90,6 @@ class PixelRNNTask:
         uniform = 1.0 - torch.rand(count, self.network.height, self.network.width)  # (0, 1]
         return pixel_rnn.draw(self.averaged, uniform.to(self.device)).cpu().numpy()
 
-    def weights(self) -> dict[str, Any]:
-        """The averaged weights."""
-        return {name: value.detach().cpu().clone() for name, value in self.averaged.state_dict().items()}
-
-    def use(self, weights: dict[str, Any]) -> None:
-        """Put these into the averaged network."""
-        self.averaged.load_state_dict(weights)
-
     def figures(self, images: ImageSet) -> dict[str, Any]:
         """Exact likelihood of the test images, beside what counting achieves."""
         return likelihood_figures(
@@ -127,20 +99,6 @@ class PixelRNNTask:
     def headline(self, figures: dict[str, Any]) -> str:
         """E.g. '548.2 nats/image (80 images)'."""
         return f"{figures['test_nats_per_image']:.1f} nats/image ({figures['test_images']} images)"
-
-    def state_dict(self) -> dict[str, Any]:
-        """Network, average and optimiser."""
-        return {
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
 
     @torch.no_grad()
     def _nats(self, pixels: Pixels) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
@@ -166,4 +124,4 @@ def make_network(recipe: Recipe, *, height: int, width: int, colours: int) -> Ne
 def task(recipe: Recipe, images: ImageSet, device: torch.device) -> PixelRNNTask:
     """The task that the recipe describes; its weights start from torch's global generator."""
     network = make_network(recipe, height=images.height, width=images.width, colours=images.colours)
-    return PixelRNNTask(network, options(OptimiserOptions, recipe.optimiser, "optimiser"), images, device)
+    return PixelRNNTask(network, options(OptimiserOptions, recipe.optimiser, "optimiser"), device)

@@ -12,13 +12,13 @@ from models import vae
 from models.vae import VAE
 from training import baselines, losses
 from training.augmentation import mirrored
-from training.averaging import Average
 from training.data import ImageSet
+from training.descent import Descent, DescentOptions
 from training.errors import RecipeRefused
 from training.evaluate import likelihood_figures
 from training.options import Count, Fraction, Positive, Probability, Table
 from training.recipe import Recipe, options
-from training.schedule import one_cycle, ramp
+from training.schedule import ramp
 from training.sources import Pixels
 
 MEASURE_BATCH = 256  # images measured at once
@@ -38,7 +38,7 @@ class NetworkOptions(Table):
     dropout: Fraction = 0.0
 
 
-class OptimiserOptions(Table):
+class OptimiserOptions(DescentOptions):
     """The recipe's [optimiser]: AdamW with a one-cycle schedule."""
 
     learning_rate: Positive = 2e-3  # at its highest
@@ -57,7 +57,7 @@ class LossOptions(Table):
     )
 
 
-class VAETask:
+class VAETask(Descent[VAE]):
     """A VAE in training; as variant `plain`, without noise and penalty, the auto-encoder."""
 
     unit = "nats/image"
@@ -71,33 +71,19 @@ class VAETask:
         *,
         variant: str,
     ) -> None:
-        self.network, self.options, self.loss, self.device = network.to(device), chosen, loss, device
+        super().__init__(network, chosen, device, betas=(0.9, 0.999))
+        self.flip, self.loss = chosen.flip, loss
         self.plain = variant == PLAIN
         self.loss_of_images = LOSSES["elbo" if self.plain else variant]
-        self.average = Average(self.network, chosen.average)
-        self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=chosen.learning_rate, weight_decay=chosen.weight_decay
-        )
-
-    @property
-    def averaged(self) -> VAE:
-        """The network whose weights are the moving average: it validates, draws and is exported."""
-        return self.average.network
 
     def step(self, images: Tensor, progress: float) -> float:
         """One update; the loss in nats per image of this batch."""
         self.network.train()
-        images = mirrored(images, self.options.flip)
+        images = mirrored(images, self.flip)
         weight = 0.0 if self.plain else ramp(progress, self.loss.penalty_from_step_part)
         logits, mean, log_deviation = self.network(images, self._noise(len(images)))
         nats = self.loss_of_images(logits, images, mean, log_deviation, weight).mean()
-        self.optimiser.zero_grad()
-        (nats / images[0].numel()).backward()  # type: ignore[no-untyped-call]  # torch's backward is untyped
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.options.gradient_norm)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.options.learning_rate * one_cycle(progress, self.options.warm_up)
-        self.optimiser.step()
-        self.average.update(self.network)
+        self.descend(nats / images[0].numel(), progress)
         return nats.item()
 
     def _noise(self, count: int) -> Tensor:
@@ -114,14 +100,6 @@ class VAETask:
         latent = torch.randn(count, self.network.latent_size).to(self.device)
         with torch.no_grad():
             return vae.draw(self.averaged, latent).cpu().numpy()
-
-    def weights(self) -> dict[str, Any]:
-        """The averaged weights."""
-        return {name: value.detach().cpu().clone() for name, value in self.averaged.state_dict().items()}
-
-    def use(self, weights: dict[str, Any]) -> None:
-        """Put these into the averaged network."""
-        self.averaged.load_state_dict(weights)
 
     def figures(self, images: ImageSet) -> dict[str, Any]:
         """The bound on the test images and its two parts, beside what counting achieves."""
@@ -144,20 +122,6 @@ class VAETask:
         else:
             value, what = figures["test_negative_elbo_nats_per_image"], "-ELBO"
         return f"{value:.1f} nats/image ({what}, {figures['test_images']} images)"
-
-    def state_dict(self) -> dict[str, Any]:
-        """Network, average and optimiser."""
-        return {
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
 
     @torch.no_grad()
     def _measure(self, pixels: Pixels, draws: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -1,0 +1,74 @@
+"""One network trained by gradient descent, its weights averaged: what PixelRNN and VAE have in common."""
+
+from typing import Annotated, Any, Generic
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from training.averaging import Average, Network
+from training.options import Fraction, Positive, Table
+from training.schedule import one_cycle
+
+
+class DescentOptions(Table):
+    """The part of a recipe's [optimiser] that says how to descend; each family has defaults of its own."""
+
+    learning_rate: Positive  # at its highest
+    warm_up: Annotated[float, Field(gt=0, lt=1)]  # part of the steps
+    weight_decay: Annotated[float, Field(ge=0)]
+    average: Fraction  # decay of the moving average of the weights
+    gradient_norm: Positive  # of the loss in nats per pixel, at most
+
+
+class Descent(Generic[Network]):
+    """AdamW (Loshchilov and Hutter, 2019) on a one-cycle schedule; the base of a family's Task."""
+
+    def __init__(
+        self, network: Network, chosen: DescentOptions, device: torch.device, *, betas: tuple[float, float]
+    ) -> None:
+        self.network, self.device, self._chosen = network.to(device), device, chosen
+        self.average = Average(self.network, chosen.average)
+        self.optimiser = torch.optim.AdamW(
+            self.network.parameters(),
+            lr=chosen.learning_rate,
+            weight_decay=chosen.weight_decay,
+            betas=betas,
+        )
+
+    @property
+    def averaged(self) -> Network:
+        """The network whose weights are the moving average: it validates, draws and is exported."""
+        return self.average.network
+
+    def descend(self, loss: Tensor, progress: float) -> None:
+        """One update along the gradient of a scalar loss."""
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's backward is untyped
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self._chosen.gradient_norm)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self._chosen.learning_rate * one_cycle(progress, self._chosen.warm_up)
+        self.optimiser.step()
+        self.average.update(self.network)
+
+    def weights(self) -> dict[str, Any]:
+        """The averaged weights."""
+        return {name: value.detach().cpu().clone() for name, value in self.averaged.state_dict().items()}
+
+    def use(self, weights: dict[str, Any]) -> None:
+        """Put these into the averaged network."""
+        self.averaged.load_state_dict(weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Network, average and optimiser."""
+        return {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
