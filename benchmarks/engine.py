@@ -65,8 +65,8 @@ def _drawing(runner: Runner, model: Model, batch: int) -> Callable[[], int]:
 
 
 def _torch_loops(model: Model) -> dict[str, Callable[[], int]]:
-    """With one thread and with torch's own choice, for neither is always the faster."""
-    if find_spec("torch") is None:
+    """With one thread and with torch's own choice, as neither is always faster; only of the lecture's network."""
+    if find_spec("torch") is None or model.manifest.variant != "lecture":
         return {}
     import torch
 

@@ -171,8 +171,8 @@ def _request(manifest: Manifest, count: int) -> JobRequest:
 
 
 def _torch_rates(model: Model) -> Mapping[int, Sequence[float]]:
-    """Samples per second of each of a few images, by threads of torch; none where torch is not installed."""
-    if find_spec("torch") is None:
+    """Samples per second of each of a few images, by threads of torch; none without torch, and of other networks."""
+    if find_spec("torch") is None or model.manifest.variant != "lecture":
         return {}
     import torch
 

@@ -92,9 +92,5 @@ class GraphFailed(SmaltiError):
 
 
 # Inside the worker.
-class LeaseLost(SmaltiError):
-    """The lease expired, so another worker may already be drawing these samples."""
-
-
 class SampleFailed(SmaltiError):
     """One sample cannot be drawn; its neighbours go on."""

@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -10,7 +10,6 @@ from smalti.repository import Family
 from training.errors import RecipeRefused
 
 RECIPES = Path(__file__).parent / "recipes"
-Device = Literal["cpu", "cuda"]
 Options = TypeVar("Options", bound=BaseModel)
 Colour = Annotated[str, Field(pattern=r"^#[0-9a-f]{6}$")]
 
