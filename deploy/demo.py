@@ -24,7 +24,7 @@ from smalti.values import Image, Job, Model
 from smalti.watching import LineView, LiveView, View, follow
 
 _SHOWN = {  # of each family the first that is there
-    "pixel_rnn": ("sprites-pixel-rnn-diagonal", "sprites-pixel-rnn", "digits-pixel-rnn"),
+    "pixel_rnn": ("sprites-pixel-rnn", "digits-pixel-rnn"),
     "vae": ("sprites-vae", "digits-vae"),
     "gan": ("sprites-gan", "digits-gan"),
 }

@@ -1,15 +1,17 @@
 """Reads recipes: the TOML files that say how a model is trained."""
 
 import tomllib
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from smalti.repository import Family
 from training.errors import RecipeRefused
 
 RECIPES = Path(__file__).parent / "recipes"
+DEFAULT_VARIANTS = {"pixel_rnn": "diagonal", "vae": "elbo", "autoencoder": "plain", "gan": "robust"}
 Options = TypeVar("Options", bound=BaseModel)
 Colour = Annotated[str, Field(pattern=r"^#[0-9a-f]{6}$")]
 
@@ -38,13 +40,22 @@ class TrainingRecipe(_Table):
     patience: Annotated[int, Field(ge=1)] = (
         1_000_000  # validations without a better one before training stops
     )
+    generations: tuple[Annotated[int, Field(ge=1)], ...] = ()  # after these steps the weights are kept, too
+
+    @model_validator(mode="after")
+    def _generations_rise(self) -> Self:
+        """They come before the end, which is the last generation anyway."""
+        steps = (0, *self.generations, self.steps)
+        if self.generations and any(later <= earlier for earlier, later in pairwise(steps)):
+            raise ValueError(f"generations must rise and end before step {self.steps}, the last one")
+        return self
 
 
 class Recipe(_Table):
     """All that decides a training, except the images."""
 
     family: Family
-    variant: str
+    variant: str = ""  # by default the one of DEFAULT_VARIANTS; never empty afterwards
     model: str = ""  # the model's name after `<data>-`; by default the family's
     seed: int = 1
     data: DataRecipe = DataRecipe()
@@ -52,6 +63,14 @@ class Recipe(_Table):
     network: dict[str, Any] = {}  # checked by the family, as are the next two
     optimiser: dict[str, Any] = {}
     loss: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_variant(cls, content: Any) -> Any:
+        """Filled in before anything is checked, so that whoever names the default has the same recipe."""
+        if isinstance(content, dict) and isinstance(family := content.get("family"), str):
+            return {"variant": DEFAULT_VARIANTS.get(family, "")} | content
+        return content
 
     @property
     def suffix(self) -> str:

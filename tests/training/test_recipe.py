@@ -32,6 +32,26 @@ def test_the_model_is_named_after_its_family_or_as_the_recipe_says(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("family", "variant"),
+    [("pixel_rnn", "diagonal"), ("vae", "elbo"), ("autoencoder", "plain"), ("gan", "robust")],
+)
+def test_a_recipe_that_names_no_variant_means_the_default_one(tmp_path, family, variant):
+    text = GOOD.replace("pixel_rnn", family)
+    (tmp_path / "silent.toml").write_text(text.replace('variant = "lecture"\n', ""))
+    (tmp_path / "named.toml").write_text(text.replace("lecture", variant))
+    silent = recipes.read(tmp_path / "silent.toml")
+    assert silent.variant == variant
+    assert silent == recipes.read(tmp_path / "named.toml")
+
+
+def test_the_lectures_pixel_rnn_is_called_so():
+    for digits in (True, False):
+        assert recipes.read(recipes.find("pixel-rnn", digits=digits)).variant == "diagonal"
+        lecture = recipes.read(recipes.find("pixel-rnn-lecture", digits=digits))
+        assert (lecture.variant, lecture.suffix) == ("lecture", "pixel-rnn-lecture")
+
+
+@pytest.mark.parametrize(
     ("text", "reason"),
     [
         ("family = ", "cannot be read"),
