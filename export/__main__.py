@@ -6,10 +6,13 @@ from pathlib import Path
 
 import click
 
+from export.errors import ExportRefused
 from export.frame import export
+from export.generations import export_generations
 from smalti import repository
 from smalti.errors import SmaltiError
 from training import checkpoint as checkpoints
+from training.checkpoint import Checkpoint
 
 
 @click.command()
@@ -23,22 +26,38 @@ from training import checkpoint as checkpoints
 )
 @click.option("--version", type=click.IntRange(1), help="By default the next free one.")
 def main(checkpoint: Path, root: Path, version: int | None) -> None:
-    """Export CHECKPOINT (a file, or the folder of a training), check it against torch, and say what was written."""
+    """Export CHECKPOINT (a file, or the folder of a training), check it against torch, and say what was written.
+
+    A training that kept generations is exported as versions 1, 2, 3 … of its model.
+    """
     started = time.monotonic()
     try:
         file = checkpoint / checkpoints.FILE if checkpoint.is_dir() else checkpoint
-        folder = export(checkpoints.load(file), root, version=version)
+        folders = _export(checkpoints.load(file), root, version)
     except SmaltiError as error:
         raise click.ClickException(str(error)) from error
-    _describe(folder, time.monotonic() - started)
+    for folder in folders:
+        click.echo(_described(folder))
+    click.echo(f"exported in {time.monotonic() - started:.0f} s")
 
 
-def _describe(folder: Path, seconds: float) -> None:
+def _export(checkpoint: Checkpoint, root: Path, version: int | None) -> list[Path]:
+    if not checkpoint.generations:
+        return [export(checkpoint, root, version=version)]
+    if version is not None:
+        raise ExportRefused(
+            f"This training has {len(checkpoint.generations) + 1} generations, which are the versions: "
+            "leave --version out."
+        )
+    return export_generations(checkpoint, root)
+
+
+def _described(folder: Path) -> str:
     manifest = repository.read(folder).manifest
     size = sum(file.stat().st_size for file in folder.iterdir())
     equal = "pixels equal" if manifest.parity.pixels_equal else "pixels not compared"
-    click.echo(
-        f"{folder}: {', '.join(sorted(manifest.graphs))}; {size / 1e6:.1f} MB, exported in {seconds:.0f} s; "
+    return (
+        f"{folder}: {', '.join(sorted(manifest.graphs))}; {size / 1e6:.1f} MB; "
         f"parity {manifest.parity.max_difference:.1e} over {manifest.parity.images} images, {equal}"
     )
 

@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -43,25 +43,40 @@ def export(checkpoint: Checkpoint, root: Path, *, version: int | None = None) ->
 
     Raises ExportRefused, and then leaves the repository as it was.
     """
-    if checkpoint.best is None or not checkpoint.figures:
-        raise ExportRefused("This training has not finished: run `python -m training` again, it goes on.")
-    version = version or _next_version(root, checkpoint.model)
+    [folder] = export_versions({version or _next_version(root, checkpoint.model): checkpoint}, root)
+    return folder
+
+
+def export_versions(checkpoints: Mapping[int, Checkpoint], root: Path) -> list[Path]:
+    """Write one model's checkpoints as the versions that are their keys, all of them or none; the folders.
+
+    Raises ExportRefused, and then leaves the repository as it was.
+    """
+    for checkpoint in checkpoints.values():
+        _refuse_unfinished(checkpoint)
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=root) as temporary:
-        folder = Path(temporary) / checkpoint.model / str(version)
-        folder.mkdir(parents=True)
-        manifest = _write(checkpoint, folder, version)
-        return _move(folder, manifest, root / checkpoint.model / str(version))
+        written = [_write(each, Path(temporary), version) for version, each in checkpoints.items()]
+        for folder in written:
+            _refuse_another(folder, root)
+        return [_move(folder, root) for folder in written]
 
 
-def _write(checkpoint: Checkpoint, folder: Path, version: int) -> Manifest:
+def _refuse_unfinished(checkpoint: Checkpoint) -> None:
+    if checkpoint.best is None or not checkpoint.figures:
+        raise ExportRefused("This training has not finished: run `python -m training` again, it goes on.")
+
+
+def _write(checkpoint: Checkpoint, root: Path, version: int) -> Path:
+    folder = root / checkpoint.model / str(version)
+    folder.mkdir(parents=True)
     write_graphs = cast(WriteGraphs, import_module(MODULES[checkpoint.recipe.family]).write_graphs)
     exported = write_graphs(checkpoint, folder)
     manifest = _manifest(checkpoint, exported, folder, version)
     text = manifest.model_dump_json(indent=2)
     (folder / repository.MANIFEST).write_text(text + "\n", encoding="utf-8")
     repository.read(folder).verify()
-    return manifest
+    return folder
 
 
 def _manifest(checkpoint: Checkpoint, exported: Exported, folder: Path, version: int) -> Manifest:
@@ -87,19 +102,30 @@ def _manifest(checkpoint: Checkpoint, exported: Exported, folder: Path, version:
         raise ExportRefused(f"{checkpoint.model} does not fit into a manifest: {error}") from error
 
 
-def _move(folder: Path, manifest: Manifest, target: Path) -> Path:
-    """Put the finished version in its place; over an existing one only if it draws the same."""
+def _refuse_another(folder: Path, root: Path) -> None:
+    """A version may be exported again, with newer figures, only if it draws the same."""
+    target = _place(folder, root)
+    if target.exists() and repository.read(target).manifest.digest != repository.read(folder).manifest.digest:
+        raise ExportRefused(
+            f"{target} exists and draws otherwise: versions never change, so export as another one, "
+            "or into another --repository."
+        )
+
+
+def _move(folder: Path, root: Path) -> Path:
+    """Put the finished version in its place; of one that is there already, only the manifest is new."""
+    target = _place(folder, root)
     if target.exists():
-        if repository.read(target).manifest.digest != manifest.digest:
-            raise ExportRefused(
-                f"{target} exists and draws otherwise: export as another version, for they never change."
-            )
         shutil.copy2(folder / repository.MANIFEST, target / f".{repository.MANIFEST}")
         (target / f".{repository.MANIFEST}").replace(target / repository.MANIFEST)
         return target
     target.parent.mkdir(exist_ok=True)
     folder.rename(target)
     return target
+
+
+def _place(folder: Path, root: Path) -> Path:
+    return root / folder.parent.name / folder.name
 
 
 def _next_version(root: Path, model: str) -> int:

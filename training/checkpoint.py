@@ -27,6 +27,16 @@ class Best:
 
 
 @dataclass(frozen=True, slots=True)
+class Generation:
+    """The weights after an earlier step, kept to be exported as a version of their own."""
+
+    step: int
+    seconds: float  # spent in training until then
+    weights: dict[str, Any]
+    figures: dict[str, Any] = field(default_factory=dict)  # filled when the training has finished
+
+
+@dataclass(frozen=True, slots=True)
 class Point:
     """One point of the curve."""
 
@@ -50,6 +60,7 @@ class Checkpoint:
     curve: tuple[Point, ...] = ()
     seconds: float = 0.0  # spent in training so far
     figures: dict[str, Any] = field(default_factory=dict)
+    generations: tuple[Generation, ...] = ()  # those before the end
 
     @property
     def model(self) -> str:
@@ -103,11 +114,12 @@ def _plain(checkpoint: Checkpoint) -> dict[str, Any]:
         "palette": list(checkpoint.palette),
         "best": asdict(checkpoint.best) if checkpoint.best else None,
         "curve": [asdict(point) for point in checkpoint.curve],
+        "generations": [asdict(generation) for generation in checkpoint.generations],
     }
 
 
 def _restored(content: dict[str, Any]) -> Checkpoint:
-    fields = {name: content[name] for name in Checkpoint.__slots__}
+    fields = {name: content[name] for name in Checkpoint.__slots__ if name in content}
     return Checkpoint(
         **fields
         | {
@@ -116,5 +128,6 @@ def _restored(content: dict[str, Any]) -> Checkpoint:
             "palette": tuple(content["palette"]),
             "best": Best(**content["best"]) if content["best"] else None,
             "curve": tuple(Point(**point) for point in content["curve"]),
+            "generations": tuple(Generation(**each) for each in content.get("generations", ())),
         }
     )

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from training import checkpoint as checkpoints
 from training import pictures
-from training.checkpoint import Best, Checkpoint, Point
+from training.checkpoint import Best, Checkpoint, Generation, Point
 from training.data import ImageSet
 from training.errors import CheckpointRefused
 from training.recipe import Recipe
@@ -67,7 +67,7 @@ class Loop:
             figures.append(self._step(step))
             step += 1
             reporter.stepped(step, figures[-1])
-            if step % plan.validate_every == 0 or step == plan.steps:
+            if step % plan.validate_every == 0 or step in (*plan.generations, plan.steps):
                 point = self._look(step, float(np.mean(figures)), time.monotonic() - started)
                 reporter.looked(
                     point, better=self.checkpoint.best is not None and self.checkpoint.best.step == step
@@ -98,6 +98,7 @@ class Loop:
             best=self._better(point),
             curve=(*self.checkpoint.curve, point),
             seconds=seconds,
+            generations=(*self.checkpoint.generations, *self._generation(step, seconds)),
         )
         checkpoints.save(self.checkpoint, self.folder / checkpoints.FILE)
         pictures.save_curve(self.checkpoint.curve, self.task.unit, self.folder / "curve.png")
@@ -111,6 +112,11 @@ class Loop:
             return Best(point.step, point.valid, self.task.weights())
         return best
 
+    def _generation(self, step: int, seconds: float) -> tuple[Generation, ...]:
+        """The weights of this step, if the recipe wants them kept."""
+        wanted = step in self.recipe.training.generations
+        return (Generation(step, seconds, self.task.weights()),) if wanted else ()
+
     def _hopeless(self) -> bool:
         """Whether the last validations, as many as patience allows, brought nothing better."""
         best, plan = self.checkpoint.best, self.recipe.training
@@ -118,13 +124,21 @@ class Loop:
 
     def _finish(self) -> Checkpoint:
         assert self.checkpoint.best is not None, "a training looks at its last step, so there is a best one"
-        self.task.use(self.checkpoint.best.weights)
-        torch.manual_seed(_seed(self.recipe.seed, _LOOKING + 1))
-        figures = self.task.figures(self.images) | {"steps": self.checkpoint.best.step}
-        self.checkpoint = replace(self.checkpoint, figures=figures)
+        generations = tuple(
+            replace(generation, figures=self._measure(generation.weights, generation.step))
+            for generation in self.checkpoint.generations
+        )
+        figures = self._measure(self.checkpoint.best.weights, self.checkpoint.best.step)
+        self.checkpoint = replace(self.checkpoint, figures=figures, generations=generations)
         self._draw_sheet()
         checkpoints.save(self.checkpoint, self.folder / checkpoints.FILE)
         return self.checkpoint
+
+    def _measure(self, weights: dict[str, Any], step: int) -> dict[str, Any]:
+        """Figures of these weights; the task goes on with them."""
+        self.task.use(weights)
+        torch.manual_seed(_seed(self.recipe.seed, _LOOKING + 1))
+        return self.task.figures(self.images) | {"steps": step}
 
     def _draw_sheet(self) -> None:
         torch.manual_seed(_seed(self.recipe.seed, _LOOKING + 2))

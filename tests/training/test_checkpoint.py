@@ -8,7 +8,7 @@ import torch
 
 from smalti.repository import Data
 from training import checkpoint as checkpoints
-from training.checkpoint import Best, Checkpoint, Point
+from training.checkpoint import Best, Checkpoint, Generation, Point
 from training.errors import CheckpointRefused
 from training.recipe import Recipe, TrainingRecipe
 
@@ -76,3 +76,15 @@ def test_a_checkpoint_from_another_format_is_refused(tmp_path):
     torch.save({"format": 99}, tmp_path / "x.pt")
     with pytest.raises(CheckpointRefused, match="format 99"):
         checkpoints.load(tmp_path / "x.pt")
+
+
+def test_generations_are_saved_and_a_checkpoint_without_any_is_read_too(tmp_path):
+    kept = Generation(step=1, seconds=0.5, weights={"bias": torch.zeros(2)}, figures={"steps": 1})
+    checkpoints.save(a_checkpoint(generations=(kept,)), tmp_path / "x.pt")
+    [loaded] = checkpoints.load(tmp_path / "x.pt").generations
+    assert (loaded.step, loaded.seconds, loaded.figures) == (1, 0.5, {"steps": 1})
+    assert torch.equal(loaded.weights["bias"], torch.zeros(2))
+    content = torch.load(tmp_path / "x.pt", weights_only=True)
+    del content["generations"]
+    torch.save(content, tmp_path / "y.pt")
+    assert checkpoints.load(tmp_path / "y.pt").generations == ()

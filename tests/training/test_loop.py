@@ -138,3 +138,39 @@ def test_every_image_is_seen_once_before_any_is_seen_twice(images, tmp_path):
 def test_the_checkpoint_of_a_running_training_has_no_figures(images, tmp_path):
     a_loop(images, tmp_path).run(Silent(), until=lambda step: step == 8)
     assert checkpoints.load(tmp_path / "checkpoint.pt").figures == {}
+
+
+GENERATIONS = RECIPE.model_copy(
+    update={"training": RECIPE.training.model_copy(update={"generations": (1, 6, 12)})}
+)
+
+
+def test_generations_are_kept_on_the_way_and_measured_at_the_end(images, tmp_path):
+    finished = a_loop(images, tmp_path, GENERATIONS).run(Silent())
+    assert [generation.step for generation in finished.generations] == [1, 6, 12]
+    assert [generation.figures["steps"] for generation in finished.generations] == [1, 6, 12]
+    nats = [generation.figures["test_nats_per_image"] for generation in finished.generations]
+    assert nats[0] > nats[-1] > finished.figures["test_nats_per_image"]
+    loaded = checkpoints.load(tmp_path / "checkpoint.pt")
+    for kept, restored in zip(finished.generations, loaded.generations, strict=True):
+        assert kept.figures == restored.figures
+        assert all(torch.equal(value, restored.weights[name]) for name, value in kept.weights.items())
+
+
+def test_keeping_generations_changes_no_step(images, tmp_path):
+    without = a_loop(images, tmp_path / "without").run(Silent())
+    kept = a_loop(images, tmp_path / "kept", GENERATIONS).run(Silent())
+    for name, value in without.task["network"].items():
+        assert torch.equal(kept.task["network"][name], value), name
+
+
+def test_generations_outlive_a_kill(images, tmp_path):
+    undisturbed = a_loop(images, tmp_path / "whole", GENERATIONS).run(Silent())
+    a_loop(images, tmp_path / "parts", GENERATIONS).run(Silent(), until=lambda step: step == 11)
+    again = a_loop(images, tmp_path / "parts", GENERATIONS)
+    assert again.resume() == 8  # the last look; the generation of step 12 is still to come
+    resumed = again.run(Silent())
+    assert [generation.step for generation in resumed.generations] == [1, 6, 12]
+    for one, other in zip(resumed.generations, undisturbed.generations, strict=True):
+        assert one.figures == other.figures
+        assert all(torch.equal(value, other.weights[name]) for name, value in one.weights.items())

@@ -58,6 +58,8 @@ def test_the_lectures_pixel_rnn_is_called_so():
         (GOOD.replace("steps = 3", "steps = 0"), r"training\.steps"),
         (GOOD.replace("pixel_rnn", "cubism"), "family"),
         (GOOD + "speed = 3\n", r"training\.speed"),
+        (GOOD + "generations = [2, 1]\n", "generations must rise and end before step 3"),
+        (GOOD + "generations = [1, 3]\n", "generations must rise and end before step 3"),
         (GOOD + "[data]\nsize = 3\n", r"data\.size"),
         (GOOD + "[data]\ncolours = 300\n", r"data\.colours"),
         (GOOD + '[data]\nbackground = "white"\n', r"data\.background"),

@@ -1,0 +1,47 @@
+"""Exports a training that kept its generations: they are versions 1, 2, 3 … of its model, the last one its end."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from export.errors import ExportRefused
+from export.frame import export_versions
+from smalti.repository import ModelRepository
+from training.checkpoint import Best, Checkpoint, Generation
+
+
+def export_generations(checkpoint: Checkpoint, root: Path) -> list[Path]:
+    """Write every generation as a version under `root`, all of them or none; their folders, in order.
+
+    Exporting again renews the manifests and changes nothing else. Raises ExportRefused where the model's versions
+    are not this training's generations, and then leaves the repository as it was.
+    """
+    versions = dict(enumerate(of(checkpoint), start=1))
+    _refuse_more(checkpoint.model, root, len(versions))
+    return export_versions(versions, root)
+
+
+def of(checkpoint: Checkpoint) -> list[Checkpoint]:
+    """A checkpoint for each generation, as if the training had ended there; the last is the training's own end."""
+    earlier = [_ended_at(checkpoint, generation) for generation in checkpoint.generations]
+    return [*earlier, replace(checkpoint, generations=())]
+
+
+def _ended_at(checkpoint: Checkpoint, generation: Generation) -> Checkpoint:
+    return replace(
+        checkpoint,
+        step=generation.step,
+        seconds=generation.seconds,
+        best=Best(generation.step, None, generation.weights),
+        figures=generation.figures,
+        generations=(),
+    )
+
+
+def _refuse_more(model: str, root: Path, count: int) -> None:
+    """A version after the last generation would be served for it."""
+    last = max(ModelRepository(root).models().get(model, (0,)))
+    if last > count:
+        raise ExportRefused(
+            f"{root / model} has a version {last}, but this training has {count} generations, which are versions "
+            f"1 to {count}: remove that folder, or export into another --repository."
+        )
