@@ -18,7 +18,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 version = click.option(
-    "--model-version",
+    "--version",
     "version",
     type=click.IntRange(0),
     default=0,

@@ -201,6 +201,30 @@ def test_jobs_and_models_are_tables_or_json(server, smalti):
     assert json.loads(smalti("models", "toy").stdout) == {"figures": {}}
 
 
+def test_versions_of_which_all_is_the_same_share_a_line(server, smalti):
+    def a_model(name, version, **fields):
+        fields = {"family": "gan", "height": 2, "width": 2, "palette": PALETTE, **fields}
+        return models_pb2.Model(name=name, version=version, **fields)
+
+    listed = [a_model("gan", version) for version in (1, 2, 3, 5)] + [a_model("gan", 6, height=3)]
+    server.answers["ModelService/List"] = lambda request: models_pb2.ListModelsResponse(
+        models=[*listed, a_model("vae", 1)]
+    )
+    lines = [line.split() for line in smalti("models").stdout.splitlines()[1:]]
+    assert [(line[0], "".join(line[1:-3])) for line in lines] == [
+        ("gan", "1–3,5"),
+        ("gan", "6"),
+        ("vae", "1"),
+    ]
+
+
+@pytest.mark.usefixtures("drawing")
+def test_a_version_of_a_model_can_be_asked_for(server, smalti, tmp_path):
+    assert smalti("draw", "toy", "--version", 2, "-o", tmp_path / "x.png").exit_code == 0
+    [request] = [request for request in server.requests if hasattr(request, "count")]
+    assert (request.model.name, request.model.version) == ("toy", 2)
+
+
 def test_a_deleted_job_is_named(server, smalti):
     server.answers["JobService/Delete"] = lambda request: jobs_pb2.DeleteJobResponse()
     assert smalti("delete", "7").stdout == "Deleted job 7.\n"
