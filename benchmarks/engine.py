@@ -65,14 +65,14 @@ def _drawing(runner: Runner, model: Model, batch: int) -> Callable[[], int]:
 
 
 def _torch_loops(model: Model) -> dict[str, Callable[[], int]]:
-    """With one thread and with torch's own choice, as neither is always faster; only of the lecture's network."""
-    if find_spec("torch") is None or model.manifest.variant != "lecture":
+    """With one thread and with torch's own choice, as neither is always faster; none where there is no torch."""
+    if find_spec("torch") is None:
         return {}
     import torch
 
-    from benchmarks.torch_loop import TorchLoop
+    from benchmarks.torch_loop import torch_loop
 
-    loop = TorchLoop(model)
+    loop = torch_loop(model)
     numbers = uniforms(SEED, 0, 0, loop.height * loop.width)
     choice = torch.get_num_threads()
 

@@ -1,23 +1,47 @@
-"""The practice to compare with: torch's LSTM, its state kept, one image and one pixel at a time."""
+"""The practice to compare with: a PixelRNN in torch, its state kept, one image and one pixel at a time.
 
+Each loop has the weights of the exported graphs, so that it draws the very pixels that a worker draws.
+"""
+
+from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from onnx import GraphProto, numpy_helper
 from torch import Tensor, nn
 
+from models import pixel_rnn
 from smalti.repository import Model
+from training.pixel_rnn import make_network
+from training.recipe import Recipe
 
 
-class TorchLoop(nn.Module):
-    """An exported lecture PixelRNN, back in torch with the weights of its graph `score`."""
+class TorchLoop(Protocol):
+    """Draws the images of one model; `height` and `width` are theirs."""
+
+    height: int
+    width: int
+
+    def draw(self, uniform: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Draw one image: uniform (rows · columns,) in (0, 1] → pixels (rows, columns)."""
+        ...
+
+
+def torch_loop(model: Model) -> TorchLoop:
+    """The loop of an exported PixelRNN, whichever its variant."""
+    return LOOPS[model.manifest.variant](model)
+
+
+class LectureLoop(nn.Module):
+    """The lecture's network as one writes it in torch: `nn.LSTM`, a step a call."""
 
     def __init__(self, model: Model) -> None:
         super().__init__()
-        manifest, weights = model.manifest, _weights(model.path("score"))
+        manifest, weights = model.manifest, _weights(_graph(model.path("score")))
         self.height, self.width, self.colours = manifest.height, manifest.width, len(manifest.palette)
         symbols, size = weights["embedding"].shape
         hidden = weights["output_weights"].shape[0]
@@ -55,11 +79,54 @@ class TorchLoop(nn.Module):
         )
 
 
-def _weights(score: Path) -> dict[str, Tensor]:
+class DiagonalLoop:
+    """The diagonal network's own step path: it keeps a row of states, so no cell is computed twice."""
+
+    def __init__(self, model: Model) -> None:
+        manifest, graph = model.manifest, _graph(model.path("draw_row"))
+        self.height, self.width = manifest.height, manifest.width
+        self._network = make_network(
+            Recipe.model_validate(manifest.recipe),
+            height=self.height,
+            width=self.width,
+            colours=len(manifest.palette),
+        )
+        self._drawer = self._network.drawer()
+        weights = _weights(graph) | {"opening.start": _starts(graph)}
+        self._drawer.load_state_dict({name: weights[name] for name in self._drawer.state_dict()})
+
+    @torch.inference_mode()
+    def draw(self, uniform: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Draw one image: uniform (rows · columns,) in (0, 1] → pixels (rows, columns)."""
+        numbers = torch.from_numpy(uniform).view(1, self.height, self.width)
+        return pixel_rnn.draw(self._network, numbers, drawer=self._drawer)[0].numpy()
+
+
+LOOPS: dict[str, Callable[[Model], TorchLoop]] = {"lecture": LectureLoop, "diagonal": DiagonalLoop}
+
+
+def _graph(file: Path) -> GraphProto:
+    return onnx.load(file).graph
+
+
+def _weights(graph: GraphProto) -> dict[str, Tensor]:
     return {
-        weight.name: torch.from_numpy(numpy_helper.to_array(weight).copy())
-        for weight in onnx.load(score).graph.initializer
+        weight.name: torch.from_numpy(numpy_helper.to_array(weight).copy()) for weight in graph.initializer
     }
+
+
+def _starts(graph: GraphProto) -> Tensor:
+    """What rows start from: direction, then hidden and cell (2, 2, all hidden).
+
+    The exporter has folded it into four constants without a name, but `Opening.starts` chooses them between equals,
+    which nothing else does: leftward ones, the pixels at the left, rightward ones.
+    """
+    weights = _weights(graph)
+    equals = [
+        node.input[1] for node in graph.node if node.op_type == "Where" and node.input[1] == node.input[2]
+    ]
+    back_hidden, back_cell, _, hidden, cell = (weights[name] for name in equals)
+    return torch.stack([torch.stack([hidden, cell]), torch.stack([back_hidden, back_cell])])
 
 
 def _reorder(gates: Tensor) -> Tensor:

@@ -171,14 +171,14 @@ def _request(manifest: Manifest, count: int) -> JobRequest:
 
 
 def _torch_rates(model: Model) -> Mapping[int, Sequence[float]]:
-    """Samples per second of each of a few images, by threads of torch; none without torch, and of other networks."""
-    if find_spec("torch") is None or model.manifest.variant != "lecture":
+    """Samples per second of each of a few images, by threads of torch; none without torch."""
+    if find_spec("torch") is None:
         return {}
     import torch
 
-    from benchmarks.torch_loop import TorchLoop
+    from benchmarks.torch_loop import torch_loop
 
-    loop = TorchLoop(model)
+    loop = torch_loop(model)
     numbers = uniforms(SEED, 0, 0, loop.height * loop.width)
     rates = {}
     for threads in {1, os.cpu_count() or 1}:  # neither is always the faster

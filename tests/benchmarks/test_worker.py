@@ -1,6 +1,8 @@
 """The torch loop that figures are compared with is real, and what is compared are its rates."""
 
-from benchmarks.torch_loop import TorchLoop
+import pytest
+
+from benchmarks.torch_loop import torch_loop
 from benchmarks.worker import faster
 from smalti.randomness import uniforms
 from smalti.repository import ModelRepository
@@ -15,9 +17,12 @@ def test_without_torch_there_is_nothing_to_compare() -> None:
     assert faster({}, {}) == []
 
 
-def test_the_torch_loop_draws_the_very_pixels_that_the_worker_draws() -> None:
-    loop = TorchLoop(ModelRepository(SHIPPED).load("digits-pixel-rnn"))
-    manifest, runner = open_runner(SHIPPED, "digits-pixel-rnn")
-    for index in range(3):
+@pytest.mark.parametrize(
+    ("name", "images"), [("digits-pixel-rnn", 3), ("digits-pixel-rnn-lecture", 3), ("sprites-pixel-rnn", 1)]
+)
+def test_the_torch_loop_draws_the_very_pixels_that_the_worker_draws(name: str, images: int) -> None:
+    loop = torch_loop(ModelRepository(SHIPPED).load(name))
+    manifest, runner = open_runner(SHIPPED, name)
+    for index in range(images):
         drawn = loop.draw(uniforms(7, index, 0, manifest.height * manifest.width))
         assert drawn.astype("u1").tobytes() == drawn_alone(runner, manifest, index)[0]

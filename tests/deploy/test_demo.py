@@ -41,7 +41,13 @@ def test_sprites_are_preferred_to_digits_and_new_versions_to_old():
 
 
 def test_the_default_pixel_rnn_is_shown_not_the_lectures():
-    names = ("sprites-pixel-rnn-lecture", "sprites-pixel-rnn", "sprites-gan-lecture", "sprites-gan", "sprites-vae")
+    names = (
+        "sprites-pixel-rnn-lecture",
+        "sprites-pixel-rnn",
+        "sprites-gan-lecture",
+        "sprites-gan",
+        "sprites-vae",
+    )
     chosen = choose([a_model(name) for name in names])
     assert (chosen["pixel_rnn"].name, chosen["gan"].name) == ("sprites-pixel-rnn", "sprites-gan")
 
