@@ -63,6 +63,17 @@ class Parity(_Part):
     pixels_equal: bool
 
 
+class Evaluation(_Part):
+    """What `python -m training.evaluate` found, and how to find it again."""
+
+    command: str
+    date: str  # ISO 8601, UTC
+    seed: int
+    test_images: int
+    drawn_images: int
+    figures: dict[str, Any]
+
+
 class Manifest(_Part):
     """All there is to know of one version of a model."""
 
@@ -84,6 +95,7 @@ class Manifest(_Part):
     recipe: dict[str, Any]
     figures: dict[str, Any]  # test figures, e.g. test_nats_per_image and the counting baselines beside it
     parity: Parity
+    evaluation: Evaluation | None = None  # of the exported graphs; None until it was measured
 
     @property
     def digest(self) -> str:

@@ -1,9 +1,11 @@
 """Prepares images for training: pixels of one palette, in three parts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from smalti import palette as colours
 from smalti import repository
@@ -11,6 +13,8 @@ from training import provenance, quantise, sources, splits
 from training.errors import DataRefused
 from training.recipe import DataRecipe
 from training.sources import Indexed, Pictures, Pixels
+
+Colours = NDArray[np.uint8]  # (colours, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,7 @@ class ImageSet:
     train: Pixels
     valid: Pixels  # chooses when to stop, and nothing else
     test: Pixels  # looked at once, at the end
+    test_groups: splits.Indices | None = None  # near-duplicates share a number; None: no image has any
 
     @property
     def height(self) -> int:
@@ -39,33 +44,68 @@ class ImageSet:
         return len(self.palette)
 
 
-def load(path: Path | None, recipe: DataRecipe) -> ImageSet:
-    """The images at a path, the digits where it is None; raises DataRefused."""
+def load(path: Path | None, recipe: DataRecipe, *, palette: Sequence[str] | None = None) -> ImageSet:
+    """The images at a path, the digits where it is None; raises DataRefused.
+
+    Colours become those of the palette; without one, it is found for the training images.
+    """
     found = sources.read(path, size=recipe.size, background=recipe.background)
-    if isinstance(found, Pictures):
-        split, pixels, palette = _quantised(found, recipe)
-    else:
-        split, pixels, palette = _split_indexed(found), found.pixels, found.palette
-    if min(pixels.shape[1:]) < 2 or len(palette) > 256:
+    return divide(found, _split(found), recipe, palette=palette)
+
+
+def divide(
+    found: Pictures | Indexed,
+    split: splits.Split,
+    recipe: DataRecipe,
+    *,
+    palette: Sequence[str] | None = None,
+) -> ImageSet:
+    """Images that were read, in three parts; raises DataRefused."""
+    known = None if palette is None else colours.parse(palette)
+    pixels, table = (
+        _quantised(found, split, recipe, known) if isinstance(found, Pictures) else _indexed(found)
+    )
+    if min(pixels.shape[1:]) < 2 or len(table) > 256:
         raise DataRefused("Images need 2 rows and columns or more, and a palette of 256 colours or fewer.")
+    together = groups(found)
     return ImageSet(
         about=_about(found.origin, recipe, images=len(pixels)),
-        palette=colours.spell(palette),
+        palette=colours.spell(table),
         train=pixels[split.train],
         valid=pixels[split.valid],
         test=pixels[split.test],
+        test_groups=None if together is None else together[split.test],
     )
+
+
+def groups(found: Pictures | Indexed) -> splits.Indices | None:
+    """The near-duplicates among all images: those of one number; None for data that bring their own three parts."""
+    if isinstance(found, Pictures):
+        return splits.near_duplicates(found.rgb, found.opaque)
+    if found.parts:
+        return None
+    painted = colours.paint(found.pixels, found.palette)
+    return splits.near_duplicates(painted, np.ones(found.pixels.shape, dtype=np.bool_))
 
 
 def _quantised(
-    pictures: Pictures, recipe: DataRecipe
-) -> tuple[splits.Split, Pixels, np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
-    """The palette is made of the training images alone; the others take its nearest colours."""
-    split = splits.by_groups(pictures.rgb, pictures.opaque)
-    palette = quantise.find_palette(
-        pictures.rgb[split.train], background=recipe.background, colours=recipe.colours, seed=0
-    )
-    return split, colours.nearest(pictures.rgb, palette).pixels, palette
+    pictures: Pictures, split: splits.Split, recipe: DataRecipe, palette: Colours | None
+) -> tuple[Pixels, Colours]:
+    """A palette is made of the training images alone; the others take its nearest colours."""
+    if palette is None:
+        train = pictures.rgb[split.train]
+        palette = quantise.find_palette(train, background=recipe.background, colours=recipe.colours, seed=0)
+    return colours.nearest(pictures.rgb, palette).pixels, palette
+
+
+def _indexed(images: Indexed) -> tuple[Pixels, Colours]:
+    return images.pixels, images.palette
+
+
+def _split(found: Pictures | Indexed) -> splits.Split:
+    if isinstance(found, Pictures):
+        return splits.by_groups(found.rgb, found.opaque)
+    return _split_indexed(found)
 
 
 def _split_indexed(images: Indexed) -> splits.Split:

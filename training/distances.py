@@ -6,6 +6,7 @@ compare models on the same data, and nothing else.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from training.sources import Pixels
 
 GRID = 5  # cells along each side
 SCALE = 1000.0  # kernel distances are small: they are given in thousandths
+PORTION = 2048  # images at once
 
 Features = NDArray[np.float64]
 
@@ -43,10 +45,7 @@ class Yardstick:
 
     def nearest_training_image(self, pixels: Pixels) -> float:
         """The median CIELAB distance a pixel (root mean square) from each image to its nearest training image."""
-        flat, train = (self._painted(images).reshape(len(images), -1) for images in (pixels, self.train))
-        squared = (flat**2).sum(axis=1)[:, None] - 2 * flat @ train.T + (train**2).sum(axis=1)
-        per_pixel = np.maximum(squared.min(axis=1), 0.0) / pixels[0].size
-        return float(np.median(np.sqrt(per_pixel)))
+        return float(np.median(nearest(pixels, self.train, self.lab).distance))
 
     def figures(self, drawn: Pixels, images: ImageSet) -> dict[str, Any]:
         """What is to be known of drawn images, each beside the same of test images."""
@@ -64,6 +63,10 @@ class Yardstick:
         }
 
     def _raw(self, pixels: Pixels) -> Features:
+        starts = range(0, len(pixels), PORTION)
+        return np.concatenate([self._raw_portion(pixels[start : start + PORTION]) for start in starts])
+
+    def _raw_portion(self, pixels: Pixels) -> Features:
         painted = torch.from_numpy(self._painted(pixels)).permute(0, 3, 1, 2)  # (images, 3, height, width)
         lightness = painted[:, :1]
         across = F.pad(lightness.diff(dim=3).abs(), (0, 1))
@@ -75,22 +78,61 @@ class Yardstick:
         return np.asarray(self.lab[pixels])
 
 
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """For each image the nearest of others."""
+
+    distance: NDArray[np.float64]  # CIELAB a pixel, root mean square: (images,)
+    index: NDArray[np.int64]  # which of the others: (images,)
+
+
+def nearest(images: Pixels, others: Pixels, lab: Features, *, same: bool = False) -> Nearest:
+    """The nearest of `others` to each of `images`, both (count, height, width), by their colours in CIELAB.
+
+    With `same`, image i is also number i of the others and is passed over. They are searched in single precision, which
+    is fast; the distance to the one that was found is exact.
+    """
+    middle = lab.mean(axis=0)
+    painted = _flat(images, lab - middle)
+    best = np.full(len(images), np.inf, dtype=np.float32)
+    index = np.zeros(len(images), dtype=np.int64)
+    for start in range(0, len(others), PORTION):
+        part = _flat(others[start : start + PORTION], lab - middle)
+        squared = (part**2).sum(axis=1) - 2 * painted @ part.T  # lacks what is the same for all others
+        if same:
+            own = np.arange(start, min(start + len(part), len(images)))
+            squared[own, own - start] = np.inf
+        closest = squared.argmin(axis=1)
+        found = squared[np.arange(len(images)), closest]
+        index = np.where(found < best, start + closest, index)
+        best = np.minimum(found, best)
+    apart = (lab[images] - lab[others[index]]) ** 2
+    return Nearest(np.sqrt(apart.sum(axis=-1).mean(axis=(1, 2))), index)
+
+
+def _flat(pixels: Pixels, lab: Features) -> NDArray[np.float32]:
+    """Images painted, each one row: (images, values)."""
+    return lab.astype(np.float32)[pixels].reshape(len(pixels), -1)
+
+
 def kernel_distance(one: Features, other: Features) -> float:
     """The squared maximum mean discrepancy by the cubic kernel, unbiased, so it may fall below 0 between equals.
 
     Bińkowski et al., "Demystifying MMD GANs", ICLR 2018, on our own features: (images, features) each.
     """
-    within = (_without_diagonal(features) for features in (one, other))
-    return sum(within) - 2 * float(_kernel(one, other).mean())
+    within = (mean_without_diagonal(kernel(features, features)) for features in (one, other))
+    return sum(within) - 2 * float(kernel(one, other).mean())
 
 
-def _kernel(one: Features, other: Features) -> Features:
+def kernel(one: Features, other: Features) -> Features:
+    """The cubic kernel between all pairs: (images, features) each → (images, other images)."""
     return np.asarray((one @ other.T / one.shape[1] + 1.0) ** 3)
 
 
-def _without_diagonal(features: Features) -> float:
-    kernel, count = _kernel(features, features), len(features)
-    return float((kernel.sum() - np.trace(kernel)) / (count * (count - 1)))
+def mean_without_diagonal(square: Features) -> float:
+    """The mean over all pairs of two different images: (images, images)."""
+    count = len(square)
+    return float((square.sum() - np.trace(square)) / (count * (count - 1)))
 
 
 def _colours(images: Pixels) -> float:

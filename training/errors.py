@@ -13,3 +13,7 @@ class RecipeRefused(SmaltiError):
 
 class CheckpointRefused(SmaltiError):
     """The checkpoint is damaged, unfinished, or belongs to another training."""
+
+
+class EvaluationRefused(SmaltiError):
+    """The model and the images do not belong together, or it cannot be measured in this way."""

@@ -1,33 +1,157 @@
-"""Test figures: likelihoods with their interval, beside the counting baselines."""
+"""`python -m training.evaluate MODEL`: measures an exported model on images held back."""
 
-import math
-from typing import Any
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
+import click
+import torch
+from pydantic import ValidationError
+from rich.console import Console
 
+from smalti.errors import SmaltiError
+from smalti.repository import Manifest, ModelRepository
+from training import data
 from training.data import ImageSet
+from training.errors import EvaluationRefused
+from training.evaluation import report, saving
+from training.evaluation.graphs import Graphs
+from training.evaluation.measure import LEAST_SAMPLES, Effort, Findings, measure
+from training.recipe import DataRecipe
 
-_NORMAL_95 = 1.959964  # standard deviations on either side that hold 95 % of a normal distribution
-
-
-def likelihood_figures(
-    nats: NDArray[np.float64], images: ImageSet, baselines: dict[str, float], *, name: str
-) -> dict[str, Any]:
-    """Figures of the nats of every test image (images,): their mean under `name`, its interval, other units."""
-    mean = float(nats.mean())
-    per_pixel = mean / (images.height * images.width)
-    return {
-        name: round(mean, 2),
-        "test_interval_95": [round(bound, 2) for bound in interval_95(nats)],
-        "test_nats_per_pixel": round(per_pixel, 4),
-        "test_bits_per_pixel": round(per_pixel / math.log(2), 4),
-        "test_images": len(nats),
-        "baselines": {baseline: round(value, 2) for baseline, value in baselines.items()},
-    }
+WIDTH = 140  # of the tables, where there is no terminal
 
 
-def interval_95(values: NDArray[np.float64]) -> tuple[float, float]:
-    """The 95 % confidence interval of the mean, by the normal approximation."""
-    half = _NORMAL_95 * float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.inf
-    return float(values.mean()) - half, float(values.mean()) + half
+@click.command()
+@click.argument("model")
+@click.option(
+    "--data", "data_path", type=click.Path(path_type=Path), help="What it was trained on; without it, digits."
+)
+@click.option("--version", type=click.IntRange(1), help="By default the latest.")
+@click.option(
+    "--repository",
+    type=click.Path(path_type=Path),
+    default=Path("model_repository"),
+    envvar="SMALTI_MODEL_REPOSITORY",
+    show_default=True,
+)
+@click.option(
+    "--samples", type=click.IntRange(LEAST_SAMPLES), default=500, show_default=True, help="To draw."
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the samples and of noise."
+)
+@click.option(
+    "--iwae",
+    type=click.IntRange(0),
+    default=500,
+    show_default=True,
+    help="Importance samples an image of a VAE.",
+)
+@click.option(
+    "--iwae-images", type=click.IntRange(2), help="Test images to draw them for; by default a minute's worth."
+)
+@click.option("--threads", type=click.IntRange(1), help="CPU threads; by default all cores.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all figures here.")
+@click.option("--plots", type=click.Path(path_type=Path), help="Folder to write pictures into, as PNG.")
+@click.option("--save", is_flag=True, help="Put the figures into the version's manifest.")
+def main(
+    model: str,
+    data_path: Path | None,
+    version: int | None,
+    repository: Path,
+    samples: int,
+    seed: int,
+    iwae: int,
+    iwae_images: int | None,
+    threads: int | None,
+    json_file: Path | None,
+    plots: Path | None,
+    save: bool,
+) -> None:
+    """Measure MODEL, as it is exported, on the test images of the data it was trained on."""
+    effort = Effort(samples=samples, seed=seed, importance_samples=iwae, importance_images=iwae_images)
+    try:
+        graphs = Graphs(ModelRepository(repository).load(model, version), threads=_use(threads))
+        findings = measure(graphs, load(graphs.manifest, data_path), effort, say=_say)
+        report.show(findings, _console())
+        _hand_over(
+            findings,
+            graphs,
+            effort,
+            command=_command(graphs.manifest, data_path, effort),
+            json_file=json_file,
+            plots=plots,
+            save=save,
+        )
+    except SmaltiError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def load(manifest: Manifest, path: Path | None) -> ImageSet:
+    """The images that a model was trained on, in its own palette, divided as they were then."""
+    try:
+        recipe = DataRecipe.model_validate(manifest.recipe.get("data", {}))
+    except ValidationError as error:
+        raise EvaluationRefused(
+            f"The recipe of {manifest.name} does not tell how its images were made."
+        ) from error
+    return data.load(path, recipe, palette=manifest.palette)
+
+
+def _hand_over(
+    findings: Findings,
+    graphs: Graphs,
+    effort: Effort,
+    *,
+    command: str,
+    json_file: Path | None,
+    plots: Path | None,
+    save: bool,
+) -> None:
+    """Write what was asked for, and say where."""
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    evaluation = saving.describe(findings, command=command, date=date, seed=effort.seed)
+    if json_file:
+        saving.save_json(findings, evaluation, json_file)
+        _say(f"wrote {json_file}")
+    if plots:
+        from training.evaluation import plots as pictures  # matplotlib is slow to import
+
+        _say(f"wrote {', '.join(str(file) for file in pictures.save(findings, plots))}")
+    if save:
+        saving.save_in_manifest(graphs.model, evaluation)
+        _say(f"wrote the figures into the manifest of {graphs.name}")
+
+
+def _command(manifest: Manifest, path: Path | None, effort: Effort) -> str:
+    """What to type for the same figures; of the data's path its last part, for the rest is this machine's."""
+    words = [f"python -m training.evaluate {manifest.name} --version {manifest.version}"]
+    words += [f"--data {path.name}"] if path else []
+    words += [f"--samples {effort.samples} --seed {effort.seed}"]
+    if manifest.family == "vae":
+        words += [f"--iwae {effort.importance_samples}"]
+        words += [f"--iwae-images {effort.importance_images}"] if effort.importance_images else []
+    return " ".join(words)
+
+
+def _use(threads: int | None) -> int:
+    """Let torch use so many threads, by default one a core; how many."""
+    chosen = threads or os.cpu_count() or 1
+    torch.set_num_threads(chosen)
+    return chosen
+
+
+def _console() -> Console:
+    terminal = Console(highlight=False)
+    return terminal if terminal.is_terminal else Console(highlight=False, width=WIDTH)
+
+
+def _say(message: str) -> None:
+    """On standard error: standard output is for the figures."""
+    click.echo(message, err=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -15,7 +15,7 @@ from training.augmentation import mirrored
 from training.data import ImageSet
 from training.descent import Descent, DescentOptions
 from training.errors import RecipeRefused
-from training.evaluate import likelihood_figures
+from training.evaluation.comparison import likelihood_figures
 from training.options import Count, Fraction, Positive, Probability, Table
 from training.recipe import Recipe, options
 from training.sources import Pixels
@@ -77,13 +77,14 @@ class PixelRNNTask(Descent[Network]):
     def step(self, images: Tensor, progress: float) -> float:
         """One update; nats per image of this batch, dropout and all."""
         self.network.train()
-        nats = -pixel_rnn.score(self.network, mirrored(images, self.flip)).sum((1, 2)).mean()
-        self.descend(nats / images[0].numel(), progress)
+        with self.rounding():
+            nats = -pixel_rnn.score(self.network, mirrored(images, self.flip)).sum((1, 2)).mean()
+            self.descend(nats / images[0].numel(), progress)
         return nats.item()
 
     def validate(self, pixels: Pixels) -> float:
         """Nats per image."""
-        return float(self._nats(pixels).mean())
+        return float(self.nats(pixels).mean())
 
     def sheet(self, count: int) -> Pixels:
         """Images drawn with torch's random numbers."""
@@ -93,7 +94,7 @@ class PixelRNNTask(Descent[Network]):
     def figures(self, images: ImageSet) -> dict[str, Any]:
         """Exact likelihood of the test images, beside what counting achieves."""
         return likelihood_figures(
-            self._nats(images.test), images, baselines.nats_per_image(images), name="test_nats_per_image"
+            self.nats(images.test), images, baselines.nats_per_image(images), name="test_nats_per_image"
         )
 
     def headline(self, figures: dict[str, Any]) -> str:
@@ -101,7 +102,7 @@ class PixelRNNTask(Descent[Network]):
         return f"{figures['test_nats_per_image']:.1f} nats/image ({figures['test_images']} images)"
 
     @torch.no_grad()
-    def _nats(self, pixels: Pixels) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    def nats(self, pixels: Pixels) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
         """Negative log-likelihood of every image: (images,)."""
         parts = torch.split(torch.from_numpy(pixels), SCORE_BATCH)
         scored = [

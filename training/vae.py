@@ -15,7 +15,7 @@ from training.augmentation import mirrored
 from training.data import ImageSet
 from training.descent import Descent, DescentOptions
 from training.errors import RecipeRefused
-from training.evaluate import likelihood_figures
+from training.evaluation.comparison import likelihood_figures
 from training.options import Count, Fraction, Positive, Probability, Table
 from training.recipe import Recipe, options
 from training.schedule import ramp
@@ -114,6 +114,11 @@ class VAETask(Descent[VAE]):
             "divergence": round(float(penalty.mean()), 2),
         }
         return found | {"parts": parts, "draws": TEST_DRAWS, "active_latents": self._active(images.test)}
+
+    def nats(self, pixels: Pixels) -> NDArray[np.float64]:
+        """−ELBO of every image, of the auto-encoder the reconstruction error: (images,)."""
+        error, penalty = self._measure(pixels, TEST_DRAWS)
+        return np.asarray(error + penalty)
 
     def headline(self, figures: dict[str, Any]) -> str:
         """E.g. '812.3 nats/image (-ELBO, 75 images)'."""

@@ -1,0 +1,1 @@
+"""Measures exported models on test images: one module for each kind of figure."""
