@@ -78,15 +78,9 @@ def _from_pixels(model: ServedModel, message: types_pb2.Pixels, field: str) -> P
 
 def _from_png(model: ServedModel, png: bytes) -> palette.Matched:
     manifest = model.manifest
-    image = media.decode(png, background=_background(model), size=(manifest.width, manifest.height))
+    background = media.background_of(manifest.recipe, manifest.palette)
+    image = media.decode(png, background=background, size=(manifest.width, manifest.height))
     return palette.nearest(np.asarray(image), model.palette)
-
-
-def _background(model: ServedModel) -> str:
-    """What transparent parts became in training; models that do not say it get their first colour."""
-    data = model.manifest.recipe.get("data")
-    background = data.get("background") if isinstance(data, dict) else None
-    return background if isinstance(background, str) else model.manifest.palette[0]
 
 
 def _pixel_type(model: ServedModel) -> np.dtype[Any]:

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 import smalti
-from smalti.commands import images, jobs, models
+from smalti.commands import completing, images, jobs, models
 from smalti.errors import (
     Busy,
     DeadlinePassed,
@@ -83,7 +83,7 @@ for _command in (
     jobs.delete,
     jobs.jobs,
     models.models,
-    images.complete,
+    completing.complete,
     images.sweep,
     images.encode,
     images.reconstruct,

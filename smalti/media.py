@@ -2,14 +2,16 @@
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
+from typing import Any
 
 from PIL import Image, ImageDraw
 
 from smalti.errors import ImageRefused
 
 MAX_SIDE = 4096  # of an image that a client sends: far beyond any model, and cheap to refuse
+HIDDEN = "#303030"  # stands for what is not drawn yet, or not to be seen
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _BROKEN = (  # what Pillow raises for files that are broken in one way or another
     OSError,
@@ -112,6 +114,42 @@ def labelled(
     return canvas
 
 
-def mask(data: bytes) -> bytes:
+def contact_sheet(
+    rows: Sequence[Sequence[Image.Image]],
+    *,
+    scale: int,
+    headings: Sequence[str] = (),
+    labels: Sequence[str] = (),
+    background: str = "#ffffff",
+    ink: str = "#000000",
+) -> Image.Image:
+    """Equally large images in rows of one length; a heading over each column and a label before each row, if given."""
+    columns = len(rows[0])
+    grid = sheet(
+        [image for row in rows for image in row], columns=columns, scale=scale, background=background
+    )
+    line, margin = (16, 4) if headings or labels else (0, 0)  # Pillow's built-in font is 11 high
+    pen = ImageDraw.Draw(grid)
+    left = max((round(pen.textlength(label)) + 2 * margin for label in labels), default=0)
+    canvas = Image.new("RGB", (left + grid.width, line + grid.height), background)
+    canvas.paste(grid, (left, line))
+    pen = ImageDraw.Draw(canvas)
+    for number, heading in enumerate(headings):
+        pen.text((left + round((number + 0.5) * grid.width / columns), 2), heading, fill=ink, anchor="ma")
+    for number, label in enumerate(labels):
+        pen.text(
+            (margin, line + round((number + 0.5) * grid.height / len(rows))), label, fill=ink, anchor="lm"
+        )
+    return canvas
+
+
+def background_of(recipe: Mapping[str, Any], palette: Sequence[str]) -> str:
+    """What transparent parts became in a model's training; models that do not say it get their first colour."""
+    data = recipe.get("data")
+    background = data.get("background") if isinstance(data, Mapping) else None
+    return background if isinstance(background, str) else palette[0]
+
+
+def mask(data: bytes, *, size: tuple[int, int] | None = None) -> bytes:
     """One byte a pixel of a PNG in raster order: 1 where it is light, 0 where it is dark; raises ImageRefused."""
-    return bytes(int(value >= 128) for value in decode(data).convert("L").tobytes())
+    return bytes(int(value >= 128) for value in decode(data, size=size).convert("L").tobytes())

@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.segment import Segment, Segments
 from rich.style import Style
 
+from smalti.media import HIDDEN
 from smalti.values import Image
 
 _UPPER = "▀"
 _GAP = 2  # columns between pictures
-_UNDRAWN = "#303030"
 
 
 @dataclass(slots=True)
@@ -40,7 +40,7 @@ class Canvas:
     def colours(self, row: int) -> list[str]:
         """The colours of a row, grey where it is not drawn yet."""
         if row >= len(self.rows):
-            return [_UNDRAWN] * self.width
+            return [HIDDEN] * self.width
         return [self.palette[index] for index in self.rows[row]]
 
 

@@ -1,6 +1,6 @@
 """Follows a drawing on the screen: live pictures in a terminal, plain lines elsewhere, JSON for scripts."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from time import monotonic
 from typing import Protocol, Self
 
@@ -12,12 +12,9 @@ from rich.text import Text
 
 from smalti.client import Client
 from smalti.jobs.job import JobState
-from smalti.terminal import Canvas, Gallery, bands_that_fit, columns_that_fit, grid, shows_pictures
+from smalti.terminal import Canvas, Gallery, bands_that_fit, canvas_of, columns_that_fit, grid, shows_pictures
 from smalti.values import (
-    DrawEvent,
-    DrawFinished,
-    DrawnRows,
-    DrawStarted,
+    Image,
     Interrupted,
     Job,
     JobEvent,
@@ -25,6 +22,7 @@ from smalti.values import (
     SampleRows,
 )
 
+INTERRUPTED = 130  # the exit code by which shells know Ctrl-C
 _FRAME_SECONDS = 0.1  # between two pictures of the same screen
 _LINE_SECONDS = 1.0  # between two lines where there is no terminal
 _LINES_BESIDE_PICTURES = 5  # an empty line, the bar, its text, a notice, and the line with the cursor
@@ -143,20 +141,22 @@ class LiveView:
         return Group(*parts)
 
 
-class Easel:
-    """Shows one image while it is drawn; without a terminal it only waits. A context that leaves it in order."""
+class Band:
+    """Pictures side by side while a job draws the last of them; a context that leaves the screen in order.
 
-    def __init__(self, console: Console, *, hidden: bool) -> None:
-        self._hidden = hidden or not shows_pictures(console)
-        self._canvas: Canvas | None = None
+    Without a terminal it only tells, in a line, what keeps the drawing waiting.
+    """
+
+    def __init__(
+        self, console: Console, beside: Sequence[Canvas], draws: Sequence[Canvas], *, title: str, hidden: bool
+    ) -> None:
+        self.wants_rows = not hidden and shows_pictures(console)
+        self._console = console
+        self._canvases = [*beside, *draws]
+        self._draws = draws
+        self._title = title
+        self._notice = ""
         self._screen = Screen(console, self._frame)
-        self._started: DrawStarted | None = None
-
-    @property
-    def started(self) -> DrawStarted:
-        """What the server said at the start."""
-        assert self._started is not None, "follow() comes first"
-        return self._started
 
     def __enter__(self) -> Self:
         return self
@@ -164,30 +164,29 @@ class Easel:
     def __exit__(self, *_: object) -> None:
         self._screen.close()
 
-    def follow(self, events: Iterable[DrawEvent]) -> DrawFinished:
-        """Show the drawing until the image is complete."""
-        for event in events:
-            match event:
-                case DrawStarted():
-                    self._started = event
-                    self._canvas = Canvas(event.height, event.width, event.palette)
-                case DrawnRows() if self._canvas is not None:
-                    self._canvas.add(event.first_row, event.indices)
-                case DrawFinished():
-                    self._finish(event)
-                    return event
-            if not self._hidden:
-                self._screen.refresh()
-        raise AssertionError("the server ends the stream with a finished image or an error")
+    def show(self, event: JobEvent) -> None:
+        """Take the event up; the screen follows at its own pace."""
+        if isinstance(event, SampleRows):
+            self._draws[event.index].add(event.first_row, event.indices)
+        self._tell(_obstacle(event))
+        if self.wants_rows:
+            self._screen.refresh()
 
-    def _finish(self, event: DrawFinished) -> None:
-        if self._canvas is not None:
-            self._canvas.rows = list(event.image.pixels)
-        if not self._hidden:
+    def finish(self, images: Sequence[Image]) -> None:
+        """Show these, all that there are."""
+        self._canvases = [canvas_of(image) for image in images]
+        if self.wants_rows:
             self._screen.refresh(now=True)
 
+    def _tell(self, notice: str) -> None:
+        if notice and notice != self._notice:
+            self._console.print(notice, highlight=False, markup=False, soft_wrap=True)
+        self._notice = notice
+
     def _frame(self) -> RenderableType:
-        return "" if self._canvas is None else grid([self._canvas], columns=1)
+        columns = columns_that_fit(self._canvases[0].width, self._console.width)
+        pictures = grid(self._canvases, columns=max(1, columns))
+        return Group(Text(self._title), pictures) if self._title else pictures
 
 
 class Screen:
@@ -235,6 +234,17 @@ class Pace:
         """At the pace so far; None before anything is known."""
         rate = self.samples_per_second(job)
         return (job.count - job.done - job.failed) / rate if rate > 0 else None
+
+
+def _obstacle(event: JobEvent) -> str:
+    """What keeps a job waiting, in a sentence."""
+    match event:
+        case Interrupted():
+            return f"{event.message} Trying again."
+        case Job() if event.reason in _REASONS:
+            return f"Waiting: {_REASONS[event.reason]}."
+        case _:
+            return ""
 
 
 def describe(job: Job, pace: Pace) -> str:

@@ -1,9 +1,8 @@
-"""One-shot commands: draw, complete, sweep, encode, reconstruct, interpolate, score."""
+"""One-shot commands: draw, sweep, encode, reconstruct, interpolate, score."""
 
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from smalti.client import Client
 from smalti.commands import options
@@ -17,8 +16,7 @@ from smalti.commands.output import (
     say_colour_change,
 )
 from smalti.errors import GraphNotServed, InvalidRequest
-from smalti.values import DrawFinished, Images, ScoreKind
-from smalti.watching import Easel
+from smalti.values import Images, ScoreKind
 
 _PICTURES = click.argument("pictures", nargs=-1, required=True, type=click.Path(path_type=Path))
 _UNITS = {
@@ -59,53 +57,6 @@ def draw(
     _hand_over(drawn, output, as_json=as_json)
     if not as_json:
         say(f"Drawn with seed {drawn.seed}.")
-
-
-@click.command()
-@click.argument("model")
-@click.argument("picture", type=click.Path(path_type=Path))
-@options.rows
-@options.mask
-@options.seed
-@click.option("--index", type=click.IntRange(0), default=0, help="Which image of the seed.")
-@options.temperature
-@options.version
-@options.output
-@options.as_json
-@options.connected
-def complete(
-    client: Client,
-    model: str,
-    picture: Path,
-    rows: int | None,
-    mask: Path | None,
-    seed: int | None,
-    index: int,
-    temperature: float,
-    version: int,
-    output: Path | None,
-    as_json: bool,
-) -> None:
-    """Draw the rest of a picture with a PixelRNN.
-
-    Keeps the first rows (--rows N) or the light pixels of --mask PNG. A drawn pixel sees only pixels before
-    it, from the top left: what is kept below it does not guide it.
-    """
-    require_place(output, as_json=as_json)
-    events = client.draw_stream(
-        model,
-        seed=seed,
-        index=index,
-        temperature=temperature,
-        completion=options.completion(picture, rows, mask),
-        version=version,
-    )
-    with Easel(Console(stderr=True), hidden=as_json) as easel:
-        finished = easel.follow(events)
-    if not as_json:
-        say_colour_change(easel.started.colour_change)
-        say(f"Drawn with seed {easel.started.seed}; log-probability {finished.log_probability:.1f} nats.")
-    _hand_over_one(finished, easel.started.seed, output, as_json=as_json)
 
 
 @click.command()
@@ -262,13 +213,3 @@ def _hand_over(images: Images, output: Path | None, *, as_json: bool, columns: i
     else:
         save(images.images, output, columns=columns)
         print_json({**plain(images), "images": len(images.images), "output": str(output)})
-
-
-def _hand_over_one(drawn: DrawFinished, seed: int, output: Path | None, *, as_json: bool) -> None:
-    if output is not None:
-        written = save([drawn.image], output)
-        if not as_json:
-            say(f"Wrote {written}.")
-    if as_json:
-        where = {"image": drawn.image} if output is None else {"output": str(output)}
-        print_json({"seed": seed, "log_probability": drawn.log_probability, **where})

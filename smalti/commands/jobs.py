@@ -25,9 +25,8 @@ from smalti.errors import SmaltiError
 from smalti.jobs.job import JobState
 from smalti.terminal import shows_pictures
 from smalti.values import Image, Job, JobEvent, SampleEnded, SampleResult, SampleRows
-from smalti.watching import LineView, LiveView, View, follow
+from smalti.watching import INTERRUPTED, LineView, LiveView, View, follow
 
-INTERRUPTED = 130  # the exit code by which shells know Ctrl-C
 _JOB = click.argument("job")
 _PATIENCE = click.option(
     "--patience",

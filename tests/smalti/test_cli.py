@@ -230,22 +230,188 @@ def test_a_deleted_job_is_named(server, smalti):
     assert smalti("delete", "7").stdout == "Deleted job 7.\n"
 
 
-def test_complete_draws_the_rest_of_a_picture(server, smalti, picture, tmp_path):
-    server.answers["ImageService/DrawStream"] = lambda request: iter(
-        [
-            images_pb2.DrawStreamResponse(
-                started=images_pb2.DrawStarted(model=ONE, seed=9, height=2, width=2)
-            ),
-            images_pb2.DrawStreamResponse(
-                finished=images_pb2.DrawFinished(image=pixels(1, 1, 2, 2), log_probability=-4.0)
-            ),
-        ]
-    )
-    result = smalti("complete", "toy", picture, "--rows", 1, "-o", tmp_path / "x.png")
-    assert result.exit_code == 0
-    assert "log-probability -4.0 nats" in result.stderr
+DRAWS = (pixels(1, 1, 2, 2), pixels(1, 1, 0, 3))  # of which the first row was given
+
+
+@pytest.fixture
+def completing(server):
+    """The server completes every picture by one draw after the other; gives the jobs that it forgot."""
+    forgotten = []
+    counts = []
+
+    def submit(request):
+        change = types_pb2.ColourChange(moved_pixels=2, largest_distance=3.25)
+        counts.append(request.count)
+        job = a_job("QUEUED", id=str(len(counts)), count=request.count, seed=request.seed or 9)
+        return jobs_pb2.SubmitResponse(job=job, colour_change=change)
+
+    def results(request):
+        for index in range(counts[int(request.id) - 1]):
+            yield jobs_pb2.SampleResult(index=index, image=DRAWS[index], log_probability=-4.0 - index)
+
+    def delete(request):
+        forgotten.append(request.id)
+        return jobs_pb2.DeleteJobResponse()
+
+    server.answers["JobService/Submit"] = submit
+    server.answers["JobService/Watch"] = watched(a_job("SUCCEEDED"))
+    server.answers["JobService/Get"] = lambda request: a_job("SUCCEEDED", id=request.id)
+    server.answers["JobService/Results"] = results
+    server.answers["JobService/Cancel"] = lambda request: a_job("SUCCEEDED", id=request.id)
+    server.answers["JobService/Delete"] = delete
+    return forgotten
+
+
+def submitted(server):
+    return [request for request in server.requests if isinstance(request, jobs_pb2.SubmitRequest)]
+
+
+def test_one_draw_of_one_picture_is_written_as_it_is(server, smalti, completing, picture, tmp_path):
+    result = smalti("complete", "toy", picture, "--rows", 1, "--first-index", 3, "-o", tmp_path / "x.png")
+    assert result.exit_code == 0, result.stderr
+    assert "seed 9; log-probability -4.0 nats" in result.stderr
+    assert "2 pixels had colours outside" in result.stderr
+    assert opened(tmp_path / "x.png").size == (2, 2)
     assert opened(tmp_path / "x.png").getpixel((0, 1)) == (0, 255, 0)
-    assert server.requests[0].completion.rows == 1
+    [request] = submitted(server)
+    assert (request.completion.mask, request.count, request.first_index) == (bytes([1, 1, 0, 0]), 1, 3)
+    assert completing == ["1"]
+
+
+@pytest.fixture
+def two_pictures(completing, tmp_path):
+    """A folder of two."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name, colour in (("bat", "#ff0000"), ("ant", "#00ff00")):
+        pillow.new("RGB", (2, 2), colour).save(folder / f"{name}.png")
+    (folder / "notes.txt").touch()
+    return folder
+
+
+def test_several_draws_are_a_sheet_beside_the_original_and_what_was_shown(
+    server, smalti, completing, two_pictures, tmp_path
+):
+    result = smalti("complete", "toy", two_pictures, "--draws", 2, "--seed", 5, "-o", tmp_path / "x.png")
+    assert result.exit_code == 0, result.stderr
+    sheet = opened(tmp_path / "x.png")
+    scale = sheet.width // (1 + 4 * 3)  # a gap, then four columns of two pixels and a gap
+    assert sheet.size == (13 * scale, 7 * scale)
+
+    def cell(row, column):
+        left, top = 1 + 3 * column, 1 + 3 * row
+        spots = [(left + x, top + y) for y in (0, 1) for x in (0, 1)]
+        return [sheet.getpixel((round((x + 0.5) * scale), round((y + 0.5) * scale))) for x, y in spots]
+
+    red, green, hidden = (255, 0, 0), (0, 255, 0), (48, 48, 48)
+    drawn = [[red, red, green, green], [red, red, (0, 0, 0), (0, 0, 255)]]
+    assert [cell(0, column) for column in range(4)] == [[green] * 4, [red, red, hidden, hidden], *drawn]
+    assert [cell(1, column) for column in range(4)] == [[red] * 4, [red, red, hidden, hidden], *drawn]
+    assert [request.seed for request in submitted(server)] == [5, 5]  # the same numbers for both
+    assert completing == ["1", "2"]
+
+
+def test_the_seed_that_the_first_picture_got_is_everyone_s(
+    server, smalti, completing, two_pictures, tmp_path
+):
+    smalti("complete", "toy", two_pictures, "--draws", 2, "-o", tmp_path / "x.png")
+    first, second = submitted(server)
+    assert (first.HasField("seed"), second.seed) == (False, 9)
+
+
+def test_labels_take_their_place_on_the_sheet(smalti, two_pictures, tmp_path):
+    for name, extra in (("plain", []), ("labelled", ["--labels"])):
+        smalti("complete", "toy", two_pictures, "--draws", 2, *extra, "-o", tmp_path / f"{name}.png")
+    plain, labelled = (opened(tmp_path / f"{name}.png") for name in ("plain", "labelled"))
+    left, top = labelled.width - plain.width, labelled.height - plain.height
+    assert left > 0
+    assert top > 0
+    assert labelled.crop((left, top, labelled.width, labelled.height)).tobytes() == plain.tobytes()
+
+
+def test_into_a_folder_every_draw_is_a_file_named_for_its_picture(
+    smalti, completing, picture, two_pictures, tmp_path
+):
+    smalti("complete", "toy", two_pictures, "--draws", 2, "--first-index", 7, "-o", tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "ant-00007.png",
+        "ant-00008.png",
+        "bat-00007.png",
+        "bat-00008.png",
+    ]
+    result = smalti("complete", "toy", picture, picture, "-o", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "Two pictures are called picture" in result.stderr
+
+
+def test_completions_in_json_say_how_likely_each_is(smalti, completing, two_pictures):
+    told = json.loads(smalti("complete", "toy", two_pictures, "--draws", 2, "--seed", 5, "--json").stdout)
+    assert (told["seed"], told["model"]["version"]) == (5, 1)
+    assert [each["name"] for each in told["pictures"]] == ["ant", "bat"]
+    assert [draw["log_probability"] for draw in told["pictures"][1]["draws"]] == [-4.0, -5.0]
+    assert told["pictures"][0]["draws"][0]["image"]["png"].startswith("iVBOR")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kept"),
+    [
+        ([], [1, 1, 0, 0]),
+        (["--hidden", "0.1"], [1, 1, 0, 0]),
+        (["--hidden", "1"], [0, 0, 0, 0]),
+        (["--rows", "2"], [1, 1, 1, 1]),
+    ],
+)
+def test_the_lower_part_is_hidden(server, smalti, completing, picture, tmp_path, arguments, kept):
+    assert smalti("complete", "toy", picture, *arguments, "-o", tmp_path / "x.png").exit_code == 0
+    assert list(submitted(server)[0].completion.mask) == kept
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--rows", "1", "--hidden", "0.5"], "Say what is kept in one way"),
+        (["--rows", "3"], "--rows is 3, and toy draws 2 rows"),
+        (["--mask", "large.png"], "3×2, the model draws 2×2"),
+        (["empty"], "empty holds no PNG"),
+        (["large.png"], "large.png: The image is 3×2, the model draws 2×2"),
+    ],
+)
+def test_what_cannot_be_completed_is_told_before_anything_is_queued(
+    server, smalti, completing, picture, tmp_path, monkeypatch, arguments, words
+):
+    monkeypatch.chdir(tmp_path)
+    pillow.new("RGB", (3, 2)).save("large.png")
+    (tmp_path / "empty").mkdir()
+    result = smalti("complete", "toy", picture, *arguments, "-o", "x.png")
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert submitted(server) == []
+
+
+def test_a_draw_that_failed_is_told_and_no_job_is_left(server, smalti, completing, picture, tmp_path):
+    server.answers["JobService/Results"] = lambda request: iter(
+        [jobs_pb2.SampleResult(index=0, error="Its pixels were no numbers.")]
+    )
+    result = smalti("complete", "toy", picture, picture, "-o", tmp_path / "x.png")
+    assert result.exit_code == 1
+    assert "picture: draw 0 failed: Its pixels were no numbers." in result.stderr
+    assert completing == ["1", "2"]
+
+
+def test_where_one_picture_is_refused_the_jobs_of_the_others_are_cancelled(
+    server, smalti, completing, refusal, two_pictures, tmp_path
+):
+    submit = server.answers["JobService/Submit"]
+
+    def refuse_the_second(request):
+        if len(submitted(server)) == 2:
+            raise refusal("INVALID_ARGUMENT", "INVALID_REQUEST", "One sentence.")
+        return submit(request)
+
+    server.answers["JobService/Submit"] = refuse_the_second
+    result = smalti("complete", "toy", two_pictures, "-o", tmp_path / "x.png")
+    assert (result.exit_code, result.stderr) == (2, "Error: One sentence.\n")
+    assert completing == ["1"]
 
 
 def test_sweep_writes_a_grid_of_two_dimensions(server, smalti, tmp_path):

@@ -6,22 +6,21 @@ import sys
 from threading import Event
 
 import pytest
+from PIL import Image as pillow
 from rich.console import Console
 
 from smalti.client import Client
 from smalti.jobs.job import JobState
+from smalti.terminal import Canvas, canvas_of
 from smalti.v1 import jobs_pb2, types_pb2
 from smalti.values import (
-    NO_CHANGE,
-    DrawFinished,
-    DrawnRows,
-    DrawStarted,
     Image,
     Interrupted,
     Job,
     ModelVersion,
+    SampleRows,
 )
-from smalti.watching import Easel, LineView, LiveView, Pace, describe, follow
+from smalti.watching import Band, LineView, LiveView, Pace, describe, follow
 
 ONE = types_pb2.ModelVersion(name="toy", version=1)
 PALETTE = ("#000000", "#ff0000")
@@ -119,23 +118,42 @@ def test_a_job_is_followed_with_pictures_in_a_terminal(server):
     assert "SUCCEEDED: 2 of 2 samples" in last
 
 
-def test_an_image_is_shown_on_the_easel_while_it_is_drawn():
+def a_band(console, *, hidden=False):
+    original = Image(height=2, width=1, indices=bytes([1, 1]), palette=PALETTE)
+    draws = [Canvas(2, 1, PALETTE), Canvas(2, 1, PALETTE)]
+    return original, Band(console, [canvas_of(original)], draws, title="bat", hidden=hidden)
+
+
+RED, GREY = "255;0;0", "48;48;48"
+
+
+def cell(upper, lower):
+    return f"\x1b[38;2;{upper};48;2;{lower}m▀"
+
+
+def test_draws_grow_beside_the_picture_that_they_complete():
     console = a_console(terminal=True)
-    started = DrawStarted(
-        model=ModelVersion("toy", 1),
-        seed=1,
-        job_id="7",
-        height=2,
-        width=1,
-        palette=PALETTE,
-        colour_change=NO_CHANGE,
-    )
-    image = Image(height=2, width=1, indices=bytes([1, 0]), palette=PALETTE)
-    finished = DrawFinished(image=image, log_probability=-1.0)
-    with Easel(console, hidden=False) as easel:
-        assert easel.follow([started, DrawnRows(first_row=0, indices=bytes([1])), finished]) is finished
-    assert easel.started is started
-    assert "\x1b[38;2;255;0;0;48;2;0;0;0m▀" in text_of(console)
+    original, band = a_band(console)
+    with band:
+        band.show(a_job())
+        band.show(SampleRows(index=1, first_row=0, indices=bytes([1])))
+        band.finish([original] * 2)
+    shown = text_of(console)
+    assert "bat" in shown
+    assert cell(RED, RED) in shown  # the original
+    assert cell(GREY, GREY) in shown  # nothing drawn yet
+    assert shown.rindex(cell(RED, RED)) > shown.rindex(cell(GREY, GREY))  # both are finished at the end
+
+
+def test_without_a_terminal_a_band_only_tells_what_it_waits_for():
+    console = a_console(terminal=False)
+    original, band = a_band(console)
+    with band:
+        for _ in range(2):
+            band.show(a_job(JobState.QUEUED, reason="NO_WORKER_FOR_MODEL"))
+        band.finish([original] * 2)
+    assert text_of(console) == "Waiting: no worker is running that draws this model.\n"
+    assert not band.wants_rows
 
 
 @pytest.fixture
@@ -144,7 +162,7 @@ def endless_watch(server):
     over = Event()
 
     def watch(request):
-        yield a_message("RUNNING")
+        yield a_message("RUNNING", reason="NO_WORKER_FOR_MODEL")
         over.wait(60)
 
     server.answers["JobService/Get"] = lambda request: a_message("RUNNING").job
@@ -168,3 +186,28 @@ def test_ctrl_c_stops_watching_and_leaves_the_job_alone(server):
     assert watcher.returncode == 130
     assert "job 7 goes on" in said
     assert {type(request).__name__ for request in server.requests} == {"GetJobRequest", "WatchRequest"}
+
+
+@pytest.mark.usefixtures("endless_watch")
+def test_ctrl_c_while_completing_cancels_what_is_still_to_be_drawn(server, tmp_path):
+    server.answers["JobService/Submit"] = lambda request: jobs_pb2.SubmitResponse(job=a_message("QUEUED").job)
+    server.answers["JobService/Cancel"] = lambda request: a_message("CANCELLED").job
+    server.answers["JobService/Delete"] = lambda request: jobs_pb2.DeleteJobResponse()
+    pillow.new("RGB", (2, 2)).save(tmp_path / "x.png")
+    completer = subprocess.Popen(
+        [sys.executable, "-m", "smalti.cli", "complete", "toy", "x.png", "-o", "y.png"],
+        cwd=tmp_path,
+        env={**os.environ, "SMALTI_SERVER": server.address, "PYTHONPATH": os.getcwd()},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert completer.stderr is not None
+    assert "Waiting" in completer.stderr.readline()
+    completer.send_signal(signal.SIGINT)
+    _, said = completer.communicate(timeout=20)
+    assert (completer.returncode, said) == (130, "\nStopped; what was still to be drawn is cancelled.\n")
+    assert [type(request).__name__ for request in server.requests[-2:]] == [
+        "CancelJobRequest",
+        "DeleteJobRequest",
+    ]
+    assert not (tmp_path / "y.png").exists()

@@ -1,0 +1,244 @@
+"""The command `smalti complete`: hides a part of pictures and has a PixelRNN draw it, several times."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from smalti import media
+from smalti.client import Client
+from smalti.commands import options
+from smalti.commands.output import (
+    is_folder,
+    plain,
+    print_json,
+    require_place,
+    say,
+    say_colour_change,
+    write,
+)
+from smalti.completion import Completed, Unfinished, fetch, first_rows, indexed, queued
+from smalti.errors import ImageRefused, InvalidRequest
+from smalti.messages import png_of
+from smalti.terminal import Canvas, canvas_of
+from smalti.values import ColourChange, Job, Model, ModelVersion
+from smalti.watching import INTERRUPTED, Band
+
+_LEAST_SIDE = 80  # of a picture on a sheet, in screen pixels
+_PATIENCE_SECONDS = 60.0  # while the server is away
+
+
+@click.command()
+@click.argument("model")
+@click.argument("pictures", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--hidden",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="PART",
+    help="Lower part that is hidden, such as 0.75; 0.5 where nothing else says what is kept.",
+)
+@options.rows
+@options.mask
+@click.option(
+    "--draws", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Of each picture."
+)
+@options.seed
+@options.first_index
+@options.temperature
+@click.option("--labels", is_flag=True, help="Say on the sheet which picture and which draw it is.")
+@options.version
+@options.output
+@options.as_json
+@options.connected
+def complete(
+    client: Client,
+    model: str,
+    pictures: tuple[Path, ...],
+    hidden: float | None,
+    rows: int | None,
+    mask: Path | None,
+    draws: int,
+    seed: int | None,
+    first_index: int,
+    temperature: float,
+    labels: bool,
+    version: int,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Draw the rest of pictures with a PixelRNN.
+
+    PICTURES are PNGs of the model's size, or folders of them. Their lower part is hidden (--hidden), or all but the
+    first rows (--rows) or the light pixels of --mask PNG. A drawn pixel sees only pixels before it, from the top
+    left: what is kept below it does not guide it.
+
+    Into a FILE one draw of one picture is written as it is; more become a sheet, with a row for each picture: the
+    original, what the model was shown, and every draw. Into a FOLDER each draw is a file of its own.
+    """
+    require_place(output, as_json=as_json)
+    described = client.model(model, version=version)
+    files = _files(pictures)
+    if output is not None and is_folder(output):
+        _refuse_equal_names(files)
+    kept = _kept(described.model, hidden, rows, mask)
+    background = media.background_of(described.manifest.get("recipe", {}), described.model.palette)
+    unfinished = [_read(file, described.model, kept, background) for file in files]
+    which = ModelVersion(described.model.name, described.model.version)
+    drawing = queued(
+        client, which, unfinished, draws=draws, seed=seed, first_index=first_index, temperature=temperature
+    )
+    console = Console(stderr=output is not None)
+    try:
+        with drawing as jobs:
+            completed = [
+                _follow(client, picture, job, described.model.palette, console, labels=labels, hidden=as_json)
+                for picture, job in zip(unfinished, jobs, strict=True)
+            ]
+    except KeyboardInterrupt:
+        say("\nStopped; what was still to be drawn is cancelled.")
+        raise SystemExit(INTERRUPTED) from None
+    _hand_over(completed, output, first_index, as_json=as_json, labels=labels)
+
+
+def _files(paths: Sequence[Path]) -> list[Path]:
+    """The pictures, those of a folder by name."""
+    return [file for path in paths for file in (_in_folder(path) if path.is_dir() else [path])]
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    found = sorted(file for file in folder.iterdir() if file.suffix.lower() == ".png" and file.is_file())
+    if not found:
+        raise InvalidRequest(f"The folder {folder} holds no PNG.")
+    return found
+
+
+def _refuse_equal_names(files: Sequence[Path]) -> None:
+    """The draws of two pictures would be written to the same files."""
+    names = [file.stem for file in files]
+    for name in names:
+        if names.count(name) > 1:
+            raise InvalidRequest(
+                f"Two pictures are called {name}: rename one, or write a sheet with -o FILE.png."
+            )
+
+
+def _kept(model: Model, hidden: float | None, rows: int | None, mask: Path | None) -> bytes:
+    """Which pixels the model is shown, as `Unfinished.kept`."""
+    if sum(given is not None for given in (hidden, rows, mask)) > 1:
+        raise InvalidRequest("Say what is kept in one way: --hidden PART, --rows N or --mask PNG.")
+    if mask is not None:
+        return media.mask(png_of(mask), size=(model.width, model.height))
+    if rows is None:
+        rows = model.height - max(1, round(model.height * (0.5 if hidden is None else hidden)))
+    if rows > model.height:
+        raise InvalidRequest(f"--rows is {rows}, and {model.name} draws {model.height} rows.")
+    return first_rows(rows, height=model.height, width=model.width)
+
+
+def _read(file: Path, model: Model, kept: bytes, background: str) -> Unfinished:
+    png = png_of(file)
+    try:
+        picture = media.decode(png, background=background, size=(model.width, model.height))
+    except ImageRefused as error:
+        raise ImageRefused(f"{file}: {error}", field=error.field) from error
+    return Unfinished(name=file.stem, image=indexed(picture), kept=kept)
+
+
+def _follow(
+    client: Client,
+    picture: Unfinished,
+    job: Job,
+    palette: tuple[str, ...],
+    console: Console,
+    *,
+    labels: bool,
+    hidden: bool,
+) -> Completed:
+    """Show a picture while it is completed, until it is."""
+    beside = [canvas_of(picture.image), canvas_of(picture.shown)]
+    draws = [Canvas(job.height, job.width, palette) for _ in range(job.count)]
+    title = picture.name if labels else ""
+    with Band(console, beside, draws, title=title, hidden=hidden) as band:
+        for event in client.watch(job.id, rows=band.wants_rows, patience_seconds=_PATIENCE_SECONDS):
+            band.show(event)
+        completed = fetch(client, picture, job)
+        band.finish(completed.images)
+    return completed
+
+
+def _hand_over(
+    completed: Sequence[Completed], output: Path | None, first_index: int, *, as_json: bool, labels: bool
+) -> None:
+    change = _total_change(completed)
+    written = "" if output is None else _save(completed, output, first_index, labels=labels)
+    if as_json:
+        print_json(_summary(completed, output, first_index))
+        return
+    say_colour_change(change)
+    if written:
+        say(f"Wrote {written}.")
+    say(f"Drawn with seed {completed[0].job.seed}{_likelihood(completed)}.")
+
+
+def _likelihood(completed: Sequence[Completed]) -> str:
+    """Of a draw that is the only one; --json has those of many."""
+    draws = [draw for each in completed for draw in each.draws]
+    return f"; log-probability {draws[0].log_probability:.1f} nats" if len(draws) == 1 else ""
+
+
+def _total_change(completed: Sequence[Completed]) -> ColourChange:
+    changes = [each.job.colour_change for each in completed]
+    return ColourChange(
+        sum(change.moved_pixels for change in changes),
+        max(change.largest_distance for change in changes),
+    )
+
+
+def _save(completed: Sequence[Completed], output: Path, first_index: int, *, labels: bool) -> str:
+    """Write the draws where they are wanted; says what was written."""
+    if is_folder(output):
+        files = {
+            f"{each.picture.name}-{first_index + draw.index:05d}.png": draw.image
+            for each in completed
+            for draw in each.draws
+            if draw.image is not None
+        }
+        for name, image in files.items():
+            write(output / name, image.png())
+        return f"{len(files)} images to {output}/"
+    only = completed[0].images[2:]
+    one_draw = len(completed) == 1 and len(only) == 1
+    write(output, only[0].png() if one_draw else media.encode(_sheet(completed, first_index, labels=labels)))
+    return str(output)
+
+
+def _sheet(completed: Sequence[Completed], first_index: int, *, labels: bool) -> Any:
+    rows = [[image.picture() for image in each.images] for each in completed]
+    numbers = [str(first_index + draw.index) for draw in completed[0].draws]
+    return media.contact_sheet(
+        rows,
+        scale=max(1, -(-_LEAST_SIDE // rows[0][0].width)),
+        headings=["original", "shown", *numbers] if labels else [],
+        labels=[each.picture.name for each in completed] if labels else [],
+    )
+
+
+def _summary(completed: Sequence[Completed], output: Path | None, first_index: int) -> dict[str, Any]:
+    """What --json prints; the images only where they are in no file."""
+    first = completed[0].job
+    where = {} if output is None else {"output": str(output)}
+    pictures = [
+        {
+            "name": each.picture.name,
+            "colour_change": plain(each.job.colour_change),
+            "draws": [
+                {"index": first_index + draw.index, "log_probability": draw.log_probability}
+                | ({} if output else {"image": plain(draw.image)})
+                for draw in each.draws
+            ],
+        }
+        for each in completed
+    ]
+    return {"model": plain(first.model), "seed": first.seed, **where, "pictures": pictures}
