@@ -15,7 +15,6 @@ for pictures in few colours: where the pixel is, how often each colour was used 
 """
 
 from collections.abc import Sequence
-from functools import cache
 from typing import NamedTuple, cast
 
 import torch
@@ -23,8 +22,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.pixel_rnn import draw_pixel
+from models.scan import Diagonals, diagonals, scan
 
 REACH = 3  # of the window: rows above, columns to either side
+FEW = 4  # colours
 Offset = tuple[int, int]  # (rows, columns) from the pixel
 LEFT: tuple[Offset, ...] = tuple((0, -back) for back in range(1, REACH + 1))
 ABOVE: tuple[Offset, ...] = tuple(
@@ -73,25 +74,43 @@ class DiagonalPixelRNN(nn.Module):
 
     def logits(self, pixels: Tensor) -> Tensor:
         """(batch, height, width) int64 → unnormalised log-probabilities (batch, height, width, colours)."""
-        used = _used_before(pixels, self.embedding.weight[:-1]) if self.memory else None
-        seen = self._look(pixels, used)  # (batch, height, width, features)
-        own = self.embedding(pixels)  # (batch, height, width, embedding)
+        order = diagonals(self.height, self.width, pixels.device)
+        used = order.cells(_used_before(pixels, self.embedding.weight[:-1])) if self.memory else None
+        seen = self._look(order, pixels, used)  # (cells, batch, features)
+        own = self.embedding(order.cells(pixels))  # (cells, batch, embedding)
         for layer in self.layers:
-            seen = seen + layer(self.dropout(seen), own)
-        beside = _neighbours(pixels, COPIED_LEFT + COPIED_ABOVE, self.colours)
-        return cast(Tensor, self.head(self.dropout(seen), beside, used))
+            seen = seen + layer(order, self.dropout(seen), own)
+        beside = order.cells(_neighbours(pixels, COPIED_LEFT + COPIED_ABOVE, self.colours))
+        return order.images(self.head(self.dropout(seen), beside, used))
 
-    def _look(self, pixels: Tensor, used: Tensor | None) -> Tensor:
-        """What a pixel's features are before the layers."""
-        symbols = _neighbours(pixels, LEFT + ABOVE, self.colours)  # (batch, height, width, neighbours)
-        places = symbols + torch.arange(len(self.window), device=pixels.device) * (self.colours + 1)
-        seen = F.embedding_bag(places.flatten(0, 2), self.table(), mode="sum")
-        seen = seen.reshape(*pixels.shape, -1) + self.bias
+    def _look(self, order: Diagonals, pixels: Tensor, used: Tensor | None) -> Tensor:
+        """What a pixel's features are before the layers: (cells, batch, features)."""
+        window = self._window_of_few if self.colours <= FEW else self._window_of_many
+        seen = window(order, pixels) + self.bias
         if self.position:
-            seen = seen + self.position()
+            seen = seen + order.cells(self.position()[None])
         if self.memory:
             seen = seen + self.memory(used)
         return seen
+
+    def _window_of_many(self, order: Diagonals, pixels: Tensor) -> Tensor:
+        """The window's sum of `table`'s rows."""
+        symbols = order.cells(_neighbours(pixels, LEFT + ABOVE, self.colours))  # (cells, batch, neighbours)
+        places = symbols + torch.arange(len(self.window), device=pixels.device) * (self.colours + 1)
+        seen = F.embedding_bag(places.flatten(0, 1), self.table(), mode="sum")
+        return seen.reshape(*symbols.shape[:2], -1)
+
+    def _window_of_few(self, order: Diagonals, pixels: Tensor) -> Tensor:
+        """The same as a convolution of one plane for each symbol: ten times as fast to train if they are few."""
+        planes = F.one_hot(_padded(pixels, self.colours), self.colours + 1).to(self.bias.dtype)
+        table = self.table().reshape(
+            len(self.window), self.colours + 1, -1
+        )  # (neighbours, symbols, features)
+        left, above = torch.split(table, [len(LEFT), len(ABOVE)])
+        unseen = table.new_zeros(REACH + 1, *table.shape[1:])
+        kernel = torch.cat([above, left.flip(0), unseen]).reshape(REACH + 1, 2 * REACH + 1, *table.shape[1:])
+        seen = F.conv2d(planes.permute(0, 3, 1, 2), kernel.permute(3, 2, 0, 1))
+        return order.cells(seen.permute(0, 2, 3, 1))
 
     def table(self) -> Tensor:
         """What each symbol means at each place of the window: (neighbours · (colours + 1), features)."""
@@ -165,48 +184,18 @@ class DiagonalLayer(nn.Module):
             for bias in torch.split(self.seen.bias, 4 * self.hidden):
                 bias[2 * self.hidden : 3 * self.hidden] = 1.0
 
-    def forward(self, seen: Tensor, own: Tensor) -> Tensor:
-        """Features (batch, height, width, features), own pixels' embeddings → what is added to the features."""
-        rightward, leftward = self.seen(seen).chunk(2, dim=-1)  # (batch, height, width, 4·hidden)
-        leftward = leftward + self.own(own)
-        right, left = self._run(torch.stack([rightward, leftward.flip(2)]))
-        # One row down, with nothing above the first row: what the leftward cells know has been drawn only then.
-        below = F.pad(left.flip(2), (0, 0, 0, 0, 1, 0))[:, :-1]
-        return cast(Tensor, self.out(right + below))
-
-    def _run(self, gates: Tensor) -> Tensor:
-        """Inputs to the gates (2, batch, height, width, 4·hidden) → hidden states (2, batch, height, width, hidden)."""
-        height, width = gates.shape[2:4]
-        order = _diagonal_order(height, width).to(gates.device)
-        cells = gates.permute(0, 2, 3, 1, 4).flatten(1, 2)[:, order]  # (2, cells, batch, 4·hidden)
-        weight = F.dropout(self.recurrent, self.recurrent_dropout, self.training)
-        hidden = torch.cat(self._diagonals(cells, weight, height, width), dim=1)
-        back = torch.argsort(order)
-        ordered = hidden[:, back].reshape(2, height, width, gates.shape[1], self.hidden)
-        return ordered.permute(0, 3, 1, 2, 4)
-
-    def _diagonals(self, cells: Tensor, weight: Tensor, height: int, width: int) -> list[Tensor]:
-        """The hidden states of one diagonal after another, each (2, rows, batch, hidden).
-
-        A diagonal holds the rows that have begun and not ended, and no padding: nothing needs masking.
-        """
-        batch = cells.shape[2]
-        start_hidden, start_cell = self.start[:, :, None, None].expand(-1, -1, 1, batch, -1).unbind(1)
-        nothing = torch.zeros_like(start_hidden)
-        hidden = cell = start_hidden[:, :0]
-        found = []
-        for step, gates in enumerate(torch.split(cells, _diagonal_sizes(height, width), dim=1)):
-            rows = gates.shape[1]
-            above = torch.cat([nothing, hidden] if step < width else [hidden], dim=1)[:, :rows]
-            if step >= width:  # the uppermost row has ended
-                hidden, cell = hidden[:, 1:], cell[:, 1:]
-            if step < height:  # another row begins
-                hidden, cell = torch.cat([hidden, start_hidden], dim=1), torch.cat([cell, start_cell], dim=1)
-            known = torch.cat([hidden, above], dim=-1).flatten(1, 2)  # (2, rows·batch, 2·hidden)
-            total = gates.flatten(1, 2) + torch.bmm(known, weight)
-            hidden, cell = (state.reshape(2, rows, batch, -1) for state in _cell(total, cell.flatten(1, 2)))
-            found.append(hidden)
-        return found
+    def forward(self, order: Diagonals, seen: Tensor, own: Tensor) -> Tensor:
+        """Features (cells, batch, features), own pixels' embeddings → what is added to the features."""
+        found = scan(
+            order,
+            seen,
+            self.own(own),
+            self.seen.weight.reshape(2, 4 * self.hidden, -1).mT,
+            self.seen.bias.reshape(2, 4 * self.hidden),
+            F.dropout(self.recurrent, self.recurrent_dropout, self.training),
+            self.start,
+        )
+        return cast(Tensor, self.out(found))
 
 
 def _cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
@@ -220,7 +209,7 @@ def _cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
 def _neighbours(pixels: Tensor, offsets: Sequence[Offset], outside: int) -> Tensor:
     """The pixels at these offsets from each: (batch, height, width) → (batch, height, width, offsets)."""
     height, width = pixels.shape[1:]
-    padded = F.pad(pixels, (REACH, REACH, REACH, 0), value=outside)
+    padded = _padded(pixels, outside)
     return torch.stack(
         [
             padded[:, REACH + down : REACH + down + height, REACH + across : REACH + across + width]
@@ -230,24 +219,15 @@ def _neighbours(pixels: Tensor, offsets: Sequence[Offset], outside: int) -> Tens
     )
 
 
+def _padded(pixels: Tensor, outside: int) -> Tensor:
+    return F.pad(pixels, (REACH, REACH, REACH, 0), value=outside)
+
+
 def _used_before(pixels: Tensor, embedding: Tensor) -> Tensor:
     """log(1 + how often each colour stands before the pixel): (batch, height, width, colours), typed as `embedding`."""
     colours = len(embedding)
     drawn = F.one_hot(pixels.flatten(1), colours).to(embedding.dtype)  # (batch, positions, colours)
     return (drawn.cumsum(dim=1) - drawn).log1p().reshape(*pixels.shape, colours)
-
-
-@cache
-def _diagonal_order(height: int, width: int) -> Tensor:
-    """The positions of an image (row · width + column), diagonal after diagonal, each from its uppermost row down."""
-    positions = sorted(range(height * width), key=lambda at: (at // width + at % width, at // width))
-    return torch.tensor(positions)
-
-
-@cache
-def _diagonal_sizes(height: int, width: int) -> list[int]:
-    """How many pixels stand on each diagonal."""
-    return [min(step, height - 1) - max(0, step - width + 1) + 1 for step in range(height + width - 1)]
 
 
 class DiagonalDrawer(nn.Module):

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from smalti.errors import SmaltiError
 from training import checkpoint as checkpoints
+from training import memory
 from training import recipe as recipes
 from training.checkpoint import Checkpoint
 from training.data import ImageSet, load
@@ -42,6 +43,7 @@ def main(
 
     Goes on from its checkpoint if it was interrupted. The last line printed is the figure on the test images.
     """
+    memory.keep()
     if threads:
         torch.set_num_threads(threads)
     try:

@@ -1,6 +1,8 @@
 """One network trained by gradient descent, its weights averaged: what PixelRNN and VAE have in common."""
 
-from typing import Annotated, Any, Generic
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, Generic, Literal
 
 import torch
 from pydantic import Field
@@ -19,6 +21,9 @@ class DescentOptions(Table):
     weight_decay: Annotated[float, Field(ge=0)]
     average: Fraction  # decay of the moving average of the weights
     gradient_norm: Positive  # of the loss in nats per pixel, at most
+    # What goes into matrix products while a step is made, where the machine can multiply it; sums, weights and all that
+    # is measured stay float32.
+    products: Literal["float32", "bfloat16"] = "float32"
 
 
 class Descent(Generic[Network]):
@@ -50,6 +55,16 @@ class Descent(Generic[Network]):
             group["lr"] = self._chosen.learning_rate * one_cycle(progress, self._chosen.warm_up)
         self.optimiser.step()
         self.average.update(self.network)
+
+    @contextmanager
+    def rounding(self) -> Iterator[None]:
+        """Within it, matrix products are made as the recipe says."""
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("medium" if self._chosen.products == "bfloat16" else "highest")
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(before)
 
     def weights(self) -> dict[str, Any]:
         """The averaged weights."""

@@ -6,6 +6,7 @@ import torch
 
 from models import diagonal, pixel_rnn
 from models.diagonal import DiagonalPixelRNN
+from models.scan import diagonals
 
 COLOURS = 6
 PLAIN = {"position": False, "memory": False, "copy": False}
@@ -125,40 +126,6 @@ def test_one_layer_that_sees_its_left_neighbours_alone_already_reaches_every_pix
         assert not torch.equal(made.logits(other[None])[0, -1, -1], last), position
 
 
-def test_diagonals_hold_every_pixel_once_and_never_one_that_depends_on_another():
-    for height, width in SIZES:
-        order = diagonal._diagonal_order(height, width)
-        sizes = diagonal._diagonal_sizes(height, width)
-        assert sorted(order.tolist()) == list(range(height * width))
-        assert len(sizes) == height + width - 1
-        for step, cells in enumerate(order.split(sizes)):
-            assert {cell // width + cell % width for cell in cells.tolist()} == {step}
-
-
-@torch.no_grad()
-def test_the_parallel_path_is_the_recurrence_of_the_paper_cell_by_cell():
-    height, width, hidden = 4, 5, 5
-    [layer] = network(height, width, layers=1).layers
-    gates = torch.randn(2, 1, height, width, 4 * hidden)
-    found = layer._run(gates)
-    for direction in range(2):
-        above = torch.zeros(width, hidden)
-        beside_weight, above_weight = layer.recurrent[direction].split(hidden)
-        for row in range(height):
-            state, cell = layer.start[direction]
-            line = []
-            for column in range(width):
-                total = (
-                    gates[direction, 0, row, column] + state @ beside_weight + above[column] @ above_weight
-                )
-                gate_in, out, forget, candidate = total.chunk(4)
-                cell = forget.sigmoid() * cell + gate_in.sigmoid() * candidate.tanh()
-                state = out.sigmoid() * cell.tanh()
-                line.append(state)
-            above = torch.stack(line)
-            assert torch.allclose(found[direction, 0, row], above, atol=1e-6)
-
-
 @torch.no_grad()
 def test_the_colour_memory_counts_what_stands_before():
     pixels = torch.tensor([[[0, 1], [1, 2]]])
@@ -195,3 +162,11 @@ def test_the_state_does_not_grow_with_the_height():
 def test_a_drawer_lives_where_its_network_does():
     drawer = network(3, 4, **OPTIONS["all"]).to("meta").drawer()
     assert {value.device.type for value in (*drawer.parameters(), *drawer.buffers())} == {"meta"}
+
+
+@torch.no_grad()
+def test_few_colours_are_seen_the_same_by_convolution_as_by_looking_up():
+    made = network(5, 7)
+    pixels = images(3, 5, 7)
+    order = diagonals(5, 7, pixels.device)
+    assert torch.allclose(made._window_of_few(order, pixels), made._window_of_many(order, pixels), atol=1e-6)
