@@ -1,7 +1,13 @@
 """Changes images so that a network sees more than there are; what is reported is always measured on originals."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from smalti import palette as colour_tables
 
 TRANSLATION = 1 / 8  # of the side, the farthest an image is moved
 RECOLOURING = (
@@ -16,6 +22,33 @@ def mirrored(pixels: Tensor, part: float) -> Tensor:
         return pixels
     chosen = torch.rand(len(pixels)).to(pixels.device) < part
     return torch.where(chosen[:, None, None], pixels.flip(2), pixels)
+
+
+def recolourings(palette: Sequence[str], keep: int, count: int = 24) -> Tensor:
+    """Other colours for every colour of the palette: (count, colours) indices, of all hues turned by the same angle.
+
+    Angles divide the circle of CIELAB hues evenly; the first is 0. The colour at index `keep`, the background, stays.
+    """
+    lab = colour_tables.to_lab(colour_tables.parse(palette))
+    turned = np.stack([_turned(lab, 2 * np.pi * step / count) for step in range(count)])
+    distances = np.linalg.norm(turned[:, :, None] - lab, axis=-1)  # (count, colours, colours)
+    tables = distances.argmin(axis=-1)
+    tables[:, keep] = keep
+    return torch.from_numpy(tables)
+
+
+def _turned(lab: NDArray[np.float64], angle: float) -> NDArray[np.float64]:
+    cosine, sine = np.cos(angle), np.sin(angle)
+    lightness, a, b = lab.T
+    return np.stack([lightness, cosine * a - sine * b, sine * a + cosine * b], axis=1)
+
+
+def recoloured(pixels: Tensor, tables: Tensor, part: float) -> Tensor:
+    """That part of the images (batch, height, width), by chance, with one of the tables' colours each."""
+    if not part:
+        return pixels
+    chosen = torch.randint(len(tables), (len(pixels),)) * (torch.rand(len(pixels)) < part)
+    return tables[chosen.to(pixels.device)[:, None, None], pixels]
 
 
 def differentiably(colours: Tensor) -> Tensor:

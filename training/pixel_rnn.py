@@ -10,8 +10,7 @@ from torch import Tensor
 from models import pixel_rnn
 from models.diagonal import DiagonalPixelRNN
 from models.pixel_rnn import LecturePixelRNN
-from training import baselines
-from training.augmentation import mirrored
+from training import augmentation, baselines
 from training.data import ImageSet
 from training.descent import Descent, DescentOptions
 from training.errors import RecipeRefused
@@ -63,6 +62,7 @@ class OptimiserOptions(DescentOptions):
     average: Fraction = 0.995  # decay of the moving average of the weights
     gradient_norm: Positive = 1.0
     flip: Probability = 0.0  # part of the images mirrored left to right
+    recolour: Probability = 0.0  # part of the images whose hues are all turned by one angle
 
 
 class PixelRNNTask(Descent[Network]):
@@ -70,15 +70,22 @@ class PixelRNNTask(Descent[Network]):
 
     unit = "nats/image"
 
-    def __init__(self, network: Network, chosen: OptimiserOptions, device: torch.device) -> None:
+    def __init__(
+        self, network: Network, chosen: OptimiserOptions, images: ImageSet, device: torch.device
+    ) -> None:
         super().__init__(network, chosen, device, betas=(0.9, 0.99))
-        self.flip = chosen.flip
+        self.flip, self.recolour = chosen.flip, chosen.recolour
+        background = int(np.bincount(images.train.ravel()).argmax())
+        self.tables = augmentation.recolourings(images.palette, background).to(device)
 
     def step(self, images: Tensor, progress: float) -> float:
         """One update; nats per image of this batch, dropout and all."""
         self.network.train()
         with self.rounding():
-            nats = -pixel_rnn.score(self.network, mirrored(images, self.flip)).sum((1, 2)).mean()
+            shown = augmentation.recoloured(
+                augmentation.mirrored(images, self.flip), self.tables, self.recolour
+            )
+            nats = -pixel_rnn.score(self.network, shown).sum((1, 2)).mean()
             self.descend(nats / images[0].numel(), progress)
         return nats.item()
 
@@ -125,4 +132,4 @@ def make_network(recipe: Recipe, *, height: int, width: int, colours: int) -> Ne
 def task(recipe: Recipe, images: ImageSet, device: torch.device) -> PixelRNNTask:
     """The task that the recipe describes; its weights start from torch's global generator."""
     network = make_network(recipe, height=images.height, width=images.width, colours=images.colours)
-    return PixelRNNTask(network, options(OptimiserOptions, recipe.optimiser, "optimiser"), device)
+    return PixelRNNTask(network, options(OptimiserOptions, recipe.optimiser, "optimiser"), images, device)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from training import augmentation
-from training.augmentation import differentiably, mirrored
+from training.augmentation import differentiably, mirrored, recoloured, recolourings
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +21,26 @@ def test_the_asked_for_part_of_the_images_is_mirrored():
     assert flipped.float().mean() == pytest.approx(0.25, abs=0.03)
     assert torch.equal(mirrored(images, 0.0), images)
     assert torch.equal(mirrored(images, 1.0), images.flip(2))
+
+
+def test_hues_turn_together_and_the_background_stays():
+    red, _, green, cyan, blue, magenta = range(1, 7)
+    palette = ("#ece4d4", "#ff0000", "#ffff00", "#00ff00", "#00ffff", "#0000ff", "#ff00ff")
+    same, opposite = recolourings(palette, 0, 2).tolist()
+    assert same == list(range(7))
+    assert opposite[0] == 0
+    assert opposite[green] in (blue, magenta)
+    assert opposite[red] in (green, cyan)
+
+
+def test_the_asked_for_part_of_the_images_is_recoloured_as_a_whole():
+    tables = torch.tensor([[0, 1, 2], [0, 2, 1]])
+    images = torch.tensor([0, 1, 2]).repeat(4000, 2, 1)
+    changed = recoloured(images, tables, 0.5)
+    by_table = [(changed == table[images]).all(dim=(1, 2)) for table in tables]
+    assert (by_table[0] ^ by_table[1]).all()
+    assert by_table[1].float().mean() == pytest.approx(0.25, abs=0.03)  # half of the chosen take the first
+    assert torch.equal(recoloured(images, tables, 0.0), images)
 
 
 def test_moving_shifts_whole_images_and_repeats_the_border():

@@ -107,3 +107,25 @@ def test_an_unknown_variant_is_refused_with_those_there_are():
     unknown = a_recipe("diagonal", steps=1).model_copy(update={"variant": "row"})
     with pytest.raises(RecipeRefused, match="lecture, diagonal"):
         pixel_rnn.make_network(unknown, height=3, width=3, colours=2)
+
+
+def test_products_in_bfloat16_learn_as_well_and_leave_measuring_exact(images, tmp_path):
+    chosen = a_recipe("diagonal", steps=150)
+    rounded = chosen.model_copy(update={"optimiser": chosen.optimiser | {"products": "bfloat16"}})
+    trained = a_loop(images, tmp_path, rounded).run(Silent())
+    assert trained.figures["test_nats_per_image"] < 1.3 * 6 * np.log(3)
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_recoloured_images_train_with_what_the_palette_has(images, tmp_path):
+    chosen = a_recipe("diagonal", steps=20)
+    hues = chosen.model_copy(update={"optimiser": chosen.optimiser | {"recolour": 1.0, "flip": 0.5}})
+    figures = a_loop(images, tmp_path, hues).run(Silent()).figures
+    assert np.isfinite(figures["test_nats_per_image"])
+
+
+def test_a_number_format_that_there_is_not_is_refused(images):
+    chosen = a_recipe("diagonal", steps=20)
+    odd = chosen.model_copy(update={"optimiser": {"products": "float8"}})
+    with pytest.raises(RecipeRefused, match="products"):
+        make_task(odd, images, CPU)

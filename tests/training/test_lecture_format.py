@@ -1,0 +1,41 @@
+"""Pictures become the lecture's text format, which trains like any other."""
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from training import lecture_format, sources
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder of twelve pictures in three colours on nothing."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    colours = np.array([[200, 0, 0, 255], [0, 90, 0, 255], [0, 0, 120, 255]], dtype=np.uint8)
+    for number in range(12):
+        places = np.random.default_rng(number).integers(0, 3, (6, 6))
+        Image.fromarray(colours[places], "RGBA").save(folder / f"{number:02}.png")
+    return folder
+
+
+def test_what_is_written_reads_back_as_the_same_images(pictures, tmp_path):
+    result = CliRunner().invoke(lecture_format.main, [str(pictures), str(tmp_path / "out"), "--size", "8"])
+    assert result.exit_code == 0, result.output
+    assert result.output == f"12 images of 8×8 in {tmp_path / 'out'}\n"
+    written = sources.lecture(tmp_path / "out")
+    original = sources.pictures(pictures, size=8, background="#ece4d4")
+    assert np.array_equal(written.palette[written.pixels], original.rgb)
+
+
+def test_at_most_the_colours_asked_for_are_used(pictures, tmp_path):
+    lecture_format.convert(pictures, tmp_path, size=8, most=3, background="#ece4d4")
+    assert len(sources.lecture(tmp_path).palette) == 3
+
+
+def test_a_folder_without_pictures_is_refused_in_one_sentence(tmp_path):
+    result = CliRunner().invoke(lecture_format.main, [str(tmp_path), str(tmp_path / "out")])
+    assert result.exit_code == 1
+    assert "holds no image" in result.output
+    assert not (tmp_path / "out").exists()
