@@ -104,6 +104,32 @@ def test_both_learn_again_in_the_next_step(images, recipe):
         assert changed(discriminator, trained.discriminator) >= weights(trained.discriminator)
 
 
+def holding(network, step, seen):
+    """The step, after which the network must be what it was before, gradients too; it is noted in `seen`."""
+
+    def held(given):
+        before = copy.deepcopy(network.state_dict()), [copy.deepcopy(p.grad) for p in network.parameters()]
+        outcome = step(given)
+        seen.append(changed(before[0], network) & parameters(network))
+        assert all(
+            old is new.grad or (old is not None and new.grad is not None and torch.equal(old, new.grad))
+            for old, new in zip(before[1], network.parameters(), strict=True)
+        )
+        return outcome
+
+    return held
+
+
+@VARIANTS
+def test_in_every_step_of_a_training_the_other_network_is_fixed(images, tmp_path, recipe):
+    loop = a_loop(images, tmp_path, recipe)
+    trained, of_discriminator, of_generator = loop.task, [], []
+    trained.generator_step = holding(trained.discriminator, trained.generator_step, of_discriminator)
+    trained.discriminator_step = holding(trained.generator, trained.discriminator_step, of_generator)
+    loop.run(Silent())
+    assert of_discriminator == of_generator == [set()] * recipe.training.steps
+
+
 def test_the_discriminator_learns_to_tell_them_apart(images):
     trained = a_task(LECTURE, images)
     real = torch.from_numpy(images.train[:32])
