@@ -19,6 +19,7 @@ from training.data import ImageSet
 from training.sources import Pixels
 
 GRID = 5  # cells along each side
+FLAT = 0.1  # of the features' typical spread: one that varies less is taken to vary that much
 SCALE = 1000.0  # kernel distances are small: they are given in thousandths
 PORTION = 2048  # images at once
 
@@ -32,7 +33,10 @@ class Yardstick:
         self.lab = colours.to_lab(colours.parse(palette))  # (colours, 3)
         self.train = train
         found = self._raw(train)
-        self.middle, self.spread = found.mean(axis=0), found.std(axis=0) + 1e-6
+        deviation = found.std(axis=0)
+        # A corner that is always blank varies by rounding alone: in such units any speck would be a world away.
+        least = FLAT * float(np.sqrt((deviation**2).mean())) + 1e-6
+        self.middle, self.spread = found.mean(axis=0), np.maximum(deviation, least)
         self.train_features = self.features(train)
 
     def features(self, pixels: Pixels) -> Features:

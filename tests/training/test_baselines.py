@@ -19,10 +19,14 @@ def image_set(images, colours):
     )
 
 
+def means(images):
+    return {name: nats.mean() for name, nats in baselines.nats_per_image(images).items()}
+
+
 def test_independent_pixels_cost_their_entropy():
     rng = np.random.default_rng(0)
     images = rng.choice(3, p=[0.7, 0.2, 0.1], size=(600, 6, 6))
-    found = baselines.nats_per_image(image_set(images, 3))
+    found = means(image_set(images, 3))
     entropy = -36 * (0.7 * np.log(0.7) + 0.2 * np.log(0.2) + 0.1 * np.log(0.1))
     assert found["uniform"] == pytest.approx(36 * np.log(3))
     assert found["colour_frequencies"] == pytest.approx(entropy, rel=0.05)
@@ -32,7 +36,7 @@ def test_independent_pixels_cost_their_entropy():
 def test_stripes_cost_their_first_row_only():
     rng = np.random.default_rng(0)
     images = rng.integers(0, 4, (300, 1, 5)).repeat(6, axis=1)
-    found = baselines.nats_per_image(image_set(images, 4))
+    found = means(image_set(images, 4))
     assert found["left_up"] == pytest.approx(5 * np.log(4), rel=0.1)
     assert found["left"] > 3 * found["left_up"]
 
@@ -41,7 +45,7 @@ def test_the_cache_knows_the_colours_of_this_image():
     rng = np.random.default_rng(0)
     pairs = rng.choice(40, size=(300, 2))
     images = pairs[np.arange(300)[:, None, None], rng.integers(0, 2, (300, 6, 6))]
-    found = baselines.nats_per_image(image_set(images, 40))
+    found = means(image_set(images, 40))
     assert found["mixture_with_cache"] < 0.7 * found["left_up"]
 
 
@@ -55,3 +59,28 @@ def test_probabilities_of_all_colours_sum_to_one():
     variants[:, -1, -1] = np.arange(5)
     for name, found in counts.predict(variants).items():
         assert found[:, -1, -1].sum() == pytest.approx(1.0, abs=2e-3), name
+
+
+def test_every_image_has_its_own_figure_and_pixels_add_up_to_it():
+    images = image_set(np.random.default_rng(0).integers(0, 3, (60, 4, 5)), 3)
+    pixels, whole = baselines.nats_per_pixel(images), baselines.nats_per_image(images)
+    for name, nats in whole.items():
+        assert nats.shape == (20,)
+        assert nats == pytest.approx(pixels[name].sum((1, 2)), rel=1e-5)
+
+
+def test_counting_in_portions_gives_the_same(monkeypatch):
+    images = image_set(np.random.default_rng(0).integers(0, 3, (90, 4, 5)), 3)
+    whole = baselines.nats_per_pixel(images)
+    monkeypatch.setattr(baselines, "CHUNK", 7)
+    monkeypatch.setattr(baselines, "COUNTED", 11)
+    for name, nats in baselines.nats_per_pixel(images).items():
+        assert (nats == whole[name]).all(), name
+
+
+def test_the_mixture_needs_some_validation_images_only(monkeypatch):
+    rng = np.random.default_rng(0)
+    images = image_set(rng.choice(3, p=[0.7, 0.2, 0.1], size=(900, 6, 6)), 3)
+    whole = means(images)["mixture_with_cache"]
+    monkeypatch.setattr(baselines, "FITTED", 100)
+    assert means(images)["mixture_with_cache"] == pytest.approx(whole, rel=0.01)

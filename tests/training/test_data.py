@@ -35,6 +35,22 @@ def test_the_palette_is_made_of_training_images_alone(tiles):
     assert painted == set(few.palette)
 
 
+def test_a_given_palette_is_taken_and_images_are_divided_as_before(tiles):
+    first = load(tiles, DataRecipe(size=8, colours=16))
+    again = load(tiles, DataRecipe(size=8, colours=16), palette=first.palette)
+    assert again.palette == first.palette
+    assert (again.test == first.test).all()
+    two = load(tiles, DataRecipe(size=8), palette=("#000000", "#ffffff"))
+    assert (two.colours, two.test.max()) == (2, 1)
+
+
+def test_test_images_know_their_near_duplicates(tiles):
+    images = load(tiles, DataRecipe(size=8))
+    assert images.test_groups is not None
+    assert images.test_groups.shape == (len(images.test),)
+    assert load(None, DataRecipe()).test_groups is None  # digits come in three parts of their own
+
+
 def test_known_data_have_their_licence():
     about = load(None, DataRecipe()).about
     assert (about.name, about.licence) == ("digits", "CC-BY-4.0")

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from smalti.repository import Data
+from training import distances
 from training.data import ImageSet
-from training.distances import Yardstick, kernel_distance
+from training.distances import Yardstick, kernel_distance, nearest
 
 PALETTE = ("#000000", "#ff0000", "#00ff00", "#ffffff")
 
@@ -60,3 +61,27 @@ def test_figures_stand_beside_those_of_test_images(yardstick):
     assert figures["drawn_images"] == 300
     assert figures["colours_per_image"] == {"drawn": 2.0, "test": 2.0}
     assert figures["baselines"].keys() == {"training_images"}
+
+
+@pytest.mark.parametrize("portion", [7, 2048])
+@pytest.mark.parametrize("same", [False, True])
+def test_the_nearest_image_is_the_nearest(portion, same, monkeypatch):
+    monkeypatch.setattr(distances, "PORTION", portion)
+    rng = np.random.default_rng(0)
+    lab, others = rng.normal(size=(5, 3)) * 40, rng.integers(0, 5, (30, 4, 4))
+    images = others[:20] if same else rng.integers(0, 5, (20, 4, 4))
+    apart = np.sqrt(((lab[images][:, None] - lab[others]) ** 2).sum(-1).mean((2, 3)))
+    if same:
+        apart[np.arange(20), np.arange(20)] = np.inf
+    found = nearest(images, others, lab, same=same)
+    assert found.distance == pytest.approx(apart.min(axis=1))
+    assert found.index.tolist() == apart.argmin(axis=1).tolist()
+
+
+def test_a_corner_that_is_always_blank_does_not_decide_everything():
+    train, test, drawn = squares(300, 0), squares(200, 1), squares(200, 2)
+    for images in (train, test, drawn):
+        images[:, 8:] = 3
+    drawn[0, 9, 9] = 0  # one speck in one image where no training image has one
+    yardstick = Yardstick(train, PALETTE)
+    assert yardstick.distance(drawn, test) < 0.2 * yardstick.distance(squares(200, 3, colour=2), test)

@@ -1,37 +1,118 @@
-"""Figures: units that agree with each other, and an honest interval."""
+"""`python -m training.evaluate`: the digits models that ship with the project, measured as a person would."""
 
-import numpy as np
+import json
+import shutil
+from pathlib import Path
+
 import pytest
+from click.testing import CliRunner
 
-from smalti.repository import Data
-from training import evaluate
-from training.data import ImageSet
+from smalti.repository import ModelRepository
+from training.evaluate import main
+from training.families import MODULES
 
-IMAGES = ImageSet(
-    about=Data(name="x", source="", licence="", digest="0" * 64, images=3),
-    palette=("#000000", "#ffffff"),
-    train=np.zeros((1, 4, 5), dtype=np.int64),
-    valid=np.zeros((1, 4, 5), dtype=np.int64),
-    test=np.zeros((1, 4, 5), dtype=np.int64),
-)
-
-
-def test_all_units_say_the_same():
-    figures = evaluate.likelihood_figures(np.array([8.0, 12.0]), IMAGES, {"uniform": 13.863}, name="nats")
-    assert figures["nats"] == 10.0
-    assert figures["test_nats_per_pixel"] == 0.5
-    assert figures["test_bits_per_pixel"] == pytest.approx(0.5 / np.log(2), abs=1e-4)
-    assert (figures["test_images"], figures["baselines"]) == (2, {"uniform": 13.86})
+ROOT = Path(__file__).parents[2] / "model_repository"
+EFFORT = ["--samples", "40", "--iwae", "3", "--threads", "1"]
+MODELS = {
+    "digits-pixel-rnn": ("likelihood", "test_nats_per_image"),
+    "digits-vae": ("bound", "test_negative_elbo_nats_per_image"),
+    "digits-autoencoder": ("bound", "test_reconstruction_nats_per_image"),
+    "digits-gan": ("resemblance", ""),
+}
+shipped = [name for name in MODELS if name in ModelRepository(ROOT).models()]
 
 
-def test_the_interval_holds_the_true_mean_in_95_of_100_samples():
-    rng = np.random.default_rng(0)
-    held = 0
-    for _ in range(500):
-        low, high = evaluate.interval_95(rng.exponential(size=80))
-        held += low < 1.0 < high
-    assert 0.92 < held / 500 < 0.97
+def run(*arguments, root=ROOT):
+    return CliRunner().invoke(main, [*map(str, arguments), "--repository", str(root), *EFFORT])
 
 
-def test_one_image_has_no_interval():
-    assert evaluate.interval_95(np.array([3.0])) == (-np.inf, np.inf)
+@pytest.fixture
+def repository(tmp_path):
+    """A copy that may be written to."""
+    shutil.copytree(ROOT / "digits-gan", tmp_path / "model_repository" / "digits-gan")
+    return tmp_path / "model_repository"
+
+
+@pytest.mark.parametrize("name", shipped)
+def test_what_is_exported_measures_as_it_did_in_training(name, tmp_path):
+    result = run(name, "--json", tmp_path / "figures.json", "--plots", tmp_path / "plots")
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "figures.json").read_text())
+    kind, told = MODELS[name]
+    assert kind in found["figures"]
+    assert (found["test_images"], found["drawn_images"], found["seed"]) == (179, 40, 0)
+    if told:
+        nats = found["per_image"]["nats"]
+        trained = ModelRepository(ROOT).load(name).manifest.figures[told]
+        assert len(nats) == 179
+        assert sum(nats) / 179 == pytest.approx(trained, abs=0.3)  # a VAE's noise was another
+        assert f"{sum(nats) / 179:.1f} [" in result.stdout
+    pictures = {file.name for file in (tmp_path / "plots").iterdir()}
+    assert pictures >= {"nearest.png", "pairs.png", "colours.png"}
+    assert ("positions.png" in pictures) == (kind == "likelihood")
+
+
+def test_every_family_is_measured():
+    assert {name.removeprefix("digits-").replace("-", "_") for name in MODELS} == set(MODULES)
+
+
+def test_a_pixel_rnn_is_put_beside_counting_and_completes(tmp_path):
+    result = run("digits-pixel-rnn", "--json", tmp_path / "figures.json")
+    figures = json.loads((tmp_path / "figures.json").read_text())["figures"]["likelihood"]
+    assert list(figures["baselines"]) == [
+        "uniform",
+        "colour_frequencies",
+        "left",
+        "left_up",
+        "mixture_with_cache",
+    ]
+    assert {found["verdict"] for found in figures["baselines"].values()} == {"better"}
+    assert "better: zero excluded" in result.stdout
+    half, more = (figures["completion"][f"hidden_{part}_percent"] for part in (50, 75))
+    assert (half["pixels"], more["pixels"]) == (32, 48)
+    assert half["nats_per_image"]["mean"] < more["nats_per_image"]["mean"] < figures["nats_per_image"]["mean"]
+
+
+def test_saving_adds_the_figures_to_the_manifest_and_changes_nothing_else(repository):
+    before = ModelRepository(repository).load("digits-gan").manifest
+    result = run("digits-gan", "--save", root=repository)
+    after = ModelRepository(repository).load("digits-gan").manifest
+    assert result.exit_code == 0, result.output
+    assert after.evaluation is not None
+    assert after.evaluation.figures["resemblance"]["kernel_distance"]["drawn"] > 0
+    assert after.evaluation.command.startswith(
+        "python -m training.evaluate digits-gan --version 1 --samples 40"
+    )
+    assert after.model_copy(update={"evaluation": before.evaluation}) == before
+    assert after.digest == before.digest
+
+
+def test_without_save_the_manifest_stays_as_it_is(repository):
+    manifest = ModelRepository(repository).load("digits-gan").folder / "manifest.json"
+    before = manifest.read_bytes()
+    assert run("digits-gan", root=repository).exit_code == 0
+    assert manifest.read_bytes() == before
+
+
+def test_other_images_than_the_models_own_are_refused_in_one_sentence(tmp_path):
+    (tmp_path / "pixel_color.txt").write_text("0 1 1 0\n" * 200)
+    (tmp_path / "colormap.txt").write_text("0 0 0\n255 255 255\n")
+    result = run("digits-gan", "--data", tmp_path)
+    assert result.exit_code == 1
+    [sentence] = result.output.strip().splitlines()
+    assert sentence.startswith("Error: digits-gan was trained on digits")
+    assert "--data" in sentence
+
+
+def test_an_unknown_model_is_told():
+    result = run("digits-cubist")
+    assert result.exit_code == 1
+    assert "There is no model 'digits-cubist'" in result.output
+
+
+def test_the_same_seed_gives_the_same_figures(tmp_path):
+    found = []
+    for number in range(2):
+        run("digits-vae", "--json", tmp_path / f"{number}.json")
+        found.append(json.loads((tmp_path / f"{number}.json").read_text()))
+    assert found[0]["figures"] == found[1]["figures"]

@@ -12,7 +12,6 @@ from training.distances import Features, Nearest, nearest
 from training.sources import Pixels
 
 COMPARED = 1000  # test and training images whose nearest training image is looked for, at most
-PORTIONS = 8  # of training images, each as many as there are test images
 NEAR = 0.05  # the part of test images that are called near to a training image
 
 
@@ -23,7 +22,7 @@ class Memorisation:
     drawn: Nearest
     test: Nearest
     train: Nearest  # of some training images: the nearest other one
-    preference: dict[str, float]  # for training images over as many test images; by whose it is
+    preference: dict[str, float]  # how often the nearest of training and test images is a training image
     mirrored: bool
 
     def figures(self) -> dict[str, Any]:
@@ -43,7 +42,7 @@ class Memorisation:
             },
             "copies": int((self.drawn.distance == 0).sum()),
             "nearer_than_a_test_image": _probability_less(self.drawn.distance, self.test.distance),
-            "prefers_training_images": self.preference,
+            "nearest_is_training_image": self.preference,
             "mirrored": self.mirrored,
         }
 
@@ -52,13 +51,15 @@ def measure(drawn: Pixels, images: ImageSet, *, mirrored: bool) -> Memorisation:
     """Look for the nearest training images; `mirrored`: training showed the network their mirror images too."""
     lab = colours.to_lab(colours.parse(images.palette))
     train, test = _mixed(images.train), _mixed(images.test)[:COMPARED]
+    valid = _mixed(images.valid)[:COMPARED]
     return Memorisation(
         drawn=_nearest(drawn, train, lab, mirrored=mirrored),
         test=_nearest(test, train, lab, mirrored=mirrored),
         train=_nearest(train[:COMPARED], train, lab, mirrored=mirrored, same=True),
         preference={
-            "drawn": _preference(drawn, train, test, lab, mirrored=mirrored),
-            "valid": _preference(_mixed(images.valid)[:COMPARED], train, test, lab, mirrored=mirrored),
+            "drawn": _preference(drawn, train, images.test, lab, mirrored=mirrored),
+            "valid": _preference(valid, train, images.test, lab, mirrored=mirrored),
+            "by_chance": len(train) / (len(train) + len(images.test)),
         },
         mirrored=mirrored,
     )
@@ -84,17 +85,14 @@ def _nearest(pixels: Pixels, train: Pixels, lab: Features, *, mirrored: bool, sa
 
 
 def _preference(pixels: Pixels, train: Pixels, test: Pixels, lab: Features, *, mirrored: bool) -> float:
-    """How often an image's nearest one is a training image, of as many of those as there are test images: 0.5 if equal.
+    """How often the nearest of all training and test images is a training image.
 
-    It compares one and the same image with both, so it does not matter that flat images are near to everything.
+    One and the same image is compared with both, so it does not matter that flat images are near to everything.
     """
-    to_test = _nearest(pixels, test, lab, mirrored=mirrored).distance
-    starts = range(0, len(train) - len(test) + 1, len(test))[:PORTIONS] or [0]
-    to_train = [
-        _nearest(pixels, train[start : start + len(test)], lab, mirrored=mirrored).distance
-        for start in starts
-    ]
-    return float(np.mean([(found < to_test) + 0.5 * (found == to_test) for found in to_train]))
+    to_train, to_test = (
+        _nearest(pixels, others, lab, mirrored=mirrored).distance for others in (train, test)
+    )
+    return float(((to_train < to_test) + 0.5 * (to_train == to_test)).mean())
 
 
 def _probability_less(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:

@@ -55,7 +55,8 @@ def _bound(figures: dict[str, Any]) -> list[Table]:
 
 
 def _costs(title: str, name: str, units: dict[str, Any], baselines: dict[str, Any]) -> Table:
-    table = _table(title, "", "nats/image", "nats/pixel", "bits/pixel", "model − baseline", "the model is")
+    paired = ["model − baseline", "the model is"] if baselines else []
+    table = _table(title, "", "nats/image", "nats/pixel", "bits/pixel", *paired)
     table.add_row(
         name,
         _say(units["nats_per_image"]),
@@ -124,8 +125,9 @@ def _memorisation(figures: dict[str, Any]) -> list[Table]:
     table.add_row(
         "chance to be nearer than a test image is", f"{figures['nearer_than_a_test_image']:.0%}", "50%"
     )
-    preference = [f"{figures['prefers_training_images'][kind]:.0%}" for kind in ("drawn", "valid")]
-    table.add_row("nearer to a training image than to a test image", preference[0], "", "", preference[1])
+    preference = figures["nearest_is_training_image"]
+    label = f"nearest is a training, not a test image (by chance {preference['by_chance']:.0%})"
+    table.add_row(label, f"{preference['drawn']:.0%}", "", "", f"{preference['valid']:.0%}")
     return [table]
 
 

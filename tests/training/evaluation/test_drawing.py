@@ -1,0 +1,48 @@
+"""Drawing for the evaluation: the very images that are served."""
+
+import numpy as np
+import pytest
+
+from smalti.randomness import uniforms
+from smalti.repository import ModelRepository
+from smalti.session import open_session
+from training.evaluation import drawing
+from training.evaluation.graphs import Graphs
+from worker.runner import Runner
+from worker.slot import Lane
+
+
+@pytest.fixture
+def toy(toy_repository):
+    return ModelRepository(toy_repository).load("toy-pixel-rnn")
+
+
+def worker_draws(model, indices, seed):
+    """What a worker draws, row by row."""
+    manifest = model.manifest
+    runner = Runner(open_session(model.path("draw_row")), manifest, slots=len(indices))
+    shape = manifest.height, manifest.width
+    numbers = [uniforms(seed, index, 0, shape[0] * shape[1]).reshape(shape) for index in indices]
+    free = np.full(shape[1], -1, dtype=np.int64)
+    rows = [
+        runner.draw_row([Lane(slot, row, numbers[slot][row], free, 1.0) for slot in range(len(indices))])
+        for row in range(shape[0])
+    ]
+    return np.stack([[row[slot].pixels for row in rows] for slot in range(len(indices))])
+
+
+def test_a_worker_draws_the_same_samples(toy):
+    drawn = drawing.draw(Graphs(toy, threads=1), 5, seed=7)
+    assert (drawn == worker_draws(toy, range(5), 7)).all()
+    assert len(np.unique(drawn.reshape(5, -1), axis=0)) == 5
+
+
+def test_samples_do_not_depend_on_how_many_are_drawn_at_once(toy, monkeypatch):
+    together = drawing.draw(Graphs(toy, threads=1), 7, seed=1)
+    monkeypatch.setattr(drawing, "SLOTS", 3)
+    assert (drawing.draw(Graphs(toy, threads=1), 7, seed=1) == together).all()
+
+
+def test_another_seed_draws_other_samples(toy):
+    graphs = Graphs(toy, threads=1)
+    assert (drawing.draw(graphs, 4, seed=1) != drawing.draw(graphs, 4, seed=2)).any()
