@@ -12,13 +12,20 @@ Chance comes in as an argument: nothing is drawn in here, so graphs exported fro
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+Enlarging = Literal["nearest", "transposed"]
+
 
 class VAE(nn.Module):
-    """Pixel embedding → convolutions, halving the size each time → latent → the same way back → palette logits."""
+    """Pixel embedding → convolutions, halving the size each time → latent → the same way back → palette logits.
+
+    The way back enlarges by repeating pixels ("nearest", with a convolution at the full size) or by transposed
+    convolutions of 4×4, each after a convolution at the smaller size ("transposed"): cheaper where colours are few.
+    """
 
     def __init__(
         self,
@@ -31,12 +38,15 @@ class VAE(nn.Module):
         channels: Sequence[int] = (32, 48, 80),
         hidden: int = 128,
         dropout: float = 0.0,
+        enlarging: Enlarging = "nearest",
     ) -> None:
         super().__init__()
         self.height, self.width, self.colours, self.latent_size = height, width, colours, latent
         sizes = halved(height, width, len(channels))  # from the image's own to the smallest
         self.encoder = _Encoder(sizes[-1], colours, latent, embedding, channels, hidden, dropout)
-        self.decoder = _Decoder(sizes[::-1], colours, latent, channels[::-1], hidden, dropout)
+        enlarge = {"nearest": _repeating, "transposed": _transposing}[enlarging]
+        layers = enlarge(channels[::-1], sizes[-2::-1], colours)
+        self.decoder = _Decoder(sizes[-1], layers, latent, channels[-1], hidden, dropout)
 
     def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, height, width) int64 → mean and log of the standard deviation, each (batch, latent_size)."""
@@ -90,34 +100,45 @@ class _Decoder(nn.Sequential):
 
     def __init__(
         self,
-        sizes: Sequence[tuple[int, int]],
-        colours: int,
+        smallest: tuple[int, int],
+        enlarging: Sequence[nn.Module],
         latent: int,
-        channels: Sequence[int],
+        channels: int,
         hidden: int,
         dropout: float,
     ) -> None:
-        first, (height, width) = channels[0], sizes[0]
-        doubling = [
-            layer
-            for before, after, size in zip(channels, (*channels[1:], channels[-1]), sizes[1:], strict=True)
-            for layer in (Doubled(size), nn.Conv2d(before, after, 3, padding=1), nn.SiLU())
-        ]
+        height, width = smallest
         super().__init__(
             nn.Linear(latent, hidden),
             nn.SiLU(),
-            nn.Linear(hidden, first * height * width),
+            nn.Linear(hidden, channels * height * width),
             nn.SiLU(),
             nn.Dropout(dropout),
-            nn.Unflatten(1, (first, height, width)),
-            *doubling,
-            nn.Conv2d(channels[-1], colours, 1),
+            nn.Unflatten(1, (channels, height, width)),
+            *enlarging,
             _ChannelsLast(),
         )
 
 
-class Doubled(nn.Module):
-    """Twice the size, every pixel repeated, cut to (height, width): an odd size was rounded up when it was halved."""
+def _repeating(channels: Sequence[int], sizes: Sequence[tuple[int, int]], colours: int) -> list[nn.Module]:
+    """Layers to each of the sizes in turn, by repeated pixels, and from the last to the colours."""
+    layers: list[nn.Module] = []
+    for before, after, size in zip(channels, (*channels[1:], channels[-1]), sizes, strict=True):
+        layers += [Doubled(size), nn.Conv2d(before, after, 3, padding=1), nn.SiLU()]
+    return [*layers, nn.Conv2d(channels[-1], colours, 1)]
+
+
+def _transposing(channels: Sequence[int], sizes: Sequence[tuple[int, int]], colours: int) -> list[nn.Module]:
+    """Layers to each of the sizes in turn, by transposed convolutions, the last of which gives the colours."""
+    layers: list[nn.Module] = []
+    for before, after, size in zip(channels, (*channels[1:], colours), sizes, strict=True):
+        layers += [nn.Conv2d(before, before, 3, padding=1), nn.SiLU()]
+        layers += [nn.ConvTranspose2d(before, after, 4, stride=2, padding=1), Cut(size), nn.SiLU()]
+    return layers[:-1]
+
+
+class Cut(nn.Module):
+    """The upper left (height, width) of planes: an odd size was rounded up when it was halved."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         super().__init__()
@@ -125,8 +146,16 @@ class Doubled(nn.Module):
 
     def forward(self, planes: Tensor) -> Tensor:
         """(batch, channels, h, w) → (batch, channels, height, width)."""
+        return planes[:, :, : self.height, : self.width]
+
+
+class Doubled(Cut):
+    """Twice the size, every pixel repeated, cut to (height, width)."""
+
+    def forward(self, planes: Tensor) -> Tensor:
+        """(batch, channels, h, w) → (batch, channels, height, width)."""
         doubled: Tensor = nn.functional.interpolate(planes, scale_factor=2.0, mode="nearest")
-        return doubled[:, :, : self.height, : self.width]
+        return super().forward(doubled)
 
 
 class _ChannelsFirst(nn.Module):

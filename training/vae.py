@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from models import vae
-from models.vae import VAE
+from models.vae import VAE, Enlarging
 from training import baselines, losses
 from training.augmentation import mirrored
 from training.data import ImageSet
@@ -36,6 +36,7 @@ class NetworkOptions(Table):
     channels: Annotated[tuple[Count, ...], Field(min_length=1, max_length=5)] = (32, 48, 80)
     hidden: Count = 128
     dropout: Fraction = 0.0
+    enlarging: Enlarging = "nearest"
 
 
 class OptimiserOptions(DescentOptions):
@@ -81,10 +82,17 @@ class VAETask(Descent[VAE]):
         self.network.train()
         images = mirrored(images, self.flip)
         weight = 0.0 if self.plain else ramp(progress, self.loss.penalty_from_step_part)
-        logits, mean, log_deviation = self.network(images, self._noise(len(images)))
+        with self._autocast():
+            outputs = self.network(images, self._noise(len(images)))
+        logits, mean, log_deviation = (output.float() for output in outputs)
         nats = self.loss_of_images(logits, images, mean, log_deviation, weight).mean()
         self.descend(nats / images[0].numel(), progress)
         return nats.item()
+
+    def _autocast(self) -> torch.autocast:
+        # Convolutions are no plain matrix products: they round only where torch is told by its own switch.
+        coarse = self._chosen.products == "bfloat16"
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=coarse)
 
     def _noise(self, count: int) -> Tensor:
         shape = count, self.network.latent_size

@@ -23,8 +23,14 @@ VAE_RECIPE = Recipe(
     optimiser={"learning_rate": 0.01, "average": 0.9, "flip": 0.5},
 )
 PLAIN_RECIPE = VAE_RECIPE.model_copy(update={"family": "autoencoder", "variant": "plain"})
+COARSE_RECIPE = VAE_RECIPE.model_copy(
+    update={
+        "network": NETWORK | {"enlarging": "transposed"},
+        "optimiser": VAE_RECIPE.optimiser | {"products": "bfloat16"},
+    }
+)
 LECTURE_RECIPE = VAE_RECIPE.model_copy(update={"variant": "lecture"})
-RECIPES = [VAE_RECIPE, LECTURE_RECIPE, PLAIN_RECIPE]
+RECIPES = {"elbo": VAE_RECIPE, "coarse": COARSE_RECIPE, "lecture": LECTURE_RECIPE, "plain": PLAIN_RECIPE}
 
 
 class Silent:
@@ -52,7 +58,7 @@ def weights(checkpoint):
     return torch.cat([value.flatten() for value in checkpoint.best.weights.values()])
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.variant)
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_training_learns(images, tmp_path, recipe):
     finished = a_loop(images, tmp_path, recipe).run(Silent())
     assert finished.curve[-1].valid < finished.curve[0].valid
@@ -101,6 +107,25 @@ def test_an_auto_encoder_reports_its_reconstruction_only(images, tmp_path):
     assert loop.task.headline(figures) == f"{error:.1f} nats/image (reconstruction only, 20 images)"
 
 
+def test_rounded_products_change_a_step_a_little_and_a_measurement_not_at_all(images):
+    def stepped(products):
+        torch.manual_seed(1)
+        trained = task(
+            COARSE_RECIPE.model_copy(update={"optimiser": {"products": products, "average": 0.0}}),
+            images,
+            CPU,
+        )
+        torch.manual_seed(2)
+        untrained = trained.validate(images.train[:8])
+        torch.manual_seed(2)
+        return trained.step(torch.from_numpy(images.train[:8]), 0.5), untrained
+
+    (coarse, coarse_untrained), (exact, exact_untrained) = stepped("bfloat16"), stepped("float32")
+    assert coarse != exact
+    assert coarse == pytest.approx(exact, rel=0.02)
+    assert coarse_untrained == exact_untrained
+
+
 def test_an_auto_encoder_has_no_noise(images):
     torch.manual_seed(1)
     plain = task(PLAIN_RECIPE, images, CPU)
@@ -137,6 +162,7 @@ def test_sheets_have_the_images_asked_for(images):
         ({"network": {"channels": []}}, r"\[network\] is wrong at channels"),
         ({"network": {"depth": 3}}, r"\[network\] is wrong at depth"),
         ({"optimiser": {"average": 1.0}}, r"\[optimiser\] is wrong at average"),
+        ({"network": {"enlarging": "cubic"}}, r"\[network\] is wrong at enlarging"),
         ({"loss": {"beta": 2}}, r"\[loss\] is wrong at beta"),
     ],
 )
