@@ -43,6 +43,10 @@ class Completed:
         drawn = [draw.image for draw in self.draws if draw.image is not None]
         return [self.picture.image, hiding(drawn[0], self.picture.kept), *drawn]
 
+    def number(self, draw: SampleResult) -> int:
+        """Which image of the seed a draw is."""
+        return self.job.first_index + draw.index
+
 
 @contextmanager
 def queued(
@@ -57,16 +61,17 @@ def queued(
 ) -> Iterator[list[Job]]:
     """A job for each picture, in order; what is left of them is cancelled and forgotten at the end.
 
-    Draw i of every picture is image first_index + i of the seed, so it does not depend on the pictures beside it.
+    They are images of one seed, numbered on from first_index through all pictures: two of which the same is shown
+    go on differently.
     """
     jobs: list[Job] = []
     try:
-        for picture in pictures:
+        for number, picture in enumerate(pictures):
             job = client.submit(
                 model.name,
                 count=draws,
                 seed=seed,
-                first_index=first_index,
+                first_index=first_index + number * draws,
                 temperature=temperature,
                 completion=Completion(image=picture.image, mask=picture.kept),
                 retention_seconds=_RETENTION_SECONDS,

@@ -80,8 +80,6 @@ def complete(
     require_place(output, as_json=as_json)
     described = client.model(model, version=version)
     files = _files(pictures)
-    if output is not None and is_folder(output):
-        _refuse_equal_names(files)
     kept = _kept(described.model, hidden, rows, mask)
     background = media.background_of(described.manifest.get("recipe", {}), described.model.palette)
     unfinished = [_read(file, described.model, kept, background) for file in files]
@@ -99,7 +97,7 @@ def complete(
     except KeyboardInterrupt:
         say("\nStopped; what was still to be drawn is cancelled.")
         raise SystemExit(INTERRUPTED) from None
-    _hand_over(completed, output, first_index, as_json=as_json, labels=labels)
+    _hand_over(completed, output, as_json=as_json, labels=labels)
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:
@@ -112,16 +110,6 @@ def _in_folder(folder: Path) -> list[Path]:
     if not found:
         raise InvalidRequest(f"The folder {folder} holds no PNG.")
     return found
-
-
-def _refuse_equal_names(files: Sequence[Path]) -> None:
-    """The draws of two pictures would be written to the same files."""
-    names = [file.stem for file in files]
-    for name in names:
-        if names.count(name) > 1:
-            raise InvalidRequest(
-                f"Two pictures are called {name}: rename one, or write a sheet with -o FILE.png."
-            )
 
 
 def _kept(model: Model, hidden: float | None, rows: int | None, mask: Path | None) -> bytes:
@@ -168,13 +156,11 @@ def _follow(
     return completed
 
 
-def _hand_over(
-    completed: Sequence[Completed], output: Path | None, first_index: int, *, as_json: bool, labels: bool
-) -> None:
+def _hand_over(completed: Sequence[Completed], output: Path | None, *, as_json: bool, labels: bool) -> None:
     change = _total_change(completed)
-    written = "" if output is None else _save(completed, output, first_index, labels=labels)
+    written = "" if output is None else _save(completed, output, labels=labels)
     if as_json:
-        print_json(_summary(completed, output, first_index))
+        print_json(_summary(completed, output))
         return
     say_colour_change(change)
     if written:
@@ -196,11 +182,11 @@ def _total_change(completed: Sequence[Completed]) -> ColourChange:
     )
 
 
-def _save(completed: Sequence[Completed], output: Path, first_index: int, *, labels: bool) -> str:
+def _save(completed: Sequence[Completed], output: Path, *, labels: bool) -> str:
     """Write the draws where they are wanted; says what was written."""
     if is_folder(output):
         files = {
-            f"{each.picture.name}-{first_index + draw.index:05d}.png": draw.image
+            f"{each.picture.name}-{each.number(draw):05d}.png": draw.image
             for each in completed
             for draw in each.draws
             if draw.image is not None
@@ -210,22 +196,22 @@ def _save(completed: Sequence[Completed], output: Path, first_index: int, *, lab
         return f"{len(files)} images to {output}/"
     only = completed[0].images[2:]
     one_draw = len(completed) == 1 and len(only) == 1
-    write(output, only[0].png() if one_draw else media.encode(_sheet(completed, first_index, labels=labels)))
+    write(output, only[0].png() if one_draw else media.encode(_sheet(completed, labels=labels)))
     return str(output)
 
 
-def _sheet(completed: Sequence[Completed], first_index: int, *, labels: bool) -> Any:
+def _sheet(completed: Sequence[Completed], *, labels: bool) -> Any:
     rows = [[image.picture() for image in each.images] for each in completed]
-    numbers = [str(first_index + draw.index) for draw in completed[0].draws]
+    draws = [f"draw {number}" for number in range(1, len(completed[0].draws) + 1)]
     return media.contact_sheet(
         rows,
         scale=max(1, -(-_LEAST_SIDE // rows[0][0].width)),
-        headings=["original", "shown", *numbers] if labels else [],
+        headings=["original", "shown", *draws] if labels else [],
         labels=[each.picture.name for each in completed] if labels else [],
     )
 
 
-def _summary(completed: Sequence[Completed], output: Path | None, first_index: int) -> dict[str, Any]:
+def _summary(completed: Sequence[Completed], output: Path | None) -> dict[str, Any]:
     """What --json prints; the images only where they are in no file."""
     first = completed[0].job
     where = {} if output is None else {"output": str(output)}
@@ -234,7 +220,7 @@ def _summary(completed: Sequence[Completed], output: Path | None, first_index: i
             "name": each.picture.name,
             "colour_change": plain(each.job.colour_change),
             "draws": [
-                {"index": first_index + draw.index, "log_probability": draw.log_probability}
+                {"index": each.number(draw), "log_probability": draw.log_probability}
                 | ({} if output else {"image": plain(draw.image)})
                 for draw in each.draws
             ],

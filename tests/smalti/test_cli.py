@@ -243,6 +243,7 @@ def completing(server):
         change = types_pb2.ColourChange(moved_pixels=2, largest_distance=3.25)
         counts.append(request.count)
         job = a_job("QUEUED", id=str(len(counts)), count=request.count, seed=request.seed or 9)
+        job.first_index = request.first_index
         return jobs_pb2.SubmitResponse(job=job, colour_change=change)
 
     def results(request):
@@ -307,7 +308,8 @@ def test_several_draws_are_a_sheet_beside_the_original_and_what_was_shown(
     drawn = [[red, red, green, green], [red, red, (0, 0, 0), (0, 0, 255)]]
     assert [cell(0, column) for column in range(4)] == [[green] * 4, [red, red, hidden, hidden], *drawn]
     assert [cell(1, column) for column in range(4)] == [[red] * 4, [red, red, hidden, hidden], *drawn]
-    assert [request.seed for request in submitted(server)] == [5, 5]  # the same numbers for both
+    assert [request.seed for request in submitted(server)] == [5, 5]
+    assert [request.first_index for request in submitted(server)] == [0, 2]  # each draw has its own numbers
     assert completing == ["1", "2"]
 
 
@@ -336,18 +338,16 @@ def test_into_a_folder_every_draw_is_a_file_named_for_its_picture(
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "ant-00007.png",
         "ant-00008.png",
-        "bat-00007.png",
-        "bat-00008.png",
+        "bat-00009.png",
+        "bat-00010.png",
     ]
-    result = smalti("complete", "toy", picture, picture, "-o", tmp_path / "out")
-    assert result.exit_code == 2
-    assert "Two pictures are called picture" in result.stderr
 
 
 def test_completions_in_json_say_how_likely_each_is(smalti, completing, two_pictures):
     told = json.loads(smalti("complete", "toy", two_pictures, "--draws", 2, "--seed", 5, "--json").stdout)
     assert (told["seed"], told["model"]["version"]) == (5, 1)
     assert [each["name"] for each in told["pictures"]] == ["ant", "bat"]
+    assert [draw["index"] for draw in told["pictures"][1]["draws"]] == [2, 3]
     assert [draw["log_probability"] for draw in told["pictures"][1]["draws"]] == [-4.0, -5.0]
     assert told["pictures"][0]["draws"][0]["image"]["png"].startswith("iVBOR")
 
