@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models import likeness as likenesses
 from models.pixel_rnn import draw_pixel
 from models.scan import Diagonals, diagonals, scan
 
@@ -56,6 +57,7 @@ class DiagonalPixelRNN(nn.Module):
         position: bool = False,
         memory: bool = False,
         copy: bool = False,
+        likeness: bool = False,
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
     ) -> None:
@@ -71,6 +73,15 @@ class DiagonalPixelRNN(nn.Module):
         )
         self.head = Head(features, head, colours, copy=copy, memory=memory)
         self.dropout = nn.Dropout(dropout)
+        if likeness:
+            self._share()
+
+    def _share(self) -> None:
+        """Weights that belong to colours are learned together: see models/likeness.py."""
+        likenesses.share(self.embedding)
+        likenesses.share(self.head.second)
+        if self.memory:
+            likenesses.share(self.memory, columns=True)
 
     def logits(self, pixels: Tensor) -> Tensor:
         """(batch, height, width) int64 → unnormalised log-probabilities (batch, height, width, colours)."""

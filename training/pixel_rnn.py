@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from models import pixel_rnn
+from models import likeness, pixel_rnn
 from models.diagonal import DiagonalPixelRNN
 from models.pixel_rnn import LecturePixelRNN
 from training import augmentation, baselines
@@ -43,6 +43,7 @@ class DiagonalOptions(Table):
     position: bool = False  # row and column as features
     memory: bool = False  # how often each colour was used so far, as features and for the logits
     copy_neighbours: Annotated[bool, Field(alias="copy")] = False  # the six around the pixel, for the logits
+    likeness: bool = False  # weights of colours that look alike are learned together
     dropout: Fraction = 0.0
     recurrent_dropout: Fraction = 0.0
 
@@ -132,4 +133,5 @@ def make_network(recipe: Recipe, *, height: int, width: int, colours: int) -> Ne
 def task(recipe: Recipe, images: ImageSet, device: torch.device) -> PixelRNNTask:
     """The task that the recipe describes; its weights start from torch's global generator."""
     network = make_network(recipe, height=images.height, width=images.width, colours=images.colours)
+    likeness.know(network, images.palette)
     return PixelRNNTask(network, options(OptimiserOptions, recipe.optimiser, "optimiser"), images, device)

@@ -9,11 +9,11 @@ from models.diagonal import DiagonalPixelRNN
 from models.scan import diagonals
 
 COLOURS = 6
-PLAIN = {"position": False, "memory": False, "copy": False}
+PLAIN = {"position": False, "memory": False, "copy": False, "likeness": False}
 OPTIONS = {
     "plain": PLAIN,
     **{name: {**PLAIN, name: True} for name in PLAIN},
-    "all": {"position": True, "memory": True, "copy": True},
+    "all": {"position": True, "memory": True, "copy": True, "likeness": True},
 }
 SIZES = [(5, 7), (7, 5), (6, 6), (9, 2), (2, 9)]  # higher than wide, too: diagonals end elsewhere
 

@@ -24,6 +24,7 @@ NETWORKS = {
         "position": True,
         "memory": True,
         "copy": True,
+        "likeness": True,
     },
 }
 
