@@ -24,7 +24,8 @@ def root(palette: Sequence[str]) -> Tensor:
     squared = (lab[:, None] - lab).square().sum(-1)
     kernel = torch.stack([(-squared / (2 * width**2)).exp() for width in WIDTHS]).mean(dim=0)
     values, vectors = torch.linalg.eigh(kernel)
-    return (vectors * values.clamp(min=LEAST).sqrt()).float()
+    phi: Tensor = vectors * values.clamp(min=LEAST).sqrt()
+    return phi.float()
 
 
 class Shared(nn.Module):
