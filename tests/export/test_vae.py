@@ -26,12 +26,19 @@ INTERFACE: dict[str, tuple[Shapes, Shapes]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def network():
+@pytest.fixture(scope="module", params=["nearest", "transposed"])
+def network(request):
     """A small network whose latents matter."""
     torch.manual_seed(5)
     network = VAE(
-        height=HEIGHT, width=WIDTH, colours=COLOURS, latent=LATENT, embedding=4, channels=(6, 8), hidden=16
+        height=HEIGHT,
+        width=WIDTH,
+        colours=COLOURS,
+        latent=LATENT,
+        embedding=4,
+        channels=(6, 8),
+        hidden=16,
+        enlarging=request.param,
     )
     with torch.no_grad():
         list(network.decoder.parameters())[-2].mul_(10)
