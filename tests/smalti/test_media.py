@@ -4,7 +4,7 @@ import zlib
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -68,6 +68,7 @@ def test_what_is_no_whole_png_is_refused(data):
         media.decode(data)
 
 
+@settings(deadline=None)  # of correctness, not of a busy machine's speed
 @given(st.data())
 def test_any_damage_is_refused_or_read_but_never_crashes(data):
     damaged = bytearray(rgb_png(7, 5))
@@ -88,3 +89,38 @@ def test_a_sheet_shows_images_in_rows_with_gaps():
         (255, 255, 255),
         (255, 255, 255),
     ]
+
+
+def plain_rows(rows, columns, size=(3, 2)):
+    return [
+        [Image.new("RGB", size, f"#{row}0{column}000") for column in range(columns)] for row in range(rows)
+    ]
+
+
+def test_a_contact_sheet_has_a_row_for_each_and_room_for_words():
+    rows = plain_rows(2, 3)
+    bare = media.contact_sheet(rows, scale=20)
+    assert bare.size == (20 * (1 + 3 * 4), 20 * (1 + 2 * 3))
+    assert bare.getpixel((20 * (1 + 4) + 5, 20 * (1 + 3) + 5)) == (0x10, 0x10, 0x00)
+    worded = media.contact_sheet(
+        rows, scale=20, headings=["one", "two", "three"], labels=["ant", "a long name"]
+    )
+    left, top = worded.width - bare.width, worded.height - bare.height
+    assert worded.crop((left, top, worded.width, worded.height)).tobytes() == bare.tobytes()
+    for place, box in {
+        "headings": (left, 0, worded.width, top),
+        "labels": (0, top, left, worded.height),
+    }.items():
+        assert len(worded.crop(box).getcolors()) > 1, place
+
+
+def test_what_was_transparent_in_training_is_told_by_the_recipe():
+    assert media.background_of({"data": {"background": "#ece4d4"}}, PALETTE) == "#ece4d4"
+    for silent in ({}, {"data": None}, {"data": {"background": None}}):
+        assert media.background_of(silent, PALETTE) == "#000000"
+
+
+def test_a_mask_of_another_size_than_expected_is_refused():
+    assert media.mask(rgb_png(2, 1), size=(2, 1)) == bytes(2)
+    with pytest.raises(ImageRefused, match="3×2, the model draws 2×2"):
+        media.mask(rgb_png(3, 2), size=(2, 2))

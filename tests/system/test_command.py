@@ -9,6 +9,7 @@ import pytest
 from PIL import Image as pillow
 
 from deploy.system import free_ports
+from smalti.values import Completion
 from tests.system.cluster import ROOT
 from tests.system.conftest import DIGITS
 
@@ -92,6 +93,25 @@ def test_half_a_picture_is_completed_into_a_file(smalti, tmp_path):
         top = (0, 0, 8, 4)
         assert image.convert("RGB").crop(top).tobytes() == given.crop(top).tobytes()
         assert image.convert("RGB").tobytes() != given.tobytes()
+
+
+def test_completions_are_those_of_a_job_with_the_same_seed_and_leave_no_job(smalti, calm, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name, colour in (("dark", "#202020"), ("light", "#d0d0d0")):
+        pillow.new("RGB", (8, 8), colour).save(folder / f"{name}.png")
+    before = {job.id for job in calm.client.jobs()}
+    completed = smalti(
+        "complete", DIGITS, folder, "--hidden", 0.75, "--draws", 3, "--seed", 2, "-o", tmp_path / "out"
+    )
+    assert completed.code == 0, completed
+    assert {job.id for job in calm.client.jobs()} <= before
+    kept = Completion(image=folder / "light.png", rows=2)
+    job = calm.client.submit(DIGITS, count=3, seed=2, first_index=3, completion=kept)
+    assert [*calm.client.watch(job.id)][-1].state == "SUCCEEDED"
+    for result in calm.client.results(job.id):
+        with pillow.open(tmp_path / "out" / f"light-{3 + result.index:05d}.png") as image:
+            assert image.convert("RGB").tobytes() == result.image.picture().convert("RGB").tobytes()
 
 
 def test_one_shot_images_are_written_as_a_sheet(smalti, tmp_path):
