@@ -1,6 +1,6 @@
 """Exact likelihood: what is summed for an image, and what for the rest of one."""
 
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ class Scoring:
 
 
 def graphs(log_probability: float) -> Graphs:
-    return cast(Any, Scoring(log_probability))
+    return cast(Graphs, Scoring(log_probability))
 
 
 def test_a_model_that_knows_nothing_equals_the_uniform_baseline():
