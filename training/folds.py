@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from smalti.errors import SmaltiError
-from training import baselines, data, sources
+from training import baselines, data, memory, sources
 from training import recipe as recipes
 from training.data import ImageSet
 from training.errors import DataRefused, RecipeRefused
@@ -64,6 +64,7 @@ def main(recipe: str, path: Path | None, folds: int, output: Path, threads: int 
 
     Goes on where it was interrupted. Variants of one drawing are always in the same fold.
     """
+    memory.keep()
     if threads:
         torch.set_num_threads(threads)
     console = Console(highlight=False, soft_wrap=True)
