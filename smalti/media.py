@@ -128,7 +128,7 @@ def contact_sheet(
     grid = sheet(
         [image for row in rows for image in row], columns=columns, scale=scale, background=background
     )
-    line, margin = (16, 4) if headings or labels else (0, 0)  # Pillow's built-in font is 11 high
+    line, margin = 16 if headings else 0, 4  # Pillow's built-in font is 11 high
     pen = ImageDraw.Draw(grid)
     left = max((round(pen.textlength(label)) + 2 * margin for label in labels), default=0)
     canvas = Image.new("RGB", (left + grid.width, line + grid.height), background)
