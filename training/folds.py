@@ -28,6 +28,7 @@ from training.splits import Split
 
 VALID = 0.1  # part of all images that validates in each fold
 RESULT = "folds.json"
+WIDTH = 140  # of the table, where there is no terminal
 
 
 @runtime_checkable
@@ -198,7 +199,8 @@ def _show(held: list[Held], console: Console) -> None:
         table.add_row(str(number), str(len(fold.nats)), str(fold.steps), *_cells(fold))
     pooled = _pooled(held)
     table.add_row("all", str(len(pooled.nats)), "", *_cells(pooled))
-    console.print(table)
+    wide = console if console.is_terminal else Console(highlight=False, width=WIDTH)
+    wide.print(table)
 
 
 def _cells(fold: Held) -> list[str]:
