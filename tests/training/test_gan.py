@@ -123,7 +123,9 @@ def holding(network, step, seen):
 @VARIANTS
 def test_in_every_step_of_a_training_the_other_network_is_fixed(images, tmp_path, recipe):
     loop = a_loop(images, tmp_path, recipe)
-    trained, of_discriminator, of_generator = loop.task, [], []
+    trained = loop.task
+    of_discriminator: list[set[str]] = []  # what changed of it in each step
+    of_generator: list[set[str]] = []
     trained.generator_step = holding(trained.discriminator, trained.generator_step, of_discriminator)
     trained.discriminator_step = holding(trained.generator, trained.discriminator_step, of_generator)
     loop.run(Silent())
