@@ -1,6 +1,5 @@
 """A real gRPC server that answers what a test tells it to."""
 
-import socket
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from typing import Any
@@ -25,19 +24,19 @@ class CannedServer:
     """Answers each RPC, by its full name such as JobService/Get, with what `answers` has for it."""
 
     def __init__(self) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{probe.getsockname()[1]}"
+        self.address = "127.0.0.1:0"  # a free port
         self.answers: dict[str, Answer] = {"ModelService/Get": lambda request: a_model(request.name)}
         self.requests: list[Any] = []
         self.start()
 
     def start(self) -> None:
-        """Serve, on the same port as before."""
-        self._server = grpc.server(futures.ThreadPoolExecutor(8))
+        """Serve, on the same port as before; never on one that another server shares."""
+        self._server = grpc.server(futures.ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
         for name, service in SERVICES.items():
             service(_servicer(self, name), self._server)
-        assert self._server.add_insecure_port(self.address), "the port is taken"
+        port = self._server.add_insecure_port(self.address)
+        assert port, "the port is taken"
+        self.address = f"127.0.0.1:{port}"
         self._server.start()
 
     def stop(self) -> None:
