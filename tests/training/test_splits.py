@@ -58,7 +58,7 @@ def test_the_lecture_tests_on_the_first_eighty_of_its_permutation():
 
 def test_too_few_images_for_the_lecture_are_refused():
     with pytest.raises(DataRefused, match="too few"):
-        splits.by_lecture(150)
+        splits.by_lecture(112)
 
 
 def test_a_handful_of_images_is_refused():
