@@ -83,7 +83,7 @@ def start_server(repository: Path, redis_url: str, until) -> StartServer:
                 try:
                     async with grpc.aio.insecure_channel(f"127.0.0.1:{application.port}") as channel:
                         running = Running(application, queue, channel)
-                        await until(lambda: _has_status(running, ready, serving))
+                        await until(lambda: _has_status(running, ready, serving), seconds=60)
                         yield running
                 finally:
                     serving.cancel()
