@@ -50,8 +50,7 @@ def reading(draw_row: ModelProto, states: Sequence[str], width: int) -> ModelPro
     for node in chosen:
         forced, output = node.input[2], list(node.output)
         node.CopyFrom(helper.make_node("Identity", [forced], output, node.name))
-    prune(result, ["logp", *states])
-    return result
+    return prune(result, ["logp", *states])
 
 
 def _choices(model: ModelProto) -> Iterator[NodeProto]:
@@ -62,25 +61,27 @@ def _choices(model: ModelProto) -> Iterator[NodeProto]:
             yield node
 
 
-def prune(model: ModelProto, outputs: Sequence[str]) -> None:
-    """Keep these outputs, in this order, and what they need."""
+def prune(model: ModelProto, outputs: Sequence[str]) -> ModelProto:
+    """The graph with these outputs, in this order, and what they need."""
+    graph = model.graph
     needed, kept = set(outputs), []
-    for node in reversed(model.graph.node):
+    for node in reversed(graph.node):
         if needed.intersection(node.output):
             kept.append(node)
             needed.update(node.input)
-    named = {output.name: output for output in model.graph.output}
-    fields = (
-        (model.graph.node, kept[::-1]),
-        (model.graph.initializer, [value for value in model.graph.initializer if value.name in needed]),
-        (model.graph.input, [value for value in model.graph.input if value.name in needed]),
-        (model.graph.output, [named[name] for name in outputs]),
+    named = {output.name: output for output in graph.output}
+    result = ModelProto()
+    result.CopyFrom(model)
+    result.graph.CopyFrom(
+        helper.make_graph(
+            kept[::-1],
+            graph.name,
+            [value for value in graph.input if value.name in needed],
+            [named[name] for name in outputs],
+            [constant for constant in graph.initializer if constant.name in needed],
+        )
     )
-    for field, values in fields:
-        copies = [type(value).FromString(value.SerializeToString()) for value in values]
-        del field[:]
-        field.extend(copies)
-    del model.graph.value_info[:]
+    return result
 
 
 def begin_graph(states: Sequence[State], height: int, width: int) -> ModelProto:
