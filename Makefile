@@ -51,8 +51,8 @@ demo: $(RUN_READY) ## start the whole system, draw pictures, show latencies, sto
 up: $(RUN_READY) ## the whole system on this machine until Ctrl-C
 	@$(BIN)/python -m deploy.up --workers $(WORKERS) $(ARGS)
 
-bench: $(VENV)/.dev ## measure samples per second against a plain torch loop
-	$(BIN)/python -m benchmarks.worker $(ARGS)
+bench: $(VENV)/.dev ## run all benchmarks (ten minutes); figures as JSON in out/benchmarks
+	$(BIN)/python -m benchmarks $(ARGS)
 
 # Checking
 proto: $(VENV)/.dev ## generate smalti/v1 from proto/

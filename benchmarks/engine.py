@@ -1,9 +1,11 @@
-"""How fast a worker's runner draws, beside a plain torch loop: `python -m benchmarks.engine [MODEL] [--json FILE]`.
+"""How fast a worker's runner draws, and what it is to be compared with: `python -m benchmarks.engine [MODEL]`.
 
-Machines are noisy, so the candidates take turns, and each figure is a median over the rounds of one run.
+Beside it: its bare matrix products in onnxruntime (the limit), its int8 variant where the repository has one, a torch
+loop that keeps its state, for one image and for a batch, and the practice that reads the whole image again for every
+pixel. Machines are noisy, so the candidates take turns, and each figure is a median over the rounds of one run.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -21,6 +23,10 @@ from worker.slot import Lane, Row
 
 SEED = 7
 BATCHES = (1, 8, 32, 64)
+BATCH = 32  # that ratios are taken at
+INT8 = "-int8"
+AGAIN = "torch, image read again for every pixel"
+Candidate = Callable[[], float]  # does some work, and says how many samples that was
 
 
 @click.command()
@@ -31,30 +37,76 @@ BATCHES = (1, 8, 32, 64)
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Write the figures here too.")
 def main(model: str, repository: Path, threads: int, rounds: int, file: Path | None) -> None:
     """Measure samples per second of MODEL at several batch sizes, and of a torch loop where torch is installed."""
-    chosen = ModelRepository(repository).load(model)
-    candidates = _runners(chosen, threads) | _torch_loops(chosen)
-    rates = _measure(candidates, rounds)
-    _print(chosen, threads, rates)
-    machine.write(file, {"model": model, "threads": threads, "samples_per_second": rates})
+    models = ModelRepository(repository)
+    chosen = models.load(model)
+    candidates = _drawings(chosen, threads, "onnxruntime") | _limits(chosen, threads)
+    if f"{model}{INT8}" in models.models():
+        candidates |= _drawings(models.load(f"{model}{INT8}", chosen.manifest.version), threads, "int8")
+    rates = _measure(candidates | _torch_loops(chosen), rounds)
+    found = ratios(rates)
+    _print(chosen, threads, rates, found)
+    machine.write(file, {"model": model, "threads": threads, "samples_per_second": rates, "ratios": found})
 
 
-def _runners(model: Model, threads: int) -> dict[str, Callable[[], int]]:
-    session = open_session(model.path(GRAPH), threads=threads)
+def ratios(rates: Mapping[str, float]) -> dict[str, float]:
+    """How many times as fast the one is as the other, of those that were measured."""
+    ours, alone = f"onnxruntime, {BATCH} in a batch", "torch loop, one image"
+    together = f"torch loop, {BATCH} in a batch"
+    pairs = {
+        f"{ours}, to its bare products": (ours, f"bare products, {BATCH} in a batch"),
+        f"{ours}, to a torch loop with one image": (ours, _fastest(rates, alone)),
+        f"{ours}, to a torch loop with as many": (ours, _fastest(rates, together)),
+        f"{ours}, to reading the image again for every pixel": (ours, AGAIN),
+        "onnxruntime, to a torch loop, both with one image": (
+            "onnxruntime, 1 in a batch",
+            _fastest(rates, alone),
+        ),
+        **{
+            f"int8, {batch} in a batch, to fp32": (
+                f"int8, {batch} in a batch",
+                f"onnxruntime, {batch} in a batch",
+            )
+            for batch in BATCHES
+        },
+    }
     return {
-        f"onnxruntime, {batch} in a batch": _drawing(
-            Runner(session, model.manifest, slots=batch), model, batch
-        )
+        name: rates[one] / rates[other]
+        for name, (one, other) in pairs.items()
+        if one in rates and other in rates
+    }
+
+
+def _fastest(rates: Mapping[str, float], start: str) -> str:
+    """Of those whose names begin so; neither number of torch's threads is always the faster."""
+    return max((name for name in rates if name.startswith(start)), key=lambda name: rates[name], default="")
+
+
+def _limits(model: Model, threads: int) -> dict[str, Candidate]:
+    if find_spec("onnx") is None:
+        return {}
+    from benchmarks.products import bare_products
+
+    return {
+        f"bare products, {batch} in a batch": bare_products(model, batch, threads=threads)
         for batch in BATCHES
     }
 
 
-def _drawing(runner: Runner, model: Model, batch: int) -> Callable[[], int]:
+def _drawings(model: Model, threads: int, name: str) -> dict[str, Candidate]:
+    session = open_session(model.path(GRAPH), threads=threads)
+    return {
+        f"{name}, {batch} in a batch": _drawing(Runner(session, model.manifest, slots=batch), model, batch)
+        for batch in BATCHES
+    }
+
+
+def _drawing(runner: Runner, model: Model, batch: int) -> Candidate:
     height, width = model.manifest.height, model.manifest.width
     uniform = [uniforms(SEED, index, 0, height * width).reshape(height, width) for index in range(batch)]
     free = np.full(width, -1, dtype=np.int64)
     runner.warm()
 
-    def draw() -> int:
+    def draw() -> float:
         for row in range(height):
             lanes = [Lane(slot, row, numbers[row], free, 1.0) for slot, numbers in enumerate(uniform)]
             drawn = runner.draw_row(lanes)
@@ -64,7 +116,7 @@ def _drawing(runner: Runner, model: Model, batch: int) -> Callable[[], int]:
     return draw
 
 
-def _torch_loops(model: Model) -> dict[str, Callable[[], int]]:
+def _torch_loops(model: Model) -> dict[str, Candidate]:
     """With one thread and with torch's own choice, as neither is always faster; none where there is no torch."""
     if find_spec("torch") is None:
         return {}
@@ -73,21 +125,34 @@ def _torch_loops(model: Model) -> dict[str, Callable[[], int]]:
     from benchmarks.torch_loop import torch_loop
 
     loop = torch_loop(model)
-    numbers = uniforms(SEED, 0, 0, loop.height * loop.width)
-    choice = torch.get_num_threads()
+    pixels = loop.height * loop.width
+    numbers = np.stack([uniforms(SEED, index, 0, pixels) for index in range(BATCH)])
+    image = loop.draw(numbers[:1])
 
-    def drawing(threads: int) -> Callable[[], int]:
-        def draw() -> int:
+    def drawing(threads: int, batch: int) -> Candidate:
+        def draw() -> float:
             torch.set_num_threads(threads)
-            loop.draw(numbers)
-            return 1
+            loop.draw(numbers[:batch])
+            return batch
 
         return draw
 
-    return {f"torch loop, one image, threads {count}": drawing(count) for count in sorted({1, choice})}
+    def again() -> float:
+        torch.set_num_threads(max(choices))
+        loop.read(image)
+        return 1 / pixels
+
+    choices = sorted({1, torch.get_num_threads()})
+    sizes = {"one image": 1, f"{BATCH} in a batch": BATCH}
+    loops = {
+        f"torch loop, {name}, threads {count}": drawing(count, size)
+        for name, size in sizes.items()
+        for count in choices
+    }
+    return loops | {AGAIN: again}
 
 
-def _measure(candidates: dict[str, Callable[[], int]], rounds: int) -> dict[str, float]:
+def _measure(candidates: Mapping[str, Candidate], rounds: int) -> dict[str, float]:
     rates: dict[str, list[float]] = {name: [] for name in candidates}
     for round_number in range(rounds + 1):
         for name, draw in candidates.items():
@@ -98,17 +163,17 @@ def _measure(candidates: dict[str, Callable[[], int]], rounds: int) -> dict[str,
     return {name: median(found) for name, found in rates.items()}
 
 
-def _print(model: Model, threads: int, rates: dict[str, float]) -> None:
+def _print(model: Model, threads: int, rates: Mapping[str, float], found: Mapping[str, float]) -> None:
     manifest = model.manifest
     pixels = manifest.height * manifest.width
-    loops = [rate for name, rate in rates.items() if name.startswith("torch")]
     click.echo(
         f"{manifest.name} version {manifest.version}, {manifest.height}×{manifest.width}, {threads} threads"
     )
     click.echo(machine.headline())
     for name, rate in rates.items():
-        ratio = f"  {rate / max(loops):6.1f} × the faster torch loop" if loops else ""
-        click.echo(f"{name:<36} {rate:9.2f} samples/s {rate * pixels:10.0f} pixels/s{ratio}")
+        click.echo(f"{name:<44} {rate:10.3f} samples/s {rate * pixels:10.0f} pixels/s")
+    for name, ratio in found.items():
+        click.echo(f"{ratio:10.2f} × {name}")
 
 
 if __name__ == "__main__":

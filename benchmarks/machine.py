@@ -5,6 +5,8 @@ import os
 import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ def describe() -> dict[str, Any]:
         "load": round(os.getloadavg()[0], 1),  # of the minute before: a busy machine slows everything down
         "python": platform.python_version(),
         "onnxruntime": onnxruntime.__version__,
+        **{name: version(name) for name in ("numpy", "torch") if find_spec(name)},
     }
 
 

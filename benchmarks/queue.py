@@ -3,19 +3,21 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 from statistics import median, quantiles
 from time import perf_counter
 from typing import TypeVar
 
+import click
 from redis.asyncio import Redis
 
+from benchmarks import machine
 from smalti.jobs.connection import connect
 from smalti.jobs.job import Claim, Finished, JobRequest, Progress
 from smalti.jobs.queue import JobQueue
 from smalti.private_redis import PrivateRedis
 
 ROWS, COLUMNS = 20, 20
-REPETITIONS = 10
 Answer = TypeVar("Answer")
 
 
@@ -63,14 +65,16 @@ class Stopwatch:
         self._in_redis.setdefault(name, []).append(await self._script_seconds() - before)
         return answer
 
-    def report(self) -> None:
-        print(
-            f"{'call':<20} {'p50':>9} {'p95':>9} {'in Redis':>9}   (milliseconds; Redis' own time is a median)"
-        )
-        for name, seconds in self._seconds.items():
-            p50, p95 = median(seconds), quantiles(seconds, n=20)[-1]
-            numbers = (f"{1000 * value:9.2f}" for value in (p50, p95, median(self._in_redis[name])))
-            print(f"{name:<20} {' '.join(numbers)}")
+    def figures(self) -> dict[str, dict[str, float]]:
+        """Milliseconds of each call; Redis' own time is a median."""
+        return {
+            name: {
+                "p50": 1e3 * median(seconds),
+                "p95": 1e3 * quantiles(seconds, n=20)[-1],
+                "in Redis": 1e3 * median(self._in_redis[name]),
+            }
+            for name, seconds in self._seconds.items()
+        }
 
     async def _script_seconds(self) -> float:
         statistics = await self._redis.info("commandstats")
@@ -78,11 +82,11 @@ class Stopwatch:
         return float(sum(used)) / 1e6
 
 
-async def draw(queue: JobQueue, watch: Stopwatch, slots: int) -> None:
+async def draw(queue: JobQueue, watch: Stopwatch, slots: int, repetitions: int) -> None:
     """Jobs of as many samples as there are slots, one after another."""
     worker = f"worker-{slots}"
     claim = partial(queue.claim, worker, digests=["d" * 64], fingerprint="cpu", limit=slots)
-    for sequence in range(REPETITIONS):
+    for sequence in range(repetitions):
         await watch.time("submit", partial(queue.submit, request_for(slots)))
         claims = await watch.time(f"claim of {slots}", partial(claim, sequence=sequence))
         for row in range(ROWS):
@@ -90,15 +94,30 @@ async def draw(queue: JobQueue, watch: Stopwatch, slots: int) -> None:
             await watch.time(f"{name} of {slots}", partial(queue.commit, worker, rows_of(claims, row)))
 
 
-async def main() -> None:
+@click.command()
+@click.option("--repetitions", type=click.IntRange(2), default=10)
+@click.option("--json", "file", type=click.Path(path_type=Path), help="Write the figures here too.")
+def main(repetitions: int, file: Path | None) -> None:
+    """Measure what each call costs whoever makes it, and Redis."""
+    figures = asyncio.run(_measure(repetitions))
+    click.echo(
+        f"{'call':<20} {'p50':>9} {'p95':>9} {'in Redis':>9}   (milliseconds; Redis' own time is a median)"
+    )
+    for name, found in figures.items():
+        click.echo(f"{name:<20} {' '.join(f'{value:9.2f}' for value in found.values())}")
+    machine.write(file, {"milliseconds": figures})
+
+
+async def _measure(repetitions: int) -> dict[str, dict[str, float]]:
     with PrivateRedis() as server:
         async with connect(server.url) as redis:
             queue, watch = JobQueue(redis), Stopwatch(redis)
-            print(f"Redis {(await redis.info('server'))['redis_version']}, appendfsync always, one client")
+            version = (await redis.info("server"))["redis_version"]
+            click.echo(f"Redis {version}, appendfsync always, one client\n{machine.headline()}")
             for slots in (1, 32, 64, 256):
-                await draw(queue, watch, slots)
-            watch.report()
+                await draw(queue, watch, slots, repetitions)
+            return watch.figures()
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

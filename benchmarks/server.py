@@ -7,12 +7,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from time import perf_counter, sleep
 from typing import Any
 
 import click
 import grpc
 
+from benchmarks import machine
 from server.health import ask
 from smalti.v1 import images_pb2, images_pb2_grpc, types_pb2
 
@@ -25,17 +27,22 @@ _START_SECONDS = 60.0
 @click.option("--latent-size", default=10, show_default=True)
 @click.option("--seconds", default=5.0, show_default=True, help="for each number of requests in flight")
 @click.option("--in-flight", "levels", multiple=True, type=int, default=(1, 16, 64), show_default=True)
-def main(model: str, latent_size: int, seconds: float, levels: tuple[int, ...]) -> None:
+@click.option("--json", "file", type=click.Path(path_type=Path), help="Write the figures here too.")
+def main(model: str, latent_size: int, seconds: float, levels: tuple[int, ...], file: Path | None) -> None:
     """Ask MODEL to decode one latent, over and over."""
     request = images_pb2.DecodeRequest(
         model=types_pb2.ModelVersion(name=model),
         latents=[types_pb2.Latent(values=[0.1] * latent_size)],
         format=types_pb2.IMAGE_FORMAT_PIXELS,
     )
+    click.echo(machine.headline())
+    found = {}
     with _server() as address:
         for in_flight in levels:
             latencies = asyncio.run(_measure(address, request, in_flight, seconds))
-            _print(model, in_flight, latencies, seconds)
+            found[str(in_flight)] = _figures(latencies, seconds)
+            _print(model, in_flight, found[str(in_flight)])
+    machine.write(file, {"model": model, "in_flight": found})
 
 
 @contextmanager
@@ -83,9 +90,17 @@ async def _measure(address: str, request: Any, in_flight: int, seconds: float) -
     return sorted(latencies)
 
 
-def _print(model: str, in_flight: int, latencies: list[float], seconds: float) -> None:
+def _figures(latencies: list[float], seconds: float) -> dict[str, float]:
     p50, p99 = (1000 * latencies[int(len(latencies) * part)] for part in (0.5, 0.99))
-    rate = len(latencies) / seconds
+    return {
+        "requests_per_second": len(latencies) / seconds,
+        "p50_milliseconds": p50,
+        "p99_milliseconds": p99,
+    }
+
+
+def _print(model: str, in_flight: int, found: dict[str, float]) -> None:
+    rate, p50, p99 = found.values()
     print(
         f"{model}.decode  {in_flight:3} in flight  {rate:6.0f} requests/s  p50 {p50:.2f} ms  p99 {p99:.2f} ms"
     )

@@ -1,4 +1,4 @@
-"""The practice to compare with: a PixelRNN in torch, its state kept, one image and one pixel at a time.
+"""The practices to compare with: a PixelRNN in torch, one pixel at a time, its state kept or the image read again.
 
 Each loop has the weights of the exported graphs, so that it draws the very pixels that a worker draws.
 """
@@ -27,7 +27,11 @@ class TorchLoop(Protocol):
     width: int
 
     def draw(self, uniform: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Draw one image: uniform (rows · columns,) in (0, 1] → pixels (rows, columns)."""
+        """Draw images: uniform (images, rows · columns) in (0, 1] → pixels (images, rows, columns)."""
+        ...
+
+    def read(self, pixels: NDArray[np.int64]) -> None:
+        """Compute every pixel's distribution of images (images, rows, columns), as one who keeps no state must."""
         ...
 
 
@@ -53,15 +57,20 @@ class LectureLoop(nn.Module):
 
     @torch.inference_mode()
     def draw(self, uniform: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Draw one image: uniform (rows · columns,) in (0, 1] → pixels (rows, columns)."""
+        """Draw images: uniform (images, rows · columns) in (0, 1] → pixels (images, rows, columns)."""
         numbers = torch.from_numpy(uniform)
-        last, state, pixels = torch.tensor([[self.colours]]), None, []
-        for number in numbers:
+        last, state, pixels = torch.full((len(numbers), 1), self.colours), None, []
+        for number in numbers.T:
             hidden, state = self.rnn(self.embedding(last), state)
             cumulative = self.head(hidden[:, -1]).softmax(dim=-1).cumsum(dim=-1)
-            last = (cumulative < number * cumulative[:, -1:]).sum(dim=-1, keepdim=True)
+            last = (cumulative < number[:, None] * cumulative[:, -1:]).sum(dim=-1, keepdim=True)
             pixels.append(last)
-        return torch.cat(pixels).view(self.height, self.width).numpy()
+        return torch.cat(pixels, dim=1).view(-1, self.height, self.width).numpy()
+
+    @torch.inference_mode()
+    def read(self, pixels: NDArray[np.int64]) -> None:
+        """Compute every pixel's distribution of images (images, rows, columns)."""
+        self.head(self.rnn(self.embedding(torch.from_numpy(pixels).flatten(1)))[0]).softmax(dim=-1)
 
     def _take(self, weights: dict[str, Tensor]) -> None:
         # ONNX keeps the gates as input, output, forget, candidate; torch as input, forget, candidate, output.
@@ -97,9 +106,14 @@ class DiagonalLoop:
 
     @torch.inference_mode()
     def draw(self, uniform: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Draw one image: uniform (rows · columns,) in (0, 1] → pixels (rows, columns)."""
-        numbers = torch.from_numpy(uniform).view(1, self.height, self.width)
-        return pixel_rnn.draw(self._network, numbers, drawer=self._drawer)[0].numpy()
+        """Draw images: uniform (images, rows · columns) in (0, 1] → pixels (images, rows, columns)."""
+        numbers = torch.from_numpy(uniform).view(-1, self.height, self.width)
+        return pixel_rnn.draw(self._network, numbers, drawer=self._drawer).numpy()
+
+    @torch.inference_mode()
+    def read(self, pixels: NDArray[np.int64]) -> None:
+        """Compute every pixel's distribution of images (images, rows, columns), with weights of the same shapes."""
+        self._network.logits(torch.from_numpy(pixels)).softmax(dim=-1)
 
 
 LOOPS: dict[str, Callable[[Model], TorchLoop]] = {"lecture": LectureLoop, "diagonal": DiagonalLoop}

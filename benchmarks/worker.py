@@ -179,7 +179,7 @@ def _torch_rates(model: Model) -> Mapping[int, Sequence[float]]:
     from benchmarks.torch_loop import torch_loop
 
     loop = torch_loop(model)
-    numbers = uniforms(SEED, 0, 0, loop.height * loop.width)
+    numbers = uniforms(SEED, 0, 0, loop.height * loop.width)[None]
     rates = {}
     for threads in {1, os.cpu_count() or 1}:  # neither is always the faster
         torch.set_num_threads(threads)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from export.graphs import OPSET
@@ -37,13 +38,24 @@ class Composition:
 
     def column(self, value: str, index: int) -> str:
         """`value[:, index]`."""
-        return self._add("Gather", [value, self._constant(f"at_{index}", np.array(index))], axis=1)
+        return self.add("Gather", [value, self.constant(f"at_{index}", np.array(index))], axis=1)
 
     def join(self, parts: Sequence[str], shape: Sequence[int]) -> str:
         """Values (batch, …) one after another along the second axis, then in the shape (batch, *shape)."""
-        joined = self._add("Concat", parts, axis=1)
+        joined = self.add("Concat", parts, axis=1)
         size = "_".join(map(str, shape))
-        return self._add("Reshape", [joined, self._constant(f"shape_{size}", np.array([-1, *shape]))])
+        return self.add("Reshape", [joined, self.constant(f"shape_{size}", np.array([-1, *shape]))])
+
+    def constant(self, name: str, value: NDArray[Any]) -> str:
+        """A constant, stored once under its name."""
+        self._constants.setdefault(name, numpy_helper.from_array(value, name))
+        return name
+
+    def add(self, kind: str, values: Sequence[str], **attributes: Any) -> str:
+        """One more node with one output; the output's name."""
+        name = f"glue.{len(self._nodes)}"
+        self._nodes.append(helper.make_node(kind, values, [name], name, **attributes))
+        return name
 
     def finish(self, name: str, outputs: Mapping[str, str], kinds: Sequence[ValueInfoProto]) -> ModelProto:
         """The graph, with these values for its outputs; `kinds` say their names, types and shapes."""
@@ -67,7 +79,7 @@ class Composition:
         copy.ClearField("metadata_props")  # where in torch it came from: longer than the node
         copy.ClearField("doc_string")
         names |= {output: f"{self._placed}.{output}" for output in node.output if output}
-        copy.name = f"{self._placed}.{node.name}"
+        copy.name = f"{self._placed}.{node.name}" if node.name else ""
         copy.input[:] = [names[value] for value in node.input]
         copy.output[:] = [names[value] for value in node.output]
         self._nodes.append(copy)
@@ -78,12 +90,3 @@ class Composition:
         kept.name = f"{part}.{constant.name}"
         self._constants.setdefault(kept.name, kept)
         return kept.name
-
-    def _constant(self, name: str, value: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> str:
-        self._constants.setdefault(name, numpy_helper.from_array(value, name))
-        return name
-
-    def _add(self, kind: str, values: Sequence[str], **attributes: Any) -> str:
-        name = f"glue.{len(self._nodes)}"
-        self._nodes.append(helper.make_node(kind, values, [name], name, **attributes))
-        return name

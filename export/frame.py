@@ -54,12 +54,33 @@ def export_versions(checkpoints: Mapping[int, Checkpoint], root: Path) -> list[P
     """
     for checkpoint in checkpoints.values():
         _refuse_unfinished(checkpoint)
+    return publish(
+        lambda place: [_write(each, place, version) for version, each in checkpoints.items()], root
+    )
+
+
+def publish(write: Callable[[Path], list[Path]], root: Path) -> list[Path]:
+    """Put the versions that `write` makes below a temporary folder under `root`, all of them or none; the folders.
+
+    Raises ExportRefused where one exists and draws otherwise, and then leaves the repository as it was.
+    """
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=root) as temporary:
-        written = [_write(each, Path(temporary), version) for version, each in checkpoints.items()]
+        written = write(Path(temporary))
         for folder in written:
             _refuse_another(folder, root)
         return [_move(folder, root) for folder in written]
+
+
+def seal(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest beside the files it lists, as the last of them."""
+    (folder / repository.MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    repository.read(folder).verify()
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every file."""
+    return {file.name: _sha256(file) for file in sorted(folder.iterdir())}
 
 
 def _refuse_unfinished(checkpoint: Checkpoint) -> None:
@@ -72,10 +93,7 @@ def _write(checkpoint: Checkpoint, root: Path, version: int) -> Path:
     folder.mkdir(parents=True)
     write_graphs = cast(WriteGraphs, import_module(MODULES[checkpoint.recipe.family]).write_graphs)
     exported = write_graphs(checkpoint, folder)
-    manifest = _manifest(checkpoint, exported, folder, version)
-    text = manifest.model_dump_json(indent=2)
-    (folder / repository.MANIFEST).write_text(text + "\n", encoding="utf-8")
-    repository.read(folder).verify()
+    seal(folder, _manifest(checkpoint, exported, folder, version))
     return folder
 
 
@@ -92,7 +110,7 @@ def _manifest(checkpoint: Checkpoint, exported: Exported, folder: Path, version:
             graphs=exported.graphs,
             states=exported.states,
             latent_size=exported.latent_size,
-            files={file.name: _sha256(file) for file in sorted(folder.iterdir())},
+            files=digests(folder),
             data=checkpoint.about,
             recipe=checkpoint.recipe.model_dump(mode="json"),
             figures=checkpoint.figures | {"training_seconds": round(checkpoint.seconds)},

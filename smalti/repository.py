@@ -58,9 +58,21 @@ class Data(_Part):
 class Parity(_Part):
     """How far the export is from the torch network, as measured when it was made."""
 
-    max_difference: float  # largest |torch − onnxruntime| over the logits or outputs
+    max_difference: (
+        float  # largest |torch − onnxruntime| over the logits or outputs; of int8: |original − int8|
+    )
     images: int
     pixels_equal: bool
+
+
+class Quantisation(_Part):
+    """Of which model this one is an int8 variant, and what that costs."""
+
+    name: Name
+    version: Annotated[int, Field(ge=1)]
+    digest: Sha256
+    lost_nats_per_pixel: float  # of log-likelihood, over images that the original drew
+    images: int
 
 
 class Evaluation(_Part):
@@ -95,6 +107,7 @@ class Manifest(_Part):
     recipe: dict[str, Any]
     figures: dict[str, Any]  # test figures, e.g. test_nats_per_image and the counting baselines beside it
     parity: Parity
+    quantisation: Quantisation | None = None  # None: weights are as they were trained
     evaluation: Evaluation | None = None  # of the exported graphs; None until it was measured
 
     @property

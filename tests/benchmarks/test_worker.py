@@ -1,5 +1,6 @@
 """The torch loop that figures are compared with is real, and what is compared are its rates."""
 
+import numpy as np
 import pytest
 
 from benchmarks.torch_loop import torch_loop
@@ -23,6 +24,7 @@ def test_without_torch_there_is_nothing_to_compare() -> None:
 def test_the_torch_loop_draws_the_very_pixels_that_the_worker_draws(name: str, images: int) -> None:
     loop = torch_loop(ModelRepository(SHIPPED).load(name))
     manifest, runner = open_runner(SHIPPED, name)
-    for index in range(images):
-        drawn = loop.draw(uniforms(7, index, 0, manifest.height * manifest.width))
-        assert drawn.astype("u1").tobytes() == drawn_alone(runner, manifest, index)[0]
+    count = manifest.height * manifest.width
+    drawn = loop.draw(np.stack([uniforms(7, index, 0, count) for index in range(images)]))
+    for index, pixels in enumerate(drawn):
+        assert pixels.astype("u1").tobytes() == drawn_alone(runner, manifest, index)[0]

@@ -17,7 +17,9 @@ def toy(toy_repository: Path) -> Model:
     return open_runner(toy_repository, "toy-pixel-rnn")
 
 
-@pytest.fixture(params=["toy-pixel-rnn", "digits-pixel-rnn", "digits-pixel-rnn-lecture"])
+@pytest.fixture(
+    params=["toy-pixel-rnn", "digits-pixel-rnn", "digits-pixel-rnn-lecture", "digits-pixel-rnn-lecture-int8"]
+)
 def model(request: pytest.FixtureRequest, toy_repository: Path) -> Model:
     """The toy, and the real models for digits that ship with smalti, each with a runner."""
     root = toy_repository if request.param.startswith("toy") else SHIPPED

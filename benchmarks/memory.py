@@ -1,0 +1,44 @@
+"""Whether memory stays what it is: `python -m benchmarks.memory [MODEL]`, after 1,000 samples and after 10,000.
+
+What Redis holds is deleted after each job, so that it is the processes that are looked at, not results that are kept.
+"""
+
+from pathlib import Path
+
+import click
+
+from benchmarks import machine
+from benchmarks.whole import Whole, resident_megabytes, running
+
+
+@click.command()
+@click.argument("model", default="digits-pixel-rnn-lecture")
+@click.option("--repository", type=click.Path(path_type=Path), default=Path("model_repository"))
+@click.option("--count", type=click.IntRange(1), default=1000, help="Samples of a job.")
+@click.option("--jobs", type=click.IntRange(2), default=10)
+@click.option("--json", "file", type=click.Path(path_type=Path), help="Write the figures here too.")
+def main(model: str, repository: Path, count: int, jobs: int, file: Path | None) -> None:
+    """Draw jobs of MODEL one after another, and look at the memory of server and worker after each."""
+    click.echo(f"{model}: {jobs} jobs of {count} samples\n{machine.headline()}")
+    with running(repository, model) as whole:
+        found: dict[str, list[float]] = {name: [] for name in whole.system.pids}
+        for number in range(jobs):
+            _draw_and_forget(whole, model, count, number)
+            for name, pid in whole.system.pids.items():
+                found[name].append(resident_megabytes(pid))
+    growth = {name: sizes[-1] / sizes[0] - 1 for name, sizes in found.items()}
+    for name, sizes in found.items():
+        click.echo(
+            f"{name:<8} {sizes[0]:.1f} MiB after {count}, {sizes[-1]:.1f} after {jobs * count}: {growth[name]:+.1%}"
+        )
+    machine.write(file, {"model": model, "count": count, "resident_megabytes": found, "growth": growth})
+
+
+def _draw_and_forget(whole: Whole, model: str, count: int, seed: int) -> None:
+    whole.draw(model, count, seed=seed)
+    for job in whole.client.jobs():
+        whole.client.delete(job.id)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""`python -m export.int8 MODEL`: writes an int8 variant beside an exported PixelRNN, as a model of its own."""
+
+import sys
+from pathlib import Path
+
+import click
+import numpy as np
+import onnx
+
+from export import graphs, reading
+from export.errors import ExportRefused
+from export.frame import digests, publish, seal
+from export.quantise import quantise
+from smalti.errors import SmaltiError
+from smalti.repository import Manifest, Model, ModelRepository, Parity, Quantisation, read
+from training.evaluation import drawing
+from training.evaluation.graphs import Graphs
+
+SUFFIX = "-int8"
+# variant: its weights to be made small, and how large the values that meet them may be. The hidden state of an LSTM is
+# a sigmoid times a tanh. The diagonal network is not here: its products are too small to gain (docs/experiments).
+BOUNDS = {"lecture": {"recurrent": 1.0, "output": 1.0}}
+LARGEST_LOSS = 0.01  # nats per pixel
+IMAGES = 128  # that the original draws, to compare both on
+SEED = 0
+
+
+@click.command()
+@click.argument("model")
+@click.option("--version", type=click.IntRange(1), help="Of MODEL; by default the latest.")
+@click.option(
+    "--repository",
+    "root",
+    type=click.Path(path_type=Path),
+    default=Path("model_repository"),
+    show_default=True,
+)
+def main(model: str, version: int | None, root: Path) -> None:
+    """Write MODEL-int8, with MODEL's version, and say what it costs in likelihood."""
+    try:
+        folder = export_int8(ModelRepository(root).load(model, version), root)
+    except SmaltiError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{folder}: {_described(read(folder).manifest)}")
+
+
+def export_int8(original: Model, root: Path) -> Path:
+    """Write the int8 variant of a model under `root`; its folder.
+
+    Raises ExportRefused where there is none, where it loses too much, or where another one has its place, and then
+    leaves the repository as it was.
+    """
+    [folder] = publish(lambda place: [_write(original, place)], root)
+    return folder
+
+
+def _write(original: Model, place: Path) -> Path:
+    manifest = original.manifest
+    bounds = _bounds(manifest)
+    folder = place / f"{manifest.name}{SUFFIX}" / str(manifest.version)
+    folder.mkdir(parents=True)
+    draw_row = quantise(onnx.load(original.path("draw_row")), bounds)
+    score = reading.score_graph(draw_row, manifest.states, height=manifest.height, width=manifest.width)
+    written = graphs.save({"draw_row": draw_row, "score": score}, folder)
+    variant = Manifest.model_validate(
+        manifest.model_dump()
+        | {
+            "name": f"{manifest.name}{SUFFIX}",
+            "graphs": written,
+            "files": digests(folder),
+            "figures": {},  # those of the original are not this one's
+            "evaluation": None,
+        }
+    )
+    seal(folder, measured(original, Model(folder, variant)))
+    return folder
+
+
+def _bounds(manifest: Manifest) -> dict[str, float]:
+    if manifest.quantisation:
+        raise ExportRefused(f"{manifest.name} is int8 already.")
+    if manifest.family != "pixel_rnn" or manifest.variant not in BOUNDS:
+        raise ExportRefused(
+            f"{manifest.name} ({manifest.family}, {manifest.variant}) would not be faster as int8; there are int8 "
+            f"variants of PixelRNNs of the variant {', '.join(BOUNDS)}."
+        )
+    return BOUNDS[manifest.variant]
+
+
+def measured(original: Model, variant: Model) -> Manifest:
+    """The variant's manifest with what it loses; raises ExportRefused where that is too much.
+
+    Both score images that the original drew: so the mean difference is the divergence of the one from the other.
+    """
+    one, other = (Graphs(model, threads=1) for model in (original, variant))
+    drawn = drawing.draw(one, IMAGES, SEED)
+    expected, found = (graph.run("score", {"pixels": drawn}, ["logp"])[0] for graph in (one, other))
+    lost = float((expected - found).mean(dtype=np.float64))
+    if not lost < LARGEST_LOSS:
+        raise ExportRefused(
+            f"{variant.manifest.name} would lose {lost:.4f} nats per pixel, more than {LARGEST_LOSS}: "
+            f"{original.manifest.name} has to be drawn with as it is."
+        )
+    source = original.manifest
+    return variant.manifest.model_copy(
+        update={
+            "parity": Parity(
+                max_difference=graphs.largest_difference(expected, found),
+                images=IMAGES,
+                pixels_equal=bool((drawing.draw(other, IMAGES, SEED) == drawn).all()),
+            ),
+            "quantisation": Quantisation(
+                name=source.name,
+                version=source.version,
+                digest=source.digest,
+                lost_nats_per_pixel=lost,
+                images=IMAGES,
+            ),
+        }
+    )
+
+
+def _described(manifest: Manifest) -> str:
+    cost = manifest.quantisation
+    assert cost is not None, "it was just measured"
+    return (
+        f"loses {cost.lost_nats_per_pixel:.5f} nats per pixel over {cost.images} images that "
+        f"{cost.name} version {cost.version} drew"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""What the engine is compared with is what it says: the same products, and rates divided the right way round."""
+
+import numpy as np
+import onnx
+import pytest
+
+from benchmarks.engine import AGAIN, ratios
+from benchmarks.products import bare, bare_products, products
+from smalti.repository import ModelRepository
+from tests.worker.story import SHIPPED
+
+
+@pytest.fixture(params=["digits-pixel-rnn", "digits-pixel-rnn-lecture"])
+def model(request):
+    return ModelRepository(SHIPPED).load(request.param)
+
+
+def test_the_bare_products_are_those_of_a_row_with_its_shapes_and_weights(model):
+    graph = onnx.load(model.path("draw_row"))
+    alone = bare(graph)
+    assert [node.input[1] for node in products(alone)] == [node.input[1] for node in products(graph)]
+    assert {node.op_type for node in alone.graph.node} == {"MatMul", "Slice"}
+    sizes = [[axis.dim_value for axis in x.type.tensor_type.shape.dim][1:] for x in alone.graph.input]
+    weights = {weight.name: list(weight.dims) for weight in graph.graph.initializer}
+    inner = [weights[node.input[1]][0] for node in products(graph)]
+    assert [size[-1] for size in sizes] == inner
+    at_once = [size for size in sizes if len(size) == 2]
+    assert all(size[0] == model.manifest.width for size in at_once)
+
+
+def test_the_bare_products_can_be_run(model):
+    assert bare_products(model, 3, threads=1)() == 3
+
+
+def test_a_ratio_is_how_many_times_as_fast_the_one_is_and_torchs_faster_number_of_threads_counts():
+    found = ratios(
+        {
+            "onnxruntime, 32 in a batch": 90.0,
+            "bare products, 32 in a batch": 100.0,
+            "torch loop, one image, threads 1": 2.0,
+            "torch loop, one image, threads 2": 3.0,
+            AGAIN: 0.1,
+            "int8, 32 in a batch": 180.0,
+        }
+    )
+    assert list(found.values()) == pytest.approx([0.9, 30, 900, 2])
+    assert np.isfinite(list(found.values())).all()

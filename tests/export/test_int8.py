@@ -1,0 +1,121 @@
+"""The int8 variant: a model of its own beside the original, with what it loses; else nothing at all."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from export import int8, quantise
+from export.errors import ExportRefused
+from smalti.repository import ModelRepository
+from training.evaluation import drawing
+from training.evaluation.graphs import Graphs
+
+SHIPPED = ModelRepository(Path(__file__).parents[2] / "model_repository")
+NAME = "digits-pixel-rnn-lecture"
+
+
+@pytest.fixture(scope="module")
+def original():
+    return SHIPPED.load(NAME)
+
+
+@pytest.fixture(scope="module")
+def repository(original, tmp_path_factory):
+    """A repository with the variant alone."""
+    root = tmp_path_factory.mktemp("repository")
+    int8.export_int8(original, root)
+    return ModelRepository(root)
+
+
+@pytest.fixture(scope="module")
+def variant(repository):
+    return repository.load(f"{NAME}-int8")
+
+
+def test_the_variant_is_a_model_with_the_contract_of_the_original(original, variant):
+    one, other = original.manifest, variant.manifest
+    assert other.version == one.version
+    assert (other.graphs, other.states, other.palette) == (one.graphs, one.states, one.palette)
+    assert other.digest != one.digest
+
+
+def test_its_manifest_says_of_what_it_is_a_variant_and_what_that_costs(original, variant):
+    cost = variant.manifest.quantisation
+    assert (cost.name, cost.version, cost.digest) == (NAME, 1, original.manifest.digest)
+    assert -0.002 < cost.lost_nats_per_pixel < 0.002
+    assert cost.images == int8.IMAGES
+    assert variant.manifest.figures == {}  # those of the original are not its own
+    assert variant.manifest.parity.max_difference > 0
+
+
+def test_it_is_as_likely_to_draw_other_images_as_the_original(original, variant):
+    pixels = drawing.draw(Graphs(original, threads=1), 200, seed=99)
+    expected, found = (
+        Graphs(model, threads=1).run("score", {"pixels": pixels}, ["logp"])[0]
+        for model in (original, variant)
+    )
+    assert 0 < np.abs(found - expected).max() < 1
+    assert (expected - found).mean() < int8.LARGEST_LOSS
+
+
+def test_what_drawing_reports_has_the_bits_of_score(variant):
+    graphs, manifest = Graphs(variant, threads=1), variant.manifest
+    pixels = drawing.draw(graphs, 5, seed=1)
+    [scored] = graphs.run("score", {"pixels": pixels}, ["logp"])
+    states = {state.input: np.zeros((5, *state.shape), dtype=state.type) for state in manifest.states}
+    for row in range(manifest.height):
+        feeds = drawing._row(row, np.ones((5, manifest.width), dtype=np.float32)) | states
+        feeds["forced"] = pixels[:, row]
+        outputs = ["logp", *(state.output for state in manifest.states)]
+        logp, *after = graphs.run_at_once("draw_row", feeds, outputs)
+        states = dict(zip(states, after, strict=True))
+        assert (logp == scored[:, row]).all()
+
+
+def test_it_is_the_shipped_one(variant):
+    """So that the shipped one can be made again from the original that ships beside it."""
+    assert SHIPPED.load(f"{NAME}-int8").manifest.digest == variant.manifest.digest
+
+
+def test_exporting_it_again_changes_nothing(original, repository, variant):
+    int8.export_int8(original, repository.root)
+    assert repository.models() == {f"{NAME}-int8": (1,)}
+    assert repository.load(f"{NAME}-int8").manifest == variant.manifest
+
+
+def test_a_variant_that_loses_too_much_is_refused_and_not_written(original, tmp_path, monkeypatch):
+    monkeypatch.setattr(quantise, "WEIGHT_LEVELS", 2)
+    with pytest.raises(ExportRefused, match=r"would lose 0\.\d+ nats per pixel, more than 0.01"):
+        int8.export_int8(original, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["digits-pixel-rnn", "digits-vae"])
+def test_models_that_would_not_be_faster_are_refused(name, tmp_path):
+    with pytest.raises(ExportRefused, match=f"{name} .* would not be faster as int8"):
+        int8.export_int8(SHIPPED.load(name), tmp_path)
+
+
+def test_a_variant_has_no_variant(variant, tmp_path):
+    with pytest.raises(ExportRefused, match="is int8 already"):
+        int8.export_int8(variant, tmp_path)
+
+
+def test_the_command_writes_it_and_says_what_it_costs(original, tmp_path):
+    folder = tmp_path / NAME
+    folder.mkdir()
+    (folder / "1").symlink_to(original.folder)
+    result = CliRunner().invoke(int8.main, [NAME, "--repository", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert f"{NAME}-int8/1: loses" in result.output
+    manifest = json.loads((tmp_path / f"{NAME}-int8" / "1" / "manifest.json").read_text())
+    assert manifest["quantisation"]["name"] == NAME
+
+
+def test_the_command_says_in_one_sentence_what_is_wrong(tmp_path):
+    result = CliRunner().invoke(int8.main, ["nothing", "--repository", str(tmp_path)])
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: There is no model 'nothing'")

@@ -1,0 +1,27 @@
+"""An int8 variant keeps the promise of the seed too: several workers, neighbours and kills change no byte."""
+
+from smalti.jobs.job import JobState
+from tests.system.test_worker_faults import assert_succeeded_with, kill_while_drawing
+
+INT8, ORIGINAL = "digits-pixel-rnn-lecture-int8", "digits-pixel-rnn-lecture"
+COUNT = 300
+
+
+def test_two_workers_draw_the_bytes_of_one_beside_jobs_of_the_original(pair, undisturbed):
+    others = [pair.submit(ORIGINAL, count=COUNT, seed=seed, temperature=0.8) for seed in (1, 2)]
+    assert pair.draw(INT8, count=COUNT) == undisturbed(INT8, count=COUNT)
+    assert all(pair.ended(job).state is JobState.SUCCEEDED for job in others)
+
+
+def test_a_killed_workers_samples_are_drawn_on_with_the_same_bytes(pair, undisturbed):
+    expected = undisturbed(INT8, count=COUNT)
+    job = pair.submit(INT8, count=COUNT)
+    lost = kill_while_drawing(pair, pair.workers[0])
+    assert lost
+    assert_succeeded_with(pair, job, expected)
+
+
+def test_the_variant_draws_other_bytes_than_the_original_and_says_so_by_its_digest(calm, undisturbed):
+    assert undisturbed(INT8, count=COUNT) != undisturbed(ORIGINAL, count=COUNT)
+    described = {model.name: model.digest for model in calm.client.models()}
+    assert described[INT8] != described[ORIGINAL]
