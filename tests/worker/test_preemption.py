@@ -51,7 +51,7 @@ def has_row(queue: JobQueue, job: Job) -> Callable[[], Any]:
 
 
 def made_way(manifest: Manifest) -> float:
-    return PREEMPTED_SAMPLES.labels(manifest.name)._value.get()
+    return float(PREEMPTED_SAMPLES.labels(manifest.name)._value.get())
 
 
 async def test_the_first_row_is_seen_within_two_ticks_of_a_busy_worker(
