@@ -6,14 +6,20 @@ from math import isfinite
 from google.protobuf.duration_pb2 import Duration
 
 from smalti.errors import InvalidRequest
-from smalti.jobs.job import TEMPERATURE_RANGE
+from smalti.jobs.job import TEMPERATURE_RANGE, JobClass
 from smalti.randomness import MAX_SEED
 from smalti.repository import Manifest
+from smalti.v1 import jobs_pb2
 
 DEFAULT_STEPS = 8
 LONGEST_REQUEST_ID = 128
 LARGEST_PAGE = 500
 DEFAULT_PAGE = 50
+_CLASSES = {
+    jobs_pb2.JOB_CLASS_UNSPECIFIED: JobClass.STANDARD,
+    jobs_pb2.JOB_CLASS_INTERACTIVE: JobClass.INTERACTIVE,
+    jobs_pb2.JOB_CLASS_STANDARD: JobClass.STANDARD,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +109,13 @@ def request_id_of(value: str) -> str:
     if len(value) > LONGEST_REQUEST_ID:
         raise InvalidRequest(f"A request_id has at most {LONGEST_REQUEST_ID} characters.", field="request_id")
     return value
+
+
+def job_class_of(value: jobs_pb2.JobClass) -> JobClass:
+    """The class, standard where none is given; raises InvalidRequest."""
+    if value not in _CLASSES:
+        raise InvalidRequest(f"There is no class of jobs {value}.", field="job_class")
+    return _CLASSES[value]
 
 
 def page_size_of(value: int) -> int:

@@ -2,7 +2,7 @@
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from smalti.jobs.job import Job, JobState
+from smalti.jobs.job import Job, JobClass, JobState
 from smalti.repository import Manifest
 from smalti.v1 import jobs_pb2, models_pb2, types_pb2
 
@@ -13,6 +13,10 @@ _STATES = {
     JobState.SUCCEEDED: jobs_pb2.JOB_STATE_SUCCEEDED,
     JobState.FAILED: jobs_pb2.JOB_STATE_FAILED,
     JobState.CANCELLED: jobs_pb2.JOB_STATE_CANCELLED,
+}
+_CLASSES = {
+    JobClass.INTERACTIVE: jobs_pb2.JOB_CLASS_INTERACTIVE,
+    JobClass.STANDARD: jobs_pb2.JOB_CLASS_STANDARD,
 }
 
 
@@ -37,6 +41,7 @@ def describe_job(job: Job) -> jobs_pb2.Job:
         ended=_timestamp(job.ended),
         expires=_timestamp(job.expires),
         reason=job.reason,
+        job_class=_CLASSES[request.job_class],
     )
 
 

@@ -11,7 +11,7 @@ from server import checks, pictures
 from server.catalogue import ServedModel
 from server.checks import RequestLimits
 from smalti.errors import GraphNotServed, InvalidRequest
-from smalti.jobs.job import JobRequest
+from smalti.jobs.job import JobClass, JobRequest
 from smalti.v1 import images_pb2, jobs_pb2, types_pb2
 
 STREAMED_RETENTION_SECONDS = 60.0  # enough to send the image; it is forgotten right after that
@@ -36,11 +36,12 @@ def prepare_job(model: ServedModel, message: jobs_pb2.SubmitRequest, limits: Req
         seed=message.seed if message.HasField("seed") else choose_seed(request_id),
         first_index=message.first_index,
         retention_seconds=checks.retention_of(retention, limits),
+        job_class=checks.job_class_of(message.job_class),
     )
 
 
 def prepare_stream(model: ServedModel, message: images_pb2.DrawStreamRequest) -> Prepared:
-    """The job behind DrawStream: one sample, forgotten soon. Raises InvalidRequest or GraphNotServed."""
+    """The job behind DrawStream: one interactive sample, forgotten soon. Raises InvalidRequest or GraphNotServed."""
     return _prepare(
         model,
         message,
@@ -48,6 +49,7 @@ def prepare_stream(model: ServedModel, message: images_pb2.DrawStreamRequest) ->
         seed=message.seed if message.HasField("seed") else choose_seed(""),
         first_index=message.index,
         retention_seconds=STREAMED_RETENTION_SECONDS,
+        job_class=JobClass.INTERACTIVE,
     )
 
 
@@ -66,6 +68,7 @@ def _prepare(
     seed: int,
     first_index: int,
     retention_seconds: float,
+    job_class: JobClass,
 ) -> Prepared:
     manifest = model.manifest
     _require_drawable(model)
@@ -85,6 +88,7 @@ def _prepare(
         temperature=temperature,
         forced=forced,
         retention_seconds=retention_seconds,
+        job_class=job_class,
     )
     return Prepared(request, change)
 

@@ -12,6 +12,7 @@ from smalti import messages
 from smalti.channel import DEFAULT_ADDRESS, PaletteStore, options
 from smalti.errors import Busy, Unavailable
 from smalti.failures import Patience, from_rpc
+from smalti.jobs.job import JobClass
 from smalti.messages import Call, Palette, PictureCall
 from smalti.progress import JobProgress
 from smalti.values import (
@@ -147,6 +148,7 @@ class AsyncClient:
         completion: Completion | None = None,
         retention_seconds: float | None = None,
         request_id: str | None = None,
+        job_class: JobClass = JobClass.STANDARD,
         patience_seconds: float = 10.0,
         version: int = 0,
     ) -> Job:
@@ -160,6 +162,7 @@ class AsyncClient:
             completion=completion,
             retention_seconds=retention_seconds,
             request_id=request_id,
+            job_class=job_class,
             version=version,
         )
         patience = Patience(patience_seconds)

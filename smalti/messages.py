@@ -15,7 +15,7 @@ from PIL import Image as pillow
 
 from smalti import media
 from smalti.errors import ImageRefused, InvalidRequest
-from smalti.jobs.job import JobState
+from smalti.jobs.job import JobClass, JobState
 from smalti.v1 import (
     images_pb2,
     images_pb2_grpc,
@@ -189,6 +189,7 @@ def submit(
     completion: Completion | None,
     retention_seconds: float | None,
     request_id: str | None,
+    job_class: JobClass,
     version: int,
 ) -> Call[Job]:
     _check("count", count, least=1)
@@ -203,6 +204,7 @@ def submit(
         temperature=temperature,
         completion=None if completion is None else _completion(completion),
         retention=None if retention_seconds is None else _duration(retention_seconds),
+        job_class=f"JOB_CLASS_{job_class.name}",
     )
     return Call(JOB_SERVICE, "Submit", request, _submitted)
 
@@ -417,8 +419,14 @@ def read_job(message: jobs_pb2.Job, colour_change: ColourChange = NO_CHANGE) -> 
         ended=_time(message, "ended"),
         expires=_time(message, "expires"),
         reason=message.reason,
+        job_class=_job_class(message),
         colour_change=colour_change,
     )
+
+
+def _job_class(message: jobs_pb2.Job) -> JobClass:
+    interactive = message.job_class == jobs_pb2.JOB_CLASS_INTERACTIVE
+    return JobClass.INTERACTIVE if interactive else JobClass.STANDARD
 
 
 def _time(message: jobs_pb2.Job, field: str) -> datetime | None:

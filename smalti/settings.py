@@ -36,6 +36,9 @@ class WorkerSettings(SharedSettings):
 
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 9402
     slots: Annotated[int, Field(ge=1, le=4096)] = 32  # samples drawn at once, one batch row each
+    interactive_share: Annotated[float, Field(gt=0, le=1)] = (
+        0.5  # of the slots, in which standard samples make way
+    )
     grace_seconds: Positive = 10.0  # after SIGTERM, for handing samples back while Redis is away
     models: str = (
         ""  # names of the models to draw, separated by commas; empty: every PixelRNN in the repository

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from PIL import Image as pillow
 
 from smalti import media
-from smalti.jobs.job import TERMINAL, JobState
+from smalti.jobs.job import TERMINAL, JobClass, JobState
 
 Latent: TypeAlias = Sequence[float]
 
@@ -183,6 +183,7 @@ class Job:
     ended: datetime | None
     expires: datetime | None  # results are kept until then
     reason: str  # why it failed or waits, e.g. NO_WORKER_FOR_MODEL
+    job_class: JobClass = JobClass.STANDARD
     colour_change: ColourChange = NO_CHANGE  # known only in the answer to submit
 
     @property

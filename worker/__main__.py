@@ -62,6 +62,7 @@ def _worker(settings: WorkerSettings, queue: JobQueue, engine: Engine) -> Worker
         slots=settings.slots,
         fingerprint=fingerprint(settings.providers),
         lease_seconds=settings.lease_seconds,
+        interactive_share=settings.interactive_share,
         grace_seconds=settings.grace_seconds,
     )
 

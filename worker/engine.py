@@ -1,12 +1,12 @@
 """Owns the models and the one thread that draws with them."""
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import structlog
 
@@ -20,6 +20,7 @@ from worker.slot import Lane, Row
 
 log = structlog.get_logger()
 Result = TypeVar("Result")
+Rows: TypeAlias = list[Row | SampleFailed]
 
 
 class DrawsRows(Protocol):
@@ -41,6 +42,21 @@ class Provider:
     name: str = "cpu"
     threads: int = 1
     gpu_memory_megabytes: int = 2048
+
+
+class Drawing:
+    """A tick on its way through the engine: await it for its rows, one for each sample, in order."""
+
+    def __init__(self, tick: Tick, rows: Future[Rows]) -> None:
+        self.tick = tick
+        self._rows = rows
+
+    def recall(self) -> bool:
+        """Stop it, if the engine has not begun it yet; whether that is so, and nothing of it is drawn."""
+        return self._rows.cancel()
+
+    def __await__(self) -> Generator[Any, None, Rows]:
+        return asyncio.wrap_future(self._rows).__await__()
 
 
 class Version(NamedTuple):
@@ -119,15 +135,15 @@ class Engine:
                 f"There is no PixelRNN in {self._repository.root}: export one, or set SMALTI_MODEL_REPOSITORY."
             )
 
-    async def draw(self, tick: Tick) -> list[Row | SampleFailed]:
-        """One row for each sample of the tick, in order; ticks are drawn one after another, in order of the calls."""
-        return await self._in_thread(self._draw, tick.digest, tick.lanes)
+    def draw(self, tick: Tick) -> Drawing:
+        """Draw one row for each sample of the tick; ticks are drawn one after another, in order of the calls."""
+        return Drawing(tick, self._thread.submit(self._watched, self._draw, tick.digest, tick.lanes))
 
     def close(self) -> None:
         """Let the thread end after what it is doing."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _draw(self, digest: str, lanes: Sequence[Lane]) -> list[Row | SampleFailed]:
+    def _draw(self, digest: str, lanes: Sequence[Lane]) -> Rows:
         model = self._manifests[digest].name
         with TICK_SECONDS.labels(model).time():
             rows = self._runners[digest].draw_row(lanes)
@@ -155,9 +171,16 @@ class Engine:
         manifest = model.manifest
         with MODEL_LOAD_SECONDS.labels(manifest.name).time():
             runner = await asyncio.to_thread(self._open, model)
-            await self._in_thread(runner.warm)
+            await self._warm(runner)
         self.add(manifest, runner)
         log.info("model ready", model=manifest.name, version=manifest.version, digest=manifest.digest[:12])
+
+    async def _warm(self, runner: DrawsRows) -> None:
+        """Beside the drawing, which goes on; a GPU belongs to the engine's thread alone."""
+        if self._provider.name == "cpu":
+            await asyncio.to_thread(runner.warm)
+        else:
+            await asyncio.wrap_future(self._thread.submit(self._watched, runner.warm))
 
     def _open(self, model: Model) -> Runner:
         session = open_session(
@@ -172,9 +195,6 @@ class Engine:
         if version not in self._complained:
             self._complained.add(version)
             log.error("model left out", model=version.name, version=version.number, reason=str(error))
-
-    async def _in_thread(self, work: Callable[..., Result], *arguments: object) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._watched, work, *arguments)
 
     def _watched(self, work: Callable[..., Result], *arguments: object) -> Result:
         """Do the work, and let it be seen how long it takes."""

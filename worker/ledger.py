@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from smalti.jobs.job import CommitReply, Progress, Released, Verdict
+from smalti.jobs.job import CommitReply, Failed, Finished, Progress, Released, Verdict
 from worker.slot import Sample
 
 _COMMIT_BYTES = 4 * 1024 * 1024  # of pixels in one call, so that Redis is never busy for long
@@ -87,4 +87,8 @@ def committed_first_row(entry: Entry) -> bool:
 
 def ended_indices(entries: Sequence[Entry], job: str) -> set[int]:
     """Which samples of a job ended in these entries."""
-    return {entry.progress.index for entry in entries if entry.progress.job == job and entry.sample.outcome}
+    return {
+        entry.progress.index
+        for entry in entries
+        if entry.progress.job == job and isinstance(entry.progress.outcome, (Finished, Failed))
+    }

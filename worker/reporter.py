@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from smalti.jobs.job import Claim, CommitReply, Failed, Verdict
+from smalti.jobs.job import Claim, CommitReply, Failed, Released, Verdict
 from smalti.metrics import (
     CORRUPT_COMMITS,
     FENCED_WRITES,
     JOB_SECONDS,
+    PREEMPTED_SAMPLES,
     QUEUE_WAIT_SECONDS,
     ROWS_DRAWN,
     SAMPLES_ENDED,
@@ -59,6 +60,8 @@ class Reporter:
         claim = entry.sample.claim
         outcome = _outcome(entry, reply.verdict)
         SAMPLES_ENDED.labels(claim.request.model, outcome).inc()
+        if isinstance(entry.sample.outcome, Released):
+            PREEMPTED_SAMPLES.labels(claim.request.model).inc()
         if isinstance(entry.sample.outcome, Failed):
             log.warning("sample failed", job=claim.job, sample=claim.index, reason=entry.sample.outcome.error)
 

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 
 from worker.slot import Lane, Sample
 
@@ -17,50 +17,93 @@ class Tick:
     lanes: tuple[Lane, ...]  # one for each sample
 
 
+@dataclass(frozen=True, slots=True)
+class _Turns:
+    """Whose turn is next."""
+
+    order: tuple[str, ...] = ()  # digests, the one whose turn is longest ago first
+    was_early: bool = False  # the last turn was taken before it was due
+
+
 class Scheduler:
-    """Fills free slots in the order of the claims, the lowest slot first; models take turns.
+    """Fills free slots in the order of the claims, interactive samples first, the lowest slot first; models take turns.
 
     A slot is free as soon as its sample's last row is handed out: ticks are drawn in order, so the successor's first
-    row comes after it.
+    row comes after it. In up to `interactive_slots` slots standard samples make way for interactive ones; and the model
+    of an interactive sample that has no row yet is next, but for one turn of the others between.
     """
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, *, interactive_slots: int = 0) -> None:
+        self._interactive_slots = interactive_slots
+        self._urgent: deque[Sample] = deque()
         self._waiting: deque[Sample] = deque()
         self._free = list(range(slots - 1, -1, -1))  # highest first: the lowest is popped
         self._occupied: dict[int, Sample] = {}
-        self._turns: deque[str] = deque()  # digests, the one whose turn is longest ago first
+        self._turns = self._turns_before = _Turns()
 
     @property
     def room(self) -> int:
         """How many samples more could be in the next tick; less than 0 where more are waiting."""
-        return len(self._free) - len(self._waiting)
+        return len(self._free) - len(self._waiting) - len(self._urgent)
+
+    @property
+    def urgent_room(self) -> int:
+        """How many interactive samples more could be in the next tick, because standard ones make way."""
+        return max(0, self._interactive_slots - len(self._urgent) - self._interactive_in_slots)
 
     def enqueue(self, samples: Iterable[Sample]) -> None:
         """Have samples wait for slots."""
-        self._waiting.extend(samples)
+        for sample in samples:
+            (self._urgent if sample.is_interactive else self._waiting).append(sample)
 
     def next_tick(self) -> Tick | None:
-        """Admit what waits into free slots, and choose what to draw; None where there is nothing."""
+        """Admit what waits into slots, and choose what to draw; None where there is nothing."""
         self._admit()
         by_model: dict[str, list[tuple[int, Sample]]] = {}
         for slot, sample in sorted(self._occupied.items(), key=itemgetter(0)):
             by_model.setdefault(sample.digest, []).append((slot, sample))
         if not by_model:
             return None
-        digest = self._whose_turn(set(by_model))
+        digest = self._whose_turn(by_model)
         return self._hand_out(digest, by_model[digest])
+
+    def take_back(self, tick: Tick) -> None:
+        """The last tick is not drawn after all: be as before it was handed out."""
+        for sample, lane in zip(tick.samples, tick.lanes, strict=True):
+            sample.take_back()
+            if sample.rows_left == 1:  # its last row freed the slot
+                self._free.remove(lane.slot)
+                self._occupied[lane.slot] = sample
+        self._turns = self._turns_before
 
     def release(self, samples: Iterable[Sample]) -> None:
         """Free the slots of samples that failed or are no longer this worker's, and have them wait no longer."""
         gone = {id(sample) for sample in samples}
         if not gone:
             return
+        self._urgent = deque(sample for sample in self._urgent if id(sample) not in gone)
         self._waiting = deque(sample for sample in self._waiting if id(sample) not in gone)
         self._free_slots([slot for slot, sample in self._occupied.items() if id(sample) in gone])
 
+    @property
+    def _interactive_in_slots(self) -> int:
+        return sum(sample.is_interactive for sample in self._occupied.values())
+
     def _admit(self) -> None:
+        while self._urgent and (self._free or self._preempt()):
+            self._occupied[self._free.pop()] = self._urgent.popleft()
         while self._waiting and self._free:
             self._occupied[self._free.pop()] = self._waiting.popleft()
+
+    def _preempt(self) -> bool:
+        """Have that standard sample make way of which the fewest rows must be drawn again; whether one did."""
+        standard = [sample for sample in self._occupied.values() if not sample.is_interactive]
+        if not standard or self._interactive_in_slots >= self._interactive_slots:
+            return False
+        newest = min(standard, key=attrgetter("row"))
+        self.release([newest])
+        newest.make_way()
+        return True
 
     def _hand_out(self, digest: str, samples: Sequence[tuple[int, Sample]]) -> Tick:
         lanes = tuple(sample.next_lane(slot) for slot, sample in samples)
@@ -72,8 +115,16 @@ class Scheduler:
             del self._occupied[slot]
         self._free = sorted([*self._free, *slots], reverse=True)
 
-    def _whose_turn(self, present: set[str]) -> str:
-        newcomers = sorted(present.difference(self._turns))
-        turns = [*(digest for digest in self._turns if digest in present), *newcomers]
-        self._turns = deque([*turns[1:], turns[0]])
-        return turns[0]
+    def _whose_turn(self, present: dict[str, list[tuple[int, Sample]]]) -> str:
+        known = [digest for digest in self._turns.order if digest in present]
+        order = known + sorted(present.keys() - known)
+        urgent = [digest for digest in order if any(map(_has_just_come, present[digest]))]
+        digest = urgent[0] if urgent and not self._turns.was_early else order[0]
+        self._turns_before = self._turns
+        self._turns = _Turns((*(other for other in order if other != digest), digest), digest != order[0])
+        return digest
+
+
+def _has_just_come(occupied: tuple[int, Sample]) -> bool:
+    _, sample = occupied
+    return sample.is_interactive and sample.row == 0

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.errors import SampleFailed
-from smalti.jobs.job import Claim, Failed, Finished, Progress
+from smalti.jobs.job import Claim, Failed, Finished, JobClass, Progress, Released
 from worker.admission import Plan
 
 
@@ -43,7 +43,8 @@ class Sample:
         self.drawn = 0  # rows that came back
         self.committed = len(claim.pixels) // claim.request.row_bytes  # rows that Redis has
         self.log_probability = 0.0
-        self.outcome: Finished | Failed | None = None
+        self.outcome: Finished | Failed | Released | None = None
+        self._leaving = False
         self._plan = plan
         self._pixels = bytearray(claim.pixels)
 
@@ -53,9 +54,14 @@ class Sample:
         return self.claim.request.digest
 
     @property
+    def is_interactive(self) -> bool:
+        """Whether somebody waits for it."""
+        return self.claim.request.job_class is JobClass.INTERACTIVE
+
+    @property
     def rows_left(self) -> int:
-        """Rows to hand out, replayed ones included; none once it has ended."""
-        return 0 if self.outcome else self.claim.request.rows - self.row
+        """Rows to hand out, replayed ones included; none once it has ended or makes way."""
+        return 0 if self.outcome or self._leaving else self.claim.request.rows - self.row
 
     @property
     def has_news(self) -> bool:
@@ -76,6 +82,15 @@ class Sample:
         self.row += 1
         return Lane(slot, row, plan.uniform[row], plan.forced[row], plan.temperature)
 
+    def take_back(self) -> None:
+        """The last lane was not drawn after all: the next one is for its row again."""
+        self.row -= 1
+
+    def make_way(self) -> None:
+        """Go back to the queue, as soon as the rows that were handed out are drawn: none is for nothing."""
+        self._leaving = True
+        self._leave()
+
     def append(self, row: Row) -> None:
         """Take a drawn row; a row that no network means fails this sample, and nothing of it is kept."""
         if self.outcome:  # it has failed while this row was under way
@@ -90,6 +105,8 @@ class Sample:
         self.drawn += 1
         if self.drawn == self.claim.request.rows:
             self.outcome = Finished(self.log_probability)
+        elif self._leaving:
+            self._leave()
 
     def fail(self, error: str) -> None:
         """End the sample with one sentence for whoever asked for it."""
@@ -107,6 +124,10 @@ class Sample:
             pixels=b"" if failed else bytes(self._pixels[self.committed * claim.request.row_bytes :]),
             outcome=self.outcome,
         )
+
+    def _leave(self) -> None:
+        if self.drawn == self.row and not self.outcome:
+            self.outcome = Released()
 
     @property
     def _rows_kept(self) -> int:

@@ -5,9 +5,10 @@ import os
 import secrets
 import socket
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from math import ceil
 from time import monotonic
-from typing import Any, TypeAlias
+from typing import Any
 
 import structlog
 
@@ -16,17 +17,16 @@ from smalti.jobs.job import Claim, Failed
 from smalti.jobs.queue import JobQueue
 from smalti.metrics import COMMIT_SECONDS, SLOTS, SLOTS_OCCUPIED
 from worker.admission import plan
-from worker.engine import Engine
+from worker.engine import Drawing, Engine, Rows
 from worker.ledger import Entry, Ledger, ended_indices
 from worker.reporter import Reporter
 from worker.scheduler import Scheduler, Tick
-from worker.slot import Row, Sample, refused
+from worker.slot import Sample, refused
 from worker.waiting import wait_until
 
 log = structlog.get_logger()
-Rows: TypeAlias = list[Row | SampleFailed]
 
-_IDLE_SECONDS = 1.0  # at most, between two claims of a worker that has room
+_IDLE_SECONDS = 1.0  # at most, between two claims of a worker that has room, or looks for interactive samples
 _RETRY_SECONDS = 0.2  # between two calls while Redis is away
 _REPOSITORY_SECONDS = 3.0  # between two looks for new models
 _TICKS_AHEAD = 2  # the one that is drawn, and the one after it
@@ -53,6 +53,7 @@ class Worker:
         slots: int,
         fingerprint: str,
         lease_seconds: float,
+        interactive_share: float = 0.5,
         grace_seconds: float = 10.0,
         name: str | None = None,
         clock: Callable[[], float] = monotonic,
@@ -65,10 +66,12 @@ class Worker:
         self._lease_seconds = lease_seconds
         self._grace_seconds = grace_seconds
         self._clock = clock
-        self._scheduler = Scheduler(slots)
+        self._scheduler = Scheduler(slots, interactive_slots=ceil(interactive_share * slots))
         self._ledger = Ledger()
         self._reporter = Reporter(clock)
         self._claims = 0  # sequence number of the next claim
+        self._somebody_waits = False  # perhaps, for an interactive sample
+        self._under_way: deque[Drawing] = deque()
         self._stopping = asyncio.Event()
         self._has_room, self._has_work, self._has_news = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
@@ -92,6 +95,7 @@ class Worker:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._stop_when(stopping, grace))
             tasks.create_task(self._claim_samples())
+            tasks.create_task(self._listen_for_urgent())
             tasks.create_task(self._draw_rows())
             tasks.create_task(self._commit_rows())
             tasks.create_task(self._keep_lease())
@@ -108,17 +112,17 @@ class Worker:
     # Claims
 
     async def _claim_samples(self) -> None:
-        """Keep the slots filled, and a worker without samples known to the queue."""
+        """Keep the slots filled, and a worker without samples known to the queue; let nobody wait for a free slot."""
         while not self._stopping.is_set():
-            room = self._room()
-            if room <= 0:
+            room, urgent = self._room(), self._urgent_room()
+            if room <= 0 and not (urgent and self._somebody_waits):
                 await _wait_for(self._has_room)
                 continue
             if self._is_stuck:  # a claim would renew the lease
                 await wait_until(self._stopping, seconds=self._lease_seconds / 3)
                 continue
             try:
-                claims = await self._claim(room)
+                claims = await self._claim(max(0, room), urgent)
                 if len(claims) < room:  # all there is
                     await self._wait_for_work()
             except Unavailable as error:
@@ -128,17 +132,23 @@ class Worker:
         """How many samples to claim; bounded, so that a slow Redis does not let ended ones pile up."""
         return min(self._scheduler.room, 2 * self._slots - len(self._ledger))
 
+    def _urgent_room(self) -> int:
+        """How many interactive samples to claim, though there may be no free slot; bounded likewise."""
+        return max(0, min(self._scheduler.urgent_room, 2 * self._slots - len(self._ledger)))
+
     @property
     def _is_stuck(self) -> bool:
         return self._engine.busy_seconds >= self._lease_seconds
 
-    async def _claim(self, limit: int) -> Sequence[Claim]:
+    async def _claim(self, limit: int, urgent: int) -> Sequence[Claim]:
+        self._somebody_waits = False
         claims = await self._queue.claim(
             self.name,
             sequence=self._claims,
             digests=self._engine.digests,
             fingerprint=self._fingerprint,
             limit=limit,
+            urgent=urgent,
         )
         self._claims += 1  # only now: had the reply been lost, the same number would bring it again
         self._reporter.redis_answered()
@@ -158,21 +168,37 @@ class Worker:
     def _take_on(self, samples: Sequence[Sample]) -> None:
         for sample in samples:
             self._ledger.add(sample)
-        self._scheduler.enqueue(sample for sample in samples if sample.outcome is None)
+        drawable = [sample for sample in samples if sample.outcome is None]
+        self._scheduler.enqueue(drawable)
+        if any(sample.is_interactive for sample in drawable):
+            self._plan_again()
         self._has_work.set()
         self._has_news.set()  # of those that were refused
 
     async def _wait_for_work(self) -> None:
         """Until the queue's bell rings, or it is time to be seen again."""
-        seconds = min(_IDLE_SECONDS, self._lease_seconds / 3)
-        bell = asyncio.ensure_future(self._queue.wait_for_work(seconds))
+        await self._or_stop(self._queue.wait_for_work(min(_IDLE_SECONDS, self._lease_seconds / 3)))
+
+    async def _listen_for_urgent(self) -> None:
+        """Have a worker without room look for interactive samples, whenever there is one and now and then."""
+        while not self._stopping.is_set():
+            try:
+                await self._or_stop(self._queue.wait_for_urgent(_IDLE_SECONDS))
+                self._somebody_waits = True
+                self._has_room.set()
+            except Unavailable as error:
+                await self._wait_out(error)
+
+    async def _or_stop(self, bell: Awaitable[None]) -> None:
+        """Until the bell rings, or the worker stops."""
+        rung = asyncio.ensure_future(bell)
         stop = asyncio.ensure_future(self._stopping.wait())
         try:
-            await asyncio.wait({bell, stop}, return_when=asyncio.FIRST_COMPLETED)
-            if bell.done():
-                bell.result()
+            await asyncio.wait({rung, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if rung.done():
+                rung.result()
         finally:
-            await _cancel(bell, stop)
+            await _cancel(rung, stop)
 
     # Ticks
 
@@ -181,15 +207,21 @@ class Worker:
 
         The engine always has a tick to go on with: it need not wait until this loop has its turn.
         """
-        under_way: deque[tuple[Tick, asyncio.Task[Rows]]] = deque()
-        while not self._stopping.is_set() or under_way:
-            while len(under_way) < _TICKS_AHEAD and (tick := self._next_tick()):
-                under_way.append((tick, asyncio.create_task(self._engine.draw(tick))))
-            if under_way:
-                tick, drawing = under_way.popleft()
-                self._take_rows(tick, await drawing)
+        while not self._stopping.is_set() or self._under_way:
+            while len(self._under_way) < _TICKS_AHEAD and (tick := self._next_tick()):
+                self._under_way.append(self._engine.draw(tick))
+            if self._under_way:
+                drawing = self._under_way.popleft()
+                self._take_rows(drawing.tick, await drawing)
             else:
                 await _wait_for(self._has_work)
+
+    def _plan_again(self) -> None:
+        """Have a sample that just came in the very next tick, not in the one after it."""
+        if self._under_way and self._under_way[-1].recall():
+            self._scheduler.take_back(self._under_way.pop().tick)
+            if tick := self._next_tick():
+                self._under_way.append(self._engine.draw(tick))
 
     def _next_tick(self) -> Tick | None:
         if self._stopping.is_set():

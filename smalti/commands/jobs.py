@@ -22,7 +22,7 @@ from smalti.commands.output import (
     write,
 )
 from smalti.errors import SmaltiError
-from smalti.jobs.job import JobState
+from smalti.jobs.job import JobClass, JobState
 from smalti.terminal import shows_pictures
 from smalti.values import Image, Job, JobEvent, SampleEnded, SampleResult, SampleRows
 from smalti.watching import INTERRUPTED, LineView, LiveView, View, follow
@@ -57,6 +57,14 @@ _PATIENCE = click.option(
     metavar="S",
     help="How long results are kept after the job ended.",
 )
+@click.option(
+    "--class",
+    "job_class",
+    type=click.Choice([str(name) for name in JobClass]),
+    default=str(JobClass.STANDARD),
+    show_default=True,
+    help="Interactive samples are drawn first; standard ones make way.",
+)
 @click.option("--request-id", help="Sending the same one again gives the same job.")
 @click.option("--watch", "watching", is_flag=True, help="Follow the job until it has ended.")
 @_PATIENCE
@@ -74,6 +82,7 @@ def submit(
     rows: int | None,
     mask: Path | None,
     keep_seconds: float | None,
+    job_class: str,
     request_id: str | None,
     watching: bool,
     patience: float,
@@ -90,6 +99,7 @@ def submit(
         completion=options.completion(picture, rows, mask),
         retention_seconds=keep_seconds,
         request_id=request_id,
+        job_class=JobClass(job_class),
         patience_seconds=0,
         version=version,
     )

@@ -12,6 +12,7 @@ from smalti.jobs.job import (
     Failed,
     Finished,
     Job,
+    JobClass,
     JobRequest,
     JobState,
     Progress,
@@ -44,7 +45,9 @@ def encode_request(request: JobRequest) -> bytes:
 
 def decode_request(encoded: bytes, forced: bytes) -> JobRequest:
     """The request again."""
-    return JobRequest(**json.loads(encoded), forced=forced)
+    fields = json.loads(encoded)
+    fields["job_class"] = JobClass(fields["job_class"])
+    return JobRequest(**fields, forced=forced)
 
 
 def hash_request(request: JobRequest) -> str:

@@ -6,6 +6,13 @@ from enum import StrEnum
 TEMPERATURE_RANGE = (0.05, 10.0)
 
 
+class JobClass(StrEnum):
+    """Whose samples are handed out first."""
+
+    INTERACTIVE = "interactive"  # somebody waits: before all others, and into slots that those hold
+    STANDARD = "standard"
+
+
 class JobState(StrEnum):
     """Where a job is between submit and the end of its retention."""
 
@@ -36,6 +43,7 @@ class JobRequest:
     temperature: float = 1.0
     forced: bytes = b""  # int32 little-endian for each pixel, −1 where it is drawn; empty: all are drawn
     retention_seconds: float = 86400.0
+    job_class: JobClass = JobClass.STANDARD
 
     @property
     def pixel_bytes(self) -> int:

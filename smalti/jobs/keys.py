@@ -19,9 +19,10 @@
 | `request:<hash of client>:<hash of request_id>` | string | job id and hash of the request |
 | `deleted:<id>` | string | the call that deleted the job, for a minute |
 | `expiry` | zset | jobs that ended, by the end of their retention |
-| `events`, `bell` | stream, capped | hints to watchers / to idle workers |
+| `events` | stream, capped | hints to watchers |
+| `bell`, `urgent` | stream, capped | hints to idle workers / to busy ones too: interactive samples wait |
 
-The class is `standard` and the client empty until there are classes and fairness between clients. The totals are those
+The class is `interactive` or `standard`, the client empty until there is fairness between clients. The totals are those
 of jobs that have not ended: jobs, ready and running samples, pixels to draw. A fresh sample (index ≥ next) has no key:
 queuing a million samples costs one hash. Times are milliseconds by Redis' clock.
 
@@ -33,6 +34,7 @@ What the queue promises, given a Redis that passes `JobQueue.check`:
 - Only the holder of a sample's last token writes it; committed rows never change; a sample has one result.
 - A worker that falls silent for a lease loses its samples, rows included, to others; an outage of Redis is not silence.
 - A sample whose workers fell silent three times without a new row fails instead of looping.
+- Interactive samples are handed out first, up to the number that a worker keeps for them, then standard ones.
 - A cancelled job ends CANCELLED, at its workers' next commits or when their leases end; ended samples stay.
 - Once its job has ended, every key of it has a TTL.
 - At its memory limit Redis refuses new jobs and claims; what runs is finished.
@@ -69,6 +71,10 @@ class Keys:
     @property
     def bell(self) -> str:
         return self.prefix + "bell"
+
+    @property
+    def urgent(self) -> str:
+        return self.prefix + "urgent"
 
     def job(self, job_id: str) -> str:
         return f"{self.prefix}job:{job_id}"

@@ -27,7 +27,7 @@ from smalti.jobs.job import (
 from smalti.jobs.keys import CHUNK, Keys, request_key
 from smalti.jobs.script import Script
 
-_SCHEMA = "1"
+_SCHEMA = "2"
 _ID_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # none that is taken for another
 _ID = re.compile(r"[a-z0-9]{1,32}")
 _READ_BYTES = 1_000_000  # of results in one answer of Redis
@@ -74,7 +74,7 @@ class JobQueue:
         self._keys = Keys(pool)
         self._lease = ceil(lease_seconds * 1000)
         self._limits = limits
-        self._last_bell: bytes | str = "0-0"
+        self._rung: dict[str, bytes | str] = {}  # the last entry read of each bell
 
     @property
     def recover_seconds(self) -> float:
@@ -174,16 +174,29 @@ class JobQueue:
     # What workers do.
 
     async def claim(
-        self, worker: str, *, sequence: int, digests: Sequence[str], fingerprint: str, limit: int
+        self,
+        worker: str,
+        *,
+        sequence: int,
+        digests: Sequence[str],
+        fingerprint: str,
+        limit: int,
+        urgent: int | None = None,
     ) -> Claims:
         """Take up to `limit` samples of jobs whose model is in `digests`, and a lease.
+
+        Interactive samples come first, up to `urgent` of them even where `limit` is less; without `urgent` up to
+        `limit`. Then come standard ones, and interactive ones again where those leave room.
 
         The same sequence number again gives the same samples: count up only after a reply. A worker name is of one
         process, never used again. Neither fingerprint nor digests contain white space or '+'.
         """
         if re.search(r"[\s+]", fingerprint):
             raise ValueError(f"a fingerprint is one word without '+', not {fingerprint!r}")
-        reply = await self._run(script.CLAIM, worker, self._lease, sequence, fingerprint, limit, *digests)
+        first = limit if urgent is None else urgent
+        reply = await self._run(
+            script.CLAIM, worker, self._lease, sequence, fingerprint, limit, first, *digests
+        )
         return codec.decode_claims(reply)
 
     async def commit(self, worker: str, progress: Sequence[Progress]) -> CommitReplies:
@@ -205,12 +218,11 @@ class JobQueue:
 
     async def wait_for_work(self, seconds: float) -> None:
         """Return when there may be something to claim, or after `seconds`."""
-        deadline = monotonic() + seconds
-        while (left := deadline - monotonic()) > 0:
-            entries = await self._read_stream(self._keys.bell, self._last_bell, left)
-            if entries:
-                self._last_bell = entries[-1][0]
-                return
+        await self._wait_for_bell(self._keys.bell, seconds)
+
+    async def wait_for_urgent(self, seconds: float) -> None:
+        """Return when there may be an interactive sample to claim, or after `seconds`."""
+        await self._wait_for_bell(self._keys.urgent, seconds)
 
     # What watchers read.
 
@@ -335,6 +347,7 @@ class JobQueue:
             request.row_bytes,
             request.rows * request.columns,
             ceil(request.retention_seconds * 1000),
+            request.job_class,
         ]
 
     async def _read_jobs(self, job_ids: Sequence[str]) -> Sequence[Job | None]:
@@ -377,6 +390,14 @@ class JobQueue:
                 self._keys.result(job_id, indices.start), [str(i) for i in indices]
             )
         return [codec.decode_result(i, value) for i, value in zip(indices, values, strict=True) if value]
+
+    async def _wait_for_bell(self, bell: str, seconds: float) -> None:
+        deadline = monotonic() + seconds
+        while (left := deadline - monotonic()) > 0:
+            entries = await self._read_stream(bell, self._rung.get(bell, "0-0"), left)
+            if entries:
+                self._rung[bell] = entries[-1][0]
+                return
 
     async def _read_stream(
         self, stream: str, after: bytes | str, seconds: float

@@ -54,7 +54,7 @@ async def _audit_job(redis: Redis, prefix: str, job_id: str, short: set[str]) ->
     if over:
         for name in (n for n in short if job_id in n and not n.startswith("deleted:")):
             assert await redis.pttl(prefix + name) > 0, f"{name} has no TTL although its job ended"
-    ready = await redis.zscore(f"{prefix}ready:{job['digest']}:standard:", job_id) is not None
+    ready = await redis.zscore(f"{prefix}ready:{job['digest']}:{job['class']}:", job_id) is not None
     claimable = 0 if job["state"] == "CANCELLING" or over else len(returned) + count - fresh_from
     assert ready == (claimable > 0)
     return Counter(

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smalti.jobs.codec import decode_ended, decode_request, decode_result, encode_request, hash_request
-from smalti.jobs.job import JobRequest
+from smalti.jobs.job import JobClass, JobRequest
 from tests.jobs.story import request_for
 
 REQUESTS = st.builds(
@@ -21,6 +21,7 @@ REQUESTS = st.builds(
     temperature=st.floats(0.05, 10),
     forced=st.binary(),
     retention_seconds=st.floats(0, 1e9),
+    job_class=st.sampled_from(JobClass),
 )
 
 

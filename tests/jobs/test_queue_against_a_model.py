@@ -26,6 +26,7 @@ from smalti.jobs.job import (
     CommitReply,
     Failed,
     Finished,
+    JobClass,
     JobState,
     Progress,
     Released,
@@ -53,6 +54,7 @@ class ModelSample:
 @dataclass
 class ModelJob:
     samples: list[ModelSample]
+    job_class: JobClass = JobClass.STANDARD
     state: JobState = JobState.QUEUED
 
     def in_place(self, *places: str) -> list[ModelSample]:
@@ -65,9 +67,15 @@ class ModelQueue:
 
     jobs: dict[str, ModelJob] = field(default_factory=dict)
 
-    def claimable(self) -> int:
-        waiting = (job.in_place("fresh", "returned") for job in self.jobs.values())
-        return sum(len(samples) for samples in waiting)
+    def claimable(self, limit: int, urgent: int) -> "Counter[JobClass]":
+        """How many samples of each class such a claim brings."""
+        waiting: Counter[JobClass] = Counter()
+        for job in self.jobs.values():
+            waiting[job.job_class] += len(job.in_place("fresh", "returned"))
+        first = min(urgent, waiting[JobClass.INTERACTIVE])
+        standard = min(max(0, limit - first), waiting[JobClass.STANDARD])
+        more = min(max(0, limit - first - standard), waiting[JobClass.INTERACTIVE] - first)
+        return +Counter({JobClass.INTERACTIVE: first + more, JobClass.STANDARD: standard})
 
     def take(self, claim: Claim, worker: str) -> None:
         job = self.jobs[claim.job]
@@ -198,27 +206,31 @@ class QueueMachine(RuleBasedStateMachine):
         target=jobs,
         count=st.integers(1, 4),
         request_id=st.sampled_from(["", "", "x", "y"]),
+        job_class=st.sampled_from(JobClass),
         twice=st.booleans(),
     )
-    def submit(self, count: int, request_id: str, twice: bool) -> str:
+    def submit(self, count: int, request_id: str, job_class: JobClass, twice: bool) -> str:
         known = self.request_ids.get(request_id)
         if known in self.model.jobs:
-            count = len(self.model.jobs[known].samples)
-        job = self._run(self._queue(twice).submit(request_for(count=count), request_id=request_id))
+            count, job_class = len(self.model.jobs[known].samples), self.model.jobs[known].job_class
+        request = request_for(count=count, job_class=job_class)
+        job = self._run(self._queue(twice).submit(request, request_id=request_id))
         if known in self.model.jobs:
             assert job.id == known
             return job.id
         assert job.id not in self.model.jobs
-        self.model.jobs[job.id] = ModelJob([ModelSample() for _ in range(count)])
+        self.model.jobs[job.id] = ModelJob([ModelSample() for _ in range(count)], job_class)
         if request_id:
             self.request_ids[request_id] = job.id
         return job.id
 
-    @rule(target=claims, worker=WORKERS, limit=st.integers(0, 5), twice=st.booleans())
-    def claim(self, worker: str, limit: int, twice: bool) -> Any:
-        expected = min(limit, self.model.claimable())
-        claims = self._run(claim_from(self._queue(twice), worker, limit=limit))
-        assert len(claims) == expected
+    @rule(
+        target=claims, worker=WORKERS, limit=st.integers(0, 5), urgent=st.integers(0, 3), twice=st.booleans()
+    )
+    def claim(self, worker: str, limit: int, urgent: int, twice: bool) -> Any:
+        expected = self.model.claimable(limit, urgent)
+        claims = self._run(claim_from(self._queue(twice), worker, limit=limit, urgent=urgent))
+        assert Counter(claim.request.job_class for claim in claims) == expected
         for claim in claims:
             assert int(claim.token) > self.last_token
             self.last_token = int(claim.token)

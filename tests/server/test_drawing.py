@@ -2,7 +2,7 @@ import asyncio
 from typing import Any
 
 from server.drawing import StreamedDrawing
-from smalti.jobs.job import JobState, Verdict
+from smalti.jobs.job import JobClass, JobState, Verdict
 from smalti.v1 import images_pb2, types_pb2
 from tests.server.conftest import Running, refused
 from tests.server.hand_worker import LOG_PROBABILITY, HandWorker
@@ -36,6 +36,7 @@ async def test_an_image_comes_row_by_row_and_is_forgotten_afterwards(
     claim = await claimed(hand_worker, until)
     assert (claim.job, claim.request.first_index, claim.request.count) == (started.job_id, 9, 1)
     assert claim.request.temperature == 0.5
+    assert claim.request.job_class is JobClass.INTERACTIVE
     await hand_worker.draw(claim, first_row=0, rows=2)
     rows = (await anext(aiter(call))).rows
     assert (rows.first_row, rows.indices) == (0, b"\0" * 2 * WIDTH)

@@ -40,6 +40,12 @@ async def forced_of(server: Running, **completion) -> np.ndarray:
     return np.frombuffer(forced, "<i4").reshape(HEIGHT, WIDTH)
 
 
+async def test_a_job_is_of_the_class_that_was_asked_for_or_standard(server: Running):
+    classes = jobs_pb2.JOB_CLASS_UNSPECIFIED, jobs_pb2.JOB_CLASS_STANDARD, jobs_pb2.JOB_CLASS_INTERACTIVE
+    jobs = [await submit(server, job_class=job_class) for job_class in classes]
+    assert [job.job_class for job in jobs] == [classes[1], classes[1], classes[2]]
+
+
 async def test_a_submitted_job_is_described(server: Running):
     job = await submit(server, count=3, seed=7, first_index=2, temperature=0.5)
     assert (job.count, job.seed, job.first_index, job.temperature) == (3, 7, 2, 0.5)
@@ -163,6 +169,7 @@ async def test_a_wrong_completion_is_refused(server: Running, completion, field)
         ({"temperature": 0.01}, "temperature"),
         ({"temperature": float("inf")}, "temperature"),
         ({"request_id": "x" * 129}, "request_id"),
+        ({"job_class": 9}, "job_class"),
         ({"retention": Duration(seconds=-1)}, "retention"),
         ({"retention": Duration(seconds=10**9)}, "retention"),
     ],

@@ -106,6 +106,16 @@ def test_submit_prints_the_id_and_nothing_else(server, smalti):
     assert (request.count, request.seed, round(request.temperature, 3)) == (3, 7, 0.9)
 
 
+def test_a_job_may_be_interactive(server, smalti):
+    job = a_job("QUEUED", job_class=jobs_pb2.JOB_CLASS_INTERACTIVE)
+    server.answers["JobService/Submit"] = lambda request: jobs_pb2.SubmitResponse(job=job)
+    result = smalti("submit", "toy", "--class", "interactive", "--json")
+    assert json.loads(result.stdout)["job_class"] == "interactive"
+    assert server.requests[0].job_class == jobs_pb2.JOB_CLASS_INTERACTIVE
+    smalti("submit", "toy")
+    assert server.requests[1].job_class == jobs_pb2.JOB_CLASS_STANDARD
+
+
 def test_a_submitted_job_is_followed_to_its_end(server, smalti):
     server.answers["JobService/Submit"] = lambda request: jobs_pb2.SubmitResponse(job=a_job("QUEUED"))
     server.answers["JobService/Watch"] = watched(a_job("RUNNING", done=1), a_job("SUCCEEDED", done=3))

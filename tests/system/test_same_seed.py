@@ -3,9 +3,12 @@
 import pytest
 
 from smalti.jobs.job import JobState
+from smalti.session import fingerprint
+from smalti.values import DrawFinished, DrawnRows
 from tests.system.conftest import DIGITS, TOY
 
 COUNTS = {TOY: 60, DIGITS: 200}
+LONG = {TOY: 160, DIGITS: 500}  # enough for a second and more
 both_models = pytest.mark.parametrize("model", [TOY, DIGITS])
 
 
@@ -45,3 +48,24 @@ def test_other_seeds_draw_other_images(trio, undisturbed):
     images = undisturbed(DIGITS, count=COUNTS[DIGITS])
     others = trio.draw(DIGITS, count=COUNTS[DIGITS], seed=8)
     assert len(set(images.values()) & set(others.values())) < 5
+
+
+@both_models
+def test_images_that_make_way_for_somebody_who_waits_stay_the_same(pair, undisturbed, model):
+    expected, one = undisturbed(model, count=LONG[model]), undisturbed(DIGITS, count=COUNTS[DIGITS])
+    before = sum(worker.metric("smalti_preempted_samples_total") for worker in pair.workers)
+    job = pair.submit(model, count=LONG[model])
+    pair.when(job, lambda now: now.running > 0)
+    for index in range(8):  # while every slot is taken
+        events = list(pair.client.draw_stream(DIGITS, seed=7, index=index))
+        assert b"".join(event.indices for event in events if isinstance(event, DrawnRows)) == one[index]
+        assert isinstance(events[-1], DrawFinished)
+    assert pair.ended(job).state is JobState.SUCCEEDED
+    assert pair.images(job) == expected
+    assert sum(worker.metric("smalti_preempted_samples_total") for worker in pair.workers) > before
+    assert all(worker.metric("smalti_corrupt_commits_total") == 0 for worker in pair.workers)
+
+
+def test_every_result_names_what_drew_it(pair):
+    job = pair.ended(pair.submit(TOY, count=20))
+    assert {result.fingerprint for result in pair.client.results(job.id)} == {fingerprint("cpu")}

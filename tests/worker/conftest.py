@@ -1,14 +1,22 @@
-"""The models that tests of the worker draw with."""
+"""The models that tests of the worker draw with, and workers at work."""
 
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 
-from smalti.repository import Manifest
-from tests.worker.story import SHIPPED, open_runner
+from smalti.jobs.queue import JobQueue
+from smalti.repository import Manifest, ModelRepository
+from tests.worker.story import FINGERPRINT, SHIPPED, Gate, Shift, open_runner
+from worker.engine import Engine
 from worker.runner import Runner
+from worker.worker import Worker
 
 Model = tuple[Manifest, Runner]
+Hire = Callable[..., Shift]
 
 
 @pytest.fixture
@@ -24,3 +32,35 @@ def model(request: pytest.FixtureRequest, toy_repository: Path) -> Model:
     """The toy, and the real models for digits that ship with smalti, each with a runner."""
     root = toy_repository if request.param.startswith("toy") else SHIPPED
     return open_runner(root, request.param)
+
+
+@pytest.fixture
+async def hire(tmp_path: Path) -> AsyncIterator[Hire]:
+    """Starts workers whose ticks wait for permits, unless the gate is opened."""
+    shifts: list[Shift] = []
+
+    def start(queue: JobQueue, *models: Model, slots: int = 4, **options: Any) -> Shift:
+        engine = Engine(ModelRepository(tmp_path / "nothing"), slots=slots)
+        gate = Gate(models[0][1])
+        for manifest, runner in models:
+            engine.add(manifest, gate if runner is models[0][1] else runner)
+        defaults: dict[str, Any] = {"fingerprint": FINGERPRINT, "lease_seconds": 10.0}
+        worker = Worker(queue, engine, slots=slots, **defaults | options)
+        shift = Shift(worker, engine, gate)
+        shift.task = asyncio.create_task(worker.run(shift.stopping))
+        shifts.append(shift)
+        return shift
+
+    yield start
+    for shift in shifts:
+        shift.gate.open()
+        shift.stopping.set()
+    await asyncio.gather(*(shift.task for shift in shifts), return_exceptions=True)
+    for shift in shifts:
+        shift.engine.close()
+
+
+@pytest.fixture
+def queue(redis: Redis) -> JobQueue:
+    """An empty queue."""
+    return JobQueue(redis)

@@ -1,21 +1,26 @@
 """What tests of the worker tell their stories with: requests, claims, and the same samples drawn one at a time."""
 
+import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from smalti.errors import SampleFailed
-from smalti.jobs.job import Claim, JobRequest
+from smalti.jobs.job import Claim, Job, JobRequest, JobState, SampleResult
+from smalti.jobs.queue import JobQueue
 from smalti.repository import Manifest, ModelRepository
 from smalti.session import open_session
 from worker.admission import plan
-from worker.engine import DrawsRows
+from worker.engine import DrawsRows, Engine
 from worker.runner import GRAPH, Runner
 from worker.slot import Lane, Row, Sample
+from worker.worker import Worker
 
+FINGERPRINT = "test-fingerprint"
 SHIPPED = Path(__file__).parents[2] / "model_repository"
 
 
@@ -88,13 +93,15 @@ class Gate:
     """A runner that draws one row for each permit, so that a test decides how far the drawing is."""
 
     def __init__(self, runner: DrawsRows) -> None:
-        self.rows = 0  # ticks drawn so far
+        self.begun = 0  # ticks that the engine has asked for
+        self.rows = 0  # of them, those that got their permit
         self._runner = runner
         self._permits = threading.Semaphore(0)
         self._is_open = False
 
     def draw_row(self, lanes: Sequence[Lane]) -> list[Row | SampleFailed]:
         """Wait for a permit, then draw."""
+        self.begun += 1
         if not self._is_open:
             self._permits.acquire()
         self.rows += 1
@@ -111,3 +118,48 @@ class Gate:
         """Let all pass from now on."""
         self._is_open = True
         self._permits.release()
+
+
+@dataclass
+class Shift:
+    """A worker at work; `stop` ends it in an orderly way."""
+
+    worker: Worker
+    engine: Engine
+    gate: Gate
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    task: "asyncio.Task[None]" = field(init=False)
+
+    async def stop(self) -> None:
+        self.gate.open()
+        self.stopping.set()
+        await self.task
+
+
+async def results(queue: JobQueue, job: Job) -> list[SampleResult]:
+    return [result async for result in queue.results(job.id)]
+
+
+def ended(queue: JobQueue, job: Job, state: JobState = JobState.SUCCEEDED) -> Callable[[], Any]:
+    async def is_it() -> bool:
+        return (await queue.get(job.id)).state is state
+
+    return is_it
+
+
+async def assert_undisturbed(
+    queue: JobQueue, job: Job, model: tuple[Manifest, Runner], **changes: Any
+) -> None:
+    """Every sample is what it would be if drawn alone."""
+    manifest, runner = model
+    alone = Runner(runner._session, manifest, slots=1)  # own state: a worker may draw with the other
+    for result in await results(queue, job):
+        expected = drawn_alone(alone, manifest, result.index, **changes)
+        assert (result.pixels, result.log_probability) == expected
+
+
+def holding(queue: JobQueue, samples: int) -> Callable[[], Any]:
+    async def do_they() -> bool:
+        return (await queue.depth()).running_samples == samples
+
+    return do_they

@@ -16,8 +16,9 @@ from tests.toy_model import Toy, write_toy_model
 from tests.worker.conftest import Model
 from tests.worker.story import SHIPPED, Gate, a_sample, drawn_alone, finish, open_runner, pixels_of
 from worker.engine import Engine
+from worker.runner import Runner
 from worker.scheduler import Tick
-from worker.slot import Sample
+from worker.slot import Row, Sample
 
 Start = Callable[..., Engine]
 
@@ -114,6 +115,47 @@ async def test_a_named_model_that_is_not_there_is_said(engine_on: Start, toy_rep
     await engine.load()
     with pytest.raises(ModelNotFound, match="SMALTI_MODELS names nothing, which cannot be drawn with"):
         engine.require()
+
+
+async def test_drawing_goes_on_while_a_new_version_is_loaded_and_warmed(
+    engine_on: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = write_toy_model(tmp_path, Toy(version=1))
+    engine = engine_on(tmp_path)
+    await engine.load()
+    drawn = threading.Event()
+    warm = Runner.warm
+
+    def warm_when_drawn(runner: Runner) -> None:
+        assert drawn.wait(10), "the engine drew nothing while the new version was warmed"
+        warm(runner)
+
+    monkeypatch.setattr(Runner, "warm", warm_when_drawn)
+    new = write_toy_model(tmp_path, Toy(version=2))
+    loading = asyncio.create_task(engine.load())
+    sample = a_sample(manifest)
+    for _ in range(manifest.height):
+        await draw_with(engine, manifest, [sample])
+    drawn.set()
+    await loading
+    assert engine.digests == [manifest.digest, new.digest]
+
+
+async def test_a_tick_that_has_not_begun_can_be_recalled(
+    engine_on: Start, toy: Model, tmp_path: Path, until: Until
+) -> None:
+    manifest, runner = toy
+    gate = Gate(runner)
+    engine = engine_on(tmp_path)
+    engine.add(manifest, gate)
+    begun, waiting = (engine.draw(tick_of(manifest, [a_sample(manifest)])) for _ in range(2))
+    await until(lambda: gate.begun == 1)
+    assert not begun.recall()
+    assert waiting.recall()
+    gate.open()
+    [row] = await begun
+    assert isinstance(row, Row)
+    assert gate.begun == 1
 
 
 async def test_it_is_seen_how_long_a_tick_takes(

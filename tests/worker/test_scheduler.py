@@ -1,19 +1,22 @@
-"""Samples get slots in the order of their claims, and models take turns."""
+"""Samples get slots in the order of their claims, interactive ones before others, and models take turns."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from smalti.jobs.job import JobClass, Released
 from smalti.repository import ModelRepository
 from tests.toy_model import Toy, write_toy_model
 from tests.worker.story import a_claim, a_request
 from worker.admission import plan
 from worker.scheduler import Scheduler, Tick
-from worker.slot import Sample
+from worker.slot import Row, Sample
 
 Make = Callable[..., Sample]
 
@@ -24,8 +27,10 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Make:
     write_toy_model(root, Toy())
     manifest = ModelRepository(root).load("toy-pixel-rnn").manifest
 
-    def make(index: int = 0, *, digest: str = "a", rows_left: int = 6) -> Sample:
-        claim = a_claim(a_request(manifest), index)
+    def make(
+        index: int = 0, *, digest: str = "a", rows_left: int = 6, job_class: JobClass = JobClass.STANDARD
+    ) -> Sample:
+        claim = a_claim(a_request(manifest, job_class=job_class), index)
         drawn = Sample(replace(claim, request=replace(claim.request, digest=digest)), plan(claim, manifest))
         drawn.row = manifest.height - rows_left
         return drawn
@@ -35,6 +40,11 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Make:
 
 def in_slots(tick: Tick | None) -> dict[int, Sample]:
     return {lane.slot: sample for lane, sample in zip(tick.lanes, tick.samples, strict=True)} if tick else {}
+
+
+def a_row(sample: Sample) -> Row:
+    columns = sample.claim.request.columns
+    return Row(np.zeros(columns, dtype=np.int64), np.zeros(columns, dtype=np.float32))
 
 
 def test_samples_fill_the_lowest_slots_in_order_and_the_rest_waits(sample: Make) -> None:
@@ -102,6 +112,111 @@ def test_there_is_room_for_successors_while_last_rows_are_drawn(sample: Make) ->
     assert scheduler.room == 3
     scheduler.enqueue([sample(2)])
     assert scheduler.room == 2
+
+
+def urgent(sample: Make, index: int = 100, **changes: Any) -> Sample:
+    return sample(index, job_class=JobClass.INTERACTIVE, **changes)
+
+
+def test_a_waiting_interactive_sample_gets_a_free_slot_before_standard_ones(sample: Make) -> None:
+    scheduler = Scheduler(1)
+    first, second, hurried = sample(0, rows_left=1), sample(1), urgent(sample)
+    scheduler.enqueue([first, second, hurried])
+    assert in_slots(scheduler.next_tick()) == {0: hurried}
+
+
+def test_the_standard_sample_with_the_fewest_rows_makes_way(sample: Make) -> None:
+    scheduler = Scheduler(3, interactive_slots=1)
+    samples = [sample(0, rows_left=1), sample(1, rows_left=5), sample(2, rows_left=3)]
+    scheduler.enqueue(samples)
+    hurried = urgent(sample)
+    scheduler.enqueue([hurried])
+    assert (
+        in_slots(scheduler.next_tick())[0] is hurried
+    )  # it came before the others had begun: nobody had to go
+    fuller = Scheduler(3, interactive_slots=1)
+    samples = [sample(0, rows_left=4), sample(1, rows_left=6), sample(2, rows_left=5)]
+    fuller.enqueue(samples)
+    fuller.next_tick()
+    fuller.enqueue([hurried := urgent(sample)])
+    assert in_slots(fuller.next_tick()) == {0: samples[0], 1: hurried, 2: samples[2]}
+
+
+def test_who_makes_way_leaves_as_soon_as_its_last_row_is_drawn(sample: Make) -> None:
+    scheduler = Scheduler(1, interactive_slots=1)
+    ousted = sample()
+    scheduler.enqueue([ousted])
+    assert scheduler.next_tick() is not None
+    scheduler.enqueue([urgent(sample)])
+    scheduler.next_tick()
+    assert (ousted.outcome, ousted.rows_left) == (None, 0)  # its row is under way
+    ousted.append(a_row(ousted))
+    assert isinstance(ousted.outcome, Released)
+    assert len(ousted.progress().pixels) == ousted.claim.request.row_bytes
+
+
+def test_interactive_samples_oust_no_more_than_their_share_and_never_each_other(sample: Make) -> None:
+    scheduler = Scheduler(4, interactive_slots=2)
+    standard = [sample(index) for index in range(4)]
+    scheduler.enqueue(standard)
+    scheduler.next_tick()
+    assert scheduler.urgent_room == 2
+    hurried = [urgent(sample, 100 + index) for index in range(3)]
+    scheduler.enqueue(hurried)
+    drawn = in_slots(scheduler.next_tick()).values()
+    assert [one for one in hurried if one in drawn] == hurried[:2]
+    assert len([one for one in standard if one in drawn]) == 2
+    assert scheduler.urgent_room == 0
+
+
+def test_a_tick_that_is_taken_back_is_handed_out_again_with_who_came(sample: Make) -> None:
+    scheduler = Scheduler(3, interactive_slots=1)
+    samples = [sample(0, rows_left=1), sample(1, rows_left=2), sample(2, rows_left=6)]
+    scheduler.enqueue(samples)
+    scheduler.next_tick()
+    tick = scheduler.next_tick()  # its samples 1 and 2, of which 1 has its last row in it
+    assert tick is not None
+    scheduler.take_back(tick)
+    scheduler.enqueue([hurried := urgent(sample), waiting := sample(3)])
+    again = scheduler.next_tick()
+    assert again is not None
+    assert in_slots(again) == {0: hurried, 1: samples[1], 2: samples[2]}
+    assert [lane.row for lane in again.lanes] == [0, *(lane.row for lane in tick.lanes)]
+    assert in_slots(scheduler.next_tick()) == {0: hurried, 1: waiting, 2: samples[2]}
+
+
+def test_a_sample_that_failed_before_its_tick_was_taken_back_gets_no_slot_again(sample: Make) -> None:
+    scheduler = Scheduler(1)
+    failed = sample(rows_left=2)
+    scheduler.enqueue([failed])
+    scheduler.next_tick()
+    tick = scheduler.next_tick()
+    assert tick is not None
+    failed.fail("no")
+    scheduler.release([failed])
+    scheduler.take_back(tick)
+    assert scheduler.next_tick() is None
+    assert scheduler.room == 1
+
+
+def test_the_model_of_an_interactive_sample_is_next(sample: Make) -> None:
+    scheduler = Scheduler(4, interactive_slots=2)
+    scheduler.enqueue([sample(0, digest="a"), sample(1, digest="b"), sample(2, digest="c")])
+    ticks = [scheduler.next_tick(), scheduler.next_tick()]
+    scheduler.enqueue([urgent(sample, digest="a")])
+    ticks += [scheduler.next_tick() for _ in range(3)]
+    assert [tick.digest for tick in ticks if tick] == ["a", "b", "a", "c", "b"]
+
+
+def test_interactive_samples_leave_other_models_every_second_tick(sample: Make) -> None:
+    scheduler = Scheduler(8, interactive_slots=7)
+    scheduler.enqueue([sample(0, digest="b")])
+    turns = []
+    for index in range(6):
+        scheduler.enqueue([urgent(sample, 100 + index, digest="a", rows_left=6)])
+        tick = scheduler.next_tick()
+        turns.append(tick.digest if tick else "")
+    assert turns.count("b") >= 2
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,8 +1,7 @@
 """A worker on a real Redis: it draws what the queue hands out, and loses nothing whatever happens around it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,89 +10,27 @@ from redis.asyncio import Redis
 
 from smalti.errors import Unavailable
 from smalti.jobs.connection import connect
-from smalti.jobs.job import Job, JobState, Progress, SampleResult
+from smalti.jobs.job import Job, JobState, Progress
 from smalti.jobs.queue import NO_WORKER, CommitReplies, JobQueue
 from smalti.metrics import CORRUPT_COMMITS, FENCED_WRITES, JOB_SECONDS, TIME_TO_FIRST_ROW_SECONDS
 from smalti.private_redis import PrivateRedis
 from smalti.repository import ModelRepository
 from tests.conftest import Until
 from tests.toy_model import Toy, write_toy_model
-from tests.worker.conftest import Model
-from tests.worker.story import Gate, a_request, drawn_alone, keeping, open_runner
+from tests.worker.conftest import Hire, Model
+from tests.worker.story import (
+    FINGERPRINT,
+    a_request,
+    assert_undisturbed,
+    drawn_alone,
+    ended,
+    holding,
+    keeping,
+    open_runner,
+    results,
+)
 from worker.engine import Engine
 from worker.worker import EngineHung, Worker
-
-FINGERPRINT = "test-fingerprint"
-
-
-@dataclass
-class Shift:
-    """A worker at work; `stop` ends it in an orderly way."""
-
-    worker: Worker
-    engine: Engine
-    gate: Gate
-    stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    task: "asyncio.Task[None]" = field(init=False)
-
-    async def stop(self) -> None:
-        self.gate.open()
-        self.stopping.set()
-        await self.task
-
-
-Hire = Callable[..., Shift]
-
-
-@pytest.fixture
-async def hire(tmp_path: Path) -> AsyncIterator[Hire]:
-    """Starts workers whose ticks wait for permits, unless the gate is opened."""
-    shifts: list[Shift] = []
-
-    def start(queue: JobQueue, *models: Model, slots: int = 4, **options: Any) -> Shift:
-        engine = Engine(ModelRepository(tmp_path / "nothing"), slots=slots)
-        gate = Gate(models[0][1])
-        for manifest, runner in models:
-            engine.add(manifest, gate if runner is models[0][1] else runner)
-        defaults: dict[str, Any] = {"fingerprint": FINGERPRINT, "lease_seconds": 10.0}
-        worker = Worker(queue, engine, slots=slots, **defaults | options)
-        shift = Shift(worker, engine, gate)
-        shift.task = asyncio.create_task(worker.run(shift.stopping))
-        shifts.append(shift)
-        return shift
-
-    yield start
-    for shift in shifts:
-        shift.gate.open()
-        shift.stopping.set()
-    await asyncio.gather(*(shift.task for shift in shifts), return_exceptions=True)
-    for shift in shifts:
-        shift.engine.close()
-
-
-@pytest.fixture
-def queue(redis: Redis) -> JobQueue:
-    """An empty queue."""
-    return JobQueue(redis)
-
-
-async def results(queue: JobQueue, job: Job) -> list[SampleResult]:
-    return [result async for result in queue.results(job.id)]
-
-
-def ended(queue: JobQueue, job: Job, state: JobState = JobState.SUCCEEDED) -> Callable[[], Any]:
-    async def is_it() -> bool:
-        return (await queue.get(job.id)).state is state
-
-    return is_it
-
-
-async def assert_undisturbed(queue: JobQueue, job: Job, model: Model, **changes: Any) -> None:
-    """Every sample is what it would be if drawn alone."""
-    manifest, runner = model
-    for result in await results(queue, job):
-        expected = drawn_alone(runner, manifest, result.index, **changes)
-        assert (result.pixels, result.log_probability) == expected
 
 
 async def test_a_job_is_drawn_to_its_end(queue: JobQueue, hire: Hire, model: Model, until: Until) -> None:
@@ -252,13 +189,6 @@ async def test_a_worker_that_learns_of_its_lost_lease_drops_all_and_claims_anew(
     shift.gate.open()
     await until(ended(queue, job))
     await assert_undisturbed(queue, job, toy)
-
-
-def holding(queue: JobQueue, samples: int) -> Callable[[], Any]:
-    async def do_they() -> bool:
-        return (await queue.depth()).running_samples == samples
-
-    return do_they
 
 
 async def test_rows_that_redis_forgot_are_sent_again(

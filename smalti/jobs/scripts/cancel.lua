@@ -18,7 +18,7 @@ add(job, 'next', job.count - job.next)
 add(job, 'cancelled', waiting)
 redis.call('HINCRBY', meta, 'ready', int(-waiting))
 redis.call('HINCRBY', meta, 'pixels', int(-waiting * job.sample_pixels))
-redis.call('ZREM', ready_key(job.digest), job.id)
+redis.call('ZREM', ready_key(job.digest, job.class), job.id)
 settle(job)
 announce(job.id)
 return 1

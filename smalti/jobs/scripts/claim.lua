@@ -1,13 +1,15 @@
 -- claim.lua: hand samples to a worker, each with a fencing token larger than any before.
--- Jobs take turns; in a job, samples that were drawn in part come first. A job stays with the fingerprint that began it
--- while a worker of that fingerprint lives.
+-- Interactive samples come first, up to a number, then standard ones, then further interactive ones. In a class jobs take
+-- turns; in a job, samples that were drawn in part come first. A job stays with the fingerprint that began it while a
+-- worker of that fingerprint lives.
 -- KEYS  1 meta
--- ARGV  1 worker   2 lease, ms   3 sequence number   4 fingerprint   5 most samples   6… digests of the worker's models
+-- ARGV  1 worker   2 lease, ms   3 sequence number   4 fingerprint   5 most samples
+--       6 interactive samples that come first, be it more than the most   7… digests of the worker's models
 -- Returns {jobs, samples}: jobs {id, request, forced, age in ms at the claim}, samples {job id, index, token, rows so far}. The
 -- worker's last sequence number again gives what is left of the same samples, an earlier one nothing.
 
 local worker, lease, sequence = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local fingerprint, limit = ARGV[4], tonumber(ARGV[5])
+local fingerprint, limit, first_interactive = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
 local me = key('worker', worker)
 local SCANNED = 256  -- jobs of other fingerprints passed over in one claim
 
@@ -40,7 +42,7 @@ local last = tonumber(redis.call('HGET', me, 'sequence') or '-1')
 if sequence < last then return {{}, {}} end
 
 local digests = {}
-for position = 6, #ARGV do digests[#digests + 1] = ARGV[position] end
+for position = 7, #ARGV do digests[#digests + 1] = ARGV[position] end
 redis.call('ZADD', key('workers'), int(now + lease), worker)
 redis.call('HSET', me, 'fingerprint', fingerprint, 'digests', table.concat(digests, ' '))
 keep_worker(worker, lease)
@@ -63,17 +65,17 @@ local function may_draw(id, digest)
   return not alive[pair]
 end
 
--- Up to `limit` jobs that this worker may draw, the one whose turn is longest ago first.
-local function jobs_in_turn()
+-- Up to `most` jobs of a class that this worker may draw, the one whose turn is longest ago first.
+local function jobs_in_turn(class, most)
   local found = {}
   for _, digest in ipairs(digests) do
-    local mine, first, page = 0, 0, math.max(limit, 32)
-    while mine < limit and first < math.max(SCANNED, limit) do
-      local heads = redis.call('ZRANGE', ready_key(digest), first, first + page - 1, 'WITHSCORES')
+    local mine, first, page, ready = 0, 0, math.max(most, 32), ready_key(digest, class)
+    while mine < most and first < math.max(SCANNED, most) do
+      local heads = redis.call('ZRANGE', ready, first, first + page - 1, 'WITHSCORES')
       for position = 1, #heads, 2 do
-        if mine < limit and may_draw(heads[position], digest) then
+        if mine < most and may_draw(heads[position], digest) then
           mine = mine + 1
-          found[#found + 1] = {id = heads[position], turn = tonumber(heads[position + 1]), digest = digest}
+          found[#found + 1] = {id = heads[position], turn = tonumber(heads[position + 1]), ready = ready}
         end
       end
       if #heads < 2 * page then break end
@@ -81,7 +83,7 @@ local function jobs_in_turn()
     end
   end
   table.sort(found, function(a, b) return a.turn < b.turn end)
-  while #found > limit do table.remove(found) end
+  while #found > most do table.remove(found) end
   return found
 end
 
@@ -117,7 +119,7 @@ end
 local function take(head, share)
   local job = find(head.id)
   if not job then
-    redis.call('ZREM', ready_key(head.digest), head.id)
+    redis.call('ZREM', head.ready, head.id)
     return 0
   end
   local returned = redis.call('ZREVRANGE', key('returned', job.id), 0, share - 1)
@@ -134,22 +136,29 @@ local function take(head, share)
   redis.call('HINCRBY', meta, 'running', int(number))
   if job.state == 'QUEUED' then begin(job) end
   if job.next < job.count or redis.call('EXISTS', key('returned', job.id)) == 1 then
-    redis.call('ZADD', ready_key(job.digest), int(redis.call('HINCRBY', meta, 'turn', '1')), job.id)
+    redis.call('ZADD', head.ready, int(redis.call('HINCRBY', meta, 'turn', '1')), job.id)
   else
-    redis.call('ZREM', ready_key(job.digest), job.id)
+    redis.call('ZREM', head.ready, job.id)
   end
   announce(job.id)
   return number
 end
 
-local heads = limit > 0 and jobs_in_turn() or {}
-while #taken < limit do
-  local before = #taken
-  for position, head in ipairs(heads) do
-    if #taken < limit then take(head, math.ceil((limit - #taken) / (#heads - position + 1))) end
+-- Hand out samples of a class until `total` are handed out in all.
+local function hand_out(class, total)
+  local heads = #taken < total and jobs_in_turn(class, total - #taken) or {}
+  while #taken < total do
+    local before = #taken
+    for position, head in ipairs(heads) do
+      if #taken < total then take(head, math.ceil((total - #taken) / (#heads - position + 1))) end
+    end
+    if #taken == before then break end
   end
-  if #taken == before then break end
 end
+
+hand_out('interactive', first_interactive)
+hand_out('standard', limit)
+hand_out('interactive', limit)
 
 local lines = {}
 for _, sample in ipairs(taken) do lines[#lines + 1] = table.concat(sample, ' ') end

@@ -21,8 +21,8 @@ local function key(...)
   return prefix .. table.concat({...}, ':')
 end
 
-local function ready_key(digest)
-  return key('ready', digest, 'standard', '')
+local function ready_key(digest, class)
+  return key('ready', digest, class, '')
 end
 
 local function result_key(id, index)
@@ -43,21 +43,24 @@ local function announce(id)
   redis.call('XADD', key('events'), 'MAXLEN', '~', '1000', '*', 'job', id)
 end
 
+local urgent = false  -- whether this script made interactive samples claimable
+
 local function ring_bell()
   redis.call('XADD', key('bell'), 'MAXLEN', '1', '*', 'work', '1')
+  if urgent then redis.call('XADD', key('urgent'), 'MAXLEN', '1', '*', 'work', '1') end
 end
 
 -- The numbers of a job, or nil if there is none.
 local function find(id)
   local name = key('job', id)
   local f = redis.call('HMGET', name, 'state', 'count', 'next', 'done', 'failed', 'cancelled', 'rows', 'row_bytes',
-    'sample_pixels', 'digest', 'fingerprint', 'retention', 'request_key')
+    'sample_pixels', 'digest', 'fingerprint', 'retention', 'request_key', 'class')
   if not f[1] then return nil end
   return {
     id = id, key = name, state = f[1], count = tonumber(f[2]), next = tonumber(f[3]), done = tonumber(f[4]),
     failed = tonumber(f[5]), cancelled = tonumber(f[6]), rows = tonumber(f[7]), row_bytes = tonumber(f[8]),
     sample_pixels = tonumber(f[9]), digest = f[10], fingerprint = f[11], retention = tonumber(f[12]),
-    request_key = f[13],
+    request_key = f[13], class = f[14],
   }
 end
 
@@ -84,7 +87,7 @@ local function end_job(job, state)
   local ttl = int(job.retention + TTL_MARGIN)
   redis.call('HSET', job.key, 'state', state, 'reason', reason, 'ended', int(now), 'expires', int(now + job.retention))
   redis.call('DEL', key('returned', job.id), key('running', job.id))
-  redis.call('ZREM', ready_key(job.digest), job.id)
+  redis.call('ZREM', ready_key(job.digest, job.class), job.id)
   redis.call('ZREM', key('queued'), job.id)
   redis.call('ZADD', key('expiry'), int(now + job.retention), job.id)
   redis.call('HINCRBY', meta, 'live', '-1')
@@ -144,7 +147,8 @@ local function give_back(job, index, released)
   redis.call('HSET', key('sample', job.id, index), 'token', '', 'worker', '', 'released', released)
   redis.call('ZADD', key('returned', job.id), int(rows), index)
   redis.call('HINCRBY', meta, 'ready', '1')
-  redis.call('ZADD', ready_key(job.digest), 'NX', '0', job.id)  -- before jobs that have begun nothing yet
+  redis.call('ZADD', ready_key(job.digest, job.class), 'NX', '0', job.id)  -- before jobs that have begun nothing yet
+  urgent = urgent or job.class == 'interactive'
 end
 
 -- What becomes of a sample that its worker no longer holds.

@@ -2,7 +2,7 @@
 -- KEYS  1 meta   2 job:<id>
 -- ARGV  1 job id   2 name of the request key without prefix, or ''   3 hash of the request   4 most jobs
 --       5 most pixels   6 request   7 forced pixels   8 model digest   9 count   10 rows   11 row bytes
---       12 pixels of a sample   13 retention, ms
+--       12 pixels of a sample   13 retention, ms   14 class
 -- Returns {'QUEUED', id of the job, which may be an older one with the same request}, {'CONFLICT', id} where the
 -- request_id was used for another request, or {'FULL', retry in ms}.
 
@@ -37,14 +37,15 @@ local turn = int(redis.call('HINCRBY', meta, 'turn', '1'))
 redis.call('HSET', KEYS[2], 'request', ARGV[6], 'forced', ARGV[7], 'digest', ARGV[8], 'count', ARGV[9], 'rows', ARGV[10],
   'row_bytes', ARGV[11], 'sample_pixels', ARGV[12], 'retention', ARGV[13], 'request_key', request_key,
   'serial', serial, 'created', int(now), 'state', 'QUEUED', 'next', '0', 'done', '0', 'failed', '0',
-  'cancelled', '0', 'reason', '', 'fingerprint', '')
+  'cancelled', '0', 'reason', '', 'fingerprint', '', 'class', ARGV[14])
 if request_key ~= '' then redis.call('SET', prefix .. request_key, id .. ' ' .. hash) end
 redis.call('ZADD', key('jobs'), serial, id)
 redis.call('ZADD', key('queued'), int(now), id)
-redis.call('ZADD', ready_key(ARGV[8]), turn, id)
+redis.call('ZADD', ready_key(ARGV[8], ARGV[14]), turn, id)
 redis.call('HINCRBY', meta, 'live', '1')
 redis.call('HINCRBY', meta, 'ready', int(count))
 redis.call('HINCRBY', meta, 'pixels', int(pixels))
+urgent = ARGV[14] == 'interactive'
 ring_bell()
 announce(id)
 return {'QUEUED', id}
