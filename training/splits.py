@@ -17,7 +17,8 @@ SAME_SILHOUETTE = (
 )
 SAME_EDGES = 0.7  # correlation of the edges' strengths
 FILLED = 0.95  # from this opaque part on, a silhouette is the frame and tells nothing
-LECTURE_TEST, LECTURE_VALID = 80, 32  # images; the first is the lecture's; few validate, for every drawing trains
+LECTURE_TEST = 80  # images, by the lecture's protocol
+LECTURE_VALID = 32  # few, for every drawing trains
 LEAST_IMAGES = 10
 
 Indices = NDArray[np.int64]
