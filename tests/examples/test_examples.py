@@ -73,9 +73,9 @@ def test_every_version_of_a_model_is_a_row(example, tmp_path):
     assert "4 versions" in example("gan_evolution", "sprites-gan-lecture")
     with pillow.open(tmp_path / "evolution.png") as sheet:
         left = sheet.width - (10 * 21 + 1) * 4
-        rows = {sheet.crop((left, 84 * row, sheet.width, 84 * row + 84)).tobytes() for row in range(6)}
-    assert sheet.height == (6 * 21 + 1) * 4
-    assert len(rows) == 6
+        rows = {sheet.crop((left, 84 * row, sheet.width, 84 * row + 84)).tobytes() for row in range(4)}
+    assert sheet.height == (4 * 21 + 1) * 4
+    assert len(rows) == 4
 
 
 def test_many_requests_are_answered(example):
