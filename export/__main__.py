@@ -11,19 +11,14 @@ from export.frame import export
 from export.generations import export_generations
 from smalti import repository
 from smalti.errors import SmaltiError
+from training import arguments
 from training import checkpoint as checkpoints
 from training.checkpoint import Checkpoint
 
 
 @click.command()
 @click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option(
-    "--repository",
-    "root",
-    type=click.Path(path_type=Path),
-    default=Path("model_repository"),
-    show_default=True,
-)
+@arguments.repository
 @click.option("--version", type=click.IntRange(1), help="By default the next free one.")
 def main(checkpoint: Path, root: Path, version: int | None) -> None:
     """Export CHECKPOINT (a file, or the folder of a training), check it against torch, and say what was written.

@@ -13,6 +13,7 @@ from export.frame import digests, publish, seal
 from export.quantise import quantise
 from smalti.errors import SmaltiError
 from smalti.repository import Manifest, Model, ModelRepository, Parity, Quantisation, read
+from training import arguments
 from training.evaluation import drawing
 from training.evaluation.graphs import Graphs
 
@@ -28,13 +29,7 @@ SEED = 0
 @click.command()
 @click.argument("model")
 @click.option("--version", type=click.IntRange(1), help="Of MODEL; by default the latest.")
-@click.option(
-    "--repository",
-    "root",
-    type=click.Path(path_type=Path),
-    default=Path("model_repository"),
-    show_default=True,
-)
+@arguments.repository
 def main(model: str, version: int | None, root: Path) -> None:
     """Write MODEL-int8, with MODEL's version, and say what it costs in likelihood."""
     try:

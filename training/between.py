@@ -11,6 +11,7 @@ from rich.table import Table
 
 from smalti.errors import SmaltiError
 from smalti.repository import ModelRepository
+from training import arguments
 from training.evaluate import load
 from training.evaluation.contrast import PLACES, Contrast, Likeness, measure
 from training.evaluation.graphs import Graphs
@@ -29,14 +30,7 @@ from training.evaluation.graphs import Graphs
 @click.option("--steps", type=click.IntRange(2), default=11, show_default=True, help="Images along a grid.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads.")
-@click.option(
-    "--repository",
-    "root",
-    type=click.Path(path_type=Path),
-    default=Path("model_repository"),
-    envvar="SMALTI_MODEL_REPOSITORY",
-    show_default=True,
-)
+@arguments.repository
 def main(
     models: tuple[str, ...],
     path: Path | None,

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from smalti.errors import SmaltiError
 from smalti.repository import Manifest, ModelRepository
-from training import data
+from training import arguments, data
 from training.data import ImageSet
 from training.errors import EvaluationRefused
 from training.evaluation import report, saving
@@ -25,17 +25,9 @@ WIDTH = 140  # of the tables, where there is no terminal
 
 @click.command()
 @click.argument("model")
-@click.option(
-    "--data", "data_path", type=click.Path(path_type=Path), help="What it was trained on; without it, digits."
-)
-@click.option("--version", type=click.IntRange(1), help="By default the latest.")
-@click.option(
-    "--repository",
-    type=click.Path(path_type=Path),
-    default=Path("model_repository"),
-    envvar="SMALTI_MODEL_REPOSITORY",
-    show_default=True,
-)
+@arguments.data
+@arguments.version
+@arguments.repository
 @click.option(
     "--samples", type=click.IntRange(LEAST_SAMPLES), default=500, show_default=True, help="To draw."
 )
@@ -58,9 +50,9 @@ WIDTH = 140  # of the tables, where there is no terminal
 @click.option("--save", is_flag=True, help="Put the figures into the version's manifest.")
 def main(
     model: str,
-    data_path: Path | None,
+    path: Path | None,
     version: int | None,
-    repository: Path,
+    root: Path,
     samples: int,
     seed: int,
     iwae: int,
@@ -73,14 +65,14 @@ def main(
     """Measure MODEL, as it is exported, on the test images of the data it was trained on."""
     effort = Effort(samples=samples, seed=seed, importance_samples=iwae, importance_images=iwae_images)
     try:
-        graphs = Graphs(ModelRepository(repository).load(model, version), threads=_use(threads))
-        findings = measure(graphs, load(graphs.manifest, data_path), effort, say=_say)
+        graphs = Graphs(ModelRepository(root).load(model, version), threads=_use(threads))
+        findings = measure(graphs, load(graphs.manifest, path), effort, say=_say)
         report.show(findings, _console())
         _hand_over(
             findings,
             graphs,
             effort,
-            command=_command(graphs.manifest, data_path, effort),
+            command=_command(graphs.manifest, path, effort),
             json_file=json_file,
             plots=plots,
             save=save,

@@ -10,6 +10,7 @@ from PIL import Image
 from smalti import palette as colours
 from smalti.errors import SmaltiError
 from smalti.repository import ModelRepository
+from training import arguments
 from training.data import ImageSet
 from training.errors import DataRefused
 from training.evaluate import load
@@ -17,20 +18,11 @@ from training.evaluate import load
 
 @click.command()
 @click.argument("model")
-@click.option(
-    "--data", "path", type=click.Path(path_type=Path), help="What it was trained on; without it, digits."
-)
+@arguments.data
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder for the PNGs.")
 @click.option("--count", type=click.IntRange(1), help="So many, evenly spread over all; all without it.")
-@click.option("--version", type=click.IntRange(1), help="By default the latest.")
-@click.option(
-    "--repository",
-    "root",
-    type=click.Path(path_type=Path),
-    default=Path("model_repository"),
-    envvar="SMALTI_MODEL_REPOSITORY",
-    show_default=True,
-)
+@arguments.version
+@arguments.repository
 def main(
     model: str, path: Path | None, output: Path, count: int | None, version: int | None, root: Path
 ) -> None:
