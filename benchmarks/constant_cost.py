@@ -25,6 +25,7 @@ from export.pixel_rnn import make_graphs
 from models.diagonal import DiagonalPixelRNN
 from smalti.session import open_session
 from training import recipe as recipes
+from training.evaluation.drawing import row_inputs
 from training.pixel_rnn import make_network
 
 EARLY = 2  # the row to compare the last one with: by then all of the window lies within the image, nearly
@@ -100,20 +101,11 @@ class Costs:
     def _draw(self) -> tuple[list[float], NDArray[np.int64]]:
         state, seconds, pixels = self.fresh, [], []
         for row in range(self.height):
-            spent, found = _timed(self.draw_row, self._row(row) | state)
+            spent, found = _timed(self.draw_row, row_inputs(row, self.numbers[row]) | state)
             state = {name: found[f"{name}_out"] for name in state}
             seconds.append(spent)
             pixels.append(found["pixels"])
         return seconds, np.stack(pixels, axis=1)
-
-    def _row(self, row: int) -> dict[str, NDArray[Any]]:
-        return {
-            "reset": np.full(self.count, row == 0),
-            "row": np.full(self.count, row, dtype=np.int64),
-            "uniform": self.numbers[row],
-            "forced": np.full((self.count, self.width), -1, dtype=np.int64),
-            "temperature": np.ones(self.count, dtype=np.float32),
-        }
 
 
 def _timed(

@@ -21,6 +21,7 @@ from models.pixel_rnn import LecturePixelRNN, RasterDrawer
 from smalti.randomness import uniforms
 from smalti.repository import Parity, State
 from training.checkpoint import Checkpoint
+from training.evaluation.drawing import row_inputs
 from training.pixel_rnn import Network, make_network
 
 PARITY_IMAGES = 64
@@ -216,23 +217,13 @@ def draw_by_rows(
 def _rows(
     draw_row: Session, network: Network, uniform: NDArray[np.float32], forced: Grid
 ) -> Iterator[tuple[Grid, NDArray[np.float32]]]:
-    batch = len(uniform)
     drawer = network.drawer()
     # NaN as the state of a fresh slot: a reset that multiplied instead of choosing would show.
     state: dict[str, Any] = {
-        name: _spoilt(value) for name, value in zip(drawer.states, drawer.fresh(batch), strict=True)
+        name: _spoilt(value) for name, value in zip(drawer.states, drawer.fresh(len(uniform)), strict=True)
     }
     for row in range(network.height):
-        found = draw_row.run(
-            {
-                "reset": np.full(batch, row == 0),
-                "row": np.full(batch, row, dtype=np.int64),
-                "uniform": uniform[:, row],
-                "forced": forced[:, row],
-                "temperature": np.ones(batch, dtype=np.float32),
-                **state,
-            }
-        )
+        found = draw_row.run(row_inputs(row, uniform[:, row], forced[:, row]) | state)
         state = {name: found[f"{name}_out"] for name in drawer.states}
         yield found["pixels"], found["logp"]
 

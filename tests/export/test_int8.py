@@ -67,7 +67,7 @@ def test_what_drawing_reports_has_the_bits_of_score(variant):
     [scored] = graphs.run("score", {"pixels": pixels}, ["logp"])
     states = {state.input: np.zeros((5, *state.shape), dtype=state.type) for state in manifest.states}
     for row in range(manifest.height):
-        feeds = drawing._row(row, np.ones((5, manifest.width), dtype=np.float32)) | states
+        feeds = drawing.row_inputs(row, np.ones((5, manifest.width), dtype=np.float32)) | states
         feeds["forced"] = pixels[:, row]
         outputs = ["logp", *(state.output for state in manifest.states)]
         logp, *after = graphs.run_at_once("draw_row", feeds, outputs)

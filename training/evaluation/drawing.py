@@ -37,21 +37,23 @@ def _draw_rows(graphs: Graphs, indices: range, seed: int) -> Pixels:
     outputs = ["pixels", *(state.output for state in manifest.states)]
     rows: list[NDArray[np.int64]] = []
     for row in range(manifest.height):
-        feeds = _row(row, uniform[:, row]) | states
+        feeds = row_inputs(row, uniform[:, row]) | states
         pixels, *after = graphs.run_at_once("draw_row", feeds, outputs)
         rows.append(pixels)
         states = dict(zip(states, after, strict=True))
     return np.stack(rows, axis=1)
 
 
-def _row(row: int, uniform: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-    """The inputs of `draw_row` beside its states, nothing forced."""
+def row_inputs(
+    row: int, uniform: NDArray[np.float32], forced: Pixels | None = None
+) -> dict[str, NDArray[Any]]:
+    """The inputs of `draw_row` beside its states, of slots that all stand in this row; both arrays (slots, width)."""
     count = len(uniform)
     return {
         "reset": np.full(count, row == 0),
         "row": np.full(count, row, dtype=np.int64),
         "uniform": uniform,
-        "forced": np.full(uniform.shape, -1, dtype=np.int64),
+        "forced": np.full(uniform.shape, -1, dtype=np.int64) if forced is None else forced,
         "temperature": np.ones(count, dtype=np.float32),
     }
 
