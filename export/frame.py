@@ -131,9 +131,14 @@ def _refuse_another(folder: Path, root: Path) -> None:
 
 
 def _move(folder: Path, root: Path) -> Path:
-    """Put the finished version in its place; of one that is there already, only the manifest is new."""
+    """Put the finished version in its place; of one that is there already, only the manifest is new.
+
+    What was measured of its graphs stays, since they are the same.
+    """
     target = _place(folder, root)
     if target.exists():
+        measured = repository.read(target).manifest.evaluation
+        seal(folder, repository.read(folder).manifest.model_copy(update={"evaluation": measured}))
         shutil.copy2(folder / repository.MANIFEST, target / f".{repository.MANIFEST}")
         (target / f".{repository.MANIFEST}").replace(target / repository.MANIFEST)
         return target

@@ -14,8 +14,9 @@ from export import pixel_rnn as exporter
 from export.errors import ExportRefused
 from export.frame import Exported, export
 from models.pixel_rnn import LecturePixelRNN
-from smalti.repository import Data, Graph, ModelRepository, Parity, Tensor
+from smalti.repository import Data, Evaluation, Graph, ModelRepository, Parity, Tensor
 from training.data import ImageSet
+from training.evaluation.saving import save_in_manifest
 from training.families import make_task
 from training.loop import Loop
 from training.recipe import Recipe, TrainingRecipe
@@ -130,6 +131,19 @@ def test_the_same_model_may_be_exported_again_with_newer_figures(finished, plain
     folder = export(remeasured, tmp_path, version=1)
     assert ModelRepository(tmp_path).load("tiles-pixel-rnn").manifest.figures["note"] == "measured again"
     assert not list(folder.glob(".*"))
+
+
+def test_what_was_measured_of_a_model_stays_when_it_is_exported_again(finished, plain, tmp_path):
+    export(finished, tmp_path)
+    measured = Evaluation(
+        command="python -m …", date="2026-01-01", seed=0, test_images=4, drawn_images=20, figures={"x": 1.0}
+    )
+    save_in_manifest(ModelRepository(tmp_path).load("tiles-pixel-rnn"), measured)
+    remeasured = replace(finished, figures=finished.figures | {"note": "measured again"})
+    export(remeasured, tmp_path, version=1)
+    manifest = ModelRepository(tmp_path).load("tiles-pixel-rnn").manifest
+    assert manifest.evaluation == measured
+    assert manifest.figures["note"] == "measured again"
 
 
 def test_an_unfinished_training_is_not_exported(tmp_path):
