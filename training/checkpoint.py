@@ -119,7 +119,7 @@ def _plain(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _restored(content: dict[str, Any]) -> Checkpoint:
-    fields = {name: content[name] for name in Checkpoint.__slots__ if name in content}
+    fields = {name: content[name] for name in Checkpoint.__slots__}
     return Checkpoint(
         **fields
         | {
@@ -128,6 +128,6 @@ def _restored(content: dict[str, Any]) -> Checkpoint:
             "palette": tuple(content["palette"]),
             "best": Best(**content["best"]) if content["best"] else None,
             "curve": tuple(Point(**point) for point in content["curve"]),
-            "generations": tuple(Generation(**each) for each in content.get("generations", ())),
+            "generations": tuple(Generation(**each) for each in content["generations"]),
         }
     )

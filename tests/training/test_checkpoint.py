@@ -78,7 +78,7 @@ def test_a_checkpoint_from_another_format_is_refused(tmp_path):
         checkpoints.load(tmp_path / "x.pt")
 
 
-def test_generations_are_saved_and_a_checkpoint_without_any_is_read_too(tmp_path):
+def test_generations_are_saved_and_a_checkpoint_that_lacks_them_is_refused(tmp_path):
     kept = Generation(step=1, seconds=0.5, weights={"bias": torch.zeros(2)}, figures={"steps": 1})
     checkpoints.save(a_checkpoint(generations=(kept,)), tmp_path / "x.pt")
     [loaded] = checkpoints.load(tmp_path / "x.pt").generations
@@ -87,4 +87,5 @@ def test_generations_are_saved_and_a_checkpoint_without_any_is_read_too(tmp_path
     content = torch.load(tmp_path / "x.pt", weights_only=True)
     del content["generations"]
     torch.save(content, tmp_path / "y.pt")
-    assert checkpoints.load(tmp_path / "y.pt").generations == ()
+    with pytest.raises(CheckpointRefused, match="generations"):
+        checkpoints.load(tmp_path / "y.pt")
