@@ -20,6 +20,7 @@ COMMANDS: dict[str, Sequence[str]] = {
     "latency": ("benchmarks.latency",),
     "scale": ("benchmarks.scale",),
     "memory": ("benchmarks.memory",),
+    "training": ("benchmarks.training",),
 }
 SMALL: dict[str, Sequence[str]] = {  # for finding out whether they run: their figures are worth nothing
     "engine": ("benchmarks.engine", "digits-pixel-rnn", "--rounds", "1"),
@@ -32,6 +33,7 @@ SMALL: dict[str, Sequence[str]] = {  # for finding out whether they run: their f
         *("--slots", "4", "--workers", "2", "--waiting", "3"),
     ),
     "memory": ("benchmarks.memory", "--count", "20", "--jobs", "2"),
+    "training": ("benchmarks.training", "--steps", "2"),
 }
 
 
