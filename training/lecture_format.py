@@ -1,6 +1,8 @@
 """`python -m training.lecture_format PICTURES OUTPUT`: pictures in the lecture's text format.
 
-For trying out what trains on that format where the lecture's own images are not at hand.
+For trying out what trains on that format where the lecture's own images are not at hand. What counting achieves on
+them is printed, since it says how like the lecture's images they are: with `--stretched --shades 12` the sprites of
+Dungeon Crawl are about as hard to count as the lecture's (docs/experiments/0003-diagonal.md).
 """
 
 import sys
@@ -12,9 +14,9 @@ from numpy.typing import NDArray
 
 from smalti import palette as colours
 from smalti.errors import SmaltiError
-from training import quantise, sources
+from training import baselines, data, quantise, sources, splits
 from training.recipe import DataRecipe
-from training.sources import LECTURE_COLOURS, LECTURE_PIXELS, Pixels
+from training.sources import LECTURE_COLOURS, LECTURE_PIXELS, Pictures, Pixels
 
 DEFAULTS = DataRecipe()
 
@@ -27,21 +29,42 @@ DEFAULTS = DataRecipe()
 @click.option(
     "--background", default=DEFAULTS.background, show_default=True, help="Behind what is transparent."
 )
-def main(pictures: Path, output: Path, size: int, most: int, background: str) -> None:
+@click.option("--stretched", is_flag=True, help="Let each picture's content fill its square.")
+@click.option("--shades", type=click.IntRange(2), help="At most so many colours in one image, its background apart.")
+def main(
+    pictures: Path, output: Path, size: int, most: int, background: str, stretched: bool, shades: int | None
+) -> None:
     """Write all images of PICTURES (a folder or .zip) to OUTPUT as pixel_color.txt and colormap.txt."""
     try:
-        count = convert(pictures, output, size=size, most=most, background=background)
+        found = sources.pictures(pictures, size=size, background=background, stretched=stretched)
+        count = convert(found, output, most=most, background=background, shades=shades)
     except SmaltiError as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"{count} images of {size}×{size} in {output}")
+    if count > splits.LECTURE_TEST + splits.LECTURE_VALID:
+        click.echo(f"counting, nats an image of the lecture's test images: {_counted(output)}")
 
 
-def convert(path: Path, output: Path, *, size: int, most: int, background: str) -> int:
+def convert(found: Pictures, output: Path, *, most: int, background: str, shades: int | None = None) -> int:
     """As the command; the number of images. The palette is that of all images, as in the lecture."""
-    found = sources.pictures(path, size=size, background=background)
-    palette = quantise.find_palette(found.rgb, background=background, colours=most, seed=0)
-    write(output, colours.nearest(found.rgb, palette).pixels, palette)
-    return len(found.rgb)
+    rgb = _with_few_shades(found, shades) if shades else found.rgb
+    palette = quantise.find_palette(rgb, background=background, colours=most, seed=0)
+    write(output, colours.nearest(rgb, palette).pixels, palette)
+    return len(rgb)
+
+
+def _with_few_shades(found: Pictures, shades: int) -> NDArray[np.uint8]:
+    """Every image (images, size, size, 3) in so many colours of its own, what is transparent as it is."""
+    rgb = found.rgb.copy()
+    for image, opaque in zip(rgb, found.opaque, strict=True):
+        image[opaque] = quantise.simplify(image[opaque], colours=shades, seed=0)
+    return rgb
+
+
+def _counted(folder: Path) -> str:
+    images = data.load(folder, DEFAULTS)
+    figures = {name: nats.mean() for name, nats in baselines.nats_per_image(images).items()}
+    return ", ".join(f"{name} {figure:.1f}" for name, figure in figures.items())
 
 
 def write(output: Path, pixels: Pixels, palette: NDArray[np.uint8]) -> None:

@@ -23,6 +23,14 @@ def find_palette(rgb: NDArray[np.uint8], *, background: str, colours: int, seed:
     return np.concatenate([fill, found[dark_to_light]])
 
 
+def simplify(rgb: NDArray[np.uint8], *, colours: int, seed: int) -> NDArray[np.uint8]:
+    """Colours (count, 3) by at most so many of them: each takes the one nearest to it."""
+    found, counts = np.unique(rgb, axis=0, return_counts=True)
+    if len(found) <= colours:
+        return rgb
+    return palette.paint(palette.nearest(rgb, few := _cluster(found, counts, colours, seed)).pixels, few)
+
+
 def _cluster(
     found: NDArray[np.uint8], counts: NDArray[np.int64], clusters: int, seed: int
 ) -> NDArray[np.uint8]:

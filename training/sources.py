@@ -123,15 +123,15 @@ def binary(path: Path) -> Indexed:
     )
 
 
-def pictures(path: Path, *, size: int, background: str) -> Pictures:
+def pictures(path: Path, *, size: int, background: str, stretched: bool = False) -> Pictures:
     """All images of a folder or zip, each cropped to its content, made square and resized; raises DataRefused.
 
-    Pictures with (almost) nothing opaque in them are left out: they would count as images that are easy to predict.
+    With `stretched`, the content is as wide as it is high, so that it fills the square. Pictures with (almost) nothing opaque in them are left out: they would count as images that are easy to predict.
     """
     fill = colours.parse([background])[0]
     fitted, entries = [], []
     for name, content in _files(path):
-        colour, opaque = _fit(_open(name, content), size)
+        colour, opaque = _fit(_crop(_open(name, content)), size, stretched)
         entries.append((name, content))
         if opaque.mean() >= LEAST_CONTENT:
             fitted.append((colour, opaque))
@@ -146,12 +146,14 @@ def pictures(path: Path, *, size: int, background: str) -> Pictures:
     )
 
 
-def _fit(picture: Image.Image, size: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """A picture (RGBA) as colours (size, size, 3) and what of them is opaque.
+def _fit(
+    picture: Image.Image, size: int, stretched: bool
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """A cropped picture (RGBA) as colours (size, size, 3) and what of them is opaque.
 
     It stands on the bottom edge, in the middle; small ones are not enlarged, because a sprite's pixels are its drawing.
     """
-    square = _square(_crop(picture), size)
+    square = _square(_stretch(picture) if stretched else picture, size)
     values = np.asarray(square, dtype=np.float32) / 255.0
     alpha = values[..., 3]
     # Colours are resized multiplied by alpha: else the colour of what is transparent bleeds in.
@@ -168,6 +170,11 @@ def _resize(plane: NDArray[np.float32], size: int) -> NDArray[np.float32]:
 def _crop(picture: Image.Image) -> Image.Image:
     content = picture.getchannel("A").point([255 if alpha >= OPAQUE else 0 for alpha in range(256)])
     return picture.crop(content.getbbox() or (0, 0, *picture.size))
+
+
+def _stretch(picture: Image.Image) -> Image.Image:
+    side = max(picture.size)
+    return picture.resize((side, side), Image.Resampling.NEAREST)  # no colour that was not there
 
 
 def _square(picture: Image.Image, least: int) -> Image.Image:

@@ -30,7 +30,8 @@ def test_what_is_written_reads_back_as_the_same_images(pictures, tmp_path):
 
 
 def test_at_most_the_colours_asked_for_are_used(pictures, tmp_path):
-    lecture_format.convert(pictures, tmp_path, size=8, most=3, background="#ece4d4")
+    found = sources.pictures(pictures, size=8, background="#ece4d4")
+    lecture_format.convert(found, tmp_path, most=3, background="#ece4d4")
     assert len(sources.lecture(tmp_path).palette) == 3
 
 
