@@ -75,11 +75,12 @@ class LectureLoop(nn.Module):
     def _take(self, weights: dict[str, Tensor]) -> None:
         # ONNX keeps the gates as input, output, forget, candidate; torch as input, forget, candidate, output.
         bias = weights["gate_bias"][0].chunk(2)[0]
+        recurrent = torch.cat([weights[f"recurrent.{gate}"] for gate in range(4)], dim=1)
         self.load_state_dict(
             {
                 "embedding.weight": weights["embedding"],
                 "rnn.weight_ih_l0": _reorder(weights["input_weights"][0]),
-                "rnn.weight_hh_l0": _reorder(weights["recurrent"].T),
+                "rnn.weight_hh_l0": _reorder(recurrent.T),
                 "rnn.bias_ih_l0": _reorder(bias),
                 "rnn.bias_hh_l0": torch.zeros_like(bias),
                 "head.weight": weights["output_weights"].T,
@@ -101,7 +102,7 @@ class DiagonalLoop:
             colours=len(manifest.palette),
         )
         self._drawer = self._network.drawer()
-        weights = _weights(graph) | {"opening.start": _starts(graph)}
+        weights = _weights(graph)
         self._drawer.load_state_dict({name: weights[name] for name in self._drawer.state_dict()})
 
     @torch.inference_mode()
@@ -127,20 +128,6 @@ def _weights(graph: GraphProto) -> dict[str, Tensor]:
     return {
         weight.name: torch.from_numpy(numpy_helper.to_array(weight).copy()) for weight in graph.initializer
     }
-
-
-def _starts(graph: GraphProto) -> Tensor:
-    """What rows start from: direction, then hidden and cell (2, 2, all hidden).
-
-    The exporter has folded it into four constants without a name, but `Opening.starts` chooses them between equals,
-    which nothing else does: leftward ones, the pixels at the left, rightward ones.
-    """
-    weights = _weights(graph)
-    equals = [
-        node.input[1] for node in graph.node if node.op_type == "Where" and node.input[1] == node.input[2]
-    ]
-    back_hidden, back_cell, _, hidden, cell = (weights[name] for name in equals)
-    return torch.stack([torch.stack([hidden, cell]), torch.stack([back_hidden, back_cell])])
 
 
 def _reorder(gates: Tensor) -> Tensor:

@@ -40,6 +40,13 @@ class Composition:
         """`value[:, index]`."""
         return self.add("Gather", [value, self.constant(f"at_{index}", np.array(index))], axis=1)
 
+    def cut(self, value: str, count: int, axis: int) -> list[str]:
+        """The value in so many equal pieces along an axis."""
+        name = f"glue.{len(self._nodes)}"
+        pieces = [f"{name}.{index}" for index in range(count)]
+        self._nodes.append(helper.make_node("Split", [value], pieces, name, axis=axis, num_outputs=count))
+        return pieces
+
     def join(self, parts: Sequence[str], shape: Sequence[int]) -> str:
         """Values (batch, …) one after another along the second axis, then in the shape (batch, *shape)."""
         joined = self.add("Concat", parts, axis=1)

@@ -15,56 +15,76 @@ from models.diagonal import (
     DiagonalDrawer,
     DiagonalLayer,
     DiagonalPixelRNN,
+    Logarithm,
     direction_weights,
+    put_together,
     take,
 )
+from models.pixel_rnn import constant, log_probabilities
 
 BATCH = 2  # of the examples: any but 1
 
 
 def draw_row_graph(drawer: DiagonalDrawer) -> ModelProto:
-    """DiagonalDrawer.forward: the four parts are traced, and the row is put together of them."""
-    parts = _trace_parts(drawer)
-    row = Composition([*_row_inputs(drawer.width), *_state_kinds(drawer, "")])
-    ahead, above, recent, leftward, *begun = row.place(
-        "opening", parts["opening"], ["reset", "row", *drawer.states]
-    )
-    pixels, logp, seen, rightward, *used = _place_steps(drawer, row, parts["step"], ahead, above, begun[2:])
-    back, recent = row.place("closing", parts["closing"], [pixels, seen, leftward, recent])
-    leftward = _place_steps_back(drawer, row, parts["step_back"], back, begun[:2])
-    kinds = [
+    """DiagonalDrawer.forward: its parts are traced, and the row is put together of them."""
+    inputs = [*_row_inputs(drawer.width), *_state_kinds(drawer, "")]
+    row = Row(drawer, Composition(inputs))
+    found = put_together(row, [value.name for value in inputs], len(drawer.layers))
+    outputs = [
         _kind("pixels", torch.int64, [drawer.width]),
         _kind("logp", torch.float32, [drawer.width]),
         *_state_kinds(drawer, "_out"),
     ]
-    found = [pixels, logp, recent, rightward, leftward, *used]
-    return row.finish("draw_row", dict(zip((kind.name for kind in kinds), found, strict=True)), kinds)
+    named = dict(zip((value.name for value in outputs), found, strict=True))
+    return row.composition.finish("draw_row", named, outputs)
 
 
-def _place_steps(
-    drawer: DiagonalDrawer, row: Composition, step: ModelProto, ahead: str, above: str, running: list[str]
-) -> list[str]:
-    """A step for every column: the row's pixels, log-probabilities, features and rightward hidden states, then uses."""
-    drawn = []
-    for column in range(drawer.width):
-        now = [row.column(value, column) for value in (ahead, above, "uniform", "forced")]
-        pixel, logp, seen, *running = row.place("step", step, [*now, "temperature", *running])
-        drawn.append((pixel, logp, seen, running[1]))
-    width = drawer.width
-    shapes = [width], [width], [width, drawer.inputs_size], [width, drawer.hidden_size]
-    lines = zip(*drawn, strict=True)
-    return [*(row.join(line, shape) for line, shape in zip(lines, shapes, strict=True)), *running[3:]]
+class Row:
+    """Puts a row together in a graph: each part is traced when it is first met, and placed again ever after."""
+
+    def __init__(self, drawer: DiagonalDrawer, composition: Composition) -> None:
+        self.composition = composition
+        self._drawer = drawer
+        self._examples = _examples(drawer)
+        self._traced: dict[str, ModelProto] = {}
+
+    def part(self, name: str, values: Sequence[str]) -> Sequence[str]:
+        """What the drawer's part of this name gives for these values."""
+        if name not in self._traced:
+            self._traced[name] = _trace(getattr(self._drawer, name), self._examples[name])
+        return self.composition.place(name, self._traced[name], values)
+
+    def cut(self, value: str, axis: int) -> Sequence[str]:
+        """The columns' parts of a value."""
+        return self.composition.cut(value, self._drawer.width, axis)
+
+    def join(self, pieces: Sequence[str], axis: int) -> str:
+        """The columns' parts one after another."""
+        return self.composition.add("Concat", pieces, axis=axis)
 
 
-def _place_steps_back(
-    drawer: DiagonalDrawer, row: Composition, step_back: ModelProto, ahead: str, running: list[str]
-) -> str:
-    """The way back, from the last column to the first: the leftward hidden states of the row."""
-    hidden = []
-    for column in reversed(range(drawer.width)):
-        running = row.place("step_back", step_back, [row.column(ahead, column), *running])
-        hidden.append(running[0])
-    return row.join(hidden[::-1], [drawer.width, drawer.hidden_size])
+def _examples(drawer: DiagonalDrawer) -> dict[str, Sequence[Tensor]]:
+    """Values that flow through each part when it draws a row."""
+    met = Watched(drawer)
+    numbers = torch.ones(BATCH, drawer.width)
+    given = [torch.tensor([True, False]), torch.zeros(BATCH, dtype=torch.int64), numbers, -numbers.long()]
+    with torch.no_grad():
+        put_together(met, [*given, torch.ones(BATCH), *drawer.fresh(BATCH)], len(drawer.layers))
+    return met.examples
+
+
+class Watched:
+    """Puts a row together in torch, and keeps what each part was given first."""
+
+    def __init__(self, drawer: DiagonalDrawer) -> None:
+        self.examples: dict[str, Sequence[Tensor]] = {}
+        self.cut, self.join = drawer.cut, drawer.join
+        self._drawer = drawer
+
+    def part(self, name: str, values: Sequence[Tensor]) -> Sequence[Tensor]:
+        """What the drawer's part of this name gives for these values."""
+        self.examples.setdefault(name, [value.clone() for value in values])
+        return self._drawer.part(name, values)
 
 
 def score_graph(network: DiagonalPixelRNN, drawer: DiagonalDrawer) -> ModelProto:
@@ -117,61 +137,65 @@ class ReadRow(nn.Module):
     def __init__(self, network: DiagonalPixelRNN, drawer: DiagonalDrawer) -> None:
         super().__init__()
         self.opening, self.step = drawer.opening, drawer.step
-        self.colours = network.colours
         self.sizes = [layer.hidden for layer in drawer.layers]
+        self.logarithm = Logarithm(network) if drawer.memory else None
         self.rightward = nn.ModuleList(RowLSTM(layer, 0) for layer in drawer.layers)
         self.leftward = nn.ModuleList(RowLSTM(layer, 1) for layer in drawer.layers)
-        self.embedding = _constant(network.embedding.weight)
+        self.embedding = constant(network.embedding.weight)
         at_left = [[len(LEFT) + column + across for _, across in LEFT] for column in range(network.width)]
         self.register_buffer("at_left", torch.tensor(at_left), persistent=False)
+        self.register_buffer("palette", torch.arange(network.colours), persistent=False)
 
     at_left: Tensor
+    palette: Tensor
 
     def forward(self, reset: Tensor, row: Tensor, pixels: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """Pixels (batch, width) and the state before → log-probabilities (batch, width), and the state after."""
         recent, rightward, leftward, *used = self.opening.begin(reset, *state)
-        back_hidden, back_cell, nothing_left, hidden, cell = self.opening.starts(reset)
-        left = take(torch.cat([nothing_left, pixels], dim=1), self.at_left)  # (batch, width, 3)
+        starts = self.opening.starts(reset)
+        outside = [self.opening.start(reset, self.opening.nothing)] * len(LEFT)
+        left = take(torch.cat([*outside, pixels], dim=1), self.at_left)  # (batch, width, 3)
         above = self.opening.pad(recent)
-        same = (pixels[:, :, None] == self.step.palette).to(torch.int64)  # (batch, width, colours)
-        uses = self.step.logarithm(used[0][:, None] + same.cumsum(dim=1) - same) if used else None
+        same = (pixels[:, :, None] == self.palette).to(torch.int64)  # (batch, width, colours)
+        uses = self.logarithm(used[0][:, None] + same.cumsum(dim=1) - same) if self.logarithm else None
+        own = F.embedding(pixels, self.embedding)
         seen, rightward, leftward = self._layers(
-            self._look(left, above, row, uses),
-            F.embedding(pixels, self.embedding),
-            (rightward, hidden, cell),
-            (leftward, back_hidden, back_cell),
+            self._look(left, above, row, uses), own, rightward, leftward, starts
         )
         beside = torch.cat([left[:, :, : len(COPIED_LEFT)], take(above, self.opening.copied)], dim=-1)
-        logp = self.step.logits(seen, beside, uses).log_softmax(dim=-1).gather(-1, pixels[:, :, None])[..., 0]
+        logp = log_probabilities(self.step.logits(seen, beside.split(1, dim=-1), uses), pixels)
         recent = torch.cat([recent[:, 1:], pixels[:, None]], dim=1)
         return logp, recent, rightward, leftward, *(count + same.sum(dim=1) for count in used)
 
     def _look(self, left: Tensor, above: Tensor, row: Tensor, uses: Tensor | None) -> Tensor:
         """Features before the layers: (batch, width, features)."""
         seen = self.opening.features(above, row)
-        seen = seen + F.embedding(left + self.step.offsets, self.step.table).sum(dim=2)
+        for place, table in enumerate(self.step.tables):
+            seen = seen + F.embedding(left[:, :, place], table)
         if self.step.memory is None or uses is None:
             return seen
         return seen + uses @ self.step.memory
 
     def _layers(
-        self, seen: Tensor, own: Tensor, rightward: Sequence[Tensor], leftward: Sequence[Tensor]
+        self, seen: Tensor, own: Tensor, rightward: Tensor, leftward: Tensor, starts: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Features after all layers, and both directions' hidden states, of those above and the starts of the row."""
-        right_parts, left_parts = (
-            list(zip(*(torch.split(part, self.sizes, dim=-1) for part in parts), strict=True))
-            for parts in (rightward, leftward)
+        """Features after all layers, and both directions' hidden states, of those above and of the starts of the row."""
+        layers = zip(
+            self.rightward,
+            self.leftward,
+            torch.split(rightward, self.sizes, dim=-1),
+            torch.split(leftward, self.sizes, dim=-1),
+            self.opening.residuals(torch.split(leftward, self.sizes, dim=-1)),
+            self.step.out,
+            zip(*(starts[first : first + len(self.sizes)] for first in range(0, len(starts), len(self.sizes)))),
+            strict=True,
         )
-        residuals = self.opening.residuals(leftward[0])
         rights, lefts = [], []
-        for index, residual in enumerate(residuals):
-            above_right, above_left = right_parts[index][0], left_parts[index][0]
+        for right, left, above, above_left, residual, out, (hidden, cell, back_hidden, back_cell) in layers:
             known = torch.cat([seen, own, above_left], dim=-1).flip(1)
-            lefts.append(self.leftward[index](known, *left_parts[index][1:]).flip(1))
-            rights.append(
-                self.rightward[index](torch.cat([seen, above_right], dim=-1), *right_parts[index][1:])
-            )
-            seen = seen + residual + rights[-1] @ self.step.out[index]
+            lefts.append(left(known, back_hidden, back_cell).flip(1))
+            rights.append(right(torch.cat([seen, above], dim=-1), hidden, cell))
+            seen = seen + residual + rights[-1] @ out
         return seen, torch.cat(rights, dim=-1), torch.cat(lefts, dim=-1)
 
 
@@ -186,9 +210,9 @@ class RowLSTM(nn.Module):
         weights = direction_weights(layer, direction)
         seen = [weights.seen, *([layer.own.weight.T] if direction == 1 else []), weights.above]
         self.hidden = layer.hidden
-        self.inputs = _constant(torch.cat(seen).T[None])  # (1, 4·hidden, inputs)
-        self.recurrent = _constant(weights.beside.T[None])  # (1, 4·hidden, hidden)
-        self.bias = _constant(
+        self.inputs = constant(torch.cat(seen).T[None])  # (1, 4·hidden, inputs)
+        self.recurrent = constant(weights.beside.T[None])  # (1, 4·hidden, hidden)
+        self.bias = constant(
             torch.cat([weights.bias, torch.zeros_like(weights.bias)])[None]
         )  # ONNX adds two
 
@@ -203,31 +227,6 @@ class RowLSTM(nn.Module):
             shape=(width, 1, batch, self.hidden),
         )
         return read[:, 0].transpose(0, 1)
-
-
-def _constant(values: Tensor) -> nn.Parameter:
-    return nn.Parameter(values.detach().clone().contiguous(), requires_grad=False)
-
-
-def _trace_parts(drawer: DiagonalDrawer) -> dict[str, ModelProto]:
-    """The drawer's parts as graphs, by examples that flow through them."""
-    state = drawer.fresh(BATCH)
-    reset, row = torch.tensor([True, False]), torch.zeros(BATCH, dtype=torch.int64)
-    opening = [reset, row, *state]
-    ahead, above, recent, leftward, *rest = drawer.opening(*opening)
-    numbers, forced = torch.ones(BATCH), torch.full((BATCH,), -1)
-    step = [ahead[:, 0], above[:, 0], numbers, forced, numbers, *rest[2:]]
-    pixel, _, seen, *_ = drawer.step(*step)
-    closing = [
-        pixel.expand(-1, drawer.width).contiguous(),
-        seen[:, None].expand(-1, drawer.width, -1).contiguous(),
-        leftward,
-        recent,
-    ]
-    back, _ = drawer.closing(*closing)
-    step_back = [back[:, 0], *rest[:2]]
-    examples = {"opening": opening, "step": step, "closing": closing, "step_back": step_back}
-    return {name: _trace(getattr(drawer, name), example) for name, example in examples.items()}
 
 
 def _trace(part: nn.Module, example: Sequence[Tensor]) -> ModelProto:

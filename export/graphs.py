@@ -51,9 +51,9 @@ def trace(
 ) -> ModelProto:
     """The network as an ONNX graph, its inputs and outputs named, every first axis the batch and dynamic.
 
-    The example's batch must be 2 or more: torch takes a batch of 1 for a constant.
+    The example's batch must be 2 or more: torch takes a batch of 1 for a constant. Where one input is longer than
+    another, its first axis is as many times the batch.
     """
-    batch = torch.export.Dim("batch")
     with _quiet():
         program = torch.onnx.export(
             network.eval(),
@@ -62,7 +62,7 @@ def trace(
             opset_version=OPSET,
             input_names=list(inputs),
             output_names=list(outputs),
-            dynamic_shapes=_dynamic(network, len(example), batch),
+            dynamic_shapes=_dynamic(network, example),
             verbose=False,
         )
     assert program is not None, "torch.onnx.export returns a program when it is given no file"
@@ -83,13 +83,12 @@ def _quiet() -> Iterator[None]:
         log.setLevel(level)
 
 
-def _dynamic(network: nn.Module, count: int, batch: Any) -> tuple[Any, ...]:
-    """The same dynamic first axis for every input; those behind *args are one nested entry."""
-    code = network.forward.__code__
-    named = code.co_argcount - 1
-    each = {0: batch}
-    more = count - named  # behind *args
-    return (*[each] * named, (each,) * more) if more else (each,) * count
+def _dynamic(network: nn.Module, example: Sequence[Tensor]) -> tuple[Any, ...]:
+    """A dynamic first axis for every input; those behind *args are one nested entry."""
+    batch, size = torch.export.Dim("batch"), min(len(value) for value in example)
+    axes = [{0: batch if len(value) == size else len(value) // size * batch} for value in example]
+    named = network.forward.__code__.co_argcount - 1
+    return (*axes[:named], tuple(axes[named:])) if axes[named:] else tuple(axes)
 
 
 def save(graphs: Mapping[str, ModelProto], folder: Path) -> dict[str, Graph]:

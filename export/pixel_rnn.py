@@ -94,7 +94,7 @@ def score_graph(network: LecturePixelRNN, drawer: RasterDrawer) -> ModelProto:
     constants = {
         "embedding": network.embedding.weight,
         "input_weights": weights.input[None],
-        "recurrent": drawer.recurrent,
+        **{f"recurrent.{gate}": weight for gate, weight in enumerate(drawer.recurrent)},
         "gate_bias": bias,
         "output_weights": drawer.output,
         "output_bias": drawer.bias,
@@ -116,6 +116,7 @@ def score_graph(network: LecturePixelRNN, drawer: RasterDrawer) -> ModelProto:
         helper.make_node("Concat", ["begin", "all_but_last"], ["before"], axis=1),
         helper.make_node("Transpose", ["before"], ["before_by_step"], perm=[1, 0]),
         helper.make_node("Gather", ["embedding", "before_by_step"], ["seen"]),  # (steps, batch, embedding)
+        helper.make_node("Concat", [f"recurrent.{gate}" for gate in range(4)], ["recurrent"], axis=1),
         helper.make_node("Transpose", ["recurrent"], ["recurrent_by_gate"], perm=[1, 0]),
         helper.make_node("Unsqueeze", ["recurrent_by_gate", "none"], ["recurrent_weights"]),
         helper.make_node(

@@ -14,6 +14,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from export.errors import ExportRefused
 
+PRODUCTS = {"MatMul", "Gemm"}  # a Gemm as torch's exporter makes it of `addmm`: x @ w + what is added
 INPUT_LEVELS = 127  # on either side of 0, in unsigned bytes around ZERO
 ZERO = 128
 # Of the weights, on either side of 0. One bit is left unused: processors without VNNI add two neighbouring products in
@@ -68,11 +69,12 @@ class Small:
 
     def rewrite(self, node: NodeProto) -> Iterator[NodeProto]:
         """What stands in the node's place."""
-        if node.op_type != "MatMul" or node.input[1] not in self._bounds:
+        if node.op_type not in PRODUCTS or node.input[1] not in self._bounds:
             yield node
             return
-        value, weight = node.input
+        value, weight, *added = node.input
         [result] = node.output
+        product = f"{result}.product" if added else result
         scale = _scale_name(self._bounds[weight])
         name = f"{value}.{scale}"
         if name not in self._bytes:
@@ -81,7 +83,9 @@ class Small:
         parts = f"{result}.sum", f"{result}.float"
         yield helper.make_node("MatMulInteger", [name, f"{weight}.int8", "int8.zero"], [parts[0]], parts[0])
         yield helper.make_node("Cast", [parts[0]], [parts[1]], parts[1], to=TensorProto.FLOAT)
-        yield helper.make_node("Mul", [parts[1], f"{weight}.steps"], [result], node.name)
+        yield helper.make_node("Mul", [parts[1], f"{weight}.steps"], [product], f"{product}.scaled")
+        if added:
+            yield helper.make_node("Add", [product, *added], [result], node.name)
 
 
 def _constants(weights: Mapping[str, NDArray[np.float32]], bounds: Mapping[str, float]) -> list[TensorProto]:

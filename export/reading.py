@@ -48,17 +48,14 @@ def reading(draw_row: ModelProto, states: Sequence[str], width: int) -> ModelPro
             f"draw_row chooses between drawn and forced pixels in {len(chosen)} places instead of {width}."
         )
     for node in chosen:
-        forced, output = node.input[2], list(node.output)
+        forced, output = node.input[1], list(node.output)
         node.CopyFrom(helper.make_node("Identity", [forced], output, node.name))
     return prune(result, ["logp", *states])
 
 
 def _choices(model: ModelProto) -> Iterator[NodeProto]:
-    """The nodes that take the forced pixel where there is one: Where(forced < 0, drawn, forced)."""
-    below = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "Less"}
-    for node in model.graph.node:
-        if node.op_type == "Where" and below.get(node.input[0]) == node.input[2]:
-            yield node
+    """The nodes that take the forced pixel where there is one: Max(drawn, forced), which is −1 where there is none."""
+    return (node for node in model.graph.node if node.op_type == "Max")
 
 
 def prune(model: ModelProto, outputs: Sequence[str]) -> ModelProto:

@@ -14,26 +14,29 @@ are seen; without it the row's last pixel would be out of sight), rows start fro
 for pictures in few colours: where the pixel is, how often each colour was used so far, which colours stand around it.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple, cast
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Generic, NamedTuple, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models import likeness as likenesses
-from models.pixel_rnn import draw_pixel
+from models.pixel_rnn import advance, constant, constants, draw_pixel, row_log_probabilities, undrawn
 from models.scan import Diagonals, diagonals, scan
 
 REACH = 3  # of the window: rows above, columns to either side
 FEW = 4  # colours
 Offset = tuple[int, int]  # (rows, columns) from the pixel
+_FORCED = 3  # its place among the inputs of a row
 LEFT: tuple[Offset, ...] = tuple((0, -back) for back in range(1, REACH + 1))
 ABOVE: tuple[Offset, ...] = tuple(
     (-up, across) for up in range(REACH, 0, -1) for across in range(-REACH, REACH + 1)
 )
 COPIED_LEFT: tuple[Offset, ...] = LEFT[:2]
 COPIED_ABOVE: tuple[Offset, ...] = ((-1, -1), (-1, 0), (-1, 1), (-2, 0))
+GATES = 4
 STRENGTHS = 2  # of the colour memory: for having been used at all, and for how often
 
 
@@ -209,14 +212,6 @@ class DiagonalLayer(nn.Module):
         return cast(Tensor, self.out(found))
 
 
-def _cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-    """An LSTM's new hidden state and cell (…, hidden) from the sums of its gates (…, 4·hidden) and its cell."""
-    size = cell.shape[-1]
-    gate_in, out, forget = torch.split(gates[..., : 3 * size].sigmoid(), size, dim=-1)
-    cell = forget * cell + gate_in * gates[..., 3 * size :].tanh()
-    return out * cell.tanh(), cell
-
-
 def _neighbours(pixels: Tensor, offsets: Sequence[Offset], outside: int) -> Tensor:
     """The pixels at these offsets from each: (batch, height, width) → (batch, height, width, offsets)."""
     height, width = pixels.shape[1:]
@@ -242,10 +237,13 @@ def _used_before(pixels: Tensor, embedding: Tensor) -> Tensor:
 
 
 class DiagonalDrawer(nn.Module):
-    """DiagonalPixelRNN's step path, in four parts that an exporter can take apart: see `forward`.
+    """DiagonalPixelRNN's step path.
 
     State: the `recent` rows of pixels, `rightward` and `leftward` hidden states of the row above, and, with a colour
     memory, how often each colour was `used`. Nothing grows with the image.
+
+    Within a row, what belongs to all columns stands column after column, (width · slots, size): so a column's part of it
+    is one piece of memory. The row is put together (`put_together`) of parts that an exporter can take apart.
     """
 
     def __init__(self, network: DiagonalPixelRNN) -> None:
@@ -253,7 +251,6 @@ class DiagonalDrawer(nn.Module):
         self.height, self.width, self.colours = network.height, network.width, network.colours
         self.layers = [cast(DiagonalLayer, layer) for layer in network.layers]
         self.hidden_size = sum(layer.hidden for layer in self.layers)  # of all layers together
-        self.inputs_size = len(self.layers) * len(network.bias)  # features of all layers together
         self.memory = network.memory is not None
         self.states = ("recent", "rightward", "leftward", *(("used",) if self.memory else ()))
         with torch.no_grad():
@@ -261,6 +258,7 @@ class DiagonalDrawer(nn.Module):
             self.step = Step(network)
             self.closing = Closing(network)
             self.step_back = StepBack(network)
+            self.ending = Ending(network)
         self.to(network.bias.device).eval()
 
     def fresh(self, slots: int) -> tuple[Tensor, ...]:
@@ -274,27 +272,104 @@ class DiagonalDrawer(nn.Module):
     def forward(
         self, reset: Tensor, row: Tensor, uniform: Tensor, forced: Tensor, temperature: Tensor, *state: Tensor
     ) -> tuple[Tensor, ...]:
-        """Advance every slot by one row: pixels and log-probabilities (slots, width), then the state after it.
+        """Advance every slot by one row: pixels and log-probabilities (slots, width), then the state after it."""
+        given = [reset, row, uniform, forced, temperature, *state]
+        return tuple(put_together(self, given, len(self.layers)))
 
-        The opening does at once what follows from the rows above, a step draws one pixel, the closing prepares the
-        way back, which goes pixel by pixel from the right.
-        """
-        ahead, beside, recent, leftward, *running = self.opening(reset, row, *state)
-        start, running = running[:2], running[2:]
-        drawn = []
-        for column in range(self.width):
-            now = ahead[:, column], beside[:, column], uniform[:, column], forced[:, column]
-            pixel, logp, seen, *running = self.step(*now, temperature, *running)
-            drawn.append((pixel, logp, seen, running[1]))
-        pixels, logps, seen, rightward = (torch.stack(parts, dim=1) for parts in zip(*drawn, strict=True))
-        pixels, logps = pixels[:, :, 0], logps[:, :, 0]
-        back, recent = self.closing(pixels, seen, leftward, recent)
-        lines = []
-        for column in reversed(range(self.width)):
-            start = self.step_back(back[:, column], *start)
-            lines.append(start[0])
-        leftward = torch.stack(lines[::-1], dim=1)
-        return pixels, logps, recent, rightward, leftward, *running[3:]
+    def part(self, name: str, values: Sequence[Tensor]) -> Sequence[Tensor]:
+        """What this part gives for these values."""
+        return cast(Sequence[Tensor], getattr(self, name)(*values))
+
+    def cut(self, value: Tensor, axis: int) -> Sequence[Tensor]:
+        """The columns' parts of a value."""
+        return value.chunk(self.width, dim=axis)
+
+    def join(self, pieces: Sequence[Tensor], axis: int) -> Tensor:
+        """The columns' parts one after another."""
+        return torch.cat(list(pieces), dim=axis)
+
+
+T = TypeVar("T")
+
+
+class Hands(Protocol[T]):
+    """Who puts a row together: torch, of tensors, or an exporter, of their names in a graph."""
+
+    def part(self, name: str, values: Sequence[T]) -> Sequence[T]:
+        """What DiagonalDrawer's part of this name gives for these values."""
+        ...
+
+    def cut(self, value: T, axis: int) -> Sequence[T]:
+        """The columns' parts of a value."""
+        ...
+
+    def join(self, pieces: Sequence[T], axis: int) -> T:
+        """The columns' parts one after another."""
+        ...
+
+
+def put_together(hands: Hands[T], given: Sequence[T], layers: int) -> list[T]:
+    """A row of DiagonalDrawer: its inputs → its outputs.
+
+    The opening does at once what follows from the rows above, a step draws one pixel, the closing prepares the way back,
+    which goes pixel by pixel from the right; the ending puts the state in order.
+    """
+    begun = Opened.of(hands.part("opening", given), layers)
+    steps, used = _steps(hands, begun, given[_FORCED], layers)
+    pixels, logits, *lines = zip(*steps, strict=True)
+    seen, rightward = _joined(hands, lines[:layers]), _joined(hands, lines[layers:])
+    drawn = [hands.join(pixels, 1), hands.join(logits, 0)]
+    *found, recent = hands.part("closing", [*drawn, *seen, *begun.above])
+    [pixel, logp], back = found[:2], found[2:]
+    leftward = _way_back(hands, back, begun.back, layers)
+    return [pixel, logp, recent, *hands.part("ending", [*rightward, *leftward]), *used]
+
+
+def _steps(
+    hands: Hands[T], begun: "Opened[T]", forced: T, layers: int
+) -> tuple[list[tuple[T, ...]], Sequence[T]]:
+    """Of every column: pixel, logits, each layer's features, each layer's hidden state; then all colours' uses."""
+    numbers = [hands.cut(value, 1) for value in (begun.number, forced)]
+    ahead = [hands.cut(value, 0) for value in begun.ahead]
+    running, steps = begun.running, []
+    for now in zip(*numbers, *ahead, strict=True):
+        found = hands.part("step", [begun.temperature, *now, *running])
+        running = found[2 + layers :]
+        steps.append((*found[: 2 + layers], *running[len(LEFT) : len(LEFT) + layers]))
+    return steps, running[len(LEFT) + 2 * layers :][:1]
+
+
+def _way_back(hands: Hands[T], ahead: Sequence[T], going: Sequence[T], layers: int) -> list[T]:
+    """Each layer's leftward hidden states."""
+    found = []
+    for now in reversed(list(zip(*(hands.cut(value, 0) for value in ahead), strict=True))):
+        going = hands.part("step_back", [*now, *going])
+        found.append(going[:layers])
+    return _joined(hands, list(zip(*reversed(found), strict=True)))
+
+
+def _joined(hands: Hands[T], lines: Sequence[Sequence[T]]) -> list[T]:
+    return [hands.join(line, 0) for line in lines]
+
+
+class Opened(NamedTuple, Generic[T]):
+    """What an opening hands on, by who needs it."""
+
+    temperature: T  # (slots, 1)
+    number: T  # (slots, width), to draw by
+    ahead: Sequence[T]  # for a step, (width · slots, …): features, each layer's gates and residual, colours above
+    above: Sequence[T]  # for the closing: `recent`, then each layer's leftward states of the row above
+    back: Sequence[T]  # before the way back: each layer's hidden state, then its cell
+    running: Sequence[T]  # before the first step: pixels at the left, hidden states, cells, uses
+
+    @classmethod
+    def of(cls, opened: Sequence[T], layers: int) -> "Opened[T]":
+        """The parts of what `Opening.forward` gives."""
+        temperature, number, *rest = opened
+        parts = iter(rest)
+        ahead = _next(parts, 2 + (GATES + 1) * layers)
+        above, back = _next(parts, 1 + layers), _next(parts, 2 * layers)
+        return cls(temperature, number, ahead, above, back, list(parts))
 
 
 class Opening(nn.Module):
@@ -303,41 +378,57 @@ class Opening(nn.Module):
     def __init__(self, network: DiagonalPixelRNN) -> None:
         super().__init__()
         layers = [cast(DiagonalLayer, layer) for layer in network.layers]
-        self.outside, self.memory = network.colours, network.memory is not None
+        self.outside = network.colours
         self.sizes = [layer.hidden for layer in layers]
-        self.table = _constant(network.table()[len(LEFT) * (network.colours + 1) :])
-        self.bias = _constant(network.bias)
+        self.table = constant(network.table()[len(LEFT) * (network.colours + 1) :])
+        self.bias = constant(network.bias)
         self.position = network.position is not None
         if network.position:
-            self.rows = _constant(network.position.rows)
-            self.columns = _constant(network.position.columns)
+            self.rows = constant(network.position.rows)
+            self.columns = constant(network.position.columns)
         gates = [direction_weights(layer, 0) for layer in layers]
-        self.above = nn.ParameterList(_constant(gate.above) for gate in gates)  # (hidden, 4·hidden)
-        self.gate_bias = nn.ParameterList(_constant(gate.bias) for gate in gates)
-        self.out = nn.ParameterList(_constant(layer.out.weight.T) for layer in layers)  # (hidden, features)
-        self.out_bias = nn.ParameterList(_constant(layer.out.bias) for layer in layers)
-        self.start = _constant(torch.cat([layer.start for layer in layers], dim=-1))  # (2, 2, all hidden)
+        self.above = nn.ModuleList(Product(gate.above, gate.bias, GATES) for gate in gates)
+        self.out = nn.ModuleList(Product(layer.out.weight.T, layer.out.bias) for layer in layers)
+        self.hidden = constants(layer.start[0, 0] for layer in layers)
+        self.cell = constants(layer.start[0, 1] for layer in layers)
+        self.back_hidden = constants(layer.start[1, 0] for layer in layers)
+        self.back_cell = constants(layer.start[1, 1] for layer in layers)
+        self.logarithm = Logarithm(network) if network.memory else None
         self.register_buffer("window", _places(network.width, ABOVE), persistent=False)
         self.register_buffer("copied", _places(network.width, COPIED_ABOVE), persistent=False)
         offsets = torch.arange(len(ABOVE)) * (network.colours + 1)
         self.register_buffer("offsets", offsets, persistent=False)
-        self.register_buffer("nothing_left", torch.full((len(LEFT),), network.colours), persistent=False)
+        self.register_buffer("nothing", torch.full((1,), network.colours), persistent=False)
 
     window: Tensor
     copied: Tensor
     offsets: Tensor
-    nothing_left: Tensor
+    nothing: Tensor
 
     def forward(
-        self, reset: Tensor, row: Tensor, recent: Tensor, rightward: Tensor, leftward: Tensor, *used: Tensor
+        self, reset: Tensor, row: Tensor, uniform: Tensor, forced: Tensor, temperature: Tensor, *state: Tensor
     ) -> tuple[Tensor, ...]:
-        """State → what each column starts with (slots, width, …), colours above it (slots, width, 4), `recent` and
-        `leftward` after the reset, then `starts`, then uses."""
-        recent, rightward, leftward, *used_before = self.begin(reset, recent, rightward, leftward, *used)
+        """A row's inputs and the state → what `Opened` lists, one after another."""
+        recent, rightward, leftward, *used = self.begin(reset, *state)
         padded = self.pad(recent)
-        ahead = [self.features(padded, row), *self._gates(rightward), *self.residuals(leftward)]
-        start = self.starts(reset)
-        return torch.cat(ahead, dim=-1), take(padded, self.copied), recent, leftward, *start, *used_before
+        above, back = self.lines(rightward), self.lines(leftward)
+        ahead = [
+            by_column(self.features(padded, row)),
+            *(gate for line, product in zip(above, self.above, strict=True) for gate in product(line)),
+            *self.residuals(back),
+            by_column(take(padded, self.copied)),
+        ]
+        starts = self.starts(reset)
+        return (
+            *(temperature[:, None], undrawn(uniform, forced)),
+            *ahead,
+            *(recent, *back),
+            *starts[2 * len(self.sizes) :],
+            *[self.start(reset, self.nothing)] * len(LEFT),
+            *starts[: 2 * len(self.sizes)],
+            *used,
+            *(self.logarithm(count) for count in used if self.logarithm),
+        )
 
     def begin(
         self, reset: Tensor, recent: Tensor, rightward: Tensor, leftward: Tensor, *used: Tensor
@@ -349,12 +440,16 @@ class Opening(nn.Module):
         return torch.where(reset[:, None, None], self.outside, recent), *lines, *uses
 
     def starts(self, reset: Tensor) -> list[Tensor]:
-        """For every slot: leftward hidden states and cells beside a row, the pixels at its left, then rightward ones.
+        """For every slot, what stands beside a row: each layer's rightward hidden state, its cell, then the leftward ones."""
+        values = (self.hidden, self.cell, self.back_hidden, self.back_cell)
+        return [self.start(reset, value) for layers in values for value in layers]
+
+    def start(self, reset: Tensor, value: Tensor) -> Tensor:
+        """The value (size,) for every slot (slots, size).
 
         Chosen between equals, which asks for no shape: a graph that handles shapes runs partly on the CPU.
         """
-        values = (*self.start[1], self.nothing_left, *self.start[0])
-        return [torch.where(reset[:, None], value, value) for value in values]
+        return torch.where(reset[:, None], value, value)
 
     def pad(self, recent: Tensor) -> Tensor:
         """The recent rows with what is outside at either side, one after another: (slots, padded)."""
@@ -368,14 +463,13 @@ class Opening(nn.Module):
             seen = seen + F.embedding(row, self.rows)[:, None] + self.columns
         return seen
 
-    def _gates(self, rightward: Tensor) -> list[Tensor]:
-        parts = zip(torch.split(rightward, self.sizes, dim=-1), self.above, self.gate_bias, strict=True)
-        return [line @ weight + bias for line, weight, bias in parts]
+    def lines(self, states: Tensor) -> list[Tensor]:
+        """Hidden states of a row (slots, width, all hidden) → each layer's, (width · slots, hidden)."""
+        return list(torch.split(by_column(states), self.sizes, dim=1))
 
-    def residuals(self, leftward: Tensor) -> list[Tensor]:
-        """What each layer's leftward states of the row above add to the features."""
-        parts = zip(torch.split(leftward, self.sizes, dim=-1), self.out, self.out_bias, strict=True)
-        return [line @ weight + bias for line, weight, bias in parts]
+    def residuals(self, leftward: Iterable[Tensor]) -> list[Tensor]:
+        """What each layer's leftward states (…, hidden) of the row above add to the features."""
+        return [out(line)[0] for line, out in zip(leftward, self.out, strict=True)]
 
 
 class Step(nn.Module):
@@ -384,93 +478,67 @@ class Step(nn.Module):
     def __init__(self, network: DiagonalPixelRNN) -> None:
         super().__init__()
         layers = [cast(DiagonalLayer, layer) for layer in network.layers]
-        self.colours = network.colours
+        self.count, self.colours = len(layers), network.colours
         self.copied, self.strengths = network.head.copied, network.head.strengths
-        self.sizes = [layer.hidden for layer in layers]
-        self.features = len(network.bias)
-        self.table = _constant(network.table()[: len(LEFT) * (network.colours + 1)])
+        self.tables = constants(network.table()[: len(LEFT) * (network.colours + 1)].chunk(len(LEFT)))
         gates = [direction_weights(layer, 0) for layer in layers]
-        self.gates = nn.ParameterList(_constant(torch.cat([gate.seen, gate.beside])) for gate in gates)
-        self.out = nn.ParameterList(_constant(layer.out.weight.T) for layer in layers)
+        self.gates = nn.ModuleList(Gates(torch.cat([gate.seen, gate.beside])) for gate in gates)
+        self.out = constants(layer.out.weight.T for layer in layers)
         self.first, self.first_bias = _transposed(network.head.first)
-        self.second, self.second_bias = _transposed(network.head.second)
-        self.memory = _constant(network.memory.weight.T) if network.memory else None
-        counts = torch.arange(network.height * network.width + 1)
-        self.register_buffer("logarithms", counts.to(self.first.dtype).log1p()[:, None], persistent=False)
-        self.register_buffer("offsets", torch.arange(len(LEFT)) * (network.colours + 1), persistent=False)
-        self.register_buffer("palette", torch.arange(network.colours), persistent=False)
-
-    offsets: Tensor
-    palette: Tensor
-    logarithms: Tensor
+        second, bias = _transposed(network.head.second)
+        self.second, self.second_bias = (
+            constant(_with_outside(part, network.colours)) for part in (second, bias)
+        )
+        self.memory = constant(network.memory.weight.T) if network.memory else None
+        self.logarithm = Logarithm(network) if network.memory else None
 
     def forward(
-        self,
-        ahead: Tensor,
-        above: Tensor,
-        uniform: Tensor,
-        forced: Tensor,
-        temperature: Tensor,
-        left: Tensor,
-        hidden: Tensor,
-        cell: Tensor,
-        *used: Tensor,
+        self, temperature: Tensor, number: Tensor, forced: Tensor, seen: Tensor, *more: Tensor
     ) -> tuple[Tensor, ...]:
-        """The opening's part of this column, and the state within the row → pixel and log-probability (slots, 1), every
-        layer's features (slots, all features), and the state after the pixel."""
-        widths = [self.features, *(4 * size for size in self.sizes), *([self.features] * len(self.sizes))]
-        seen, *parts = torch.split(ahead, widths, dim=-1)
-        seen = seen + F.embedding(left + self.offsets, self.table).sum(dim=1)
-        uses = self.logarithm(used[0]) if used else None
-        if self.memory is not None and uses is not None:
-            seen = seen + uses @ self.memory
-        inputs, hidden, cell, seen = self._layers(seen, parts, hidden, cell)
-        logits = self.logits(seen, torch.cat([left[:, : len(COPIED_LEFT)], above], dim=1), uses)
-        pixel, logp = draw_pixel(logits, uniform, forced, temperature)
-        pixel, logp = pixel[:, None], logp[:, None]
-        left = torch.cat([pixel, left[:, :-1]], dim=1)
-        counted = tuple(count + (pixel == self.palette).to(count.dtype) for count in used)
-        return pixel, logp, inputs, left, hidden, cell, *counted
-
-    def _layers(
-        self, seen: Tensor, parts: Sequence[Tensor], hidden: Tensor, cell: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Through all layers: their inputs, hidden states and cells side by side, then the features after the last."""
-        count = len(self.sizes)
+        """The opening's part of this column, and the state within the row → pixel (slots, 1) and logits (slots, colours),
+        each layer's features, and the state after the pixel: pixels at the left, hidden states, cells, uses."""
+        parts = iter(more)
+        gates = [_next(parts, GATES) for _ in range(self.count)]
+        residuals, [above], left = _next(parts, self.count), _next(parts, 1), _next(parts, len(LEFT))
+        hidden, cells, used = _next(parts, self.count), _next(parts, self.count), list(parts)
+        for pixel, table in zip(left, self.tables, strict=True):
+            seen = seen + F.embedding(pixel[:, 0], table)
+        if self.memory is not None:
+            seen = torch.addmm(seen, used[1], self.memory)
         inputs, after = [], []
-        for gate, residual, before, old, weight, out in zip(
-            parts[:count],
-            parts[count:],
-            torch.split(hidden, self.sizes, dim=-1),
-            torch.split(cell, self.sizes, dim=-1),
-            self.gates,
-            self.out,
-            strict=True,
-        ):
+        for layer, out in enumerate(self.out):
             inputs.append(seen)
-            after.append(_cell(gate + torch.cat([seen, before], dim=-1) @ weight, old))
-            seen = seen + residual + after[-1][0] @ out
-        hidden, cell = (torch.cat(states, dim=-1) for states in zip(*after, strict=True))
-        return torch.cat(inputs, dim=-1), hidden, cell, seen
+            known = torch.cat([seen, hidden[layer]], dim=1)
+            after.append(self.gates[layer](gates[layer], known, cells[layer]))
+            seen = torch.addmm(seen + residuals[layer], after[-1][0], out)
+        beside = [*left[: len(COPIED_LEFT)], *above.split(1, dim=1)]
+        logits = self.logits(seen, beside, used[1] if used else None)
+        pixel = draw_pixel(logits, number, forced, temperature)
+        hidden, cells = zip(*after, strict=True)
+        return pixel, logits, *inputs, pixel, *left[:-1], *hidden, *cells, *self._count(pixel, *used)
 
-    def logarithm(self, used: Tensor) -> Tensor:
-        """log(1 + count) for counts of any shape.
+    def _count(self, pixel: Tensor, *used: Tensor) -> tuple[Tensor, ...]:
+        """The uses of all colours and their logarithms, one more of the pixel's."""
+        if self.logarithm is None:
+            return ()
+        counts, logarithms = used
+        count = counts.gather(1, pixel) + 1
+        return counts.scatter(1, pixel, count), logarithms.scatter(1, pixel, self.logarithm(count))
 
-        Looked up: the bits of ONNX Runtime's Log depend on where in the batch a number stands.
-        """
-        return F.embedding(used, self.logarithms)[..., 0]
-
-    def logits(self, seen: Tensor, beside: Tensor, uses: Tensor | None) -> Tensor:
-        """As Head: (…, features), colours beside (…, copied), log(1 + uses) (…, colours) → (…, colours)."""
+    def logits(self, seen: Tensor, beside: Sequence[Tensor], uses: Tensor | None) -> Tensor:
+        """As Head: (…, features), each of the colours beside (…, 1), log(1 + uses) (…, colours) → (…, colours)."""
         inner = (seen.relu() @ self.first + self.first_bias).relu()
         found = inner @ self.second + self.second_bias
-        logits, copied, strengths = torch.split(found, [self.colours, self.copied, self.strengths], dim=-1)
+        sizes = [self.colours + 1, *[1] * (self.copied + self.strengths)]
+        logits, *strengths = torch.split(found, sizes, dim=-1)
         if self.copied:
-            same = beside[..., None] == self.palette  # (…, copied, colours)
-            logits = logits + torch.where(same, copied[..., None], copied.new_zeros(1)).sum(dim=-2)
+            # One at a time: a GPU adds in any order where several go to one colour. What is outside has its own place.
+            for colour, strength in zip(beside, strengths, strict=False):
+                logits = logits.scatter_add(-1, colour, strength)
+        logits = logits[..., : self.colours]
         if uses is not None:
-            ever, often = torch.split(strengths, 1, dim=-1)
-            logits = logits + torch.where(uses > 0, ever, ever.new_zeros(1)) + often * uses
+            ever, often = strengths[self.copied :]
+            logits = logits + ever * uses.sign() + often * uses
         return logits
 
 
@@ -481,45 +549,118 @@ class Closing(nn.Module):
         super().__init__()
         layers = [cast(DiagonalLayer, layer) for layer in network.layers]
         gates = [direction_weights(layer, 1) for layer in layers]
-        self.features = [len(network.bias)] * len(layers)
-        self.sizes = [layer.hidden for layer in layers]
-        self.weights = nn.ParameterList(_constant(torch.cat([gate.seen, gate.above])) for gate in gates)
-        own = [network.embedding.weight[:-1] @ layer.own.weight.T for layer in layers]
-        biased = [table + gate.bias for table, gate in zip(own, gates, strict=True)]
-        self.own = _constant(torch.cat(biased, dim=-1))  # (colours, all 4·hidden)
-
-    def forward(
-        self, pixels: Tensor, seen: Tensor, leftward: Tensor, recent: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """The row's pixels, the inputs of all layers, and the leftward states of the row above → inputs to the gates
-        (slots, width, all 4·hidden) and the `recent` rows for the next row."""
-        lines = zip(
-            torch.split(seen, self.features, dim=-1),
-            torch.split(leftward, self.sizes, dim=-1),
-            self.weights,
-            strict=True,
+        self.weights = nn.ModuleList(
+            Product(torch.cat([gate.seen, gate.above]), None, GATES) for gate in gates
         )
-        gates = [torch.cat([inputs, above], dim=-1) @ weight for inputs, above, weight in lines]
-        ahead = torch.cat(gates, dim=-1) + F.embedding(pixels, self.own)
-        return ahead, torch.cat([recent[:, 1:], pixels[:, None]], dim=1)
+        own = [network.embedding.weight[:-1] @ layer.own.weight.T for layer in layers]
+        biased = (table + gate.bias for table, gate in zip(own, gates, strict=True))
+        self.own = nn.ModuleList(Table(table, GATES) for table in biased)  # of each colour
+
+    def forward(self, pixels: Tensor, logits: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
+        """The row's pixels (slots, width), logits (width · slots, colours) and inputs of all layers, `recent`, and the
+        leftward states of the row above →
+        pixels, log-probabilities (slots, width), inputs to the gates (width · slots, hidden), then the `recent` rows for
+        the next row."""
+        count = len(self.weights)
+        seen, recent, above = more[:count], more[count], more[count + 1 :]
+        drawn = pixels.T.flatten()
+        gates: list[Tensor] = []
+        for line, before, weight, own in zip(seen, above, self.weights, self.own, strict=True):
+            gates += weight(torch.cat([line, before], dim=1), own(drawn))
+        return pixels, row_log_probabilities(logits, pixels), *gates, torch.cat([recent[:, 1:], pixels[:, None]], dim=1)
 
 
 class StepBack(nn.Module):
-    """One pixel of the way back, all layers at once."""
+    """One pixel of the way back, all layers."""
 
     def __init__(self, network: DiagonalPixelRNN) -> None:
         super().__init__()
         layers = [cast(DiagonalLayer, layer) for layer in network.layers]
-        self.size, self.count = layers[0].hidden, len(layers)
-        self.beside = nn.ParameterList(_constant(direction_weights(layer, 1).beside) for layer in layers)
+        self.gates = nn.ModuleList(Gates(direction_weights(layer, 1).beside) for layer in layers)
 
-    def forward(self, ahead: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-        """The closing's part of this column, hidden states and cells (slots, all hidden) → both, one column further."""
-        known = zip(torch.split(hidden, self.size, dim=-1), self.beside, strict=True)
-        gates = ahead + torch.cat([before @ weight for before, weight in known], dim=-1)
-        layered = (-1, self.count)
-        hidden, cell = _cell(gates.reshape(*layered, 4 * self.size), cell.reshape(*layered, self.size))
-        return hidden.flatten(1), cell.flatten(1)
+    def forward(self, *parts: Tensor) -> tuple[Tensor, ...]:
+        """The closing's part of this column, hidden states and cells → both, one column further."""
+        count = len(self.gates)
+        ahead, hidden, cells = parts[: -2 * count], parts[-2 * count : -count], parts[-count:]
+        after = [
+            gates(ahead[GATES * layer : GATES * (layer + 1)], hidden[layer], cells[layer])
+            for layer, gates in enumerate(self.gates)
+        ]
+        hidden, cells = zip(*after, strict=True)
+        return *hidden, *cells
+
+
+class Ending(nn.Module):
+    """Puts the hidden states of a row together, as the next row's opening takes them."""
+
+    def __init__(self, network: DiagonalPixelRNN) -> None:
+        super().__init__()
+        self.width = network.width
+
+    def forward(self, *lines: Tensor) -> tuple[Tensor, Tensor]:
+        """Each layer's rightward states (width · slots, hidden), then the leftward ones → both as the state has them."""
+        half = len(lines) // 2
+        return self._together(lines[:half]), self._together(lines[half:])
+
+    def _together(self, lines: Sequence[Tensor]) -> Tensor:
+        states = torch.cat(list(lines), dim=1)
+        return states.reshape(self.width, -1, states.shape[1]).transpose(0, 1)
+
+
+class Gates(nn.Module):
+    """An LSTM's gates, of whose sums a part is known already."""
+
+    def __init__(self, weights: Tensor) -> None:
+        super().__init__()
+        self.weights = constants(weights.chunk(GATES, dim=1))
+
+    def forward(self, begun: Sequence[Tensor], known: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+        """Four parts of sums (slots, hidden), inputs (slots, …) and cell → hidden state and cell."""
+        return advance(begun, known, self.weights, cell)
+
+
+class Product(nn.Module):
+    """Products by a matrix that is cut into so many, column-wise, with a bias or with what is given to add."""
+
+    def __init__(self, weights: Tensor, bias: Tensor | None, parts: int = 1) -> None:
+        super().__init__()
+        self.weights = constants(weights.chunk(parts, dim=1))
+        self.biases = None if bias is None else constants(bias.chunk(parts))
+
+    def forward(self, values: Tensor, added: Iterable[Tensor] = ()) -> list[Tensor]:
+        """(…, inputs), and (rows, outputs) for each part → (…, outputs) for each part."""
+        if self.biases is None:
+            return [
+                torch.addmm(more, values, weight) for more, weight in zip(added, self.weights, strict=True)
+            ]
+        return [values @ weight + bias for weight, bias in zip(self.weights, self.biases, strict=True)]
+
+
+class Table(nn.Module):
+    """Rows that are looked up, cut into so many parts."""
+
+    def __init__(self, rows: Tensor, parts: int) -> None:
+        super().__init__()
+        self.parts = constants(rows.chunk(parts, dim=1))
+
+    def forward(self, index: Tensor) -> list[Tensor]:
+        """(count,) int64 → (count, size) for each part."""
+        return [F.embedding(index, part) for part in self.parts]
+
+
+class Logarithm(nn.Module):
+    """log(1 + count), looked up: the bits of ONNX Runtime's Log depend on where in the batch a number stands."""
+
+    def __init__(self, network: DiagonalPixelRNN) -> None:
+        super().__init__()
+        counts = torch.arange(network.height * network.width + 1)
+        self.register_buffer("table", counts.to(network.bias.dtype).log1p()[:, None], persistent=False)
+
+    table: Tensor
+
+    def forward(self, used: Tensor) -> Tensor:
+        """Counts of any shape int64 → the same shape."""
+        return F.embedding(used, self.table)[..., 0]
 
 
 class Direction(NamedTuple):
@@ -554,10 +695,21 @@ def take(values: Tensor, places: Tensor) -> Tensor:
     return values.index_select(1, places.flatten()).reshape(-1, *places.shape)
 
 
+def by_column(values: Tensor) -> Tensor:
+    """(slots, width, size) → (width · slots, size)."""
+    return values.transpose(0, 1).flatten(0, 1)
+
+
+def _with_outside(values: Tensor, colours: int) -> Tensor:
+    """Put a place for what is outside of the image behind the colours: (…, outputs) → (…, outputs + 1)."""
+    before, after = values[..., :colours], values[..., colours:]
+    return torch.cat([before, values.new_zeros(*values.shape[:-1], 1), after], dim=-1)
+
+
+def _next(parts: Iterator[T], count: int) -> list[T]:
+    return list(islice(parts, count))
+
+
 def _transposed(linear: nn.Linear) -> tuple[nn.Parameter, nn.Parameter]:
     """Weight (inputs, outputs) and bias."""
-    return _constant(linear.weight.T), _constant(linear.bias)
-
-
-def _constant(values: Tensor) -> nn.Parameter:
-    return nn.Parameter(values.detach().clone().contiguous(), requires_grad=False)
+    return constant(linear.weight.T), constant(linear.bias)

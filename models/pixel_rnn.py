@@ -8,6 +8,7 @@ Every variant keeps one contract. `score` reads whole images, in parallel where 
 network for the same weights that advances a batch by one row and hands its state in and out: drawing.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple, Protocol, cast
 
 import torch
@@ -128,9 +129,8 @@ class GateWeights(NamedTuple):
 class RasterDrawer(nn.Module):
     """LecturePixelRNN's step path. State: the LSTM's `hidden` and `cell`, and the `last` pixel.
 
-    Everything before the recurrent product is looked up: a row of `gates_of_pixel` (colours + 1, 4·hidden) is the
-    embedding times the input weights plus both biases. Gates stand in ONNX's order input, output, forget, candidate:
-    one sigmoid covers three, and ONNX's LSTM can share the weights.
+    Everything before the recurrent product is looked up: a row of a gate's table in `looked_up` (colours + 1, hidden) is
+    the embedding times its input weights plus both biases.
     """
 
     states = ("hidden", "cell", "last")
@@ -140,10 +140,11 @@ class RasterDrawer(nn.Module):
         self.width, self.colours, self.hidden_size = network.width, network.colours, network.rnn.hidden_size
         weights = network.gate_weights()
         with torch.no_grad():
-            self.gates_of_pixel = _constant(network.embedding.weight @ weights.input.T + weights.bias)
-            self.recurrent = _constant(weights.recurrent.T)  # (hidden, 4·hidden)
-            self.output = _constant(network.head.weight.T)  # (hidden, colours)
-            self.bias = _constant(network.head.bias)  # (colours,)
+            looked_up = network.embedding.weight @ weights.input.T + weights.bias
+            self.looked_up = constants(looked_up.chunk(4, dim=1))
+            self.recurrent = constants(weights.recurrent.T.chunk(4, dim=1))  # (hidden, hidden) each
+            self.output = constant(network.head.weight.T)  # (hidden, colours)
+            self.bias = constant(network.head.bias)  # (colours,)
         self.eval()
 
     def fresh(self, slots: int) -> tuple[Tensor, ...]:
@@ -159,22 +160,21 @@ class RasterDrawer(nn.Module):
         `row` is part of the contract, and of no use to this variant.
         """
         hidden, cell, last = self._begin(reset, *state)
-        pixels, log_probabilities = [], []
-        for column in range(self.width):
+        pixels, all_logits = [], []
+        for number, kept in zip(*columns(undrawn(uniform, forced), forced), strict=True):
             logits, hidden, cell = self.step(last, hidden, cell)
-            last, log_probability = draw_pixel(logits, uniform[:, column], forced[:, column], temperature)
-            pixels.append(last)
-            log_probabilities.append(log_probability)
-        return torch.stack(pixels, dim=1), torch.stack(log_probabilities, dim=1), hidden, cell, last
+            pixel = draw_pixel(logits, number, kept, temperature[:, None])
+            last = pixel[:, 0]
+            pixels.append(pixel)
+            all_logits.append(logits)
+        drawn = torch.cat(pixels, dim=1)
+        return drawn, row_log_probabilities(torch.cat(all_logits), drawn), hidden, cell, last
 
     def step(self, last: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """One pixel further: logits (slots, colours) of the next pixel, and the LSTM's state."""
-        gates = self.gates_of_pixel[last] + hidden @ self.recurrent  # (slots, 4·hidden)
-        gate_in, out, forget = gates[:, : 3 * self.hidden_size].sigmoid().chunk(3, dim=1)
-        candidate = gates[:, 3 * self.hidden_size :].tanh()
-        cell = forget * cell + gate_in * candidate
-        hidden = out * cell.tanh()
-        return hidden @ self.output + self.bias, hidden, cell
+        begun = [F.embedding(last, table) for table in self.looked_up]
+        hidden, cell = advance(begun, hidden, self.recurrent, cell)
+        return torch.addmm(self.bias, hidden, self.output), hidden, cell
 
     def _begin(self, reset: Tensor, hidden: Tensor, cell: Tensor, last: Tensor) -> tuple[Tensor, ...]:
         """A slot's own state, or the beginning where reset: chosen, not multiplied, for 0 × NaN would be NaN."""
@@ -187,25 +187,59 @@ class RasterDrawer(nn.Module):
         )
 
 
-def draw_pixel(logits: Tensor, uniform: Tensor, forced: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
-    """Draw one pixel per slot by inverse CDF, or keep the forced one (−1: draw).
+def advance(
+    begun: Iterable[Tensor], known: Tensor, weights: Iterable[Tensor], cell: Tensor
+) -> tuple[Tensor, Tensor]:
+    """An LSTM's hidden state and cell (slots, hidden) after one more pixel.
 
-    logits (slots, colours), uniform in (0, 1] (slots,), forced (slots,) int64, temperature (slots,) → pixel (slots,)
-    int64 and its natural log-probability under the logits as they are, undivided (slots,).
+    The gates stand in ONNX's order: input, output, forget, candidate. Of each, `begun` (slots, hidden) is what is known
+    of its sum already; `known` (slots, size) times its weights (size, hidden) is the rest. A product for each gate, and
+    not one for all: so its result need not be cut apart, and onnxruntime does sum and gate at once.
     """
-    scaled = logits / temperature[:, None]
-    weights = (scaled - scaled.amax(dim=1, keepdim=True)).exp()
-    cumulative = weights.cumsum(dim=1)
-    drawn = (cumulative < (uniform * cumulative[:, -1])[:, None]).to(torch.int64).sum(dim=1)
-    pixel = torch.where(forced < 0, drawn, forced)
-    log_probability = logits.log_softmax(dim=1).gather(1, pixel[:, None])[:, 0]
-    return pixel, log_probability
+    gate_in, out, forget, candidate = (
+        torch.addmm(part, known, weight) for part, weight in zip(begun, weights, strict=True)
+    )
+    cell = forget.sigmoid() * cell + gate_in.sigmoid() * candidate.tanh()
+    return out.sigmoid() * cell.tanh(), cell
+
+
+def columns(*rows: Tensor) -> tuple[tuple[Tensor, ...], ...]:
+    """Each row of pixels (slots, width) as its columns (slots, 1)."""
+    return tuple(row.split(1, dim=1) for row in rows)
+
+
+def undrawn(uniform: Tensor, forced: Tensor) -> Tensor:
+    """The random numbers, 0 where a pixel is forced: `draw_pixel` then draws colour 0, which no forced one is below."""
+    return torch.where(forced < 0, uniform, uniform.new_zeros(1))
+
+
+def draw_pixel(logits: Tensor, number: Tensor, forced: Tensor, temperature: Tensor) -> Tensor:
+    """Draw one pixel per slot by inverse CDF, or keep the forced one.
+
+    logits (slots, colours); all else and the result (slots, 1): number in (0, 1], or 0 beside a forced pixel; forced
+    int64, −1 where a pixel is drawn.
+    """
+    chances = (logits / temperature).softmax(dim=1)
+    # Colours first: onnxruntime adds up whole rows ten times as fast as it goes along them.
+    cumulative = chances.T.cumsum(dim=0).T  # (slots, colours)
+    below = cumulative < number * cumulative[:, -1:]
+    drawn = below.to(logits.dtype).sum(dim=1, keepdim=True)  # exact, and faster than a sum of integers
+    return torch.maximum(drawn.to(torch.int64), forced)
+
+
+def log_probabilities(logits: Tensor, pixels: Tensor) -> Tensor:
+    """Natural logarithms of the pixels' probabilities: (…, colours) and (…) int64 → (…)."""
+    return logits.log_softmax(dim=-1).gather(-1, pixels[..., None])[..., 0]
+
+
+def row_log_probabilities(logits: Tensor, pixels: Tensor) -> Tensor:
+    """Likewise for a row: logits (width · slots, colours), one column after another; pixels (slots, width) → their shape."""
+    return log_probabilities(logits, pixels.T.flatten()).unflatten(0, (pixels.shape[1], -1)).T
 
 
 def score(network: PixelRNN, pixels: Tensor) -> Tensor:
     """Natural log-probability of every pixel given those before it: (batch, height, width), as `pixels`."""
-    logits = network.logits(pixels)
-    return logits.log_softmax(dim=-1).gather(-1, pixels[..., None])[..., 0]
+    return log_probabilities(network.logits(pixels), pixels)
 
 
 @torch.no_grad()
@@ -236,8 +270,14 @@ def draw(
     return torch.stack(rows, dim=1)
 
 
-def _constant(values: Tensor) -> nn.Parameter:
+def constant(values: Tensor) -> nn.Parameter:
+    """A copy that is not trained."""
     return nn.Parameter(values.detach().clone().contiguous(), requires_grad=False)
+
+
+def constants(parts: Iterable[Tensor]) -> nn.ParameterList:
+    """Copies that are not trained."""
+    return nn.ParameterList(constant(part) for part in parts)
 
 
 def _onnx_order(gates: Tensor) -> Tensor:

@@ -16,16 +16,27 @@ def model(request):
 
 
 def test_the_bare_products_are_those_of_a_row_with_its_shapes_and_weights(model):
-    graph = onnx.load(model.path("draw_row"))
-    alone = bare(graph)
-    assert [node.input[1] for node in products(alone)] == [node.input[1] for node in products(graph)]
-    assert {node.op_type for node in alone.graph.node} == {"MatMul", "Slice"}
-    sizes = [[axis.dim_value for axis in x.type.tensor_type.shape.dim][1:] for x in alone.graph.input]
+    graph, batch = onnx.load(model.path("draw_row")), 3
+    alone = bare(graph, batch)
+    wanted = list(products(graph).values())
+    assert [node.input[1] for node in alone.graph.node if node.op_type == "MatMul"] == [
+        " ".join(weights) for weights in wanted
+    ]
+    sizes = [[axis.dim_value for axis in x.type.tensor_type.shape.dim] for x in alone.graph.input]
     weights = {weight.name: list(weight.dims) for weight in graph.graph.initializer}
-    inner = [weights[node.input[1]][0] for node in products(graph)]
-    assert [size[-1] for size in sizes] == inner
-    at_once = [size for size in sizes if len(size) == 2]
-    assert all(size[0] == model.manifest.width for size in at_once)
+    assert [size[-1] for size in sizes] == [weights[name][0] for name, *_ in wanted]
+    assert {size[0] for size in sizes} <= {batch, batch * model.manifest.width}
+
+
+def test_products_of_one_value_are_done_as_one(model):
+    alone = bare(onnx.load(model.path("draw_row")), 3)
+    outputs = {weight.name: weight.dims[1] for weight in alone.graph.initializer if len(weight.dims) == 2}
+    wide = max(outputs, key=lambda name: outputs[name])
+    original = {
+        weight.name: weight.dims[1] for weight in onnx.load(model.path("draw_row")).graph.initializer
+    }
+    assert outputs[wide] == sum(original[name] for name in wide.split())
+    assert len(wide.split()) >= 4
 
 
 def test_the_bare_products_can_be_run(model):

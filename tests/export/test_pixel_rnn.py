@@ -118,7 +118,7 @@ def test_every_matrix_product_of_draw_row_has_a_constant_two_dimensional_weight(
     model = onnx.load(folder / "draw_row.onnx", load_external_data=False)
     constants = {weight.name: len(weight.dims) for weight in model.graph.initializer}
     products = [node for node in model.graph.node if node.op_type in ("MatMul", "Gemm")]
-    assert len(products) == 2 * WIDTH
+    assert len(products) == (4 + 1) * WIDTH  # a gate each, and the logits
     assert {constants.get(node.input[1]) for node in products} == {2}
 
 

@@ -10,6 +10,7 @@ from export.quantise import INPUT_LEVELS, WEIGHT_LEVELS, ZERO, columns, quantise
 from smalti.session import open_session
 
 INPUTS, OUTPUTS, BOUND = 48, 20, 2.0
+ROW = np.arange(OUTPUTS, dtype=np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -22,20 +23,23 @@ def weight():
 
 @pytest.fixture(scope="module")
 def graph(weight):
-    """x → x @ w and x @ w again, and x @ v, which is to stay as it is."""
+    """x → x @ w, x @ w + a row of numbers, and x @ v, which is to stay as it is."""
     shapes = (("x", INPUTS), ("first", OUTPUTS), ("second", OUTPUTS), ("kept", OUTPUTS))
     x, *results = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", n]) for name, n in shapes)
     return helper.make_model(
         helper.make_graph(
             [
                 helper.make_node("MatMul", ["x", "w"], ["first"]),
-                helper.make_node("MatMul", ["x", "w"], ["second"]),
+                helper.make_node("Gemm", ["x", "w", "row"], ["second"]),
                 helper.make_node("MatMul", ["x", "v"], ["kept"]),
             ],
             "products",
             [x],
             results,
-            [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(weight, "v")],
+            [
+                numpy_helper.from_array(value, name)
+                for name, value in {"w": weight, "v": weight, "row": ROW}.items()
+            ],
         ),
         opset_imports=[helper.make_opsetid("", 20)],
         ir_version=10,
@@ -61,7 +65,7 @@ def test_a_product_is_the_exact_sum_of_the_small_integers_scaled_back(run, weigh
     sums = np.rint(x / scale).astype(int) @ small.levels.astype(int)
     first, second, _ = run(x)
     assert (first == sums.astype(np.float32) * (small.steps * scale)).all()
-    assert (second == first).all()
+    assert (second == first + ROW).all()
 
 
 def test_a_product_is_near_the_one_it_stands_for(run, weight):

@@ -141,7 +141,7 @@ def test_reset_forgets_even_a_state_of_nan(network):
         torch.full_like(part, torch.nan) if part.is_floating_point() else part for part in drawer.fresh(2)
     ]
     kept, logp, *_ = advance(drawer, 0, spoilt, reset=torch.tensor([True, False]))
-    fresh, fresh_logp, *_ = advance(drawer, 0, drawer.fresh(1), reset=torch.tensor([True]))
+    fresh, fresh_logp, *_ = advance(drawer, 0, drawer.fresh(2), reset=torch.tensor([True, True]))
     assert torch.equal(kept[0], fresh[0])
     assert torch.equal(logp[0], fresh_logp[0])
     assert logp[1].isnan().all()
@@ -149,13 +149,10 @@ def test_reset_forgets_even_a_state_of_nan(network):
 
 class TestDrawPixel:
     def draw(self, probabilities, uniform, forced=-1, temperature=1.0):
-        pixel, logp = pixel_rnn.draw_pixel(
-            torch.tensor([probabilities]).log(),
-            torch.tensor([uniform]),
-            torch.tensor([forced]),
-            torch.tensor([temperature]),
-        )
-        return pixel.item(), logp.item()
+        logits, kept = torch.tensor([probabilities]).log(), torch.tensor([[forced]])
+        number = pixel_rnn.undrawn(torch.tensor([[uniform]]), kept)
+        pixel = pixel_rnn.draw_pixel(logits, number, kept, torch.tensor([[temperature]]))
+        return pixel.item(), pixel_rnn.log_probabilities(logits, pixel[:, 0]).item()
 
     @pytest.mark.parametrize(
         ("uniform", "pixel"), [(2.0**-24, 0), (0.25, 0), (0.26, 1), (0.75, 1), (0.76, 2), (1.0, 2)]
