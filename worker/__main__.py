@@ -22,6 +22,9 @@ from worker.worker import EngineHung, Worker
 
 log = structlog.get_logger()
 
+# How long a thread may keep the interpreter from another one that waits for it. By Python's default, 5 ms, the engine
+# waits for the event loop through half a tick (docs/experiments/0007-profile.md).
+_SWITCH_SECONDS = 1e-4
 _REDIS_LOOK_SECONDS = 1.0
 _LOOKS_PER_LOG_LINE = 5
 
@@ -98,6 +101,7 @@ def _stop_signals() -> asyncio.Event:
 
 def main() -> None:
     """Exit 0 after an orderly stop, 1 with one sentence where something is wrong."""
+    sys.setswitchinterval(_SWITCH_SECONDS)
     logs.configure(level="info", form="text")  # until the settings are known
     try:
         settings = read_settings(WorkerSettings)

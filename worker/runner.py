@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from smalti.errors import RepositoryDamaged, SampleFailed
 from smalti.repository import Manifest
 from worker.slot import Lane, Row
+from worker.state import SlotStates
 
 GRAPH = "draw_row"
 _INPUTS = ("reset", "row", "uniform", "forced", "temperature")
@@ -38,21 +39,24 @@ class Runner:
         self._slots = slots
         self._padded = padded
         self._outputs = [*_OUTPUTS, *(state.output for state in manifest.states)]
-        self._state: dict[str, NDArray[Any]] = {
-            state.input: np.zeros((slots, *state.shape), dtype=state.type) for state in manifest.states
-        }
+        self._states = SlotStates(manifest.states)
 
     def draw_row(self, lanes: Sequence[Lane]) -> list[Row | SampleFailed]:
-        """One row for each lane, in order.
+        """One row for each lane, in order; a slot that is not among them has nothing to go on with.
 
         Where onnxruntime refuses the batch, each lane is run alone, so that only the culprit fails.
         """
+        rows = self._rows(lanes)
+        self._states.forget_others(lane.slot for lane in lanes)
+        return rows
+
+    def _rows(self, lanes: Sequence[Lane]) -> list[Row | SampleFailed]:
         try:
             return self._run(lanes)
         except Exception as error:  # noqa: BLE001 (onnxruntime has one type per error code, none of them public)
             if len(lanes) == 1:
                 return [SampleFailed(f"onnxruntime could not draw row {lanes[0].row}: {_first_line(error)}")]
-            return [outcome for lane in lanes for outcome in self.draw_row([lane])]
+            return [outcome for lane in lanes for outcome in self._rows([lane])]
 
     def warm(self) -> None:
         """Run the smallest and the largest batch once, so that the first samples need not wait for buffers.
@@ -69,15 +73,13 @@ class Runner:
 
     def _run(self, lanes: Sequence[Lane]) -> list[Row | SampleFailed]:
         batch = self._pad(lanes) if self._padded else lanes
-        slots = [lane.slot for lane in lanes]
-        places = slots if self._padded else list(range(len(lanes)))  # of the lanes in the batch
-        pixels, log_probabilities, *states = self._session.run(self._outputs, self._feeds(batch))
-        for kept, state in zip(self._state.values(), states, strict=True):
-            kept[slots] = state[places]
+        slots = [lane.slot for lane in batch]
+        pixels, log_probabilities, *states = self._session.run(self._outputs, self._feeds(batch, slots))
+        places = [lane.slot for lane in lanes] if self._padded else range(len(lanes))
+        self._states.keep({lane.slot: place for lane, place in zip(lanes, places, strict=True)}, states)
         return [Row(pixels[place], log_probabilities[place]) for place in places]
 
-    def _feeds(self, lanes: Sequence[Lane]) -> dict[str, NDArray[Any]]:
-        slots = [lane.slot for lane in lanes]
+    def _feeds(self, lanes: Sequence[Lane], slots: Sequence[int]) -> dict[str, NDArray[Any]]:
         rows = np.array([lane.row for lane in lanes], dtype=np.int64)
         return {
             "reset": rows == 0,
@@ -85,7 +87,7 @@ class Runner:
             "uniform": np.stack([lane.uniform for lane in lanes]),
             "forced": np.stack([lane.forced for lane in lanes]),
             "temperature": np.array([lane.temperature for lane in lanes], dtype=np.float32),
-            **{name: state[slots] for name, state in self._state.items()},
+            **self._states.of(slots),
         }
 
     def _pad(self, lanes: Sequence[Lane]) -> Sequence[Lane]:
