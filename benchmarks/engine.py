@@ -95,12 +95,13 @@ def _limits(model: Model, threads: int) -> dict[str, Candidate]:
 def _drawings(model: Model, threads: int, name: str) -> dict[str, Candidate]:
     session = open_session(model.path(GRAPH), threads=threads)
     return {
-        f"{name}, {batch} in a batch": _drawing(Runner(session, model.manifest, slots=batch), model, batch)
+        f"{name}, {batch} in a batch": drawing(Runner(session, model.manifest, slots=batch), model, batch)
         for batch in BATCHES
     }
 
 
-def _drawing(runner: Runner, model: Model, batch: int) -> Candidate:
+def drawing(runner: Runner, model: Model, batch: int) -> Candidate:
+    """Draws a batch of images with a worker's runner, row by row."""
     height, width = model.manifest.height, model.manifest.width
     uniform = [uniforms(SEED, index, 0, height * width).reshape(height, width) for index in range(batch)]
     free = np.full(width, -1, dtype=np.int64)

@@ -87,6 +87,4 @@ def _shapes(graph: ModelProto, batch: int) -> dict[str, list[int]]:
 
 def _feeds(session: InferenceSession) -> dict[str, NDArray[Any]]:
     rng = np.random.default_rng(0)
-    return {
-        value.name: rng.uniform(-1, 1, value.shape).astype(np.float32) for value in session.get_inputs()
-    }
+    return {value.name: rng.uniform(-1, 1, value.shape).astype(np.float32) for value in session.get_inputs()}

@@ -64,42 +64,18 @@ def _measure(model: str, repository: Path, setting: Setting, count: int) -> dict
 
 
 def _drawing(whole: Whole, model: str, samples: int, setting: Setting) -> dict[str, float]:
-    before = _Counts.of(whole, model)
-    started = perf_counter()
-    for number in range(setting.waiting):
-        whole.client.submit(model, count=1, seed=number)
-    submitted = perf_counter() - started
-    whole.draw(model, samples)
-    seconds = perf_counter() - started
-    spent = _Counts(*(now - then for now, then in zip(_Counts.of(whole, model), before, strict=True)))
-    waits = {"submits_per_second": setting.waiting / submitted} if setting.waiting else {}
-    return {
-        "samples_per_second": spent.samples / seconds,
-        "occupancy": spent.rows / spent.ticks / setting.slots,
-        "share_in_onnxruntime": spent.tick_seconds / seconds / setting.workers,
-        "redis_cores_per_worker": spent.redis_seconds / seconds / setting.workers,
-        **waits,
-    }
+    submitting = 0.0
 
+    def work() -> None:
+        nonlocal submitting
+        started = perf_counter()
+        for number in range(setting.waiting):
+            whole.client.submit(model, count=1, seed=number)
+        submitting = perf_counter() - started
+        whole.draw(model, samples)
 
-class _Counts(NamedTuple):
-    """What was counted since the processes started."""
-
-    samples: float
-    rows: float
-    ticks: float
-    tick_seconds: float
-    redis_seconds: float
-
-    @classmethod
-    def of(cls, whole: Whole, model: str) -> "_Counts":
-        return cls(
-            samples=whole.workers("smalti_samples_ended_total", model=model),
-            rows=whole.workers("smalti_tick_rows_sum", model=model),
-            ticks=whole.workers("smalti_tick_rows_count", model=model),
-            tick_seconds=whole.workers("smalti_tick_seconds_sum", model=model),
-            redis_seconds=whole.redis_seconds(),
-        )
+    figures = whole.drawing(model, work)
+    return figures | ({"submits_per_second": setting.waiting / submitting} if setting.waiting else {})
 
 
 if __name__ == "__main__":

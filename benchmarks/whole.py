@@ -1,10 +1,11 @@
 """The whole system for a benchmark: started, asked over gRPC, and looked at from outside."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
+from typing import NamedTuple
 from urllib.request import urlopen
 
 import click
@@ -13,8 +14,10 @@ from redis import Redis
 
 from deploy.system import System, free_ports
 from smalti.client import Client
-from smalti.jobs.job import JobState
+from smalti.jobs.job import TERMINAL, JobState
 from smalti.private_redis import PrivateRedis
+
+_LOOK_SECONDS = 0.05  # between two looks at a job
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +40,53 @@ class Whole:
         return float(used["used_cpu_user"]) + float(used["used_cpu_sys"])
 
     def draw(self, model: str, count: int, *, seed: int = 7) -> float:
-        """Draw a job of so many samples; the seconds from submit to its end."""
+        """Draw a job of so many samples; the seconds from submit to its end.
+
+        It is looked at now and then: to watch it would keep a core busy that the workers may need.
+        """
         started = perf_counter()
         job = self.client.submit(model, count=count, seed=seed)
-        for _ in self.client.watch(job.id):
-            pass
-        ended = self.client.get_job(job.id)
-        if ended.state is not JobState.SUCCEEDED:
-            raise click.ClickException(f"The job ended {ended.state}: {ended.reason}")
+        while job.state not in TERMINAL:
+            sleep(_LOOK_SECONDS)
+            job = self.client.get_job(job.id)
+        if job.state is not JobState.SUCCEEDED:
+            raise click.ClickException(f"The job ended {job.state}: {job.reason}")
         return perf_counter() - started
+
+    def drawing(self, model: str, work: Callable[[], object]) -> dict[str, float]:
+        """Do some work, and say how workers drew with a model meanwhile."""
+        before, started = _Counts.of(self, model), perf_counter()
+        work()
+        seconds = perf_counter() - started
+        after = _Counts.of(self, model)
+        spent = _Counts(*(now - then for now, then in zip(after, before, strict=True)))
+        workers = len(self.system.pids) - 1  # one is the server
+        return {
+            "samples_per_second": spent.samples / seconds,
+            "occupancy": spent.rows / spent.ticks / self.slots,
+            "share_in_onnxruntime": spent.tick_seconds / seconds / workers,
+            "redis_cores_per_worker": spent.redis_seconds / seconds / workers,
+        }
+
+
+class _Counts(NamedTuple):
+    """What was counted since the processes started."""
+
+    samples: float
+    rows: float
+    ticks: float
+    tick_seconds: float
+    redis_seconds: float
+
+    @classmethod
+    def of(cls, whole: Whole, model: str) -> "_Counts":
+        return cls(
+            samples=whole.workers("smalti_samples_ended_total", model=model),
+            rows=whole.workers("smalti_tick_rows_sum", model=model),
+            ticks=whole.workers("smalti_tick_rows_count", model=model),
+            tick_seconds=whole.workers("smalti_tick_seconds_sum", model=model),
+            redis_seconds=whole.redis_seconds(),
+        )
 
 
 @contextmanager

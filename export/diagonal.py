@@ -163,7 +163,7 @@ class ReadRow(nn.Module):
             self._look(left, above, row, uses), own, rightward, leftward, starts
         )
         beside = torch.cat([left[:, :, : len(COPIED_LEFT)], take(above, self.opening.copied)], dim=-1)
-        logp = log_probabilities(self.step.logits(seen, beside.split(1, dim=-1), uses), pixels)
+        logp = log_probabilities(self.step.logits(seen, torch.split(beside, 1, dim=-1), uses), pixels)
         recent = torch.cat([recent[:, 1:], pixels[:, None]], dim=1)
         return logp, recent, rightward, leftward, *(count + same.sum(dim=1) for count in used)
 
@@ -179,20 +179,22 @@ class ReadRow(nn.Module):
     def _layers(
         self, seen: Tensor, own: Tensor, rightward: Tensor, leftward: Tensor, starts: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Features after all layers, and both directions' hidden states, of those above and of the starts of the row."""
+        """Features after all layers, and both directions' hidden states, by those above and the starts of the row."""
+        count = len(self.sizes)
+        above_left = torch.split(leftward, self.sizes, dim=-1)
         layers = zip(
             self.rightward,
             self.leftward,
             torch.split(rightward, self.sizes, dim=-1),
-            torch.split(leftward, self.sizes, dim=-1),
-            self.opening.residuals(torch.split(leftward, self.sizes, dim=-1)),
+            above_left,
+            self.opening.residuals(above_left),
             self.step.out,
-            zip(*(starts[first : first + len(self.sizes)] for first in range(0, len(starts), len(self.sizes)))),
+            zip(*(starts[kind * count : (kind + 1) * count] for kind in range(4)), strict=True),
             strict=True,
         )
         rights, lefts = [], []
-        for right, left, above, above_left, residual, out, (hidden, cell, back_hidden, back_cell) in layers:
-            known = torch.cat([seen, own, above_left], dim=-1).flip(1)
+        for right, left, above, behind, residual, out, (hidden, cell, back_hidden, back_cell) in layers:
+            known = torch.cat([seen, own, behind], dim=-1).flip(1)
             lefts.append(left(known, back_hidden, back_cell).flip(1))
             rights.append(right(torch.cat([seen, above], dim=-1), hidden, cell))
             seen = seen + residual + rights[-1] @ out
@@ -212,9 +214,7 @@ class RowLSTM(nn.Module):
         self.hidden = layer.hidden
         self.inputs = constant(torch.cat(seen).T[None])  # (1, 4·hidden, inputs)
         self.recurrent = constant(weights.beside.T[None])  # (1, 4·hidden, hidden)
-        self.bias = constant(
-            torch.cat([weights.bias, torch.zeros_like(weights.bias)])[None]
-        )  # ONNX adds two
+        self.bias = constant(torch.cat([weights.bias, torch.zeros_like(weights.bias)])[None])  # ONNX adds two
 
     def forward(self, known: Tensor, hidden: Tensor, cell: Tensor) -> Tensor:
         """Inputs (batch, width, …), hidden states and cells (batch, hidden) before → (batch, width, hidden)."""

@@ -15,7 +15,7 @@ for pictures in few colours: where the pixel is, how often each colour was used 
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Generic, NamedTuple, Protocol, TypeVar, cast
 
 import torch
@@ -242,8 +242,8 @@ class DiagonalDrawer(nn.Module):
     State: the `recent` rows of pixels, `rightward` and `leftward` hidden states of the row above, and, with a colour
     memory, how often each colour was `used`. Nothing grows with the image.
 
-    Within a row, what belongs to all columns stands column after column, (width · slots, size): so a column's part of it
-    is one piece of memory. The row is put together (`put_together`) of parts that an exporter can take apart.
+    Within a row, what belongs to all columns stands column after column, (width · slots, size): so a column's part of
+    it is one piece of memory. The row is put together (`put_together`) of parts that an exporter can take apart.
     """
 
     def __init__(self, network: DiagonalPixelRNN) -> None:
@@ -311,8 +311,8 @@ class Hands(Protocol[T]):
 def put_together(hands: Hands[T], given: Sequence[T], layers: int) -> list[T]:
     """A row of DiagonalDrawer: its inputs → its outputs.
 
-    The opening does at once what follows from the rows above, a step draws one pixel, the closing prepares the way back,
-    which goes pixel by pixel from the right; the ending puts the state in order.
+    The opening does at once what follows from the rows above, a step draws one pixel, the closing prepares the way
+    back, which goes pixel by pixel from the right; the ending puts the state in order.
     """
     begun = Opened.of(hands.part("opening", given), layers)
     steps, used = _steps(hands, begun, given[_FORCED], layers)
@@ -357,7 +357,9 @@ class Opened(NamedTuple, Generic[T]):
 
     temperature: T  # (slots, 1)
     number: T  # (slots, width), to draw by
-    ahead: Sequence[T]  # for a step, (width · slots, …): features, each layer's gates and residual, colours above
+    ahead: Sequence[
+        T
+    ]  # for a step, (width · slots, …): features, each layer's gates and residual, colours above
     above: Sequence[T]  # for the closing: `recent`, then each layer's leftward states of the row above
     back: Sequence[T]  # before the way back: each layer's hidden state, then its cell
     running: Sequence[T]  # before the first step: pixels at the left, hidden states, cells, uses
@@ -440,7 +442,7 @@ class Opening(nn.Module):
         return torch.where(reset[:, None, None], self.outside, recent), *lines, *uses
 
     def starts(self, reset: Tensor) -> list[Tensor]:
-        """For every slot, what stands beside a row: each layer's rightward hidden state, its cell, then the leftward ones."""
+        """For every slot, what stands beside a row: all rightward hidden states, then cells, then the leftward ones."""
         values = (self.hidden, self.cell, self.back_hidden, self.back_cell)
         return [self.start(reset, value) for layers in values for value in layers]
 
@@ -495,7 +497,7 @@ class Step(nn.Module):
     def forward(
         self, temperature: Tensor, number: Tensor, forced: Tensor, seen: Tensor, *more: Tensor
     ) -> tuple[Tensor, ...]:
-        """The opening's part of this column, and the state within the row → pixel (slots, 1) and logits (slots, colours),
+        """The opening's part of this column, and the state within the row → pixel (slots, 1), logits (slots, colours),
         each layer's features, and the state after the pixel: pixels at the left, hidden states, cells, uses."""
         parts = iter(more)
         gates = [_next(parts, GATES) for _ in range(self.count)]
@@ -511,11 +513,12 @@ class Step(nn.Module):
             known = torch.cat([seen, hidden[layer]], dim=1)
             after.append(self.gates[layer](gates[layer], known, cells[layer]))
             seen = torch.addmm(seen + residuals[layer], after[-1][0], out)
-        beside = [*left[: len(COPIED_LEFT)], *above.split(1, dim=1)]
+        beside = [*left[: len(COPIED_LEFT)], *torch.split(above, 1, dim=1)]
         logits = self.logits(seen, beside, used[1] if used else None)
         pixel = draw_pixel(logits, number, forced, temperature)
-        hidden, cells = zip(*after, strict=True)
-        return pixel, logits, *inputs, pixel, *left[:-1], *hidden, *cells, *self._count(pixel, *used)
+        states = zip(*after, strict=True)
+        left = [pixel, *left[:-1]]
+        return pixel, logits, *inputs, *left, *chain(*states), *self._count(pixel, *used)
 
     def _count(self, pixel: Tensor, *used: Tensor) -> tuple[Tensor, ...]:
         """The uses of all colours and their logarithms, one more of the pixel's."""
@@ -558,16 +561,20 @@ class Closing(nn.Module):
 
     def forward(self, pixels: Tensor, logits: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
         """The row's pixels (slots, width), logits (width · slots, colours) and inputs of all layers, `recent`, and the
-        leftward states of the row above →
-        pixels, log-probabilities (slots, width), inputs to the gates (width · slots, hidden), then the `recent` rows for
-        the next row."""
+        leftward states of the row above → pixels, log-probabilities (slots, width), inputs to the gates
+        (width · slots, hidden), then the `recent` rows for the next row."""
         count = len(self.weights)
         seen, recent, above = more[:count], more[count], more[count + 1 :]
         drawn = pixels.T.flatten()
         gates: list[Tensor] = []
         for line, before, weight, own in zip(seen, above, self.weights, self.own, strict=True):
             gates += weight(torch.cat([line, before], dim=1), own(drawn))
-        return pixels, row_log_probabilities(logits, pixels), *gates, torch.cat([recent[:, 1:], pixels[:, None]], dim=1)
+        return (
+            pixels,
+            row_log_probabilities(logits, pixels),
+            *gates,
+            torch.cat([recent[:, 1:], pixels[:, None]], dim=1),
+        )
 
 
 class StepBack(nn.Module):
@@ -586,8 +593,7 @@ class StepBack(nn.Module):
             gates(ahead[GATES * layer : GATES * (layer + 1)], hidden[layer], cells[layer])
             for layer, gates in enumerate(self.gates)
         ]
-        hidden, cells = zip(*after, strict=True)
-        return *hidden, *cells
+        return tuple(chain(*zip(*after, strict=True)))
 
 
 class Ending(nn.Module):
@@ -598,7 +604,7 @@ class Ending(nn.Module):
         self.width = network.width
 
     def forward(self, *lines: Tensor) -> tuple[Tensor, Tensor]:
-        """Each layer's rightward states (width · slots, hidden), then the leftward ones → both as the state has them."""
+        """The layers' rightward states (width · slots, hidden), then the leftward ones → both as the state has them."""
         half = len(lines) // 2
         return self._together(lines[:half]), self._together(lines[half:])
 

@@ -129,8 +129,8 @@ class GateWeights(NamedTuple):
 class RasterDrawer(nn.Module):
     """LecturePixelRNN's step path. State: the LSTM's `hidden` and `cell`, and the `last` pixel.
 
-    Everything before the recurrent product is looked up: a row of a gate's table in `looked_up` (colours + 1, hidden) is
-    the embedding times its input weights plus both biases.
+    Everything before the recurrent product is looked up: a row of a gate's table in `looked_up` (colours + 1, hidden)
+    is the embedding times its input weights plus both biases.
     """
 
     states = ("hidden", "cell", "last")
@@ -205,7 +205,7 @@ def advance(
 
 def columns(*rows: Tensor) -> tuple[tuple[Tensor, ...], ...]:
     """Each row of pixels (slots, width) as its columns (slots, 1)."""
-    return tuple(row.split(1, dim=1) for row in rows)
+    return tuple(torch.split(row, 1, dim=1) for row in rows)
 
 
 def undrawn(uniform: Tensor, forced: Tensor) -> Tensor:
@@ -233,8 +233,8 @@ def log_probabilities(logits: Tensor, pixels: Tensor) -> Tensor:
 
 
 def row_log_probabilities(logits: Tensor, pixels: Tensor) -> Tensor:
-    """Likewise for a row: logits (width · slots, colours), one column after another; pixels (slots, width) → their shape."""
-    return log_probabilities(logits, pixels.T.flatten()).unflatten(0, (pixels.shape[1], -1)).T
+    """Likewise for a row: logits (width · slots, colours), column after column, pixels (slots, width) → as these."""
+    return log_probabilities(logits, pixels.T.flatten()).reshape(pixels.shape[1], -1).T
 
 
 def score(network: PixelRNN, pixels: Tensor) -> Tensor:

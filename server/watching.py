@@ -59,12 +59,14 @@ class Watching:
                     yield event
                 if bell.stopped and not through_stop:
                     raise Unavailable("The server is stopping.")
-                await self._pause(bell, known)
+                await self._pause(bell, known, rows)
 
-    async def _pause(self, bell: Bell, known: _Known) -> None:
+    async def _pause(self, bell: Bell, known: _Known, rows: bool) -> None:
+        """Until there may be news; but nobody who waits for a first row is kept from it."""
         if known.job is None or known.job.state not in TERMINAL:
             await bell.wait(_LOOK_ANYWAY_SECONDS)
-            await asyncio.sleep(_BETWEEN_LOOKS_SECONDS)
+            if known.rows or known.cursor or not rows:
+                await asyncio.sleep(_BETWEEN_LOOKS_SECONDS)
 
     async def _look(self, job_id: str, known: _Known, rows: bool) -> AsyncGenerator[JobEvent, None]:
         """What is new. The job is read first: if it has ended then, everything else that is read is final."""

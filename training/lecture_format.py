@@ -30,7 +30,9 @@ DEFAULTS = DataRecipe()
     "--background", default=DEFAULTS.background, show_default=True, help="Behind what is transparent."
 )
 @click.option("--stretched", is_flag=True, help="Let each picture's content fill its square.")
-@click.option("--shades", type=click.IntRange(2), help="At most so many colours in one image, its background apart.")
+@click.option(
+    "--shades", type=click.IntRange(2), help="At most so many colours in one image, its background apart."
+)
 def main(
     pictures: Path, output: Path, size: int, most: int, background: str, stretched: bool, shades: int | None
 ) -> None:

@@ -126,7 +126,8 @@ def binary(path: Path) -> Indexed:
 def pictures(path: Path, *, size: int, background: str, stretched: bool = False) -> Pictures:
     """All images of a folder or zip, each cropped to its content, made square and resized; raises DataRefused.
 
-    With `stretched`, the content is as wide as it is high, so that it fills the square. Pictures with (almost) nothing opaque in them are left out: they would count as images that are easy to predict.
+    With `stretched`, the content is as wide as it is high, so that it fills the square. Pictures with (almost) nothing
+    opaque in them are left out: they would count as images that are easy to predict.
     """
     fill = colours.parse([background])[0]
     fitted, entries = [], []
@@ -146,9 +147,7 @@ def pictures(path: Path, *, size: int, background: str, stretched: bool = False)
     )
 
 
-def _fit(
-    picture: Image.Image, size: int, stretched: bool
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+def _fit(picture: Image.Image, size: int, stretched: bool) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """A cropped picture (RGBA) as colours (size, size, 3) and what of them is opaque.
 
     It stands on the bottom edge, in the middle; small ones are not enlarged, because a sprite's pixels are its drawing.

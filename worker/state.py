@@ -32,9 +32,9 @@ class SlotStates:
         """The states of these slots, in this order."""
         places = [self._places.get(slot, self._unknown) for slot in slots]
         arrays = places[0].arrays
-        if all(place.arrays is arrays and place.row == row for row, place in enumerate(places)):
-            if all(len(array) == len(places) for array in arrays.values()):
-                return arrays
+        as_they_are = all(place.arrays is arrays and place.row == row for row, place in enumerate(places))
+        if as_they_are and all(len(array) == len(places) for array in arrays.values()):
+            return arrays
         return {name: np.stack([place.arrays[name][place.row] for place in places]) for name in self._names}
 
     def keep(self, rows: Mapping[int, int], outputs: Iterable[NDArray[Any]]) -> None:

@@ -29,14 +29,14 @@ def test_the_bare_products_are_those_of_a_row_with_its_shapes_and_weights(model)
 
 
 def test_products_of_one_value_are_done_as_one(model):
-    alone = bare(onnx.load(model.path("draw_row")), 3)
-    outputs = {weight.name: weight.dims[1] for weight in alone.graph.initializer if len(weight.dims) == 2}
-    wide = max(outputs, key=lambda name: outputs[name])
-    original = {
-        weight.name: weight.dims[1] for weight in onnx.load(model.path("draw_row")).graph.initializer
-    }
-    assert outputs[wide] == sum(original[name] for name in wide.split())
-    assert len(wide.split()) >= 4
+    graph = onnx.load(model.path("draw_row"))
+    together, apart = (
+        {weight.name: weight.dims[1] for weight in one.graph.initializer if len(weight.dims) == 2}
+        for one in (bare(graph, 3), graph)
+    )
+    widest = max(together, key=lambda name: together[name])
+    assert len(widest.split()) >= 4
+    assert together[widest] == sum(apart[name] for name in widest.split())
 
 
 def test_the_bare_products_can_be_run(model):

@@ -243,7 +243,9 @@ def test_graphs_of_another_network_are_refused(draw_row, score):
 
 def test_a_graph_whose_columns_are_put_in_the_wrong_order_is_refused(network, score, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        diagonal.Row, "join", lambda self, pieces, axis: self.composition.add("Concat", pieces[::-1], axis=axis)
+        diagonal.Row,
+        "join",
+        lambda self, pieces, axis: self.composition.add("Concat", pieces[::-1], axis=axis),
     )
     row = diagonal.draw_row_graph(network.drawer())
     graphs.save({"draw_row": row}, tmp_path)
