@@ -1,0 +1,72 @@
+"""A slot's state is where its last run left it, and is copied only when other slots are run."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from smalti.repository import State
+from worker.state import SlotStates
+
+NAMES = ("hidden", "counts")
+
+
+@pytest.fixture
+def states() -> SlotStates:
+    return SlotStates(
+        [
+            State(input="hidden", output="hidden_out", type="float32", shape=(3,)),
+            State(input="counts", output="counts_out", type="int64", shape=()),
+        ]
+    )
+
+
+def a_run(states: SlotStates, slots: list[int], seed: int = 0) -> list[NDArray[Any]]:
+    """What a run of these slots gives, kept."""
+    rng = np.random.default_rng(seed)
+    outputs: list[NDArray[Any]] = [
+        rng.random((len(slots), 3)).astype(np.float32),
+        rng.integers(0, 9, len(slots)),
+    ]
+    states.keep({slot: row for row, slot in enumerate(slots)}, outputs)
+    return outputs
+
+
+def test_the_same_slots_go_on_with_the_very_arrays_that_they_left(states: SlotStates) -> None:
+    outputs = a_run(states, [0, 4, 7])
+    again = states.of([0, 4, 7])
+    assert all(again[name] is output for name, output in zip(NAMES, outputs, strict=True))
+
+
+@pytest.mark.parametrize("slots", [[7, 0, 4], [0, 4], [4], [0, 4, 7, 2]])
+def test_other_slots_get_their_own_states(states: SlotStates, slots: list[int]) -> None:
+    hidden, counts = a_run(states, [0, 4, 7])
+    found = states.of(slots)
+    for row, slot in enumerate(slots):
+        if slot != 2:  # which was never run
+            place = [0, 4, 7].index(slot)
+            assert (found["hidden"][row] == hidden[place]).all()
+            assert found["counts"][row] == counts[place]
+    assert found["hidden"].dtype == np.float32
+    assert found["counts"].dtype == np.int64
+
+
+def test_a_slot_that_was_run_alone_meanwhile_is_where_that_run_left_it(states: SlotStates) -> None:
+    hidden, _ = a_run(states, [0, 1])
+    [alone, _] = a_run(states, [1], seed=1)
+    assert (states.of([0, 1])["hidden"] == np.stack([hidden[0], alone[0]])).all()
+
+
+def test_a_slot_that_was_never_run_has_some_state(states: SlotStates) -> None:
+    assert {name: array.shape for name, array in states.of([5, 6]).items()} == {
+        "hidden": (2, 3),
+        "counts": (2,),
+    }
+
+
+def test_slots_that_are_let_go_hold_no_memory(states: SlotStates) -> None:
+    a_run(states, [0, 1])
+    a_run(states, [1], seed=1)
+    states.forget_others([1])
+    assert list(states._places) == [1]
