@@ -88,7 +88,7 @@ def _feeds(session: InferenceSession, batch: int) -> dict[str, NDArray[Any]]:
         value.name: np.zeros((batch, *value.shape[1:]), dtype=kinds[value.type])
         for value in session.get_inputs()
     }
-    numbers = np.random.default_rng(0).random(feeds["uniform"].shape)
+    numbers = np.asarray(np.random.default_rng(0).random(feeds["uniform"].shape))
     return feeds | {
         "reset": ~feeds["reset"],
         "uniform": (1.0 - numbers).astype(np.float32),

@@ -13,10 +13,20 @@ _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 def open_session(
-    path: Path, *, provider: str = "cpu", threads: int = 1, gpu_memory_megabytes: int = 2048
+    path: Path,
+    *,
+    provider: str = "cpu",
+    threads: int = 1,
+    gpu_memory_megabytes: int = 2048,
+    profile: Path | None = None,
 ) -> onnxruntime.InferenceSession:
-    """A session on the provider that was asked for; raises ProviderMissing rather than fall back to another."""
+    """A session on the provider that was asked for; raises ProviderMissing rather than fall back to another.
+
+    With `profile` its times are written to a file whose name begins so, when `end_profiling` is called.
+    """
     options = onnxruntime.SessionOptions()
+    if profile is not None:
+        options.enable_profiling, options.profile_file_prefix = True, str(profile)
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry(
