@@ -99,7 +99,7 @@ class Gate:
         self._permits = threading.Semaphore(0)
         self._is_open = False
 
-    def draw_row(self, lanes: Sequence[Lane]) -> list[Row | SampleFailed]:
+    def draw_row(self, lanes: Sequence[Lane]) -> Sequence[Row | SampleFailed]:
         """Wait for a permit, then draw."""
         self.begun += 1
         if not self._is_open:
