@@ -61,7 +61,7 @@ class DeviceRunner:
     def draw_row(self, lanes: Sequence[Lane]) -> list[Row]:
         """One row for each lane, in order. Raises DeviceFailed.
 
-        No lane is tried alone: bad values were refused at admission, and NaN stays in its slot. What fails is the device.
+        No lane is tried alone: bad values were refused at admission, NaN stays in its slot. What fails is the device.
         """
         self._check_succession(lanes)
         bucket = self._bucket(lanes)
