@@ -18,6 +18,7 @@ from benchmarks import machine
 from smalti.randomness import uniforms
 from smalti.repository import Model, ModelRepository
 from smalti.session import open_session
+from worker.engine import DrawsRows
 from worker.runner import GRAPH, Runner
 from worker.slot import Lane, Row
 
@@ -42,7 +43,7 @@ def main(model: str, repository: Path, threads: int, rounds: int, file: Path | N
     candidates = _drawings(chosen, threads, "onnxruntime") | _limits(chosen, threads)
     if f"{model}{INT8}" in models.models():
         candidates |= _drawings(models.load(f"{model}{INT8}", chosen.manifest.version), threads, "int8")
-    rates = _measure(candidates | _torch_loops(chosen), rounds)
+    rates = measure(candidates | _torch_loops(chosen), rounds)
     found = ratios(rates)
     _print(chosen, threads, rates, found)
     machine.write(file, {"model": model, "threads": threads, "samples_per_second": rates, "ratios": found})
@@ -100,7 +101,7 @@ def _drawings(model: Model, threads: int, name: str) -> dict[str, Candidate]:
     }
 
 
-def drawing(runner: Runner, model: Model, batch: int) -> Candidate:
+def drawing(runner: DrawsRows, model: Model, batch: int) -> Candidate:
     """Draws a batch of images with a worker's runner, row by row."""
     height, width = model.manifest.height, model.manifest.width
     uniform = [uniforms(SEED, index, 0, height * width).reshape(height, width) for index in range(batch)]
@@ -153,7 +154,8 @@ def _torch_loops(model: Model) -> dict[str, Candidate]:
     return loops | {AGAIN: again}
 
 
-def _measure(candidates: Mapping[str, Candidate], rounds: int) -> dict[str, float]:
+def measure(candidates: Mapping[str, Candidate], rounds: int) -> dict[str, float]:
+    """Samples per second of each: the median over the rounds, in which they take turns."""
     rates: dict[str, list[float]] = {name: [] for name in candidates}
     for round_number in range(rounds + 1):
         for name, draw in candidates.items():

@@ -33,15 +33,15 @@ def main(model: str, one_shot: str, repository: Path, slots: int, times: int, fi
         whole.draw(model, slots)  # warms everything
         asked: dict[str, Callable[[], object]] = {
             "submit to first row at a watcher": lambda: _first_row_of_job(whole, model),
-            "DrawStream to first row": lambda: _first_row_of_stream(whole, model),
+            "DrawStream to first row": lambda: first_row_of_stream(whole, model),
             "one-shot request": lambda: whole.client.draw(one_shot, count=1),
         }
-        found = {f"{name}, idle": _milliseconds(call, _times(name, times)) for name, call in asked.items()}
+        found = {f"{name}, idle": milliseconds(call, _times(name, times)) for name, call in asked.items()}
         job = whole.client.submit(model, count=BACKLOG)
-        _first_row_of_stream(whole, model)  # by then the slots are full
+        first_row_of_stream(whole, model)  # by then the slots are full
         found["tick, busy"] = _ticks(whole, model, asked["one-shot request"])
         del asked["submit to first row at a watcher"]  # it waits for its turn, as it should
-        found |= {f"{name}, busy": _milliseconds(call, _times(name, times)) for name, call in asked.items()}
+        found |= {f"{name}, busy": milliseconds(call, _times(name, times)) for name, call in asked.items()}
         whole.client.cancel(job.id)
     click.echo(f"{model}, one worker of {slots} slots\n{machine.headline()}")
     for name, figures in found.items():
@@ -53,7 +53,8 @@ def _times(name: str, times: int) -> int:
     return 10 * times if name.startswith("one-shot") else times
 
 
-def _milliseconds(call: Callable[[], object], times: int) -> dict[str, float]:
+def milliseconds(call: Callable[[], object], times: int) -> dict[str, float]:
+    """How long so many calls took: p50 and p99."""
     spent = []
     for _ in range(times):
         started = perf_counter()
@@ -70,7 +71,8 @@ def _first_row_of_job(whole: Whole, model: str) -> None:
     whole.client.cancel(job.id)
 
 
-def _first_row_of_stream(whole: Whole, model: str) -> None:
+def first_row_of_stream(whole: Whole, model: str) -> None:
+    """Ask for a picture, and wait for its first row."""
     next(event for event in whole.client.draw_stream(model) if isinstance(event, DrawnRows))
 
 

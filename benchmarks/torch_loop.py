@@ -15,6 +15,7 @@ from onnx import GraphProto, numpy_helper
 from torch import Tensor, nn
 
 from models import pixel_rnn
+from models.pixel_rnn import Drawer, LecturePixelRNN
 from smalti.repository import Model
 from training.pixel_rnn import make_network
 from training.recipe import Recipe
@@ -26,6 +27,10 @@ class TorchLoop(Protocol):
     height: int
     width: int
 
+    def drawer(self) -> Drawer:
+        """The network's step path, a row at a time."""
+        ...
+
     def draw(self, uniform: NDArray[np.float32]) -> NDArray[np.int64]:
         """Draw images: uniform (images, rows · columns) in (0, 1] → pixels (images, rows, columns)."""
         ...
@@ -35,15 +40,15 @@ class TorchLoop(Protocol):
         ...
 
 
-def torch_loop(model: Model) -> TorchLoop:
-    """The loop of an exported PixelRNN, whichever its variant."""
-    return LOOPS[model.manifest.variant](model)
+def torch_loop(model: Model, device: str = "cpu") -> TorchLoop:
+    """The loop of an exported PixelRNN, whichever its variant, on a device that torch knows."""
+    return LOOPS[model.manifest.variant](model, device)
 
 
 class LectureLoop(nn.Module):
     """The lecture's network as one writes it in torch: `nn.LSTM`, a step a call."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, device: str) -> None:
         super().__init__()
         manifest, weights = model.manifest, _weights(_graph(model.path("score")))
         self.height, self.width, self.colours = manifest.height, manifest.width, len(manifest.palette)
@@ -53,24 +58,37 @@ class LectureLoop(nn.Module):
         self.rnn = nn.LSTM(size, hidden, batch_first=True)
         self.head = nn.Linear(hidden, self.colours)
         self._take(weights)
-        self.requires_grad_(False).eval()
+        self.requires_grad_(False).eval().to(device)
+
+    def drawer(self) -> Drawer:
+        """The network's step path, a row at a time."""
+        network = LecturePixelRNN(
+            height=self.height,
+            width=self.width,
+            colours=self.colours,
+            embedding=self.embedding.embedding_dim,
+            hidden=self.rnn.hidden_size,
+        )
+        network.load_state_dict(self.state_dict())
+        return network.to(self.head.weight.device).drawer()
 
     @torch.inference_mode()
     def draw(self, uniform: NDArray[np.float32]) -> NDArray[np.int64]:
         """Draw images: uniform (images, rows · columns) in (0, 1] → pixels (images, rows, columns)."""
-        numbers = torch.from_numpy(uniform)
-        last, state, pixels = torch.full((len(numbers), 1), self.colours), None, []
+        numbers = torch.from_numpy(uniform).to(self.head.weight.device)
+        last, state, pixels = torch.full_like(numbers[:, :1], self.colours, dtype=torch.int64), None, []
         for number in numbers.T:
             hidden, state = self.rnn(self.embedding(last), state)
             cumulative = self.head(hidden[:, -1]).softmax(dim=-1).cumsum(dim=-1)
             last = (cumulative < number[:, None] * cumulative[:, -1:]).sum(dim=-1, keepdim=True)
             pixels.append(last)
-        return torch.cat(pixels, dim=1).view(-1, self.height, self.width).numpy()
+        return torch.cat(pixels, dim=1).view(-1, self.height, self.width).cpu().numpy()
 
     @torch.inference_mode()
     def read(self, pixels: NDArray[np.int64]) -> None:
         """Compute every pixel's distribution of images (images, rows, columns)."""
-        self.head(self.rnn(self.embedding(torch.from_numpy(pixels).flatten(1)))[0]).softmax(dim=-1)
+        read = torch.from_numpy(pixels).to(self.head.weight.device).flatten(1)
+        self.head(self.rnn(self.embedding(read))[0]).softmax(dim=-1)
 
     def _take(self, weights: dict[str, Tensor]) -> None:
         # ONNX keeps the gates as input, output, forget, candidate; torch as input, forget, candidate, output.
@@ -92,7 +110,7 @@ class LectureLoop(nn.Module):
 class DiagonalLoop:
     """The diagonal network's own step path: it keeps a row of states, so no cell is computed twice."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, device: str) -> None:
         manifest, graph = model.manifest, _graph(model.path("draw_row"))
         self.height, self.width = manifest.height, manifest.width
         self._network = make_network(
@@ -104,20 +122,27 @@ class DiagonalLoop:
         self._drawer = self._network.drawer()
         weights = _weights(graph)
         self._drawer.load_state_dict({name: weights[name] for name in self._drawer.state_dict()})
+        self._device = device
+        self._network.to(device)
+        self._drawer.to(device)
+
+    def drawer(self) -> Drawer:
+        """The network's step path, a row at a time."""
+        return self._drawer
 
     @torch.inference_mode()
     def draw(self, uniform: NDArray[np.float32]) -> NDArray[np.int64]:
         """Draw images: uniform (images, rows · columns) in (0, 1] → pixels (images, rows, columns)."""
-        numbers = torch.from_numpy(uniform).view(-1, self.height, self.width)
-        return pixel_rnn.draw(self._network, numbers, drawer=self._drawer).numpy()
+        numbers = torch.from_numpy(uniform).to(self._device).view(-1, self.height, self.width)
+        return pixel_rnn.draw(self._network, numbers, drawer=self._drawer).cpu().numpy()
 
     @torch.inference_mode()
     def read(self, pixels: NDArray[np.int64]) -> None:
         """Compute every pixel's distribution of images (images, rows, columns), with weights of the same shapes."""
-        self._network.logits(torch.from_numpy(pixels)).softmax(dim=-1)
+        self._network.logits(torch.from_numpy(pixels).to(self._device)).softmax(dim=-1)
 
 
-LOOPS: dict[str, Callable[[Model], TorchLoop]] = {"lecture": LectureLoop, "diagonal": DiagonalLoop}
+LOOPS: dict[str, Callable[[Model, str], TorchLoop]] = {"lecture": LectureLoop, "diagonal": DiagonalLoop}
 
 
 def _graph(file: Path) -> GraphProto:

@@ -155,7 +155,7 @@ class ReadRow(nn.Module):
         starts = self.opening.starts(reset)
         outside = [self.opening.start(reset, self.opening.nothing)] * len(LEFT)
         left = take(torch.cat([*outside, pixels], dim=1), self.at_left)  # (batch, width, 3)
-        above = self.opening.pad(recent)
+        above = self.opening.pad(reset, recent)
         same = (pixels[:, :, None] == self.palette).to(torch.int64)  # (batch, width, colours)
         uses = self.logarithm(used[0][:, None] + same.cumsum(dim=1) - same) if self.logarithm else None
         own = F.embedding(pixels, self.embedding)

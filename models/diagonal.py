@@ -401,18 +401,20 @@ class Opening(nn.Module):
         offsets = torch.arange(len(ABOVE)) * (network.colours + 1)
         self.register_buffer("offsets", offsets, persistent=False)
         self.register_buffer("nothing", torch.full((1,), network.colours), persistent=False)
+        self.register_buffer("beside", torch.full((REACH, REACH), network.colours), persistent=False)
 
     window: Tensor
     copied: Tensor
     offsets: Tensor
     nothing: Tensor
+    beside: Tensor
 
     def forward(
         self, reset: Tensor, row: Tensor, uniform: Tensor, forced: Tensor, temperature: Tensor, *state: Tensor
     ) -> tuple[Tensor, ...]:
         """A row's inputs and the state → what `Opened` lists, one after another."""
         recent, rightward, leftward, *used = self.begin(reset, *state)
-        padded = self.pad(recent)
+        padded = self.pad(reset, recent)
         above, back = self.lines(rightward), self.lines(leftward)
         ahead = [
             by_column(self.features(padded, row)),
@@ -453,9 +455,13 @@ class Opening(nn.Module):
         """
         return torch.where(reset[:, None], value, value)
 
-    def pad(self, recent: Tensor) -> Tensor:
-        """The recent rows with what is outside at either side, one after another: (slots, padded)."""
-        return F.pad(recent, (REACH, REACH), value=self.outside).flatten(1)
+    def pad(self, reset: Tensor, recent: Tensor) -> Tensor:
+        """The recent rows with what is outside at either side, one after another: (slots, padded).
+
+        Put together, as onnxruntime pads no integers on a GPU, and a node on the CPU forbids CUDA graphs.
+        """
+        beside = self.start(reset[:, None], self.beside)  # (slots, REACH, REACH)
+        return torch.cat([beside, recent, beside], dim=2).flatten(1)
 
     def features(self, padded: Tensor, row: Tensor) -> Tensor:
         """Of every column, by what is above: (slots, width, features)."""

@@ -11,7 +11,7 @@ import structlog
 from server.batcher import Arrays, Batcher, BatchLimits
 from server.runner import Runner, SessionOptions, open_runners
 from smalti import palette
-from smalti.errors import InvalidRequest, ModelNotFound, SmaltiError
+from smalti.errors import InvalidRequest, ModelNotFound, ProviderMissing, SmaltiError
 from smalti.repository import Manifest, Model, ModelRepository
 
 log = structlog.get_logger()
@@ -79,12 +79,17 @@ class Catalogue:
         ]
 
     async def load_all(self) -> list[str]:
-        """Load every version in the repository; what cannot be loaded is logged, and its name returned."""
+        """Load every version in the repository; what cannot be loaded is logged, and its name returned.
+
+        Raises ProviderMissing, as then none can be.
+        """
         failed = []
         for name, versions in self._repository.models().items():
             for version in versions:
                 try:
                     await self.load(name, version)
+                except ProviderMissing:
+                    raise
                 except SmaltiError as error:
                     log.error("model not served", model=name, version=version, error=str(error))
                     failed.append(name)

@@ -3,13 +3,16 @@
 import hashlib
 import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnxruntime
 
+from smalti import gpu
 from smalti.errors import ProviderMissing, RepositoryDamaged
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_BATCH_AXIS = "batch"  # as every export names it
 
 
 def open_session(
@@ -18,13 +21,19 @@ def open_session(
     provider: str = "cpu",
     threads: int = 1,
     gpu_memory_megabytes: int = 2048,
+    batch: int | None = None,
+    cuda_graph: bool = False,
     profile: Path | None = None,
 ) -> onnxruntime.InferenceSession:
     """A session on the provider that was asked for; raises ProviderMissing rather than fall back to another.
 
+    With `batch` it takes batches of that size alone, so that nothing is left in the graph that computes shapes. With
+    `cuda_graph` a GPU's kernels are captured at the first runs; raises RepositoryDamaged where this graph forbids it.
     With `profile` its times are written to a file whose name begins so, when `end_profiling` is called.
     """
     options = onnxruntime.SessionOptions()
+    if batch is not None:
+        options.add_free_dimension_override_by_name(_BATCH_AXIS, batch)
     if profile is not None:
         options.enable_profiling, options.profile_file_prefix = True, str(profile)
     options.intra_op_num_threads = threads
@@ -39,7 +48,7 @@ def open_session(
         onnxruntime.preload_dlls()  # finds CUDA's libraries where pip put them
     try:
         session = onnxruntime.InferenceSession(
-            path, options, providers=[_provider(provider, gpu_memory_megabytes)]
+            path, options, providers=[_provider(provider, gpu_memory_megabytes, cuda_graph)]
         )
     except Exception as error:  # onnxruntime raises types of its own C++ side, one per error code
         raise RepositoryDamaged(f"onnxruntime cannot open {path}: {error}") from error
@@ -47,17 +56,23 @@ def open_session(
     return session
 
 
-def fingerprint(provider: str) -> str:
+def fingerprint(provider: str, *, batches: Sequence[int] = ()) -> str:
     """What, beside the model's digest, must be equal for the same seed to give the same bytes, as one word.
 
-    Runtime, provider and instruction set: they decide the kernels, and so the last bits of every sum.
+    Runtime, provider and instruction set, and of a GPU its kind and the sizes of the batches: they decide the kernels,
+    and so the last bits of every sum.
     """
     machine = hashlib.sha256(_instruction_set().encode()).hexdigest()[:8]
     version = onnxruntime.__version__.replace("+", "-")  # the queue joins several fingerprints by '+'
-    return f"onnxruntime-{version}/{provider}/{platform.machine()}-{machine}"
+    common = f"onnxruntime-{version}/{provider}/{platform.machine()}-{machine}"
+    return common if provider == "cpu" else f"{common}/{gpu.describe()}/{_joined(batches)}"
 
 
-def _provider(name: str, gpu_memory_megabytes: int) -> str | tuple[str, dict[str, object]]:
+def _joined(batches: Sequence[int]) -> str:
+    return "-".join(map(str, batches))
+
+
+def _provider(name: str, gpu_memory_megabytes: int, cuda_graph: bool) -> str | tuple[str, dict[str, object]]:
     if name == "cpu":
         return _PROVIDERS["cpu"]
     return _PROVIDERS[name], {
@@ -65,6 +80,7 @@ def _provider(name: str, gpu_memory_megabytes: int) -> str | tuple[str, dict[str
         "arena_extend_strategy": "kSameAsRequested",
         "cudnn_conv_algo_search": "HEURISTIC",
         "use_tf32": 0,
+        "enable_cuda_graph": int(cuda_graph),
     }
 
 

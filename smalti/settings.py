@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from smalti.errors import SettingsInvalid
@@ -43,6 +43,22 @@ class WorkerSettings(SharedSettings):
     models: str = (
         ""  # names of the models to draw, separated by commas; empty: every PixelRNN in the repository
     )
+    gpu_buckets: Annotated[str, Field(pattern=r"^(\d{1,4}(,\d{1,4})*)?$")] = (
+        ""  # sizes of batches on a GPU, separated by commas; all slots are always one of them
+    )
+
+    @field_validator("gpu_buckets")
+    @classmethod
+    def _within_the_slots(cls, buckets: str, info: ValidationInfo) -> str:
+        slots = info.data.get("slots", 0)
+        if any(not 1 <= size <= slots for size in _sizes(buckets)):
+            raise ValueError(f"sizes of batches lie between 1 and the {slots} slots")
+        return buckets
+
+    @property
+    def gpu_batches(self) -> tuple[int, ...]:
+        """The sizes of batches that a GPU runs, ascending; the last one has room for all slots."""
+        return tuple(sorted({*_sizes(self.gpu_buckets), self.slots}))
 
 
 class ServerSettings(SharedSettings):
@@ -60,6 +76,10 @@ class ServerSettings(SharedSettings):
     max_queued_pixels: Count = 2_000_000_000  # pixels still to be drawn, in all jobs
     max_retention_seconds: Positive = 7 * 86400.0
     default_retention_seconds: Positive = 86400.0
+
+
+def _sizes(buckets: str) -> list[int]:
+    return [int(size) for size in buckets.split(",") if size]
 
 
 Settings = TypeVar("Settings", bound=SharedSettings)

@@ -15,6 +15,7 @@ from smalti.metrics import MetricsServer
 from smalti.repository import ModelRepository
 from smalti.session import fingerprint
 from smalti.settings import WorkerSettings, read_settings
+from worker.device_runner import DeviceFailed
 from worker.engine import Engine, Provider
 from worker.recovery import Recovery
 from worker.waiting import wait_until
@@ -52,6 +53,7 @@ def _engine(settings: WorkerSettings) -> Engine:
         name=settings.providers,
         threads=settings.threads,
         gpu_memory_megabytes=settings.gpu_memory_megabytes,
+        gpu_batches=settings.gpu_batches,
     )
     names = [name.strip() for name in settings.models.split(",") if name.strip()]
     repository = ModelRepository(settings.model_repository)
@@ -63,7 +65,7 @@ def _worker(settings: WorkerSettings, queue: JobQueue, engine: Engine) -> Worker
         queue,
         engine,
         slots=settings.slots,
-        fingerprint=fingerprint(settings.providers),
+        fingerprint=fingerprint(settings.providers, batches=settings.gpu_batches),
         lease_seconds=settings.lease_seconds,
         interactive_share=settings.interactive_share,
         grace_seconds=settings.grace_seconds,
@@ -107,10 +109,11 @@ def main() -> None:
         settings = read_settings(WorkerSettings)
         logs.configure(level=settings.log_level, form=settings.log_format)
         asyncio.run(run(settings))
-    except* EngineHung as group:
+    except* (EngineHung, DeviceFailed) as group:
         _say(group)
         sys.stderr.flush()
-        os._exit(1)  # the interpreter would wait for the engine's thread, which never ends
+        # The interpreter would wait for the engine's thread, which never ends, or free what the GPU has lost already.
+        os._exit(1)
     except* SmaltiError as group:
         _say(group)
         sys.exit(1)

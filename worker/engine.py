@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Collection, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
@@ -14,20 +15,22 @@ from smalti.errors import ModelNotFound, RepositoryDamaged, SampleFailed
 from smalti.metrics import MODEL_LOAD_SECONDS, TICK_ROWS, TICK_SECONDS
 from smalti.repository import MANIFEST, Manifest, Model, ModelRepository
 from smalti.session import open_session
+from worker.device import BindingSession
+from worker.device_runner import DeviceRunner
 from worker.runner import GRAPH, Runner
 from worker.scheduler import Tick
 from worker.slot import Lane, Row
 
 log = structlog.get_logger()
 Result = TypeVar("Result")
-Rows: TypeAlias = list[Row | SampleFailed]
+Rows: TypeAlias = Sequence[Row | SampleFailed]
 
 
 class DrawsRows(Protocol):
-    """What the engine needs of a Runner."""
+    """What the engine needs of a Runner, on the CPU or on a device."""
 
-    def draw_row(self, lanes: Sequence[Lane]) -> list[Row | SampleFailed]:
-        """One row for each lane, in order."""
+    def draw_row(self, lanes: Sequence[Lane]) -> Sequence[Row | SampleFailed]:
+        """One row for each lane, in order. Every sample of the model that goes on is among them, tick after tick."""
         ...
 
     def warm(self) -> None:
@@ -42,6 +45,7 @@ class Provider:
     name: str = "cpu"
     threads: int = 1
     gpu_memory_megabytes: int = 2048
+    gpu_batches: Sequence[int] = ()  # their sizes, on a GPU; none: all slots at once
 
 
 class Drawing:
@@ -182,14 +186,23 @@ class Engine:
         else:
             await asyncio.wrap_future(self._thread.submit(self._watched, runner.warm))
 
-    def _open(self, model: Model) -> Runner:
-        session = open_session(
+    def _open(self, model: Model) -> DrawsRows:
+        if self._provider.name == "cpu":
+            session = open_session(model.path(GRAPH), threads=self._provider.threads)
+            return Runner(session, model.manifest, slots=self._slots)
+        buckets = self._provider.gpu_batches or [self._slots]
+        return DeviceRunner(partial(self._open_on_gpu, model), model.manifest, buckets=buckets)
+
+    def _open_on_gpu(self, model: Model, batch: int, captured: bool) -> BindingSession:
+        session: BindingSession = open_session(
             model.path(GRAPH),
             provider=self._provider.name,
             threads=self._provider.threads,
             gpu_memory_megabytes=self._provider.gpu_memory_megabytes,
+            batch=batch,
+            cuda_graph=captured,
         )
-        return Runner(session, model.manifest, slots=self._slots, padded=self._provider.name != "cpu")
+        return session
 
     def _complain(self, version: Version, error: Exception) -> None:
         if version not in self._complained:

@@ -12,8 +12,8 @@ from worker.slot import Lane, Row
 from worker.state import SlotStates
 
 GRAPH = "draw_row"
-_INPUTS = ("reset", "row", "uniform", "forced", "temperature")
-_OUTPUTS = ("pixels", "logp")
+INPUTS = ("reset", "row", "uniform", "forced", "temperature")
+OUTPUTS = ("pixels", "logp")
 
 
 class Session(Protocol):
@@ -25,20 +25,18 @@ class Session(Protocol):
 
 
 class Runner:
-    """Advances the slots of one model; all calls come from one thread.
+    """Advances the slots of one model on the CPU; all calls come from one thread.
 
-    With `padded`, every call runs all slots, idle ones on harmless values: a GPU chooses its kernels, and so the bits,
-    by the shape of the batch. On the CPU they do not depend on it, and only what is occupied is run.
+    Only what is occupied is run: a sample's bits do not depend on the size of the batch. (A GPU has a DeviceRunner.)
     """
 
-    def __init__(self, session: Session, manifest: Manifest, *, slots: int, padded: bool = False) -> None:
-        _check_contract(manifest)
+    def __init__(self, session: Session, manifest: Manifest, *, slots: int) -> None:
+        check_contract(manifest)
         self._session = session
         self._name = f"{manifest.name} version {manifest.version}"
         self._width = manifest.width
         self._slots = slots
-        self._padded = padded
-        self._outputs = [*_OUTPUTS, *(state.output for state in manifest.states)]
+        self._outputs = [*OUTPUTS, *(state.output for state in manifest.states)]
         self._states = SlotStates(manifest.states)
 
     def draw_row(self, lanes: Sequence[Lane]) -> list[Row | SampleFailed]:
@@ -55,7 +53,7 @@ class Runner:
             return self._run(lanes)
         except Exception as error:  # noqa: BLE001 (onnxruntime has one type per error code, none of them public)
             if len(lanes) == 1:
-                return [SampleFailed(f"onnxruntime could not draw row {lanes[0].row}: {_first_line(error)}")]
+                return [SampleFailed(f"onnxruntime could not draw row {lanes[0].row}: {first_line(error)}")]
             return [outcome for lane in lanes for outcome in self._rows([lane])]
 
     def warm(self) -> None:
@@ -68,16 +66,14 @@ class Runner:
                 self._run([self._idle(slot) for slot in range(count)])
         except Exception as error:
             raise RepositoryDamaged(
-                f"{self._name}: onnxruntime cannot run {GRAPH}: {_first_line(error)}"
+                f"{self._name}: onnxruntime cannot run {GRAPH}: {first_line(error)}"
             ) from error
 
     def _run(self, lanes: Sequence[Lane]) -> list[Row | SampleFailed]:
-        batch = self._pad(lanes) if self._padded else lanes
-        slots = [lane.slot for lane in batch]
-        pixels, log_probabilities, *states = self._session.run(self._outputs, self._feeds(batch, slots))
-        places = [lane.slot for lane in lanes] if self._padded else range(len(lanes))
-        self._states.keep({lane.slot: place for lane, place in zip(lanes, places, strict=True)}, states)
-        return [Row(pixels[place], log_probabilities[place]) for place in places]
+        slots = [lane.slot for lane in lanes]
+        pixels, log_probabilities, *states = self._session.run(self._outputs, self._feeds(lanes, slots))
+        self._states.keep({slot: place for place, slot in enumerate(slots)}, states)
+        return [Row(*row) for row in zip(pixels, log_probabilities, strict=True)]
 
     def _feeds(self, lanes: Sequence[Lane], slots: Sequence[int]) -> dict[str, NDArray[Any]]:
         rows = np.array([lane.row for lane in lanes], dtype=np.int64)
@@ -90,19 +86,16 @@ class Runner:
             **self._states.of(slots),
         }
 
-    def _pad(self, lanes: Sequence[Lane]) -> Sequence[Lane]:
-        occupied = {lane.slot: lane for lane in lanes}
-        return [occupied.get(slot) or self._idle(slot) for slot in range(self._slots)]
-
     def _idle(self, slot: int) -> Lane:
         uniform = np.ones(self._width, dtype=np.float32)
         return Lane(slot, 0, uniform, np.zeros(self._width, dtype=np.int64), 1.0)
 
 
-def _check_contract(manifest: Manifest) -> None:
+def check_contract(manifest: Manifest) -> None:
+    """Raise RepositoryDamaged unless the model's `draw_row` has the inputs and outputs that runners know."""
     graph = manifest.graph(GRAPH)
-    inputs = {*_INPUTS, *(state.input for state in manifest.states)}
-    outputs = {*_OUTPUTS, *(state.output for state in manifest.states)}
+    inputs = {*INPUTS, *(state.input for state in manifest.states)}
+    outputs = {*OUTPUTS, *(state.output for state in manifest.states)}
     if {t.name for t in graph.inputs} != inputs or {t.name for t in graph.outputs} != outputs:
         raise RepositoryDamaged(
             f"{manifest.name} version {manifest.version}: {GRAPH} has other inputs or outputs than workers know; "
@@ -110,5 +103,6 @@ def _check_contract(manifest: Manifest) -> None:
         )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What onnxruntime says, without the traces below it."""
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import onnxruntime
 import pytest
 from redis import Redis
 
@@ -81,6 +82,16 @@ async def test_a_taken_port_is_one_sentence(start: Start, address: str):
     assert f"cannot listen on {address}: Address already in use." in said
     assert "Traceback" not in said
     assert len([line for line in said.splitlines() if "error" in line.lower()]) == 1
+
+
+@pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="may have a GPU")
+async def test_a_server_that_is_told_to_use_a_gpu_and_finds_none_says_so_once_and_stops(
+    start: Start, address: str
+):
+    code, said = await ended(start(SMALTI_LISTEN=address, SMALTI_PROVIDERS="cuda"))
+    assert code == 1
+    assert said.count("onnxruntime has no working CUDAExecutionProvider here") == 1
+    assert "Traceback" not in said
 
 
 async def test_a_redis_that_could_lose_jobs_is_refused(start: Start, address: str, own_redis):

@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 
 from smalti.errors import ProviderMissing, RepositoryDamaged
-from smalti.session import fingerprint, open_session
+from smalti.session import _provider, fingerprint, open_session
 
 
 def graph(repository: Path) -> Path:
@@ -38,3 +38,23 @@ def test_a_fingerprint_is_one_word_that_names_runtime_and_provider() -> None:
     assert cpu != cuda
     assert onnxruntime.__version__.split("+")[0] in cpu
     assert not set(cpu) & set(" +\n\t")
+
+
+def test_on_a_gpu_the_sizes_of_the_batches_are_part_of_the_fingerprint() -> None:
+    one, several = fingerprint("cuda", batches=[32]), fingerprint("cuda", batches=[1, 8, 32])
+    assert one.endswith("/32")
+    assert several.endswith("/1-8-32")
+    assert fingerprint("cpu", batches=[32]) == fingerprint("cpu")  # where they do not matter
+    assert not set(several) & set(" +\n\t")
+
+
+def test_a_session_for_one_size_of_batch_refuses_another(toy_repository: Path) -> None:
+    session = open_session(graph(toy_repository), batch=3)
+    assert {tuple(given.shape[:1]) for given in session.get_inputs()} == {(3,)}
+
+
+def test_kernels_are_captured_only_where_that_is_asked_for() -> None:
+    for captured in (False, True):
+        provider = _provider("cuda", 2048, captured)
+        assert isinstance(provider, tuple)
+        assert (provider[1]["enable_cuda_graph"], provider[1]["use_tf32"]) == (captured, 0)

@@ -58,10 +58,10 @@ def keeping(manifest: Manifest, pixels: dict[tuple[int, int], int]) -> bytes:
     return forced.tobytes()
 
 
-def open_runner(root: Path, name: str, *, slots: int = 32, padded: bool = False) -> tuple[Manifest, Runner]:
+def open_runner(root: Path, name: str, *, slots: int = 32) -> tuple[Manifest, Runner]:
     """A model of the repository, ready to draw in real onnxruntime."""
     model = ModelRepository(root).load(name)
-    runner = Runner(open_session(model.path(GRAPH)), model.manifest, slots=slots, padded=padded)
+    runner = Runner(open_session(model.path(GRAPH)), model.manifest, slots=slots)
     return model.manifest, runner
 
 
@@ -99,7 +99,7 @@ class Gate:
         self._permits = threading.Semaphore(0)
         self._is_open = False
 
-    def draw_row(self, lanes: Sequence[Lane]) -> list[Row | SampleFailed]:
+    def draw_row(self, lanes: Sequence[Lane]) -> Sequence[Row | SampleFailed]:
         """Wait for a permit, then draw."""
         self.begun += 1
         if not self._is_open:

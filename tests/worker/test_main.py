@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
+import onnxruntime
 import pytest
 
 from smalti.jobs.connection import connect
@@ -18,6 +19,7 @@ from tests.worker.conftest import Model
 from tests.worker.story import SHIPPED, a_request
 
 Start = Callable[..., "subprocess.Popen[str]"]
+HAS_CUDA = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
 
 
 @pytest.fixture
@@ -63,6 +65,12 @@ def read_until(stream: IO[str] | None, words: str) -> str:
         ({"SMALTI_SLOTS": "none"}, "SMALTI_SLOTS is 'none'"),
         ({"SMALTI_MODEL_REPOSITORY": "/nowhere"}, "There is no PixelRNN in /nowhere"),
         ({"SMALTI_MODELS": "mnist-pixel-rnn"}, "SMALTI_MODELS names mnist-pixel-rnn"),
+        ({"SMALTI_SLOTS": "8", "SMALTI_GPU_BUCKETS": "16"}, "SMALTI_GPU_BUCKETS is '16'"),
+        pytest.param(
+            {"SMALTI_PROVIDERS": "cuda"},
+            "onnxruntime has no working CUDAExecutionProvider here: install smalti[serve-gpu]",
+            marks=pytest.mark.skipif(HAS_CUDA, reason="may have a GPU"),
+        ),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(start: Start, settings: dict[str, str], sentence: str) -> None:
@@ -121,4 +129,30 @@ async def test_a_hung_engine_ends_the_process_with_one_line(
     log = await asyncio.to_thread(process.communicate, timeout=60)
     assert process.returncode == 1
     assert "gives up its samples and stops" in log[1]
+    assert "Traceback" not in log[1]
+
+
+FAILING = """
+import worker.runner
+from worker.__main__ import main
+from worker.device_runner import DeviceFailed
+def fail(runner, lanes):
+    raise DeviceFailed("The GPU failed in a tick of toy-pixel-rnn, so this worker gives up its samples and stops: 700")
+worker.runner.Runner.draw_row = fail
+main()
+"""
+
+
+async def test_a_gpu_that_fails_ends_the_process_with_one_line(
+    start: Start, own_redis: PrivateRedis, toy: Model
+) -> None:
+    manifest, _ = toy
+    process = start("-c", FAILING, SMALTI_REDIS_URL=own_redis.url)
+    async with connect(own_redis.url) as redis:
+        queue = JobQueue(redis)
+        job = await queue.submit(a_request(manifest))
+        log = await asyncio.to_thread(process.communicate, timeout=60)
+        assert (await queue.get(job.id)).running == 4  # they wait for the lease to run out, as after a kill
+    assert process.returncode == 1
+    assert log[1].count("The GPU failed in a tick of toy-pixel-rnn") == 1
     assert "Traceback" not in log[1]

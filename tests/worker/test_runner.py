@@ -13,7 +13,7 @@ from smalti.jobs.job import Failed, Finished
 from smalti.repository import Manifest
 from tests.toy_model import Toy, write_toy_model
 from tests.worker.conftest import Model
-from tests.worker.story import SHIPPED, a_sample, drawn_alone, finish, keeping, open_runner, pixels_of
+from tests.worker.story import a_sample, drawn_alone, finish, keeping, open_runner, pixels_of
 from worker.runner import Runner
 from worker.slot import Lane, Row, Sample
 
@@ -53,15 +53,6 @@ def test_the_order_of_the_lanes_does_not_matter(model: Model) -> None:
         assert (one.log_probabilities == other.log_probabilities).all()
 
 
-@pytest.mark.parametrize(("root", "name"), [(None, "toy-pixel-rnn"), (SHIPPED, "digits-pixel-rnn")])
-def test_a_padded_batch_draws_the_same(root: Path | None, name: str, toy_repository: Path) -> None:
-    manifest, plain = open_runner(root or toy_repository, name)
-    _, padded = open_runner(root or toy_repository, name, slots=8, padded=True)
-    samples = [a_sample(manifest, index) for index in range(3)]
-    finish(padded, samples)
-    assert [pixels_of(sample) for sample in samples] == [drawn_alone(plain, manifest, i)[0] for i in range(3)]
-
-
 def test_what_happened_in_a_slot_before_does_not_matter(model: Model) -> None:
     manifest, runner = model
     first = drawn_alone(runner, manifest, 0)
@@ -91,10 +82,9 @@ def test_nan_fails_its_sample_alone_and_is_gone_with_it(tmp_path: Path) -> None:
         assert pixels_of(sample) == drawn_alone(runner, manifest, index)[0]
 
 
-@pytest.mark.parametrize("padded", [False, True])
-def test_a_sample_that_makes_onnxruntime_refuse_the_batch_fails_alone(tmp_path: Path, padded: bool) -> None:
+def test_a_sample_that_makes_onnxruntime_refuse_the_batch_fails_alone(tmp_path: Path) -> None:
     write_toy_model(tmp_path, Toy(explosive=BAD))
-    manifest, runner = open_runner(tmp_path, "toy-pixel-rnn", slots=4, padded=padded)
+    manifest, runner = open_runner(tmp_path, "toy-pixel-rnn", slots=4)
     samples = [_with(manifest, 0, {}), _with(manifest, 1, {(2, 0): BAD}), _with(manifest, 2, {})]
     finish(runner, samples)
     assert isinstance(samples[1].outcome, Failed)
@@ -107,8 +97,7 @@ def test_only_occupied_slots_are_run(toy: Model) -> None:
     manifest, _ = toy
     session = Recorder()
     Runner(session, manifest, slots=16).draw_row([_lane(manifest, 3), _lane(manifest, 9)])
-    Runner(session, manifest, slots=16, padded=True).draw_row([_lane(manifest, 3), _lane(manifest, 9)])
-    assert session.batches == [2, 16]
+    assert session.batches == [2]
 
 
 def test_a_model_with_another_contract_is_refused(toy: Model) -> None:

@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from smalti.errors import SampleFailed
 from smalti.jobs.job import Finished, Job, JobClass, Released
 from smalti.jobs.queue import JobQueue
+from smalti.repository import Manifest
 from tests.conftest import Until
 from tests.worker.conftest import Hire, Model
 from tests.worker.story import (
@@ -32,6 +33,7 @@ from tests.worker.story import (
     results,
 )
 from worker.admission import plan
+from worker.engine import DrawsRows
 from worker.scheduler import Scheduler, Tick
 from worker.slot import Sample
 
@@ -65,7 +67,7 @@ def _first_rows(runner: Any, samples: list[Sample], rows: int) -> list[tuple[byt
 class Crowd:
     """A scheduler and a real runner to which samples come; who makes way comes again with its rows."""
 
-    def __init__(self, model: Model, slots: int, coming: list[Sample]) -> None:
+    def __init__(self, model: tuple[Manifest, DrawsRows], slots: int, coming: list[Sample]) -> None:
         self.coming = coming
         self.ended: list[Sample] = []
         self._manifest, self._runner = model

@@ -1,0 +1,140 @@
+"""What smalti is worth on an NVIDIA GPU: `python -m benchmarks.gpu`; one sentence where there is none.
+
+First whether it is right: the CPU's numbers, and the seed promise. Then how fast: against torch with the same network,
+one kernel after another and as CUDA graphs. Then how long people wait: the real server and worker, on the GPU and on
+the CPU. Needs the extras serve-gpu and train. `make bench` leaves it out. The exit code tells whether all was right.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks import gpu_checks, machine
+from benchmarks.engine import measure
+from benchmarks.gpu_waiting import Asked, lines, waiting
+from smalti import gpu
+from smalti.errors import ProviderMissing
+from smalti.repository import Model, ModelRepository
+from smalti.session import open_session
+from worker.device import BindingSession
+from worker.device_runner import DeviceRunner
+from worker.runner import GRAPH, Runner
+
+MODELS = ("sprites-pixel-rnn", "sprites-pixel-rnn-lecture")
+SIZES = (32, 256, 1024)
+IMAGES = 32  # that are compared with the CPU's
+
+
+@click.command()
+@click.option("--model", "names", multiple=True, default=MODELS, show_default=True)
+@click.option("--repository", type=click.Path(path_type=Path), default=Path("model_repository"))
+@click.option("--slots", "sizes", type=click.IntRange(2), multiple=True, default=SIZES, show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=5)
+@click.option(
+    "--times", type=click.IntRange(2), default=30, help="Pictures; ten times as many one-shot requests."
+)
+@click.option(
+    "--memory", type=click.IntRange(1), default=16384, help="Megabytes of the GPU for each session."
+)
+@click.option("--json", "file", type=click.Path(path_type=Path), help="Write the figures here too.")
+def main(
+    names: Sequence[str],
+    repository: Path,
+    sizes: Sequence[int],
+    rounds: int,
+    times: int,
+    memory: int,
+    file: Path | None,
+) -> None:
+    """Check and measure on the GPU."""
+    models = [ModelRepository(repository).load(name) for name in names]
+    _require_gpu(models[0])
+    click.echo(f"{gpu.describe()}\n{machine.headline()}")
+    checks = {model.manifest.name: _checked(model, memory) for model in models}
+    speed = {model.manifest.name: _speed(model, sizes, rounds, memory) for model in models}
+    waits = waiting(repository, Asked(), providers=("cuda", "cpu"), slots=sizes[0], times=times)
+    click.echo("\n".join(lines(waits)))
+    machine.write(file, {"gpu": gpu.describe(), "checks": checks, "speed": speed, "milliseconds": waits})
+    _judge(checks)
+
+
+def _require_gpu(model: Model) -> None:
+    try:
+        _open(model, 1024, 1, False)
+    except ProviderMissing as error:
+        raise click.ClickException(f"There is nothing to measure: {error}") from error
+
+
+def _open(model: Model, memory: int, batch: int, captured: bool) -> BindingSession:
+    session: BindingSession = open_session(
+        model.path(GRAPH), provider="cuda", gpu_memory_megabytes=memory, batch=batch, cuda_graph=captured
+    )
+    return session
+
+
+def _runner(model: Model, slots: int, memory: int) -> DeviceRunner:
+    runner = DeviceRunner(partial(_open, model, memory), model.manifest, buckets=[slots])
+    runner.warm()
+    return runner
+
+
+def _checked(model: Model, memory: int) -> dict[str, Any]:
+    manifest = model.manifest
+    on_cpu = Runner(open_session(model.path(GRAPH)), manifest, slots=IMAGES)
+    runners = {size: _runner(model, size, memory) for size in (1, 8, IMAGES)}
+    found: dict[str, Any] = {
+        "captured": runners[IMAGES].is_captured,
+        "parity": gpu_checks.parity(model, runners[IMAGES], on_cpu, images=IMAGES),
+        "promised": gpu_checks.promises(runners[IMAGES], manifest, slots=IMAGES),
+        "not promised": gpu_checks.across_sizes(runners, manifest),
+    }
+    click.echo(f"\n{manifest.name}, {IMAGES} slots; captured: {_said(found['captured'])}")
+    for name, value in found["parity"].items():
+        click.echo(f"{value:12.6g}  {name}")
+    for name, is_so in {**found["promised"], **found["not promised"]}.items():
+        click.echo(f"{_said(is_so):>12}  the same bits {name}")
+    return found
+
+
+def _speed(model: Model, sizes: Sequence[int], rounds: int, memory: int) -> dict[str, Any]:
+    from benchmarks import gpu_speed  # torch is needed from here on only
+
+    pixels = model.manifest.height * model.manifest.width
+    found = {}
+    for slots in sizes:
+        rates = measure(gpu_speed.candidates(model, _runner(model, slots, memory), slots), rounds)
+        ratios = gpu_speed.ratios(rates)
+        found[str(slots)] = {
+            "pixels_per_second": {name: rate * pixels for name, rate in rates.items()},
+            "ratios": ratios,
+        }
+        click.echo(f"\n{model.manifest.name}, {slots} slots")
+        for name, rate in rates.items():
+            click.echo(f"{name:<24} {rate * pixels:14.0f} pixels/s {_ratio(name, ratios, gpu_speed.GOALS)}")
+    return found
+
+
+def _ratio(name: str, ratios: Mapping[str, float], goals: Mapping[str, float]) -> str:
+    return f"  smalti is {ratios[name]:.1f} times as fast (goal: {goals[name]:g})" if name in ratios else ""
+
+
+def _judge(checks: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise where something is not right; speed is not judged."""
+    faults = [
+        f"{name}: {fault}"
+        for name, found in checks.items()
+        for fault in gpu_checks.faults(found["parity"], found["promised"])
+    ]
+    if faults:
+        raise click.ClickException("; ".join(faults))
+
+
+def _said(is_so: bool) -> str:
+    return "yes" if is_so else "no"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""The benchmark on a GPU checks what it says; where there is none, it says that in one sentence."""
+
+import json
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import onnxruntime
+import pytest
+from click.testing import CliRunner
+
+from benchmarks import gpu, gpu_speed
+from benchmarks.gpu_checks import DIFFERENCE, EQUAL, across_sizes, drawn, faults, parity, promises
+from benchmarks.gpu_speed import TorchRows, ratios
+from benchmarks.gpu_waiting import Asked, lines, waiting
+from benchmarks.torch_loop import torch_loop
+from smalti.randomness import uniforms
+from smalti.repository import ModelRepository
+from smalti.session import open_session
+from tests.worker.story import SHIPPED, open_runner
+from worker.device_runner import DeviceRunner
+from worker.runner import GRAPH
+from worker.slot import Lane, Row
+
+NAME = "digits-pixel-rnn-lecture"
+
+
+def on_device(slots: int) -> DeviceRunner:
+    model = ModelRepository(SHIPPED).load(NAME)
+    return DeviceRunner(
+        lambda batch, captured: open_session(model.path(GRAPH), batch=batch),
+        model.manifest,
+        buckets=[slots],
+        device="cpu",
+    )
+
+
+class Partial:
+    """A runner whose last slot has a kernel with other bits."""
+
+    def __init__(self, *, slots: int) -> None:
+        self._slots = slots
+        _, self._runner = open_runner(SHIPPED, NAME, slots=slots)
+
+    def draw_row(self, lanes: Sequence[Lane]) -> list[Row]:
+        rows = self._runner.draw_row(lanes)
+        assert all(isinstance(row, Row) for row in rows)
+        return [
+            Row(row.pixels, row.log_probabilities + np.float32(1e-3) * (lane.slot == self._slots - 1))
+            for lane, row in zip(lanes, rows, strict=True)
+            if isinstance(row, Row)
+        ]
+
+    def warm(self) -> None:
+        """Nothing to warm."""
+
+
+@pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="may have a GPU")
+def test_without_a_gpu_there_is_one_sentence_and_an_exit_code():
+    result = CliRunner().invoke(gpu.main, [])
+    assert result.exit_code == 1
+    assert "There is nothing to measure" in result.output
+    assert "no working CUDAExecutionProvider here" in result.output
+    assert len(result.output.splitlines()) == 1
+
+
+def test_a_device_with_the_cpus_kernels_is_at_parity_and_keeps_the_promise():
+    manifest, on_cpu = open_runner(SHIPPED, NAME)
+    runner, model = on_device(4), ModelRepository(SHIPPED).load(NAME)
+    found = parity(model, runner, on_cpu, images=4)
+    assert found[DIFFERENCE] < 1e-4
+    assert found[EQUAL] == 1.0
+    kept = promises(runner, manifest, slots=4)
+    assert len(kept) == 7
+    assert faults(found, kept) == []
+    assert across_sizes({1: on_device(1), 4: runner}, manifest) == {"in a batch of 1": True}
+
+
+def test_a_slot_with_other_bits_is_found():
+    manifest, on_cpu = open_runner(SHIPPED, NAME)
+    other = Partial(slots=4)
+    figures = parity(ModelRepository(SHIPPED).load(NAME), other, on_cpu, images=4)
+    assert faults(figures, promises(other, manifest, slots=4)) == [
+        f"{DIFFERENCE} is {figures[DIFFERENCE]:.1e}",
+        "the seed promise is broken: in the last slot",
+        "the seed promise is broken: in the last slot, beside others",
+    ]
+
+
+def test_log_probabilities_that_are_no_numbers_are_a_fault():
+    assert faults({DIFFERENCE: float("nan"), EQUAL: 1.0}, {})
+
+
+def test_given_pixels_are_kept():
+    manifest, runner = open_runner(SHIPPED, NAME)
+    free = drawn(runner, manifest, {0: 0, 3: 1})
+    given = drawn(runner, manifest, {1: 5, 2: 6}, forced=free.pixels)
+    assert (given.pixels == free.pixels).all()
+
+
+@pytest.mark.parametrize("name", ["digits-pixel-rnn", "digits-pixel-rnn-lecture"])
+def test_torchs_rows_at_fixed_addresses_draw_the_pixels_of_the_torch_loop(name):
+    loop = torch_loop(ModelRepository(SHIPPED).load(name))
+    numbers = np.stack([uniforms(7, index, 0, loop.height * loop.width) for index in range(3)])
+    rows = TorchRows(loop, 3, "cpu")
+    expected = loop.draw(numbers)
+    assert (rows.draw(numbers) == expected).all()
+    assert (rows.draw(numbers) == expected).all()  # when there is a state left of before
+
+
+def test_a_ratio_is_how_many_times_as_fast_as_torch():
+    assert ratios({"smalti": 60.0, "torch": 2.0, "torch with CUDA graphs": 30.0}) == {
+        "torch": 30.0,
+        "torch with CUDA graphs": 2.0,
+    }
+
+
+def test_the_whole_system_is_asked_for_every_kind_of_request():
+    asked = Asked(vae="digits-vae", gan="digits-gan", pixel_rnn="digits-pixel-rnn")
+    found = waiting(SHIPPED, asked, providers=["cpu"], slots=4, times=2)
+    assert len(found["cpu"]) == 5
+    assert all(0 < one["p50"] <= one["p99"] for one in found["cpu"].values())
+
+
+def test_what_it_was_computed_on_stands_side_by_side():
+    found = {provider: {"a request": {"p50": 1.0, "p99": 2.5}} for provider in ("cuda", "cpu")}
+    [line] = lines(found)
+    assert " ".join(line.split()) == "a request cuda p50 1.00 ms p99 2.50 ms cpu p50 1.00 ms p99 2.50 ms"
+
+
+def test_the_command_checks_measures_prints_and_writes(tmp_path, monkeypatch):
+    def open_on_cpu(model, memory, batch, captured):
+        return open_session(model.path(GRAPH), batch=batch)
+
+    def three(model, runner, slots):
+        return {"smalti": lambda: 40.0 * slots, "torch": lambda: 1.0, "torch with CUDA graphs": lambda: 20.0}
+
+    found = {provider: {"a request": {"p50": 1.0, "p99": 2.5}} for provider in ("cuda", "cpu")}
+    monkeypatch.setattr(gpu, "_open", open_on_cpu)  # given the CPU in the GPU's place
+    monkeypatch.setattr(gpu, "DeviceRunner", partial(DeviceRunner, device="cpu"))
+    monkeypatch.setattr(gpu_speed, "candidates", three)
+    monkeypatch.setattr(gpu, "waiting", lambda *arguments, **options: found)
+    file = tmp_path / "gpu.json"
+    result = CliRunner().invoke(gpu.main, ["--model", NAME, "--slots", "2", "--json", str(file)])
+    assert result.exit_code == 0, result.output
+    assert "(goal: 20)" in result.output
+    figures = json.loads(file.read_text())
+    assert figures["checks"][NAME]["captured"] is True
+    assert figures["speed"][NAME]["2"]["ratios"].keys() == {"torch", "torch with CUDA graphs"}
+    assert figures["milliseconds"] == found

@@ -1,0 +1,220 @@
+"""Runs one model's `draw_row` on a GPU: state stays there, every tick has one of a few shapes, kernels are captured."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
+from typing import Any, TypeAlias
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from smalti.errors import RepositoryDamaged, SmaltiError
+from smalti.randomness import uniforms
+from smalti.repository import Manifest, Tensor
+from worker.device import BindingSession, Block, Device, Layout, Pass
+from worker.runner import GRAPH, INPUTS, OUTPUTS, check_contract, first_line
+from worker.slot import Lane, Row
+
+log = structlog.get_logger()
+
+OpenSession: TypeAlias = Callable[[int, bool], BindingSession]  # size of the batch, whether to capture
+
+_ROWS_OF_A_REHEARSAL = 4  # from either state to the other twice
+_REHEARSALS_UNTIL_CAPTURED = 2  # onnxruntime runs every graph twice before it captures it at the third run
+
+
+class DeviceFailed(SmaltiError):
+    """The GPU failed in a tick: whatever it holds, and all that is asked of it later, is lost to this process."""
+
+
+class DeviceRunner:
+    """Advances the slots of one model on a device; `warm` and all ticks come from one thread.
+
+    A tick runs the smallest of the `buckets` that has room for its highest slot, idle slots on harmless values, because
+    kernels, and so the bits, are chosen by the shape of the batch.
+
+    There are two states, and a tick goes from one to the other: in one place, a captured graph would write what it has
+    still to read. So a tick must hold every slot whose sample goes on; the state of the others is lost.
+    """
+
+    def __init__(
+        self,
+        open_session: OpenSession,
+        manifest: Manifest,
+        *,
+        buckets: Sequence[int],
+        device: Device = "cuda",
+    ) -> None:
+        check_contract(manifest)
+        self.is_captured = True
+        self._open_session = open_session
+        self._manifest = manifest
+        self._device: Device = device
+        self._sizes = sorted(buckets)
+        sessions = self._sessions()  # before any memory is asked for: they find CUDA's libraries
+        layouts = [Layout(state.input, state.type, state.shape) for state in manifest.states]
+        self._states = (Block(layouts, self._sizes[-1], device), Block(layouts, self._sizes[-1], device))
+        self._current = 0  # which of them the next tick begins with
+        self._next_rows: dict[int, int] = {}  # of every slot in the last tick
+        self._buckets = self._bind(sessions)
+
+    def draw_row(self, lanes: Sequence[Lane]) -> list[Row]:
+        """One row for each lane, in order. Raises DeviceFailed.
+
+        No lane is tried alone: bad values were refused at admission, NaN stays in its slot. What fails is the device.
+        """
+        self._check_succession(lanes)
+        bucket = self._bucket(lanes)
+        try:
+            bucket.run(lanes, self._current, captured=self.is_captured)
+            rows = bucket.rows(lanes)
+        except Exception as error:
+            raise DeviceFailed(
+                f"The GPU failed in a tick of {self._name}, so this worker gives up its samples and stops: "
+                f"{first_line(error)}"
+            ) from error
+        self._current = 1 - self._current
+        self._next_rows = {lane.slot: lane.row + 1 for lane in lanes}
+        return rows
+
+    def warm(self) -> None:
+        """Run every bucket, so that its kernels are captured before the first sample comes.
+
+        Where they cannot be, or a replay draws anything else than plain runs, this model is drawn without capture.
+        Raises RepositoryDamaged where it cannot be run at all.
+        """
+        fault = self._fault_of_capture() if self.is_captured else ""
+        try:
+            if fault:
+                self._give_up_capture(fault)
+                self._buckets = self._bind(self._sessions())
+            self._rehearse(captured=self.is_captured)
+        except Exception as error:
+            raise RepositoryDamaged(
+                f"{self._name}: the GPU cannot run {GRAPH}: {first_line(error)}"
+            ) from error
+
+    def _sessions(self) -> dict[int, BindingSession]:
+        """For every size, with capture where this model allows it. Raises RepositoryDamaged or ProviderMissing."""
+        try:
+            return {size: self._open_session(size, self.is_captured) for size in self._sizes}
+        except RepositoryDamaged as refused:
+            if not self.is_captured:
+                raise
+            self._give_up_capture(str(refused))
+            return self._sessions()
+
+    def _bind(self, sessions: Mapping[int, BindingSession]) -> "dict[int, _Bucket]":
+        return {
+            size: _Bucket(session, self._manifest, size, self._states, self._device)
+            for size, session in sessions.items()
+        }
+
+    def _give_up_capture(self, reason: str) -> None:
+        log.warning("drawn without CUDA graphs", model=self._manifest.name, reason=reason.splitlines()[0])
+        self.is_captured = False
+
+    def _fault_of_capture(self) -> str:
+        """Why captured kernels cannot be used here; empty where they draw just what plain runs draw."""
+        try:
+            plain = self._rehearse(captured=False)
+            for _ in range(_REHEARSALS_UNTIL_CAPTURED):
+                self._rehearse(captured=True)
+            same = self._rehearse(captured=True) == plain
+        except Exception as error:  # noqa: BLE001 (onnxruntime has one type per error code, none of them public)
+            return first_line(error)
+        return "" if same else "replayed kernels draw something else than plain runs"
+
+    def _rehearse(self, *, captured: bool) -> bytes:
+        """All that a few rows in every slot of every bucket draw, always the same."""
+        return b"".join(
+            bucket.drawn(_rehearsal(self._manifest, size, row), row % 2, captured=captured)
+            for (size, bucket), row in product(self._buckets.items(), range(_ROWS_OF_A_REHEARSAL))
+        )
+
+    def _bucket(self, lanes: Sequence[Lane]) -> "_Bucket":
+        needed = 1 + max(lane.slot for lane in lanes)
+        return self._buckets[next(size for size in self._sizes if size >= needed)]
+
+    def _check_succession(self, lanes: Sequence[Lane]) -> None:
+        for lane in lanes:
+            if lane.row and self._next_rows.get(lane.slot) != lane.row:
+                raise ValueError(f"slot {lane.slot} does not hold the state before row {lane.row}")
+
+    @property
+    def _name(self) -> str:
+        return f"{self._manifest.name} version {self._manifest.version}"
+
+
+class _Bucket:
+    """All ticks of one size."""
+
+    def __init__(
+        self,
+        session: BindingSession,
+        manifest: Manifest,
+        size: int,
+        states: tuple[Block, Block],
+        device: Device,
+    ) -> None:
+        graph = manifest.graph(GRAPH)
+        self._up = Block(_layouts(graph.inputs, INPUTS), size, device)
+        self._down = Block(_layouts(graph.outputs, OUTPUTS), size, device)
+        up = {name: self._up.place(name, size) for name in INPUTS}
+        down = {name: self._down.place(name, size) for name in OUTPUTS}
+        before = {state.input: state.input for state in manifest.states}
+        after = {state.output: state.input for state in manifest.states}
+        self._passes = [
+            Pass(
+                session,
+                device,
+                up | {name: source.place(kept, size) for name, kept in before.items()},
+                down | {name: target.place(kept, size) for name, kept in after.items()},
+                number=number,
+            )
+            for number, (source, target) in enumerate((states, states[::-1]), start=1)
+        ]
+
+    def run(self, lanes: Sequence[Lane], state: int, *, captured: bool) -> None:
+        """A tick that begins with that state and ends with the other."""
+        _fill(self._up.host, lanes)
+        self._up.upload()
+        self._passes[state].run(captured=captured)
+
+    def rows(self, lanes: Sequence[Lane]) -> list[Row]:
+        """What the last tick drew in these lanes."""
+        drawn = self._down.download()
+        pixels, log_probabilities = (drawn[name] for name in OUTPUTS)
+        return [Row(pixels[lane.slot], log_probabilities[lane.slot]) for lane in lanes]
+
+    def drawn(self, lanes: Sequence[Lane], state: int, *, captured: bool) -> bytes:
+        """Run a tick: all that comes down."""
+        self.run(lanes, state, captured=captured)
+        return b"".join(values.tobytes() for values in self._down.download().values())
+
+
+def _layouts(tensors: Sequence[Tensor], names: Sequence[str]) -> list[Layout]:
+    by_name = {tensor.name: tensor for tensor in tensors}
+    return [Layout(name, by_name[name].type, by_name[name].shape[1:]) for name in names]
+
+
+def _fill(host: Mapping[str, NDArray[Any]], lanes: Sequence[Lane]) -> None:
+    """Set the inputs of a tick: of its lanes what they say, of idle slots a row that harms nobody."""
+    for name, idle in (("reset", True), ("row", 0), ("uniform", 1.0), ("forced", 0), ("temperature", 1.0)):
+        host[name].fill(idle)
+    slots = [lane.slot for lane in lanes]
+    host["row"][slots] = [lane.row for lane in lanes]
+    host["reset"][slots] = [lane.row == 0 for lane in lanes]
+    host["uniform"][slots] = np.stack([lane.uniform for lane in lanes])
+    host["forced"][slots] = np.stack([lane.forced for lane in lanes])
+    host["temperature"][slots] = [lane.temperature for lane in lanes]
+
+
+def _rehearsal(manifest: Manifest, size: int, row: int) -> list[Lane]:
+    """A row in every slot; every third pixel is given."""
+    width = manifest.width
+    given = np.where(np.arange(width) % 3, -1, row % len(manifest.palette))
+    return [
+        Lane(slot, row % manifest.height, uniforms(0, slot, row * width, width), given, 1.0)
+        for slot in range(size)
+    ]
