@@ -1,6 +1,6 @@
 """How fast a worker's runner draws, and what it is to be compared with: `python -m benchmarks.engine [MODEL]`.
 
-Beside it: its bare matrix products in onnxruntime (the limit), its int8 variant where the repository has one, a torch
+Beside it: its bare matrix products in onnxruntime (the limit), its int8 variant where there is one, a torch
 loop that keeps its state, for one image and for a batch, and the practice that reads the whole image again for every
 pixel. Machines are noisy, so the candidates take turns, and each figure is a median over the rounds of one run.
 """
@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from time import perf_counter
 
 import click
@@ -19,13 +20,13 @@ from smalti.randomness import uniforms
 from smalti.repository import Model, ModelRepository
 from smalti.session import open_session
 from worker.engine import DrawsRows
-from worker.runner import GRAPH, Runner
+from worker.runner import GRAPH, Runner, Session
 from worker.slot import Lane, Row
 
 SEED = 7
 BATCHES = (1, 8, 32, 64)
 BATCH = 32  # that ratios are taken at
-INT8 = "-int8"
+_LARGEST = f"int8, {BATCHES[-1]} in a batch"
 AGAIN = "torch, image read again for every pixel"
 Candidate = Callable[[], float]  # does some work, and says how many samples that was
 
@@ -38,12 +39,10 @@ Candidate = Callable[[], float]  # does some work, and says how many samples tha
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Write the figures here too.")
 def main(model: str, repository: Path, threads: int, rounds: int, file: Path | None) -> None:
     """Measure samples per second of MODEL at several batch sizes, and of a torch loop where torch is installed."""
-    models = ModelRepository(repository)
-    chosen = models.load(model)
-    candidates = _drawings(chosen, threads, "onnxruntime") | _limits(chosen, threads)
-    if f"{model}{INT8}" in models.models():
-        candidates |= _drawings(models.load(f"{model}{INT8}", chosen.manifest.version), threads, "int8")
-    rates = measure(candidates | _torch_loops(chosen), rounds)
+    chosen = ModelRepository(repository).load(model)
+    candidates = _drawings(chosen, open_session(chosen.path(GRAPH), threads=threads), "onnxruntime")
+    candidates |= _limits(chosen, threads) | _int8(chosen, threads) | _torch_loops(chosen)
+    rates = measure(candidates, rounds)
     found = ratios(rates)
     _print(chosen, threads, rates, found)
     machine.write(file, {"model": model, "threads": threads, "samples_per_second": rates, "ratios": found})
@@ -51,29 +50,39 @@ def main(model: str, repository: Path, threads: int, rounds: int, file: Path | N
 
 def ratios(rates: Mapping[str, float]) -> dict[str, float]:
     """How many times as fast the one is as the other, of those that were measured."""
-    ours, alone = f"onnxruntime, {BATCH} in a batch", "torch loop, one image"
-    together = f"torch loop, {BATCH} in a batch"
+    loop, together = "torch loop, one image", f"torch loop, {BATCH} in a batch"
+    others = {
+        "a torch loop with one image": _fastest(rates, loop),
+        "a torch loop with one image and one thread": f"{loop}, threads 1",
+        "reading the image again for every pixel": AGAIN,
+    }
+    drawn = f"onnxruntime, {BATCH} in a batch"
     pairs = {
-        f"{ours}, to its bare products": (ours, f"bare products, {BATCH} in a batch"),
-        f"{ours}, to a torch loop with one image": (ours, _fastest(rates, alone)),
-        f"{ours}, to a torch loop with as many": (ours, _fastest(rates, together)),
-        f"{ours}, to reading the image again for every pixel": (ours, AGAIN),
+        **_beside("onnxruntime", "bare products", "its bare products"),
+        **{f"{drawn}, to {other}": (drawn, name) for other, name in others.items()},
+        f"{drawn}, to a torch loop with as many": (drawn, _fastest(rates, together)),
         "onnxruntime, to a torch loop, both with one image": (
             "onnxruntime, 1 in a batch",
-            _fastest(rates, alone),
+            _fastest(rates, loop),
         ),
-        **{
-            f"int8, {batch} in a batch, to fp32": (
-                f"int8, {batch} in a batch",
-                f"onnxruntime, {batch} in a batch",
-            )
-            for batch in BATCHES
-        },
+        **_beside("int8", "onnxruntime", "fp32"),
+        **{f"{small}, to {other}": (small, name) for small in [_LARGEST] for other, name in others.items()},
     }
     return {
         name: rates[one] / rates[other]
         for name, (one, other) in pairs.items()
         if one in rates and other in rates
+    }
+
+
+def _beside(one: str, other: str, named: str) -> dict[str, tuple[str, str]]:
+    """Two that are compared at every size of batch."""
+    return {
+        f"{one}, {batch} in a batch, to {named}": (
+            f"{one}, {batch} in a batch",
+            f"{other}, {batch} in a batch",
+        )
+        for batch in BATCHES
     }
 
 
@@ -93,8 +102,24 @@ def _limits(model: Model, threads: int) -> dict[str, Candidate]:
     }
 
 
-def _drawings(model: Model, threads: int, name: str) -> dict[str, Candidate]:
-    session = open_session(model.path(GRAPH), threads=threads)
+def _int8(model: Model, threads: int) -> dict[str, Candidate]:
+    """The int8 variant, as `export.int8` writes it; none where a variant of networks has none."""
+    if find_spec("onnx") is None or find_spec("torch") is None:
+        return {}
+    import onnx
+
+    from export.int8 import BOUNDS
+    from export.quantise import quantise
+
+    if model.manifest.quantisation or model.manifest.variant not in BOUNDS:
+        return {}
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "draw_row.onnx"
+        onnx.save(quantise(onnx.load(model.path(GRAPH)), BOUNDS[model.manifest.variant]), file)
+        return _drawings(model, open_session(file, threads=threads), "int8")
+
+
+def _drawings(model: Model, session: Session, name: str) -> dict[str, Candidate]:
     return {
         f"{name}, {batch} in a batch": drawing(Runner(session, model.manifest, slots=batch), model, batch)
         for batch in BATCHES

@@ -1,7 +1,7 @@
 """Where a row's time goes inside onnxruntime, by its own profiler: `python -m benchmarks.profile [MODEL]`.
 
-The profiler takes a microsecond or two for each node, so small nodes look larger than they are: shares are for comparing,
-the row's own time is measured without it.
+The profiler takes a microsecond or two for each node, so small nodes look larger than they are: shares are for
+comparing, the row's own time is measured without it.
 """
 
 import json
@@ -41,8 +41,9 @@ def main(model: str, repository: Path, batch: int, threads: int, top: int, file:
     total, columns = sum(spent.values()), chosen.manifest.width
     products = sum(spent[kind] for kind in PRODUCTS)
     click.echo(f"{model}, {batch} in a batch, {threads} threads\n{machine.headline()}")
+    per_pixel = sum(nodes.values()) / columns
     click.echo(
-        f"{1e3 * seconds:.2f} ms a row; {sum(nodes.values()) / columns:.0f} nodes a pixel; products {products / total:.0%}"
+        f"{1e3 * seconds:.2f} ms a row; {per_pixel:.0f} nodes a pixel; products {products / total:.0%}"
     )
     for kind, share in spent.most_common(top):
         click.echo(f"{kind:<18} {share / total:6.1%} {nodes[kind] / columns:7.1f} a pixel")
