@@ -5,13 +5,17 @@ took of a core for each worker.
 """
 
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import NamedTuple
 
 import click
 
 from benchmarks import machine
 from benchmarks.whole import Whole, running
+
+
+LIMITS = {"SMALTI_MAX_QUEUED_JOBS": "20000"}
+WINDOW_SECONDS = 8.0  # of drawing while jobs wait: they are not all drawn
 
 
 class Setting(NamedTuple):
@@ -31,7 +35,7 @@ class Setting(NamedTuple):
 @click.option("--count", type=click.IntRange(1), default=1000, help="Samples of a job.")
 @click.option("--slots", type=int, multiple=True, default=(1, 4, 16, 32, 64), show_default=True)
 @click.option("--workers", type=int, multiple=True, default=(1, 2, 3), show_default=True)
-@click.option("--waiting", type=int, multiple=True, default=(10, 1000), show_default=True)
+@click.option("--waiting", type=int, multiple=True, default=(10, 1000, 10_000), show_default=True)
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Write the figures here too.")
 def main(
     model: str,
@@ -55,7 +59,7 @@ def main(
 
 def _measure(model: str, repository: Path, setting: Setting, count: int) -> dict[str, float]:
     samples = min(count, 32 * setting.slots)
-    with running(repository, model, workers=setting.workers, slots=setting.slots) as whole:
+    with running(repository, model, workers=setting.workers, slots=setting.slots, **LIMITS) as whole:
         whole.draw(model, setting.slots * setting.workers)  # warms everything
         figures = _drawing(whole, model, samples, setting)
     listed = "  ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in figures.items())
@@ -64,18 +68,14 @@ def _measure(model: str, repository: Path, setting: Setting, count: int) -> dict
 
 
 def _drawing(whole: Whole, model: str, samples: int, setting: Setting) -> dict[str, float]:
-    submitting = 0.0
-
-    def work() -> None:
-        nonlocal submitting
-        started = perf_counter()
-        for number in range(setting.waiting):
-            whole.client.submit(model, count=1, seed=number)
-        submitting = perf_counter() - started
-        whole.draw(model, samples)
-
-    figures = whole.drawing(model, work)
-    return figures | ({"submits_per_second": setting.waiting / submitting} if setting.waiting else {})
+    if not setting.waiting:
+        return whole.drawing(model, lambda: whole.draw(model, samples))
+    started = perf_counter()
+    for number in range(setting.waiting):
+        whole.client.submit(model, count=1, seed=number)
+    submits = setting.waiting / (perf_counter() - started)
+    whole.client.submit(model, count=samples)  # behind them
+    return whole.drawing(model, lambda: sleep(WINDOW_SECONDS)) | {"submits_per_second": submits}
 
 
 if __name__ == "__main__":
