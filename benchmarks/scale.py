@@ -13,7 +13,6 @@ import click
 from benchmarks import machine
 from benchmarks.whole import Whole, running
 
-
 LIMITS = {"SMALTI_MAX_QUEUED_JOBS": "20000"}
 WINDOW_SECONDS = 8.0  # of drawing while jobs wait: they are not all drawn
 
