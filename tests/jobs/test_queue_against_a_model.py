@@ -260,7 +260,9 @@ class QueueMachine(RuleBasedStateMachine):
     ) -> None:
         worker, sample = claim
         progress = self._progress(sample, skipped, rows, outcome)
-        if spoilt and skipped < 0:
+        if spoilt and progress.first_row < self._rows_of(
+            sample
+        ):  # rows that Redis has: it takes new ones on trust
             progress = replace(progress, pixels=bytes(value + 1 for value in progress.pixels))
         self._commit(worker, progress, twice)
 
@@ -270,9 +272,7 @@ class QueueMachine(RuleBasedStateMachine):
         self._commit(worker, self._progress(sample, 0, ROWS, Finished(-1.0)), twice)
 
     def _progress(self, claim: Claim, skipped: int, rows: int, outcome: Any) -> Progress:
-        job = self.model.jobs.get(claim.job)
-        have = job.samples[claim.index].rows if job else 0
-        first = min(ROWS, max(0, have + skipped))
+        first = min(ROWS, max(0, self._rows_of(claim) + skipped))
         return Progress(
             job=claim.job,
             index=claim.index,
@@ -281,6 +281,10 @@ class QueueMachine(RuleBasedStateMachine):
             pixels=rows_of(claim.index, first, min(ROWS, first + rows)),
             outcome=outcome,
         )
+
+    def _rows_of(self, claim: Claim) -> int:
+        job = self.model.jobs.get(claim.job)
+        return job.samples[claim.index].rows if job else 0
 
     def _commit(self, worker: str, progress: Progress, twice: bool) -> None:
         expected = self.model.commit(progress)
