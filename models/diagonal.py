@@ -319,8 +319,7 @@ def put_together(hands: Hands[T], given: Sequence[T], layers: int) -> list[T]:
     pixels, logits, *lines = zip(*steps, strict=True)
     seen, rightward = _joined(hands, lines[:layers]), _joined(hands, lines[layers:])
     drawn = [hands.join(pixels, 1), hands.join(logits, 0)]
-    *found, recent = hands.part("closing", [*drawn, *seen, *begun.above])
-    [pixel, logp], back = found[:2], found[2:]
+    pixel, logp, *back, recent = hands.part("closing", [*drawn, *seen, *begun.above])
     leftward = _way_back(hands, back, begun.back, layers)
     return [pixel, logp, recent, *hands.part("ending", [*rightward, *leftward]), *used]
 
@@ -357,9 +356,7 @@ class Opened(NamedTuple, Generic[T]):
 
     temperature: T  # (slots, 1)
     number: T  # (slots, width), to draw by
-    ahead: Sequence[
-        T
-    ]  # for a step, (width · slots, …): features, each layer's gates and residual, colours above
+    ahead: Sequence[T]  # for the steps, (width · slots, …): features, layers' gates, residuals, colours above
     above: Sequence[T]  # for the closing: `recent`, then each layer's leftward states of the row above
     back: Sequence[T]  # before the way back: each layer's hidden state, then its cell
     running: Sequence[T]  # before the first step: pixels at the left, hidden states, cells, uses
