@@ -2,6 +2,7 @@ import asyncio
 
 import pytest
 
+from server import watching
 from server.hints import Hints
 from server.watching import Watching
 from smalti.errors import Unavailable
@@ -53,6 +54,19 @@ async def test_a_watcher_sees_a_snapshot_rows_ends_and_last_the_ended_job(
     rest = [event async for event in call]
     assert any(event.ended == jobs_pb2.SampleEnded(index=0, succeeded=False) for event in rest)
     assert (rest[-1].job.state, rest[-1].job.done, rest[-1].job.failed) == (jobs_pb2.JOB_STATE_FAILED, 1, 1)
+
+
+async def test_the_first_row_comes_however_long_a_watcher_pauses_between_looks(
+    server: Running, hand_worker: HandWorker, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(watching, "_BETWEEN_LOOKS_SECONDS", 3600.0)
+    call = watch(server, await submit(server))
+    await anext(aiter(call))  # given a watcher who has seen the job waiting
+    [claim] = await hand_worker.claim(1)
+    await hand_worker.draw(claim, first_row=0, rows=1)  # when its first row is drawn
+    async with asyncio.timeout(60):
+        assert (await next_of(call, "rows")).first_row == 0  # then it is seen
+    call.cancel()
 
 
 async def test_every_row_of_every_sample_arrives_once_and_in_order(server: Running, hand_worker: HandWorker):
