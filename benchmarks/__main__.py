@@ -28,8 +28,11 @@ COMMANDS: dict[str, Sequence[str]] = {
 SMALL: dict[str, Sequence[str]] = {  # for finding out whether they run: their figures are worth nothing
     "engine": ("benchmarks.engine", "digits-pixel-rnn", "--rounds", "1"),
     "engine-lecture": ("benchmarks.engine", "digits-pixel-rnn-lecture", "--rounds", "1"),
+    "profile": ("benchmarks.profile", "digits-pixel-rnn"),
+    "profile-lecture": ("benchmarks.profile", "digits-pixel-rnn-lecture"),
     "queue": ("benchmarks.queue", "--repetitions", "2"),
     "server": ("benchmarks.server", "--seconds", "0.2"),
+    "worker": ("benchmarks.worker", "digits-pixel-rnn", "--count", "20", "--jobs", "1"),
     "latency": ("benchmarks.latency", "digits-pixel-rnn", "--one-shot", "digits-vae", "--times", "2"),
     "scale": (
         *("benchmarks.scale", "digits-pixel-rnn", "--count", "20"),

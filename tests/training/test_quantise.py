@@ -33,3 +33,16 @@ def test_the_same_images_give_the_same_palette():
     rgb = np.random.default_rng(1).integers(0, 256, (3, 16, 16, 3)).astype(np.uint8)
     one, other = (quantise.find_palette(rgb, background=BACKGROUND, colours=8, seed=0) for _ in range(2))
     assert (one == other).all()
+
+
+def test_an_image_is_simplified_to_few_colours_each_near_the_one_it_was():
+    dark, light = palette.parse(["#200000", "#f0f0ff"])
+    rgb = np.concatenate([dark + np.arange(5)[:, None], light - np.arange(5)[:, None]]).astype(np.uint8)
+    simple = quantise.simplify(rgb, colours=2, seed=0)
+    assert len(np.unique(simple, axis=0)) == 2
+    assert np.abs(simple.astype(int) - rgb.astype(int)).max() < 8
+
+
+def test_an_image_of_few_colours_stays_as_it_is():
+    rgb = palette.parse(["#200000", "#f0f0ff", "#200000"])
+    assert (quantise.simplify(rgb, colours=2, seed=0) == rgb).all()

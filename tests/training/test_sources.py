@@ -53,6 +53,15 @@ class TestPictures:
         found = read(tmp_path, size=8)
         assert found.opaque[0].sum(axis=0).tolist() == [0, 0, 8, 8, 8, 8, 0, 0]
 
+    def test_a_stretched_picture_fills_its_square(self, tmp_path):
+        wide = np.zeros((16, 16, 4), dtype=np.uint8)
+        wide[6:10] = (200, 0, 0, 255)
+        save(tmp_path / "wide.png", wide)
+        assert sources.pictures(tmp_path, size=8, background=WHITE).opaque.mean() < 0.5
+        found = sources.pictures(tmp_path, size=8, background=WHITE, stretched=True)
+        assert found.opaque.all()
+        assert (found.rgb == (200, 0, 0)).all()
+
     def test_folder_and_zip_give_the_same_images(self, tmp_path):
         folder = tmp_path / "tiles"
         save(folder / "a.png", a_square())

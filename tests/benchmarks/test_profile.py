@@ -1,0 +1,16 @@
+"""The profile counts what a row does: all its nodes, once for each run."""
+
+import onnx
+
+from benchmarks.profile import profile
+from smalti.repository import ModelRepository
+from tests.worker.story import SHIPPED
+
+
+def test_every_gate_of_every_pixel_is_counted_once():
+    model = ModelRepository(SHIPPED).load("digits-pixel-rnn-lecture")
+    nodes, spent = profile(model, batch=2, threads=1)
+    graph = onnx.load(model.path("draw_row"), load_external_data=False).graph
+    products = sum(node.op_type == "Gemm" for node in graph.node)
+    assert nodes["FusedGemm"] + nodes["Gemm"] == products == (4 + 1) * model.manifest.width
+    assert nodes.keys() == spent.keys()
