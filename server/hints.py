@@ -1,9 +1,13 @@
-"""Tells watchers that something happened to their job: one reader of the queue's events for the whole server."""
+"""Tells watchers that something happened to their job: one reader of the queue's events for the whole server.
+
+It reads only while somebody watches: at every tick of every worker there is an event, and each costs Redis and the
+server a round trip.
+"""
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Protocol
 
 import structlog
@@ -17,8 +21,9 @@ _RETRY_SECONDS = 0.5
 class EventSource(Protocol):
     """What of the queue is needed here."""
 
-    def events(self) -> AsyncIterator[str]:
-        """Ids of jobs on which something happened."""
+    def events(self) -> AsyncGenerator[set[str], None]:
+        """Ids of jobs on which something happened; nothing is missed after the first item, which is empty."""
+        ...
 
 
 class Bell:
@@ -48,6 +53,7 @@ class Hints:
     def __init__(self, queue: EventSource) -> None:
         self._queue = queue
         self._bells: defaultdict[str, set[Bell]] = defaultdict(set)
+        self._somebody_follows = asyncio.Event()
         self._stopped = False
 
     @contextmanager
@@ -56,6 +62,7 @@ class Hints:
         bell = Bell()
         bell.stopped = self._stopped
         self._bells[job_id].add(bell)
+        self._somebody_follows.set()
         try:
             yield bell
         finally:
@@ -71,12 +78,24 @@ class Hints:
     async def run(self) -> None:
         """Read events until cancelled; where Redis goes away, ring all, since events were missed, and read on."""
         while True:
+            await self._somebody_follows.wait()
             try:
-                async for job_id in self._queue.events():
-                    self._ring(self._bells.get(job_id, ()))
+                await self._read()
             except Unavailable:
                 self._ring_all()
                 await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _read(self) -> None:
+        """Read events until nobody follows a job."""
+        async with aclosing(self._queue.events()) as events:
+            await anext(events)
+            self._ring_all()  # for what happened after they looked and before anybody listened
+            async for jobs in events:
+                for job_id in jobs:
+                    self._ring(self._bells.get(job_id, ()))
+                if not self._bells:
+                    self._somebody_follows.clear()
+                    return
 
     def stop(self) -> None:
         """Tell those who watch that the server stops."""

@@ -1,7 +1,7 @@
 """Runs one model's `draw_row`: a row for each slot it is given, every slot's state kept between its rows."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +15,13 @@ GRAPH = "draw_row"
 INPUTS = ("reset", "row", "uniform", "forced", "temperature")
 OUTPUTS = ("pixels", "logp")
 
+Outputs: TypeAlias = Sequence[NDArray[Any]]  # OUTPUTS, then the states; the batch first
+
 
 class Session(Protocol):
     """The part of onnxruntime's session that a runner needs."""
 
-    def run(self, output_names: Sequence[str], feeds: dict[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
+    def run(self, output_names: Sequence[str], feeds: dict[str, NDArray[Any]]) -> Outputs:
         """The named outputs for these inputs."""
         ...
 
@@ -44,17 +46,33 @@ class Runner:
 
         Where onnxruntime refuses the batch, each lane is run alone, so that only the culprit fails.
         """
-        rows = self._rows(lanes)
-        self._states.forget_others(lane.slot for lane in lanes)
-        return rows
-
-    def _rows(self, lanes: Sequence[Lane]) -> list[Row | SampleFailed]:
         try:
-            return self._run(lanes)
-        except Exception as error:  # noqa: BLE001 (onnxruntime has one type per error code, none of them public)
-            if len(lanes) == 1:
-                return [SampleFailed(f"onnxruntime could not draw row {lanes[0].row}: {first_line(error)}")]
-            return [outcome for lane in lanes for outcome in self._rows([lane])]
+            outputs = self._run(lanes)
+        except Exception:  # noqa: BLE001 (onnxruntime has one type per error code, none of them public)
+            return self._draw_apart(lanes)
+        return [*self._take(lanes, outputs)]
+
+    def _draw_apart(self, lanes: Sequence[Lane]) -> list[Row | SampleFailed]:
+        outcomes = [self._run_alone(lane) for lane in lanes]
+        good = [
+            (lane, run)
+            for lane, run in zip(lanes, outcomes, strict=True)
+            if not isinstance(run, SampleFailed)
+        ]
+        joined = [np.concatenate(parts) for parts in zip(*(run for _, run in good), strict=True)]
+        rows = iter(self._take([lane for lane, _ in good], joined) if good else ())
+        return [outcome if isinstance(outcome, SampleFailed) else next(rows) for outcome in outcomes]
+
+    def _run_alone(self, lane: Lane) -> Outputs | SampleFailed:
+        try:
+            return self._run([lane])
+        except Exception as error:  # noqa: BLE001 (as above)
+            return SampleFailed(f"onnxruntime could not draw row {lane.row}: {first_line(error)}")
+
+    def _take(self, lanes: Sequence[Lane], outputs: Outputs) -> list[Row]:
+        pixels, log_probabilities, *states = outputs
+        self._states.keep([lane.slot for lane in lanes], states)
+        return [Row(*row) for row in zip(pixels, log_probabilities, strict=True)]
 
     def warm(self) -> None:
         """Run the smallest and the largest batch once, so that the first samples need not wait for buffers.
@@ -69,21 +87,19 @@ class Runner:
                 f"{self._name}: onnxruntime cannot run {GRAPH}: {first_line(error)}"
             ) from error
 
-    def _run(self, lanes: Sequence[Lane]) -> list[Row | SampleFailed]:
-        slots = [lane.slot for lane in lanes]
-        pixels, log_probabilities, *states = self._session.run(self._outputs, self._feeds(lanes, slots))
-        self._states.keep({slot: place for place, slot in enumerate(slots)}, states)
-        return [Row(*row) for row in zip(pixels, log_probabilities, strict=True)]
+    def _run(self, lanes: Sequence[Lane]) -> Outputs:
+        return self._session.run(self._outputs, self._feeds(lanes))
 
-    def _feeds(self, lanes: Sequence[Lane], slots: Sequence[int]) -> dict[str, NDArray[Any]]:
+    def _feeds(self, lanes: Sequence[Lane]) -> dict[str, NDArray[Any]]:
         rows = np.array([lane.row for lane in lanes], dtype=np.int64)
+        grid = len(lanes), self._width
         return {
             "reset": rows == 0,
             "row": rows,
-            "uniform": np.stack([lane.uniform for lane in lanes]),
-            "forced": np.stack([lane.forced for lane in lanes]),
+            "uniform": np.concatenate([lane.uniform for lane in lanes]).reshape(grid),
+            "forced": np.concatenate([lane.forced for lane in lanes]).reshape(grid),
             "temperature": np.array([lane.temperature for lane in lanes], dtype=np.float32),
-            **self._states.of(slots),
+            **self._states.of([lane.slot for lane in lanes]),
         }
 
     def _idle(self, slot: int) -> Lane:

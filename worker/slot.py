@@ -1,6 +1,7 @@
 """What a slot holds: one sample being drawn, from its claim until Redis has its end."""
 
 from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,13 +96,14 @@ class Sample:
         """Take a drawn row; a row that no network means fails this sample, and nothing of it is kept."""
         if self.outcome:  # it has failed while this row was under way
             return
-        error = self._fault(row)
+        log_probability = float(np.add.reduce(row.log_probabilities, dtype=np.float64))
+        error = self._fault(row, log_probability)
         if error:
             self.fail(error)
             return
         if self.drawn == self._rows_kept:
             self._pixels += row.pixels.astype(self._plan.pixel_type).tobytes()
-        self.log_probability += float(row.log_probabilities.sum(dtype=np.float64))
+        self.log_probability += log_probability
         self.drawn += 1
         if self.drawn == self.claim.request.rows:
             self.outcome = Finished(self.log_probability)
@@ -133,12 +135,14 @@ class Sample:
     def _rows_kept(self) -> int:
         return len(self._pixels) // self.claim.request.row_bytes
 
-    def _fault(self, row: Row) -> str:
-        if not np.isfinite(row.log_probabilities).all():
+    def _fault(self, row: Row, log_probability: float) -> str:
+        if not isfinite(log_probability):  # as one of its pixels', for a sum of numbers does not leave these
             return (
                 f"The model's probabilities in row {self.drawn} are not numbers; try another seed or prefix."
             )
-        if row.pixels.min() < 0 or row.pixels.max() >= self.claim.request.colours:
+        if (
+            np.maximum.reduce(row.pixels.view(np.uint64)) >= self.claim.request.colours
+        ):  # below 0 is huge, too
             return f"The model drew a colour in row {self.drawn} that its palette does not have."
         return ""
 

@@ -1,6 +1,7 @@
 """Turns jobs, requests and results into the bytes that Redis keeps, and back."""
 
 import json
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from hashlib import sha256
@@ -91,27 +92,22 @@ def decode_claims(reply: Sequence[Sequence[Sequence[bytes]]]) -> list[Claim]:
     ]
 
 
-def encode_progress(progress: Progress) -> list[Argument]:
-    """commit.lua's seven arguments of one sample."""
-    outcome, detail = _outcome(progress)
-    return [
-        progress.job,
-        progress.index,
-        progress.token,
-        progress.first_row,
-        progress.pixels,
-        outcome,
-        detail,
-    ]
+def encode_progress(progress: Sequence[Progress]) -> list[Argument]:
+    """commit.lua's arguments for samples: what is said of each, packed into one, and their names."""
+    return [b"".join(map(_packed, progress)), *(f"{part.job}:{part.index}" for part in progress)]
 
 
-def decode_commit(reply: Sequence[bytes | int]) -> list[CommitReply]:
-    """commit.lua's reply: verdict and rows in turn."""
-    verdicts, rows = reply[::2], reply[1::2]
-    return [
-        CommitReply(verdict=Verdict(_text(verdict)), rows=int(count))
-        for verdict, count in zip(verdicts, rows, strict=True)
-    ]
+def _packed(part: Progress) -> bytes:
+    job, token, outcome = part.job.encode(), part.token.encode(), _outcome(part).encode()
+    form = f">B{len(job)}sB{len(token)}sII{len(part.pixels)}sH{len(outcome)}s"
+    values = len(job), job, len(token), token, part.first_row, len(part.pixels), part.pixels
+    return struct.pack(form, *values, len(outcome), outcome)
+
+
+def decode_commit(reply: bytes) -> list[CommitReply]:
+    """commit.lua's reply: a line for each sample, of verdict and rows."""
+    lines = (line.split() for line in reply.decode().splitlines())
+    return [CommitReply(verdict=Verdict(verdict), rows=int(rows)) for verdict, rows in lines]
 
 
 def decode_result(index: int, value: bytes) -> SampleResult:
@@ -133,16 +129,16 @@ def decode_ended(entries: bytes) -> list[tuple[int, bool]]:
     return [(number >> 1, bool(number & 1)) for number in numbers]
 
 
-def _outcome(progress: Progress) -> tuple[str, str]:
+def _outcome(progress: Progress) -> str:
     match progress.outcome:
         case None:
-            return "", ""
+            return ""
         case Finished(log_probability):
-            return "done", repr(float(log_probability))
+            return f"done {float(log_probability)!r}"
         case Failed(error):
-            return "fail", error[:1000]
+            return f"fail {error[:1000]}"
         case _:
-            return "release", ""
+            return "release"
 
 
 def _text(value: bytes | str | int | None) -> str:

@@ -27,7 +27,7 @@ from smalti.jobs.job import (
 from smalti.jobs.keys import CHUNK, Keys, request_key
 from smalti.jobs.script import Script
 
-_SCHEMA = "2"
+_SCHEMA = "3"
 _ID_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # none that is taken for another
 _ID = re.compile(r"[a-z0-9]{1,32}")
 _READ_BYTES = 1_000_000  # of results in one answer of Redis
@@ -205,7 +205,7 @@ class JobQueue:
         A Progress without pixels asks whether its sample goes on: send one for each held sample, so that cancelled
         ones are dropped.
         """
-        samples = [argument for part in progress for argument in codec.encode_progress(part)]
+        samples = codec.encode_progress(progress)
         return codec.decode_commit(await self._run(script.COMMIT, worker, self._lease, *samples))
 
     async def renew(self, worker: str) -> bool:
@@ -270,19 +270,19 @@ class JobQueue:
         samples = codec.decode_ended(entries)
         return samples, cursor + len(samples)
 
-    async def events(self) -> AsyncGenerator[str, None]:
-        """Ids of jobs on which something happened from now on, for ever.
+    async def events(self) -> AsyncGenerator[set[str], None]:
+        """Ids of jobs on which something happened, again and again; from the first item on, which is empty.
 
-        Hints that may be lost, so read the job itself now and then. Raises Unavailable when Redis goes away. One reader
-        serves a whole process.
+        Further empty ones come while nothing happens, about one a second. Hints that may be lost, so read the job
+        itself now and then. Raises Unavailable when Redis goes away. One reader serves a whole process.
         """
         with unavailable_when_away():
             newest = await self._redis.xrevrange(self._keys.events, count=1)
         last: bytes | str = newest[0][0] if newest else "0-0"
+        yield set()
         while True:
             entries = await self._read_stream(self._keys.events, last, _BLOCK_SECONDS)
-            for job_id in dict.fromkeys(fields[b"job"].decode() for _, fields in entries):
-                yield job_id
+            yield {fields[b"job"].decode() for _, fields in entries}
             last = entries[-1][0] if entries else last
 
     async def depth(self) -> QueueDepth:

@@ -72,10 +72,8 @@ async def _audit_owners(redis: Redis, prefix: str, short: set[str]) -> None:
     tokens = []
     for name in (n for n in short if n.startswith("held:")):
         assert name.removeprefix("held:") in workers, "a worker without lease holds samples"
-        for member in await redis.smembers(prefix + name):
+        for member, token in (await redis.hgetall(prefix + name)).items():
             job_id, index = member.decode().rsplit(":", 1)
-            token, worker = await redis.hmget(f"{prefix}sample:{job_id}:{index}", "token", "worker")
-            assert worker.decode() == name.removeprefix("held:")
             assert await redis.sismember(f"{prefix}running:{job_id}", index)
             tokens.append(token)
     assert len(tokens) == len(set(tokens)), "a token was handed out twice"

@@ -1,6 +1,7 @@
 """Results, rows, ended, events, depth."""
 
 import asyncio
+from contextlib import aclosing
 
 import pytest
 from redis.asyncio import Redis
@@ -75,13 +76,17 @@ async def test_ended_samples_can_be_followed_by_a_cursor(queue: JobQueue) -> Non
 
 async def test_whatever_happens_to_a_job_is_announced(queue: JobQueue) -> None:
     await queue.submit(request_for())  # before the reader came
-    events = queue.events()
-    first = asyncio.ensure_future(anext(events))
-    await asyncio.wait({first}, timeout=0.05)
-    job = await queue.submit(request_for(count=2))
-    assert await asyncio.wait_for(first, 5) == job.id
-    assert (await queue.cancel(job.id)).id == await asyncio.wait_for(anext(events), 5)
-    await events.aclose()
+    async with aclosing(queue.events()) as events:
+        assert await anext(events) == set()
+        job = await queue.submit(request_for(count=2))
+        assert await anext(events) == {job.id}
+        await queue.cancel(job.id)
+        assert await anext(events) == {job.id}
+
+
+async def test_who_reads_events_can_stop_though_none_come(queue: JobQueue) -> None:
+    async with aclosing(queue.events()) as events:
+        assert [await anext(events), await anext(events)] == [set(), set()]
 
 
 async def test_the_stream_of_events_stays_short(queue: JobQueue, redis: Redis) -> None:

@@ -172,7 +172,8 @@ class _Broken:
         self.readers += 1
         if self.readers == 1:
             raise Unavailable("Redis does not answer.")
-        yield "job"
+        yield set()
+        yield {"job"}
         await asyncio.Event().wait()
 
 
@@ -185,3 +186,37 @@ async def test_hints_go_on_when_redis_comes_back_and_ring_for_what_was_missed(un
         await until(lambda: queue.readers == 2)
         await asyncio.wait_for(heard.wait(60), timeout=5)
         reading.cancel()
+
+
+class _Events:
+    """A queue on which things happen when a test says so."""
+
+    def __init__(self) -> None:
+        self.readers = 0
+        self.happened: asyncio.Queue[set[str]] = asyncio.Queue()
+
+    async def events(self):
+        self.readers += 1
+        try:
+            yield set()
+            while True:
+                yield await self.happened.get()
+        finally:
+            self.readers -= 1
+
+
+async def test_events_are_read_only_while_somebody_follows(until):
+    queue = _Events()
+    hints = Hints(queue)
+    reading = asyncio.create_task(hints.run())
+    with hints.follow("job") as bell:
+        await until(lambda: queue.readers == 1)
+        await asyncio.wait_for(bell.wait(60), timeout=5)  # for what happened before anybody listened
+        await queue.happened.put({"job", "other"})
+        await asyncio.wait_for(bell.wait(60), timeout=5)
+    await queue.happened.put({"other"})
+    await until(lambda: queue.readers == 0)
+    with hints.follow("other") as bell:
+        await until(lambda: queue.readers == 1)
+        await asyncio.wait_for(bell.wait(60), timeout=5)
+    reading.cancel()

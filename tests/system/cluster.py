@@ -288,7 +288,7 @@ class Cluster:
         """The samples in a worker's slots, by the names under which workers register: HOST-PID-RANDOM."""
         with self._redis() as redis:
             held = redis.scan_iter(match=f"{_glob(Keys('default').prefix)}held:*-{worker.pid}-*")
-            members = [member for key in held for member in redis.smembers(key)]
+            members = [member for key in held for member in redis.hkeys(key)]
         return {(job, int(index)) for job, _, index in (member.partition(":") for member in members)}
 
     def rows_drawn(self, samples: set[Sample]) -> dict[Sample, int]:

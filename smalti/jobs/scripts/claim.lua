@@ -10,14 +10,14 @@
 
 local worker, lease, sequence = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local fingerprint, limit, first_interactive = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
-local me = key('worker', worker)
+local me, held = key('worker', worker), key('held', worker)
 local SCANNED = 256  -- jobs of other fingerprints passed over in one claim
 
 local function reply_with(taken, claimed)
   local jobs, samples, listed = {}, {}, {}
   for _, sample in ipairs(taken) do
     local id, index, token = unpack(sample)
-    if redis.call('HGET', key('sample', id, index), 'token') == token then
+    if redis.call('HGET', held, id .. ':' .. index) == token then
       if not listed[id] then
         local f = redis.call('HMGET', key('job', id), 'request', 'forced', 'created')
         jobs[#jobs + 1] = {id, f[1], f[2], int(math.max(0, claimed - tonumber(f[3])))}
@@ -91,11 +91,9 @@ local token = tonumber(redis.call('HGET', meta, 'token') or '0')
 local taken = {}
 
 -- A sample begun under another fingerprint names both, so that its result says so.
-local function drawn_by(sample, id, index)
+local function drawn_by(sample, rows)
   local before = redis.call('HGET', sample, 'fingerprint')
-  if not before or before == fingerprint or redis.call('STRLEN', key('pixels', id, index)) == 0 then
-    return fingerprint
-  end
+  if not before or before == fingerprint or rows == 0 then return fingerprint end
   if string.find('+' .. before .. '+', '+' .. fingerprint .. '+', 1, true) then return before end
   return before .. '+' .. fingerprint
 end
@@ -103,10 +101,14 @@ end
 local function assign(job, index, begun)
   local sample = key('sample', job.id, index)
   token = math.max(token + 1, now_us)
-  local by = begun and drawn_by(sample, job.id, index) or fingerprint
-  redis.call('HSET', sample, 'token', int(token), 'worker', worker, 'fingerprint', by)
+  if begun then
+    local rows = rows_of(job, index)
+    redis.call('HSET', sample, 'fingerprint', drawn_by(sample, rows), 'claimed_rows', int(rows))
+  else
+    redis.call('HSET', sample, 'fingerprint', fingerprint)
+  end
   redis.call('SADD', key('running', job.id), index)
-  redis.call('SADD', key('held', worker), job.id .. ':' .. index)
+  redis.call('HSET', held, job.id .. ':' .. index, int(token))
   taken[#taken + 1] = {job.id, index, int(token)}
 end
 

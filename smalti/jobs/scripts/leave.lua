@@ -5,13 +5,13 @@
 
 allow_beyond_memory_limit()
 local worker = ARGV[1]
-local held = redis.call('SMEMBERS', key('held', worker))
+local held = redis.call('HKEYS', key('held', worker))
 for _, member in ipairs(held) do
   local id, index = string.match(member, '^(.+):(%d+)$')
   take_from(worker, id, index)
   local job = find(id)
   if job then
-    return_sample(job, index, '')
+    return_sample(job, index, '', crashes_of(job, index))
     settle(job)
     announce(id)
   end

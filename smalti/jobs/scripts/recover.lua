@@ -23,25 +23,24 @@ local function give_up(job, index, token)
     'Given up: ' .. CRASHES .. ' workers in turn fell silent before they had drawn its next row.')
 end
 
-local function take_back(worker, id, index)
+local function take_back(worker, id, index, token)
   local job = find(id)
-  local sample = key('sample', id, index)
   take_from(worker, id, index)
   taken = taken + 1
   if not job then return end
-  local token = redis.call('HGET', sample, 'token')
-  local crashes = redis.call('HINCRBY', sample, 'crashes', '1')
+  local crashes = crashes_of(job, index) + 1
   if crashes >= CRASHES and job.state ~= 'CANCELLING' then give_up(job, index, token)
-  else return_sample(job, index, '') end
+  else return_sample(job, index, '', crashes) end
   settle(job)
   touched[id] = true
 end
 
 local more = 0
 for _, worker in ipairs(redis.call('ZRANGEBYSCORE', workers, '-inf', int(now))) do
-  for _, member in ipairs(redis.call('SRANDMEMBER', key('held', worker), int(budget - taken))) do
-    local id, index = string.match(member, '^(.+):(%d+)$')
-    take_back(worker, id, index)
+  local held = redis.call('HGETALL', key('held', worker))
+  for position = 1, math.min(#held, 2 * (budget - taken)), 2 do
+    local id, index = string.match(held[position], '^(.+):(%d+)$')
+    take_back(worker, id, index, held[position + 1])
   end
   if redis.call('EXISTS', key('held', worker)) == 0 then redis.call('ZREM', workers, worker) end
   if taken >= budget then

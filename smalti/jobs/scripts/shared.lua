@@ -117,7 +117,7 @@ end
 
 local function take_from(worker, job_id, index)
   redis.call('SREM', key('running', job_id), index)
-  redis.call('SREM', key('held', worker), job_id .. ':' .. index)
+  redis.call('HDEL', key('held', worker), job_id .. ':' .. index)
   redis.call('HINCRBY', meta, 'running', '-1')
 end
 
@@ -141,17 +141,27 @@ local function end_sample(job, index, outcome, token, log_probability, payload)
   forget_sample(job, index)
 end
 
--- Make a sample claimable again, with its rows and its count of crashes.
-local function give_back(job, index, released)
-  local rows = redis.call('STRLEN', key('pixels', job.id, index)) / job.row_bytes
-  redis.call('HSET', key('sample', job.id, index), 'token', '', 'worker', '', 'released', released)
-  redis.call('ZADD', key('returned', job.id), int(rows), index)
+local function rows_of(job, index)
+  return redis.call('STRLEN', key('pixels', job.id, index)) / job.row_bytes
+end
+
+-- Workers in a row that fell silent with a sample before it had a new row; a row committed since the claim clears it.
+local function crashes_of(job, index)
+  local known = redis.call('HMGET', key('sample', job.id, index), 'claimed_rows', 'crashes')
+  if rows_of(job, index) > tonumber(known[1] or '0') then return 0 end
+  return tonumber(known[2] or '0')
+end
+
+-- Make a sample claimable again, with its rows.
+local function give_back(job, index, released, crashes)
+  redis.call('HSET', key('sample', job.id, index), 'released', released, 'crashes', int(crashes))
+  redis.call('ZADD', key('returned', job.id), int(rows_of(job, index)), index)
   redis.call('HINCRBY', meta, 'ready', '1')
   redis.call('ZADD', ready_key(job.digest, job.class), 'NX', '0', job.id)  -- before jobs that have begun nothing yet
   urgent = urgent or job.class == 'interactive'
 end
 
--- What becomes of a sample that its worker no longer holds.
-local function return_sample(job, index, released)
-  if job.state == 'CANCELLING' then cancel_sample(job, index) else give_back(job, index, released) end
+-- What becomes of a sample that its worker no longer holds; `released` is the token of its release, '' for none.
+local function return_sample(job, index, released, crashes)
+  if job.state == 'CANCELLING' then cancel_sample(job, index) else give_back(job, index, released, crashes) end
 end
