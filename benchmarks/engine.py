@@ -1,11 +1,14 @@
 """How fast a worker's runner draws, and what it is to be compared with: `python -m benchmarks.engine [MODEL]`.
 
-Beside it: its bare matrix products in onnxruntime (the limit), its int8 variant where there is one, a torch
-loop that keeps its state, for one image and for a batch, and the practice that reads the whole image again for every
-pixel. Machines are noisy, so the candidates take turns, and each figure is a median over the rounds of one run.
+Beside it: its bare matrix products in onnxruntime (the limit), its int8 variant where there is one, both with a process
+for each core, a torch loop that keeps its state, for one image and for a batch, and the practice that reads the whole
+image again for every pixel. Machines are noisy, so the candidates take turns, and each figure is a median over the
+rounds of one run.
 """
 
+import os
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -16,17 +19,18 @@ import click
 import numpy as np
 
 from benchmarks import machine
+from benchmarks.processes import Processes
 from smalti.randomness import uniforms
 from smalti.repository import Model, ModelRepository
 from smalti.session import open_session
 from worker.engine import DrawsRows
-from worker.runner import GRAPH, Runner, Session
+from worker.runner import GRAPH, Runner
 from worker.slot import Lane, Row
 
 SEED = 7
 BATCHES = (1, 8, 32, 64)
 BATCH = 32  # that ratios are taken at
-_LARGEST = f"int8, {BATCHES[-1]} in a batch"
+LARGEST = BATCHES[-1]
 AGAIN = "torch, image read again for every pixel"
 Candidate = Callable[[], float]  # does some work, and says how many samples that was
 
@@ -40,9 +44,10 @@ Candidate = Callable[[], float]  # does some work, and says how many samples tha
 def main(model: str, repository: Path, threads: int, rounds: int, file: Path | None) -> None:
     """Measure samples per second of MODEL at several batch sizes, and of a torch loop where torch is installed."""
     chosen = ModelRepository(repository).load(model)
-    candidates = _drawings(chosen, open_session(chosen.path(GRAPH), threads=threads), "onnxruntime")
-    candidates |= _limits(chosen, threads) | _int8(chosen, threads) | _torch_loops(chosen)
-    rates = measure(candidates, rounds)
+    with ExitStack() as opened:
+        candidates = _drawings(opened, chosen, chosen.path(GRAPH), threads, "onnxruntime")
+        candidates |= _limits(chosen, threads) | _int8(opened, chosen, threads) | _torch_loops(chosen)
+        rates = measure(candidates, rounds)
     found = ratios(rates)
     _print(chosen, threads, rates, found)
     machine.write(file, {"model": model, "threads": threads, "samples_per_second": rates, "ratios": found})
@@ -57,16 +62,21 @@ def ratios(rates: Mapping[str, float]) -> dict[str, float]:
         "reading the image again for every pixel": AGAIN,
     }
     drawn = f"onnxruntime, {BATCH} in a batch"
+    on_all_cores = [name for name in rates if name.endswith("processes")]
     pairs = {
         **_beside("onnxruntime", "bare products", "its bare products"),
-        **{f"{drawn}, to {other}": (drawn, name) for other, name in others.items()},
+        **_beside("onnxruntime", "bare products joined", "its bare products joined"),
+        **{
+            f"{one}, to {other}": (one, name)
+            for one in [drawn, f"int8, {LARGEST} in a batch", *on_all_cores]
+            for other, name in others.items()
+        },
         f"{drawn}, to a torch loop with as many": (drawn, _fastest(rates, together)),
         "onnxruntime, to a torch loop, both with one image": (
             "onnxruntime, 1 in a batch",
             _fastest(rates, loop),
         ),
         **_beside("int8", "onnxruntime", "fp32"),
-        **{f"{small}, to {other}": (small, name) for small in [_LARGEST] for other, name in others.items()},
     }
     return {
         name: rates[one] / rates[other]
@@ -97,12 +107,15 @@ def _limits(model: Model, threads: int) -> dict[str, Candidate]:
     from benchmarks.products import bare_products
 
     return {
-        f"bare products, {batch} in a batch": bare_products(model, batch, threads=threads)
+        f"bare products{name}, {batch} in a batch": bare_products(
+            model, batch, threads=threads, joined=bool(name)
+        )
         for batch in BATCHES
+        for name in ("", " joined")
     }
 
 
-def _int8(model: Model, threads: int) -> dict[str, Candidate]:
+def _int8(opened: ExitStack, model: Model, threads: int) -> dict[str, Candidate]:
     """The int8 variant, as `export.int8` writes it; none where a variant of networks has none."""
     if find_spec("onnx") is None or find_spec("torch") is None:
         return {}
@@ -113,17 +126,21 @@ def _int8(model: Model, threads: int) -> dict[str, Candidate]:
 
     if model.manifest.quantisation or model.manifest.variant not in BOUNDS:
         return {}
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / "draw_row.onnx"
-        onnx.save(quantise(onnx.load(model.path(GRAPH)), BOUNDS[model.manifest.variant]), file)
-        return _drawings(model, open_session(file, threads=threads), "int8")
+    file = Path(opened.enter_context(TemporaryDirectory())) / "draw_row.onnx"
+    onnx.save(quantise(onnx.load(model.path(GRAPH)), BOUNDS[model.manifest.variant]), file)
+    return _drawings(opened, model, file, threads, "int8")
 
 
-def _drawings(model: Model, session: Session, name: str) -> dict[str, Candidate]:
-    return {
+def _drawings(opened: ExitStack, model: Model, graph: Path, threads: int, name: str) -> dict[str, Candidate]:
+    session, cores = open_session(graph, threads=threads), os.cpu_count() or 1
+    alone = {
         f"{name}, {batch} in a batch": drawing(Runner(session, model.manifest, slots=batch), model, batch)
         for batch in BATCHES
     }
+    if cores == 1:
+        return alone
+    together = opened.enter_context(Processes(cores, graph, model, LARGEST, drawing))
+    return alone | {f"{name}, {LARGEST} in a batch in each of {cores} processes": together}
 
 
 def drawing(runner: DrawsRows, model: Model, batch: int) -> Candidate:

@@ -137,15 +137,16 @@ async def test_rows_that_are_sent_again_are_stored_once(queue: JobQueue) -> None
     assert (await queue.get(job.id)).done == 1
 
 
-async def test_a_redis_that_lost_rows_asks_for_them(queue: JobQueue, redis: Redis) -> None:
+@pytest.mark.parametrize("kept", [0, 1])
+async def test_a_redis_that_lost_rows_asks_for_them(queue: JobQueue, redis: Redis, kept: int) -> None:
     job = await queue.submit(request_for())
     [claim] = await claim_from(queue)
-    await verdict(queue, claim, 0, 3)
-    await redis.set(
-        f"{PREFIX}pixels:{job.id}:0", rows_of(0, 0, 1)
-    )  # given that it lost two acknowledged rows
-    assert await verdict(queue, claim, 3, 4, Finished(-1.0)) == (Verdict.BEHIND, 1)
-    assert await verdict(queue, claim, 1, 4, Finished(-1.0)) == (Verdict.ACCEPTED, 4)
+    pixels = f"{PREFIX}pixels:{job.id}:0"
+    await verdict(queue, claim, 0, kept)
+    before = await redis.get(pixels)  # given that it lost acknowledged rows
+    assert await verdict(queue, claim, 3, 4, Finished(-1.0)) == (Verdict.BEHIND, kept)
+    assert await redis.get(pixels) == before
+    assert await verdict(queue, claim, kept, 4, Finished(-1.0)) == (Verdict.ACCEPTED, 4)
     assert (await queue.get(job.id)).state is JobState.SUCCEEDED
 
 
