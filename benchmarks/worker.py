@@ -2,24 +2,30 @@
 
 Everything is real: a private Redis with an fsync for each write, server and worker processes, jobs over gRPC. The
 engine alone (a worker's runner, no queue) and torch draw before and after, so that a noisy machine disturbs all alike.
+What Redis needs is compared with one plain write for each tick of an engine: no commit could be less.
 """
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 
 import click
+from redis import Redis
 
 from benchmarks import machine
 from benchmarks.engine import SEED, Candidate, drawing
-from benchmarks.whole import running
+from benchmarks.whole import redis_seconds, running
+from smalti.errors import SampleFailed
+from smalti.private_redis import PrivateRedis
 from smalti.randomness import uniforms
 from smalti.repository import Model, ModelRepository
 from smalti.session import open_session
 from worker.runner import GRAPH, Runner
+from worker.slot import Lane, Row
 
 _TORCH_IMAGES = 5  # before the jobs, and again after them
 _ENGINE_BATCHES = 6  # likewise
@@ -55,6 +61,7 @@ def main(
         found = [whole.drawing(model, lambda: whole.draw(model, count)) for _ in range(jobs)]
     engine, loop = median([*before, *_rates(alone)]), faster(torch_before, _torch_rates(chosen))
     figures = {name: median(job[name] for job in found) for name in found[0]}
+    figures["redis_cores_for_one_write_a_tick"] = _cores_for_one_write_a_tick(chosen, slots, threads)
     figures["engine_samples_per_second"] = engine
     figures["to_engine"] = figures["samples_per_second"] / workers / engine
     if loop:
@@ -72,8 +79,42 @@ def main(
 
 
 def _engine(model: Model, slots: int, threads: int) -> Candidate:
-    session = open_session(model.path(GRAPH), threads=threads)
-    return drawing(Runner(session, model.manifest, slots=slots), model, slots)
+    return drawing(_runner(model, slots, threads), model, slots)
+
+
+def _runner(model: Model, slots: int, threads: int) -> Runner:
+    return Runner(open_session(model.path(GRAPH), threads=threads), model.manifest, slots=slots)
+
+
+class _Writing:
+    """A runner that has Redis write as many bytes as a commit brings, while the next tick is drawn."""
+
+    def __init__(self, runner: Runner, redis: Redis, width: int) -> None:
+        self.warm = runner.warm
+        self._runner, self._redis, self._width = runner, redis, width
+        self._thread = ThreadPoolExecutor(max_workers=1)
+
+    def draw_row(self, lanes: Sequence[Lane]) -> Sequence[Row | SampleFailed]:
+        """A row for each lane, and the write of the last one begun."""
+        rows = self._runner.draw_row(lanes)
+        self._thread.submit(self._redis.append, "rows", bytes(len(lanes) * self._width))
+        return rows
+
+    def close(self) -> None:
+        """Wait until all is written."""
+        self._thread.shutdown()
+
+
+def _cores_for_one_write_a_tick(model: Model, slots: int, threads: int) -> float:
+    with PrivateRedis() as private, Redis.from_url(private.url) as redis:
+        writing = _Writing(_runner(model, slots, threads), redis, model.manifest.width)
+        draw = drawing(writing, model, slots)
+        draw()  # warms everything
+        before, started = redis_seconds(redis), perf_counter()
+        for _ in range(_ENGINE_BATCHES):
+            draw()
+        writing.close()
+        return (redis_seconds(redis) - before) / (perf_counter() - started)
 
 
 def _rates(draw: Candidate) -> list[float]:
@@ -93,8 +134,8 @@ def faster(before: Mapping[int, Sequence[float]], after: Mapping[int, Sequence[f
 
 
 def _torch_rates(model: Model) -> Mapping[int, Sequence[float]]:
-    """Samples per second of each of a few images, by threads of torch; none without torch."""
-    if find_spec("torch") is None:
+    """Samples per second of each of a few images, by threads of torch; none without torch, or in int8."""
+    if find_spec("torch") is None or model.manifest.quantisation:
         return {}
     import torch
 
