@@ -16,9 +16,9 @@ job.state = 'CANCELLING'
 redis.call('HSET', job.key, 'state', 'CANCELLING')
 add(job, 'next', job.count - job.next)
 add(job, 'cancelled', waiting)
-redis.call('HINCRBY', meta, 'ready', int(-waiting))
-redis.call('HINCRBY', meta, 'pixels', int(-waiting * job.sample_pixels))
+count(meta, 'ready', -waiting)
+count(meta, 'pixels', -waiting * job.sample_pixels)
 redis.call('ZREM', ready_key(job.digest, job.class), job.id)
-settle(job)
+conclude()
 announce(job.id)
 return 1

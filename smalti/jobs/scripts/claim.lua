@@ -16,24 +16,23 @@ local SCANNED = 256  -- jobs of other fingerprints passed over in one claim
 local function reply_with(taken, claimed)
   local jobs, samples, listed = {}, {}, {}
   for _, sample in ipairs(taken) do
-    local id, index, token = unpack(sample)
-    if redis.call('HGET', held, id .. ':' .. index) == token then
-      if not listed[id] then
-        local f = redis.call('HMGET', key('job', id), 'request', 'forced', 'created')
-        jobs[#jobs + 1] = {id, f[1], f[2], int(math.max(0, claimed - tonumber(f[3])))}
-        listed[id] = true
-      end
-      samples[#samples + 1] = {id, index, token, redis.call('GET', key('pixels', id, index)) or ''}
+    local id, index, token, is_fresh = unpack(sample)
+    if not listed[id] then
+      local f = redis.call('HMGET', key('job', id), 'request', 'forced', 'created')
+      jobs[#jobs + 1] = {id, f[1], f[2], int(math.max(0, claimed - tonumber(f[3])))}
+      listed[id] = true
     end
+    samples[#samples + 1] = {id, index, token, not is_fresh and redis.call('GET', key('pixels', id, index)) or ''}
   end
   return {jobs, samples}
 end
 
+-- What the last claim gave and is still held.
 local function remembered()
   local taken = {}
   for line in string.gmatch(redis.call('HGET', me, 'reply') or '', '[^\n]+') do
     local id, index, token = string.match(line, '^(%S+) (%S+) (%S+)$')
-    taken[#taken + 1] = {id, index, token}
+    if redis.call('HGET', held, id .. ':' .. index) == token then taken[#taken + 1] = {id, index, token, false} end
   end
   return taken
 end
@@ -107,12 +106,13 @@ local function assign(job, index, begun)
   else
     redis.call('HSET', sample, 'fingerprint', fingerprint)
   end
-  redis.call('SADD', key('running', job.id), index)
-  redis.call('HSET', held, job.id .. ':' .. index, int(token))
-  taken[#taken + 1] = {job.id, index, int(token)}
+  later('SADD', key('running', job.id), index)
+  later('HSET', held, job.id .. ':' .. index, int(token))
+  taken[#taken + 1] = {job.id, index, int(token), not begun}
 end
 
 local function begin(job)
+  job.state = 'RUNNING'
   redis.call('HSET', job.key, 'state', 'RUNNING', 'started', int(now), 'fingerprint', fingerprint)
   redis.call('ZREM', key('queued'), job.id)
 end
@@ -134,8 +134,8 @@ local function take(head, share)
   add(job, 'next', fresh)
   local number = #returned + fresh
   if number == 0 then return 0 end
-  redis.call('HINCRBY', meta, 'ready', int(-number))
-  redis.call('HINCRBY', meta, 'running', int(number))
+  count(meta, 'ready', -number)
+  count(meta, 'running', number)
   if job.state == 'QUEUED' then begin(job) end
   if job.next < job.count or redis.call('EXISTS', key('returned', job.id)) == 1 then
     redis.call('ZADD', head.ready, int(redis.call('HINCRBY', meta, 'turn', '1')), job.id)
@@ -163,7 +163,8 @@ hand_out('standard', limit)
 hand_out('interactive', limit)
 
 local lines = {}
-for _, sample in ipairs(taken) do lines[#lines + 1] = table.concat(sample, ' ') end
+for _, sample in ipairs(taken) do lines[#lines + 1] = table.concat(sample, ' ', 1, 3) end
+conclude()
 redis.call('HSET', me, 'sequence', int(sequence), 'claimed', int(now),
   'reply', table.concat(lines, '\n'))
 redis.call('HSET', meta, 'token', int(token))

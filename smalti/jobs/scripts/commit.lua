@@ -9,16 +9,13 @@
 
 local PACKED = '>Bc0Bc0I4I4c0I2c0'
 local worker, lease, packed = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local jobs, touched, drawn = {}, {}, 0
+local touched, drawn = {}, 0
 
-local function job_of(id)
-  if jobs[id] == nil then jobs[id] = find(id) or false end
-  return jobs[id]
-end
-
--- The worker's tokens of the samples, in their order; false for one that it does not hold.
-local function tokens_held()
-  return #ARGV > 3 and redis.call('HMGET', key('held', worker), unpack(ARGV, 4)) or {}
+-- The worker's samples and their tokens.
+local function held_tokens()
+  local tokens, fields = {}, redis.call('HGETALL', key('held', worker))
+  for position = 1, #fields, 2 do tokens[fields[position]] = fields[position + 1] end
+  return tokens
 end
 
 -- A write without the sample's token: one that was sent twice has had its effect already.
@@ -31,7 +28,7 @@ local function refuse(job, index, token, ending)
   return 'FENCED', 0
 end
 
-local function count(job, bytes)
+local function note_drawn(job, bytes)
   drawn = drawn + bytes / job.row_bytes * job.sample_pixels / job.rows
 end
 
@@ -44,7 +41,7 @@ local function compare(job, name, start, pixels)
   local ends_outside = start + #pixels > job.rows * job.row_bytes
   if known ~= string.sub(pixels, 1, overlap) or ends_outside then return 'CORRUPT', length end
   if overlap == #pixels then return #pixels > 0 and 'DUPLICATE' or 'ACCEPTED', length end
-  count(job, #pixels - overlap)
+  note_drawn(job, #pixels - overlap)
   return 'ACCEPTED', redis.call('APPEND', name, string.sub(pixels, overlap + 1))
 end
 
@@ -63,7 +60,7 @@ local function append(job, member, first_row, pixels)
   local stop = start + #pixels
   local length = #pixels > 0 and redis.call('APPEND', name, pixels)
   if length == stop and stop <= job.rows * job.row_bytes then
-    count(job, #pixels)
+    note_drawn(job, #pixels)
     return 'ACCEPTED', stop / job.row_bytes
   end
   if length then shorten(name, length - #pixels) end
@@ -81,11 +78,10 @@ local function finish(job, index, token, ending)
     return_sample(job, index, token, crashes_of(job, index))
   end
   take_from(worker, job.id, index)
-  settle(job)
 end
 
 local function apply(member, held, id, token, first_row, pixels, ending)
-  local job, index = job_of(id), string.sub(member, #id + 2)
+  local job, index = find(id), string.sub(member, #id + 2)
   if not job then return 'FENCED', 0 end
   if held ~= token then return refuse(job, index, token, ending) end
   touched[id] = true
@@ -122,14 +118,16 @@ end
 
 allow_beyond_memory_limit()
 redis.call('ZADD', key('workers'), 'XX', int(now + lease), worker)
-local tokens, lines, returned, at = tokens_held(), {}, false, 1
+local tokens, lines, returned, at = held_tokens(), {}, false, 1
 for place = 1, #ARGV - 3 do
   local id, token, first_row, pixels, ending, next = struct.unpack(PACKED, packed, at)
-  local verdict, rows = apply(ARGV[place + 3], tokens[place], id, token, first_row, pixels, ending)
+  local member = ARGV[place + 3]
+  local verdict, rows = apply(member, tokens[member], id, token, first_row, pixels, ending)
   lines[place] = verdict .. ' ' .. rows
   returned = returned or ending == 'release'
   at = next
 end
+conclude()
 if drawn > 0 then measure_rate() end
 if returned then ring_bell() end
 for id in pairs(touched) do announce(id) end

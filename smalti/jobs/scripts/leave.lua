@@ -12,10 +12,10 @@ for _, member in ipairs(held) do
   local job = find(id)
   if job then
     return_sample(job, index, '', crashes_of(job, index))
-    settle(job)
     announce(id)
   end
 end
+conclude()
 redis.call('ZREM', key('workers'), worker)
 redis.call('DEL', key('worker', worker))
 if #held > 0 then ring_bell() end

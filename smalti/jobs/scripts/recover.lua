@@ -31,23 +31,24 @@ local function take_back(worker, id, index, token)
   local crashes = crashes_of(job, index) + 1
   if crashes >= CRASHES and job.state ~= 'CANCELLING' then give_up(job, index, token)
   else return_sample(job, index, '', crashes) end
-  settle(job)
   touched[id] = true
 end
 
 local more = 0
 for _, worker in ipairs(redis.call('ZRANGEBYSCORE', workers, '-inf', int(now))) do
   local held = redis.call('HGETALL', key('held', worker))
-  for position = 1, math.min(#held, 2 * (budget - taken)), 2 do
+  local room = budget - taken
+  for position = 1, math.min(#held, 2 * room), 2 do
     local id, index = string.match(held[position], '^(.+):(%d+)$')
     take_back(worker, id, index, held[position + 1])
   end
-  if redis.call('EXISTS', key('held', worker)) == 0 then redis.call('ZREM', workers, worker) end
+  if #held <= 2 * room then redis.call('ZREM', workers, worker) end
   if taken >= budget then
     more = 1
     break
   end
 end
+conclude()
 if taken > 0 then ring_bell() end
 for id in pairs(touched) do announce(id) end
 return {taken, more}

@@ -50,8 +50,9 @@ local function ring_bell()
   if urgent then redis.call('XADD', key('urgent'), 'MAXLEN', '1', '*', 'work', '1') end
 end
 
--- The numbers of a job, or nil if there is none.
-local function find(id)
+local found = {}  -- jobs that this script looked at
+
+local function read_job(id)
   local name = key('job', id)
   local f = redis.call('HMGET', name, 'state', 'count', 'next', 'done', 'failed', 'cancelled', 'rows', 'row_bytes',
     'sample_pixels', 'digest', 'fingerprint', 'retention', 'request_key', 'class')
@@ -64,9 +65,32 @@ local function find(id)
   }
 end
 
+-- The numbers of a job, or nil if there is none; read once in a script, and kept up to date by `add`.
+local function find(id)
+  if found[id] == nil then found[id] = read_job(id) or false end
+  return found[id] or nil
+end
+
+-- What happens to many samples in the same way is written by `conclude`, in a few calls at the end of the script.
+local sums, calls, entries = {}, {}, {}
+local PASSED = 1000  -- values in one call, an even number; Lua passes no more than some thousand
+
+local function count(name, field, number)
+  sums[name] = sums[name] or {}
+  sums[name][field] = (sums[name][field] or 0) + number
+end
+
 local function add(job, field, number)
   job[field] = job[field] + number
-  redis.call('HINCRBY', job.key, field, int(number))
+  count(job.key, field, number)
+end
+
+-- A command that takes as many values as one likes.
+local function later(command, name, ...)
+  calls[command] = calls[command] or {}
+  local values = calls[command][name] or {}
+  calls[command][name] = values
+  for _, value in ipairs({...}) do values[#values + 1] = value end
 end
 
 local function each_chunk(job, command, ...)
@@ -83,6 +107,7 @@ local function owns_request_key(job)
 end
 
 local function end_job(job, state)
+  job.state = state
   local reason = state == 'FAILED' and 'SAMPLES_FAILED' or ''
   local ttl = int(job.retention + TTL_MARGIN)
   redis.call('HSET', job.key, 'state', state, 'reason', reason, 'ended', int(now), 'expires', int(now + job.retention))
@@ -101,8 +126,27 @@ end
 local function settle(job)
   if job.done + job.failed + job.cancelled < job.count then return end
   if job.state == 'CANCELLING' then end_job(job, 'CANCELLED')
+  elseif job.state ~= 'QUEUED' and job.state ~= 'RUNNING' then return
   elseif job.failed > 0 then end_job(job, 'FAILED')
   else end_job(job, 'SUCCEEDED') end
+end
+
+-- Write what was put off, and end the jobs of which that was the rest.
+local function conclude()
+  for name, fields in pairs(sums) do
+    for field, number in pairs(fields) do redis.call('HINCRBY', name, field, int(number)) end
+  end
+  for command, names in pairs(calls) do
+    for name, values in pairs(names) do
+      for first = 1, #values, PASSED do
+        redis.call(command, name, unpack(values, first, math.min(first + PASSED - 1, #values)))
+      end
+    end
+  end
+  for name, list in pairs(entries) do redis.call('APPEND', name, table.concat(list)) end
+  for _, job in pairs(found) do
+    if job then settle(job) end
+  end
 end
 
 local function forget_job(job)
@@ -116,15 +160,15 @@ local function forget_sample(job, index)
 end
 
 local function take_from(worker, job_id, index)
-  redis.call('SREM', key('running', job_id), index)
-  redis.call('HDEL', key('held', worker), job_id .. ':' .. index)
-  redis.call('HINCRBY', meta, 'running', '-1')
+  later('SREM', key('running', job_id), index)
+  later('HDEL', key('held', worker), job_id .. ':' .. index)
+  count(meta, 'running', -1)
 end
 
 local function cancel_sample(job, index)
   forget_sample(job, index)
   add(job, 'cancelled', 1)
-  redis.call('HINCRBY', meta, 'pixels', int(-job.sample_pixels))
+  count(meta, 'pixels', -job.sample_pixels)
 end
 
 -- Write a sample's result, once. outcome: '+' succeeded, '-' failed; the value is
@@ -134,9 +178,10 @@ local function end_sample(job, index, outcome, token, log_probability, payload)
   local value = outcome .. table.concat({token, log_probability, fingerprint, payload}, '\n')
   if redis.call('HSETNX', result_key(job.id, index), index, value) == 1 then
     add(job, outcome == '+' and 'done' or 'failed', 1)
-    redis.call('HINCRBY', meta, 'pixels', int(-job.sample_pixels))
-    local entry = tonumber(index) * 2 + (outcome == '+' and 1 or 0)
-    redis.call('APPEND', key('ended', job.id), struct.pack('>I4', entry))
+    count(meta, 'pixels', -job.sample_pixels)
+    local name, entry = key('ended', job.id), tonumber(index) * 2 + (outcome == '+' and 1 or 0)
+    entries[name] = entries[name] or {}
+    table.insert(entries[name], struct.pack('>I4', entry))
   end
   forget_sample(job, index)
 end
@@ -156,7 +201,7 @@ end
 local function give_back(job, index, released, crashes)
   redis.call('HSET', key('sample', job.id, index), 'released', released, 'crashes', int(crashes))
   redis.call('ZADD', key('returned', job.id), int(rows_of(job, index)), index)
-  redis.call('HINCRBY', meta, 'ready', '1')
+  count(meta, 'ready', 1)
   redis.call('ZADD', ready_key(job.digest, job.class), 'NX', '0', job.id)  -- before jobs that have begun nothing yet
   urgent = urgent or job.class == 'interactive'
 end
