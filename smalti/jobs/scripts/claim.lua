@@ -22,7 +22,7 @@ local function reply_with(taken, claimed)
       jobs[#jobs + 1] = {id, f[1], f[2], int(math.max(0, claimed - tonumber(f[3])))}
       listed[id] = true
     end
-    samples[#samples + 1] = {id, index, token, not is_fresh and redis.call('GET', key('pixels', id, index)) or ''}
+    samples[#samples + 1] = {id, index, token, not is_fresh and redis.call('GET', pixels_key(id, index)) or ''}
   end
   return {jobs, samples}
 end
@@ -98,7 +98,7 @@ local function drawn_by(sample, rows)
 end
 
 local function assign(job, index, begun)
-  local sample = key('sample', job.id, index)
+  local sample = sample_key(job.id, index)
   token = math.max(token + 1, now_us)
   if begun then
     local rows = rows_of(job, index)
@@ -106,9 +106,10 @@ local function assign(job, index, begun)
   else
     redis.call('HSET', sample, 'fingerprint', fingerprint)
   end
+  local text = int(token)
   later('SADD', key('running', job.id), index)
-  later('HSET', held, job.id .. ':' .. index, int(token))
-  taken[#taken + 1] = {job.id, index, int(token), not begun}
+  later('HSET', held, job.id .. ':' .. index, text)
+  taken[#taken + 1] = {job.id, index, text, not begun}
 end
 
 local function begin(job)

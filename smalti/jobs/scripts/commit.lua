@@ -9,7 +9,7 @@
 
 local PACKED = '>Bc0Bc0I4I4c0I2c0'
 local worker, lease, packed = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local touched, drawn = {}, 0
+local touched, said, drawn = {}, {}, 0
 
 -- The worker's samples and their tokens.
 local function held_tokens()
@@ -18,12 +18,16 @@ local function held_tokens()
   return tokens
 end
 
+local function index_of(member, id)
+  return string.sub(member, #id + 2)
+end
+
 -- A write without the sample's token: one that was sent twice has had its effect already.
-local function refuse(job, index, token, ending)
+local function refuse(job, index, token, outcome)
   local result = redis.call('HGET', result_key(job.id, index), index)
   if result and string.sub(result, 2, #token + 2) == token .. '\n' then return 'DUPLICATE', job.rows end
   if job.state == 'CANCELLING' or job.state == 'CANCELLED' then return 'CANCELLED', 0 end
-  local released = ending == 'release' and redis.call('HGET', key('sample', job.id, index), 'released')
+  local released = outcome == 'release' and redis.call('HGET', sample_key(job.id, index), 'released')
   if released == token then return 'DUPLICATE', 0 end
   return 'FENCED', 0
 end
@@ -68,10 +72,9 @@ local function append(job, member, first_row, pixels)
   return verdict, committed / job.row_bytes
 end
 
-local function finish(job, index, token, ending)
-  local outcome, detail = string.match(ending, '^(%a+) ?(.*)$')
+local function finish(job, index, token, outcome, detail)
   if outcome == 'done' then
-    end_sample(job, index, '+', token, detail, redis.call('GET', key('pixels', job.id, index)))
+    end_sample(job, index, '+', token, detail, redis.call('GET', pixels_key(job.id, index)))
   elseif outcome == 'fail' then
     end_sample(job, index, '-', token, '0', detail)
   else
@@ -81,25 +84,32 @@ local function finish(job, index, token, ending)
 end
 
 local function apply(member, held, id, token, first_row, pixels, ending)
-  local job, index = find(id), string.sub(member, #id + 2)
+  local job, outcome, detail = find(id), '', ''
   if not job then return 'FENCED', 0 end
-  if held ~= token then return refuse(job, index, token, ending) end
+  if ending ~= '' then outcome, detail = string.match(ending, '^(%a+) ?(.*)$') end
+  if held ~= token then return refuse(job, index_of(member, id), token, outcome) end
   touched[id] = true
-  local is_done = string.sub(ending, 1, 4) == 'done'
-  if job.state == 'CANCELLING' and not is_done then
-    finish(job, index, token, 'release')
+  if job.state == 'CANCELLING' and outcome ~= 'done' then
+    finish(job, index_of(member, id), token, 'release')
     return 'CANCELLED', 0
   end
   local verdict, rows = append(job, member, first_row, pixels)
   if verdict == 'CORRUPT' then
-    finish(job, index, token, 'fail Rows were drawn twice with different pixels.')
-  elseif is_done and rows < job.rows then
+    finish(job, index_of(member, id), token, 'fail', 'Rows were drawn twice with different pixels.')
+  elseif outcome == 'done' and rows < job.rows then
     verdict = 'BEHIND'
-  elseif ending ~= '' then
-    finish(job, index, token, ending)
+  elseif outcome ~= '' then
+    finish(job, index_of(member, id), token, outcome, detail)
     verdict = 'ACCEPTED'
   end
   return verdict, rows
+end
+
+-- A line of the reply; most are the same, and numbers are slow to write.
+local function line_of(verdict, rows)
+  said[verdict] = said[verdict] or {}
+  said[verdict][rows] = said[verdict][rows] or verdict .. ' ' .. int(rows)
+  return said[verdict][rows]
 end
 
 -- Pixels a second over the last 5 s or more, from which submit computes a retry delay.
@@ -123,7 +133,7 @@ for place = 1, #ARGV - 3 do
   local id, token, first_row, pixels, ending, next = struct.unpack(PACKED, packed, at)
   local member = ARGV[place + 3]
   local verdict, rows = apply(member, tokens[member], id, token, first_row, pixels, ending)
-  lines[place] = verdict .. ' ' .. rows
+  lines[place] = line_of(verdict, rows)
   returned = returned or ending == 'release'
   at = next
 end

@@ -21,6 +21,14 @@ local function key(...)
   return prefix .. table.concat({...}, ':')
 end
 
+local function sample_key(id, index)
+  return prefix .. 'sample:' .. id .. ':' .. index
+end
+
+local function pixels_key(id, index)
+  return prefix .. 'pixels:' .. id .. ':' .. index
+end
+
 local function ready_key(digest, class)
   return key('ready', digest, class, '')
 end
@@ -85,12 +93,13 @@ local function add(job, field, number)
   count(job.key, field, number)
 end
 
--- A command that takes as many values as one likes.
-local function later(command, name, ...)
+-- A command that takes as many values, or pairs of them, as one likes.
+local function later(command, name, value, other)
   calls[command] = calls[command] or {}
   local values = calls[command][name] or {}
   calls[command][name] = values
-  for _, value in ipairs({...}) do values[#values + 1] = value end
+  values[#values + 1] = value
+  values[#values + 1] = other
 end
 
 local function each_chunk(job, command, ...)
@@ -156,7 +165,7 @@ local function forget_job(job)
 end
 
 local function forget_sample(job, index)
-  redis.call('DEL', key('sample', job.id, index), key('pixels', job.id, index))
+  redis.call('DEL', sample_key(job.id, index), pixels_key(job.id, index))
 end
 
 local function take_from(worker, job_id, index)
@@ -174,7 +183,7 @@ end
 -- Write a sample's result, once. outcome: '+' succeeded, '-' failed; the value is
 -- outcome token \n log-probability \n fingerprint \n (pixels or error).
 local function end_sample(job, index, outcome, token, log_probability, payload)
-  local fingerprint = redis.call('HGET', key('sample', job.id, index), 'fingerprint') or ''
+  local fingerprint = redis.call('HGET', sample_key(job.id, index), 'fingerprint') or ''
   local value = outcome .. table.concat({token, log_probability, fingerprint, payload}, '\n')
   if redis.call('HSETNX', result_key(job.id, index), index, value) == 1 then
     add(job, outcome == '+' and 'done' or 'failed', 1)
@@ -187,19 +196,19 @@ local function end_sample(job, index, outcome, token, log_probability, payload)
 end
 
 local function rows_of(job, index)
-  return redis.call('STRLEN', key('pixels', job.id, index)) / job.row_bytes
+  return redis.call('STRLEN', pixels_key(job.id, index)) / job.row_bytes
 end
 
 -- Workers in a row that fell silent with a sample before it had a new row; a row committed since the claim clears it.
 local function crashes_of(job, index)
-  local known = redis.call('HMGET', key('sample', job.id, index), 'claimed_rows', 'crashes')
+  local known = redis.call('HMGET', sample_key(job.id, index), 'claimed_rows', 'crashes')
   if rows_of(job, index) > tonumber(known[1] or '0') then return 0 end
   return tonumber(known[2] or '0')
 end
 
 -- Make a sample claimable again, with its rows.
 local function give_back(job, index, released, crashes)
-  redis.call('HSET', key('sample', job.id, index), 'released', released, 'crashes', int(crashes))
+  redis.call('HSET', sample_key(job.id, index), 'released', released, 'crashes', int(crashes))
   redis.call('ZADD', key('returned', job.id), int(rows_of(job, index)), index)
   count(meta, 'ready', 1)
   redis.call('ZADD', ready_key(job.digest, job.class), 'NX', '0', job.id)  -- before jobs that have begun nothing yet
