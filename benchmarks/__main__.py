@@ -20,6 +20,7 @@ COMMANDS: dict[str, Sequence[str]] = {
     "worker": ("benchmarks.worker",),
     "worker-two": ("benchmarks.worker", "--workers", "2"),
     "worker-lecture": ("benchmarks.worker", "sprites-pixel-rnn-lecture", "--jobs", "1"),
+    "worker-wide": ("benchmarks.worker", "sprites-pixel-rnn-lecture", "--jobs", "1", "--slots", "128"),
     "latency": ("benchmarks.latency",),
     "scale": ("benchmarks.scale",),
     "memory": ("benchmarks.memory",),
