@@ -65,7 +65,6 @@ def ratios(rates: Mapping[str, float]) -> dict[str, float]:
     on_all_cores = [name for name in rates if name.endswith("processes")]
     pairs = {
         **_beside("onnxruntime", "bare products", "its bare products"),
-        **_beside("onnxruntime", "bare products joined", "its bare products joined"),
         **{
             f"{one}, to {other}": (one, name)
             for one in [drawn, f"int8, {LARGEST} in a batch", *on_all_cores]
@@ -107,11 +106,8 @@ def _limits(model: Model, threads: int) -> dict[str, Candidate]:
     from benchmarks.products import bare_products
 
     return {
-        f"bare products{name}, {batch} in a batch": bare_products(
-            model, batch, threads=threads, joined=bool(name)
-        )
+        f"bare products, {batch} in a batch": bare_products(model, batch, threads=threads)
         for batch in BATCHES
-        for name in ("", " joined")
     }
 
 
@@ -148,11 +144,14 @@ def drawing(runner: DrawsRows, model: Model, batch: int) -> Candidate:
     height, width = model.manifest.height, model.manifest.width
     uniform = [uniforms(SEED, index, 0, height * width).reshape(height, width) for index in range(batch)]
     free = np.full(width, -1, dtype=np.int64)
+    rows = [
+        [Lane(slot, row, numbers[row], free, 1.0) for slot, numbers in enumerate(uniform)]
+        for row in range(height)
+    ]
     runner.warm()
 
     def draw() -> float:
-        for row in range(height):
-            lanes = [Lane(slot, row, numbers[row], free, 1.0) for slot, numbers in enumerate(uniform)]
+        for lanes in rows:
             drawn = runner.draw_row(lanes)
             assert all(isinstance(one, Row) for one in drawn)
         return batch

@@ -18,11 +18,11 @@ OPSET = 20
 IR_VERSION = 10  # the newest that all supported onnxruntime versions read
 
 
-def bare_products(model: Model, batch: int, *, threads: int, joined: bool) -> Callable[[], float]:
+def bare_products(model: Model, batch: int, *, threads: int) -> Callable[[], float]:
     """Compute all products of a batch of images, and nothing else; how many images that was."""
     with TemporaryDirectory() as folder:
         file = Path(folder) / "products.onnx"
-        onnx.save(bare(onnx.load(model.path("draw_row")), batch, joined=joined), file)
+        onnx.save(bare(onnx.load(model.path("draw_row")), batch), file)
         session = open_session(file, threads=threads)
     feeds = _feeds(session)
 
@@ -34,19 +34,18 @@ def bare_products(model: Model, batch: int, *, threads: int, joined: bool) -> Ca
     return run
 
 
-def bare(graph: ModelProto, batch: int, *, joined: bool) -> ModelProto:
+def bare(graph: ModelProto, batch: int) -> ModelProto:
     """The products by constant matrices of a graph, for a batch of this size.
 
-    They have the very shapes of the graph's; or, `joined`, products of one value by several matrices are done as one,
-    which is faster. Each has an input of its own: equal ones would be done once. One column of each result is kept: so
-    none is left out, and no large result is handed over.
+    Products of one value by several matrices are done as one, which is faster. Each has an input of its own: equal ones
+    would be done once. One column of each result is kept: so none is left out, and no large result is handed over.
     """
     shapes = _shapes(graph, batch)
     matrices = {weight.name: numpy_helper.to_array(weight) for weight in graph.graph.initializer}
     nodes: list[NodeProto] = []
     used: dict[str, TensorProto] = {}
     inputs: list[ValueInfoProto] = []
-    for index, (value, weights) in enumerate(products(graph, joined=joined)):
+    for index, (value, weights) in enumerate(products(graph).items()):
         name = " ".join(weights)
         used[name] = numpy_helper.from_array(np.concatenate([matrices[w] for w in weights], axis=1), name)
         inputs.append(helper.make_tensor_value_info(f"x{index}", TensorProto.FLOAT, shapes[value]))
@@ -62,16 +61,14 @@ def bare(graph: ModelProto, batch: int, *, joined: bool) -> ModelProto:
     )
 
 
-def products(graph: ModelProto, *, joined: bool) -> list[tuple[str, list[str]]]:
-    """Which values are multiplied by which constant matrices: by one, or `joined` by all that meet the value."""
+def products(graph: ModelProto) -> dict[str, list[str]]:
+    """Which values are multiplied by which constant matrices."""
     matrices = {weight.name for weight in graph.graph.initializer if len(weight.dims) == 2}
     found: dict[str, list[str]] = {}
     for node in graph.graph.node:
         if node.op_type in {"MatMul", "Gemm"} and node.input[1] in matrices:
             found.setdefault(node.input[0], []).append(node.input[1])
-    if joined:
-        return list(found.items())
-    return [(value, [weight]) for value, weights in found.items() for weight in weights]
+    return found
 
 
 def _shapes(graph: ModelProto, batch: int) -> dict[str, list[int]]:

@@ -15,11 +15,10 @@ def model(request):
     return ModelRepository(SHIPPED).load(request.param)
 
 
-@pytest.mark.parametrize("joined", [False, True])
-def test_the_bare_products_are_those_of_a_row_with_its_shapes_and_weights(model, joined):
+def test_the_bare_products_are_those_of_a_row_with_its_shapes_and_weights(model):
     graph, batch = onnx.load(model.path("draw_row")), 3
-    alone = bare(graph, batch, joined=joined)
-    wanted = [weights for _, weights in products(graph, joined=joined)]
+    alone = bare(graph, batch)
+    wanted = list(products(graph).values())
     assert [node.input[1] for node in alone.graph.node if node.op_type == "MatMul"] == [
         " ".join(weights) for weights in wanted
     ]
@@ -29,24 +28,19 @@ def test_the_bare_products_are_those_of_a_row_with_its_shapes_and_weights(model,
     assert {size[0] for size in sizes} <= {batch, batch * model.manifest.width}
 
 
-def test_products_of_one_value_are_joined_on_request_alone(model):
+def test_products_of_one_value_are_done_as_one(model):
     graph = onnx.load(model.path("draw_row"))
-    columns = {weight.name: weight.dims[1] for weight in graph.graph.initializer if len(weight.dims) == 2}
-    joined = matrices(bare(graph, 3, joined=True))
-    widest = max(joined, key=lambda name: joined[name])
+    together, apart = (
+        {weight.name: weight.dims[1] for weight in one.graph.initializer if len(weight.dims) == 2}
+        for one in (bare(graph, 3), graph)
+    )
+    widest = max(together, key=lambda name: together[name])
     assert len(widest.split()) >= 4
-    assert joined[widest] == sum(columns[name] for name in widest.split())
-    assert matrices(bare(graph, 3, joined=False)).items() <= columns.items()
+    assert together[widest] == sum(apart[name] for name in widest.split())
 
 
-def matrices(graph):
-    """How many columns each has."""
-    return {weight.name: weight.dims[1] for weight in graph.graph.initializer if len(weight.dims) == 2}
-
-
-@pytest.mark.parametrize("joined", [False, True])
-def test_the_bare_products_can_be_run(model, joined):
-    assert bare_products(model, 3, threads=1, joined=joined)() == 3
+def test_the_bare_products_can_be_run(model):
+    assert bare_products(model, 3, threads=1)() == 3
 
 
 def test_several_processes_draw_at_once(model):
@@ -59,7 +53,6 @@ def test_a_ratio_is_how_many_times_as_fast_the_one_is_and_torchs_faster_number_o
         {
             "onnxruntime, 32 in a batch": 90.0,
             "bare products, 32 in a batch": 100.0,
-            "bare products joined, 32 in a batch": 120.0,
             "torch loop, one image, threads 1": 2.0,
             "torch loop, one image, threads 2": 3.0,
             AGAIN: 0.1,
@@ -71,7 +64,6 @@ def test_a_ratio_is_how_many_times_as_fast_the_one_is_and_torchs_faster_number_o
     assert found == pytest.approx(
         {
             "onnxruntime, 32 in a batch, to its bare products": 0.9,
-            "onnxruntime, 32 in a batch, to its bare products joined": 0.75,
             "onnxruntime, 32 in a batch, to a torch loop with one image": 30,
             "onnxruntime, 32 in a batch, to a torch loop with one image and one thread": 45,
             "onnxruntime, 32 in a batch, to reading the image again for every pixel": 900,
