@@ -9,17 +9,9 @@ from torch.nn import functional as F
 
 from export import graphs
 from export.compose import Composition
-from models.diagonal import (
-    COPIED_LEFT,
-    LEFT,
-    DiagonalDrawer,
-    DiagonalLayer,
-    DiagonalPixelRNN,
-    Logarithm,
-    direction_weights,
-    put_together,
-    take,
-)
+from models.diagonal import DiagonalLayer, DiagonalPixelRNN
+from models.diagonal_drawer import DiagonalDrawer, Logarithm, direction_weights, put_together
+from models.neighbourhood import COPIED_LEFT, LEFT, take
 from models.pixel_rnn import constant, log_probabilities
 
 BATCH = 2  # of the examples: any but 1

@@ -16,7 +16,8 @@ from export.errors import ExportRefused
 from export.frame import Exported
 from export.graphs import Session
 from models import pixel_rnn
-from models.diagonal import DiagonalDrawer, DiagonalPixelRNN
+from models.diagonal import DiagonalPixelRNN
+from models.diagonal_drawer import DiagonalDrawer
 from models.pixel_rnn import LecturePixelRNN, RasterDrawer
 from smalti.randomness import uniforms
 from smalti.repository import Parity, State

@@ -6,6 +6,7 @@ import torch
 
 from models import diagonal, pixel_rnn
 from models.diagonal import DiagonalPixelRNN
+from models.neighbourhood import LEFT
 from models.scan import diagonals
 
 COLOURS = 6
@@ -117,7 +118,7 @@ def test_every_pixel_reaches_every_later_one_and_no_earlier_one(chosen):
 def test_one_layer_that_sees_its_left_neighbours_alone_already_reaches_every_pixel():
     made = network(4, 6, layers=1).double()
     made.window.zero_()
-    made.window[: len(diagonal.LEFT)] = 0.3
+    made.window[: len(LEFT)] = 0.3
     [image] = images(1, 4, 6)
     last = made.logits(image[None])[0, -1, -1]
     for position in range(4 * 6 - 1):
