@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
 from time import perf_counter
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import click
 from redis.asyncio import Redis
@@ -82,16 +82,42 @@ class Stopwatch:
         return float(sum(used)) / 1e6
 
 
-async def draw(queue: JobQueue, watch: Stopwatch, slots: int, repetitions: int) -> None:
+class Time(Protocol):
+    """Calls something, and may see how long that takes."""
+
+    def __call__(self, name: str, call: Callable[[], Awaitable[Answer]], /) -> Awaitable[Answer]:
+        """What the call gives."""
+        ...
+
+
+async def draw(queue: JobQueue, worker: str, time: Time, slots: int, repetitions: int) -> None:
     """Jobs of as many samples as there are slots, one after another."""
-    worker = f"worker-{slots}"
     claim = partial(queue.claim, worker, digests=["d" * 64], fingerprint="cpu", limit=slots)
     for sequence in range(repetitions):
-        await watch.time("submit", partial(queue.submit, request_for(slots)))
-        claims = await watch.time(f"claim of {slots}", partial(claim, sequence=sequence))
+        await time("submit", partial(queue.submit, request_for(slots)))
+        claims = await time(f"claim of {slots}", partial(claim, sequence=sequence))
         for row in range(ROWS):
             name = "finish" if row == ROWS - 1 else "commit"
-            await watch.time(f"{name} of {slots}", partial(queue.commit, worker, rows_of(claims, row)))
+            await time(f"{name} of {slots}", partial(queue.commit, worker, rows_of(claims, row)))
+
+
+async def _untimed(_: str, call: Callable[[], Awaitable[Answer]]) -> Answer:
+    return await call()
+
+
+async def life_microseconds(queue: JobQueue, redis: Redis, slots: int, repetitions: int) -> float:
+    """What a sample takes of Redis' processor from its submit to its end, the fsyncs included; a median."""
+    found = []
+    for number in range(repetitions):
+        before = await _processor_seconds(redis)
+        await draw(queue, f"life-{slots}-{number}", _untimed, slots, 1)
+        found.append(1e6 * (await _processor_seconds(redis) - before) / slots)
+    return median(found)
+
+
+async def _processor_seconds(redis: Redis) -> float:
+    used = await redis.info("cpu")
+    return float(used["used_cpu_user"]) + float(used["used_cpu_sys"])
 
 
 @click.command()
@@ -99,24 +125,27 @@ async def draw(queue: JobQueue, watch: Stopwatch, slots: int, repetitions: int) 
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Write the figures here too.")
 def main(repetitions: int, file: Path | None) -> None:
     """Measure what each call costs whoever makes it, and Redis."""
-    figures = asyncio.run(_measure(repetitions))
+    figures, lives = asyncio.run(_measure(repetitions))
     click.echo(
         f"{'call':<20} {'p50':>9} {'p95':>9} {'in Redis':>9}   (milliseconds; Redis' own time is a median)"
     )
     for name, found in figures.items():
         click.echo(f"{name:<20} {' '.join(f'{value:9.2f}' for value in found.values())}")
-    machine.write(file, {"milliseconds": figures})
+    for slots, life in lives.items():
+        click.echo(f"a sample's whole life among {slots}: {life:.0f} μs of Redis' processor")
+    machine.write(file, {"milliseconds": figures, "life_microseconds": lives})
 
 
-async def _measure(repetitions: int) -> dict[str, dict[str, float]]:
+async def _measure(repetitions: int) -> tuple[dict[str, dict[str, float]], dict[int, float]]:
     with PrivateRedis() as server:
         async with connect(server.url) as redis:
-            queue, watch = JobQueue(redis), Stopwatch(redis)
+            queue, watch, lives = JobQueue(redis), Stopwatch(redis), {}
             version = (await redis.info("server"))["redis_version"]
             click.echo(f"Redis {version}, appendfsync always, one client\n{machine.headline()}")
             for slots in (1, 32, 64, 256):
-                await draw(queue, watch, slots, repetitions)
-            return watch.figures()
+                await draw(queue, f"worker-{slots}", watch.time, slots, repetitions)
+                lives[slots] = await life_microseconds(queue, redis, slots, repetitions)
+            return watch.figures(), lives
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ def main(
     )
     click.echo(machine.headline())
     for name, figure in figures.items():
-        click.echo(f"{name.replace('_', ' '):<28} {figure:10.3f}")
+        click.echo(f"{name.replace('_', ' '):<34} {figure:10.3f}")
     click.echo("to engine: of each worker, to the engine alone; to torch: of all, to a loop of one image")
     given = {"model": model, "count": count, "workers": workers, "slots": slots, "threads": threads}
     machine.write(file, {**given, "figures": figures, "jobs": found})

@@ -41,7 +41,7 @@ class Runner:
         self._outputs = [*OUTPUTS, *(state.output for state in manifest.states)]
         self._states = SlotStates(manifest.states)
 
-    def draw_row(self, lanes: Sequence[Lane]) -> list[Row | SampleFailed]:
+    def draw_row(self, lanes: Sequence[Lane]) -> Sequence[Row | SampleFailed]:
         """One row for each lane, in order; a slot that is not among them has nothing to go on with.
 
         Where onnxruntime refuses the batch, each lane is run alone, so that only the culprit fails.
@@ -50,9 +50,9 @@ class Runner:
             outputs = self._run(lanes)
         except Exception:  # noqa: BLE001 (onnxruntime has one type per error code, none of them public)
             return self._draw_apart(lanes)
-        return [*self._take(lanes, outputs)]
+        return self._take(lanes, outputs)
 
-    def _draw_apart(self, lanes: Sequence[Lane]) -> list[Row | SampleFailed]:
+    def _draw_apart(self, lanes: Sequence[Lane]) -> Sequence[Row | SampleFailed]:
         outcomes = [self._run_alone(lane) for lane in lanes]
         good = [
             (lane, run)

@@ -136,13 +136,14 @@ class Sample:
         return len(self._pixels) // self.claim.request.row_bytes
 
     def _fault(self, row: Row, log_probability: float) -> str:
-        if not isfinite(log_probability):  # as one of its pixels', for a sum of numbers does not leave these
+        if not isfinite(
+            log_probability
+        ):  # then one of its pixels' is not either: such a sum does not overflow
             return (
                 f"The model's probabilities in row {self.drawn} are not numbers; try another seed or prefix."
             )
-        if (
-            np.maximum.reduce(row.pixels.view(np.uint64)) >= self.claim.request.colours
-        ):  # below 0 is huge, too
+        largest = np.maximum.reduce(row.pixels.view(np.uint64))  # what is below 0 is huge then
+        if largest >= self.claim.request.colours:
             return f"The model drew a colour in row {self.drawn} that its palette does not have."
         return ""
 

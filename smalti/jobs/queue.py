@@ -203,7 +203,7 @@ class JobQueue:
         """Store what was drawn since the last commit, and renew the lease.
 
         A Progress without pixels asks whether its sample goes on: send one for each held sample, so that cancelled
-        ones are dropped.
+        ones are dropped. No sample comes twice in a call.
         """
         samples = codec.encode_progress(progress)
         return codec.decode_commit(await self._run(script.COMMIT, worker, self._lease, *samples))

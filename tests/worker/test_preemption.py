@@ -109,6 +109,8 @@ async def test_who_makes_way_keeps_every_row_that_was_drawn_and_is_charged_nothi
     sample, pixels = (f"smalti:{{default}}:{name}:{standard.id}:0" for name in ("sample", "pixels"))
     assert await redis.strlen(pixels) == 3 * manifest.width  # the third was under way
     assert await redis.hget(sample, "crashes") == b"0"
+    [held] = await redis.keys("smalti:{default}:held:*")
+    assert await redis.hkeys(held) == [f"{hurried.id}:0".encode()]  # it is nobody's now
 
 
 async def test_nobody_makes_way_where_there_is_a_free_slot(
