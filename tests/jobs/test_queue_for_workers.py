@@ -137,18 +137,20 @@ async def test_rows_that_are_sent_again_are_stored_once(queue: JobQueue) -> None
     assert (await queue.get(job.id)).done == 1
 
 
-@pytest.mark.parametrize("kept", [0, 1])
+@pytest.mark.parametrize("kept", [0, 1, COLUMNS, 2 * COLUMNS - 1])  # bytes; a row may be cut off
 async def test_a_redis_that_lost_rows_asks_for_them(queue: JobQueue, redis: Redis, kept: int) -> None:
     job = await queue.submit(request_for())
     [claim] = await claim_from(queue)
     pixels = f"{PREFIX}pixels:{job.id}:0"
     await verdict(queue, claim, 0, 3)
-    await redis.delete(pixels)  # given that it lost acknowledged rows, two or all
-    if kept:
-        await redis.set(pixels, rows_of(0, 0, kept))
-    assert await verdict(queue, claim, 3, 4, Finished(-1.0)) == (Verdict.BEHIND, kept)
-    assert await redis.get(pixels) == (rows_of(0, 0, kept) or None)
-    assert await verdict(queue, claim, kept, 4, Finished(-1.0)) == (Verdict.ACCEPTED, 4)
+    left = rows_of(0, 0, 2)[:kept]
+    await redis.delete(pixels)  # given that it lost acknowledged rows
+    if left:
+        await redis.set(pixels, left)
+    whole = kept // COLUMNS
+    assert await verdict(queue, claim, 3, 4, Finished(-1.0)) == (Verdict.BEHIND, whole)
+    assert await redis.get(pixels) == (left or None)
+    assert await verdict(queue, claim, whole, 4, Finished(-1.0)) == (Verdict.ACCEPTED, 4)
     assert (await queue.get(job.id)).state is JobState.SUCCEEDED
 
 

@@ -69,7 +69,7 @@ local function append(job, member, first_row, pixels)
   end
   if length then shorten(name, length - #pixels) end
   local verdict, committed = compare(job, name, start, pixels)
-  return verdict, committed / job.row_bytes
+  return verdict, math.floor(committed / job.row_bytes)  -- of a row that was cut off, everything is sent again
 end
 
 local function finish(job, index, token, outcome, detail)
