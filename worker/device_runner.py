@@ -94,6 +94,12 @@ class DeviceRunner:
                 f"{self._name}: the GPU cannot run {GRAPH}: {first_line(error)}"
             ) from error
 
+    def apart(self) -> "DeviceRunner":
+        """Another runner of the same graph, with states of its own; it takes as much of the device's memory."""
+        other = DeviceRunner(self._open_session, self._manifest, buckets=self._sizes, device=self._device)
+        other.warm()
+        return other
+
     def _sessions(self) -> dict[int, BindingSession]:
         """For every size, with capture where this model allows it. Raises RepositoryDamaged or ProviderMissing."""
         try:

@@ -38,6 +38,14 @@ class DrawsRows(Protocol):
         ...
 
 
+class Divides(DrawsRows, Protocol):
+    """A runner that an engine can have twice."""
+
+    def apart(self) -> "DrawsRows":
+        """Another one, with states of its own."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
     """What onnxruntime computes on."""
@@ -90,7 +98,8 @@ class Engine:
         self._wanted = models
         self._provider = provider
         self._manifests: dict[str, Manifest] = {}
-        self._runners: dict[str, DrawsRows] = {}
+        self._runners: dict[str, Divides] = {}
+        self._apart: dict[str, DrawsRows] = {}  # with which suspects are drawn; made when there is one
         self._known: set[Version] = set()  # that were loaded, or passed over
         self._complained: set[Version] = set()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
@@ -111,7 +120,7 @@ class Engine:
         """Of a model that is ready."""
         return self._manifests[digest]
 
-    def add(self, manifest: Manifest, runner: DrawsRows) -> None:
+    def add(self, manifest: Manifest, runner: Divides) -> None:
         """Have a model ready."""
         self._manifests[manifest.digest] = manifest
         self._runners[manifest.digest] = runner
@@ -141,18 +150,24 @@ class Engine:
 
     def draw(self, tick: Tick) -> Drawing:
         """Draw one row for each sample of the tick; ticks are drawn one after another, in order of the calls."""
-        return Drawing(tick, self._thread.submit(self._watched, self._draw, tick.digest, tick.lanes))
+        return Drawing(tick, self._thread.submit(self._watched, self._draw, tick))
 
     def close(self) -> None:
         """Let the thread end after what it is doing."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _draw(self, digest: str, lanes: Sequence[Lane]) -> Rows:
-        model = self._manifests[digest].name
+    def _draw(self, tick: Tick) -> Rows:
+        model = self._manifests[tick.digest].name
+        runner = self._runner_apart(tick.digest) if tick.is_apart else self._runners[tick.digest]
         with TICK_SECONDS.labels(model).time():
-            rows = self._runners[digest].draw_row(lanes)
-        TICK_ROWS.labels(model).observe(len(lanes))
+            rows = runner.draw_row(tick.lanes)
+        TICK_ROWS.labels(model).observe(len(tick.lanes))
         return rows
+
+    def _runner_apart(self, digest: str) -> DrawsRows:
+        if digest not in self._apart:
+            self._apart[digest] = self._runners[digest].apart()
+        return self._apart[digest]
 
     def _versions(self) -> list[Version]:
         there = self._repository.models()
@@ -186,7 +201,7 @@ class Engine:
         else:
             await asyncio.wrap_future(self._thread.submit(self._watched, runner.warm))
 
-    def _open(self, model: Model) -> DrawsRows:
+    def _open(self, model: Model) -> Divides:
         if self._provider.name == "cpu":
             session = open_session(model.path(GRAPH), threads=self._provider.threads)
             return Runner(session, model.manifest, slots=self._slots)

@@ -32,6 +32,10 @@ class Ledger:
         """All samples this worker answers for."""
         return list(self._held.values())
 
+    def holds(self, sample: Sample) -> bool:
+        """Whether this worker still answers for a sample."""
+        return sample.claim.token in self._held
+
     def add(self, sample: Sample) -> None:
         """Answer for a claimed sample from now on."""
         self._held[sample.claim.token] = sample
@@ -58,7 +62,7 @@ class Ledger:
         if reply.verdict in _LOST or entry.progress.outcome:
             self.drop([entry.sample])
             return True
-        entry.sample.committed = reply.rows
+        entry.sample.committed, entry.sample.told = reply.rows, entry.progress.place
         return False
 
     def drop(self, samples: Collection[Sample]) -> None:

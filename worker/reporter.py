@@ -29,12 +29,20 @@ class Reporter:
         self._clock = clock
         self._redis_away = False
 
+    @property
+    def is_redis_away(self) -> bool:
+        """Whether Redis did not answer the last call."""
+        return self._redis_away
+
     def claimed(self, claims: Sequence[Claim]) -> None:
         """Samples were claimed."""
         for claim in claims:
             if not claim.pixels:
                 QUEUE_WAIT_SECONDS.labels(claim.request.model).observe(claim.queued_seconds)
         resumed = sum(bool(claim.pixels) for claim in claims)
+        for claim in claims:
+            if claim.is_suspect:
+                log.warning("sample under suspicion is drawn alone", job=claim.job, sample=claim.index)
         log.debug("samples claimed", count=len(claims), resumed=resumed, jobs=sorted({c.job for c in claims}))
 
     def drawn(self, tick: Tick) -> None:

@@ -35,6 +35,7 @@ class Runner:
     def __init__(self, session: Session, manifest: Manifest, *, slots: int) -> None:
         check_contract(manifest)
         self._session = session
+        self._manifest = manifest
         self._name = f"{manifest.name} version {manifest.version}"
         self._width = manifest.width
         self._slots = slots
@@ -86,6 +87,10 @@ class Runner:
             raise RepositoryDamaged(
                 f"{self._name}: onnxruntime cannot run {GRAPH}: {first_line(error)}"
             ) from error
+
+    def apart(self) -> "Runner":
+        """Another runner of the same graph, with states of its own."""
+        return Runner(self._session, self._manifest, slots=1)
 
     def _run(self, lanes: Sequence[Lane]) -> Outputs:
         return self._session.run(self._outputs, self._feeds(lanes))

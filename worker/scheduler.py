@@ -15,6 +15,7 @@ class Tick:
     digest: str
     samples: tuple[Sample, ...]
     lanes: tuple[Lane, ...]  # one for each sample
+    is_apart: bool = False  # a suspect alone: its state is not with the others'
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class Scheduler:
     A slot is free as soon as its sample's last row is handed out: ticks are drawn in order, so the successor's first
     row comes after it. In up to `interactive_slots` slots standard samples make way for interactive ones; and the model
     of an interactive sample that has no row yet is next, but for one turn of the others between.
+
+    A suspect has a slot, but is in no tick of the others: it has ticks of its own.
     """
 
     def __init__(self, slots: int, *, interactive_slots: int = 0) -> None:
@@ -39,12 +42,14 @@ class Scheduler:
         self._waiting: deque[Sample] = deque()
         self._free = list(range(slots - 1, -1, -1))  # highest first: the lowest is popped
         self._occupied: dict[int, Sample] = {}
+        self._suspects: deque[Sample] = deque()  # wait for a slot
+        self._suspect: tuple[int, Sample] | None = None  # has one
         self._turns = self._turns_before = _Turns()
 
     @property
     def room(self) -> int:
         """How many samples more could be in the next tick; less than 0 where more are waiting."""
-        return len(self._free) - len(self._waiting) - len(self._urgent)
+        return len(self._free) - len(self._waiting) - len(self._urgent) - len(self._suspects)
 
     @property
     def urgent_room(self) -> int:
@@ -54,7 +59,7 @@ class Scheduler:
     def enqueue(self, samples: Iterable[Sample]) -> None:
         """Have samples wait for slots."""
         for sample in samples:
-            (self._urgent if sample.is_interactive else self._waiting).append(sample)
+            self._queue_of(sample).append(sample)
 
     def next_tick(self) -> Tick | None:
         """Admit what waits into slots, and choose what to draw; None where there is nothing."""
@@ -66,6 +71,31 @@ class Scheduler:
             return None
         digest = self._whose_turn(by_model)
         return self._hand_out(digest, by_model[digest])
+
+    @property
+    def suspect(self) -> Sample | None:
+        """The suspect in a slot."""
+        return self._suspect[1] if self._suspect else None
+
+    def next_suspect(self) -> Sample | None:
+        """Admit what waits into slots; the suspect in one."""
+        self._admit()
+        return self.suspect
+
+    def suspect_tick(self) -> Tick:
+        """The next row of the suspect in a slot."""
+        assert self._suspect is not None
+        slot, suspect = self._suspect
+        lane = suspect.next_lane(slot)
+        if not suspect.rows_left:
+            self._free_slots([slot])
+        return Tick(suspect.digest, (suspect,), (lane,), is_apart=True)
+
+    def clear(self, suspect: Sample) -> None:
+        """Have a suspect that turned out to be innocent go on among the others."""
+        self.release([suspect])
+        suspect.begin_again()
+        self._queue_of(suspect).appendleft(suspect)
 
     def take_back(self, tick: Tick) -> None:
         """The last tick is not drawn after all: be as before it was handed out."""
@@ -83,13 +113,24 @@ class Scheduler:
             return
         self._urgent = deque(sample for sample in self._urgent if id(sample) not in gone)
         self._waiting = deque(sample for sample in self._waiting if id(sample) not in gone)
-        self._free_slots([slot for slot, sample in self._occupied.items() if id(sample) in gone])
+        self._suspects = deque(sample for sample in self._suspects if id(sample) not in gone)
+        self._free_slots([slot for slot, sample in self._in_slots() if id(sample) in gone])
 
     @property
     def _interactive_in_slots(self) -> int:
         return sum(sample.is_interactive for sample in self._occupied.values())
 
+    def _queue_of(self, sample: Sample) -> deque[Sample]:
+        if sample.is_suspect:
+            return self._suspects
+        return self._urgent if sample.is_interactive else self._waiting
+
+    def _in_slots(self) -> list[tuple[int, Sample]]:
+        return [*self._occupied.items(), *([self._suspect] if self._suspect else [])]
+
     def _admit(self) -> None:
+        if self._suspects and self._free and not self._suspect:
+            self._suspect = self._free.pop(), self._suspects.popleft()
         while self._urgent and (self._free or self._preempt()):
             self._occupied[self._free.pop()] = self._urgent.popleft()
         while self._waiting and self._free:
@@ -112,7 +153,10 @@ class Scheduler:
 
     def _free_slots(self, slots: Sequence[int]) -> None:
         for slot in slots:
-            del self._occupied[slot]
+            if self._suspect and self._suspect[0] == slot:
+                self._suspect = None
+            else:
+                del self._occupied[slot]
         self._free = sorted([*self._free, *slots], reverse=True)
 
     def _whose_turn(self, present: dict[str, list[tuple[int, Sample]]]) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.errors import SampleFailed
-from smalti.jobs.job import Claim, Failed, Finished, JobClass, Progress, Released
+from smalti.jobs.job import Claim, Failed, Finished, JobClass, Place, Progress, Released
 from worker.admission import Plan
 
 
@@ -45,6 +45,10 @@ class Sample:
         self.committed = len(claim.pixels) // claim.request.row_bytes  # rows that Redis has
         self.log_probability = 0.0
         self.outcome: Finished | Failed | Released | None = None
+        self.is_suspect = claim.is_suspect  # a worker fell silent with it: it is drawn with nothing beside it
+        self.is_begun = False  # of a suspect: whether its next row is begun
+        self.told: Place | None = None  # the last place that Redis has acknowledged
+        self._drawn_before = self.committed  # rows that are drawn again
         self._leaving = False
         self._plan = plan
         self._pixels = bytearray(claim.pixels)
@@ -60,6 +64,23 @@ class Sample:
         return self.claim.request.job_class is JobClass.INTERACTIVE
 
     @property
+    def is_cleared(self) -> bool:
+        """Whether a suspect has a new row, so that it is none any more."""
+        return self.is_suspect and self.committed > self._drawn_before
+
+    @property
+    def rows_again(self) -> int:
+        """Rows to hand out that were drawn before."""
+        return max(0, self._drawn_before - self.row)
+
+    @property
+    def place(self) -> Place | None:
+        """How far it is, where its new rows do not show that."""
+        if self.is_suspect:
+            return Place(self.drawn, self.is_begun)
+        return Place(self.drawn) if 0 < self.drawn < self._drawn_before else None
+
+    @property
     def rows_left(self) -> int:
         """Rows to hand out, replayed ones included; none once it has ended or makes way."""
         return 0 if self.outcome or self._leaving else self.claim.request.rows - self.row
@@ -67,7 +88,12 @@ class Sample:
     @property
     def has_news(self) -> bool:
         """Whether there is something that Redis does not know."""
-        return self.outcome is not None or self.committed < self._rows_kept
+        place = self.place
+        return (
+            bool(self.outcome)
+            or self.committed < self._rows_kept
+            or (place is not None and place != self.told)
+        )
 
     @property
     def queued_seconds(self) -> float:
@@ -91,6 +117,14 @@ class Sample:
         """Go back to the queue, as soon as the rows that were handed out are drawn: none is for nothing."""
         self._leaving = True
         self._leave()
+
+    def begin_again(self) -> None:
+        """Go on among others, with all rows drawn again: where the sample was, its state stays."""
+        claim, plan = self.claim, self._plan
+        kept = np.frombuffer(self._pixels, dtype=plan.pixel_type).reshape(-1, claim.request.columns)
+        plan.forced[: len(kept)] = kept
+        self.is_suspect, self.row, self.drawn, self.log_probability = False, 0, 0, 0.0
+        self._drawn_before = len(kept)
 
     def append(self, row: Row) -> None:
         """Take a drawn row; a row that no network means fails this sample, and nothing of it is kept."""
@@ -124,6 +158,7 @@ class Sample:
             token=claim.token,
             first_row=self.committed,
             pixels=b"" if failed else bytes(self._pixels[self.committed * claim.request.row_bytes :]),
+            place=self.place,
             outcome=self.outcome,
         )
 

@@ -29,6 +29,7 @@ log = structlog.get_logger()
 _IDLE_SECONDS = 1.0  # at most, between two claims of a worker that has room, or looks for interactive samples
 _RETRY_SECONDS = 0.2  # between two calls while Redis is away
 _REPOSITORY_SECONDS = 3.0  # between two looks for new models
+_ROWS_AGAIN = 32  # that a suspect draws again in one turn, while all others wait
 _TICKS_AHEAD = 2  # the one that is drawn, and the one after it
 _LEASES_UNTIL_HUNG = 2.0  # a tick that takes so many leases will never end
 
@@ -74,6 +75,7 @@ class Worker:
         self._under_way: deque[Drawing] = deque()
         self._stopping = asyncio.Event()
         self._has_room, self._has_work, self._has_news = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._has_answer = asyncio.Event()  # of Redis, to a commit; or there is none
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Draw until told to stop, then hand back what is unfinished; raises EngineHung."""
@@ -106,7 +108,7 @@ class Worker:
         log.info("worker stops", worker=self.name, samples=len(self._ledger))
         grace.reschedule(asyncio.get_running_loop().time() + self._grace_seconds)
         self._stopping.set()
-        for event in (self._has_room, self._has_work, self._has_news):
+        for event in (self._has_room, self._has_work, self._has_news, self._has_answer):
             event.set()
 
     # Claims
@@ -151,7 +153,7 @@ class Worker:
             urgent=urgent,
         )
         self._claims += 1  # only now: had the reply been lost, the same number would bring it again
-        self._reporter.redis_answered()
+        self._redis_answered()
         if claims:
             self._reporter.claimed(claims)
             self._take_on([self._admit(claim) for claim in claims])
@@ -208,13 +210,56 @@ class Worker:
         The engine always has a tick to go on with: it need not wait until this loop has its turn.
         """
         while not self._stopping.is_set() or self._under_way:
-            while len(self._under_way) < _TICKS_AHEAD and (tick := self._next_tick()):
-                self._under_way.append(self._engine.draw(tick))
+            if not self._under_way:
+                await self._draw_suspect()
+            self._look_ahead()
             if self._under_way:
                 drawing = self._under_way.popleft()
                 self._take_rows(drawing.tick, await drawing)
             else:
                 await _wait_for(self._has_work)
+
+    def _look_ahead(self) -> None:
+        ahead = 1 if self._scheduler.suspect else _TICKS_AHEAD
+        while len(self._under_way) < ahead and (tick := self._next_tick()):
+            self._under_way.append(self._engine.draw(tick))
+
+    async def _draw_suspect(self) -> None:
+        """Bring the suspect, if there is one, towards its next new row; after that it is a sample like any other.
+
+        While it draws, nothing is drawn beside it, and Redis knows so: if this process dies, only this sample is
+        charged with it, and never for what another one did.
+        """
+        suspect = self._scheduler.next_suspect()
+        if suspect is None or self._reporter.is_redis_away or self._stopping.is_set():
+            return
+        suspect.is_begun = True
+        if await self._tell(suspect):
+            await self._draw_apart(suspect)
+        suspect.is_begun = False
+        if await self._tell(suspect) and suspect.is_cleared:
+            self._scheduler.clear(suspect)
+
+    async def _draw_apart(self, suspect: Sample) -> None:
+        """Rows that are drawn again, some at a time; or the new one, once Redis knows that it is begun."""
+        for _ in range(min(_ROWS_AGAIN, suspect.rows_again)):
+            await self._draw_row_of(suspect)
+        if not suspect.rows_again and await self._tell(suspect):
+            await self._draw_row_of(suspect)
+
+    async def _draw_row_of(self, suspect: Sample) -> None:
+        if self._scheduler.suspect is suspect:  # it may have been lost meanwhile
+            tick = self._scheduler.suspect_tick()
+            self._take_rows(tick, await self._engine.draw(tick))
+
+    async def _tell(self, suspect: Sample) -> bool:
+        """Wait until Redis knows how far the suspect is; False where it cannot be told, or is not this worker's."""
+        self._has_news.set()
+        while suspect.has_news and self._ledger.holds(suspect) and not self._stopping.is_set():
+            await _wait_for(self._has_answer)
+            if self._reporter.is_redis_away:
+                return False
+        return self._ledger.holds(suspect) and not suspect.has_news
 
     def _plan_again(self) -> None:
         """Have a sample that just came in the very next tick, not in the one after it."""
@@ -258,7 +303,6 @@ class Worker:
     async def _commit(self, entries: Sequence[Entry]) -> None:
         with COMMIT_SECONDS.time():
             replies = await self._queue.commit(self.name, [entry.progress for entry in entries])
-        self._reporter.redis_answered()
         gone = []
         for entry, reply in zip(entries, replies, strict=True):
             self._reporter.answered(entry, reply)
@@ -269,6 +313,13 @@ class Worker:
         if gone:
             self._has_room.set()
             await self._note_ended_jobs(gone)
+        self._redis_answered()
+
+    def _redis_answered(self) -> None:
+        self._reporter.redis_answered()
+        self._has_answer.set()
+        if self._scheduler.suspect:  # it may wait to be told
+            self._has_work.set()
 
     async def _note_ended_jobs(self, gone: Sequence[Entry]) -> None:
         """Observe the duration of jobs whose very last sample was among these."""
@@ -301,6 +352,7 @@ class Worker:
             self._ledger.drop(held)
             self._scheduler.release(held)
             self._has_room.set()
+            self._has_answer.set()
 
     # The rest
 
@@ -322,6 +374,7 @@ class Worker:
 
     async def _wait_out(self, error: Unavailable) -> None:
         self._reporter.redis_away(str(error))
+        self._has_answer.set()
         await wait_until(self._stopping, seconds=_RETRY_SECONDS)
 
 

@@ -87,8 +87,9 @@ def decode_claims(reply: Sequence[Sequence[Sequence[bytes]]]) -> list[Claim]:
             request=requests[job][0],
             pixels=pixels,
             queued_seconds=requests[job][1],
+            is_suspect=suspect == b"1",
         )
-        for job, index, token, pixels in samples
+        for job, index, token, pixels, suspect in samples
     ]
 
 
@@ -99,9 +100,13 @@ def encode_progress(progress: Sequence[Progress]) -> list[Argument]:
 
 def _packed(part: Progress) -> bytes:
     job, token, outcome = part.job.encode(), part.token.encode(), _outcome(part).encode()
-    form = f">B{len(job)}sB{len(token)}sII{len(part.pixels)}sH{len(outcome)}s"
-    values = len(job), job, len(token), token, part.first_row, len(part.pixels), part.pixels
+    form = f">B{len(job)}sB{len(token)}sIII{len(part.pixels)}sH{len(outcome)}s"
+    values = len(job), job, len(token), token, _told(part), part.first_row, len(part.pixels), part.pixels
     return struct.pack(form, *values, len(outcome), outcome)
+
+
+def _told(part: Progress) -> int:
+    return 0 if part.place is None else 2 * part.place.rows + 1 + part.place.is_begun
 
 
 def decode_commit(reply: bytes) -> list[CommitReply]:

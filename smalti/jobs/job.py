@@ -83,6 +83,9 @@ class Claim:
     request: JobRequest
     pixels: bytes = b""  # the rows committed so far
     queued_seconds: float = 0.0  # from submit to this claim
+    is_suspect: bool = (
+        False  # a worker fell silent with it: draw it with nothing beside it, and tell each row before
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,14 @@ class Released:
     """The worker gives the sample back; no attempt is charged."""
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How far a sample is that shows no new rows: by it the queue tells the culprit from who was beside it."""
+
+    rows: int  # drawn since the claim, those drawn again included
+    is_begun: bool = False  # the next row is begun, with nothing beside it
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """One sample's part of a commit: rows drawn since the last one, and how it ended, if it did."""
@@ -113,6 +124,7 @@ class Progress:
     token: str
     first_row: int
     pixels: bytes = b""  # whole rows
+    place: Place | None = None  # of a suspect, and of a sample whose committed rows are drawn again
     outcome: Finished | Failed | Released | None = None
 
 

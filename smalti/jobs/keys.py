@@ -8,13 +8,14 @@
 | `queued` | zset | jobs of which no sample was claimed yet, by submit time |
 | `ready:<digest>:<class>:<client>` | zset | jobs with claimable samples, by whose turn is longest ago |
 | `returned:<id>` | zset | samples given back or recovered, by committed rows |
+| `suspects:<id>` | zset | those with which a worker fell silent without progress, by crashes, then rows |
 | `running:<id>` | set | samples in some worker's slots |
-| `sample:<id>:<i>` | hash | fingerprint, rows at its last claim, crashes without progress, token of its release |
+| `sample:<id>:<i>` | hash | fingerprint, rows at its claim, rows told since, crashes and their row, token of its release |
 | `pixels:<id>:<i>` | string | committed rows, only ever appended to |
 | `result:<id>:<chunk>` | hash | index → outcome, token, log-probability, fingerprint, pixels or error; HSETNX |
 | `ended:<id>` | string | 4 bytes for each ended sample, in that order: 2 · index + (1 if it succeeded) |
 | `workers` | zset | workers by the end of their lease |
-| `worker:<w>` | hash | fingerprint, digests, last claim's sequence number and reply |
+| `worker:<w>` | hash | fingerprint, digests, last claim's sequence number and reply, the last suspect it was given |
 | `held:<w>` | hash | its samples, `<id>:<i>` → fencing token |
 | `request:<hash of client>:<hash of request_id>` | string | job id and hash of the request |
 | `deleted:<id>` | string | the call that deleted the job, for a minute |
@@ -30,10 +31,12 @@ What the queue promises, given a Redis that passes `JobQueue.check`:
 
 - A submit that was acknowledged survives a crash of Redis; the same request_id never makes two jobs.
 - Every call may be sent twice: the second time has no further effect (redis-py sends again what timed out).
-- Each sample is in one place: fresh, returned, running, done, failed or cancelled. No token is handed out twice.
+- Each sample is in one place: fresh, returned, suspected, running, done, failed or cancelled. No token comes twice.
 - Only the holder of a sample's last token writes it; committed rows never change; a sample has one result.
 - A worker that falls silent for a lease loses its samples, rows included, to others; an outage of Redis is not silence.
-- A sample whose workers fell silent three times without a new row fails instead of looping.
+- A sample whose workers fell silent three times in a row, without progress between, fails instead of looping. After the
+  first time it is a suspect until it has a new row: a worker has one at most, and draws it alone, so that nobody pays
+  for what another did.
 - Interactive samples are handed out first, up to the number that a worker keeps for them, then standard ones.
 - A cancelled job ends CANCELLED, at its workers' next commits or when their leases end; ended samples stay.
 - Once its job has ended, every key of it has a TTL.
@@ -84,6 +87,9 @@ class Keys:
 
     def returned(self, job_id: str) -> str:
         return f"{self.prefix}returned:{job_id}"
+
+    def suspects(self, job_id: str) -> str:
+        return f"{self.prefix}suspects:{job_id}"
 
     def pixels(self, job_id: str, index: int) -> str:
         return f"{self.prefix}pixels:{job_id}:{index}"

@@ -27,7 +27,7 @@ from smalti.jobs.job import (
 from smalti.jobs.keys import CHUNK, Keys, request_key
 from smalti.jobs.script import Script
 
-_SCHEMA = "3"
+_SCHEMA = "4"
 _ID_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # none that is taken for another
 _ID = re.compile(r"[a-z0-9]{1,32}")
 _READ_BYTES = 1_000_000  # of results in one answer of Redis
@@ -381,8 +381,9 @@ class JobQueue:
             async with self._redis.pipeline(transaction=False) as pipe:
                 pipe.smembers(self._keys.running(job_id))
                 pipe.zrange(self._keys.returned(job_id), 1, "+inf", byscore=True, offset=0, num=CHUNK)
-                running, returned = await pipe.execute()
-        return sorted({int(index) for index in (*running, *returned)})
+                pipe.zrange(self._keys.suspects(job_id), 0, CHUNK - 1)
+                found = await pipe.execute()
+        return sorted({int(index) for indices in found for index in indices})
 
     async def _read_results(self, job_id: str, indices: range) -> Sequence[SampleResult]:
         with unavailable_when_away():

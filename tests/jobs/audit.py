@@ -32,7 +32,11 @@ async def _audit_job(redis: Redis, prefix: str, job_id: str, short: set[str]) ->
     job = {k.decode(): v.decode("latin-1") for k, v in (await redis.hgetall(f"{prefix}job:{job_id}")).items()}
     count, fresh_from = int(job["count"]), int(job["next"])
     running = {int(i) for i in await redis.smembers(f"{prefix}running:{job_id}")}
-    returned = {int(i) for i in await redis.zrange(f"{prefix}returned:{job_id}", 0, -1)}
+    returned = [
+        int(index)
+        for waiting in ("returned", "suspects")
+        for index in await redis.zrange(f"{prefix}{waiting}:{job_id}", 0, -1)
+    ]
     results: dict[int, bytes] = {}
     for name in short:
         if name.startswith(f"result:{job_id}:"):
@@ -50,7 +54,7 @@ async def _audit_job(redis: Redis, prefix: str, job_id: str, short: set[str]) ->
     left = 0 if over else count - int(job["done"]) - int(job["failed"]) - int(job["cancelled"])
     assert (left == 0) == over, "a job with nothing left has not ended, or one with something left has"
     working = {n for n in short if re.match(rf"(sample|pixels):{job_id}:", n)}
-    assert {int(n.rsplit(":", 1)[1]) for n in working} <= running | returned, "an ended sample left keys"
+    assert {int(n.rsplit(":", 1)[1]) for n in working} <= running | {*returned}, "an ended sample left keys"
     if over:
         for name in (n for n in short if job_id in n and not n.startswith("deleted:")):
             assert await redis.pttl(prefix + name) > 0, f"{name} has no TTL although its job ended"

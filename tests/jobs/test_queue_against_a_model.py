@@ -28,6 +28,7 @@ from smalti.jobs.job import (
     Finished,
     JobClass,
     JobState,
+    Place,
     Progress,
     Released,
     Verdict,
@@ -49,6 +50,26 @@ class ModelSample:
     rows: int = 0
     crashes: int = 0
     released: str = ""
+    claimed_rows: int = 0
+    told: Place | None = None
+    was_suspect: bool = False  # when it was claimed
+    fell_at: int = -1
+
+    @property
+    def is_suspect(self) -> bool:
+        return self.crashes > 0
+
+    def charge(self) -> None:
+        """Its worker fell silent."""
+        if self.rows > self.claimed_rows:
+            self.crashes = 0
+        elif self.told is None:
+            self.crashes += 1
+        elif self.told.is_begun or not self.is_suspect:
+            late = 0 if self.told.is_begun else 4
+            was_alive = self.told.rows < self.claimed_rows - late and self.told.rows != self.fell_at
+            self.fell_at = self.told.rows
+            self.crashes += not was_alive
 
 
 @dataclass
@@ -67,11 +88,25 @@ class ModelQueue:
 
     jobs: dict[str, ModelJob] = field(default_factory=dict)
 
-    def claimable(self, limit: int, urgent: int) -> "Counter[JobClass]":
-        """How many samples of each class such a claim brings."""
-        waiting: Counter[JobClass] = Counter()
+    def claimable(self, worker: str, limit: int, urgent: int) -> "list[Counter[JobClass]]":
+        """How many samples of each class such a claim brings: one of these; it may depend on who has a suspect."""
+        known: Counter[JobClass] = Counter()
+        suspects: Counter[JobClass] = Counter()
         for job in self.jobs.values():
-            waiting[job.job_class] += len(job.in_place("fresh", "returned"))
+            waiting = job.in_place("fresh", "returned")
+            suspects[job.job_class] += sum(sample.is_suspect for sample in waiting)
+            known[job.job_class] += sum(not sample.is_suspect for sample in waiting)
+        if self.has_suspect(worker):
+            suspects.clear()
+        with_one = [job_class for job_class in JobClass if suspects[job_class]] or [None]
+        return [self._claimable(known + Counter([c] if c else []), limit, urgent) for c in with_one]
+
+    def has_suspect(self, worker: str) -> bool:
+        held = [sample for job in self.jobs.values() for sample in job.in_place("running")]
+        return any(s.worker == worker and s.was_suspect and s.rows <= s.claimed_rows for s in held)
+
+    @staticmethod
+    def _claimable(waiting: "Counter[JobClass]", limit: int, urgent: int) -> "Counter[JobClass]":
         first = min(urgent, waiting[JobClass.INTERACTIVE])
         standard = min(max(0, limit - first), waiting[JobClass.STANDARD])
         more = min(max(0, limit - first - standard), waiting[JobClass.INTERACTIVE] - first)
@@ -82,7 +117,9 @@ class ModelQueue:
         sample = job.samples[claim.index]
         assert sample.place in {"fresh", "returned"}
         assert claim.pixels == rows_of(claim.index, 0, sample.rows)
+        assert claim.is_suspect == sample.is_suspect
         sample.place, sample.worker, sample.token = "running", worker, claim.token
+        sample.claimed_rows, sample.told, sample.was_suspect = sample.rows, None, sample.is_suspect
         if job.state is JobState.QUEUED:
             job.state = JobState.RUNNING
 
@@ -96,6 +133,7 @@ class ModelQueue:
         if job.state is JobState.CANCELLING and not isinstance(progress.outcome, Finished):
             self._end(job, sample, "cancelled")
             return CommitReply(verdict=Verdict.CANCELLED, rows=0)
+        sample.told = progress.place or sample.told
         reply = self._append(sample, progress)
         if reply.verdict is Verdict.CORRUPT:
             self._end(job, sample, "failed")
@@ -109,7 +147,10 @@ class ModelQueue:
     def lose(self, worker: str, *, crashed: bool) -> int:
         lost = [(job, s) for job in self.jobs.values() for s in job.in_place("running") if s.worker == worker]
         for job, sample in lost:
-            sample.crashes += crashed
+            if crashed:
+                sample.charge()
+            elif sample.rows > sample.claimed_rows:
+                sample.crashes = 0
             if job.state is JobState.CANCELLING:
                 self._end(job, sample, "cancelled")
             elif crashed and sample.crashes >= 3:
@@ -150,12 +191,13 @@ class ModelQueue:
         if last <= sample.rows:
             repeated = Verdict.DUPLICATE if progress.pixels else Verdict.ACCEPTED
             return CommitReply(verdict=repeated, rows=sample.rows)
-        sample.rows, sample.crashes = last, 0
+        sample.rows = last
         return CommitReply(verdict=Verdict.ACCEPTED, rows=last)
 
     def _conclude(self, job: ModelJob, sample: ModelSample, progress: Progress) -> None:
         if isinstance(progress.outcome, Released):
             sample.place, sample.token, sample.released = "returned", "", progress.token
+            sample.crashes = 0 if sample.rows > sample.claimed_rows else sample.crashes
         else:
             self._end(job, sample, "done" if isinstance(progress.outcome, Finished) else "failed")
 
@@ -228,9 +270,10 @@ class QueueMachine(RuleBasedStateMachine):
         target=claims, worker=WORKERS, limit=st.integers(0, 5), urgent=st.integers(0, 3), twice=st.booleans()
     )
     def claim(self, worker: str, limit: int, urgent: int, twice: bool) -> Any:
-        expected = self.model.claimable(limit, urgent)
+        expected = self.model.claimable(worker, limit, urgent)
         claims = self._run(claim_from(self._queue(twice), worker, limit=limit, urgent=urgent))
-        assert Counter(claim.request.job_class for claim in claims) == expected
+        assert Counter(claim.request.job_class for claim in claims) in expected
+        assert sum(claim.is_suspect for claim in claims) <= (not self.model.has_suspect(worker))
         for claim in claims:
             assert int(claim.token) > self.last_token
             self.last_token = int(claim.token)
@@ -238,13 +281,15 @@ class QueueMachine(RuleBasedStateMachine):
         for job in self.model.jobs.values():
             took = [job.samples[claim.index] for claim in claims if self.model.jobs[claim.job] is job]
             fresh = any(sample.rows == 0 and sample.crashes == 0 and not sample.released for sample in took)
-            assert not (fresh and [s for s in job.in_place("returned") if s.rows]), "rows were left waiting"
+            returned = [sample for sample in job.in_place("returned") if not sample.is_suspect]
+            assert not (fresh and [s for s in returned if s.rows]), "rows were left waiting"
         return multiple(*((worker, claim) for claim in claims))
 
     @rule(
         claim=claims,
         skipped=st.integers(-2, 1),
         rows=st.integers(0, 2),
+        place=st.none() | st.builds(Place, st.integers(0, ROWS), st.booleans()),
         outcome=st.sampled_from([None, None, Finished(-1.0), Failed("no"), Released()]),
         spoilt=st.sampled_from([False] * 9 + [True]),
         twice=st.booleans(),
@@ -254,12 +299,13 @@ class QueueMachine(RuleBasedStateMachine):
         claim: tuple[str, Claim],
         skipped: int,
         rows: int,
+        place: Place | None,
         outcome: Any,
         spoilt: bool,
         twice: bool,
     ) -> None:
         worker, sample = claim
-        progress = self._progress(sample, skipped, rows, outcome)
+        progress = replace(self._progress(sample, skipped, rows, outcome), place=place)
         if spoilt and progress.first_row < self._rows_of(
             sample
         ):  # rows that Redis has: it takes new ones on trust

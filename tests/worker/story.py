@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from smalti.jobs.queue import JobQueue
 from smalti.repository import Manifest, ModelRepository
 from smalti.session import open_session
 from worker.admission import plan
-from worker.engine import DrawsRows, Engine
+from worker.engine import Divides, DrawsRows, Engine
 from worker.runner import GRAPH, Runner
 from worker.slot import Lane, Row, Sample
 from worker.worker import Worker
@@ -92,17 +93,18 @@ def drawn_alone(runner: DrawsRows, manifest: Manifest, index: int, **changes: An
 class Gate:
     """A runner that draws one row for each permit, so that a test decides how far the drawing is."""
 
-    def __init__(self, runner: DrawsRows) -> None:
+    def __init__(self, runner: Divides) -> None:
         self.begun = 0  # ticks that the engine has asked for
         self.rows = 0  # of them, those that got their permit
-        self._runner = runner
+        self._runner: DrawsRows = runner
+        self._apart = runner.apart
         self._permits = threading.Semaphore(0)
-        self._is_open = False
+        self._opened = threading.Event()
 
     def draw_row(self, lanes: Sequence[Lane]) -> Sequence[Row | SampleFailed]:
         """Wait for a permit, then draw."""
         self.begun += 1
-        if not self._is_open:
+        if not self._opened.is_set():
             self._permits.acquire()
         self.rows += 1
         return self._runner.draw_row(lanes)
@@ -110,13 +112,19 @@ class Gate:
     def warm(self) -> None:
         """Nothing to warm."""
 
+    def apart(self) -> "Gate":
+        """Another one that waits for the same permits."""
+        other = copy(self)
+        other._runner = self._apart()
+        return other
+
     def permit(self, rows: int) -> None:
         """Let so many ticks pass."""
         self._permits.release(rows)
 
     def open(self) -> None:
         """Let all pass from now on."""
-        self._is_open = True
+        self._opened.set()
         self._permits.release()
 
 

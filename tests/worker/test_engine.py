@@ -183,6 +183,9 @@ async def test_one_thread_draws_everything(engine_on: Start, toy: Model, tmp_pat
 
         def warm(self) -> None: ...
 
+        def apart(self) -> "Spy":
+            return self
+
     engine = engine_on(tmp_path)
     engine.add(manifest, Spy())
     for _ in range(3):

@@ -8,10 +8,14 @@ local job = find(ARGV[1])
 if not job then return 0 end
 if job.state ~= 'QUEUED' and job.state ~= 'RUNNING' then return 1 end
 
-local returned = redis.call('ZRANGE', key('returned', job.id), 0, -1)
-for _, index in ipairs(returned) do forget_sample(job, index) end
-redis.call('DEL', key('returned', job.id))  -- first: it needs no memory, see shared.lua
-local waiting = #returned + job.count - job.next
+allow_beyond_memory_limit()
+local waiting = job.count - job.next
+for _, set in ipairs({'returned', 'suspects'}) do
+  local given_back = redis.call('ZRANGE', key(set, job.id), 0, -1)
+  for _, index in ipairs(given_back) do forget_sample(job, index) end
+  redis.call('DEL', key(set, job.id))
+  waiting = waiting + #given_back
+end
 job.state = 'CANCELLING'
 redis.call('HSET', job.key, 'state', 'CANCELLING')
 add(job, 'next', job.count - job.next)

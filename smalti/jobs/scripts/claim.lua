@@ -1,12 +1,14 @@
 -- claim.lua: hand samples to a worker, each with a fencing token larger than any before.
 -- Interactive samples come first, up to a number, then standard ones, then further interactive ones. In a class jobs take
 -- turns; in a job, samples that were drawn in part come first. A job stays with the fingerprint that began it while a
--- worker of that fingerprint lives.
+-- worker of that fingerprint lives. A worker holds one suspect at most: a sample with which another fell silent, until it
+-- has a new row.
 -- KEYS  1 meta
 -- ARGV  1 worker   2 lease, ms   3 sequence number   4 fingerprint   5 most samples
 --       6 interactive samples that come first, be it more than the most   7… digests of the worker's models
--- Returns {jobs, samples}: jobs {id, request, forced, age in ms at the claim}, samples {job id, index, token, rows so far}. The
--- worker's last sequence number again gives what is left of the same samples, an earlier one nothing.
+-- Returns {jobs, samples}: jobs {id, request, forced, age in ms at the claim}, samples {job id, index, token, rows so far,
+-- 1 for a suspect}. The worker's last sequence number again gives what is left of the same samples, an earlier one
+-- nothing.
 
 local worker, lease, sequence = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local fingerprint, limit, first_interactive = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -22,7 +24,10 @@ local function reply_with(taken, claimed)
       jobs[#jobs + 1] = {id, f[1], f[2], int(math.max(0, claimed - tonumber(f[3])))}
       listed[id] = true
     end
-    samples[#samples + 1] = {id, index, token, not is_fresh and redis.call('GET', pixels_key(id, index)) or ''}
+    samples[#samples + 1] = {
+      id, index, token, not is_fresh and redis.call('GET', pixels_key(id, index)) or '',
+      not is_fresh and tonumber(redis.call('HGET', sample_key(id, index), 'crashes') or '0') > 0 and '1' or '0',
+    }
   end
   return {jobs, samples}
 end
@@ -64,6 +69,23 @@ local function may_draw(id, digest)
   return not alive[pair]
 end
 
+-- Whether the worker holds a suspect that has no new row yet.
+local function has_suspect()
+  local suspect = redis.call('HGET', me, 'suspect')
+  if not suspect or redis.call('HEXISTS', held, suspect) == 0 then return false end
+  local id, index = string.match(suspect, '^(.+):(%d+)$')
+  local job, before = find(id), redis.call('HGET', sample_key(id, index), 'claimed_rows')
+  return job ~= nil and rows_of(job, index) <= tonumber(before or '0')
+end
+local may_suspect = not has_suspect()
+
+-- Whether a job has a sample for this worker; all that are ready have some, but perhaps only suspects.
+local function has_sample(id)
+  if may_suspect or redis.call('EXISTS', key('returned', id)) == 1 then return true end
+  local f = redis.call('HMGET', key('job', id), 'next', 'count')
+  return not f[1] or tonumber(f[1]) < tonumber(f[2])
+end
+
 -- Up to `most` jobs of a class that this worker may draw, the one whose turn is longest ago first.
 local function jobs_in_turn(class, most)
   local found = {}
@@ -72,7 +94,7 @@ local function jobs_in_turn(class, most)
     while mine < most and first < math.max(SCANNED, most) do
       local heads = redis.call('ZRANGE', ready, first, first + page - 1, 'WITHSCORES')
       for position = 1, #heads, 2 do
-        if mine < most and may_draw(heads[position], digest) then
+        if mine < most and may_draw(heads[position], digest) and has_sample(heads[position]) then
           mine = mine + 1
           found[#found + 1] = {id = heads[position], turn = tonumber(heads[position + 1]), ready = ready}
         end
@@ -102,7 +124,7 @@ local function assign(job, index, begun)
   token = math.max(token + 1, now_us)
   if begun then
     local rows = rows_of(job, index)
-    redis.call('HSET', sample, 'fingerprint', drawn_by(sample, rows), 'claimed_rows', int(rows))
+    redis.call('HSET', sample, 'fingerprint', drawn_by(sample, rows), 'claimed_rows', int(rows), 'told', '0')
   else
     redis.call('HSET', sample, 'fingerprint', fingerprint)
   end
@@ -118,6 +140,21 @@ local function begin(job)
   redis.call('ZREM', key('queued'), job.id)
 end
 
+-- A suspect of the job, if this worker may have one.
+local function take_suspect(job)
+  local index = redis.call('ZREVRANGE', key('suspects', job.id), 0, 0)[1]
+  if not index or not may_suspect then return 0 end
+  redis.call('ZREM', key('suspects', job.id), index)
+  assign(job, index, true)
+  may_suspect = false
+  redis.call('HSET', me, 'suspect', job.id .. ':' .. index)
+  return 1
+end
+
+local function has_more(job)
+  return job.next < job.count or redis.call('EXISTS', key('returned', job.id), key('suspects', job.id)) > 0
+end
+
 -- Take up to `share` samples of a job; returns how many.
 local function take(head, share)
   local job = find(head.id)
@@ -126,19 +163,21 @@ local function take(head, share)
     return 0
   end
   local returned = redis.call('ZREVRANGE', key('returned', job.id), 0, share - 1)
-  local fresh = math.min(share - #returned, job.count - job.next)
   for _, index in ipairs(returned) do
     redis.call('ZREM', key('returned', job.id), index)
     assign(job, index, true)
   end
+  local number = #returned
+  if number < share then number = number + take_suspect(job) end
+  local fresh = math.min(share - number, job.count - job.next)
   for index = job.next, job.next + fresh - 1 do assign(job, int(index), false) end
   add(job, 'next', fresh)
-  local number = #returned + fresh
+  number = number + fresh
   if number == 0 then return 0 end
   count(meta, 'ready', -number)
   count(meta, 'running', number)
   if job.state == 'QUEUED' then begin(job) end
-  if job.next < job.count or redis.call('EXISTS', key('returned', job.id)) == 1 then
+  if has_more(job) then
     redis.call('ZADD', head.ready, int(redis.call('HINCRBY', meta, 'turn', '1')), job.id)
   else
     redis.call('ZREM', head.ready, job.id)
@@ -149,9 +188,8 @@ end
 
 -- Hand out samples of a class until `total` are handed out in all.
 local function hand_out(class, total)
-  local heads = #taken < total and jobs_in_turn(class, total - #taken) or {}
   while #taken < total do
-    local before = #taken
+    local before, heads = #taken, jobs_in_turn(class, total - #taken)
     for position, head in ipairs(heads) do
       if #taken < total then take(head, math.ceil((total - #taken) / (#heads - position + 1))) end
     end

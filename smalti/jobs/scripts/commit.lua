@@ -1,13 +1,14 @@
 -- commit.lua: append the rows a worker drew, end the samples it finished, and renew its lease.
 -- KEYS  1 meta
 -- ARGV  1 worker   2 lease, ms   3 what is said of each sample, packed   4… the samples, <job id>:<index>, none twice
--- Packed are, in turn: job id, token, first row, pixels, ending ('' goes on, 'done <log-probability>', 'fail <error>',
+-- Packed are, in turn: job id, token, rows told, first row, pixels, ending ('' goes on, 'done <log-probability>', 'fail <error>',
 -- 'release'); in one argument, because Redis and its clients spend more on two hundred than on all they say.
+-- Rows told are how far a sample is: 0 untold; 2 · rows + 1; one more where the next row is begun, alone (recover.lua).
 -- Returns a line for each, in order: verdict and number of committed rows. ACCEPTED, DUPLICATE, BEHIND, FENCED,
 -- CANCELLED, CORRUPT as job.py explains them. A contradiction of committed rows fails the sample, since its bytes must
 -- not change.
 
-local PACKED = '>Bc0Bc0I4I4c0I2c0'
+local PACKED = '>Bc0Bc0I4I4I4c0I2c0'
 local worker, lease, packed = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local touched, said, drawn = {}, {}, 0
 
@@ -83,7 +84,7 @@ local function finish(job, index, token, outcome, detail)
   take_from(worker, job.id, index)
 end
 
-local function apply(member, held, id, token, first_row, pixels, ending)
+local function apply(member, held, id, token, told, first_row, pixels, ending)
   local job, outcome, detail = find(id), '', ''
   if not job then return 'FENCED', 0 end
   if ending ~= '' then outcome, detail = string.match(ending, '^(%a+) ?(.*)$') end
@@ -93,6 +94,7 @@ local function apply(member, held, id, token, first_row, pixels, ending)
     finish(job, index_of(member, id), token, 'release')
     return 'CANCELLED', 0
   end
+  if told > 0 then redis.call('HSET', prefix .. 'sample:' .. member, 'told', int(told)) end
   local verdict, rows = append(job, member, first_row, pixels)
   if verdict == 'CORRUPT' then
     finish(job, index_of(member, id), token, 'fail', 'Rows were drawn twice with different pixels.')
@@ -130,11 +132,12 @@ allow_beyond_memory_limit()
 redis.call('ZADD', key('workers'), 'XX', int(now + lease), worker)
 local tokens, lines, returned, at = held_tokens(), {}, false, 1
 for place = 1, #ARGV - 3 do
-  local id, token, first_row, pixels, ending, next = struct.unpack(PACKED, packed, at)
+  local id, token, told, first_row, pixels, ending, next = struct.unpack(PACKED, packed, at)
   local member = ARGV[place + 3]
-  local verdict, rows = apply(member, tokens[member], id, token, first_row, pixels, ending)
+  local verdict, rows = apply(member, tokens[member], id, token, told, first_row, pixels, ending)
   lines[place] = line_of(verdict, rows)
   returned = returned or ending == 'release'
+  if told > 0 and #pixels + #ending > 0 then returned = true end  -- its worker may have the next suspect
   at = next
 end
 conclude()

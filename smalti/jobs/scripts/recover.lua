@@ -1,4 +1,7 @@
 -- recover.lua: take samples back from workers whose lease has run out; give up those that crash their workers.
+-- A worker tells how far a sample is whose committed rows it draws again, and of a suspect also that it begins a row,
+-- which it then draws with nothing beside it (see commit.lua). So an innocent sample is not charged with a crash while
+-- it is drawn again or waits beside others, and a suspect only for what it did alone.
 -- If nobody recovered for half a lease, Redis or everybody was away: every worker gets a fresh lease first.
 -- KEYS  1 meta
 -- ARGV  1 lease, ms   2 most samples in this call
@@ -23,12 +26,26 @@ local function give_up(job, index, token)
     'Given up: ' .. CRASHES .. ' workers in turn fell silent before they had drawn its next row.')
 end
 
+-- Crashes of a sample after its worker fell silent with it. No charge: a row committed since the claim; a suspect
+-- between two of its rows; rows drawn again, unless the last worker fell silent at the very same row.
+local function charged(job, index)
+  local f = redis.call('HMGET', sample_key(job.id, index), 'claimed_rows', 'crashes', 'told', 'fell_at')
+  local again, crashes, told = tonumber(f[1] or '0'), tonumber(f[2] or '0'), tonumber(f[3] or '0')
+  if rows_of(job, index) > again then return 0 end
+  if told == 0 then return crashes + 1 end
+  local row, begun = math.floor((told - 1) / 2), told % 2 == 0
+  if crashes > 0 and not begun then return crashes end
+  redis.call('HSET', sample_key(job.id, index), 'fell_at', int(row))
+  local was_alive = row < again - (begun and 0 or LATE) and row ~= tonumber(f[4] or '-1')
+  return was_alive and crashes or crashes + 1
+end
+
 local function take_back(worker, id, index, token)
   local job = find(id)
   take_from(worker, id, index)
   taken = taken + 1
   if not job then return end
-  local crashes = crashes_of(job, index) + 1
+  local crashes = charged(job, index)
   if crashes >= CRASHES and job.state ~= 'CANCELLING' then give_up(job, index, token)
   else return_sample(job, index, '', crashes) end
   touched[id] = true

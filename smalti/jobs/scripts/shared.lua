@@ -5,7 +5,8 @@
 local meta = KEYS[1]
 local prefix = string.sub(meta, 1, -5)
 local CHUNK = 1024  -- results in one hash; keys.py has the same number
-local CRASHES = 3  -- claims without a committed row after which a sample is given up
+local CRASHES = 3  -- silent workers in a row, without progress between, after which a sample is given up
+local LATE = 4  -- rows that a worker may have drawn since it last told how far it is
 local TTL_MARGIN = 60000  -- `expire` forgets a job first; the TTL is for the case that nobody runs it
 local WORKER_TTL = 600000  -- at least; remembers the last claim of a worker that fell silent
 
@@ -120,7 +121,7 @@ local function end_job(job, state)
   local reason = state == 'FAILED' and 'SAMPLES_FAILED' or ''
   local ttl = int(job.retention + TTL_MARGIN)
   redis.call('HSET', job.key, 'state', state, 'reason', reason, 'ended', int(now), 'expires', int(now + job.retention))
-  redis.call('DEL', key('returned', job.id), key('running', job.id))
+  redis.call('DEL', key('returned', job.id), key('suspects', job.id), key('running', job.id))
   redis.call('ZREM', ready_key(job.digest, job.class), job.id)
   redis.call('ZREM', key('queued'), job.id)
   redis.call('ZADD', key('expiry'), int(now + job.retention), job.id)
@@ -199,17 +200,20 @@ local function rows_of(job, index)
   return redis.call('STRLEN', pixels_key(job.id, index)) / job.row_bytes
 end
 
--- Workers in a row that fell silent with a sample before it had a new row; a row committed since the claim clears it.
+-- Silent workers in a row without progress between; a row committed since the claim is progress.
 local function crashes_of(job, index)
   local known = redis.call('HMGET', sample_key(job.id, index), 'claimed_rows', 'crashes')
   if rows_of(job, index) > tonumber(known[1] or '0') then return 0 end
   return tonumber(known[2] or '0')
 end
 
--- Make a sample claimable again, with its rows.
+-- Make a sample claimable again, with its rows; as a suspect where a worker fell silent with it. Among suspects those
+-- come first that have fewer crashes: they may be innocent.
 local function give_back(job, index, released, crashes)
+  local rows = rows_of(job, index)
   redis.call('HSET', sample_key(job.id, index), 'released', released, 'crashes', int(crashes))
-  redis.call('ZADD', key('returned', job.id), int(rows_of(job, index)), index)
+  if crashes > 0 then redis.call('ZADD', key('suspects', job.id), int(rows - crashes * 1e9), index)
+  else redis.call('ZADD', key('returned', job.id), int(rows), index) end
   count(meta, 'ready', 1)
   redis.call('ZADD', ready_key(job.digest, job.class), 'NX', '0', job.id)  -- before jobs that have begun nothing yet
   urgent = urgent or job.class == 'interactive'
