@@ -10,7 +10,7 @@
 | `returned:<id>` | zset | samples given back or recovered, by committed rows |
 | `suspects:<id>` | zset | those with which a worker fell silent without progress, by crashes, then rows |
 | `running:<id>` | set | samples in some worker's slots |
-| `sample:<id>:<i>` | hash | fingerprint, rows at its claim, rows told since, crashes and their row, token of its release |
+| `sample:<id>:<i>` | hash | fingerprint, rows at its claim, rows told since, crashes, their row, token of release |
 | `pixels:<id>:<i>` | string | committed rows, only ever appended to |
 | `result:<id>:<chunk>` | hash | index → outcome, token, log-probability, fingerprint, pixels or error; HSETNX |
 | `ended:<id>` | string | 4 bytes for each ended sample, in that order: 2 · index + (1 if it succeeded) |

@@ -98,8 +98,8 @@ class ModelQueue:
             known[job.job_class] += sum(not sample.is_suspect for sample in waiting)
         if self.has_suspect(worker):
             suspects.clear()
-        with_one = [job_class for job_class in JobClass if suspects[job_class]] or [None]
-        return [self._claimable(known + Counter([c] if c else []), limit, urgent) for c in with_one]
+        with_one = [known + Counter([job_class]) for job_class in JobClass if suspects[job_class]]
+        return [self._claimable(waiting, limit, urgent) for waiting in with_one or [known]]
 
     def has_suspect(self, worker: str) -> bool:
         held = [sample for job in self.jobs.values() for sample in job.in_place("running")]

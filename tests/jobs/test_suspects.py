@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from redis.asyncio import Redis
 
@@ -79,7 +80,7 @@ async def test_a_worker_holds_one_suspect_at_a_time_beside_all_others(queue: Job
 async def test_a_claim_that_is_sent_again_says_again_who_is_a_suspect(queue: JobQueue, redis: Redis) -> None:
     await queue.submit(request_for(count=3))
     await lose(queue, redis, "gone", limit=2)
-    fields = {"sequence": 7, "digests": ["digest-a"], "fingerprint": "cpu", "limit": 9}
+    fields: dict[str, Any] = {"sequence": 7, "digests": ["digest-a"], "fingerprint": "cpu", "limit": 9}
     assert await queue.claim("anna", **fields) == await queue.claim("anna", **fields)
 
 

@@ -115,11 +115,17 @@ class Served(Process):
     """A process with a /metrics page."""
 
     def __init__(
-        self, name: str, module: str, *, metrics_port: int, settings: Mapping[str, str], folder: Path
+        self,
+        name: str,
+        arguments: Sequence[str],
+        *,
+        metrics_port: int,
+        settings: Mapping[str, str],
+        folder: Path,
     ) -> None:
         self.metrics_url = f"http://127.0.0.1:{metrics_port}/metrics"
         super().__init__(
-            name, [module], settings={**settings, "SMALTI_METRICS_PORT": str(metrics_port)}, folder=folder
+            name, arguments, settings={**settings, "SMALTI_METRICS_PORT": str(metrics_port)}, folder=folder
         )
 
     def metric(self, name: str, **labels: str) -> float:
@@ -191,11 +197,11 @@ class Cluster:
         """Start the server, on the same port as ever, unless it runs."""
         if self.server is None or not self.server.is_running:
             settings = self._settings(SMALTI_LISTEN=self.address)
-            self.server = self._run("server", self._server_metrics, settings)
+            self.server = self._run(["server"], self._server_metrics, settings)
 
-    def start_worker(self, **settings: str) -> Served:
+    def start_worker(self, arguments: Sequence[str] = ("worker",), **settings: str) -> Served:
         """One more; `settings` are SMALTI_* variables of it alone."""
-        worker = self._run("worker", free_ports(workers=0).server_metrics, self._settings(**settings))
+        worker = self._run(arguments, free_ports(workers=0).server_metrics, self._settings(**settings))
         self.workers.append(worker)
         return worker
 
@@ -205,9 +211,9 @@ class Cluster:
         until(lambda: not process.is_running or asks(), what=f"{process.name} is ready")
         assert process.is_running, f"{process.name} ended:\n{process.said()}"
 
-    def _run(self, module: str, metrics_port: int, settings: Mapping[str, str]) -> Served:
-        name = f"{module}-{len(self._processes)}"
-        process = Served(name, module, metrics_port=metrics_port, settings=settings, folder=self._folder)
+    def _run(self, arguments: Sequence[str], metrics_port: int, settings: Mapping[str, str]) -> Served:
+        name = f"{arguments[0]}-{len(self._processes)}"
+        process = Served(name, arguments, metrics_port=metrics_port, settings=settings, folder=self._folder)
         self._processes.append(process)
         return process
 

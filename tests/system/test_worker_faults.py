@@ -9,6 +9,7 @@ from smalti.jobs.job import JobState
 from tests.system.cluster import until
 from tests.system.conftest import DIGITS, TOY
 
+SEED = 7  # of every job here
 COUNTS = {TOY: 160, DIGITS: 500}  # enough for a second and more
 both_models = pytest.mark.parametrize("model", [TOY, DIGITS])
 
@@ -114,3 +115,19 @@ def test_a_worker_told_to_stop_hands_its_samples_back(pair, undisturbed, measure
     assert not pair.held_by(leaving)
     assert "worker stopped" in leaving.said()  # having handed all back, not given up on it
     assert_succeeded_with(pair, job, expected)
+
+
+def test_a_sample_that_ends_its_processes_fails_and_all_others_are_drawn(stormy, undisturbed):
+    expected = undisturbed(TOY, count=24)
+    stormy.ready(workers=0)
+    job = stormy.submit(TOY, count=24)
+    deadly = ["tests.system.deadly_worker", str(SEED), "9", "10"]
+    while not stormy.client.get_job(job.id).is_over:  # as a supervisor starts again what ended
+        worker = stormy.start_worker(deadly, SMALTI_SLOTS="24")
+        until(
+            lambda worker=worker: not worker.is_running or stormy.client.get_job(job.id).is_over,
+            what="the worker or its work ended",
+        )
+    ended = stormy.client.get_job(job.id)
+    assert (ended.state, ended.done, ended.failed) == (JobState.FAILED, 23, 1)
+    assert stormy.images(job) == {index: pixels for index, pixels in expected.items() if index != 9}

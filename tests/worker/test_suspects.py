@@ -110,7 +110,7 @@ async def _until_dead_or_done(queue: JobQueue, shift: Shift, job: Job) -> bool:
     if not shift.task.done():
         await shift.stop()
         return False
-    while await queue.depth() and (await queue.depth()).workers:
+    while (await queue.depth()).workers:
         await queue.recover()
         await asyncio.sleep(0.01)
     return True
