@@ -25,7 +25,7 @@ _SHEET_SCALE = 4  # sides of a pixel on a sheet, so that small pictures can be l
 
 def print_json(value: Any) -> None:
     """One line of JSON."""
-    click.echo(json.dumps(plain(value), ensure_ascii=False))
+    click.echo(json.dumps(plain(value)))
 
 
 def plain(value: Any) -> Any:
