@@ -20,7 +20,11 @@ def write_whole(path: Path, data: bytes) -> None:
             target.write_bytes(data)
         else:
             _replace(target, data)
-    except (OSError, RuntimeError) as error:  # RuntimeError: links that lead in a circle, before Python 3.13
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+    ) as error:  # a zero in a name; before Python 3.13, a circle of links
         raise unwritable(path, error) from error
 
 

@@ -10,7 +10,9 @@ import click
 from smalti import media
 from smalti.channel import DEFAULT_ADDRESS
 from smalti.client import Client
+from smalti.commands.places import PlaceOption
 from smalti.errors import InvalidRequest
+from smalti.formats import LARGEST_SCALE
 from smalti.messages import png_of
 from smalti.values import Completion
 
@@ -51,8 +53,16 @@ mask = click.option(
 output = click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
-    help="FILE.png, or a FOLDER for one file each; without it they are shown in the terminal.",
+    type=PlaceOption(),
+    help="FILE.png (or .webp, .jpg, .gif, .bmp), FOLDER/ for one file each, or - for standard output; "
+    "without it they are shown in the terminal.",
+)
+scale = click.option(
+    "--scale",
+    type=click.IntRange(1, LARGEST_SCALE),
+    metavar="N",
+    help="Write each pixel as N×N. Without it a single picture is enlarged to be looked at, a sheet a little, "
+    "and files in a folder are as the model draws them.",
 )
 
 

@@ -98,6 +98,11 @@ def sound_streams() -> Iterator[None]:
         sys.stdout, sys.stderr = given
 
 
+def on_terminal(stream: Any) -> bool:
+    """Whether somebody looks at it; colours that FORCE_COLOR asks for make no terminal of a file."""
+    return bool(stream is not None and stream.isatty())
+
+
 def _sound(stream: TextIO, kind: type[_Raw]) -> TextIO:
     """The stream with another way to fail; one that is no file, as in a notebook, stays as it is."""
     binary = getattr(stream, "buffer", None)
