@@ -55,6 +55,7 @@ from smalti.values import (
 Reply = TypeVar("Reply")
 Palette = tuple[str, ...]
 _PIXELS = types_pb2.IMAGE_FORMAT_PIXELS  # smaller than PNG, and the palette is known after the first image
+_LONGEST_SECONDS = 1e9  # thirty years; what the server allows is less
 
 IMAGE_SERVICE: Any = images_pb2_grpc.ImageServiceStub  # Any: grpc generates stubs without types
 JOB_SERVICE: Any = jobs_pb2_grpc.JobServiceStub
@@ -271,6 +272,10 @@ def _model(name: str, version: int) -> types_pb2.ModelVersion:
 
 
 def _duration(seconds: float) -> Duration:
+    if not 0 <= seconds <= _LONGEST_SECONDS:
+        raise InvalidRequest(
+            f"Results are kept for 0 to {_LONGEST_SECONDS:g} s, not {seconds:g} s.", field="retention"
+        )
     duration = Duration()
     duration.FromMilliseconds(round(seconds * 1000))
     return duration

@@ -41,7 +41,7 @@ _PATIENCE_SECONDS = 60.0  # while the server is away
 @click.argument("pictures", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--hidden",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=options.Number(0, 1, min_open=True),
     metavar="PART",
     help="Lower part that is hidden, such as 0.75; 0.5 where nothing else says what is kept.",
 )

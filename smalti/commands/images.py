@@ -18,7 +18,7 @@ from smalti.commands.output import (
     say_colour_change,
 )
 from smalti.commands.places import Place
-from smalti.errors import GraphNotServed, InvalidRequest
+from smalti.errors import InvalidRequest
 from smalti.values import Images, ScoreKind
 
 _PICTURES = click.argument("pictures", nargs=-1, required=True, type=click.Path(path_type=Path))
@@ -55,10 +55,7 @@ def draw(
     Into a file one image is written enlarged, several as a sheet. A PixelRNN draws by a job: smalti submit.
     """
     require_place(output, as_json=as_json)
-    try:
-        drawn = client.draw(model, count=count, seed=seed, first_index=first_index, version=version)
-    except GraphNotServed as error:
-        raise GraphNotServed(f"{error} The command for a job: smalti submit {model} --watch") from error
+    drawn = client.draw(model, count=count, seed=seed, first_index=first_index, version=version)
     _hand_over(drawn, output, as_json=as_json, scale=scale)
     if not as_json:
         say(f"Drawn with seed {drawn.seed}.")
@@ -211,8 +208,10 @@ def score(
 def _dimensions(text: str) -> tuple[int, int]:
     try:
         row, column = (int(part) for part in text.split(","))
-    except ValueError as error:
-        raise InvalidRequest(f"--dims is '{text}'; write two numbers, such as 2,7.", field="dims") from error
+    except ValueError:
+        row = column = -1
+    if min(row, column) < 0 or max(row, column) >= 2**32:
+        raise InvalidRequest(f"--dims is '{text}'; write two numbers, such as 2,7.", field="dims")
     return row, column
 
 

@@ -30,7 +30,7 @@ from smalti.watching import INTERRUPTED, LineView, LiveView, View, follow
 _JOB = click.argument("job")
 _PATIENCE = click.option(
     "--patience",
-    type=click.FloatRange(0),
+    type=options.Number(0),
     default=60.0,
     show_default=True,
     metavar="SECONDS",
@@ -53,7 +53,7 @@ _PATIENCE = click.option(
 @options.mask
 @click.option(
     "--keep-seconds",
-    type=click.FloatRange(1),
+    type=options.Number(1),
     metavar="S",
     help="How long results are kept after the job ended.",
 )
@@ -194,7 +194,7 @@ def delete(client: Client, job: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 1_000_000), default=20, show_default=True)
 @options.as_json
 @options.connected
 def jobs(client: Client, limit: int, as_json: bool) -> None:
@@ -203,7 +203,7 @@ def jobs(client: Client, limit: int, as_json: bool) -> None:
     if as_json:
         print_json(newest)
     else:
-        print_table(_HEADINGS, map(_row, newest))
+        print_table(_table(newest))
 
 
 class Summary:
@@ -290,7 +290,8 @@ def _tell_results(job: Job, written: int, summary: Summary, output: Place) -> No
         say(f"The job is {job.state}; the others are still to come.")
 
 
-_HEADINGS = ("JOB", "MODEL", "STATE", "SAMPLES", "SUBMITTED", "REASON")
+def _table(listed: Sequence[Job]) -> Sequence[Sequence[str]]:
+    return [("JOB", "MODEL", "STATE", "SAMPLES", "SUBMITTED", "REASON"), *map(_row, listed)]
 
 
 def _row(job: Job) -> Sequence[str]:

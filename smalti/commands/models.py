@@ -23,15 +23,13 @@ def models(client: Client, name: str | None, version: int, as_json: bool) -> Non
     elif as_json:
         print_json(client.models())
     else:
-        print_table(_HEADINGS, _rows(client.models()))
+        print_table(_table(client.models()))
 
 
-_HEADINGS = ("MODEL", "VERSION", "FAMILY", "VARIANT", "SIZE", "COLOURS", "CAN")
-
-
-def _rows(served: list[Model]) -> Iterator[Sequence[str]]:
-    for (name, *rest), versions in groupby(served, key=_kind):
-        yield name, _ranges([model.version for model in versions]), *rest
+def _table(served: list[Model]) -> Sequence[Sequence[str]]:
+    headings = ("MODEL", "VERSION", "FAMILY", "VARIANT", "SIZE", "COLOURS", "CAN")
+    kinds = [(kind, [model.version for model in versions]) for kind, versions in groupby(served, key=_kind)]
+    return [headings, *((name, _ranges(versions), *rest) for (name, *rest), versions in kinds)]
 
 
 def _kind(model: Model) -> tuple[str, ...]:

@@ -72,10 +72,9 @@ def plain(value: Any) -> Any:
     return value
 
 
-def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def print_table(lines: Sequence[Sequence[str]]) -> None:
     """Columns side by side. Nothing is ever cut: in a narrow terminal the last column goes on below."""
-    lines = [headings, *rows]
-    widths = [max(cell_len(line[column]) for line in lines) for column in range(len(headings) - 1)]
+    widths = [max(map(cell_len, column)) for column in list(zip(*lines, strict=True))[:-1]]
     longest = max(cell_len(word) for line in lines for word in line[-1].split() or [""])
     for line in lines:
         start = "".join(

@@ -232,7 +232,7 @@ def test_no_name_in_a_table_is_ever_cut(monkeypatch, capsys, width, looked_at):
     monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setattr("smalti.commands.output.on_terminal", lambda stream: looked_at)
     words = "score reconstruct interpolate"
-    print_table(["MODEL", "SIZE", "CAN"], [[NAME, "8×8", words], ["short", "8×8", ""]])
+    print_table([["MODEL", "SIZE", "CAN"], [NAME, "8×8", words], ["short", "8×8", ""]])
     printed = capsys.readouterr().out
     assert NAME in printed
     assert printed.split() == ["MODEL", "SIZE", "CAN", NAME, "8×8", *words.split(), "short", "8×8"]
