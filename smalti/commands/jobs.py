@@ -10,7 +10,6 @@ from rich.console import Console
 from smalti.client import Client
 from smalti.commands import options
 from smalti.commands.output import (
-    SHEET_SCALE,
     print_json,
     print_table,
     require_unmixed,
@@ -23,6 +22,7 @@ from smalti.commands.output import (
 from smalti.commands.places import Place, PlaceOption
 from smalti.errors import SmaltiError
 from smalti.jobs.job import JobClass, JobState
+from smalti.media import SHEET_SCALE
 from smalti.terminal import moves_pictures
 from smalti.values import Image, Job, JobEvent, SampleEnded, SampleResult, SampleRows
 from smalti.watching import INTERRUPTED, LineView, LiveView, View, follow

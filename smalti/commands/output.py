@@ -24,7 +24,6 @@ from smalti.terminal import canvas_of, columns_that_fit, grid, shows_pictures
 from smalti.values import ColourChange, Image
 
 _INDENT = 4  # columns, of what has no room beside the rest of its line
-SHEET_SCALE = 4  # sides of a pixel on a sheet, so that small pictures can be looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +150,7 @@ def save(
     words = (
         write_single(images[0], output, scale)
         if len(images) == 1
-        else write_picture(sheet(images, columns=columns), output, scale, usual=SHEET_SCALE)
+        else write_picture(sheet(images, columns=columns), output, scale, usual=media.SHEET_SCALE)
     )
     return Saved([str(output)] * len(images), words)
 
