@@ -426,6 +426,25 @@ def test_what_cannot_be_completed_is_told_before_anything_is_queued(
     assert submitted(server) == []
 
 
+@pytest.mark.parametrize(
+    "arguments", [["--draws", 5000, "-o", "x.webp"], ["--draws", 2, "--scale", 64, "-o", "out/"]]
+)
+def test_completions_too_large_to_write_are_refused_before_anything_is_queued(
+    server, smalti, completing, tmp_path, monkeypatch, arguments
+):
+    monkeypatch.chdir(tmp_path)
+    large = models_pb2.Model(
+        name="toy", version=1, family="pixel_rnn", height=100, width=200, palette=PALETTE
+    )
+    server.answers["ModelService/Get"] = lambda request: models_pb2.GetModelResponse(
+        model=large, manifest_json="{}"
+    )
+    pillow.new("RGB", (200, 100)).save("picture.png")
+    result = smalti("complete", "toy", "picture.png", *arguments)
+    assert (result.exit_code, submitted(server)) == (2, [])
+    assert "too large" in result.stderr
+
+
 def test_a_draw_that_failed_is_told_and_no_job_is_left(server, smalti, completing, picture, tmp_path):
     server.answers["JobService/Results"] = lambda request: iter(
         [jobs_pb2.SampleResult(index=0, error="Its pixels were no numbers.")]

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from smalti.cli import main
 from smalti.v1 import images_pb2, jobs_pb2, models_pb2, types_pb2
 
-COMMAND = f"{sys.executable} -m smalti.cli"
+COMMAND = f"{sys.executable} -m smalti"
 ROOT = Path(__file__).parents[2]
 ENCODINGS = ["ascii", "cp1252", "latin-1", "cp437", "utf-8", "utf-16"]
 NAME = "añ×−→模-\U0001f5bc"
@@ -117,7 +117,7 @@ def test_ctrl_c_ends_a_command_that_waits_quietly(server, tmp_path, arguments):
 
     for name in ("ModelService/List", "ImageService/Draw", "JobService/Submit"):
         server.answers[name] = wait
-    command = [sys.executable, "-m", "smalti.cli", *arguments, "--server", server.address]
+    command = [sys.executable, "-m", "smalti", *arguments, "--server", server.address]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
         command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -128,3 +128,21 @@ def test_ctrl_c_ends_a_command_that_waits_quietly(server, tmp_path, arguments):
     answer.set()
     assert (process.returncode, said) == (130, (b"", b""))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_is_quiet_while_the_command_still_imports_what_it_needs(tmp_path):
+    (tmp_path / "grpc.py").write_text("print('importing', flush=True)\nimport time\ntime.sleep(30)\n")
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "smalti", "models"],
+        env=environment,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "importing\n"
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=10)
+    assert (process.returncode, said) == (130, ("", ""))
