@@ -11,7 +11,7 @@ import structlog
 from server.batcher import Arrays, Batcher, BatchLimits
 from server.runner import Runner, SessionOptions, open_runners
 from smalti import palette
-from smalti.errors import InvalidRequest, ModelNotFound, ProviderMissing, SmaltiError
+from smalti.errors import InvalidRequest, ModelNotFound, ProviderMissing, SmaltiError, did_you_mean
 from smalti.repository import Manifest, Model, ModelRepository
 
 log = structlog.get_logger()
@@ -64,7 +64,8 @@ class Catalogue:
         check_name(name)
         versions = self._served.get(name)
         if not versions:
-            raise ModelNotFound(f"There is no model '{name}' here; there is {_listed(self._served)}.")
+            meant = did_you_mean(name, sorted(self._served))
+            raise ModelNotFound(f"There is no model '{name}' here{meant}; there is {_listed(self._served)}.")
         found = versions.get(version or max(versions))
         if found is None:
             raise ModelNotFound(f"Model '{name}' has no version {version} here; it has {_listed(versions)}.")

@@ -41,7 +41,7 @@ class ImageService(images_pb2_grpc.ImageServiceServicer):
 
     async def Draw(self, request: pb.DrawRequest, context: Context) -> pb.DrawResponse:
         model = self._find(request.model)
-        _generator(model, instead="draw it by DrawStream or a job")
+        _generator(model, instead="it draws row by row, by jobs")
         count = self._count(request.count or 1, model, "count")
         checks.check_indices(request.first_index, count)
         seed = request.seed if request.HasField("seed") else secrets.randbits(64)
@@ -161,7 +161,7 @@ def _generator(model: ServedModel, *, instead: str = "") -> str:
     for graph in ("generate", "decode"):
         if graph in model.manifest.graphs:
             return graph
-    advice = f": {instead}" if instead else ""
+    advice = f"; {instead}" if instead else ""
     raise GraphNotServed(
         f"{model.manifest.name} is a {model.manifest.family} and has no latent to draw from{advice}."
     )

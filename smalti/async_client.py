@@ -22,6 +22,7 @@ from smalti.values import (
     Encoded,
     Images,
     ImageSource,
+    ImageSources,
     Job,
     JobEvent,
     Latent,
@@ -96,7 +97,7 @@ class AsyncClient:
                     palette = await self._palette(messages.version_of(reply.started.model))
                 yield call.read(reply, palette)
 
-    async def encode(self, model: str, images: Sequence[ImageSource], *, version: int = 0) -> Encoded:
+    async def encode(self, model: str, images: ImageSources, *, version: int = 0) -> Encoded:
         """The latents of images (VAE, auto-encoder)."""
         return await self._ask(messages.encode(model, images, version=version))
 
@@ -104,7 +105,7 @@ class AsyncClient:
         """The images of latents (VAE, auto-encoder, GAN)."""
         return await self._pictures(messages.decode(model, latents, version=version))
 
-    async def reconstruct(self, model: str, images: Sequence[ImageSource], *, version: int = 0) -> Images:
+    async def reconstruct(self, model: str, images: ImageSources, *, version: int = 0) -> Images:
         """Images through the latent and back."""
         return await self._pictures(messages.reconstruct(model, images, version=version))
 
@@ -131,7 +132,7 @@ class AsyncClient:
         )
 
     async def score(
-        self, model: str, images: Sequence[ImageSource], *, seed: int | None = None, version: int = 0
+        self, model: str, images: ImageSources, *, seed: int | None = None, version: int = 0
     ) -> Scores:
         """How likely, or how real, a model finds images."""
         return await self._ask(messages.score(model, images, seed=seed, version=version))

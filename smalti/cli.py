@@ -6,6 +6,7 @@ import click
 
 import smalti
 from smalti.commands import completing, images, jobs, models
+from smalti.commands.streams import sound_streams
 from smalti.errors import (
     Busy,
     DeadlinePassed,
@@ -16,6 +17,7 @@ from smalti.errors import (
     SmaltiError,
     Unavailable,
 )
+from smalti.watching import INTERRUPTED
 
 _FAILED = 1
 _EXIT_CODES: dict[type[SmaltiError], int] = {
@@ -35,11 +37,17 @@ class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        with sound_streams():
+            return super().main(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except SmaltiError as error:
             raise _Refusal(error) from error
+        except KeyboardInterrupt as error:
+            raise click.exceptions.Exit(INTERRUPTED) from error
 
 
 class _Refusal(click.ClickException):
@@ -61,11 +69,12 @@ def main() -> None:
     \b
     Exit codes:
       0    done
-      1    the request or the job failed, or the job was cancelled
+      1    the request or the job failed, the job was cancelled, or standard output cannot be written
       2    wrong usage, or an input that cannot be used
       3    no such model or job
       4    the server is away or busy: try again later
-      130  stopped by Ctrl-C while watching; the job goes on
+      130  stopped by Ctrl-C; a job that was watched goes on
+      141  the reader of standard output went away
     """
 
 

@@ -4,7 +4,7 @@
         client.draw("sprites-vae", count=16).images[0].save("first.png")
 
 Every method raises the errors of `smalti.errors`. Images go in as `smalti.values.Image`, Pillow images, PNG
-bytes or paths of PNG files, and come out as `Image`. Version 0 of a model is the latest.
+bytes, paths of PNG files or arrays of uint8, one or many, and come out as `Image`. Version 0 of a model is the latest.
 """
 
 import time
@@ -29,6 +29,7 @@ from smalti.values import (
     Encoded,
     Images,
     ImageSource,
+    ImageSources,
     Job,
     JobEvent,
     Latent,
@@ -110,7 +111,7 @@ class Client:
                 palette = self._palette(messages.version_of(reply.started.model))
             yield call.read(reply, palette)
 
-    def encode(self, model: str, images: Sequence[ImageSource], *, version: int = 0) -> Encoded:
+    def encode(self, model: str, images: ImageSources, *, version: int = 0) -> Encoded:
         """The latents of images (VAE, auto-encoder)."""
         return self._ask(messages.encode(model, images, version=version))
 
@@ -118,7 +119,7 @@ class Client:
         """The images of latents (VAE, auto-encoder, GAN)."""
         return self._pictures(messages.decode(model, latents, version=version))
 
-    def reconstruct(self, model: str, images: Sequence[ImageSource], *, version: int = 0) -> Images:
+    def reconstruct(self, model: str, images: ImageSources, *, version: int = 0) -> Images:
         """Images through the latent and back."""
         return self._pictures(messages.reconstruct(model, images, version=version))
 
@@ -147,9 +148,7 @@ class Client:
             messages.sweep(model, dimensions, image=image, steps=steps, low=low, high=high, version=version)
         )
 
-    def score(
-        self, model: str, images: Sequence[ImageSource], *, seed: int | None = None, version: int = 0
-    ) -> Scores:
+    def score(self, model: str, images: ImageSources, *, seed: int | None = None, version: int = 0) -> Scores:
         """How likely, or how real, a model finds images; `Scores.kind` says which."""
         return self._ask(messages.score(model, images, seed=seed, version=version))
 

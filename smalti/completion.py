@@ -38,10 +38,14 @@ class Completed:
     draws: tuple[SampleResult, ...]
 
     @property
+    def drawn(self) -> list[Image]:
+        """The image of every draw: `fetch` takes none without."""
+        return [draw.image for draw in self.draws if draw.image is not None]
+
+    @property
     def images(self) -> list[Image]:
         """Original, what the model was shown (in its own colours, as every draw has them), draws."""
-        drawn = [draw.image for draw in self.draws if draw.image is not None]
-        return [self.picture.image, hiding(drawn[0], self.picture.kept), *drawn]
+        return [self.picture.image, hiding(self.drawn[0], self.picture.kept), *self.drawn]
 
     def number(self, draw: SampleResult) -> int:
         """Which image of the seed a draw is."""

@@ -3,6 +3,9 @@
 Subclasses say whose fault it is; `server/errors.py` maps them to gRPC status codes, `smalti/client.py` maps those back.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class SmaltiError(Exception):
     """Something smalti refuses or cannot do, said in one sentence."""
@@ -94,3 +97,11 @@ class GraphFailed(SmaltiError):
 # Inside the worker.
 class SampleFailed(SmaltiError):
     """One sample cannot be drawn; its neighbours go on."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """In brackets, for an error: the known names that a wrong one is a part of, or the one it is like, or nothing."""
+    names = list(known)
+    parts = [each for each in names if name and name.lower() in each]
+    meant = parts[:3] or get_close_matches(name.lower(), names, 1)
+    return f" (did you mean {' or '.join(meant)}?)" if meant else ""

@@ -12,6 +12,7 @@ from smalti.errors import ImageRefused
 
 MAX_SIDE = 4096  # of an image that a client sends: far beyond any model, and cheap to refuse
 HIDDEN = "#303030"  # stands for what is not drawn yet, or not to be seen
+SHEET_SCALE = 4  # sides of a pixel on a sheet, so that small pictures can be looked at
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _BROKEN = (  # what Pillow raises for files that are broken in one way or another
     OSError,

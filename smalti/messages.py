@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from PIL import Image as pillow
 
-from smalti import media
+from smalti import arrays, media
 from smalti.errors import ImageRefused, InvalidRequest
 from smalti.jobs.job import JobClass, JobState
 from smalti.v1 import (
@@ -38,6 +38,7 @@ from smalti.values import (
     Image,
     Images,
     ImageSource,
+    ImageSources,
     Job,
     JobEvent,
     Latent,
@@ -55,6 +56,7 @@ from smalti.values import (
 Reply = TypeVar("Reply")
 Palette = tuple[str, ...]
 _PIXELS = types_pb2.IMAGE_FORMAT_PIXELS  # smaller than PNG, and the palette is known after the first image
+_LONGEST_SECONDS = 1e9  # thirty years; what the server allows is less
 
 IMAGE_SERVICE: Any = images_pb2_grpc.ImageServiceStub  # Any: grpc generates stubs without types
 JOB_SERVICE: Any = jobs_pb2_grpc.JobServiceStub
@@ -115,8 +117,8 @@ def draw_stream(
     return PictureCall(IMAGE_SERVICE, "DrawStream", request, read_draw_event)
 
 
-def encode(model: str, images: Sequence[ImageSource], *, version: int) -> Call[Encoded]:
-    request = images_pb2.EncodeRequest(model=_model(model, version), images=map(_image, images))
+def encode(model: str, images: ImageSources, *, version: int) -> Call[Encoded]:
+    request = images_pb2.EncodeRequest(model=_model(model, version), images=map(_image, listed(images)))
     return Call(IMAGE_SERVICE, "Encode", request, _encoded)
 
 
@@ -129,9 +131,9 @@ def decode(model: str, latents: Sequence[Latent], *, version: int) -> PictureCal
     return PictureCall(IMAGE_SERVICE, "Decode", request, _images)
 
 
-def reconstruct(model: str, images: Sequence[ImageSource], *, version: int) -> PictureCall[Images]:
+def reconstruct(model: str, images: ImageSources, *, version: int) -> PictureCall[Images]:
     request = images_pb2.ReconstructRequest(
-        model=_model(model, version), images=map(_image, images), format=_PIXELS
+        model=_model(model, version), images=map(_image, listed(images)), format=_PIXELS
     )
     return PictureCall(IMAGE_SERVICE, "Reconstruct", request, _images)
 
@@ -172,9 +174,11 @@ def sweep(
     return PictureCall(IMAGE_SERVICE, "Sweep", request, _swept)
 
 
-def score(model: str, images: Sequence[ImageSource], *, seed: int | None, version: int) -> Call[Scores]:
+def score(model: str, images: ImageSources, *, seed: int | None, version: int) -> Call[Scores]:
     _check("seed", seed)
-    request = images_pb2.ScoreRequest(model=_model(model, version), images=map(_image, images), seed=seed)
+    request = images_pb2.ScoreRequest(
+        model=_model(model, version), images=map(_image, listed(images)), seed=seed
+    )
     return Call(IMAGE_SERVICE, "Score", request, _scores)
 
 
@@ -271,6 +275,10 @@ def _model(name: str, version: int) -> types_pb2.ModelVersion:
 
 
 def _duration(seconds: float) -> Duration:
+    if not 0 <= seconds <= _LONGEST_SECONDS:
+        raise InvalidRequest(
+            f"Results are kept for 0 to {_LONGEST_SECONDS:g} s, not {seconds:g} s.", field="retention"
+        )
     duration = Duration()
     duration.FromMilliseconds(round(seconds * 1000))
     return duration
@@ -280,7 +288,19 @@ def _completion(completion: Completion) -> images_pb2.Completion:
     if (completion.rows is None) == (completion.mask is None):
         raise InvalidRequest("Give either rows or a mask to keep.", field="completion")
     _check("rows", completion.rows, bits=32)
-    return images_pb2.Completion(image=_image(completion.image), rows=completion.rows, mask=completion.mask)
+    mask = None if completion.mask is None else arrays.mask(completion.mask)
+    return images_pb2.Completion(image=_image(completion.image), rows=completion.rows, mask=mask)
+
+
+def listed(images: object) -> Sequence[Any]:
+    """The images one by one, of one image, many, or an array of many; raises ImageRefused for what is neither."""
+    if isinstance(images, Image | pillow.Image | bytes | bytearray | memoryview | str | os.PathLike):
+        return [images]
+    if hasattr(images, "__array__") or hasattr(images, "__array_interface__"):
+        return arrays.listed(images)
+    if isinstance(images, Iterable) and not hasattr(images, "read"):  # an open file is no list of its lines
+        return list(images)
+    raise ImageRefused(f"{arrays.WANTED}, not {type(images).__name__}.", field="images")
 
 
 def _image(source: ImageSource) -> types_pb2.Image:
@@ -289,13 +309,15 @@ def _image(source: ImageSource) -> types_pb2.Image:
 
 def png_of(source: ImageSource) -> bytes:
     """The PNG of an image in any form; raises ImageRefused for a file that is no readable PNG."""
-    if isinstance(source, bytes):
-        return source
+    if isinstance(source, bytes | bytearray | memoryview):
+        return bytes(source)
     if isinstance(source, Image):
         return source.png()
     if isinstance(source, pillow.Image):
         return media.encode(source)
-    return _png_file(Path(source))
+    if isinstance(source, str | os.PathLike):
+        return _png_file(Path(source))
+    return media.encode(arrays.picture(source))
 
 
 def _png_file(path: Path) -> bytes:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from smalti.errors import GraphNotServed, ModelNotFound, RepositoryDamaged
+from smalti.errors import GraphNotServed, ModelNotFound, RepositoryDamaged, did_you_mean
 
 MANIFEST = "manifest.json"
 Family = Literal["pixel_rnn", "vae", "autoencoder", "gan"]
@@ -164,8 +164,10 @@ class ModelRepository:
         """A model (its latest version where none is given), verified; raises ModelNotFound or RepositoryDamaged."""
         versions = self.models().get(name)
         if not versions:
+            meant = did_you_mean(name, self.models())
             raise ModelNotFound(
-                f"There is no model '{name}' in the model repository; it has {', '.join(self.models()) or 'none'}."
+                f"There is no model '{name}' in the model repository{meant}; "
+                f"it has {', '.join(self.models()) or 'none'}."
             )
         if version is not None and version not in versions:
             raise ModelNotFound(

@@ -50,8 +50,21 @@ def canvas_of(image: Image) -> Canvas:
 
 
 def shows_pictures(console: Console) -> bool:
-    """Whether there is a terminal with colours, whose cursor can be moved."""
-    return console.is_terminal and console.color_system is not None and not console.no_color
+    """Whether there are colours, and the half-blocks that pictures are made of."""
+    colours = console.is_terminal and console.color_system is not None and not console.no_color
+    return colours and _has(console.encoding, _UPPER)
+
+
+def moves_pictures(console: Console) -> bool:
+    """Whether pictures can be drawn over: in a terminal, not in a file that FORCE_COLOR has coloured."""
+    return shows_pictures(console) and console.file.isatty()
+
+
+def _has(encoding: str, character: str) -> bool:
+    try:
+        return bool(character.encode(encoding))
+    except UnicodeEncodeError:
+        return False
 
 
 def columns_that_fit(picture_width: int, terminal_width: int) -> int:

@@ -2,24 +2,57 @@
 
 import os
 import struct
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
+from math import ceil, sqrt
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from PIL import Image as pillow
 
-from smalti import media
+from smalti import formats, media, notebook
+from smalti.files import write_whole
 from smalti.jobs.job import TERMINAL, JobClass, JobState
 
 Latent: TypeAlias = Sequence[float]
+_WIDEST_SHEET = 800  # screen pixels, in a notebook
+_LONGEST_REPR = 60  # characters of one field
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+class Brief:
+    """A value whose repr is short: of what is long, it says how much there is."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        shown = (f"{field.name}={_brief(getattr(self, field.name))}" for field in fields(self))  # type: ignore[arg-type]  # every heir is a dataclass
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _brief(value: object) -> str:
+    match value:
+        case StrEnum() | datetime():
+            return str(value)
+        case bytes() | tuple() | list() | Mapping() if len(value) > 4:
+            return f"<{len(value)} {'bytes' if isinstance(value, bytes) else 'items'}>"
+    text = repr(value)
+    return text if len(text) <= _LONGEST_REPR or isinstance(value, Brief) else f"{text[:_LONGEST_REPR]}…"
+
+
+class ArrayLike(Protocol):
+    """What numpy makes an array of: an array itself, a Pillow image, a tensor."""
+
+    def __array__(self) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Image:
-    """One picture, as indices into a palette of '#rrggbb' colours."""
+    """One picture, as indices into a palette of '#rrggbb' colours.
+
+    numpy.asarray(image) are its colours, (height, width, 3) uint8; a notebook shows it.
+    """
 
     height: int
     width: int
@@ -43,16 +76,46 @@ class Image:
         """The same as PNG bytes."""
         return media.encode(self.picture())
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the PNG to a file; gives its path."""
-        target = Path(path)
-        target.write_bytes(self.png())
-        return target
+    def save(self, path: str | os.PathLike[str], *, scale: int = 1) -> Path:
+        """Write a file of the kind that its ending says (.png, .webp, .jpg, .gif, .bmp); gives its path.
+
+        Each pixel becomes scale × scale. Raises InvalidRequest for another ending, or where it cannot be written.
+        """
+        return _save(self.picture(), path, scale)
+
+    def __repr__(self) -> str:
+        return f"<Image {self.width}×{self.height}, {len(self.palette)} colours>"
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        """Read by numpy, which this package can do without."""
+        return _array_interface((self.height, self.width, 3), self.picture().convert("RGB").tobytes())
+
+    def _repr_png_(self) -> bytes:
+        scale = formats.screen_scale(self.width, self.height)
+        return media.encode(formats.enlarged(self.picture(), scale))
+
+    def _repr_html_(self) -> str:
+        return notebook.picture(self._repr_png_(), f"{self.width}×{self.height}")
+
+
+def _save(picture: pillow.Image, path: str | os.PathLike[str], scale: int) -> Path:
+    target = Path(path)
+    form = formats.format_of(target)
+    formats.require_fit(picture.width * scale, picture.height * scale, form)
+    write_whole(target, formats.encoded(formats.enlarged(picture, scale), form))
+    return target
+
+
+def _array_interface(shape: tuple[int, ...], data: bytes) -> dict[str, Any]:
+    return {"version": 3, "shape": shape, "typestr": "|u1", "data": data}
 
 
 ImageSource: TypeAlias = (
-    Image | pillow.Image | bytes | str | os.PathLike[str]
-)  # bytes: a PNG; str and PathLike: its file
+    Image | pillow.Image | bytes | bytearray | memoryview | str | os.PathLike[str] | ArrayLike
+)  # bytes: a PNG; str and PathLike: its file; ArrayLike: uint8, (height, width) grey or (height, width, 3 or 4)
+
+ImageSources: TypeAlias = ImageSource | Iterable[ImageSource]  # one, many, or an array of many
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +137,8 @@ class ColourChange:
 NO_CHANGE = ColourChange()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Completion:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Completion(Brief):
     """A picture to finish: what of it is kept, the rest is drawn in raster order after it.
 
     Keep `rows` from the top, or the pixels where `mask` (one byte a pixel, raster order) is 1.
@@ -83,11 +146,11 @@ class Completion:
 
     image: ImageSource
     rows: int | None = None
-    mask: bytes | None = None
+    mask: bytes | ArrayLike | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Model(Brief):
     """A version of a model that the server serves."""
 
     name: str
@@ -103,39 +166,87 @@ class Model:
     licence: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelDetails:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class ModelDetails(Brief):
     """A model and all that its manifest says: recipe, data, test figures, parity."""
 
     model: Model
     manifest: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Images:
-    """Images that a model made, and how far the colours of given ones had to move for that."""
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Images(Brief):
+    """Images that a model made, and how far the colours of given ones had to move for that.
+
+    A sequence of them: len(), indices and loops work, numpy.asarray gives (count, height, width, 3) uint8, and a
+    notebook shows a sheet.
+    """
 
     model: ModelVersion
     images: tuple[Image, ...]
     colour_change: ColourChange = NO_CHANGE
 
+    def __len__(self) -> int:
+        return len(self.images)
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+    def __iter__(self) -> Iterator[Image]:
+        return iter(self.images)
+
+    def __getitem__(self, index: int) -> Image:
+        return self.images[index]
+
+    def sheet(self, *, columns: int | None = None) -> pillow.Image:
+        """All of them side by side, on white; about as many columns as rows unless told."""
+        pictures = [image.picture() for image in self.images]
+        return media.sheet(pictures, columns=columns or self._columns(), scale=1)
+
+    def save(
+        self, path: str | os.PathLike[str], *, columns: int | None = None, scale: int = media.SHEET_SCALE
+    ) -> Path:
+        """Write the sheet to a file, as Image.save does; gives its path."""
+        return _save(self.sheet(columns=columns), path, scale)
+
+    def _columns(self) -> int:
+        return ceil(sqrt(len(self.images)))
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        size = (self.images[0].height, self.images[0].width) if self.images else (0, 0)
+        data = b"".join(image.picture().convert("RGB").tobytes() for image in self.images)
+        return _array_interface((len(self.images), *size, 3), data)
+
+    def _repr_png_(self) -> bytes | None:
+        if not self.images:
+            return None
+        sheet = self.sheet()
+        scales = (scale for scale in range(media.SHEET_SCALE, 1, -1) if sheet.width * scale <= _WIDEST_SHEET)
+        return media.encode(formats.enlarged(sheet, next(scales, 1)))
+
+    def _repr_html_(self) -> str:
+        shown = self._repr_png_()
+        words = f"{len(self.images)} images by {self.model.name}, version {self.model.version}"
+        return notebook.figure(shown, words)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Drawn(Images):
     """Images drawn from random latents: the same seed and model draw the same again."""
 
     seed: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Swept(Images):
     """steps × steps images, row by row: two latent dimensions over a grid."""
 
     steps: int
 
+    def _columns(self) -> int:
+        return self.steps
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Encoded:
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Encoded(Brief):
     """Latents of images."""
 
     model: ModelVersion
@@ -152,8 +263,8 @@ class ScoreKind(StrEnum):
     REAL_PROBABILITY = "REAL_PROBABILITY"  # P(real) (GAN)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scores:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Scores(Brief):
     """How likely, or how real, a model finds images."""
 
     model: ModelVersion
@@ -162,7 +273,7 @@ class Scores:
     colour_change: ColourChange
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Job:
     """One request for samples, as the server knows it now."""
 
@@ -191,9 +302,27 @@ class Job:
         """Whether nothing more will be drawn."""
         return self.state in TERMINAL
 
+    def __repr__(self) -> str:
+        return f"<Job {self.id}: {self._words}>"
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SampleResult:
+    @property
+    def _words(self) -> str:
+        failed = f", {self.failed} failed" if self.failed else ""
+        reason = f", {self.reason}" if self.reason else ""
+        return (
+            f"{self.model.name} version {self.model.version}, seed {self.seed}, "
+            f"{self.state}, {self.done} of {self.count} samples{failed}{reason}"
+        )
+
+    def _repr_png_(self) -> bytes:
+        return notebook.bar(self.done, self.failed, self.count)
+
+    def _repr_html_(self) -> str:
+        return notebook.figure(self._repr_png_(), f"Job {self.id}: {self._words}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class SampleResult(Brief):
     """What one sample came to; `image` is None where it failed, and `error` says why."""
 
     index: int
@@ -202,9 +331,16 @@ class SampleResult:
     error: str
     fingerprint: str
 
+    def _repr_png_(self) -> bytes | None:
+        return None if self.image is None else self.image._repr_png_()
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SampleRows:
+    def _repr_html_(self) -> str:
+        said = self.error or f"log-probability {self.log_probability:.1f} nats"
+        return notebook.figure(self._repr_png_(), f"Sample {self.index}: {said}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class SampleRows(Brief):
     """More rows of a sample that is being drawn."""
 
     index: int
@@ -212,16 +348,16 @@ class SampleRows:
     indices: bytes  # whole rows, as in Image.indices
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SampleEnded:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class SampleEnded(Brief):
     """A sample is complete, or has failed."""
 
     index: int
     succeeded: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Interrupted:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Interrupted(Brief):
     """The server or its Redis is away; the watch goes on by itself after `retry_seconds`."""
 
     message: str
@@ -231,8 +367,8 @@ class Interrupted:
 JobEvent: TypeAlias = Job | SampleRows | SampleEnded | Interrupted
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DrawStarted:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class DrawStarted(Brief):
     """An image is going to be drawn row by row."""
 
     model: ModelVersion
@@ -244,16 +380,16 @@ class DrawStarted:
     colour_change: ColourChange
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DrawnRows:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class DrawnRows(Brief):
     """More rows of the image."""
 
     first_row: int
     indices: bytes  # whole rows, as in Image.indices
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DrawFinished:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class DrawFinished(Brief):
     """The image is complete."""
 
     image: Image

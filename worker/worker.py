@@ -151,6 +151,7 @@ class Worker:
             fingerprint=self._fingerprint,
             limit=limit,
             urgent=urgent,
+            slots=self._slots,
         )
         self._claims += 1  # only now: had the reply been lost, the same number would bring it again
         self._redis_answered()

@@ -11,18 +11,24 @@ from smalti import media
 from smalti.client import Client
 from smalti.commands import options
 from smalti.commands.output import (
-    is_folder,
+    Saved,
+    described,
     plain,
     print_json,
     require_place,
+    save_each,
     say,
     say_colour_change,
-    write,
+    usual_scale,
+    write_picture,
+    write_single,
 )
+from smalti.commands.places import Place
 from smalti.completion import Completed, Unfinished, fetch, first_rows, indexed, queued
 from smalti.errors import ImageRefused, InvalidRequest
+from smalti.formats import require_fit
 from smalti.messages import png_of
-from smalti.terminal import Canvas, canvas_of
+from smalti.terminal import Canvas, canvas_of, moves_pictures
 from smalti.values import ColourChange, Job, Model, ModelVersion
 from smalti.watching import INTERRUPTED, Band
 
@@ -35,7 +41,7 @@ _PATIENCE_SECONDS = 60.0  # while the server is away
 @click.argument("pictures", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--hidden",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=options.Number(0, 1, min_open=True),
     metavar="PART",
     help="Lower part that is hidden, such as 0.75; 0.5 where nothing else says what is kept.",
 )
@@ -50,6 +56,7 @@ _PATIENCE_SECONDS = 60.0  # while the server is away
 @click.option("--labels", is_flag=True, help="Say on the sheet which picture and which draw it is.")
 @options.version
 @options.output
+@options.scale
 @options.as_json
 @options.connected
 def complete(
@@ -65,7 +72,8 @@ def complete(
     temperature: float,
     labels: bool,
     version: int,
-    output: Path | None,
+    output: Place | None,
+    scale: int | None,
     as_json: bool,
 ) -> None:
     """Draw the rest of pictures with a PixelRNN.
@@ -74,7 +82,7 @@ def complete(
     first rows (--rows) or the light pixels of --mask PNG. A drawn pixel sees only pixels before it, from the top
     left: what is kept below it does not guide it.
 
-    Into a FILE one draw of one picture is written as it is; more become a sheet, with a row for each picture: the
+    Into a FILE one draw of one picture is written enlarged; more become a sheet, with a row for each picture: the
     original, what the model was shown, and every draw. Into a FOLDER each draw is a file of its own.
     """
     require_place(output, as_json=as_json)
@@ -83,21 +91,33 @@ def complete(
     kept = _kept(described.model, hidden, rows, mask)
     background = media.background_of(described.manifest.get("recipe", {}), described.model.palette)
     unfinished = [_read(file, described.model, kept, background) for file in files]
+    if output is not None:
+        _require_room(output, scale, described.model, pictures=len(files), draws=draws)
     which = ModelVersion(described.model.name, described.model.version)
     drawing = queued(
         client, which, unfinished, draws=draws, seed=seed, first_index=first_index, temperature=temperature
     )
     console = Console(stderr=output is not None)
+    hidden_drawing = as_json or (output is not None and not moves_pictures(console))
     try:
         with drawing as jobs:
             completed = [
-                _follow(client, picture, job, described.model.palette, console, labels=labels, hidden=as_json)
+                _follow(
+                    client,
+                    picture,
+                    job,
+                    described.model.palette,
+                    console,
+                    labels=labels,
+                    hidden=hidden_drawing,
+                )
                 for picture, job in zip(unfinished, jobs, strict=True)
             ]
     except KeyboardInterrupt:
         say("\nStopped; what was still to be drawn is cancelled.")
         raise SystemExit(INTERRUPTED) from None
-    _hand_over(completed, output, as_json=as_json, labels=labels)
+    saved = None if output is None else _save(completed, output, labels=labels, scale=scale)
+    _hand_over(completed, output, saved, as_json=as_json)
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:
@@ -134,6 +154,15 @@ def _read(file: Path, model: Model, kept: bytes, background: str) -> Unfinished:
     return Unfinished(name=file.stem, image=indexed(picture), kept=kept)
 
 
+def _require_room(output: Place, scale: int | None, model: Model, *, pictures: int, draws: int) -> None:
+    """Raise InvalidRequest, before anything is drawn, where the result would be too large to write."""
+    times, single = scale or 1, output.is_folder or pictures * draws == 1
+    columns, rows = (1, 1) if single else (draws + 2, pictures)  # beside the original and what is shown
+    gap = 0 if single else 1
+    sides = [count * (side + gap) + gap for count, side in ((columns, model.width), (rows, model.height))]
+    require_fit(sides[0] * times, sides[1] * times, output.form)
+
+
 def _follow(
     client: Client,
     picture: Unfinished,
@@ -156,15 +185,15 @@ def _follow(
     return completed
 
 
-def _hand_over(completed: Sequence[Completed], output: Path | None, *, as_json: bool, labels: bool) -> None:
-    change = _total_change(completed)
-    written = "" if output is None else _save(completed, output, labels=labels)
+def _hand_over(
+    completed: Sequence[Completed], output: Place | None, saved: Saved | None, *, as_json: bool
+) -> None:
     if as_json:
-        print_json(_summary(completed, output))
+        print_json(_summary(completed, output, saved))
         return
-    say_colour_change(change)
-    if written:
-        say(f"Wrote {written}.")
+    say_colour_change(_total_change(completed))
+    if saved:
+        say(f"Wrote {saved.words}.")
     say(f"Drawn with seed {completed[0].job.seed}{_likelihood(completed)}.")
 
 
@@ -182,49 +211,54 @@ def _total_change(completed: Sequence[Completed]) -> ColourChange:
     )
 
 
-def _save(completed: Sequence[Completed], output: Path, *, labels: bool) -> str:
-    """Write the draws where they are wanted; says what was written."""
-    if is_folder(output):
-        files = {
-            f"{each.picture.name}-{each.number(draw):05d}.png": draw.image
+def _save(completed: Sequence[Completed], output: Place, *, labels: bool, scale: int | None) -> Saved:
+    """Write the draws where they are wanted."""
+    draws = [draw for each in completed for draw in each.drawn]
+    if output.is_folder:
+        named = (
+            (f"{each.picture.name}-{each.number(draw):05d}", image)
             for each in completed
-            for draw in each.draws
-            if draw.image is not None
-        }
-        for name, image in files.items():
-            write(output / name, image.png())
-        return f"{len(files)} images to {output}/"
-    only = completed[0].images[2:]
-    one_draw = len(completed) == 1 and len(only) == 1
-    write(output, only[0].png() if one_draw else media.encode(_sheet(completed, labels=labels)))
-    return str(output)
+            for draw, image in zip(each.draws, each.drawn, strict=True)
+        )
+        return save_each(named, output, scale)
+    if len(draws) == 1:
+        words = write_single(draws[0], output, scale)
+    else:
+        usual = usual_scale(_sheet(completed, labels=False, scale=1).size, output.form, _usual(completed))
+        picture = _sheet(completed, labels=labels, scale=scale or usual)
+        words = write_picture(picture, output, 1, usual=1)
+    return Saved([str(output)] * len(draws), words)
 
 
-def _sheet(completed: Sequence[Completed], *, labels: bool) -> Any:
+def _usual(completed: Sequence[Completed]) -> int:
+    return max(1, -(-_LEAST_SIDE // completed[0].picture.image.width))
+
+
+def _sheet(completed: Sequence[Completed], *, labels: bool, scale: int) -> Any:
     rows = [[image.picture() for image in each.images] for each in completed]
     draws = [f"draw {number}" for number in range(1, len(completed[0].draws) + 1)]
     return media.contact_sheet(
         rows,
-        scale=max(1, -(-_LEAST_SIDE // rows[0][0].width)),
+        scale=scale,
         headings=["original", "shown", *draws] if labels else [],
         labels=[each.picture.name for each in completed] if labels else [],
     )
 
 
-def _summary(completed: Sequence[Completed], output: Path | None) -> dict[str, Any]:
-    """What --json prints; the images only where they are in no file."""
+def _summary(completed: Sequence[Completed], output: Place | None, saved: Saved | None) -> dict[str, Any]:
+    """What --json prints."""
     first = completed[0].job
-    where = {} if output is None else {"output": str(output)}
+    images = iter(described([image for each in completed for image in each.drawn], saved))
     pictures = [
         {
             "name": each.picture.name,
             "colour_change": plain(each.job.colour_change),
             "draws": [
-                {"index": each.number(draw), "log_probability": draw.log_probability}
-                | ({} if output else {"image": plain(draw.image)})
+                {"index": each.number(draw), "log_probability": draw.log_probability, "image": next(images)}
                 for draw in each.draws
             ],
         }
         for each in completed
     ]
-    return {"model": plain(first.model), "seed": first.seed, **where, "pictures": pictures}
+    where = None if output is None else str(output)
+    return {"model": plain(first.model), "seed": first.seed, "output": where, "pictures": pictures}

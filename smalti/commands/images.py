@@ -1,5 +1,6 @@
 """One-shot commands: draw, sweep, encode, reconstruct, interpolate, score."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -8,6 +9,7 @@ from smalti.client import Client
 from smalti.commands import options
 from smalti.commands.output import (
     deliver,
+    described,
     plain,
     print_json,
     require_place,
@@ -15,7 +17,8 @@ from smalti.commands.output import (
     say,
     say_colour_change,
 )
-from smalti.errors import GraphNotServed, InvalidRequest
+from smalti.commands.places import Place
+from smalti.errors import InvalidRequest
 from smalti.values import Images, ScoreKind
 
 _PICTURES = click.argument("pictures", nargs=-1, required=True, type=click.Path(path_type=Path))
@@ -33,6 +36,7 @@ _UNITS = {
 @options.first_index
 @options.version
 @options.output
+@options.scale
 @options.as_json
 @options.connected
 def draw(
@@ -42,19 +46,17 @@ def draw(
     seed: int | None,
     first_index: int,
     version: int,
-    output: Path | None,
+    output: Place | None,
+    scale: int | None,
     as_json: bool,
 ) -> None:
     """Draw images from a VAE or GAN at once.
 
-    Into a file one image is written as it is, several as a sheet. A PixelRNN draws by a job: smalti submit.
+    Into a file one image is written enlarged, several as a sheet. A PixelRNN draws by a job: smalti submit.
     """
     require_place(output, as_json=as_json)
-    try:
-        drawn = client.draw(model, count=count, seed=seed, first_index=first_index, version=version)
-    except GraphNotServed as error:
-        raise GraphNotServed(f"{error} The command for a job: smalti submit {model} --watch") from error
-    _hand_over(drawn, output, as_json=as_json)
+    drawn = client.draw(model, count=count, seed=seed, first_index=first_index, version=version)
+    _hand_over(drawn, output, as_json=as_json, scale=scale)
     if not as_json:
         say(f"Drawn with seed {drawn.seed}.")
 
@@ -75,6 +77,7 @@ def draw(
 @click.option("--high", type=float, help="Where they end; 3 without it.")
 @options.version
 @options.output
+@options.scale
 @options.as_json
 @options.connected
 def sweep(
@@ -86,7 +89,8 @@ def sweep(
     low: float | None,
     high: float | None,
     version: int,
-    output: Path | None,
+    output: Place | None,
+    scale: int | None,
     as_json: bool,
 ) -> None:
     """Show what two latent dimensions mean.
@@ -97,7 +101,7 @@ def sweep(
     swept = client.sweep(
         model, _dimensions(dims), image=image, steps=steps, low=low, high=high, version=version
     )
-    _hand_over(swept, output, as_json=as_json, columns=swept.steps)
+    _hand_over(swept, output, as_json=as_json, scale=scale, columns=swept.steps)
 
 
 @click.command()
@@ -125,6 +129,7 @@ def encode(client: Client, model: str, pictures: tuple[Path, ...], version: int,
 @_PICTURES
 @options.version
 @options.output
+@options.scale
 @options.as_json
 @options.connected
 def reconstruct(
@@ -132,7 +137,8 @@ def reconstruct(
     model: str,
     pictures: tuple[Path, ...],
     version: int,
-    output: Path | None,
+    output: Place | None,
+    scale: int | None,
     as_json: bool,
 ) -> None:
     """Send pictures through the latent and back.
@@ -140,7 +146,8 @@ def reconstruct(
     For a VAE or auto-encoder.
     """
     require_place(output, as_json=as_json)
-    _hand_over(client.reconstruct(model, pictures, version=version), output, as_json=as_json)
+    reconstructed = client.reconstruct(model, pictures, version=version)
+    _hand_over(reconstructed, output, as_json=as_json, scale=scale)
 
 
 @click.command()
@@ -152,6 +159,7 @@ def reconstruct(
 )
 @options.version
 @options.output
+@options.scale
 @options.as_json
 @options.connected
 def interpolate(
@@ -161,7 +169,8 @@ def interpolate(
     last: Path,
     steps: int,
     version: int,
-    output: Path | None,
+    output: Place | None,
+    scale: int | None,
     as_json: bool,
 ) -> None:
     """Go from one picture to another.
@@ -170,7 +179,7 @@ def interpolate(
     """
     require_place(output, as_json=as_json)
     between = client.interpolate(model, first, last, steps=steps, version=version)
-    _hand_over(between, output, as_json=as_json, columns=steps)
+    _hand_over(between, output, as_json=as_json, scale=scale, columns=steps)
 
 
 @click.command()
@@ -199,17 +208,21 @@ def score(
 def _dimensions(text: str) -> tuple[int, int]:
     try:
         row, column = (int(part) for part in text.split(","))
-    except ValueError as error:
-        raise InvalidRequest(f"--dims is '{text}'; write two numbers, such as 2,7.", field="dims") from error
+    except ValueError:
+        row = column = -1
+    if min(row, column) < 0 or max(row, column) >= 2**32:
+        raise InvalidRequest(f"--dims is '{text}'; write two numbers, such as 2,7.", field="dims")
     return row, column
 
 
-def _hand_over(images: Images, output: Path | None, *, as_json: bool, columns: int | None = None) -> None:
+def _hand_over(
+    images: Images, output: Place | None, *, as_json: bool, scale: int | None, columns: int | None = None
+) -> None:
     if not as_json:
         say_colour_change(images.colour_change)
-        deliver(images.images, output, columns=columns)
-    elif output is None:
-        print_json(images)
-    else:
-        save(images.images, output, columns=columns)
-        print_json({**plain(images), "images": len(images.images), "output": str(output)})
+        deliver(images.images, output, columns=columns, scale=scale)
+        return
+    saved = None if output is None else save(images.images, output, columns=columns, scale=scale)
+    listed = described(images.images, saved)
+    where = None if output is None else str(output)
+    print_json({**plain(replace(images, images=())), "images": listed, "output": where})

@@ -1,36 +1,36 @@
 """Commands for jobs: submit, watch, results, cancel, delete, jobs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.table import Table
 
-from smalti import media
 from smalti.client import Client
 from smalti.commands import options
 from smalti.commands.output import (
-    is_folder,
     print_json,
     print_table,
+    require_unmixed,
     save_each,
     say,
     say_colour_change,
     sheet,
-    write,
+    write_picture,
 )
+from smalti.commands.places import Place, PlaceOption
 from smalti.errors import SmaltiError
 from smalti.jobs.job import JobClass, JobState
-from smalti.terminal import shows_pictures
+from smalti.media import SHEET_SCALE
+from smalti.terminal import moves_pictures
 from smalti.values import Image, Job, JobEvent, SampleEnded, SampleResult, SampleRows
 from smalti.watching import INTERRUPTED, LineView, LiveView, View, follow
 
 _JOB = click.argument("job")
 _PATIENCE = click.option(
     "--patience",
-    type=click.FloatRange(0),
+    type=options.Number(0),
     default=60.0,
     show_default=True,
     metavar="SECONDS",
@@ -53,7 +53,7 @@ _PATIENCE = click.option(
 @options.mask
 @click.option(
     "--keep-seconds",
-    type=click.FloatRange(1),
+    type=options.Number(1),
     metavar="S",
     help="How long results are kept after the job ended.",
 )
@@ -104,7 +104,7 @@ def submit(
         version=version,
     )
     if as_json:
-        print_json(job)
+        print_json({"job": job} if watching else job)  # as the events that follow
     else:
         click.echo(job.id)
         say_colour_change(job.colour_change)
@@ -133,22 +133,32 @@ def watch(client: Client, job: str, patience: float, as_json: bool) -> None:
     "-o",
     "--output",
     required=True,
-    type=click.Path(path_type=Path),
-    help="FOLDER for one PNG a sample, FILE.png for a sheet of all.",
+    type=PlaceOption(),
+    help="FOLDER/ for one PNG a sample, FILE.png (or .webp, .jpg, .gif, .bmp) or - (standard output) for a sheet.",
 )
+@options.scale
 @click.option("--start", type=click.IntRange(0), default=0, help="Index of the first sample.")
 @click.option("--limit", type=click.IntRange(1), help="How many indices; all without it.")
 @options.as_json
 @options.connected
-def results(client: Client, job: str, output: Path, start: int, limit: int | None, as_json: bool) -> None:
+def results(
+    client: Client,
+    job: str,
+    output: Place,
+    scale: int | None,
+    start: int,
+    limit: int | None,
+    as_json: bool,
+) -> None:
     """Write a job's samples.
 
     Those that are finished by now; smalti watch waits for all.
     """
+    require_unmixed(output, as_json=as_json)
     summary = Summary(client.results(job, start=start, limit=limit or 0))
-    written = _write(summary.images(), output)
+    written = _write(summary.images(), output, scale)
     if as_json:
-        print_json({"job": job, "written": written, "failed": summary.failed, "output": output.as_posix()})
+        print_json({"job": job, "written": written, "failed": summary.failed, "output": str(output)})
     else:
         _tell_results(client.get_job(job), written, summary, output)
     if not written:
@@ -184,7 +194,7 @@ def delete(client: Client, job: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 1_000_000), default=20, show_default=True)
 @options.as_json
 @options.connected
 def jobs(client: Client, limit: int, as_json: bool) -> None:
@@ -246,7 +256,7 @@ def _view(client: Client, job: Job, *, as_json: bool) -> View:
     console = Console(stderr=True)
     if as_json:
         return JsonView()
-    return LiveView(client, job, console) if shows_pictures(console) else LineView(console)
+    return LiveView(client, job, console) if moves_pictures(console) else LineView(console)
 
 
 def _judge(job: Job) -> None:
@@ -262,16 +272,16 @@ def _judge(job: Job) -> None:
             raise SmaltiError(f"Job {job.id} was cancelled after {job.done} of {job.count} samples.")
 
 
-def _write(images: Iterator[tuple[int, Image]], output: Path) -> int:
-    if is_folder(output):
-        return save_each(images, output)
+def _write(images: Iterator[tuple[int, Image]], output: Place, scale: int | None) -> int:
+    if output.is_folder:
+        return len(save_each(((f"{index:05d}", image) for index, image in images), output, scale).files)
     every = [image for _, image in images]
     if every:
-        write(output, media.encode(sheet(every)))
+        write_picture(sheet(every), output, scale, usual=SHEET_SCALE)
     return len(every)
 
 
-def _tell_results(job: Job, written: int, summary: Summary, output: Path) -> None:
+def _tell_results(job: Job, written: int, summary: Summary, output: Place) -> None:
     if written:
         say(f"Wrote {written} of {job.count} samples to {output}.")
     if summary.failed:
@@ -280,12 +290,10 @@ def _tell_results(job: Job, written: int, summary: Summary, output: Path) -> Non
         say(f"The job is {job.state}; the others are still to come.")
 
 
-def _table(listed: list[Job]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for heading in ("JOB", "MODEL", "STATE", "SAMPLES", "SUBMITTED", "REASON"):
-        table.add_column(heading, no_wrap=heading == "JOB")
-    for job in listed:
-        submitted = job.created.astimezone().strftime("%Y-%m-%d %H:%M:%S") if job.created else ""
-        samples = f"{job.done}/{job.count}"
-        table.add_row(job.id, job.model.name, job.state, samples, submitted, job.reason)
-    return table
+def _table(listed: Sequence[Job]) -> Sequence[Sequence[str]]:
+    return [("JOB", "MODEL", "STATE", "SAMPLES", "SUBMITTED", "REASON"), *map(_row, listed)]
+
+
+def _row(job: Job) -> Sequence[str]:
+    submitted = job.created.astimezone().strftime("%Y-%m-%d %H:%M:%S") if job.created else ""
+    return job.id, job.model.name, job.state, f"{job.done}/{job.count}", submitted, job.reason

@@ -4,12 +4,10 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from smalti.client import Client
 from smalti.commands import options
-from smalti.commands.output import print_json, print_table
+from smalti.commands.output import print_json, print_manifest, print_table
 from smalti.values import Model
 
 
@@ -21,20 +19,17 @@ from smalti.values import Model
 def models(client: Client, name: str | None, version: int, as_json: bool) -> None:
     """List models, or print one's manifest."""
     if name is not None:
-        Console().print_json(data=dict(client.model(name, version=version).manifest))
+        print_manifest(client.model(name, version=version).manifest)
     elif as_json:
         print_json(client.models())
     else:
         print_table(_table(client.models()))
 
 
-def _table(served: list[Model]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for heading in ("MODEL", "VERSION", "FAMILY", "VARIANT", "SIZE", "COLOURS", "CAN"):
-        table.add_column(heading)
-    for (name, *rest), versions in groupby(served, key=_kind):
-        table.add_row(name, _ranges([model.version for model in versions]), *rest)
-    return table
+def _table(served: list[Model]) -> Sequence[Sequence[str]]:
+    headings = ("MODEL", "VERSION", "FAMILY", "VARIANT", "SIZE", "COLOURS", "CAN")
+    kinds = [(kind, [model.version for model in versions]) for kind, versions in groupby(served, key=_kind)]
+    return [headings, *((name, _ranges(versions), *rest) for (name, *rest), versions in kinds)]
 
 
 def _kind(model: Model) -> tuple[str, ...]:

@@ -1,7 +1,9 @@
 """Options that several commands share."""
 
+import re
 from collections.abc import Callable
 from functools import wraps
+from math import isnan
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,11 +12,29 @@ import click
 from smalti import media
 from smalti.channel import DEFAULT_ADDRESS
 from smalti.client import Client
-from smalti.errors import InvalidRequest
+from smalti.commands.places import PlaceOption
+from smalti.errors import GraphNotServed, InvalidRequest, SmaltiError
+from smalti.formats import LARGEST_SCALE
 from smalti.messages import png_of
 from smalti.values import Completion
 
+_FIELD = re.compile(r"^[a-z]+(?= is )|\b[a-z]+(_[a-z]+)+\b")  # of the contract, in a message
+_INSTEAD = {
+    "draw": "submit {model} --watch",
+    "submit": "draw {model}",
+}  # where a model is not made for a command
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Number(click.FloatRange):
+    """A number in a range; 'nan' is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if isnan(number):
+            self.fail(f"{value} is no number.", param, ctx)
+        return number
+
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 version = click.option(
@@ -33,7 +53,7 @@ first_index = click.option(
 )
 temperature = click.option(
     "--temperature",
-    type=click.FloatRange(0.05, 10.0),
+    type=Number(0.05, 10.0),
     default=1.0,
     show_default=True,
     metavar="T",
@@ -51,13 +71,24 @@ mask = click.option(
 output = click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
-    help="FILE.png, or a FOLDER for one file each; without it they are shown in the terminal.",
+    type=PlaceOption(),
+    help="FILE.png (or .webp, .jpg, .gif, .bmp), FOLDER/ for one file each, or - for standard output; "
+    "without it they are shown in the terminal.",
+)
+scale = click.option(
+    "--scale",
+    type=click.IntRange(1, LARGEST_SCALE),
+    metavar="N",
+    help="Write each pixel as N×N. Without it a single picture is enlarged to be looked at, a sheet a little, "
+    "and files in a folder are as the model draws them.",
 )
 
 
 def connected(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give the command a client of the server that --server or SMALTI_SERVER names."""
+    """Give the command a client of the server that --server or SMALTI_SERVER names.
+
+    Errors that name a field of the contract name the command's option instead.
+    """
 
     @click.option(
         "--server",
@@ -70,10 +101,30 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
     )
     @wraps(command)
     def run(*args: Any, server: str, **options: Any) -> Any:
-        with Client(server) as client:
-            return command(client, *args, **options)
+        try:
+            with Client(server) as client:
+                return command(client, *args, **options)
+        except SmaltiError as error:
+            error.args = (_reworded(error, click.get_current_context().command, options.get("model", "")),)
+            raise
 
     return run
+
+
+def _reworded(error: SmaltiError, command: click.Command, model: str) -> str:
+    """The error in the words of the command line."""
+    message = _FIELD.sub(lambda field: _options_of(command).get(field[0], field[0]), str(error))
+    instead = _INSTEAD.get(command.name or "") if isinstance(error, GraphNotServed) else None
+    return f"{message} The command for it: smalti {instead.format(model=model)}" if instead else message
+
+
+def _options_of(command: click.Command) -> dict[str, str]:
+    """The command's options by the fields that they fill."""
+    return {
+        param.name or "": max(param.opts, key=len)
+        for param in command.params
+        if isinstance(param, click.Option)
+    }
 
 
 def completion(image: Path | None, rows: int | None, mask: Path | None) -> Completion | None:

@@ -9,13 +9,13 @@
 | `ready:<digest>:<class>:<client>` | zset | jobs with claimable samples, by whose turn is longest ago |
 | `returned:<id>` | zset | samples given back or recovered, by committed rows |
 | `suspects:<id>` | zset | those with which a worker fell silent without progress, by crashes, then rows |
-| `running:<id>` | set | samples in some worker's slots |
+| `running:<id>` | set | samples that some worker holds |
 | `sample:<id>:<i>` | hash | fingerprint, rows at its claim, rows told since, crashes, their row, token of release |
 | `pixels:<id>:<i>` | string | committed rows, only ever appended to |
 | `result:<id>:<chunk>` | hash | index → outcome, token, log-probability, fingerprint, pixels or error; HSETNX |
 | `ended:<id>` | string | 4 bytes for each ended sample, in that order: 2 · index + (1 if it succeeded) |
 | `workers` | zset | workers by the end of their lease |
-| `worker:<w>` | hash | fingerprint, digests, last claim's sequence number and reply, the last suspect it was given |
+| `worker:<w>` | hash | fingerprint, digests, slots, last claim's sequence number and reply, last suspect it was given |
 | `held:<w>` | hash | its samples, `<id>:<i>` → fencing token |
 | `request:<hash of client>:<hash of request_id>` | string | job id and hash of the request |
 | `deleted:<id>` | string | the call that deleted the job, for a minute |

@@ -182,11 +182,13 @@ class JobQueue:
         fingerprint: str,
         limit: int,
         urgent: int | None = None,
+        slots: int | None = None,
     ) -> Claims:
         """Take up to `limit` samples of jobs whose model is in `digests`, and a lease.
 
         Interactive samples come first, up to `urgent` of them even where `limit` is less; without `urgent` up to
-        `limit`. Then come standard ones, and interactive ones again where those leave room.
+        `limit`. Then come standard ones, and interactive ones again where those leave room. Of a worker that holds more
+        than its `slots`, no more are said to be running.
 
         The same sequence number again gives the same samples: count up only after a reply. A worker name is of one
         process, never used again. Neither fingerprint nor digests contain white space or '+'.
@@ -195,7 +197,7 @@ class JobQueue:
             raise ValueError(f"a fingerprint is one word without '+', not {fingerprint!r}")
         first = limit if urgent is None else urgent
         reply = await self._run(
-            script.CLAIM, worker, self._lease, sequence, fingerprint, limit, first, *digests
+            script.CLAIM, worker, self._lease, sequence, fingerprint, limit, first, slots or "", *digests
         )
         return codec.decode_claims(reply)
 
@@ -287,7 +289,8 @@ class JobQueue:
 
     async def depth(self) -> QueueDepth:
         """How much is in the queue now; costs the same however much that is."""
-        live, queued, ready, running, workers, oldest = await self._run(script.DEPTH)
+        live, queued, ready, _, workers, oldest = await self._run(script.DEPTH)
+        (running,) = await self._run(script.RUNNING)
         return QueueDepth(
             queued_jobs=queued,
             running_jobs=live - queued,
@@ -355,13 +358,13 @@ class JobQueue:
             async with self._redis.pipeline(transaction=False) as pipe:
                 for job_id in job_ids:
                     pipe.hmget(self._keys.job(job_id), codec.JOB_FIELDS)
-                    pipe.scard(self._keys.running(job_id))
                 found = await pipe.execute() if job_ids else []
+        _, *running = await self._run(script.RUNNING, *job_ids) if job_ids else [0]
         jobs = [
-            codec.decode_job(job_id, dict(zip(codec.JOB_FIELDS, fields, strict=True)), running=running)
+            codec.decode_job(job_id, dict(zip(codec.JOB_FIELDS, fields, strict=True)), running=number)
             if fields[0] is not None
             else None
-            for job_id, fields, running in zip(job_ids, found[::2], found[1::2], strict=True)
+            for job_id, fields, number in zip(job_ids, found, running, strict=True)
         ]
         return await self._explain_waiting(jobs)
 

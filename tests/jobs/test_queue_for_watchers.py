@@ -114,3 +114,25 @@ async def test_the_depth_counts_jobs_samples_and_workers(queue: JobQueue, redis:
         oldest_seconds=depth.oldest_seconds,
     )
     assert 100 <= depth.oldest_seconds < 130
+
+
+async def test_of_a_worker_that_holds_more_than_its_slots_the_oldest_claims_are_said_to_run_no_more(
+    queue: JobQueue,
+) -> None:
+    old, new = [await queue.submit(request_for(count=3)) for _ in range(2)]
+
+    async def running() -> tuple[int, int, int]:
+        now = [(await queue.get(job.id)).running for job in (old, new)]
+        return now[0], now[1], (await queue.depth()).running_samples
+
+    first = await claim_from(queue, limit=2, slots=2)
+    assert await running() == (1, 1, 2)  # they take turns
+    second = await claim_from(queue, limit=2, slots=2)  # while the last rows of those are on their way
+    assert await running() == (1, 1, 2)
+    third = await claim_from(queue, "bert", limit=2)  # whose slots are not known
+    assert await running() == (2, 2, 4)
+    await queue.commit("anna", [finished(claim) for claim in first])
+    assert await running() == (2, 2, 4)
+    await queue.commit("anna", [finished(claim) for claim in second])
+    await queue.commit("bert", [finished(claim) for claim in third])
+    assert await running() == (0, 0, 0)

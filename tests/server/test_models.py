@@ -21,6 +21,18 @@ async def test_every_version_in_the_repository_is_listed(server: Running):
     assert await names(server) == [("toy-gan", 1), ("toy-pixel-rnn", 1), ("toy-vae", 1)]
 
 
+async def test_a_wrong_name_is_met_with_the_name_that_was_meant(server: Running):
+    for wrong, meant in (("toy-vea", "toy-vae"), ("Toy-Gann", "toy-gan"), ("rnn", "toy-pixel-rnn")):
+        for call in (models_pb2.GetModelRequest, models_pb2.LoadModelRequest):
+            method = server.models.Get if call is models_pb2.GetModelRequest else server.models.Load
+            refusal = await refused(method(call(name=wrong)))
+            assert f"(did you mean {meant}?)" in refusal.message
+    assert "did you mean" not in (await refused(draw(server, version=7))).message
+    assert (
+        "did you mean" not in (await refused(server.models.Get(models_pb2.GetModelRequest(name="q")))).message
+    )
+
+
 async def test_a_model_is_described_with_its_whole_manifest(server: Running):
     reply = await server.models.Get(models_pb2.GetModelRequest(name="toy-vae"))
     model = reply.model

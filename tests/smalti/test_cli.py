@@ -56,10 +56,11 @@ def drawing(server):
 
 
 @pytest.mark.usefixtures("drawing")
-def test_one_drawn_image_is_written_as_it_is(smalti, tmp_path):
+def test_one_drawn_image_is_written_large_enough_to_be_looked_at(smalti, tmp_path):
     result = smalti("draw", "toy", "-o", tmp_path / "x.png")
     assert result.exit_code == 0
-    assert opened(tmp_path / "x.png").size == (2, 2)
+    assert opened(tmp_path / "x.png").size == (128, 128)
+    assert "each pixel 64×64 (--scale 1 writes 2×2)" in result.stderr
     assert "seed 4" in result.stderr
 
 
@@ -83,11 +84,36 @@ def test_without_terminal_and_file_an_image_has_no_place(smalti):
 
 
 @pytest.mark.usefixtures("drawing")
-def test_json_has_the_images_or_the_file_they_are_in(smalti, tmp_path):
-    inline = json.loads(smalti("draw", "toy", "--json").stdout)
+@pytest.mark.parametrize("count", [1, 3])
+def test_json_has_one_shape_however_many_images_there_are_and_wherever_they_go(smalti, tmp_path, count):
+    def told(*arguments):
+        return json.loads(smalti("draw", "toy", "--count", count, "--json", *arguments).stdout)
+
+    inline, filed, folder = told(), told("-o", tmp_path / "x.png"), told("-o", f"{tmp_path}/out/")
+    assert inline.keys() == filed.keys() == folder.keys()
+    for each in (inline, filed, folder):
+        assert (len(each["images"]), each["seed"], each["colour_change"]["moved_pixels"]) == (count, 4, 0)
+        assert all(image.keys() == {"png", "file"} for image in each["images"])
     assert inline["images"][0]["png"].startswith("iVBOR")
-    filed = json.loads(smalti("draw", "toy", "--json", "-o", tmp_path / "x.png").stdout)
-    assert (filed["images"], filed["output"], filed["seed"]) == (1, str(tmp_path / "x.png"), 4)
+    assert (inline["images"][0]["file"], inline["output"]) == (None, None)
+    assert filed["images"][0] == {"png": None, "file": filed["output"]}
+    assert folder["images"][0] == {"png": None, "file": f"{folder['output']}00000.png"}
+
+
+def test_completions_in_json_have_one_shape_too(smalti, completing, two_pictures, tmp_path):
+    inline = json.loads(smalti("complete", "toy", two_pictures, "--json").stdout)
+    filed = json.loads(smalti("complete", "toy", two_pictures, "--json", "-o", tmp_path / "x.png").stdout)
+    assert inline.keys() == filed.keys()
+    (one, *_), (other, *_) = (told["pictures"][0]["draws"] for told in (inline, filed))
+    assert one.keys() == other.keys()
+    assert one["image"].keys() == other["image"].keys() == {"png", "file"}
+
+
+def test_every_line_of_a_job_that_is_submitted_and_watched_in_json_is_an_event(server, smalti):
+    server.answers["JobService/Submit"] = lambda request: jobs_pb2.SubmitResponse(job=a_job("QUEUED"))
+    server.answers["JobService/Watch"] = watched(a_job("SUCCEEDED", done=3))
+    lines = [json.loads(line) for line in smalti("submit", "toy", "--watch", "--json").stdout.splitlines()]
+    assert [line["job"]["state"] for line in lines] == ["QUEUED", "SUCCEEDED"]
 
 
 @pytest.mark.usefixtures("drawing")
@@ -277,8 +303,10 @@ def submitted(server):
     return [request for request in server.requests if isinstance(request, jobs_pb2.SubmitRequest)]
 
 
-def test_one_draw_of_one_picture_is_written_as_it_is(server, smalti, completing, picture, tmp_path):
-    result = smalti("complete", "toy", picture, "--rows", 1, "--first-index", 3, "-o", tmp_path / "x.png")
+def test_one_draw_of_one_picture_is_written_alone(server, smalti, completing, picture, tmp_path):
+    result = smalti(
+        "complete", "toy", picture, "--rows", 1, "--first-index", 3, "--scale", 1, "-o", tmp_path / "x.png"
+    )
     assert result.exit_code == 0, result.stderr
     assert "seed 9; log-probability -4.0 nats" in result.stderr
     assert "2 pixels had colours outside" in result.stderr
@@ -396,6 +424,25 @@ def test_what_cannot_be_completed_is_told_before_anything_is_queued(
     assert result.exit_code == 2
     assert words in result.stderr
     assert submitted(server) == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--draws", 5000, "-o", "x.webp"], ["--draws", 2, "--scale", 64, "-o", "out/"]]
+)
+def test_completions_too_large_to_write_are_refused_before_anything_is_queued(
+    server, smalti, completing, tmp_path, monkeypatch, arguments
+):
+    monkeypatch.chdir(tmp_path)
+    large = models_pb2.Model(
+        name="toy", version=1, family="pixel_rnn", height=100, width=200, palette=PALETTE
+    )
+    server.answers["ModelService/Get"] = lambda request: models_pb2.GetModelResponse(
+        model=large, manifest_json="{}"
+    )
+    pillow.new("RGB", (200, 100)).save("picture.png")
+    result = smalti("complete", "toy", "picture.png", *arguments)
+    assert (result.exit_code, submitted(server)) == (2, [])
+    assert "too large" in result.stderr
 
 
 def test_a_draw_that_failed_is_told_and_no_job_is_left(server, smalti, completing, picture, tmp_path):

@@ -1,6 +1,17 @@
+from io import BytesIO, TextIOWrapper
+
+import pytest
 from rich.console import Console
 
-from smalti.terminal import Canvas, Gallery, bands_that_fit, columns_that_fit, grid, shows_pictures
+from smalti.terminal import (
+    Canvas,
+    Gallery,
+    bands_that_fit,
+    columns_that_fit,
+    grid,
+    moves_pictures,
+    shows_pictures,
+)
 from smalti.values import Image
 
 PALETTE = ("#000000", "#ff0000", "#00ff00")
@@ -52,6 +63,22 @@ def test_pictures_need_a_terminal_with_colours():
     assert not shows_pictures(Console(force_terminal=True, color_system="256", no_color=True))
     assert not shows_pictures(Console(force_terminal=True, color_system=None))
     assert not shows_pictures(Console(force_terminal=False, color_system="256"))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "has"), [("utf-8", True), ("cp437", True), ("ascii", False), ("cp1252", False)]
+)
+def test_pictures_need_an_encoding_that_has_half_blocks(encoding, has):
+    stream = TextIOWrapper(BytesIO(), encoding=encoding)
+    console = Console(file=stream, force_terminal=True, color_system="256", no_color=False)
+    assert shows_pictures(console) == has
+
+
+def test_colours_that_are_forced_into_a_file_move_no_picture_there(tmp_path):
+    with (tmp_path / "log").open("w") as file:
+        console = Console(file=file, force_terminal=True, color_system="256", no_color=False)
+        assert shows_pictures(console)
+        assert not moves_pictures(console)
 
 
 def test_as_many_pictures_as_fit():

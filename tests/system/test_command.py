@@ -87,7 +87,7 @@ def test_a_cancelled_job_makes_watch_fail(smalti, calm):
 def test_half_a_picture_is_completed_into_a_file(smalti, tmp_path):
     half, whole = tmp_path / "half.png", tmp_path / "whole.png"
     pillow.new("RGB", (8, 8), "#505050").save(half)
-    completed = smalti("complete", DIGITS, half, "--rows", 4, "--seed", 1, "-o", whole)
+    completed = smalti("complete", DIGITS, half, "--rows", 4, "--seed", 1, "--scale", 1, "-o", whole)
     assert completed.code == 0, completed
     with pillow.open(half) as given, pillow.open(whole) as image:
         top = (0, 0, 8, 4)

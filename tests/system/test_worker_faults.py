@@ -117,17 +117,21 @@ def test_a_worker_told_to_stop_hands_its_samples_back(pair, undisturbed, measure
     assert_succeeded_with(pair, job, expected)
 
 
+def is_over(cluster, job):
+    return cluster.client.get_job(job.id).is_over
+
+
+def until_ended(cluster, worker, job):
+    until(lambda: not worker.is_running or is_over(cluster, job), what="the worker or its work ended")
+
+
 def test_a_sample_that_ends_its_processes_fails_and_all_others_are_drawn(stormy, undisturbed):
     expected = undisturbed(TOY, count=24)
     stormy.ready(workers=0)
     job = stormy.submit(TOY, count=24)
     deadly = ["tests.system.deadly_worker", str(SEED), "9", "10"]
-    while not stormy.client.get_job(job.id).is_over:  # as a supervisor starts again what ended
-        worker = stormy.start_worker(deadly, SMALTI_SLOTS="24")
-        until(
-            lambda worker=worker: not worker.is_running or stormy.client.get_job(job.id).is_over,
-            what="the worker or its work ended",
-        )
+    while not is_over(stormy, job):  # as a supervisor starts again what ended
+        until_ended(stormy, stormy.start_worker(deadly, SMALTI_SLOTS="24"), job)
     ended = stormy.client.get_job(job.id)
     assert (ended.state, ended.done, ended.failed) == (JobState.FAILED, 23, 1)
     assert stormy.images(job) == {index: pixels for index, pixels in expected.items() if index != 9}

@@ -289,9 +289,38 @@ async def test_slow_commits_do_not_let_drawn_samples_pile_up(
     await until(lambda: shift.gate.rows >= 2 * manifest.height)  # the slots are filled twice
     with pytest.raises(AssertionError):
         await until(lambda: shift.gate.rows > 2 * manifest.height, seconds=0.3)  # and no third time
-    assert (await queue.depth()).running_samples == 4
+    assert (await queue.depth()).running_samples == 2  # the other two have left their slots
     queue.answers.set()
     await until(ended(queue, job))
+
+
+async def test_no_more_samples_are_said_to_be_drawn_than_there_are_slots(
+    redis: Redis, hire: Hire, toy: Model, until: Until
+) -> None:
+    manifest, _ = toy
+    queue = SlowToCommit(redis)
+    shift = hire(queue, toy, slots=2)
+    for _ in range(2):
+        await queue.submit(a_request(manifest, count=20))
+
+    async def running() -> list[int]:
+        return [job.running for job in (await queue.list(limit=2))[0]]  # both at one moment
+
+    shift.gate.open()
+    await until(
+        lambda: shift.gate.rows >= 2 * manifest.height
+    )  # twice as many samples are held as there are slots
+    assert sum(await running()) == 2
+    seen = []
+
+    async def over() -> bool:
+        seen.append(sum(await running()))
+        return {job.state for job in (await queue.list(limit=2))[0]} == {JobState.SUCCEEDED}
+
+    queue.answers.set()
+    await until(over)
+    assert max(seen) <= 2
+    assert await running() == [0, 0]
 
 
 async def test_stopping_gives_every_sample_back_with_its_rows_and_charges_nothing(

@@ -5,7 +5,8 @@
 -- has a new row.
 -- KEYS  1 meta
 -- ARGV  1 worker   2 lease, ms   3 sequence number   4 fingerprint   5 most samples
---       6 interactive samples that come first, be it more than the most   7… digests of the worker's models
+--       6 interactive samples that come first, be it more than the most   7 the worker's slots, '' for as many as it claims
+--       8… digests of its models
 -- Returns {jobs, samples}: jobs {id, request, forced, age in ms at the claim}, samples {job id, index, token, rows so far,
 -- 1 for a suspect}. The worker's last sequence number again gives what is left of the same samples, an earlier one
 -- nothing.
@@ -46,9 +47,9 @@ local last = tonumber(redis.call('HGET', me, 'sequence') or '-1')
 if sequence < last then return {{}, {}} end
 
 local digests = {}
-for position = 7, #ARGV do digests[#digests + 1] = ARGV[position] end
+for position = 8, #ARGV do digests[#digests + 1] = ARGV[position] end
 redis.call('ZADD', key('workers'), int(now + lease), worker)
-redis.call('HSET', me, 'fingerprint', fingerprint, 'digests', table.concat(digests, ' '))
+redis.call('HSET', me, 'fingerprint', fingerprint, 'digests', table.concat(digests, ' '), 'slots', ARGV[7])
 keep_worker(worker, lease)
 if sequence == last then return reply_with(remembered(), tonumber(redis.call('HGET', me, 'claimed'))) end
 

@@ -1,6 +1,6 @@
 -- depth.lua: how much is in the queue, from the totals; its cost does not grow with the queue.
 -- KEYS  1 meta
--- Returns {jobs not ended, of those queued, samples ready, samples running, workers with a lease, age in ms of the
+-- Returns {jobs not ended, of those queued, samples ready, samples held, workers with a lease, age in ms of the
 -- oldest queued job}.
 
 local totals = redis.call('HMGET', meta, 'live', 'ready', 'running')

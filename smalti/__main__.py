@@ -1,0 +1,21 @@
+"""The command `smalti` from its first moment: what it imports takes a while, and Ctrl-C is quiet even then."""
+
+import os
+import signal
+
+_INTERRUPTED = 130  # as smalti.watching has it, which is not imported yet
+
+
+def main() -> None:
+    """Run the command of `smalti.cli`."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:  # not where Ctrl-C is to be ignored, as in the background
+        signal.signal(signal.SIGINT, lambda number, frame: os._exit(_INTERRUPTED))
+    from smalti.cli import main as run
+
+    signal.signal(signal.SIGINT, before)
+    run()
+
+
+if __name__ == "__main__":
+    main()

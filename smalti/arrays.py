@@ -1,0 +1,59 @@
+"""Arrays of numpy and its like as pictures, without importing it: they tell their shape, type and bytes themselves."""
+
+from typing import Any
+
+from PIL import Image as pillow
+
+from smalti.errors import ImageRefused, InvalidRequest
+
+WANTED = (
+    "An image is a smalti or Pillow image, PNG bytes, a path, or an array of uint8: "
+    "(height, width) grey or (height, width, 3 or 4) colours"
+)
+_CHANNELS = (3, 4)
+
+
+def listed(array: Any) -> list[Any]:
+    """The pictures of an array: of (count, height, width, 3 or 4) each, of any other shape the array as one."""
+    array = _numeric(array)
+    return [array[number] for number in range(len(array))] if len(_shape(array)) == 4 else [array]
+
+
+def picture(array: Any) -> pillow.Image:
+    """One picture; raises ImageRefused for what is none."""
+    array = _numeric(array)
+    shape = _shape(array)
+    is_picture = len(shape) == 2 or (len(shape) == 3 and shape[2] in _CHANNELS)
+    if not is_picture or not all(shape) or _kind(array) != "|u1":
+        said = f"an array of {_kind(array)} with shape {shape}" if shape else type(array).__name__
+        raise ImageRefused(f"{WANTED}, not {said}.", field="image")
+    return pillow.fromarray(array)
+
+
+def mask(values: Any) -> bytes:
+    """One byte a pixel of a mask in bytes, or in an array of booleans or uint8; raises InvalidRequest."""
+    if isinstance(values, bytes | bytearray | memoryview):
+        return bytes(values)
+    array = _numeric(values)
+    if _kind(array) not in {"|u1", "|b1"}:
+        raise InvalidRequest(
+            "A mask is bytes, or an array of booleans or uint8: 1 where a pixel is kept, 0 where it is drawn.",
+            field="mask",
+        )
+    return bytes(array.tobytes())
+
+
+def _numeric(array: Any) -> Any:
+    """A tensor as the array that it makes of itself."""
+    if hasattr(array, "__array_interface__") or not hasattr(array, "__array__"):
+        return array
+    return array.__array__()
+
+
+def _shape(array: Any) -> tuple[int, ...]:
+    return tuple(getattr(array, "__array_interface__", {}).get("shape", ()))
+
+
+def _kind(array: Any) -> str:
+    """As numpy spells types: '|u1' is uint8, '<f8' is float64."""
+    return str(getattr(array, "__array_interface__", {}).get("typestr", ""))

@@ -1,0 +1,31 @@
+-- running.lua: how many samples are in workers' slots.
+-- A worker holds more than its slots while the last rows of some are on their way to Redis and it has claimed others by
+-- then: those whose claim is longest ago have left their slots.
+-- KEYS  1 meta
+-- ARGV  jobs
+-- Returns the number of all jobs together, then that of each of these.
+
+local left, left_in_all = {}, 0  -- by job
+
+local function by_age(held)
+  local samples, fields = {}, redis.call('HGETALL', held)
+  for position = 1, #fields, 2 do
+    samples[#samples + 1] = {job = string.match(fields[position], '^(.+):'), token = tonumber(fields[position + 1])}
+  end
+  table.sort(samples, function(a, b) return a.token < b.token end)
+  return samples
+end
+
+local function note_those_that_left(worker)
+  local held, slots = key('held', worker), tonumber(redis.call('HGET', key('worker', worker), 'slots') or '')
+  local more = slots and redis.call('HLEN', held) - slots or 0
+  if more <= 0 then return end
+  local samples = by_age(held)
+  for place = 1, more do left[samples[place].job] = (left[samples[place].job] or 0) + 1 end
+  left_in_all = left_in_all + more
+end
+
+for _, worker in ipairs(redis.call('ZRANGE', key('workers'), 0, -1)) do note_those_that_left(worker) end
+local numbers = {tonumber(redis.call('HGET', meta, 'running') or '0') - left_in_all}
+for _, id in ipairs(ARGV) do numbers[#numbers + 1] = redis.call('SCARD', key('running', id)) - (left[id] or 0) end
+return numbers
