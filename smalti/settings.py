@@ -66,6 +66,9 @@ class ServerSettings(SharedSettings):
 
     listen: str = "127.0.0.1:50051"
     grace_seconds: Positive = 10.0  # after SIGTERM, for requests that run
+    keepalive_seconds: Annotated[float, Field(ge=0.1, le=3600)] = (
+        20.0  # without a word, after which a client is asked for a sign of life
+    )
     max_batch: Count = 64  # rows of one-shot requests in one run
     max_queue_delay_seconds: Annotated[float, Field(ge=0)] = 0.002  # that a one-shot request waits for others
     max_waiting: Count = 1024  # rows of one-shot requests that may wait for one graph
