@@ -1,6 +1,9 @@
 """Both clients over lines that are slow, lead nowhere, or lead through a proxy."""
 
+import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -314,3 +317,10 @@ def test_patience_counts_from_the_failure_and_not_from_the_last_event(server, re
     server.answers["JobService/Watch"] = answer
     with Client(server.address) as client:
         assert len(list(client.watch("7", patience_seconds=60))) == 3
+
+
+def test_the_command_asks_no_proxy_for_the_web(answering):
+    proxies = dict.fromkeys(PROXIES, f"http://{free_address()}")
+    command = [sys.executable, "-m", "smalti.cli", "models", "--json", "--server", answering.address]
+    done = subprocess.run(command, env=os.environ | proxies, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
