@@ -47,7 +47,7 @@ def _make_server(gate: Gate, max_message_bytes: int, keepalive_ms: int) -> grpc.
             ),  # a minute otherwise, whatever the line above says
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.max_pings_without_data", 0),  # no limit: a watcher may wait for hours without news
-            ("grpc.http2.min_recv_ping_interval_without_data_ms", keepalive_ms // 4),
+            ("grpc.http2.min_ping_interval_without_data_ms", keepalive_ms // 4),
         ],
     )
 

@@ -99,6 +99,7 @@ _CAUSES = [
         ("unreachable|No route", "no network leads there"),
         ("failed to connect.*([Cc]losed|reset|EOF)", "it hangs up at once, as servers do that want TLS"),
         ("ping timeout|watchdog", "nothing came from it any more"),
+        ("Cancelling all calls", "it is stopping"),
         ("[Cc]losed|reset|Broken pipe|EOF|GOAWAY|goaway", "it hung up"),
     )
 ]

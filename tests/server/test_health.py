@@ -103,8 +103,9 @@ async def test_the_probe_reaches_a_server_wherever_it_listens(
         assert await asyncio.to_thread(health.ask, health.default_address()) == "SERVING"
 
 
-@pytest.mark.parametrize("argument", [True, False])
-@pytest.mark.parametrize("host", ["127.0.0.1", pytest.param("[::1]", marks=IPV6)])
+@pytest.mark.parametrize(
+    ("host", "argument"), [("127.0.0.1", True), pytest.param("[::1]", False, marks=IPV6)]
+)
 async def test_the_probe_needs_no_argument_and_asks_no_proxy(
     start_server: StartServer, host: str, argument: bool
 ):

@@ -9,8 +9,8 @@ from PIL import Image as pillow
 
 from smalti.channel import KEEPALIVE_SECONDS
 from smalti.client import AsyncClient, Client
-from smalti.errors import DeadlinePassed, InvalidRequest, Unavailable
-from smalti.settings import ServerSettings
+from smalti.errors import DeadlinePassed, InvalidRequest, SettingsInvalid, Unavailable
+from smalti.settings import ServerSettings, read_settings
 from smalti.v1 import jobs_pb2, jobs_pb2_grpc
 from smalti.values import Completion, Interrupted, Job, SampleEnded, SampleRows
 from tests.line import Line
@@ -164,7 +164,7 @@ async def test_a_client_that_waits_for_long_without_news_stays_welcome(server: R
         watch = client.watch(job_id)
         await anext(watch)
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(anext(watch), timeout=6 * KEEPALIVE)
+            await asyncio.wait_for(anext(watch), timeout=10 * KEEPALIVE)  # eager ones are out after 8
         assert line.connections == 1
 
 
@@ -192,3 +192,18 @@ async def test_a_request_that_is_too_large_is_told_at_once_with_both_sizes(start
                 await client.encode("toy-vae", [noise] * 4)
             with pytest.raises(InvalidRequest, match=sentence):
                 await client.submit(TOY, completion=Completion(image=noise.resize((128, 128)), rows=1))
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("SMALTI_MAX_MESSAGE_BYTES", "3000000000"),
+        ("SMALTI_KEEPALIVE_SECONDS", "0"),
+        ("SMALTI_KEEPALIVE_SECONDS", "inf"),
+        ("SMALTI_KEEPALIVE_SECONDS", "nan"),
+    ],
+)
+def test_a_number_that_grpc_cannot_take_is_refused(monkeypatch, variable, value):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsInvalid, match=variable):
+        read_settings(ServerSettings)
