@@ -24,7 +24,7 @@ def make_server(
     """A server with its limits, and the port that it took; raises SettingsInvalid where it cannot have it.
 
     A client from which nothing came for `keepalive_seconds` is asked for a sign of life, and given up when none comes
-    for half of that; one that asks the server more often than every quarter of it is told to stop.
+    for as long again; one that asks the server more often than every quarter of it is told to stop.
     """
     _refuse_taken(address)
     server = _make_server(gate, max_message_bytes, round(keepalive_seconds * 1000))
@@ -40,11 +40,9 @@ def _make_server(gate: Gate, max_message_bytes: int, keepalive_ms: int) -> grpc.
             ("grpc.max_send_message_length", -1),  # what a request may ask for is limited instead
             ("grpc.max_concurrent_streams", _STREAMS_PER_CONNECTION),
             ("grpc.keepalive_time_ms", keepalive_ms),
-            ("grpc.keepalive_timeout_ms", keepalive_ms // 2),
-            (
-                "grpc.http2.ping_timeout_ms",
-                keepalive_ms // 2,
-            ),  # a minute otherwise, whatever the line above says
+            ("grpc.keepalive_timeout_ms", keepalive_ms),
+            ("grpc.http2.ping_timeout_ms", keepalive_ms),  # a minute otherwise, in spite of the line above
+            ("grpc.http2.bdp_probe", 0),  # else there are pings amid data, whose answers slow lines delay
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.max_pings_without_data", 0),  # no limit: a watcher may wait for hours without news
             ("grpc.http2.min_ping_interval_without_data_ms", keepalive_ms // 4),

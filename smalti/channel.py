@@ -17,7 +17,7 @@ def options(address: Address, *, keepalive_seconds: float = KEEPALIVE_SECONDS) -
     """Channel options: large responses pass, and a server that comes back is found within a second.
 
     While a call runs, a connection on which nothing came for `keepalive_seconds` is asked whether it lives, and given
-    up after as long again.
+    up after twice as long again: on a slow line the question waits behind what is being sent.
     """
     keepalive_ms = round(1000 * min(keepalive_seconds, _LONGEST_KEEPALIVE_SECONDS))
     return [
@@ -27,9 +27,10 @@ def options(address: Address, *, keepalive_seconds: float = KEEPALIVE_SECONDS) -
         ("grpc.min_reconnect_backoff_ms", _CONNECT_MS),  # despite its name the deadline of an attempt
         ("grpc.dns_min_time_between_resolutions_ms", 1000),  # a server may come back under another number
         ("grpc.keepalive_time_ms", keepalive_ms),
-        ("grpc.keepalive_timeout_ms", keepalive_ms),
+        ("grpc.keepalive_timeout_ms", 2 * keepalive_ms),
         ("grpc.http2.max_pings_without_data", 0),  # no limit: a job may wait for hours without news
-        ("grpc.http2.ping_timeout_ms", keepalive_ms),  # a minute otherwise, in spite of the above
+        ("grpc.http2.ping_timeout_ms", 2 * keepalive_ms),  # a minute otherwise, in spite of the above
+        ("grpc.http2.bdp_probe", 0),  # else there are pings amid data, whose answers slow lines delay
         ("grpc.enable_http_proxy", int(_wants_proxy(address))),
     ]
 

@@ -51,7 +51,7 @@ class Client:
 
     `address` is HOST:PORT; raises InvalidRequest for anything else. `timeout_seconds` bounds each answer that is
     not a stream. A server from which nothing came for `keepalive_seconds` while a call runs is asked for a sign of
-    life, and taken for away when none comes for as long again.
+    life, and taken for away when none comes for twice as long again.
     """
 
     def __init__(

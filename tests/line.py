@@ -9,12 +9,15 @@ from typing import Self
 
 
 class Line:
-    """Forwards TCP connections to a port of this machine; `address` is this end of it."""
+    """Forwards TCP connections to an address of this machine; `address` is this end of it."""
 
-    def __init__(self, address: str, *, delay_seconds: float = 0.0) -> None:
+    def __init__(
+        self, address: str, *, delay_seconds: float = 0.0, bytes_per_second: float = float("inf")
+    ) -> None:
         host, port = address.rsplit(":", 1)
         self._far_end = host, int(port)
         self._delay_seconds = delay_seconds
+        self._bytes_per_second = bytes_per_second
         self._ends: list[socket.socket] = []
         self._frozen: set[socket.socket] = set()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -61,7 +64,7 @@ class Line:
         data = b"?"
         while data:
             try:
-                data = source.recv(65536)
+                data = source.recv(16384)
             except OSError:
                 data = b""
             under_way.put((time.monotonic() + self._delay_seconds, data))
@@ -70,7 +73,7 @@ class Line:
         data = b"?"
         while data:
             due, data = under_way.get()
-            time.sleep(max(0.0, due - time.monotonic()))
+            time.sleep(max(0.0, due - time.monotonic()) + len(data) / self._bytes_per_second)
             if target in self._frozen:
                 continue
             try:

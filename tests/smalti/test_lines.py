@@ -77,6 +77,16 @@ async def test_an_async_client_reaches_a_server_at_the_end_of_a_slow_line(answer
             assert line.connections == 1
 
 
+def test_a_large_answer_over_a_slow_line_is_no_silence(server):
+    """Whatever is asked meanwhile waits behind it."""
+    image = types_pb2.Image(pixels=types_pb2.Pixels(height=1, width=1, indices=bytes(400_000)))
+    server.answers["ImageService/Draw"] = lambda request: images_pb2.DrawResponse(model=ONE, images=[image])
+    line = Line(server.address, bytes_per_second=400_000)
+    with line, Client(line.address, keepalive_seconds=0.2) as client:
+        assert len(client.draw("toy").images[0].indices) == 400_000
+        assert line.connections == 1
+
+
 def test_a_server_that_comes_back_is_found_soon(answering):
     with Client(answering.address) as client:
         assert client.models() == []
