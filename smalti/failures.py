@@ -99,11 +99,14 @@ _CAUSES = [
         ("unreachable|No route", "no network leads there"),
         ("failed to connect.*([Cc]losed|reset|EOF)", "it hangs up at once, as servers do that want TLS"),
         ("ping timeout|watchdog", "nothing came from it any more"),
+        ("http2 header with status", "a proxy in between finds no way to it"),
+        ("RST_STREAM|Stream removed", "a proxy in between ended the call"),
         ("Cancelling all calls", "it is stopping"),
         ("[Cc]losed|reset|Broken pipe|EOF|GOAWAY|goaway", "it hung up"),
     )
 ]
 _NEVER_CONNECTED = re.compile("^(failed to connect|errors resolving|DNS resolution)")
+_CUT = re.compile("^(Received RST_STREAM|Stream removed)")
 _TOO_LARGE = re.compile(
     r"(?P<reader>CLIENT|SERVER)?.*message larger than max \((?P<size>\d+) vs\. (?P<limit>\d+)\)"
 )
@@ -113,6 +116,8 @@ def _without_reason(error: Any, address: str, details: list[Any]) -> SmaltiError
     """gRPC itself failed the call, or a server or proxy that is not smalti's answered."""
     said = _one_line(error.details() or "no reason given")
     match error.code():
+        case grpc.StatusCode.INTERNAL | grpc.StatusCode.UNKNOWN if _CUT.search(said):
+            return _away(said, address, _retry_seconds(details, default=0.5))
         case grpc.StatusCode.UNAVAILABLE:
             return _away(error.details() or "", address, _retry_seconds(details, default=0.5))
         case grpc.StatusCode.CANCELLED:  # not by this client, which does not wait for an answer then

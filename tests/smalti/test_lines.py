@@ -150,6 +150,8 @@ def test_what_is_no_smalti_server_is_told_as_such(answer, cause):
         (NOT_FOUND + "Domain name not found]", "there is no host of this name"),
         (NOT_FOUND + "Could not contact DNS servers]", "its name cannot be looked up now"),
         ("Socket closed", "it hung up"),
+        ("Stream removed (ping timeout)", "nothing came from it any more"),
+        ("Received http2 header with status: 502", "a proxy in between finds no way to it"),
         ("something\nnew.", "something new"),
     ],
 )
@@ -251,6 +253,24 @@ def test_a_refusal_without_a_delay_is_not_called_busy(server, refusal):
         client.submit("toy")
     assert str(caught.value) == f"The server at {server.address} refuses this: Too many headers."
     assert len(server.requests) == 1
+
+
+def test_a_watch_that_a_proxy_cuts_off_goes_on(server, refusal):
+    cuts = iter([True, False])
+
+    def answer(request):
+        job = jobs_pb2.Job(id="7", model=ONE, state="JOB_STATE_SUCCEEDED", height=2, width=2)
+        yield jobs_pb2.WatchResponse(job=job)
+        if next(cuts):
+            raise refusal("INTERNAL", "", "Received RST_STREAM with error code 2")
+        yield jobs_pb2.WatchResponse(job=job)
+
+    server.answers["JobService/Watch"] = answer
+    with Client(server.address) as client:
+        _, interrupted, *_ = client.watch("7")
+    assert interrupted.message == (
+        f"The connection to the server at {server.address} broke off: a proxy in between ended the call."
+    )
 
 
 def full_at_first(server, refusal, times=1):
