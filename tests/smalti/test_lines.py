@@ -19,6 +19,7 @@ from smalti.client import AsyncClient, Client
 from smalti.errors import InvalidRequest, QueueFull, SmaltiError, Unavailable
 from smalti.failures import cause_of
 from smalti.v1 import images_pb2, jobs_pb2, models_pb2, types_pb2
+from smalti.values import Interrupted
 from tests.line import Line
 
 ONE = types_pb2.ModelVersion(name="toy", version=1)
@@ -268,6 +269,7 @@ def test_a_watch_that_a_proxy_cuts_off_goes_on(server, refusal):
     server.answers["JobService/Watch"] = answer
     with Client(server.address) as client:
         _, interrupted, *_ = client.watch("7")
+    assert isinstance(interrupted, Interrupted)
     assert interrupted.message == (
         f"The connection to the server at {server.address} broke off: a proxy in between ended the call."
     )
