@@ -50,5 +50,5 @@ COPY worker worker
 USER smalti
 EXPOSE 50051 9401 9402
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
-  CMD ["python", "-m", "server.health", "127.0.0.1:50051"]
+  CMD ["python", "-m", "server.health"]
 CMD ["python", "-m", "server"]

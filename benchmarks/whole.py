@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter, sleep
 from typing import Any, NamedTuple
-from urllib.request import urlopen
 
 import click
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
+from deploy.latencies import page_of
 from deploy.system import System, free_ports
 from smalti.client import Client
 from smalti.jobs.job import TERMINAL, JobState
@@ -117,11 +117,9 @@ def resident_megabytes(pid: int) -> float:
 
 
 def _metric(url: str, name: str, labels: Mapping[str, str]) -> float:
-    with urlopen(url, timeout=5) as response:
-        page = response.read().decode()
     return sum(
         sample.value
-        for family in text_string_to_metric_families(page)
+        for family in text_string_to_metric_families(page_of(url))
         for sample in family.samples
         if sample.name == name and labels.items() <= sample.labels.items()
     )

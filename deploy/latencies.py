@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
@@ -37,10 +37,15 @@ class Latency:
         return lower
 
 
+def page_of(url: str) -> str:
+    """The text of a /metrics page; http_proxy is for the web, and is not asked. Raises OSError."""
+    with build_opener(ProxyHandler({})).open(url, timeout=5) as response:
+        return str(response.read().decode())
+
+
 def read(url: str, metrics: Sequence[str]) -> list[Latency]:
     """Every histogram of the named metrics that has an observation, in the order of the names."""
-    with urlopen(url, timeout=5) as response:
-        return parse(response.read().decode(), metrics)
+    return parse(page_of(url), metrics)
 
 
 def parse(page: str, metrics: Sequence[str]) -> list[Latency]:

@@ -14,13 +14,11 @@ from pathlib import Path
 from threading import Thread
 from types import TracebackType
 from typing import Self
-from urllib.error import URLError
-from urllib.request import urlopen
 
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from redis import Redis, RedisError
 
+from deploy.latencies import page_of
+from server.health import ask
 from smalti.errors import SettingsInvalid, SmaltiError, Unavailable
 from smalti.private_redis import PrivateRedis
 
@@ -232,7 +230,7 @@ class System:
             time.sleep(0.1)
 
     def _is_ready(self) -> bool:
-        return _is_serving(self.address) and all(map(_answers, self.metrics_urls.values()))
+        return ask(self.address) == "SERVING" and all(map(_answers, self.metrics_urls.values()))
 
 
 @contextmanager
@@ -277,19 +275,9 @@ def _require_redis(url: str) -> None:
         raise Unavailable(f"The Redis of SMALTI_REDIS_URL does not answer: {error}") from error
 
 
-def _is_serving(address: str) -> bool:
-    with grpc.insecure_channel(address) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
-        try:
-            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=2)
-        except grpc.RpcError:
-            return False
-    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
-
-
 def _answers(url: str) -> bool:
     try:
-        with urlopen(url, timeout=2) as response:
-            return bool(response.status == 200)
-    except (URLError, OSError):
+        page_of(url)
+    except OSError:
         return False
+    return True

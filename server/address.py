@@ -1,35 +1,19 @@
 """Where a server listens: SMALTI_LISTEN, read."""
 
-import ipaddress
-from dataclasses import dataclass
-
+from smalti.address import Address, parse_address
 from smalti.errors import SettingsInvalid
 
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where to listen."""
-
-    host: str
-    port: int
-
-    @property
-    def text(self) -> str:
-        """As gRPC writes it."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine can reach it."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+NAME = "SMALTI_LISTEN"
 
 
-def parse_address(text: str) -> Address:
-    """The address in SMALTI_LISTEN, 'host:port'; raises SettingsInvalid."""
-    host, colon, port = text.rpartition(":")
-    if not (colon and host and port.isdecimal() and int(port) <= 65535):
-        raise SettingsInvalid(f"SMALTI_LISTEN is '{text}': write it as host:port, such as 127.0.0.1:50051.")
-    return Address(host.strip("[]"), int(port))
+def listening_address(text: str) -> Address:
+    """The address in SMALTI_LISTEN, where port 0 takes a free one; raises SettingsInvalid."""
+    return parse_address(text, name=NAME, first_port=0, refusal=SettingsInvalid)
+
+
+def asked_address(listen: str) -> Address:
+    """Where this machine reaches a server with this SMALTI_LISTEN; raises SettingsInvalid."""
+    address = listening_address(listen).seen_from_here
+    if not address.port:
+        raise SettingsInvalid(f"{NAME} lets the server take any port: say at which address to ask it.")
+    return address

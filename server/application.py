@@ -9,7 +9,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2_grpc
 from redis.asyncio import Redis
 
-from server.address import parse_address
+from server.address import listening_address
 from server.batcher import BatchLimits
 from server.catalogue import Catalogue
 from server.checks import RequestLimits
@@ -41,7 +41,10 @@ class Application:
         self._settings = settings
         self._gate = Gate()
         self._server, self.port = make_server(
-            self._gate, parse_address(settings.listen), max_message_bytes=settings.max_message_bytes
+            self._gate,
+            listening_address(settings.listen),
+            max_message_bytes=settings.max_message_bytes,
+            keepalive_seconds=settings.keepalive_seconds,
         )
         self._health = health.aio.HealthServicer()
         self._readiness = Readiness(self._health)

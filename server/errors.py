@@ -48,7 +48,8 @@ STATUS: dict[type[SmaltiError], StatusCode] = {
     GraphFailed: StatusCode.INTERNAL,
     SmaltiError: StatusCode.INTERNAL,
 }
-_LONGEST_MESSAGE = 1000  # characters: a status travels in headers, of which clients accept 8 kB
+# A status travels in headers, of which clients accept 8 kB: once in percent signs, and twice more in its details.
+_LONGEST_MESSAGE = 1500  # bytes, with three for each byte that is not plain ASCII
 
 
 def code_of(error: SmaltiError) -> StatusCode:
@@ -72,8 +73,23 @@ def status_of(error: SmaltiError) -> status_pb2.Status:
 
 def message_of(error: SmaltiError) -> str:
     """The sentence of an error, no longer than a status may be."""
-    text = str(error)
-    return text if len(text) <= _LONGEST_MESSAGE else text[: _LONGEST_MESSAGE - 1] + "…"
+    text = str(error).encode(errors="replace").decode()  # half a character cannot travel
+    return text if _sent_bytes(text) <= _LONGEST_MESSAGE else f"{_beginning(text)}…"
+
+
+def _beginning(text: str) -> str:
+    """As many characters as fit, with room for one more."""
+    left = _LONGEST_MESSAGE - _sent_bytes("…")
+    for position, character in enumerate(text):
+        left -= _sent_bytes(character)
+        if left < 0:
+            return text[:position]
+    return text
+
+
+def _sent_bytes(text: str) -> int:
+    """Of gRPC's percent-encoding, in which spaces and all visible ASCII but the percent sign are themselves."""
+    return sum(1 if 0x20 <= byte <= 0x7E and byte != 0x25 else 3 for byte in text.encode())
 
 
 async def abort(context: grpc.aio.ServicerContext, error: SmaltiError) -> None:  # type: ignore[type-arg]

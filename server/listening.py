@@ -1,31 +1,37 @@
 """Makes the gRPC server: its address, its limits, what may be asked of it by reflection."""
 
+import errno
 import socket
 from collections.abc import Sequence
+from typing import Any
 
 import grpc
 import structlog
 from grpc_reflection.v1alpha import reflection
 
-from server.address import Address
+from server.address import NAME
 from server.interceptor import Gate
+from smalti.address import Address
 from smalti.errors import SettingsInvalid
 
 log = structlog.get_logger()
 _STREAMS_PER_CONNECTION = 256
-_KEEPALIVE_MS = 60_000  # finds clients that went away without a word
-_KEEPALIVE_ANSWER_MS = 20_000
-_SHORTEST_PING_MS = 10_000  # clients that ping more often are told to stop
 
 
-def make_server(gate: Gate, address: Address, *, max_message_bytes: int) -> tuple[grpc.aio.Server, int]:
-    """A server with its limits, and the port that it took; raises SettingsInvalid where it cannot have it."""
+def make_server(
+    gate: Gate, address: Address, *, max_message_bytes: int, keepalive_seconds: float
+) -> tuple[grpc.aio.Server, int]:
+    """A server with its limits, and the port that it took; raises SettingsInvalid where it cannot have it.
+
+    A client from which nothing came for `keepalive_seconds` is asked for a sign of life, and given up when none comes
+    for as long again; one that asks the server more often than every quarter of it is told to stop.
+    """
     _refuse_taken(address)
-    server = _make_server(gate, max_message_bytes)
+    server = _make_server(gate, max_message_bytes, round(keepalive_seconds * 1000))
     return server, _listen(server, address)
 
 
-def _make_server(gate: Gate, max_message_bytes: int) -> grpc.aio.Server:
+def _make_server(gate: Gate, max_message_bytes: int, keepalive_ms: int) -> grpc.aio.Server:
     return grpc.aio.server(
         interceptors=[gate],
         options=[
@@ -33,10 +39,13 @@ def _make_server(gate: Gate, max_message_bytes: int) -> grpc.aio.Server:
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.max_send_message_length", -1),  # what a request may ask for is limited instead
             ("grpc.max_concurrent_streams", _STREAMS_PER_CONNECTION),
-            ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
-            ("grpc.keepalive_timeout_ms", _KEEPALIVE_ANSWER_MS),
+            ("grpc.keepalive_time_ms", keepalive_ms),
+            ("grpc.keepalive_timeout_ms", keepalive_ms),
+            ("grpc.http2.ping_timeout_ms", keepalive_ms),  # a minute otherwise, in spite of the line above
+            ("grpc.http2.bdp_probe", 0),  # else there are pings amid data, whose answers slow lines delay
             ("grpc.keepalive_permit_without_calls", 1),
-            ("grpc.http2.min_recv_ping_interval_without_data_ms", _SHORTEST_PING_MS),
+            ("grpc.http2.max_pings_without_data", 0),  # no limit: a watcher may wait for hours without news
+            ("grpc.http2.min_ping_interval_without_data_ms", keepalive_ms // 4),
         ],
     )
 
@@ -49,21 +58,34 @@ def _listen(server: grpc.aio.Server, address: Address) -> int:
         )
     try:
         return server.add_insecure_port(address.text)
-    except RuntimeError as error:
-        raise SettingsInvalid(f"SMALTI_LISTEN: cannot listen on {address.text}: {error}.") from error
+    except RuntimeError as error:  # its words name an environment variable of gRPC, and no reason
+        raise _cannot_listen(address, "gRPC cannot have it") from error
 
 
 def _refuse_taken(address: Address) -> None:
-    """Try the port with a plain socket first, since gRPC says on standard error, and at length, what failed."""
+    """Try the port with plain sockets first, since gRPC says on standard error, and at length, what failed."""
     try:
-        family, kind, protocol, _, place = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM
-        )[0]
+        places = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise _cannot_listen(address, "there is no host of this name") from error
+    failures = [failure for place in places if (failure := _failure_to_bind(*place)) is not None]
+    taken = [failure for failure in failures if failure.errno == errno.EADDRINUSE]
+    if taken or len(failures) == len(places):  # a name may have a number that this machine lacks
+        raise _cannot_listen(address, str((taken or failures)[0].strerror))
+
+
+def _failure_to_bind(family: int, kind: int, protocol: int, _: str, place: Any) -> OSError | None:
+    try:
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(place)
     except OSError as error:
-        raise SettingsInvalid(f"SMALTI_LISTEN: cannot listen on {address.text}: {error.strerror}.") from error
+        return error
+    return None
+
+
+def _cannot_listen(address: Address, reason: str) -> SettingsInvalid:
+    return SettingsInvalid(f"{NAME}: cannot listen on {address.text}: {reason}.")
 
 
 def reflect(server: grpc.aio.Server, services: Sequence[str]) -> None:

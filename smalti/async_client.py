@@ -9,7 +9,8 @@ from typing import Any, Self, TypeVar
 import grpc
 
 from smalti import messages
-from smalti.channel import DEFAULT_ADDRESS, PaletteStore, options
+from smalti.address import parse_address
+from smalti.channel import DEFAULT_ADDRESS, KEEPALIVE_SECONDS, PaletteStore, options
 from smalti.errors import Busy, Unavailable
 from smalti.failures import Patience, from_rpc
 from smalti.jobs.job import JobClass
@@ -40,13 +41,22 @@ Reply = TypeVar("Reply")
 class AsyncClient:
     """A connection to a smalti server, for one event loop; `smalti.client.Client` describes each method.
 
-    `timeout_seconds` bounds each answer that is not a stream.
+    The parameters are those of `Client`, too.
     """
 
-    def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout_seconds: float = 60.0) -> None:
-        self.address = address
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        timeout_seconds: float = 60.0,
+        keepalive_seconds: float = KEEPALIVE_SECONDS,
+    ) -> None:
+        target = parse_address(address)
+        self.address = target.text
         self._timeout_seconds = timeout_seconds
-        self._channel = grpc.aio.insecure_channel(address, options())
+        self._channel = grpc.aio.insecure_channel(
+            target.text, options(target, keepalive_seconds=keepalive_seconds)
+        )
         self._stubs = {stub: stub(self._channel) for stub in messages.SERVICES}
         self._palettes = PaletteStore()
 
@@ -193,9 +203,8 @@ class AsyncClient:
         progress, patience = JobProgress(), Patience(patience_seconds)
         while True:
             try:
-                async with aclosing(self._watch_once(job, progress, rows=rows)) as events:
+                async with aclosing(self._watch_once(job, progress, patience, rows=rows)) as events:
                     async for event in events:
-                        patience.renew()
                         yield event
                 return
             except Unavailable as error:
@@ -239,11 +248,12 @@ class AsyncClient:
         await self._ask(messages.unload(name, version=version))
 
     async def _watch_once(
-        self, job: str, progress: JobProgress, *, rows: bool
+        self, job: str, progress: JobProgress, patience: Patience, *, rows: bool
     ) -> AsyncGenerator[JobEvent, None]:
         call = messages.watch(job, rows=rows)
         async with aclosing(self._stream(call)) as replies:
             async for reply in replies:
+                patience.renew()
                 event = call.read(reply)
                 if rows and isinstance(event, Job):
                     progress.pixel_bytes = messages.pixel_bytes(await self._palette(event.model))

@@ -1,20 +1,43 @@
 """What the two clients' connections have in common."""
 
+import os
+
+from smalti.address import Address
 from smalti.messages import Palette
 from smalti.values import ModelVersion
 
 DEFAULT_ADDRESS = "localhost:50051"
+KEEPALIVE_SECONDS = 10.0  # servers refuse clients that ask more often than every 5 s
 _MAX_RESPONSE_BYTES = 64 * 1024 * 1024  # 256 images of 256 × 256 pixels and 65,536 colours, twice
+_LONGEST_KEEPALIVE_SECONDS = 86_400.0
+_CONNECT_MS = 10_000  # for one attempt: a line of seconds is slow, but no reason to give up
 
 
-def options() -> list[tuple[str, int]]:
-    """Channel options: large responses pass, and a server that comes back is found within a second."""
+def options(address: Address, *, keepalive_seconds: float = KEEPALIVE_SECONDS) -> list[tuple[str, int]]:
+    """Channel options: large responses pass, and a server that comes back is found within a second.
+
+    While a call runs, a connection on which nothing came for `keepalive_seconds` is asked whether it lives, and given
+    up after twice as long again: on a slow line the question waits behind what is being sent.
+    """
+    keepalive_ms = round(1000 * min(keepalive_seconds, _LONGEST_KEEPALIVE_SECONDS))
     return [
         ("grpc.max_receive_message_length", _MAX_RESPONSE_BYTES),
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 1000),
+        ("grpc.min_reconnect_backoff_ms", _CONNECT_MS),  # despite its name the deadline of an attempt
+        ("grpc.dns_min_time_between_resolutions_ms", 1000),  # a server may come back under another number
+        ("grpc.keepalive_time_ms", keepalive_ms),
+        ("grpc.keepalive_timeout_ms", 2 * keepalive_ms),
+        ("grpc.http2.max_pings_without_data", 0),  # no limit: a job may wait for hours without news
+        ("grpc.http2.ping_timeout_ms", 2 * keepalive_ms),  # a minute otherwise, in spite of the above
+        ("grpc.http2.bdp_probe", 0),  # else there are pings amid data, whose answers slow lines delay
+        ("grpc.enable_http_proxy", int(_wants_proxy(address))),
     ]
+
+
+def _wants_proxy(address: Address) -> bool:
+    """http_proxy is meant for the web; grpc_proxy, which gRPC reads too, can mean nothing else than this."""
+    return bool(os.environ.get("grpc_proxy")) and not address.is_loopback  # noqa: SIM112  # its name
 
 
 class PaletteStore:

@@ -15,8 +15,9 @@ from typing import Any, Self, TypeVar
 import grpc
 
 from smalti import messages
+from smalti.address import parse_address
 from smalti.async_client import AsyncClient
-from smalti.channel import DEFAULT_ADDRESS, PaletteStore, options
+from smalti.channel import DEFAULT_ADDRESS, KEEPALIVE_SECONDS, PaletteStore, options
 from smalti.errors import Busy, Unavailable
 from smalti.failures import Patience, from_rpc
 from smalti.jobs.job import JobClass
@@ -49,13 +50,24 @@ Reply = TypeVar("Reply")
 class Client:
     """A connection to a smalti server; safe to share between threads.
 
-    `timeout_seconds` bounds each answer that is not a stream.
+    `address` is HOST:PORT; raises InvalidRequest for anything else. `timeout_seconds` bounds each answer that is
+    not a stream. A server from which nothing came for `keepalive_seconds` while a call runs is asked for a sign of
+    life, and taken for away when none comes for twice as long again.
     """
 
-    def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout_seconds: float = 60.0) -> None:
-        self.address = address
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        timeout_seconds: float = 60.0,
+        keepalive_seconds: float = KEEPALIVE_SECONDS,
+    ) -> None:
+        target = parse_address(address)
+        self.address = target.text
         self._timeout_seconds = timeout_seconds
-        self._channel = grpc.insecure_channel(address, options())
+        self._channel = grpc.insecure_channel(
+            target.text, options(target, keepalive_seconds=keepalive_seconds)
+        )
         self._stubs = {stub: stub(self._channel) for stub in messages.SERVICES}
         self._palettes = PaletteStore()
 
@@ -208,14 +220,12 @@ class Client:
         """What happens to a job, from how it stands now to how it ended; nothing between is told twice.
 
         With `rows` also the rows of samples in progress. While the server is away, yields Interrupted and
-        tries again, for `patience_seconds` from the last event.
+        tries again, until it has been away for `patience_seconds`.
         """
         progress, patience = JobProgress(), Patience(patience_seconds)
         while True:
             try:
-                for event in self._watch_once(job, progress, rows=rows):
-                    patience.renew()
-                    yield event
+                yield from self._watch_once(job, progress, patience, rows=rows)
                 return
             except Unavailable as error:
                 delay = patience.delay_after(error)
@@ -254,10 +264,13 @@ class Client:
         """Stop serving a version; version 0 means every one."""
         self._ask(messages.unload(name, version=version))
 
-    def _watch_once(self, job: str, progress: JobProgress, *, rows: bool) -> Iterator[JobEvent]:
+    def _watch_once(
+        self, job: str, progress: JobProgress, patience: Patience, *, rows: bool
+    ) -> Iterator[JobEvent]:
         """The news from one connection; raises Unavailable when that ends before the job has."""
         call = messages.watch(job, rows=rows)
         for reply in self._stream(call):
+            patience.renew()
             event = call.read(reply)
             if rows and isinstance(event, Job):
                 progress.pixel_bytes = messages.pixel_bytes(self._palette(event.model))

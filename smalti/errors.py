@@ -1,14 +1,23 @@
 """Every error that smalti raises on purpose; the message is one sentence that its reader can act on.
 
-Subclasses say whose fault it is; `server/errors.py` maps them to gRPC status codes, `smalti/client.py` maps those back.
+Subclasses say whose fault it is; `server/errors.py` maps them to gRPC status codes, `smalti/failures.py` back.
 """
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_OBJECT = re.compile(r" ?'?<[^<>]* at 0x[0-9a-fA-F]+>'?")
+
 
 class SmaltiError(Exception):
-    """Something smalti refuses or cannot do, said in one sentence."""
+    """Something smalti refuses or cannot do, said in one sentence.
+
+    Libraries put addresses of Python objects into their words, which tell nobody anything; they are left out.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(_OBJECT.sub("", message))
 
 
 # The caller's request cannot be served as it is.

@@ -14,24 +14,28 @@ from smalti.errors import Busy, DeadlinePassed, InvalidRequest, SmaltiError, Una
 
 DOMAIN = "smalti"
 _SHORTEST_DELAY_SECONDS = 0.05  # however eager the server's advice is
+_LONGEST_QUOTE = 300  # characters of what gRPC or another server says
 Detail = TypeVar("Detail", bound=Message)
 
 
 class Patience:
-    """How long to go on trying while the server is away or busy, counted from the last success."""
+    """How long to go on trying while the server is away or busy, counted from the first failure in a row."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self.renew()
+        self._deadline: float | None = None
 
     def renew(self) -> None:
-        """Something came through: count anew."""
-        self._deadline = monotonic() + self._seconds
+        """Something came through: count anew from the next failure."""
+        self._deadline = None
 
     def delay_after(self, error: Busy | Unavailable) -> float:
         """Seconds to wait before the next attempt; raises the error when there is no time for one."""
         delay = max(error.retry_seconds, _SHORTEST_DELAY_SECONDS)
-        left = self._deadline - monotonic()
+        now = monotonic()
+        if self._deadline is None:
+            self._deadline = now + self._seconds
+        left = self._deadline - now
         if left <= 0:
             raise error
         return min(delay, left)
@@ -71,26 +75,98 @@ def _build(kind: type[SmaltiError], message: str, details: list[Any]) -> SmaltiE
     return kind(message)
 
 
+def cause_of(said: str) -> str:
+    """What gRPC says of a connection that failed, in plain words and without a full stop."""
+    for pattern, cause in _CAUSES:
+        if pattern.search(said):
+            return cause
+    return _one_line(said)
+
+
+_CAUSES = [
+    (re.compile(pattern), cause)
+    for pattern, cause in (
+        (
+            "[Dd]omain name not found|Misformatted domain|Name or service|no data",
+            "there is no host of this name",
+        ),
+        ("^(errors resolving|DNS resolution)", "its name cannot be looked up now"),
+        ("HTTP proxy", "the proxy that grpc_proxy names does not lead there"),
+        ("HTTP status|http1|parsing HTTP/2|Expected SETTINGS", "what listens there does not speak gRPC"),
+        ("before receiving SETTINGS", "it takes connections, but says nothing on them"),
+        ("refused", "the connection was refused, so nothing listens there"),
+        ("timed out", "the attempt to connect timed out"),
+        ("unreachable|No route", "no network leads there"),
+        ("failed to connect.*([Cc]losed|reset|EOF)", "it hangs up at once, as servers do that want TLS"),
+        ("ping timeout|watchdog", "nothing came from it any more"),
+        ("http2 header with status", "a proxy in between finds no way to it"),
+        ("RST_STREAM|Stream removed", "a proxy in between ended the call"),
+        ("Cancelling all calls", "it is stopping"),
+        ("[Cc]losed|reset|Broken pipe|EOF|GOAWAY|goaway", "it hung up"),
+    )
+]
+_NEVER_CONNECTED = re.compile("^(failed to connect|errors resolving|DNS resolution)")
+_CUT = re.compile("^(Received RST_STREAM|Stream removed)")
+_TOO_LARGE = re.compile(
+    r"(?P<reader>CLIENT|SERVER)?.*message larger than max \((?P<size>\d+) vs\. (?P<limit>\d+)\)"
+)
+
+
 def _without_reason(error: Any, address: str, details: list[Any]) -> SmaltiError:
     """gRPC itself failed the call, or a server or proxy that is not smalti's answered."""
-    said = error.details() or "no reason given"
+    said = _one_line(error.details() or "no reason given")
     match error.code():
+        case grpc.StatusCode.INTERNAL | grpc.StatusCode.UNKNOWN if _CUT.search(said):
+            return _away(said, address, _retry_seconds(details, default=0.5))
         case grpc.StatusCode.UNAVAILABLE:
-            return Unavailable(
-                f"No smalti server answers at {address}.", retry_seconds=_retry_seconds(details, default=0.5)
-            )
+            return _away(error.details() or "", address, _retry_seconds(details, default=0.5))
         case grpc.StatusCode.CANCELLED:  # not by this client, which does not wait for an answer then
             return Unavailable(f"The server at {address} stopped before it had answered.", retry_seconds=0.5)
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return DeadlinePassed(f"The server at {address} did not answer in time.")
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
-            return Busy(f"The server at {address} is busy: {said}.", retry_seconds=_retry_seconds(details))
+            return _exhausted(said, address, details)
         case grpc.StatusCode.INVALID_ARGUMENT:
             return InvalidRequest(said, field=_field(details))
         case grpc.StatusCode.UNIMPLEMENTED:
             return SmaltiError(f"The server at {address} does not offer this: {said}.")
         case code:
             return SmaltiError(f"The server at {address} answered {code.name}: {said}")
+
+
+def _away(said: str, address: str, retry_seconds: float) -> Unavailable:
+    if _NEVER_CONNECTED.search(said) or not said:
+        what = f"No smalti server answers at {address}"
+    else:
+        what = f"The connection to the server at {address} broke off"
+    return Unavailable(f"{what}: {cause_of(said) or 'no reason given'}.", retry_seconds=retry_seconds)
+
+
+def _exhausted(said: str, address: str, details: list[Any]) -> SmaltiError:
+    """A server that is busy says when to come again; whoever does not may be asked for ever."""
+    if (sizes := _TOO_LARGE.search(said)) is not None:
+        return _too_large(sizes, address)
+    if _first(details, error_details_pb2.RetryInfo) is None:
+        return SmaltiError(f"The server at {address} refuses this: {said}.")
+    return Busy(f"The server at {address} is busy: {said}.", retry_seconds=_retry_seconds(details))
+
+
+def _too_large(sizes: re.Match[str], address: str) -> InvalidRequest:
+    size, limit = f"{int(sizes['size']):,}", f"{int(sizes['limit']):,}"
+    if sizes["reader"] == "CLIENT":
+        return InvalidRequest(
+            f"The answer of the server at {address} has {size} bytes and this client takes {limit}: "
+            "ask for fewer images at once."
+        )
+    return InvalidRequest(
+        f"The request has {size} bytes and the server at {address} takes {limit}: "
+        "send fewer or smaller images at once, or raise the server's SMALTI_MAX_MESSAGE_BYTES."
+    )
+
+
+def _one_line(said: str) -> str:
+    """What somebody else wrote, fit for the middle of a sentence."""
+    return " ".join(said.split())[:_LONGEST_QUOTE].rstrip(".")
 
 
 def _details(error: Any) -> Iterator[Any]:

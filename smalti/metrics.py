@@ -98,10 +98,11 @@ class MetricsServer:
 
     def __init__(self, host: str, port: int) -> None:
         try:
-            self._server, self._thread = start_http_server(port, addr=host)
-        except OSError as error:
+            self._server, self._thread = start_http_server(port, addr=host.strip("[]"))
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or "there is no host of this name"
             raise SettingsInvalid(
-                f"SMALTI_METRICS_PORT: cannot listen on {host}:{port}: {error.strerror}."
+                f"SMALTI_METRICS_HOST, SMALTI_METRICS_PORT: cannot listen on port {port} of {host}: {reason}."
             ) from error
         self.port: int = self._server.server_port
 

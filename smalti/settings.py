@@ -66,11 +66,14 @@ class ServerSettings(SharedSettings):
 
     listen: str = "127.0.0.1:50051"
     grace_seconds: Positive = 10.0  # after SIGTERM, for requests that run
+    keepalive_seconds: Annotated[float, Field(ge=0.1, le=3600)] = (
+        20.0  # without a word, after which a client is asked for a sign of life
+    )
     max_batch: Count = 64  # rows of one-shot requests in one run
     max_queue_delay_seconds: Annotated[float, Field(ge=0)] = 0.002  # that a one-shot request waits for others
     max_waiting: Count = 1024  # rows of one-shot requests that may wait for one graph
     max_images: Count = 256  # images in one one-shot request
-    max_message_bytes: Count = 16 * 1024 * 1024
+    max_message_bytes: Annotated[int, Field(ge=1, le=2**31 - 1)] = 16 * 1024 * 1024  # gRPC counts in 32 bits
     max_job_samples: Count = 1_000_000
     max_queued_jobs: Count = 10_000
     max_queued_pixels: Count = 2_000_000_000  # pixels still to be drawn, in all jobs

@@ -1,6 +1,7 @@
 """Follows a drawing on the screen: live pictures in a terminal, plain lines elsewhere, JSON for scripts."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Protocol, Self
 
@@ -11,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from smalti.client import Client
+from smalti.errors import Busy, Unavailable
 from smalti.jobs.job import JobState
 from smalti.terminal import Canvas, Gallery, bands_that_fit, canvas_of, columns_that_fit, grid, shows_pictures
 from smalti.values import (
@@ -127,9 +129,13 @@ class LiveView:
     def _end(self, event: SampleEnded) -> None:
         lacks_rows = self._gallery.end(event.index)
         if event.succeeded and lacks_rows:  # its last rows and its end were committed at once
-            for result in self._client.results(self._job.id, start=event.index, limit=1):
-                if result.index == event.index and result.image is not None:
-                    self._gallery.complete(event.index, result.image)
+            with suppress(Busy, Unavailable):  # nobody stops watching for the last rows of one picture
+                self._complete(event.index)
+
+    def _complete(self, index: int) -> None:
+        for result in self._client.results(self._job.id, start=index, limit=1):
+            if result.index == index and result.image is not None:
+                self._gallery.complete(index, result.image)
 
     def _frame(self) -> RenderableType:
         lines = progress_lines(self._job, self._pace)

@@ -1,8 +1,12 @@
 """Commands for jobs: submit, watch, results, cancel, delete, jobs."""
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
+from uuid import uuid4
 
 import click
 from rich.console import Console
@@ -20,13 +24,15 @@ from smalti.commands.output import (
     write_picture,
 )
 from smalti.commands.places import Place, PlaceOption
-from smalti.errors import SmaltiError
+from smalti.errors import Busy, SmaltiError, Unavailable
+from smalti.failures import Patience
 from smalti.jobs.job import JobClass, JobState
 from smalti.media import SHEET_SCALE
 from smalti.terminal import moves_pictures
 from smalti.values import Image, Job, JobEvent, SampleEnded, SampleResult, SampleRows
 from smalti.watching import INTERRUPTED, LineView, LiveView, View, follow
 
+Answer = TypeVar("Answer")
 _JOB = click.argument("job")
 _PATIENCE = click.option(
     "--patience",
@@ -34,7 +40,7 @@ _PATIENCE = click.option(
     default=60.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long to go on while the server is away.",
+    help="How long to go on trying while the server is away or its queue full.",
 )
 
 
@@ -90,7 +96,8 @@ def submit(
     as_json: bool,
 ) -> None:
     """Queue a job for a PixelRNN; print its id."""
-    job = client.submit(
+    ask = partial(
+        client.submit,
         model,
         count=count,
         seed=seed,
@@ -98,11 +105,12 @@ def submit(
         temperature=temperature,
         completion=options.completion(picture, rows, mask),
         retention_seconds=keep_seconds,
-        request_id=request_id,
+        request_id=request_id or uuid4().hex,  # so that sending again is the same request
         job_class=JobClass(job_class),
         patience_seconds=0,
         version=version,
     )
+    job = _patiently(ask, patience)
     if as_json:
         print_json({"job": job} if watching else job)  # as the events that follow
     else:
@@ -124,7 +132,7 @@ def watch(client: Client, job: str, patience: float, as_json: bool) -> None:
     --json one JSON object a line for each event. Ctrl-C stops watching, not the job. The exit code is 0 only if
     the job succeeded.
     """
-    _watch(client, client.get_job(job), as_json=as_json, patience=patience)
+    _watch(client, _patiently(partial(client.get_job, job), patience), as_json=as_json, patience=patience)
 
 
 @click.command()
@@ -240,9 +248,24 @@ class JsonView:
 _NAMES: dict[type, str] = {Job: "job", SampleRows: "rows", SampleEnded: "ended"}
 
 
+def _patiently(ask: Callable[[], Answer], patience_seconds: float) -> Answer:
+    """The answer; says why it takes long while the server is away or busy."""
+    patience, said = Patience(patience_seconds), ""
+    while True:
+        try:
+            return ask()
+        except (Busy, Unavailable) as error:
+            delay = patience.delay_after(error)
+            if str(error) != said:
+                say(f"{error} Trying again for up to {patience_seconds:g} s.")
+            said = str(error)
+            time.sleep(delay)
+
+
 def _watch(client: Client, job: Job, *, as_json: bool, patience: float) -> None:
     try:
-        ended = follow(client, job, _view(client, job, as_json=as_json), patience_seconds=patience)
+        view = _patiently(partial(_view, client, job, as_json=as_json), patience)
+        ended = follow(client, job, view, patience_seconds=patience)
     except KeyboardInterrupt:
         say(
             f"\nStopped watching; job {job.id} goes on. "

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
+from server.address import listening_address
 from server.application import Application, make_queue
 from smalti import logs
+from smalti.channel import options
 from smalti.jobs.connection import connect
 from smalti.jobs.queue import JobQueue
 from smalti.settings import ServerSettings
@@ -30,11 +33,13 @@ StartServer = Callable[..., AbstractAsyncContextManager["Running"]]
 class Running:
     """A server that runs in this process, and stubs of all its services."""
 
-    def __init__(self, application: Application, queue: JobQueue, channel: grpc.aio.Channel) -> None:
+    def __init__(
+        self, application: Application, queue: JobQueue, address: str, channel: grpc.aio.Channel
+    ) -> None:
         self.application = application
         self.queue = queue
         self.channel = channel
-        self.address = f"127.0.0.1:{application.port}"
+        self.address = address
         self.images: Any = images_pb2_grpc.ImageServiceStub(channel)
         self.jobs: Any = jobs_pb2_grpc.JobServiceStub(channel)
         self.models: Any = models_pb2_grpc.ModelServiceStub(channel)
@@ -79,10 +84,11 @@ def start_server(repository: Path, redis_url: str, until) -> StartServer:
             async with connect(settings.redis_url) as redis:
                 queue = make_queue(redis, settings)
                 application = Application(settings, queue, pool)
+                address = replace(listening_address(settings.listen), port=application.port)
                 serving = asyncio.create_task(application.serve())
                 try:
-                    async with grpc.aio.insecure_channel(f"127.0.0.1:{application.port}") as channel:
-                        running = Running(application, queue, channel)
+                    async with grpc.aio.insecure_channel(address.text, options(address)) as channel:
+                        running = Running(application, queue, address.text, channel)
                         await until(lambda: _has_status(running, ready, serving), seconds=60)
                         yield running
                 finally:

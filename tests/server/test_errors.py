@@ -1,4 +1,8 @@
+import base64
+import string
 from collections.abc import Iterator
+from io import BytesIO
+from urllib.parse import quote
 
 import pytest
 from google.rpc import error_details_pb2
@@ -7,6 +11,8 @@ from grpc import StatusCode
 from server.errors import code_of, message_of, reason_of, status_of
 from smalti.errors import ImageRefused, InvalidRequest, ModelNotFound, QueueFull, SmaltiError, Unavailable
 from smalti.failures import REASONS
+
+UNCHANGED = (string.punctuation + " ").replace("%", "")  # by gRPC's percent-encoding
 
 
 def tree(kind: type[SmaltiError] = SmaltiError) -> Iterator[type[SmaltiError]]:
@@ -55,5 +61,26 @@ def test_a_subclass_without_a_row_of_its_own_has_the_status_of_the_class_above()
 
 def test_a_message_stays_short_enough_for_headers():
     error = ModelNotFound("x" * 100_000)
-    assert len(message_of(error)) == 1000
+    assert len(message_of(error)) < 1500
     assert len(status_of(error).SerializeToString()) < 8000
+
+
+@pytest.mark.parametrize("character", ["x", "界", "é", "😀", "%", "\n", "\0", "\ud800"])
+def test_a_status_of_any_characters_fits_into_headers(character):
+    error = ImageRefused("It begins " + character * 100_000, field="completion.image")
+    details = base64.b64encode(status_of(error).SerializeToString())
+    assert len(quote(message_of(error), safe=UNCHANGED)) + len(details) < 7500
+    assert message_of(error).startswith("It begins ")
+    assert message_of(error).endswith("…")
+
+
+def test_a_message_that_fits_stays_as_it_is():
+    assert message_of(ModelNotFound("界" * 166)) == "界" * 166
+    assert message_of(ModelNotFound("界" * 167)).endswith("…")
+
+
+def test_addresses_of_python_objects_are_no_part_of_a_message():
+    said = f"cannot identify image file {BytesIO()!r}"
+    assert str(ImageRefused(f"No PNG: {said}.")) == "No PNG: cannot identify image file."
+    assert str(SmaltiError(f"{object()} is '{test_a_message_that_fits_stays_as_it_is}' here")) == " is here"
+    assert str(SmaltiError("1 < 2 and 3 > 2 at 0x7")) == "1 < 2 and 3 > 2 at 0x7"

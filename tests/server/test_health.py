@@ -1,4 +1,8 @@
 import asyncio
+import errno
+import os
+import socket
+import sys
 from typing import Any
 
 import grpc
@@ -7,10 +11,17 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from server import health
-from server.address import parse_address
+from server.address import listening_address
 from smalti.errors import SettingsInvalid
-from tests.server.conftest import SERVING, Running
+from tests.server.conftest import SERVING, Running, StartServer
 
+
+def _has_ipv6() -> bool:
+    with socket.socket(socket.AF_INET6) as probe:
+        return probe.connect_ex(("::1", 1)) == errno.ECONNREFUSED
+
+
+IPV6 = pytest.mark.skipif(not (socket.has_ipv6 and _has_ipv6()), reason="this machine has no IPv6")
 EVERYTHING = (
     "",
     "smalti.v1.ImageService",
@@ -53,15 +64,112 @@ async def test_the_probe_says_whether_the_server_is_ready(server: Running):
     assert "no answer" in await asyncio.to_thread(health.ask, server.address)
 
 
-def test_the_probe_asks_this_machine_where_the_server_listens_everywhere(monkeypatch):
-    monkeypatch.setenv("SMALTI_LISTEN", "0.0.0.0:7777")
-    assert health.default_address() == "127.0.0.1:7777"
+@pytest.mark.parametrize(
+    ("listen", "asked"),
+    [
+        ("0.0.0.0:7777", "127.0.0.1:7777"),
+        ("[::]:7777", "[::1]:7777"),
+        ("[::0]:7777", "[::1]:7777"),
+        ("[::1]:7777", "[::1]:7777"),
+        ("192.0.2.1:7777", "192.0.2.1:7777"),
+        ("[fe80::1%eth0]:7777", "[fe80::1%eth0]:7777"),
+        ("some-host.example:7777", "some-host.example:7777"),
+        (" localhost:7777\n", "localhost:7777"),
+    ],
+)
+def test_the_probe_asks_where_this_machine_reaches_the_server(monkeypatch, listen, asked):
+    monkeypatch.setenv("SMALTI_LISTEN", listen)
+    assert health.default_address() == asked
 
 
-@pytest.mark.parametrize("text", ["", "50051", "host", "host:", ":1", "host:99999", "host:-1"])
+def test_the_probe_wants_to_be_told_a_port_that_the_server_chooses(monkeypatch):
+    monkeypatch.setenv("SMALTI_LISTEN", "127.0.0.1:0")
+    with pytest.raises(SettingsInvalid, match="say at which address to ask it"):
+        health.default_address()
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("127.0.0.1", "0.0.0.0", "localhost"),
+        *(pytest.param(host, marks=IPV6) for host in ("[::1]", "[::]", "[::ffff:127.0.0.1]")),
+    ],
+)
+async def test_the_probe_reaches_a_server_wherever_it_listens(
+    start_server: StartServer, monkeypatch: pytest.MonkeyPatch, host: str
+):
+    async with start_server(listen=f"{host}:0") as server:
+        monkeypatch.setenv("SMALTI_LISTEN", f"{host}:{server.application.port}")
+        assert await asyncio.to_thread(health.ask, health.default_address()) == "SERVING"
+
+
+@pytest.mark.parametrize(
+    ("host", "argument"), [("127.0.0.1", True), pytest.param("[::1]", False, marks=IPV6)]
+)
+async def test_the_probe_needs_no_argument_and_asks_no_proxy(
+    start_server: StartServer, host: str, argument: bool
+):
+    async with start_server(listen=f"{host}:0") as server:
+        address = f"{host}:{server.application.port}"
+        proxies = dict.fromkeys(
+            ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy"), "http://127.0.0.1:1"
+        )
+        probe = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "server.health", *([address] if argument else [])),
+            env=os.environ | proxies | {"SMALTI_LISTEN": address},
+        )
+        assert await probe.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "listen", "sentence"),
+    [
+        (["localhost"], "", "The server's address is 'localhost': write it as HOST:PORT"),
+        ([], "unix:/x", "SMALTI_LISTEN is 'unix:/x': write it as HOST:PORT"),
+        (
+            ["127.0.0.1:1"],
+            "",
+            "The server at 127.0.0.1:1 is not ready: no answer: the connection was refused",
+        ),
+    ],
+)
+def test_what_the_probe_cannot_ask_is_one_sentence(monkeypatch, arguments, listen, sentence):
+    monkeypatch.setenv("SMALTI_LISTEN", listen)
+    monkeypatch.setattr(sys, "argv", ["health", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        health.main()
+    assert str(caught.value).startswith(sentence)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "reason"),
+    [
+        ("192.0.2.77", "Cannot assign requested address"),
+        ("no-such-host.invalid", "there is no host of this name"),
+        ("a" * 64 + ".example", "there is no host of this name"),
+        ("127.1", "gRPC cannot have it"),
+    ],
+)
+async def test_a_host_that_is_not_this_machine_is_one_sentence(
+    start_server: StartServer, host: str, reason: str
+):
+    with pytest.raises(SettingsInvalid) as caught:
+        async with start_server(listen=f"{host}:0"):
+            pass
+    assert str(caught.value) == f"SMALTI_LISTEN: cannot listen on {host}:0: {reason}."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "50051", "host", "host:", ":1", "host:99999", "host:-1", "host:٣", "unix:/x", "http://host:1"),
+        *("::1:50051", "[::1]", "[::1", "::1]:1", "[host]:1", "[]:1", "ho st:1", "host..example:1"),
+    ],
+)
 def test_an_address_that_is_none_is_refused_with_an_example(text):
     with pytest.raises(SettingsInvalid, match=r"127\.0\.0\.1:50051"):
-        parse_address(text)
+        listening_address(text)
 
 
 @pytest.mark.parametrize(
@@ -72,11 +180,14 @@ def test_an_address_that_is_none_is_refused_with_an_example(text):
         ("localhost:1", True),
         ("0.0.0.0:1", False),
         ("[::]:1", False),
+        ("[::ffff:127.0.0.1]:1", True),
+        ("[::ffff:192.0.2.1]:1", False),
+        ("LOCALHOST:1", True),
     ],
 )
 def test_only_loopback_addresses_pass_for_this_machine(text, loopback):
-    assert parse_address(text).is_loopback is loopback
-    assert parse_address(text).text == text
+    assert listening_address(text).is_loopback is loopback
+    assert listening_address(text).text == text
 
 
 async def test_unknown_methods_are_unimplemented_and_make_no_metric(server: Running):

@@ -10,14 +10,13 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from urllib.request import urlopen
 
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
+from deploy.latencies import page_of
 from deploy.system import free_ports
+from server.health import ask
 from smalti.client import Client
 from smalti.errors import Busy, Unavailable
 from smalti.jobs.job import JobState
@@ -140,8 +139,7 @@ class Served(Process):
     def metrics_page(self) -> str:
         """What Prometheus would scrape; empty while it does not answer."""
         try:
-            with urlopen(self.metrics_url, timeout=5) as response:
-                return str(response.read().decode())
+            return page_of(self.metrics_url)
         except OSError:
             return ""
 
@@ -315,13 +313,7 @@ class Cluster:
         return Redis.from_url(self.redis.url, decode_responses=True)
 
     def _server_serves(self) -> bool:
-        with grpc.insecure_channel(self.address) as channel:
-            stub = health_pb2_grpc.HealthStub(channel)
-            try:
-                answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=5)
-            except grpc.RpcError:
-                return False
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+        return ask(self.address) == "SERVING"
 
 
 def _glob(text: str) -> str:

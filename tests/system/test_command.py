@@ -139,6 +139,6 @@ def test_an_image_of_another_size_is_one_sentence_and_exit_code_2(smalti, tmp_pa
     assert_refused(refused, 2, "8×8")
 
 
-@pytest.mark.parametrize("command", [["models"], ["submit", DIGITS], ["jobs"]])
+@pytest.mark.parametrize("command", [["models"], ["submit", DIGITS, "--patience", 0], ["jobs"]])
 def test_a_server_that_is_away_is_one_sentence_and_exit_code_4(smalti, no_server, command):
     assert_refused(smalti(*command, server=no_server), 4, no_server)
