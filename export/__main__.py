@@ -34,6 +34,7 @@ def main(checkpoint: Path, root: Path, version: int | None) -> None:
     for folder in folders:
         click.echo(_described(folder))
     click.echo(f"exported in {time.monotonic() - started:.0f} s")
+    click.echo(what_next(folders[-1]))
 
 
 def _export(checkpoint: Checkpoint, root: Path, version: int | None) -> list[Path]:
@@ -45,6 +46,17 @@ def _export(checkpoint: Checkpoint, root: Path, version: int | None) -> list[Pat
             "leave --version out."
         )
     return export_generations(checkpoint, root)
+
+
+def what_next(folder: Path) -> str:
+    """How to see pictures of the version that was written."""
+    manifest = repository.read(folder).manifest
+    command = "smalti submit {} --watch" if manifest.family == "pixel_rnn" else "smalti draw {} -o {}.png"
+    asked = f"{manifest.name} --version {manifest.version} --count 16"
+    return (
+        f"A server and workers that run with SMALTI_MODEL_REPOSITORY={folder.parent.parent} serve it within seconds; "
+        f"then: {command.format(asked, manifest.name)}"
+    )
 
 
 def _described(folder: Path) -> str:

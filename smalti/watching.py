@@ -27,7 +27,11 @@ _FRAME_SECONDS = 0.1  # between two pictures of the same screen
 _LINE_SECONDS = 1.0  # between two lines where there is no terminal
 _LINES_BESIDE_PICTURES = 5  # an empty line, the bar, its text, a notice, and the line with the cursor
 _BAR_WIDTH = 60
-_REASONS = {"NO_WORKER_FOR_MODEL": "no worker is running that draws this model"}
+REASONS = {  # for which a job waits
+    "NO_WORKER_FOR_MODEL": "no worker is running that draws this model",
+    "MODEL_REPLACED": "its model was exported anew, and no worker has the old export: put that back in its place, "
+    "or cancel the job and submit it again",
+}
 
 
 class View(Protocol):
@@ -241,8 +245,8 @@ def _obstacle(event: JobEvent) -> str:
     match event:
         case Interrupted():
             return f"{event.message} Trying again."
-        case Job() if event.reason in _REASONS:
-            return f"Waiting: {_REASONS[event.reason]}."
+        case Job() if event.reason in REASONS:
+            return f"Waiting: {REASONS[event.reason]}."
         case _:
             return ""
 
@@ -265,7 +269,7 @@ def _facts(job: Job, pace: Pace) -> Iterator[str]:
     if job.failed:
         yield f"{job.failed} failed"
     if job.reason:
-        yield _REASONS.get(job.reason, job.reason)
+        yield REASONS.get(job.reason, job.reason)
     if job.running and not job.is_over:
         yield f"{job.running} being drawn"
     if (rate := pace.samples_per_second(job)) > 0:

@@ -25,7 +25,7 @@ from smalti.errors import SmaltiError
 from smalti.jobs.job import JobClass, JobState
 from smalti.terminal import shows_pictures
 from smalti.values import Image, Job, JobEvent, SampleEnded, SampleResult, SampleRows
-from smalti.watching import INTERRUPTED, LineView, LiveView, View, follow
+from smalti.watching import INTERRUPTED, REASONS, LineView, LiveView, View, follow
 
 _JOB = click.argument("job")
 _PATIENCE = click.option(
@@ -194,6 +194,8 @@ def jobs(client: Client, limit: int, as_json: bool) -> None:
         print_json(newest)
     else:
         print_table(_table(newest))
+        for reason in sorted({job.reason for job in newest} & REASONS.keys()):
+            say(f"{reason}: {REASONS[reason]}.")
 
 
 class Summary:

@@ -14,7 +14,8 @@ from export import pixel_rnn as exporter
 from export.errors import ExportRefused
 from export.frame import Exported, export
 from models.pixel_rnn import LecturePixelRNN
-from smalti.repository import Data, Evaluation, Graph, ModelRepository, Parity, Tensor
+from smalti.repository import Data, Evaluation, Graph, ModelRepository, Parity
+from tests.toy_model import Toy
 from training.data import ImageSet
 from training.evaluation.saving import save_in_manifest
 from training.families import make_task
@@ -59,10 +60,10 @@ def plain(monkeypatch):
     def write_graphs(checkpoint, folder):
         weights = b"".join(value.numpy().tobytes() for value in checkpoint.best.weights.values())
         (folder / "draw_row.onnx").write_bytes(weights)
-        pixels = Tensor(name="pixels", type="int64", shape=(-1, 4))
-        graph = Graph(file="draw_row.onnx", inputs=(), outputs=(pixels,))
+        toy = Toy(width=4)
+        graph = Graph(file="draw_row.onnx", inputs=toy.inputs, outputs=toy.outputs)
         parity = Parity(max_difference=0.0, images=64, pixels_equal=True)
-        return Exported(graphs={"draw_row": graph}, parity=parity)
+        return Exported(graphs={"draw_row": graph}, parity=parity, states=toy.states)
 
     monkeypatch.setattr(exporter, "write_graphs", write_graphs)
 

@@ -79,7 +79,8 @@ def plain(monkeypatch):
         weights = b"".join(value.numpy().tobytes() for value in checkpoint.best.weights["generator"].values())
         (folder / "generate.onnx").write_bytes(weights)
         pixels = Tensor(name="pixels", type="int64", shape=(-1, 5, 5))
-        graph = Graph(file="generate.onnx", inputs=(), outputs=(pixels,))
+        latent = Tensor(name="latent", type="float32", shape=(-1, 4))
+        graph = Graph(file="generate.onnx", inputs=(latent,), outputs=(pixels,))
         parity = Parity(max_difference=0.0, images=64, pixels_equal=True)
         return Exported(graphs={"generate": graph}, parity=parity, latent_size=4)
 
