@@ -74,10 +74,12 @@ def _open(model: Model, name: str, graph: Graph, pool: Executor, options: Sessio
 
 def _warm(model: Model, name: str, runner: Runner, *, sizes: set[int]) -> None:
     """Run batches of these sizes once; raises RepositoryDamaged where the graph cannot even do that."""
-    graph = model.manifest.graph(name)
-    for rows in sizes:
+    graph, last_colour = model.manifest.graph(name), len(model.manifest.palette) - 1
+    for rows in sorted(sizes):
         try:
-            outputs = runner.run(_zeros(graph, rows))
+            outputs = runner.run(
+                {tensor.name: _example(tensor, rows, last_colour) for tensor in graph.inputs}
+            )
         except Exception as error:  # onnxruntime raises types of its own C++ side, one per error code
             raise RepositoryDamaged(
                 f"{model.title}: onnxruntime cannot run {graph.file}: {told(error)}"
@@ -99,9 +101,6 @@ def _sizes(tensor: Tensor, rows: int) -> tuple[int, ...]:
     return tuple(rows if axis == -1 else axis for axis in tensor.shape)
 
 
-def _zeros(graph: Graph, rows: int) -> Arrays:
-    return {tensor.name: _zero(tensor, rows) for tensor in graph.inputs}
-
-
-def _zero(tensor: Tensor, rows: int) -> NDArray[Any]:
-    return np.zeros(_sizes(tensor, rows), dtype=tensor.type)
+def _example(tensor: Tensor, rows: int, last_colour: int) -> NDArray[Any]:
+    """Of pixels the last colour, so that a palette longer than what the network knows is found out."""
+    return np.full(_sizes(tensor, rows), last_colour if tensor.name == "pixels" else 0, dtype=tensor.type)

@@ -74,4 +74,5 @@ def difference(what: str, found: Tensors, expected: Tensors) -> str:
 def spelled(kind: Kind) -> str:
     """'int64 [batch, 4, 5]'."""
     name, shape = kind
-    return f"{name} [{', '.join('batch' if size < 0 else str(size) for size in shape)}]"
+    sizes = [str(size) if size >= 0 else "any" if axis else "batch" for axis, size in enumerate(shape)]
+    return f"{name} [{', '.join(sizes)}]"

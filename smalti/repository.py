@@ -283,7 +283,8 @@ def read(folder: Path) -> Model:
     try:
         manifest = _parse(_content(folder))
     except ValueError as error:
-        raise RepositoryDamaged(f"{place} is no manifest that this smalti reads: {error}.") from error
+        fault = plain(str(error), longest=300)
+        raise RepositoryDamaged(f"{place} is no manifest that this smalti reads: {fault}.") from error
     if (manifest.name, str(manifest.version)) != (folder.parent.name, folder.name):
         raise RepositoryDamaged(
             f"{place} belongs to {manifest.name} version {manifest.version}, not to its folder."

@@ -37,6 +37,7 @@ class Runner:
         self._session = session
         self._name = f"{manifest.name} version {manifest.version}"
         self._width = manifest.width
+        self._last_colour = len(manifest.palette) - 1
         self._slots = slots
         self._outputs = [*OUTPUTS, *(state.output for state in manifest.states)]
         self._shapes = [(manifest.width,)] * len(OUTPUTS) + [state.shape for state in manifest.states]
@@ -108,5 +109,6 @@ class Runner:
         }
 
     def _idle(self, slot: int) -> Lane:
+        """One that keeps the palette's last colour: a network that does not know it is found out."""
         uniform = np.ones(self._width, dtype=np.float32)
-        return Lane(slot, 0, uniform, np.zeros(self._width, dtype=np.int64), 1.0)
+        return Lane(slot, 0, uniform, np.full(self._width, self._last_colour), 1.0)

@@ -8,7 +8,6 @@ import pytest
 from smalti.errors import GraphNotServed, ModelNotFound, RepositoryDamaged
 from smalti.repository import MANIFEST, Data, Graph, Manifest, ModelRepository, Parity, Tensor
 
-
 LATENT = Tensor(name="latent", type="float32", shape=(-1, 4))
 PIXELS = Tensor(name="pixels", type="int64", shape=(-1, 2, 3))
 
