@@ -49,7 +49,7 @@ def load(client: Client, name: str, version: int, as_json: bool) -> None:
 
 @click.command()
 @click.argument("name")
-@click.option("--version", type=click.IntRange(1), default=0, metavar="N", help="Every version without it.")
+@click.option("--version", type=click.IntRange(0), default=0, metavar="N", help="Every version without it.")
 @options.as_json
 @options.connected
 def unload(client: Client, name: str, version: int, as_json: bool) -> None:

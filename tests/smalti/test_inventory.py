@@ -9,14 +9,12 @@ import pytest
 
 from smalti import inventory
 from smalti.repository import MANIFEST, ModelRepository
+from tests.rights import NEEDS_ROOT, WITHOUT_RIGHTS, lock
 
-ROOT = Path(__file__).parents[2]
-AS_NOBODY = f"""
-import os, sys
+LOOK = """
+import sys
 from pathlib import Path
-sys.path.insert(0, {str(ROOT)!r})
 from smalti import inventory
-os.setuid(10001)
 print(*(left_out.reason for left_out in inventory.look(Path(sys.argv[1])).left_out), sep="\\n")
 """
 
@@ -99,25 +97,23 @@ def test_a_repository_that_is_none_is_one_sentence(tmp_path: Path) -> None:
         assert left_out.reason == f"The model repository cannot be read: {reason}."
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody without rights")
+@NEEDS_ROOT
 def test_what_may_not_be_read_is_left_out_with_one_sentence(root: Path) -> None:
     for name in ("toy-vae/1", "toy-gan", "lost+found"):
         (root / name).mkdir(parents=True)
-    for name in ("toy-vae/1", "toy-gan", "lost+found"):
-        (root / name).chmod(0o700)
-    assert seen_by_nobody(root) == [
+        lock(root / name)
+    assert seen_without_rights(root) == [
         "lost+found is no model: their names have at most 63 letters, a-z, 0-9 and '-'.",
         "toy-gan cannot be read: Permission denied.",
         "toy-vae/1/manifest.json cannot be read: Permission denied.",
     ]
-    assert seen_by_nobody(root / "toy-gan") == ["The model repository cannot be read: Permission denied."]
+    assert seen_without_rights(root / "toy-gan") == [
+        "The model repository cannot be read: Permission denied."
+    ]
 
 
-def seen_by_nobody(root: Path) -> list[str]:
-    """The reasons for which a user without rights leaves things out."""
-    for folder in root.parents:
-        if folder.stat().st_mode & 0o005 != 0o005:  # pytest's own are for their owner alone
-            folder.chmod(0o755)
-    command = [sys.executable, "-c", AS_NOBODY, str(root)]
+def seen_without_rights(root: Path) -> list[str]:
+    """The reasons for which somebody without rights leaves things out."""
+    command = [*WITHOUT_RIGHTS, sys.executable, "-c", LOOK, str(root)]
     found = subprocess.run(command, capture_output=True, text=True, check=True)
     return found.stdout.splitlines()
