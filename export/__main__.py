@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from export.errors import ExportRefused
-from export.frame import export
+from export.frame import export, what_next
 from export.generations import export_generations
 from smalti import repository
 from smalti.errors import SmaltiError
@@ -46,17 +46,6 @@ def _export(checkpoint: Checkpoint, root: Path, version: int | None) -> list[Pat
             "leave --version out."
         )
     return export_generations(checkpoint, root)
-
-
-def what_next(folder: Path) -> str:
-    """How to see pictures of the version that was written."""
-    manifest = repository.read(folder).manifest
-    command = "smalti submit {} --watch" if manifest.family == "pixel_rnn" else "smalti draw {} -o {}.png"
-    asked = f"{manifest.name} --version {manifest.version} --count 16"
-    return (
-        f"A server and workers that run with SMALTI_MODEL_REPOSITORY={folder.parent.parent} serve it within seconds; "
-        f"then: {command.format(asked, manifest.name)}"
-    )
 
 
 def _described(folder: Path) -> str:

@@ -83,6 +83,17 @@ def _workshop(root: Path) -> Iterator[Path]:
         raise ExportRefused(f"{root} cannot be written: {error.strerror}.") from error
 
 
+def what_next(folder: Path) -> str:
+    """How to see pictures of the version that was written."""
+    manifest = repository.read(folder).manifest
+    command = "smalti submit {} --watch" if manifest.family == "pixel_rnn" else "smalti draw {} -o {}.png"
+    asked = f"{manifest.name} --version {manifest.version} --count 16"
+    return (
+        f"A server and workers that run with SMALTI_MODEL_REPOSITORY={folder.parent.parent} serve it within seconds; "
+        f"then: {command.format(asked, manifest.name)}"
+    )
+
+
 def seal(folder: Path, manifest: Manifest) -> None:
     """Write the manifest beside the files it lists, as the last of them."""
     (folder / repository.MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")

@@ -59,8 +59,12 @@ class Following:
     @property
     def left_out(self) -> list[LeftOut]:
         """What lies in the repository and is not served, and why."""
-        failures = [LeftOut(f"{name}/{number}", each.reason) for (name, number), each in self._failed.items()]
-        return sorted([*self._strays, *failures])
+        return sorted([*self._strays, *self._failures])
+
+    @property
+    def _failures(self) -> list[LeftOut]:
+        failed = list(self._failed.items())  # at once: threads look while others ask
+        return [LeftOut(f"{name}/{number}", each.reason) for (name, number), each in failed]
 
     def look(self) -> list[Found]:
         """Versions that are new or have changed, or that failed a while ago. Reads the disk: not for an event loop."""
@@ -73,16 +77,14 @@ class Following:
         }
         self._taken = {key: state for key, state in self._taken.items() if key in found}
         self._failed = {
-            key: failure for key, failure in self._failed.items() if _holds(failure, found.get(key))
+            key: failure
+            for key, failure in self._failed.items()
+            if key in found and failure.state == found[key].state
         }
         self._strays = there.left_out
         self._looks += 1
         self._tell()
-        return [
-            each
-            for key, each in found.items()
-            if key not in self._failed and self._taken.get(key) != each.state
-        ]
+        return [each for each in found.values() if self._is_news(each)]
 
     def take(self, found: Found) -> None:
         """This version is known as it was found: it is no news until its files change."""
@@ -101,22 +103,22 @@ class Following:
             if number in (0, each):
                 self.take(self._found(name, each))
 
+    def _is_news(self, found: Found) -> bool:
+        failure = self._failed.get(found[:2])
+        if failure is not None and monotonic() - failure.seconds < _AGAIN_SECONDS:
+            return False
+        return self._taken.get(found[:2]) != found.state
+
     def _found(self, name: str, number: int) -> Found:
         return Found(name, number, _state(self._repository.root / name / str(number)))
 
     def _tell(self) -> None:
         now = set(self.left_out)
         for each in sorted(now - self._told if self._looks == 1 else (now & self._seen) - self._told):
-            place = each.place or str(self._repository.root)
-            log.error("left out of the models", place=place, reason=each.reason)
+            tell = log.error if each in self._failures or not each.place else log.warning
+            tell("left out of the models", place=each.place or str(self._repository.root), reason=each.reason)
             self._told.add(each)
         self._seen, self._told = now, self._told & now
-
-
-def _holds(failure: _Failure, found: Found | None) -> bool:
-    """Whether a version that failed would fail again, as far as one knows."""
-    unchanged = found is not None and found.state == failure.state
-    return unchanged and monotonic() - failure.seconds < _AGAIN_SECONDS
 
 
 def _state(folder: Path) -> State:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from smalti.client import Client
 from smalti.jobs.job import JobState
+from smalti.messages import palette_of
 from smalti.terminal import Canvas, Gallery, bands_that_fit, canvas_of, columns_that_fit, grid, shows_pictures
 from smalti.values import (
     Image,
@@ -106,7 +107,8 @@ class LiveView:
         self._job = job
         self._pace = Pace(job)
         self._notice = ""
-        palette = client.model(job.model.name, version=job.model.version).model.palette
+        described = client.model(job.model.name, version=job.model.version)
+        palette = palette_of(described, job.model)
         self._columns = columns_that_fit(job.width, console.width)
         bands = bands_that_fit(job.height, console.height - _LINES_BESIDE_PICTURES)
         self._gallery = Gallery(self._columns * bands, height=job.height, width=job.width, palette=palette)

@@ -1,6 +1,7 @@
 """Commands for jobs: submit, watch, results, cancel, delete, jobs."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from smalti.commands.output import (
     sheet,
     write,
 )
-from smalti.errors import SmaltiError
+from smalti.errors import ModelNotFound, SmaltiError
 from smalti.jobs.job import JobClass, JobState
 from smalti.terminal import shows_pictures
 from smalti.values import Image, Job, JobEvent, SampleEnded, SampleResult, SampleRows
@@ -248,7 +249,10 @@ def _view(client: Client, job: Job, *, as_json: bool) -> View:
     console = Console(stderr=True)
     if as_json:
         return JsonView()
-    return LiveView(client, job, console) if shows_pictures(console) else LineView(console)
+    if shows_pictures(console):
+        with suppress(ModelNotFound):  # then nobody knows its colours any more
+            return LiveView(client, job, console)
+    return LineView(console)
 
 
 def _judge(job: Job) -> None:

@@ -158,3 +158,17 @@ def test_every_family_that_can_be_trained_can_be_exported():
     from training.families import MODULES
 
     assert frame.MODULES.keys() == MODULES.keys()
+
+
+def test_an_export_says_what_to_do_next(finished, plain, tmp_path):
+    folder = export(finished, tmp_path)
+    assert frame.what_next(folder) == (
+        f"A server and workers that run with SMALTI_MODEL_REPOSITORY={tmp_path} serve it within seconds; "
+        "then: smalti submit tiles-pixel-rnn --version 1 --count 16 --watch"
+    )
+
+
+def test_a_place_that_cannot_be_written_is_one_sentence(finished, plain, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ExportRefused, match=r"file cannot be written: "):
+        export(finished, tmp_path / "file")

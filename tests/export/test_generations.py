@@ -153,3 +153,6 @@ def test_the_command_exports_all_and_takes_no_number(run, plain, tmp_path):
     assert [line.split(":")[0] for line in done.output.splitlines()[:3]] == [
         str(tmp_path / "tiles-gan-lecture" / version) for version in "123"
     ]
+    assert done.output.splitlines()[-1].endswith(
+        "then: smalti draw tiles-gan-lecture --version 3 --count 16 -o tiles-gan-lecture.png"
+    )

@@ -216,7 +216,7 @@ async def test_a_bad_export_in_place_of_a_good_one_leaves_the_good_one_served(
     )
 
 
-BAD = {
+BAD: dict[str, dict[str, object]] = {
     "a negative latent": {"latent_size": -5},
     "a version that no message holds": {"version": 2**40},
     "a colour that is none": {"palette": ["#000000", "blue"]},
@@ -318,7 +318,7 @@ async def is_served(server: Running, name: str) -> bool:
 
 
 async def drawn_with(server: Running, version: int) -> bool:
-    return (await draw(server)).model.version == version
+    return bool((await draw(server)).model.version == version)
 
 
 async def other_digest(server: Running, before: str) -> str:

@@ -102,6 +102,8 @@ def test_what_failed_for_a_passing_reason_is_tried_again_after_a_while(
     assert follower.look() == []
     monkeypatch.setattr(following, "_AGAIN_SECONDS", 0.0)
     assert follower.look() == [found]
+    (root / "toy-pixel-rnn" / "1" / "draw_row.onnx").write_bytes(b"something else")
+    assert len(looks(follower, root, 9)) == 1
 
 
 def test_what_was_settled_is_no_news(root: Path) -> None:
