@@ -74,11 +74,22 @@ class Catalogue:
         check_name(name)
         versions = self._served.get(name)
         if not versions:
-            raise ModelNotFound(f"There is no model '{name}' here; there is {_listed(self._served)}.")
+            raise ModelNotFound(
+                f"There is no model '{name}' here; there is {_listed(self._served)}.{self._why_not(name)}"
+            )
         found = versions.get(version or max(versions))
         if found is None:
-            raise ModelNotFound(f"Model '{name}' has no version {version} here; it has {_listed(versions)}.")
+            raise ModelNotFound(
+                f"Model '{name}' has no version {version} here; it has {_listed(versions)}."
+                f"{self._why_not(name, str(version))}"
+            )
         return found
+
+    def _why_not(self, *parts: str) -> str:
+        """Why a model, or a version of it, that lies in the repository is not served."""
+        place = "/".join(parts)
+        reasons = (each.reason for each in self.left_out if f"{each.place}/".startswith(f"{place}/"))
+        return next((f" Left out: {reason}" for reason in reasons), "")
 
     def models(self) -> list[ServedModel]:
         """Every served version, by name and version."""

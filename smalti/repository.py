@@ -5,6 +5,7 @@ A manifest is outside data: all of it is checked once, when it is read, and what
 
 import hashlib
 import json
+import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from smalti.inventory import LARGEST_VERSION, Inventory, plain
 
 MANIFEST = inventory.MANIFEST
 _LARGEST_MANIFEST = 4 * 1024 * 1024  # bytes
+_COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 _LARGEST_STATE = 1 << 20  # values that one sample's states may have
 Family = Literal["pixel_rnn", "vae", "autoencoder", "gan"]
 Type = Literal["float32", "int64", "bool"]
@@ -147,6 +149,7 @@ class Manifest(_Part):
             or self._fault_of_states()
             or self._fault_of_files()
             or self._fault_of_graphs()
+            or self._fault_of_recipe()
         )
         if fault:
             raise ValueError(fault)
@@ -185,6 +188,16 @@ class Manifest(_Part):
                 return f"it has a graph '{plain(name)}', which a {self.family} cannot have"
             if fault := _fault_of_graph(graph, known[name]):
                 return f"of graph '{name}' it says that {fault}"
+        return ""
+
+    def _fault_of_recipe(self) -> str:
+        """Of what serving and evaluating read of it; the rest is for people."""
+        for part in ("data", "optimiser"):
+            if not isinstance(self.recipe.get(part, {}), dict):
+                return f"recipe.{part} is no object"
+        background = self.recipe.get("data", {}).get("background", self.palette[0])
+        if not isinstance(background, str) or not _COLOUR.fullmatch(background):
+            return f"recipe.data.background is {plain(ascii(background))}, and no colour written as '#rrggbb'"
         return ""
 
     @property

@@ -235,6 +235,7 @@ async def test_one_bad_manifest_spoils_nothing_for_the_others(start_server, repo
         for call in (server.models.Load(models_pb2.LoadModelRequest(name="toy-vae")), draw(server)):
             refusal = await refused(call)
             assert refusal.code in {"FAILED_PRECONDITION", "NOT_FOUND"}
+            assert "toy-vae/1" in refusal.message  # what is wrong with it
             assert str(repository) not in refusal.message
 
 

@@ -133,6 +133,14 @@ WRONG: dict[str, tuple[Change, str]] = {
     ),
     "a digest in capitals": (lambda m: m["files"].update({"decode.onnx": "A" * 64}), "files.decode.onnx is"),
     "a negative count": (lambda m: m["parity"].update(images=-1), "parity.images is -1"),
+    "a background that is no colour": (
+        lambda m: m.update(recipe={"data": {"background": "puce"}}),
+        "recipe.data.background is 'puce'",
+    ),
+    "a recipe of another shape": (
+        lambda m: m.update(recipe={"optimiser": [1]}),
+        "recipe.optimiser is no object",
+    ),
     "a field of tomorrow": (lambda m: m.update(tomorrow=1), "tomorrow: Extra inputs are not permitted"),
     "another schema": (lambda m: m.update(schema_version=2), "schema_version is 2"),
 }
