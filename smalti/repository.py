@@ -31,7 +31,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 Version = Annotated[int, Field(ge=1, le=LARGEST_VERSION)]
 File = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$")]  # in the version's folder itself
-Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]{0,1000}$")]
+Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]{0,1000}$")]  # printed in tables
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:/-]{1,200}$")]  # of a tensor, as ONNX files name them
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Size = Annotated[int, Field(ge=1, le=2**24)]  # of an axis
@@ -80,10 +80,10 @@ class State(_Part):
 class Data(_Part):
     """Where the training images come from."""
 
-    name: Line
-    source: Line
-    licence: Line
-    digest: Line
+    name: str
+    source: str
+    licence: str
+    digest: str
     images: Count
 
 
@@ -110,8 +110,8 @@ class Quantisation(_Part):
 class Evaluation(_Part):
     """What `python -m training.evaluate` found, and how to find it again."""
 
-    command: Line
-    date: Line  # ISO 8601, UTC
+    command: str
+    date: str  # ISO 8601, UTC
     seed: int
     test_images: Count
     drawn_images: Count
