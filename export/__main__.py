@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from export.errors import ExportRefused
-from export.frame import export
+from export.frame import export, what_next
 from export.generations import export_generations
 from smalti import repository
 from smalti.errors import SmaltiError
@@ -34,6 +34,7 @@ def main(checkpoint: Path, root: Path, version: int | None) -> None:
     for folder in folders:
         click.echo(_described(folder))
     click.echo(f"exported in {time.monotonic() - started:.0f} s")
+    click.echo(what_next(folders[-1]))
 
 
 def _export(checkpoint: Checkpoint, root: Path, version: int | None) -> list[Path]:

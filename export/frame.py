@@ -3,7 +3,8 @@
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -64,12 +65,33 @@ def publish(write: Callable[[Path], list[Path]], root: Path) -> list[Path]:
 
     Raises ExportRefused where one exists and draws otherwise, and then leaves the repository as it was.
     """
-    root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=root) as temporary:
-        written = write(Path(temporary))
+    with _workshop(root) as temporary:
+        written = write(temporary)
         for folder in written:
             _refuse_another(folder, root)
         return [_move(folder, root) for folder in written]
+
+
+@contextmanager
+def _workshop(root: Path) -> Iterator[Path]:
+    """A temporary folder beside the models; raises ExportRefused where one cannot write there."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".export-", dir=root) as temporary:
+            yield Path(temporary)
+    except OSError as error:
+        raise ExportRefused(f"{root} cannot be written: {error.strerror}.") from error
+
+
+def what_next(folder: Path) -> str:
+    """How to see pictures of the version that was written."""
+    manifest = repository.read(folder).manifest
+    command = "smalti submit {} --watch" if manifest.family == "pixel_rnn" else "smalti draw {} -o {}.png"
+    asked = f"{manifest.name} --version {manifest.version} --count 16"
+    return (
+        f"A server and workers that run with SMALTI_MODEL_REPOSITORY={folder.parent.parent} serve it within seconds; "
+        f"then: {command.format(asked, manifest.name)}"
+    )
 
 
 def seal(folder: Path, manifest: Manifest) -> None:
@@ -117,7 +139,9 @@ def _manifest(checkpoint: Checkpoint, exported: Exported, folder: Path, version:
             parity=exported.parity,
         )
     except ValidationError as error:
-        raise ExportRefused(f"{checkpoint.model} does not fit into a manifest: {error}") from error
+        raise ExportRefused(
+            f"{checkpoint.model} does not fit into a manifest: {repository.fault_of(error)}."
+        ) from error
 
 
 def _refuse_another(folder: Path, root: Path) -> None:

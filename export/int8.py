@@ -9,7 +9,7 @@ import onnx
 
 from export import graphs, reading
 from export.errors import ExportRefused
-from export.frame import digests, publish, seal
+from export.frame import digests, publish, seal, what_next
 from export.quantise import quantise
 from smalti.errors import SmaltiError
 from smalti.repository import Manifest, Model, ModelRepository, Parity, Quantisation, read
@@ -37,6 +37,7 @@ def main(model: str, version: int | None, root: Path) -> None:
     except SmaltiError as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"{folder}: {_described(read(folder).manifest)}")
+    click.echo(what_next(folder))
 
 
 def export_int8(original: Model, root: Path) -> Path:

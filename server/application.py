@@ -24,6 +24,7 @@ from server.readiness import IMAGES, JOBS, MODELS, Readiness
 from server.runner import SessionOptions
 from server.upkeep import Upkeep
 from server.watching import Watching
+from smalti.following import LOOK_SECONDS
 from smalti.jobs.queue import JobQueue, QueueLimits
 from smalti.repository import ModelRepository
 from smalti.settings import ServerSettings
@@ -77,16 +78,24 @@ class Application:
         log.info("listening", port=self.port)
         self._background = [_named(self._upkeep.run(), "upkeep"), _named(self._hints.run(), "hints")]
         await self._load_models()
+        self._background.append(_named(self._follow_models(), "models"))
         await _first_failure(self._background)
 
     async def _load_models(self) -> None:
-        failed = await self.catalogue.load_all()
-        for model in self.catalogue.models():
-            await self._readiness.set_model(model.manifest.name, serving=True)
-        for name in failed:
-            await self._readiness.set_model(name, serving=False)
+        await self.catalogue.follow()
+        await self._readiness.set_models(self.catalogue.statuses())
         await self._readiness.set_started()
-        log.info("models loaded", served=len(self.catalogue.models()), failed=len(failed))
+        served = len(self.catalogue.models())
+        log.info("models loaded", served=served, left_out=len(self.catalogue.left_out))
+        if not served:
+            log.error("there is no model to serve yet", repository=str(self._settings.model_repository))
+
+    async def _follow_models(self) -> None:
+        """Serve what is put into the repository later."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            await self.catalogue.follow()
+            await self._readiness.set_models(self.catalogue.statuses())
 
     async def stop(self) -> None:
         """Say not ready, take nothing new, finish what runs within the grace, and let everything go."""

@@ -12,6 +12,8 @@ from server.batcher import Arrays, Batcher, BatchLimits
 from server.runner import Runner, SessionOptions, open_runners
 from smalti import palette
 from smalti.errors import InvalidRequest, ModelNotFound, ProviderMissing, SmaltiError, did_you_mean
+from smalti.following import Following, Found
+from smalti.inventory import LeftOut
 from smalti.repository import Manifest, Model, ModelRepository
 
 log = structlog.get_logger()
@@ -42,7 +44,11 @@ class ServedModel:
 
 
 class Catalogue:
-    """The served versions of every model."""
+    """The served versions of every model: what lies in the repository, as far as it is good and wanted.
+
+    What is exported anew in its place takes the place of the old one. What vanishes from the repository is served on:
+    it may be about to be put there again. What was unloaded stays so until it is loaded, or its files change.
+    """
 
     def __init__(
         self,
@@ -56,7 +62,11 @@ class Catalogue:
         self._pool = pool
         self._options = options
         self._limits = limits
+        self._following = Following(repository)
         self._served: dict[str, dict[int, ServedModel]] = {}
+        self._latest: dict[
+            tuple[str, int], str
+        ] = {}  # digest of each version as it was last found, served or not
         self._loading = asyncio.Lock()  # one at a time: loading is heavy, and twice the same is waste
 
     def get(self, name: str, version: int = 0) -> ServedModel:
@@ -65,11 +75,22 @@ class Catalogue:
         versions = self._served.get(name)
         if not versions:
             meant = did_you_mean(name, sorted(self._served))
-            raise ModelNotFound(f"There is no model '{name}' here{meant}; there is {_listed(self._served)}.")
+            raise ModelNotFound(
+                f"There is no model '{name}' here{meant}; there is {_listed(self._served)}.{self._why_not(name)}"
+            )
         found = versions.get(version or max(versions))
         if found is None:
-            raise ModelNotFound(f"Model '{name}' has no version {version} here; it has {_listed(versions)}.")
+            raise ModelNotFound(
+                f"Model '{name}' has no version {version} here; it has {_listed(versions)}."
+                f"{self._why_not(name, str(version))}"
+            )
         return found
+
+    def _why_not(self, *parts: str) -> str:
+        """Why a model, or a version of it, that lies in the repository is not served."""
+        place = "/".join(parts)
+        reasons = (each.reason for each in self.left_out if f"{each.place}/".startswith(f"{place}/"))
+        return next((f" Left out: {reason}" for reason in reasons), "")
 
     def models(self) -> list[ServedModel]:
         """Every served version, by name and version."""
@@ -79,30 +100,37 @@ class Catalogue:
             for version in sorted(self._served[name])
         ]
 
-    async def load_all(self) -> list[str]:
-        """Load every version in the repository; what cannot be loaded is logged, and its name returned.
+    @property
+    def left_out(self) -> list[LeftOut]:
+        """What lies in the repository and cannot be served, and why."""
+        return self._following.left_out
 
-        Raises ProviderMissing, as then none can be.
+    def statuses(self) -> dict[str, bool]:
+        """Every model that is there, by name: whether a version of it is served."""
+        places = (each.place.split("/")[0] for each in self.left_out if "/" in each.place)
+        return dict.fromkeys(places, False) | dict.fromkeys(self._served, True)
+
+    def is_replaced(self, name: str, version: int, digest: str) -> bool:
+        """Whether this version was another model when it was last found in the repository."""
+        return self._latest.get((name, version), digest) != digest
+
+    async def follow(self) -> None:
+        """Serve what is new in the repository; what cannot be served is left out, and logged once.
+
+        Raises ProviderMissing, as then nothing can be.
         """
-        failed = []
-        for name, versions in self._repository.models().items():
-            for version in versions:
-                try:
-                    await self.load(name, version)
-                except ProviderMissing:
-                    raise
-                except SmaltiError as error:
-                    log.error("model not served", model=name, version=version, error=str(error))
-                    failed.append(name)
-        return failed
+        async with self._loading:
+            for found in await self._off_the_loop(self._following.look):
+                await self._try(found)
 
     async def load(self, name: str, version: int = 0) -> ServedModel:
-        """Serve a version of the repository, 0 the latest; raises ModelNotFound or RepositoryDamaged."""
+        """Serve a version as it is in the repository now, 0 the latest; raises ModelNotFound or RepositoryDamaged."""
         check_name(name)
         async with self._loading:
-            model = await self._off_the_loop(partial(self._repository.load, name, version or None))
-            served = self._served.get(name, {}).get(model.manifest.version)
-            return served or await self._open(model)
+            model = await self._read(name, version or None)
+            served = await self._serve(model)
+            await self._off_the_loop(partial(self._following.settle, name, served.manifest.version))
+            return served
 
     async def unload(self, name: str, version: int = 0) -> None:
         """Serve a version no more, 0 every version; what runs is answered. Raises ModelNotFound."""
@@ -112,6 +140,7 @@ class Catalogue:
             gone = [versions.pop(each) for each in list(versions) if version in (0, each)]
             if not versions:
                 self._served.pop(name, None)
+            await self._off_the_loop(partial(self._following.settle, name, version))
         await asyncio.gather(*(model.close() for model in gone))
         log.info("model unloaded", model=name, version=version or "all")
 
@@ -120,15 +149,40 @@ class Catalogue:
         await asyncio.gather(*(model.close() for model in self.models()))
         self._served.clear()
 
+    async def _try(self, found: Found) -> None:
+        try:
+            await self._serve(await self._read(found.name, found.number))
+            self._following.take(found)
+        except ProviderMissing:
+            raise
+        except SmaltiError as error:
+            self._following.fail(found, error)
+
+    async def _read(self, name: str, version: int | None) -> Model:
+        return await self._off_the_loop(partial(self._repository.load, name, version))
+
+    async def _serve(self, model: Model) -> ServedModel:
+        """Serve it in place of what has its name and version; where that is the same model, only figures are new."""
+        manifest = model.manifest
+        before = self._served.get(manifest.name, {}).get(manifest.version)
+        if before and before.digest == manifest.digest:
+            before.manifest = manifest
+            return before
+        served = await self._open(model)
+        self._served.setdefault(manifest.name, {})[manifest.version] = served
+        self._latest[manifest.name, manifest.version] = served.digest
+        if before:
+            log.info("model replaced", model=manifest.name, version=manifest.version)
+            await before.close()
+        return served
+
     async def _open(self, model: Model) -> ServedModel:
         runners = await self._off_the_loop(
             partial(open_runners, model, self._pool, options=self._options, warm_rows=self._limits.rows)
         )
         manifest = model.manifest
-        served = ServedModel(manifest, runners, self._limits)
-        self._served.setdefault(manifest.name, {})[manifest.version] = served
         log.info("model served", model=manifest.name, version=manifest.version, graphs=sorted(runners))
-        return served
+        return ServedModel(manifest, runners, self._limits)
 
     async def _off_the_loop(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)

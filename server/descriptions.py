@@ -2,7 +2,7 @@
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from smalti.jobs.job import Job, JobClass, JobState
+from smalti.jobs.job import Job, JobClass, JobRequest, JobState
 from smalti.repository import Manifest
 from smalti.v1 import jobs_pb2, models_pb2, types_pb2
 
@@ -25,7 +25,7 @@ def describe_job(job: Job) -> jobs_pb2.Job:
     request = job.request
     return jobs_pb2.Job(
         id=job.id,
-        model=types_pb2.ModelVersion(name=request.model, version=request.version),
+        model=model_of(request),
         state=_STATES[job.state],
         count=request.count,
         seed=request.seed,
@@ -43,6 +43,11 @@ def describe_job(job: Job) -> jobs_pb2.Job:
         reason=job.reason,
         job_class=_CLASSES[request.job_class],
     )
+
+
+def model_of(request: JobRequest) -> types_pb2.ModelVersion:
+    """The very model that a job is for."""
+    return types_pb2.ModelVersion(name=request.model, version=request.version, digest=request.digest)
 
 
 def describe_model(manifest: Manifest) -> models_pb2.Model:

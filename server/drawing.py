@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 
 from server.catalogue import ServedModel
+from server.descriptions import model_of
 from server.pictures import write_indices
 from server.readiness import Readiness
 from server.requests import Prepared, prepare_stream
@@ -17,7 +18,6 @@ from smalti.errors import JobNotFinished, JobNotFound, SampleFailed, SmaltiError
 from smalti.jobs.job import TERMINAL, Job, JobState, SampleRows
 from smalti.jobs.queue import NO_WORKER, JobQueue
 from smalti.v1 import images_pb2 as pb
-from smalti.v1 import types_pb2
 
 log = structlog.get_logger()
 _WORKER_SECONDS = 5.0  # to wait for a worker that has the model
@@ -89,7 +89,7 @@ class StreamedDrawing:
     def _check(self, job: Job, patient_until: float) -> None:
         if job.state in TERMINAL and job.state is not JobState.SUCCEEDED:
             raise SampleFailed(f"The image could not be drawn: {job.reason or job.state}.")
-        if job.reason == NO_WORKER and monotonic() > patient_until:
+        if job.reason == NO_WORKER and job.state is JobState.QUEUED and monotonic() > patient_until:
             raise Unavailable(f"No worker draws {job.request.model} now.", retry_seconds=5.0)
 
     async def _finished(self, model: ServedModel, job: Job, form: int) -> pb.DrawStreamResponse:
@@ -140,7 +140,7 @@ def _started(job: Job, prepared: Prepared) -> pb.DrawStreamResponse:
     request = job.request
     return pb.DrawStreamResponse(
         started=pb.DrawStarted(
-            model=types_pb2.ModelVersion(name=request.model, version=request.version),
+            model=model_of(request),
             seed=request.seed,
             job_id=job.id,
             height=request.rows,

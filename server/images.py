@@ -174,7 +174,8 @@ def _span(request: pb.SweepRequest) -> tuple[float, float]:
 
 
 def _version(model: ServedModel) -> types_pb2.ModelVersion:
-    return types_pb2.ModelVersion(name=model.manifest.name, version=model.manifest.version)
+    manifest = model.manifest
+    return types_pb2.ModelVersion(name=manifest.name, version=manifest.version, digest=model.digest)
 
 
 def _deadline(context: Context) -> float | None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 from server import checks
@@ -15,11 +16,12 @@ from server.requests import prepare_job
 from server.watching import JobEvent, SampleEnd, Watching
 from smalti.errors import ModelNotFound
 from smalti.jobs.job import Job, SampleResult, SampleRows
-from smalti.jobs.queue import JobQueue
+from smalti.jobs.queue import NO_WORKER, JobQueue
 from smalti.metrics import JOBS_SUBMITTED
 from smalti.v1 import jobs_pb2 as pb
 from smalti.v1 import jobs_pb2_grpc, types_pb2
 
+MODEL_REPLACED = "MODEL_REPLACED"
 Context = Any  # grpc.aio.ServicerContext, whose stubs and runtime differ
 
 
@@ -46,23 +48,23 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
         self._readiness.require_queue()
         job = await self._queue.submit(prepared.request, request_id=request.request_id)
         JOBS_SUBMITTED.labels(model.manifest.name).inc()
-        return pb.SubmitResponse(job=describe_job(job), colour_change=prepared.colour_change)
+        return pb.SubmitResponse(job=self._describe(job), colour_change=prepared.colour_change)
 
     async def Get(self, request: pb.GetJobRequest, context: Context) -> pb.Job:
         self._readiness.require_queue()
-        return describe_job(await self._queue.get(request.id))
+        return self._describe(await self._queue.get(request.id))
 
     async def List(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
         size = checks.page_size_of(request.page_size)
         self._readiness.require_queue()
         jobs, token = await self._queue.list(limit=size, page_token=request.page_token)
-        return pb.ListJobsResponse(jobs=[describe_job(job) for job in jobs], next_page_token=token)
+        return pb.ListJobsResponse(jobs=[self._describe(job) for job in jobs], next_page_token=token)
 
     async def Watch(self, request: pb.WatchRequest, context: Context) -> AsyncIterator[pb.WatchResponse]:
         self._readiness.require_queue()
         async with aclosing(self._watching.watch(request.id, rows=request.rows)) as events:
             async for event in events:
-                yield _event(event)
+                yield self._event(event)
 
     async def Results(self, request: pb.ResultsRequest, context: Context) -> AsyncIterator[pb.SampleResult]:
         self._readiness.require_queue()
@@ -74,12 +76,31 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
 
     async def Cancel(self, request: pb.CancelJobRequest, context: Context) -> pb.Job:
         self._readiness.require_queue()
-        return describe_job(await self._queue.cancel(request.id))
+        return self._describe(await self._queue.cancel(request.id))
 
     async def Delete(self, request: pb.DeleteJobRequest, context: Context) -> pb.DeleteJobResponse:
         self._readiness.require_queue()
         await self._queue.delete(request.id)
         return pb.DeleteJobResponse()
+
+    def _describe(self, job: Job) -> pb.Job:
+        """A job as clients see it; where it waits for a model that another has replaced, it says so."""
+        request = job.request
+        replaced = self._catalogue.is_replaced(request.model, request.version, request.digest)
+        if job.reason == NO_WORKER and replaced:
+            return describe_job(replace(job, reason=MODEL_REPLACED))
+        return describe_job(job)
+
+    def _event(self, event: JobEvent) -> pb.WatchResponse:
+        match event:
+            case Job():
+                return pb.WatchResponse(job=self._describe(event))
+            case SampleRows():
+                return pb.WatchResponse(
+                    rows=pb.SampleRows(index=event.index, first_row=event.first_row, indices=event.pixels)
+                )
+            case SampleEnd():
+                return pb.WatchResponse(ended=pb.SampleEnded(index=event.index, succeeded=event.succeeded))
 
     def _painter(self, job: Job, form: int) -> ServedModel | None:
         """The model whose palette paints the results; pixels need none. Raises ModelNotFound."""
@@ -88,21 +109,10 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
         model = self._catalogue.get(job.request.model, job.request.version)
         if model.digest != job.request.digest:
             raise ModelNotFound(
-                f"{job.request.model} version {job.request.version} is another model now; ask for pixels instead."
+                f"{job.request.model} version {job.request.version} was exported anew and may have other colours now: "
+                "put the old export back, or ask for pixels."
             )
         return model
-
-
-def _event(event: JobEvent) -> pb.WatchResponse:
-    match event:
-        case Job():
-            return pb.WatchResponse(job=describe_job(event))
-        case SampleRows():
-            return pb.WatchResponse(
-                rows=pb.SampleRows(index=event.index, first_row=event.first_row, indices=event.pixels)
-            )
-        case SampleEnd():
-            return pb.WatchResponse(ended=pb.SampleEnded(index=event.index, succeeded=event.succeeded))
 
 
 def _result(result: SampleResult, job: Job, model: ServedModel | None, form: int) -> pb.SampleResult:

@@ -20,7 +20,12 @@ class ModelService(models_pb2_grpc.ModelServiceServicer):
 
     async def List(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
         return pb.ListModelsResponse(
-            models=[describe_model(model.manifest) for model in self._catalogue.models()]
+            models=[describe_model(model.manifest) for model in self._catalogue.models()],
+            left_out=[
+                pb.LeftOut(place=each.place, reason=each.reason)
+                for each in self._catalogue.left_out
+                if "/" in each.place  # a version of a model: other things are the operator's, and in the log
+            ],
         )
 
     async def Get(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
@@ -29,11 +34,10 @@ class ModelService(models_pb2_grpc.ModelServiceServicer):
 
     async def Load(self, request: pb.LoadModelRequest, context: Context) -> pb.LoadModelResponse:
         model = await self._catalogue.load(request.name, request.version)
-        await self._readiness.set_model(request.name, serving=True)
+        await self._readiness.set_models(self._catalogue.statuses())
         return pb.LoadModelResponse(model=describe_model(model.manifest))
 
     async def Unload(self, request: pb.UnloadModelRequest, context: Context) -> pb.UnloadModelResponse:
         await self._catalogue.unload(request.name, request.version)
-        if request.name not in {model.manifest.name for model in self._catalogue.models()}:
-            await self._readiness.set_unloaded(request.name)
+        await self._readiness.set_models(self._catalogue.statuses())
         return pb.UnloadModelResponse()

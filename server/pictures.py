@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from server.catalogue import ServedModel
 from smalti import media, palette
-from smalti.errors import ImageRefused
+from smalti.errors import ImageRefused, RepositoryDamaged
 from smalti.v1 import types_pb2
 
 Pixels = NDArray[np.int64]
@@ -36,7 +36,15 @@ def read(model: ServedModel, images: Sequence[types_pb2.Image], *, field: str = 
 
 
 def write(model: ServedModel, pixels: NDArray[Any], form: int) -> list[types_pb2.Image]:
-    """Pixels (images, height, width) as messages in the form that was asked for."""
+    """Pixels (images, height, width) that the model drew, as messages in the form that was asked for.
+
+    Raises RepositoryDamaged where it drew what its palette does not have.
+    """
+    if pixels.min() < 0 or pixels.max() >= len(model.manifest.palette):
+        raise RepositoryDamaged(
+            f"{model.manifest.name} version {model.manifest.version} drew a colour that its palette does not have: "
+            "export it again."
+        )
     return [write_indices(model, encoded.tobytes(), form) for encoded in pixels.astype(_pixel_type(model))]
 
 

@@ -1,5 +1,6 @@
 """Decides what the health service says of the server, of each service and of each model."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from grpc_health.v1 import health_pb2
@@ -24,8 +25,9 @@ class HealthStatuses(Protocol):
 class Readiness:
     """What is ready; whatever changes is told to the health service at once.
 
-    The server as a whole (service "") is ready when every model is loaded and warm and Redis answers; one-shot
-    requests do not need Redis, so the services differ.
+    The server as a whole (service "") is ready when every model that can be served is loaded and warm, there is at
+    least one, and Redis answers; one-shot requests do not need Redis, so the services differ. A model that is left out
+    is not ready itself, and spoils nothing else.
     """
 
     def __init__(self, health: HealthStatuses) -> None:
@@ -65,16 +67,12 @@ class Readiness:
             self._redis = ready
             await self.publish()
 
-    async def set_model(self, name: str, *, serving: bool) -> None:
-        """Whether a model is served; the server as a whole is not ready while one that it should serve is not."""
-        self._models[name] = serving
-        await self.publish()
-
-    async def set_unloaded(self, name: str) -> None:
-        """A model is not served any more, because somebody wanted that."""
-        self._models.pop(name, None)
-        await self._health.set(name, _NOT_SERVING)
-        await self.publish()
+    async def set_models(self, statuses: Mapping[str, bool]) -> None:
+        """Which models are served, by name; one that is not named any more is not served any more."""
+        models = dict.fromkeys(self._models, False) | dict(statuses)
+        if models != self._models:
+            self._models = models
+            await self.publish()
 
     def require_queue(self) -> None:
         """Raise Unavailable unless Redis answers and is fit."""
@@ -88,5 +86,5 @@ class Readiness:
             IMAGES: ready,
             MODELS: ready,
             JOBS: ready and self._redis,
-            SERVER: ready and self._redis and all(self._models.values()),
+            SERVER: ready and self._redis and any(self._models.values()),
         }

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.batcher import Arrays
+from smalti.errors import RepositoryDamaged
 from smalti.metrics import MODEL_LOAD_SECONDS
 from smalti.repository import Graph, Model, Tensor
-from smalti.session import open_session
+from smalti.session import open_graph, told
 
 WORKERS_OWN = frozenset({"draw_row"})  # graphs that only workers run
 
@@ -54,16 +55,16 @@ def open_runners(
     start = perf_counter()
     graphs = {name: graph for name, graph in model.manifest.graphs.items() if name not in WORKERS_OWN}
     runners = {name: _open(model, name, graph, pool, options) for name, graph in graphs.items()}
-    for name, graph in graphs.items():
-        for rows in {1, warm_rows}:
-            runners[name].run(_zeros(graph, rows))
+    for name, runner in runners.items():
+        _warm(model, name, runner, sizes={1, warm_rows})
     MODEL_LOAD_SECONDS.labels(model.manifest.name).observe(perf_counter() - start)
     return runners
 
 
 def _open(model: Model, name: str, graph: Graph, pool: Executor, options: SessionOptions) -> Runner:
-    session = open_session(
-        model.path(name),
+    session = open_graph(
+        model,
+        name,
         provider=options.provider,
         threads=options.threads,
         gpu_memory_megabytes=options.gpu_memory_megabytes,
@@ -71,9 +72,35 @@ def _open(model: Model, name: str, graph: Graph, pool: Executor, options: Sessio
     return Runner(session, graph, pool)
 
 
-def _zeros(graph: Graph, rows: int) -> Arrays:
-    return {tensor.name: _zero(tensor, rows) for tensor in graph.inputs}
+def _warm(model: Model, name: str, runner: Runner, *, sizes: set[int]) -> None:
+    """Run batches of these sizes once; raises RepositoryDamaged where the graph cannot even do that."""
+    graph, last_colour = model.manifest.graph(name), len(model.manifest.palette) - 1
+    for rows in sorted(sizes):
+        try:
+            outputs = runner.run(
+                {tensor.name: _example(tensor, rows, last_colour) for tensor in graph.inputs}
+            )
+        except Exception as error:  # onnxruntime raises types of its own C++ side, one per error code
+            raise RepositoryDamaged(
+                f"{model.title}: onnxruntime cannot run {graph.file}: {told(error)}"
+            ) from error
+        _refuse_other_shapes(model, graph, rows, outputs)
 
 
-def _zero(tensor: Tensor, rows: int) -> NDArray[Any]:
-    return np.zeros([rows if axis == -1 else axis for axis in tensor.shape], dtype=tensor.type)
+def _refuse_other_shapes(model: Model, graph: Graph, rows: int, outputs: Arrays) -> None:
+    """What a file says of its outputs need not be so."""
+    for tensor in graph.outputs:
+        expected, found = _sizes(tensor, rows), outputs[tensor.name].shape
+        if found != expected:
+            raise RepositoryDamaged(
+                f"{model.title}: {graph.file}: its output '{tensor.name}' came as {found}, not as {expected}."
+            )
+
+
+def _sizes(tensor: Tensor, rows: int) -> tuple[int, ...]:
+    return tuple(rows if axis == -1 else axis for axis in tensor.shape)
+
+
+def _example(tensor: Tensor, rows: int, last_colour: int) -> NDArray[Any]:
+    """Of pixels the last colour, so that a palette longer than what the network knows is found out."""
+    return np.full(_sizes(tensor, rows), last_colour if tensor.name == "pixels" else 0, dtype=tensor.type)

@@ -13,6 +13,7 @@ from smalti.address import parse_address
 from smalti.channel import DEFAULT_ADDRESS, KEEPALIVE_SECONDS, PaletteStore, options
 from smalti.errors import Busy, Unavailable
 from smalti.failures import Patience, from_rpc
+from smalti.inventory import LeftOut
 from smalti.jobs.job import JobClass
 from smalti.messages import Call, Palette, PictureCall
 from smalti.progress import JobProgress
@@ -235,16 +236,23 @@ class AsyncClient:
         """Every model version that the server serves."""
         return await self._ask(messages.models())
 
+    async def left_out(self) -> list[LeftOut]:
+        """Versions in the model repository that the server cannot serve, and why."""
+        return await self._ask(messages.left_out())
+
     async def model(self, name: str, *, version: int = 0) -> ModelDetails:
         """A model and its manifest."""
         return await self._ask(messages.model(name, version=version))
 
     async def load(self, name: str, *, version: int = 0) -> Model:
-        """Serve a version that was put into the model repository since the server started."""
+        """Serve a version as it is in the model repository now, the latest without a number.
+
+        The server looks there by itself every few seconds: this is for what was unloaded, or for at once.
+        """
         return await self._ask(messages.load(name, version=version))
 
     async def unload(self, name: str, *, version: int = 0) -> None:
-        """Stop serving a version; version 0 means every one."""
+        """Stop serving a version, 0 every one, until it is loaded or its files change."""
         await self._ask(messages.unload(name, version=version))
 
     async def _watch_once(
@@ -272,7 +280,7 @@ class AsyncClient:
 
     async def _palette(self, model: ModelVersion) -> Palette:
         return self._palettes.get(model) or self._palettes.keep(
-            model, (await self.model(model.name, version=model.version)).model.palette
+            model, messages.palette_of(await self.model(model.name, version=model.version), model)
         )
 
     async def _respond(self, call: Call[Any] | PictureCall[Any]) -> Any:

@@ -41,20 +41,20 @@ def _wants_proxy(address: Address) -> bool:
 
 
 class PaletteStore:
-    """Palettes of model versions, which never change; bounded, because a client may live long."""
+    """Palettes of models, by digest too: a version may be exported anew. Bounded, because a client may live long."""
 
     _CAPACITY = 64
 
     def __init__(self) -> None:
-        self._palettes: dict[ModelVersion, Palette] = {}
+        self._palettes: dict[tuple[ModelVersion, str], Palette] = {}
 
     def get(self, model: ModelVersion) -> Palette | None:
         """The palette, if it was kept."""
-        return self._palettes.get(model)
+        return self._palettes.get((model, model.digest))
 
     def keep(self, model: ModelVersion, palette: Palette) -> Palette:
         """Remember the palette in place of the oldest one."""
         while len(self._palettes) >= self._CAPACITY:
             self._palettes.pop(next(iter(self._palettes)), None)
-        self._palettes[model] = palette
+        self._palettes[model, model.digest] = palette
         return palette

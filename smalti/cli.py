@@ -92,6 +92,8 @@ for _command in (
     jobs.delete,
     jobs.jobs,
     models.models,
+    models.load,
+    models.unload,
     completing.complete,
     images.sweep,
     images.encode,

@@ -14,7 +14,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from PIL import Image as pillow
 
 from smalti import arrays, media
-from smalti.errors import ImageRefused, InvalidRequest
+from smalti.errors import ImageRefused, InvalidRequest, ModelNotFound
+from smalti.inventory import LeftOut
 from smalti.jobs.job import JobClass, JobState
 from smalti.v1 import (
     images_pb2,
@@ -253,6 +254,10 @@ def model(name: str, *, version: int) -> Call[ModelDetails]:
     return Call(MODEL_SERVICE, "Get", models_pb2.GetModelRequest(name=name, version=version), _model_details)
 
 
+def left_out() -> Call[list[LeftOut]]:
+    return Call(MODEL_SERVICE, "List", models_pb2.ListModelsRequest(), _left_out)
+
+
 def load(name: str, *, version: int) -> Call[Model]:
     request = models_pb2.LoadModelRequest(name=name, version=version)
     return Call(MODEL_SERVICE, "Load", request, lambda reply: _read_model(reply.model))
@@ -333,7 +338,17 @@ def _png_file(path: Path) -> bytes:
 # Messages → values
 def version_of(message: types_pb2.ModelVersion) -> ModelVersion:
     """The model version that a response names."""
-    return ModelVersion(message.name, message.version)
+    return ModelVersion(message.name, message.version, message.digest)
+
+
+def palette_of(found: ModelDetails, wanted: ModelVersion) -> Palette:
+    """The palette of the very model that is wanted; raises ModelNotFound where another one has its version now."""
+    if wanted.digest not in ("", found.model.digest):
+        raise ModelNotFound(
+            f"{wanted.name} version {wanted.version} was exported anew since this was drawn, and may have other "
+            "colours now: put the old export back to read it."
+        )
+    return found.model.palette
 
 
 def pixel_bytes(palette: Palette) -> int:
@@ -492,6 +507,10 @@ def _read_model(message: models_pb2.Model) -> Model:
         digest=message.digest,
         licence=message.licence,
     )
+
+
+def _left_out(reply: models_pb2.ListModelsResponse) -> list[LeftOut]:
+    return [LeftOut(each.place, each.reason) for each in reply.left_out]
 
 
 def _model_details(reply: models_pb2.GetModelResponse) -> ModelDetails:

@@ -1,48 +1,80 @@
-"""The model repository: `<root>/<model>/<version>/manifest.json` beside the files that the manifest lists."""
+"""The model repository: `<root>/<model>/<version>/manifest.json` beside the files that the manifest lists.
+
+A manifest is outside data: all of it is checked once, when it is read, and what it names stays in its own folder.
+"""
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import re
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from io import BufferedReader
+from math import prod
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from smalti import contract, inventory, strict_json
+from smalti.contract import Kind, Signature, StateKind
 from smalti.errors import GraphNotServed, ModelNotFound, RepositoryDamaged, did_you_mean
+from smalti.inventory import LARGEST_VERSION, Inventory, plain
 
-MANIFEST = "manifest.json"
+MANIFEST = inventory.MANIFEST
+_LARGEST_MANIFEST = 4 * 1024 * 1024  # bytes
+_COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
+_LARGEST_STATE = 1 << 20  # values that one sample's states may have
 Family = Literal["pixel_rnn", "vae", "autoencoder", "gan"]
+Type = Literal["float32", "int64", "bool"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+Version = Annotated[int, Field(ge=1, le=LARGEST_VERSION)]
+File = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$")]  # in the version's folder itself
+Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]{0,1000}$")]  # printed in tables
+Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:/-]{1,200}$")]  # of a tensor, as ONNX files name them
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Size = Annotated[int, Field(ge=1, le=2**24)]  # of an axis
+Batched = Annotated[tuple[Annotated[int, Field(ge=-1, le=2**24)], ...], Field(max_length=8)]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Tensor(_Part):
     """An input or output of a graph; −1 in the shape is the batch."""
 
-    name: str
-    type: Literal["float32", "int64", "bool"]
-    shape: tuple[int, ...]
+    name: Label
+    type: Type
+    shape: Batched
 
 
 class Graph(_Part):
     """One ONNX graph of a model."""
 
-    file: str
+    file: File
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+
+    @property
+    def signature(self) -> Signature:
+        """The same, by name."""
+        return Signature(_by_name(self.inputs), _by_name(self.outputs))
 
 
 class State(_Part):
     """A tensor that `draw_row` hands from one row to the next, without its batch axis."""
 
-    input: str
-    output: str
-    type: Literal["float32", "int64", "bool"]
-    shape: tuple[int, ...]
+    input: Label
+    output: Label
+    type: Type
+    shape: Annotated[tuple[Size, ...], Field(max_length=7)]
+
+    @property
+    def values(self) -> int:
+        """How many numbers it has for one sample."""
+        return prod(self.shape)
 
 
 class Data(_Part):
@@ -52,7 +84,7 @@ class Data(_Part):
     source: str
     licence: str
     digest: str
-    images: int
+    images: Count
 
 
 class Parity(_Part):
@@ -61,7 +93,7 @@ class Parity(_Part):
     max_difference: (
         float  # largest |torch − onnxruntime| over the logits or outputs; of int8: |original − int8|
     )
-    images: int
+    images: Count
     pixels_equal: bool
 
 
@@ -69,10 +101,10 @@ class Quantisation(_Part):
     """Of which model this one is an int8 variant, and what that costs."""
 
     name: Name
-    version: Annotated[int, Field(ge=1)]
+    version: Version
     digest: Sha256
     lost_nats_per_pixel: float  # of log-likelihood, over images that the original drew
-    images: int
+    images: Count
 
 
 class Evaluation(_Part):
@@ -81,8 +113,8 @@ class Evaluation(_Part):
     command: str
     date: str  # ISO 8601, UTC
     seed: int
-    test_images: int
-    drawn_images: int
+    test_images: Count
+    drawn_images: Count
     figures: dict[str, Any]
 
 
@@ -91,24 +123,96 @@ class Manifest(_Part):
 
     schema_version: Literal[1] = 1
     name: Name
-    version: Annotated[int, Field(ge=1)]
+    version: Version
     family: Family
-    variant: str
+    variant: Line
     height: Annotated[int, Field(ge=1, le=1024)]
     width: Annotated[int, Field(ge=1, le=1024)]
     palette: Annotated[
         tuple[Annotated[str, Field(pattern=r"^#[0-9a-f]{6}$")], ...], Field(min_length=2, max_length=65536)
     ]
     graphs: dict[str, Graph]
-    states: tuple[State, ...] = ()
-    latent_size: int = 0
-    files: dict[str, Sha256]
+    states: Annotated[tuple[State, ...], Field(max_length=64)] = ()
+    latent_size: Annotated[int, Field(ge=0, le=65536)] = 0  # 0 for a PixelRNN, which has none
+    files: dict[File, Sha256]
     data: Data
     recipe: dict[str, Any]
     figures: dict[str, Any]  # test figures, e.g. test_nats_per_image and the counting baselines beside it
     parity: Parity
     quantisation: Quantisation | None = None  # None: weights are as they were trained
     evaluation: Evaluation | None = None  # of the exported graphs; None until it was measured
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        fault = (
+            self._fault_of_sizes()
+            or self._fault_of_states()
+            or self._fault_of_files()
+            or self._fault_of_graphs()
+            or self._fault_of_recipe()
+        )
+        if fault:
+            raise ValueError(fault)
+        return self
+
+    def _fault_of_sizes(self) -> str:
+        if (self.latent_size == 0) != (self.family == "pixel_rnn"):
+            return f"latent_size is {self.latent_size}, which a {self.family} cannot have"
+        return ""
+
+    def _fault_of_states(self) -> str:
+        if self.states and self.family != "pixel_rnn":
+            return f"it has states, which a {self.family} cannot have"
+        own = contract.signatures("pixel_rnn", height=1, width=1, latent_size=0)["draw_row"]
+        for what, given, taken in (
+            ("input", [state.input for state in self.states], own.inputs),
+            ("output", [state.output for state in self.states], own.outputs),
+        ):
+            if len({*given, *taken}) < len(given) + len(taken):
+                return f"two of its states, or a state and draw_row itself, have the same {what}"
+        values = sum(state.values for state in self.states)
+        if values > _LARGEST_STATE:
+            return f"its states have {values} values, and {_LARGEST_STATE} are the most"
+        return ""
+
+    def _fault_of_files(self) -> str:
+        unlisted = [graph.file for graph in self.graphs.values() if graph.file not in self.files]
+        return f"'{unlisted[0]}' is not listed in files, with its SHA-256" if unlisted else ""
+
+    def _fault_of_graphs(self) -> str:
+        known = self.signatures
+        if contract.MAIN[self.family] not in self.graphs:
+            return f"it has no graph '{contract.MAIN[self.family]}', as every {self.family} has"
+        for name, graph in self.graphs.items():
+            if name not in known:
+                return f"it has a graph '{plain(name)}', which a {self.family} cannot have"
+            if fault := _fault_of_graph(graph, known[name]):
+                return f"of graph '{name}' it says that {fault}"
+        return ""
+
+    def _fault_of_recipe(self) -> str:
+        """Of what serving and evaluating read of it; the rest is for people."""
+        for part in ("data", "optimiser"):
+            if not isinstance(self.recipe.get(part, {}), dict):
+                return f"recipe.{part} is no object"
+        background = self.recipe.get("data", {}).get("background", self.palette[0])
+        if not isinstance(background, str) or not _COLOUR.fullmatch(background):
+            return f"recipe.data.background is {plain(ascii(background))}, and no colour written as '#rrggbb'"
+        return ""
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]:
+        """What each graph that it may have takes and gives."""
+        return contract.signatures(
+            self.family,
+            height=self.height,
+            width=self.width,
+            latent_size=self.latent_size,
+            states=[
+                StateKind(state.input, state.output, (state.type, (-1, *state.shape)))
+                for state in self.states
+            ],
+        )
 
     @property
     def digest(self) -> str:
@@ -136,16 +240,21 @@ class Model:
         self.folder = folder
         self.manifest = manifest
 
+    @property
+    def title(self) -> str:
+        """How sentences name it."""
+        return f"{self.manifest.name} version {self.manifest.version}"
+
     def path(self, graph: str) -> Path:
         """The ONNX file of a graph; raises GraphNotServed."""
         return self.folder / self.manifest.graph(graph).file
 
     def verify(self) -> None:
-        """Raise RepositoryDamaged unless every file has the digest that the manifest promises."""
+        """Raise RepositoryDamaged unless every file is in the folder and has the digest that the manifest promises."""
         for file, promised in self.manifest.files.items():
-            if _sha256(self.folder / file) != promised:
+            if _sha256(self.folder, file) != promised:
                 raise RepositoryDamaged(
-                    f"{self.folder / file} differs from its manifest's SHA-256: "
+                    f"{self.title}: {file} differs from its manifest's SHA-256: "
                     "export the model again, or restore the file."
                 )
 
@@ -156,18 +265,23 @@ class ModelRepository:
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    def look(self) -> Inventory:
+        """What lies in the folder now: models, and what is left out and why."""
+        return inventory.look(self.root)
+
     def models(self) -> Mapping[str, tuple[int, ...]]:
         """The versions of every model, ascending."""
-        return {folder.name: versions for folder in self._folders() if (versions := _versions(folder))}
+        return self.look().versions
 
     def load(self, name: str, version: int | None = None) -> Model:
         """A model (its latest version where none is given), verified; raises ModelNotFound or RepositoryDamaged."""
-        versions = self.models().get(name)
+        found = self.models()
+        versions = found.get(name)
         if not versions:
-            meant = did_you_mean(name, self.models())
+            meant = did_you_mean(name, found)
             raise ModelNotFound(
                 f"There is no model '{name}' in the model repository{meant}; "
-                f"it has {', '.join(self.models()) or 'none'}."
+                f"it has {', '.join(found) or 'none'}."
             )
         if version is not None and version not in versions:
             raise ModelNotFound(
@@ -177,38 +291,85 @@ class ModelRepository:
         model.verify()
         return model
 
-    def _folders(self) -> Iterator[Path]:
-        if self.root.is_dir():
-            yield from (folder for folder in sorted(self.root.iterdir()) if folder.is_dir())
-
 
 def read(folder: Path) -> Model:
     """The model in a version's folder, its files not yet verified; raises RepositoryDamaged for a bad manifest."""
+    place = f"{folder.parent.name}/{folder.name}/{MANIFEST}"
     try:
-        manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
-    except (OSError, ValidationError) as error:
-        raise RepositoryDamaged(
-            f"{folder / MANIFEST} is no manifest that this version of smalti reads: {error}"
-        ) from error
+        manifest = _parse(_content(folder))
+    except ValueError as error:
+        fault = plain(str(error), longest=300)
+        raise RepositoryDamaged(f"{place} is no manifest that this smalti reads: {fault}.") from error
     if (manifest.name, str(manifest.version)) != (folder.parent.name, folder.name):
         raise RepositoryDamaged(
-            f"{folder / MANIFEST} belongs to {manifest.name} version {manifest.version}, not to its folder."
+            f"{place} belongs to {manifest.name} version {manifest.version}, not to its folder."
         )
     return Model(folder, manifest)
 
 
-def _versions(folder: Path) -> tuple[int, ...]:
-    found = (
-        int(entry.name)
-        for entry in folder.iterdir()
-        if entry.name.isdecimal() and (entry / MANIFEST).is_file()
-    )
-    return tuple(sorted(found))
-
-
-def _sha256(file: Path) -> str:
+def _parse(data: bytes) -> Manifest:
+    """Raises ValueError with the first thing that is wrong."""
     try:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise RepositoryDamaged(f"{file} is listed in the manifest but cannot be read: {error}") from error
+        return Manifest.model_validate_json(strict_json.checked(data), strict=True)
+    except ValidationError as error:
+        raise ValueError(fault_of(error)) from error
+
+
+def fault_of(error: ValidationError) -> str:
+    """The first thing that pydantic found wrong with a manifest, in words."""
+    first = error.errors(include_url=False)[0]
+    place, said = plain(".".join(map(str, first["loc"]))), first["msg"].removeprefix("Value error, ")
+    if first["type"] in ("missing", "extra_forbidden"):
+        return f"{place}: {said}"
+    return plain(f"{place} is {ascii(first['input'])[:50]}: {said}") if place else said
+
+
+def _content(folder: Path) -> bytes:
+    with _opened(folder, MANIFEST) as stream:
+        data = stream.read(_LARGEST_MANIFEST + 1)
+    if len(data) > _LARGEST_MANIFEST:
+        raise ValueError(f"it is larger than {_LARGEST_MANIFEST} bytes")
+    return data
+
+
+@contextmanager
+def _opened(folder: Path, file: str) -> Iterator[BufferedReader]:
+    """The file, if it is one and, links followed, lies in the folder; raises RepositoryDamaged."""
+    place = f"{folder.parent.name}/{folder.name}/{file}"
+    try:
+        with _target(folder, file, place).open("rb") as stream:
+            yield stream
+    except (OSError, RuntimeError) as error:  # before Python 3.13 a loop of links is a RuntimeError
+        reason = getattr(error, "strerror", None) or "its links lead in a circle"
+        raise RepositoryDamaged(f"{place} cannot be read: {reason}.") from error
+
+
+def _target(folder: Path, file: str, place: str) -> Path:
+    target = (folder / file).resolve(strict=True)
+    if not target.is_relative_to(folder.resolve(strict=True)):
+        raise RepositoryDamaged(f"{place} is a link that leads out of its folder: put the file itself there.")
+    if not stat.S_ISREG(target.stat().st_mode):  # opening a pipe would wait for ever
+        raise RepositoryDamaged(f"{place} is no file.")
+    return target
+
+
+def _by_name(tensors: Iterable[Tensor]) -> dict[str, Kind]:
+    return {tensor.name: (tensor.type, tensor.shape) for tensor in tensors}
+
+
+def _fault_of_graph(graph: Graph, expected: Signature) -> str:
+    for what, tensors in (("input", graph.inputs), ("output", graph.outputs)):
+        if len(_by_name(tensors)) < len(tensors):
+            return f"it has an {what} twice"
+    found = graph.signature
+    foreign = [name for name in found.inputs if name not in expected.inputs]
+    return (
+        contract.difference("input", found.inputs, expected.inputs)
+        or contract.difference("output", found.outputs, expected.outputs)
+        or (f"it has an input '{foreign[0]}', which nothing feeds" if foreign else "")
+    )
+
+
+def _sha256(folder: Path, file: str) -> str:
+    with _opened(folder, file) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -3,16 +3,48 @@
 import hashlib
 import os
 import platform
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import onnxruntime
 
-from smalti import gpu
+from smalti import contract, gpu, weights
+from smalti.contract import Kind
 from smalti.errors import ProviderMissing, RepositoryDamaged
+from smalti.inventory import plain
+from smalti.repository import Model
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _BATCH_AXIS = "batch"  # as every export names it
+_TYPES = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(bool)": "bool"}
+_CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
+_PATH = re.compile(r"(?<![\w.])(?:/[^\s/:\"']+)+")  # an absolute one
+
+
+def open_graph(
+    model: Model, graph: str, *, batch: int | None = None, **options: Any
+) -> onnxruntime.InferenceSession:
+    """A session for a graph of a model, found to be what the manifest says; the options are open_session's.
+
+    Raises RepositoryDamaged where the file is no such graph, or has weights in files that the manifest does not list.
+    """
+    try:
+        _refuse_unlisted_weights(model, graph)
+        session = open_session(model.path(graph), batch=batch, **options)
+        _refuse_other_tensors(model, graph, session, batch)
+    except RepositoryDamaged as error:
+        raise RepositoryDamaged(f"{model.title}: {error}") from error
+    except ValueError as error:
+        raise RepositoryDamaged(f"{model.title}: {model.manifest.graph(graph).file}: {error}.") from error
+    return session
+
+
+def told(error: Exception) -> str:
+    """What onnxruntime says, in one line without its code, and without paths of this machine."""
+    line = _CODE.sub("", (str(error).splitlines() or [type(error).__name__])[0])
+    return plain(_PATH.sub(lambda path: path[0].rsplit("/", 1)[1], line), longest=300)
 
 
 def open_session(
@@ -41,7 +73,7 @@ def open_session(
     options.add_session_config_entry(
         "session.intra_op.allow_spinning", "0"
     )  # a spinning thread starves its neighbours
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what goes wrong is raised, and need not be printed too
     if _PROVIDERS[provider] not in onnxruntime.get_available_providers():
         raise _missing(provider)
     if provider == "cuda":
@@ -51,7 +83,7 @@ def open_session(
             path, options, providers=[_provider(provider, gpu_memory_megabytes, cuda_graph)]
         )
     except Exception as error:  # onnxruntime raises types of its own C++ side, one per error code
-        raise RepositoryDamaged(f"onnxruntime cannot open {path}: {error}") from error
+        raise RepositoryDamaged(f"onnxruntime cannot open {path.name}: {told(error)}") from error
     _require(session, provider)
     return session
 
@@ -66,6 +98,43 @@ def fingerprint(provider: str, *, batches: Sequence[int] = ()) -> str:
     version = onnxruntime.__version__.replace("+", "-")  # the queue joins several fingerprints by '+'
     common = f"onnxruntime-{version}/{provider}/{platform.machine()}-{machine}"
     return common if provider == "cpu" else f"{common}/{gpu.describe()}/{_joined(batches)}"
+
+
+def _refuse_unlisted_weights(model: Model, graph: str) -> None:
+    try:
+        content = model.path(graph).read_bytes()
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from error
+    unlisted = weights.files_of(content) - model.manifest.files.keys()
+    if unlisted:
+        raise ValueError(
+            f"it keeps weights in '{plain(min(unlisted))}', which the manifest does not list with its SHA-256"
+        )
+
+
+def _refuse_other_tensors(
+    model: Model, graph: str, session: onnxruntime.InferenceSession, batch: int | None
+) -> None:
+    said = model.manifest.graph(graph).signature
+    inputs, outputs = _kinds(session.get_inputs(), batch), _kinds(session.get_outputs(), batch)
+    fault = contract.difference("input", inputs, said.inputs) or contract.difference(
+        "output", outputs, said.outputs
+    )
+    surplus = [name for name in inputs if name not in said.inputs]
+    if surplus and not fault:
+        fault = f"it has an input '{plain(surplus[0])}'"
+    if fault:
+        raise ValueError(f"{fault}, as the manifest says")
+
+
+def _kinds(tensors: Iterable[Any], batch: int | None) -> dict[str, Kind]:
+    """Of onnxruntime's descriptions, in a manifest's words; an axis of any size is −1."""
+    return {tensor.name: (_TYPES.get(tensor.type, tensor.type), _shape(tensor, batch)) for tensor in tensors}
+
+
+def _shape(tensor: Any, batch: int | None) -> tuple[int, ...]:
+    sizes = tuple(size if isinstance(size, int) else -1 for size in tensor.shape)
+    return (-1, *sizes[1:]) if batch is not None and sizes[:1] == (batch,) else sizes
 
 
 def _joined(batches: Sequence[int]) -> str:

@@ -3,7 +3,7 @@
 import os
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
 from math import ceil, sqrt
@@ -124,6 +124,7 @@ class ModelVersion:
 
     name: str
     version: int = 0
+    digest: str = field(default="", compare=False, repr=False)  # in answers: of the very model
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +294,7 @@ class Job:
     started: datetime | None
     ended: datetime | None
     expires: datetime | None  # results are kept until then
-    reason: str  # why it failed or waits, e.g. NO_WORKER_FOR_MODEL
+    reason: str  # why it failed or waits, e.g. NO_WORKER_FOR_MODEL or MODEL_REPLACED
     job_class: JobClass = JobClass.STANDARD
     colour_change: ColourChange = NO_CHANGE  # known only in the answer to submit
 

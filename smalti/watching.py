@@ -14,6 +14,7 @@ from rich.text import Text
 from smalti.client import Client
 from smalti.errors import Busy, Unavailable
 from smalti.jobs.job import JobState
+from smalti.messages import palette_of
 from smalti.terminal import Canvas, Gallery, bands_that_fit, canvas_of, columns_that_fit, grid, shows_pictures
 from smalti.values import (
     Image,
@@ -29,7 +30,11 @@ _FRAME_SECONDS = 0.1  # between two pictures of the same screen
 _LINE_SECONDS = 1.0  # between two lines where there is no terminal
 _LINES_BESIDE_PICTURES = 5  # an empty line, the bar, its text, a notice, and the line with the cursor
 _BAR_WIDTH = 60
-_REASONS = {"NO_WORKER_FOR_MODEL": "no worker is running that draws this model"}
+REASONS = {  # for which a job waits
+    "NO_WORKER_FOR_MODEL": "no worker is running that draws this model",
+    "MODEL_REPLACED": "its model was exported anew, and no worker has the old export: put that back in its place, "
+    "or cancel the job and submit it again",
+}
 
 
 class View(Protocol):
@@ -104,7 +109,8 @@ class LiveView:
         self._job = job
         self._pace = Pace(job)
         self._notice = ""
-        palette = client.model(job.model.name, version=job.model.version).model.palette
+        described = client.model(job.model.name, version=job.model.version)
+        palette = palette_of(described, job.model)
         self._columns = columns_that_fit(job.width, console.width)
         bands = bands_that_fit(job.height, console.height - _LINES_BESIDE_PICTURES)
         self._gallery = Gallery(self._columns * bands, height=job.height, width=job.width, palette=palette)
@@ -247,8 +253,8 @@ def _obstacle(event: JobEvent) -> str:
     match event:
         case Interrupted():
             return f"{event.message} Trying again."
-        case Job() if event.reason in _REASONS:
-            return f"Waiting: {_REASONS[event.reason]}."
+        case Job() if event.reason in REASONS:
+            return f"Waiting: {REASONS[event.reason]}."
         case _:
             return ""
 
@@ -271,7 +277,7 @@ def _facts(job: Job, pace: Pace) -> Iterator[str]:
     if job.failed:
         yield f"{job.failed} failed"
     if job.reason:
-        yield _REASONS.get(job.reason, job.reason)
+        yield REASONS.get(job.reason, job.reason)
     if job.running and not job.is_over:
         yield f"{job.running} being drawn"
     if (rate := pace.samples_per_second(job)) > 0:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from smalti.errors import RepositoryDamaged, SmaltiError
 from smalti.randomness import uniforms
 from smalti.repository import Manifest, Tensor
+from smalti.session import told
 from worker.device import BindingSession, Block, Device, Layout, Pass
-from worker.runner import GRAPH, INPUTS, OUTPUTS, check_contract, first_line
+from worker.runner import GRAPH, INPUTS, OUTPUTS
 from worker.slot import Lane, Row
 
 log = structlog.get_logger()
@@ -45,7 +46,6 @@ class DeviceRunner:
         buckets: Sequence[int],
         device: Device = "cuda",
     ) -> None:
-        check_contract(manifest)
         self.is_captured = True
         self._open_session = open_session
         self._manifest = manifest
@@ -71,7 +71,7 @@ class DeviceRunner:
         except Exception as error:
             raise DeviceFailed(
                 f"The GPU failed in a tick of {self._name}, so this worker gives up its samples and stops: "
-                f"{first_line(error)}"
+                f"{told(error)}"
             ) from error
         self._current = 1 - self._current
         self._next_rows = {lane.slot: lane.row + 1 for lane in lanes}
@@ -90,9 +90,7 @@ class DeviceRunner:
                 self._buckets = self._bind(self._sessions())
             self._rehearse(captured=self.is_captured)
         except Exception as error:
-            raise RepositoryDamaged(
-                f"{self._name}: the GPU cannot run {GRAPH}: {first_line(error)}"
-            ) from error
+            raise RepositoryDamaged(f"{self._name}: the GPU cannot run {GRAPH}: {told(error)}") from error
 
     def apart(self) -> "DeviceRunner":
         """Another runner of the same graph, with states of its own; it takes as much of the device's memory."""
@@ -128,7 +126,7 @@ class DeviceRunner:
                 self._rehearse(captured=True)
             same = self._rehearse(captured=True) == plain
         except Exception as error:  # noqa: BLE001 (onnxruntime has one type per error code, none of them public)
-            return first_line(error)
+            return told(error)
         return "" if same else "replayed kernels draw something else than plain runs"
 
     def _rehearse(self, *, captured: bool) -> bytes:

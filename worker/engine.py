@@ -5,16 +5,16 @@ from collections.abc import Callable, Collection, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from time import monotonic
-from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import structlog
 
 from smalti.errors import ModelNotFound, RepositoryDamaged, SampleFailed
+from smalti.following import Following, Found
 from smalti.metrics import MODEL_LOAD_SECONDS, TICK_ROWS, TICK_SECONDS
-from smalti.repository import MANIFEST, Manifest, Model, ModelRepository
-from smalti.session import open_session
+from smalti.repository import Manifest, Model, ModelRepository
+from smalti.session import open_graph
 from worker.device import BindingSession
 from worker.device_runner import DeviceRunner
 from worker.runner import GRAPH, Runner
@@ -71,18 +71,11 @@ class Drawing:
         return asyncio.wrap_future(self._rows).__await__()
 
 
-class Version(NamedTuple):
-    """A version of a model as it was on disk when it was looked at."""
-
-    name: str
-    number: int
-    changed: int
-
-
 class Engine:
     """Draws rows with every PixelRNN of a repository, or with those named, all versions.
 
-    A Runner keeps the state of `slots` slots; all of them are run by one thread.
+    A Runner keeps the state of `slots` slots; all of them are run by one thread. A model that was exported anew in its
+    place stays ready beside the new one, for jobs that were submitted for it, as long as this process lives.
     """
 
     def __init__(
@@ -100,8 +93,7 @@ class Engine:
         self._manifests: dict[str, Manifest] = {}
         self._runners: dict[str, Divides] = {}
         self._apart: dict[str, DrawsRows] = {}  # with which suspects are drawn; made when there is one
-        self._known: set[Version] = set()  # that were loaded, or passed over
-        self._complained: set[Version] = set()
+        self._following = Following(repository, names=models)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
         self._busy_since: float | None = None
 
@@ -130,9 +122,8 @@ class Engine:
 
         Raises ProviderMissing where none can be run here.
         """
-        for version in await asyncio.to_thread(self._versions):
-            if version not in self._known:
-                await self._load(version)
+        for found in await asyncio.to_thread(self._following.look):
+            await self._load(found)
 
     def require(self) -> None:
         """Raise ModelNotFound unless there is something to draw with: the models that were named, or any."""
@@ -146,6 +137,7 @@ class Engine:
         if not ready:
             raise ModelNotFound(
                 f"There is no PixelRNN in {self._repository.root}: export one, or set SMALTI_MODEL_REPOSITORY."
+                f"{self._why_none()}"
             )
 
     def draw(self, tick: Tick) -> Drawing:
@@ -169,22 +161,18 @@ class Engine:
             self._apart[digest] = self._runners[digest].apart()
         return self._apart[digest]
 
-    def _versions(self) -> list[Version]:
-        there = self._repository.models()
-        return [
-            Version(name, number, _changed(self._repository.root / name / str(number) / MANIFEST))
-            for name in self._wanted or there
-            for number in there.get(name, ())
-        ]
+    def _why_none(self) -> str:
+        """Of the whole repository, where it cannot be read."""
+        return next((f" {each.reason}" for each in self._following.left_out if not each.place), "")
 
-    async def _load(self, version: Version) -> None:
+    async def _load(self, found: Found) -> None:
         try:
-            model = await asyncio.to_thread(self._repository.load, version.name, version.number)
-            if GRAPH in model.manifest.graphs:  # a VAE or a GAN is the server's
-                await self._make_ready(model)
-            self._known.add(version)
+            model = await asyncio.to_thread(self._repository.load, found.name, found.number)
+            if GRAPH in model.manifest.graphs and model.manifest.digest not in self._manifests:
+                await self._make_ready(model)  # a VAE or a GAN is the server's
+            self._following.take(found)
         except (RepositoryDamaged, ModelNotFound) as error:
-            self._complain(version, error)  # perhaps still being copied: tried again at the next look
+            self._following.fail(found, error)
 
     async def _make_ready(self, model: Model) -> None:
         manifest = model.manifest
@@ -203,14 +191,15 @@ class Engine:
 
     def _open(self, model: Model) -> Divides:
         if self._provider.name == "cpu":
-            session = open_session(model.path(GRAPH), threads=self._provider.threads)
+            session = open_graph(model, GRAPH, threads=self._provider.threads)
             return Runner(session, model.manifest, slots=self._slots)
         buckets = self._provider.gpu_batches or [self._slots]
         return DeviceRunner(partial(self._open_on_gpu, model), model.manifest, buckets=buckets)
 
     def _open_on_gpu(self, model: Model, batch: int, captured: bool) -> BindingSession:
-        session: BindingSession = open_session(
-            model.path(GRAPH),
+        session: BindingSession = open_graph(
+            model,
+            GRAPH,
             provider=self._provider.name,
             threads=self._provider.threads,
             gpu_memory_megabytes=self._provider.gpu_memory_megabytes,
@@ -219,11 +208,6 @@ class Engine:
         )
         return session
 
-    def _complain(self, version: Version, error: Exception) -> None:
-        if version not in self._complained:
-            self._complained.add(version)
-            log.error("model left out", model=version.name, version=version.number, reason=str(error))
-
     def _watched(self, work: Callable[..., Result], *arguments: object) -> Result:
         """Do the work, and let it be seen how long it takes."""
         self._busy_since = monotonic()
@@ -231,11 +215,3 @@ class Engine:
             return work(*arguments)
         finally:
             self._busy_since = None
-
-
-def _changed(manifest: Path) -> int:
-    """When the manifest was written, so that a version that was exported anew in its place is seen; 0 if it is gone."""
-    try:
-        return manifest.stat().st_mtime_ns
-    except FileNotFoundError:
-        return 0

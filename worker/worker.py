@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from smalti.errors import SampleFailed, SmaltiError, Unavailable
+from smalti.following import LOOK_SECONDS
 from smalti.jobs.job import Claim, Failed
 from smalti.jobs.queue import JobQueue
 from smalti.metrics import COMMIT_SECONDS, SLOTS, SLOTS_OCCUPIED
@@ -28,7 +29,6 @@ log = structlog.get_logger()
 
 _IDLE_SECONDS = 1.0  # at most, between two claims of a worker that has room, or looks for interactive samples
 _RETRY_SECONDS = 0.2  # between two calls while Redis is away
-_REPOSITORY_SECONDS = 3.0  # between two looks for new models
 _ROWS_AGAIN = 32  # that a suspect draws again in one turn, while all others wait
 _TICKS_AHEAD = 2  # the one that is drawn, and the one after it
 _LEASES_UNTIL_HUNG = 2.0  # a tick that takes so many leases will never end
@@ -358,7 +358,7 @@ class Worker:
     # The rest
 
     async def _load_new_models(self) -> None:
-        while not await wait_until(self._stopping, seconds=_REPOSITORY_SECONDS):
+        while not await wait_until(self._stopping, seconds=LOOK_SECONDS):
             await self._engine.load()
 
     async def _hand_back(self) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -24,13 +25,13 @@ from smalti.commands.output import (
     write_picture,
 )
 from smalti.commands.places import Place, PlaceOption
-from smalti.errors import Busy, SmaltiError, Unavailable
+from smalti.errors import Busy, ModelNotFound, SmaltiError, Unavailable
 from smalti.failures import Patience
 from smalti.jobs.job import JobClass, JobState
 from smalti.media import SHEET_SCALE
 from smalti.terminal import moves_pictures
 from smalti.values import Image, Job, JobEvent, SampleEnded, SampleResult, SampleRows
-from smalti.watching import INTERRUPTED, LineView, LiveView, View, follow
+from smalti.watching import INTERRUPTED, REASONS, LineView, LiveView, View, follow
 
 Answer = TypeVar("Answer")
 _JOB = click.argument("job")
@@ -212,6 +213,8 @@ def jobs(client: Client, limit: int, as_json: bool) -> None:
         print_json(newest)
     else:
         print_table(_table(newest))
+        for reason in sorted({job.reason for job in newest} & REASONS.keys()):
+            say(f"{reason}: {REASONS[reason]}.")
 
 
 class Summary:
@@ -279,7 +282,10 @@ def _view(client: Client, job: Job, *, as_json: bool) -> View:
     console = Console(stderr=True)
     if as_json:
         return JsonView()
-    return LiveView(client, job, console) if moves_pictures(console) else LineView(console)
+    if moves_pictures(console):
+        with suppress(ModelNotFound):  # then nobody knows its colours any more
+            return LiveView(client, job, console)
+    return LineView(console)
 
 
 def _judge(job: Job) -> None:

@@ -1,4 +1,4 @@
-"""Commands for models: which there are."""
+"""Commands for models: which there are, and which the server shall serve."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -7,7 +7,7 @@ import click
 
 from smalti.client import Client
 from smalti.commands import options
-from smalti.commands.output import print_json, print_manifest, print_table
+from smalti.commands.output import print_json, print_manifest, print_table, say
 from smalti.values import Model
 
 
@@ -24,6 +24,43 @@ def models(client: Client, name: str | None, version: int, as_json: bool) -> Non
         print_json(client.models())
     else:
         print_table(_table(client.models()))
+        for each in client.left_out():
+            say(f"Left out: {each.reason}")
+
+
+@click.command()
+@click.argument("name")
+@options.version
+@options.as_json
+@options.connected
+def load(client: Client, name: str, version: int, as_json: bool) -> None:
+    """Have the server serve a model as it is in its repository now.
+
+    The server looks there by itself every few seconds, so this is for what was unloaded, and for the impatient.
+    """
+    model = client.load(name, version=version)
+    if as_json:
+        print_json(model)
+    else:
+        click.echo(f"{model.name} version {model.version} is served.")
+
+
+@click.command()
+@click.argument("name")
+@click.option("--version", type=click.IntRange(0), default=0, metavar="N", help="Every version without it.")
+@options.as_json
+@options.connected
+def unload(client: Client, name: str, version: int, as_json: bool) -> None:
+    """Have the server serve a model no more.
+
+    Until it is loaded, its files change, or the server starts anew. Workers go on with its jobs.
+    """
+    client.unload(name, version=version)
+    if as_json:
+        print_json({"unloaded": {"name": name, "version": version or None}})
+    else:
+        which = f"version {version}" if version else "every version"
+        click.echo(f"{name} is served no more, in {which}; smalti load {name} serves it again.")
 
 
 def _table(served: list[Model]) -> Sequence[Sequence[str]]:

@@ -369,12 +369,12 @@ class JobQueue:
         return await self._explain_waiting(jobs)
 
     async def _explain_waiting(self, jobs: Sequence[Job | None]) -> Sequence[Job | None]:
-        if not any(job and job.state is JobState.QUEUED for job in jobs):
+        if not any(job and _waits(job) for job in jobs):
             return jobs
         drawable = {digest for line in await self._run(script.DRAWABLE) for digest in line.decode().split()}
         return [
             replace(job, reason=NO_WORKER)
-            if job and job.state is JobState.QUEUED and job.request.digest not in drawable
+            if job and _waits(job) and job.request.digest not in drawable
             else job
             for job in jobs
         ]
@@ -412,6 +412,11 @@ class JobQueue:
             found = await self._redis.xread({stream: after}, count=1000, block=block)
         entries: Sequence[tuple[bytes, Mapping[bytes, bytes]]] = found[0][1] if found else []
         return entries
+
+
+def _waits(job: Job) -> bool:
+    """Whether none of its samples is being drawn, though some are left."""
+    return job.state in (JobState.QUEUED, JobState.RUNNING) and not job.running
 
 
 def _checked(job_id: str) -> str:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16smalti/v1/models.proto\x12\tsmalti.v1\"\xbd\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0e\n\x06\x66\x61mily\x18\x03 \x01(\t\x12\x0f\n\x07variant\x18\x04 \x01(\t\x12\x0e\n\x06height\x18\x05 \x01(\r\x12\r\n\x05width\x18\x06 \x01(\r\x12\x0f\n\x07palette\x18\x07 \x03(\t\x12\x0e\n\x06graphs\x18\x08 \x03(\t\x12\x13\n\x0blatent_size\x18\t \x01(\r\x12\x0e\n\x06\x64igest\x18\n \x01(\t\x12\x0f\n\x07licence\x18\x0b \x01(\t\"\x13\n\x11ListModelsRequest\"6\n\x12ListModelsResponse\x12 \n\x06models\x18\x01 \x03(\x0b\x32\x10.smalti.v1.Model\"0\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\"J\n\x10GetModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.smalti.v1.Model\x12\x15\n\rmanifest_json\x18\x02 \x01(\t\"1\n\x10LoadModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\"4\n\x11LoadModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.smalti.v1.Model\"3\n\x12UnloadModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\"\x15\n\x13UnloadModelResponse2\x9f\x02\n\x0cModelService\x12\x43\n\x04List\x12\x1c.smalti.v1.ListModelsRequest\x1a\x1d.smalti.v1.ListModelsResponse\x12>\n\x03Get\x12\x1a.smalti.v1.GetModelRequest\x1a\x1b.smalti.v1.GetModelResponse\x12\x41\n\x04Load\x12\x1b.smalti.v1.LoadModelRequest\x1a\x1c.smalti.v1.LoadModelResponse\x12G\n\x06Unload\x12\x1d.smalti.v1.UnloadModelRequest\x1a\x1e.smalti.v1.UnloadModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16smalti/v1/models.proto\x12\tsmalti.v1\"\xbd\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0e\n\x06\x66\x61mily\x18\x03 \x01(\t\x12\x0f\n\x07variant\x18\x04 \x01(\t\x12\x0e\n\x06height\x18\x05 \x01(\r\x12\r\n\x05width\x18\x06 \x01(\r\x12\x0f\n\x07palette\x18\x07 \x03(\t\x12\x0e\n\x06graphs\x18\x08 \x03(\t\x12\x13\n\x0blatent_size\x18\t \x01(\r\x12\x0e\n\x06\x64igest\x18\n \x01(\t\x12\x0f\n\x07licence\x18\x0b \x01(\t\"\x13\n\x11ListModelsRequest\"\\\n\x12ListModelsResponse\x12 \n\x06models\x18\x01 \x03(\x0b\x32\x10.smalti.v1.Model\x12$\n\x08left_out\x18\x02 \x03(\x0b\x32\x12.smalti.v1.LeftOut\"(\n\x07LeftOut\x12\r\n\x05place\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"0\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\"J\n\x10GetModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.smalti.v1.Model\x12\x15\n\rmanifest_json\x18\x02 \x01(\t\"1\n\x10LoadModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\"4\n\x11LoadModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.smalti.v1.Model\"3\n\x12UnloadModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\"\x15\n\x13UnloadModelResponse2\x9f\x02\n\x0cModelService\x12\x43\n\x04List\x12\x1c.smalti.v1.ListModelsRequest\x1a\x1d.smalti.v1.ListModelsResponse\x12>\n\x03Get\x12\x1a.smalti.v1.GetModelRequest\x1a\x1b.smalti.v1.GetModelResponse\x12\x41\n\x04Load\x12\x1b.smalti.v1.LoadModelRequest\x1a\x1c.smalti.v1.LoadModelResponse\x12G\n\x06Unload\x12\x1d.smalti.v1.UnloadModelRequest\x1a\x1e.smalti.v1.UnloadModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,19 +36,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTMODELSREQUEST']._serialized_start=229
   _globals['_LISTMODELSREQUEST']._serialized_end=248
   _globals['_LISTMODELSRESPONSE']._serialized_start=250
-  _globals['_LISTMODELSRESPONSE']._serialized_end=304
-  _globals['_GETMODELREQUEST']._serialized_start=306
-  _globals['_GETMODELREQUEST']._serialized_end=354
-  _globals['_GETMODELRESPONSE']._serialized_start=356
-  _globals['_GETMODELRESPONSE']._serialized_end=430
-  _globals['_LOADMODELREQUEST']._serialized_start=432
-  _globals['_LOADMODELREQUEST']._serialized_end=481
-  _globals['_LOADMODELRESPONSE']._serialized_start=483
-  _globals['_LOADMODELRESPONSE']._serialized_end=535
-  _globals['_UNLOADMODELREQUEST']._serialized_start=537
-  _globals['_UNLOADMODELREQUEST']._serialized_end=588
-  _globals['_UNLOADMODELRESPONSE']._serialized_start=590
-  _globals['_UNLOADMODELRESPONSE']._serialized_end=611
-  _globals['_MODELSERVICE']._serialized_start=614
-  _globals['_MODELSERVICE']._serialized_end=901
+  _globals['_LISTMODELSRESPONSE']._serialized_end=342
+  _globals['_LEFTOUT']._serialized_start=344
+  _globals['_LEFTOUT']._serialized_end=384
+  _globals['_GETMODELREQUEST']._serialized_start=386
+  _globals['_GETMODELREQUEST']._serialized_end=434
+  _globals['_GETMODELRESPONSE']._serialized_start=436
+  _globals['_GETMODELRESPONSE']._serialized_end=510
+  _globals['_LOADMODELREQUEST']._serialized_start=512
+  _globals['_LOADMODELREQUEST']._serialized_end=561
+  _globals['_LOADMODELRESPONSE']._serialized_start=563
+  _globals['_LOADMODELRESPONSE']._serialized_end=615
+  _globals['_UNLOADMODELREQUEST']._serialized_start=617
+  _globals['_UNLOADMODELREQUEST']._serialized_end=668
+  _globals['_UNLOADMODELRESPONSE']._serialized_start=670
+  _globals['_UNLOADMODELRESPONSE']._serialized_end=691
+  _globals['_MODELSERVICE']._serialized_start=694
+  _globals['_MODELSERVICE']._serialized_end=981
 # @@protoc_insertion_point(module_scope)

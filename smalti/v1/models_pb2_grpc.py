@@ -74,14 +74,16 @@ class ModelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Load(self, request, context):
-        """Serve a version that was put into the model repository since the server started.
+        """Serve a version as it is in the model repository now. The server looks there by itself every few seconds; this is
+        for what was unloaded, and for those who want to know at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Unload(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Serve a version no more, until Load is called, its files change, or the server starts anew.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')

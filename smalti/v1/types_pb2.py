@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15smalti/v1/types.proto\x12\tsmalti.v1\"F\n\x05Image\x12\r\n\x03png\x18\x01 \x01(\x0cH\x00\x12#\n\x06pixels\x18\x02 \x01(\x0b\x32\x11.smalti.v1.PixelsH\x00\x42\t\n\x07\x63ontent\"8\n\x06Pixels\x12\x0e\n\x06height\x18\x01 \x01(\r\x12\r\n\x05width\x18\x02 \x01(\r\x12\x0f\n\x07indices\x18\x03 \x01(\x0c\"\x18\n\x06Latent\x12\x0e\n\x06values\x18\x01 \x03(\x02\"-\n\x0cModelVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\">\n\x0c\x43olourChange\x12\x14\n\x0cmoved_pixels\x18\x01 \x01(\r\x12\x18\n\x10largest_distance\x18\x02 \x01(\x02*Z\n\x0bImageFormat\x12\x1c\n\x18IMAGE_FORMAT_UNSPECIFIED\x10\x00\x12\x14\n\x10IMAGE_FORMAT_PNG\x10\x01\x12\x17\n\x13IMAGE_FORMAT_PIXELS\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15smalti/v1/types.proto\x12\tsmalti.v1\"F\n\x05Image\x12\r\n\x03png\x18\x01 \x01(\x0cH\x00\x12#\n\x06pixels\x18\x02 \x01(\x0b\x32\x11.smalti.v1.PixelsH\x00\x42\t\n\x07\x63ontent\"8\n\x06Pixels\x12\x0e\n\x06height\x18\x01 \x01(\r\x12\r\n\x05width\x18\x02 \x01(\r\x12\x0f\n\x07indices\x18\x03 \x01(\x0c\"\x18\n\x06Latent\x12\x0e\n\x06values\x18\x01 \x03(\x02\"=\n\x0cModelVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\">\n\x0c\x43olourChange\x12\x14\n\x0cmoved_pixels\x18\x01 \x01(\r\x12\x18\n\x10largest_distance\x18\x02 \x01(\x02*Z\n\x0bImageFormat\x12\x1c\n\x18IMAGE_FORMAT_UNSPECIFIED\x10\x00\x12\x14\n\x10IMAGE_FORMAT_PNG\x10\x01\x12\x17\n\x13IMAGE_FORMAT_PIXELS\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'smalti.v1.types_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_IMAGEFORMAT']._serialized_start=303
-  _globals['_IMAGEFORMAT']._serialized_end=393
+  _globals['_IMAGEFORMAT']._serialized_start=319
+  _globals['_IMAGEFORMAT']._serialized_end=409
   _globals['_IMAGE']._serialized_start=36
   _globals['_IMAGE']._serialized_end=106
   _globals['_PIXELS']._serialized_start=108
@@ -40,7 +40,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LATENT']._serialized_start=166
   _globals['_LATENT']._serialized_end=190
   _globals['_MODELVERSION']._serialized_start=192
-  _globals['_MODELVERSION']._serialized_end=237
-  _globals['_COLOURCHANGE']._serialized_start=239
-  _globals['_COLOURCHANGE']._serialized_end=301
+  _globals['_MODELVERSION']._serialized_end=253
+  _globals['_COLOURCHANGE']._serialized_start=255
+  _globals['_COLOURCHANGE']._serialized_end=317
 # @@protoc_insertion_point(module_scope)

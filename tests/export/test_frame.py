@@ -14,7 +14,8 @@ from export import pixel_rnn as exporter
 from export.errors import ExportRefused
 from export.frame import Exported, export
 from models.pixel_rnn import LecturePixelRNN
-from smalti.repository import Data, Evaluation, Graph, ModelRepository, Parity, Tensor
+from smalti.repository import Data, Evaluation, Graph, ModelRepository, Parity
+from tests.toy_model import Toy
 from training.data import ImageSet
 from training.evaluation.saving import save_in_manifest
 from training.families import make_task
@@ -59,10 +60,10 @@ def plain(monkeypatch):
     def write_graphs(checkpoint, folder):
         weights = b"".join(value.numpy().tobytes() for value in checkpoint.best.weights.values())
         (folder / "draw_row.onnx").write_bytes(weights)
-        pixels = Tensor(name="pixels", type="int64", shape=(-1, 4))
-        graph = Graph(file="draw_row.onnx", inputs=(), outputs=(pixels,))
+        toy = Toy(width=4)
+        graph = Graph(file="draw_row.onnx", inputs=toy.inputs, outputs=toy.outputs)
         parity = Parity(max_difference=0.0, images=64, pixels_equal=True)
-        return Exported(graphs={"draw_row": graph}, parity=parity)
+        return Exported(graphs={"draw_row": graph}, parity=parity, states=toy.states)
 
     monkeypatch.setattr(exporter, "write_graphs", write_graphs)
 
@@ -157,3 +158,17 @@ def test_every_family_that_can_be_trained_can_be_exported():
     from training.families import MODULES
 
     assert frame.MODULES.keys() == MODULES.keys()
+
+
+def test_an_export_says_what_to_do_next(finished, plain, tmp_path):
+    folder = export(finished, tmp_path)
+    assert frame.what_next(folder) == (
+        f"A server and workers that run with SMALTI_MODEL_REPOSITORY={tmp_path} serve it within seconds; "
+        "then: smalti submit tiles-pixel-rnn --version 1 --count 16 --watch"
+    )
+
+
+def test_a_place_that_cannot_be_written_is_one_sentence(finished, plain, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ExportRefused, match=r"file cannot be written: "):
+        export(finished, tmp_path / "file")

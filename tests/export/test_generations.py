@@ -79,7 +79,8 @@ def plain(monkeypatch):
         weights = b"".join(value.numpy().tobytes() for value in checkpoint.best.weights["generator"].values())
         (folder / "generate.onnx").write_bytes(weights)
         pixels = Tensor(name="pixels", type="int64", shape=(-1, 5, 5))
-        graph = Graph(file="generate.onnx", inputs=(), outputs=(pixels,))
+        latent = Tensor(name="latent", type="float32", shape=(-1, 4))
+        graph = Graph(file="generate.onnx", inputs=(latent,), outputs=(pixels,))
         parity = Parity(max_difference=0.0, images=64, pixels_equal=True)
         return Exported(graphs={"generate": graph}, parity=parity, latent_size=4)
 
@@ -152,3 +153,6 @@ def test_the_command_exports_all_and_takes_no_number(run, plain, tmp_path):
     assert [line.split(":")[0] for line in done.output.splitlines()[:3]] == [
         str(tmp_path / "tiles-gan-lecture" / version) for version in "123"
     ]
+    assert done.output.splitlines()[-1].endswith(
+        "then: smalti draw tiles-gan-lecture --version 3 --count 16 -o tiles-gan-lecture.png"
+    )

@@ -1,12 +1,18 @@
 import asyncio
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from smalti.v1 import images_pb2, jobs_pb2, types_pb2
+from smalti.client import AsyncClient
+from smalti.errors import ModelNotFound
+from smalti.repository import MANIFEST
+from smalti.v1 import images_pb2, jobs_pb2, models_pb2, types_pb2
 from tests.server.conftest import Running, refused
 from tests.server.hand_worker import LOG_PROBABILITY, HandWorker
+from tests.toy_model import Toy, write_toy_model
 
 MODEL = types_pb2.ModelVersion(name="toy-pixel-rnn")
 HEIGHT, WIDTH, COLOURS = 6, 5, 7
@@ -240,3 +246,104 @@ async def test_a_server_that_starts_without_redis_answers_one_shot_requests(star
 
 async def _is(server: Running, status: str) -> bool:
     return await server.status() == status
+
+
+# A model is exported anew in its place
+
+
+async def export_anew(server: Running, repository: Path, toy: Toy) -> None:
+    """Put another toy in the place of the first one, and have the server see it."""
+    shutil.rmtree(repository / toy.name, ignore_errors=True)
+    write_toy_model(repository, toy)
+    await server.application.catalogue.follow()
+
+
+async def reason_of(server: Running, job_id: str) -> str:
+    """What Get and List say."""
+    got = await server.jobs.Get(jobs_pb2.GetJobRequest(id=job_id))
+    listed = await server.jobs.List(jobs_pb2.ListJobsRequest())
+    assert got.reason == next(job.reason for job in listed.jobs if job.id == job_id)
+    reason: str = got.reason
+    return reason
+
+
+async def test_a_job_for_an_export_that_was_replaced_says_so_unless_a_worker_still_has_it(
+    server: Running, hand_worker: HandWorker, repository: Path
+):
+    new, begun = await submit(server, count=2), await submit(server, count=2)
+    await export_anew(server, repository, Toy(colours=5))
+    assert await reason_of(server, new.id) == await reason_of(server, begun.id) == "MODEL_REPLACED"
+    await hand_worker.claim(0)  # given a worker that has the old export
+    assert await reason_of(server, new.id) == await reason_of(server, begun.id) == ""
+
+
+async def test_a_job_that_has_begun_and_lost_its_old_export_keeps_its_rows_until_it_is_put_back(
+    server: Running, hand_worker: HandWorker, repository: Path, until
+):
+    job = await submit(server, count=2)
+    first, second = await hand_worker.claim(2)
+    await hand_worker.draw(first, first_row=0, rows=HEIGHT)
+    await hand_worker.draw(second, first_row=0, rows=2)
+    await server.queue.leave("hand")  # given that its only worker stops in the midst of it
+    await export_anew(server, repository, Toy(colours=5))
+    newer = HandWorker(server.queue, [model.digest for model in server.application.catalogue.models()])
+    assert await newer.draw_all() == 0  # then no worker draws on with other weights
+    assert await reason_of(server, job.id) == "MODEL_REPLACED"
+    await export_anew(server, repository, Toy())
+    [again] = await hand_worker.claim(2)
+    assert len(again.pixels) == 2 * WIDTH
+    await hand_worker.draw(again, first_row=2, rows=HEIGHT - 2)
+    assert [result.error for result in await results(server, job.id)] == ["", ""]
+
+
+async def test_a_job_for_a_model_without_workers_waits_for_one_though_others_were_replaced(
+    server: Running, repository: Path
+):
+    write_toy_model(repository, Toy(version=2))
+    await server.application.catalogue.follow()
+    await export_anew_keeping(server, repository)
+    job = await submit(server, model=types_pb2.ModelVersion(name="toy-pixel-rnn", version=2))
+    assert await reason_of(server, job.id) == "NO_WORKER_FOR_MODEL"
+
+
+async def export_anew_keeping(server: Running, repository: Path) -> None:
+    """Replace version 1 alone."""
+    shutil.rmtree(repository / "toy-pixel-rnn" / "1")
+    write_toy_model(repository, Toy(colours=5))
+    await server.application.catalogue.follow()
+
+
+async def test_a_job_of_an_unloaded_model_goes_on(server: Running, hand_worker: HandWorker):
+    job = await submit(server)
+    await server.models.Unload(models_pb2.UnloadModelRequest(name="toy-pixel-rnn"))
+    assert await reason_of(server, job.id) == "NO_WORKER_FOR_MODEL"
+    assert await hand_worker.draw_all() == 1
+    assert len(await results(server, job.id)) == 1
+
+
+async def test_results_are_never_painted_in_the_colours_of_another_export(
+    server: Running, hand_worker: HandWorker, repository: Path
+):
+    job = await submit(server)
+    await hand_worker.draw_all()
+    async with AsyncClient(server.address) as knowing, AsyncClient(server.address) as new:
+        [before] = [result async for result in knowing.results(job.id)]
+        await export_anew(server, repository, Toy(colours=5))
+        assert [before] == [result async for result in knowing.results(job.id)]  # it has the colours still
+        with pytest.raises(ModelNotFound, match="was exported anew since this was drawn"):
+            _ = [result async for result in new.results(job.id)]
+    refusal = await refused(server.jobs.Results(jobs_pb2.ResultsRequest(id=job.id)))
+    assert "put the old export back, or ask for pixels" in refusal.message
+    assert len(await results(server, job.id)) == 1
+
+
+async def test_a_client_that_lives_on_paints_a_replaced_model_in_its_new_colours(
+    server: Running, repository: Path
+):
+    async with AsyncClient(server.address) as client:
+        before = (await client.draw("toy-vae", seed=1)).images[0]
+        manifest = repository / "toy-vae" / "1" / MANIFEST
+        manifest.write_text(manifest.read_text().replace("#ff0000", "#123456"))
+        await server.application.catalogue.follow()
+        after = (await client.draw("toy-vae", seed=1)).images[0]
+    assert (before.palette[1], after.palette[1]) == ("#ff0000", "#123456")

@@ -14,6 +14,7 @@ import pytest
 from redis import Redis
 
 from server.health import ask
+from tests.rights import NEEDS_ROOT, WITHOUT_RIGHTS, lock
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -23,14 +24,14 @@ def start(repository: Path, redis_url: str) -> Iterator[Start]:
     """Starts servers with SMALTI_ variables; whatever still runs at the end is killed."""
     started = []
 
-    def begin(**variables: str) -> "subprocess.Popen[str]":
+    def begin(*before: str, **variables: str) -> "subprocess.Popen[str]":
         settings = {
             "SMALTI_REDIS_URL": redis_url,
             "SMALTI_MODEL_REPOSITORY": str(repository),
             "SMALTI_METRICS_PORT": "0",
         } | variables
         process = subprocess.Popen(
-            [sys.executable, "-m", "server"],
+            [*before, sys.executable, "-m", "server"],
             env=os.environ | settings,
             stderr=subprocess.PIPE,
             text=True,
@@ -108,6 +109,42 @@ async def test_a_wrong_setting_is_one_sentence(start: Start):
     assert code == 1
     assert "SMALTI_MAX_BATCH is 'many'" in said
     assert "Traceback" not in said
+
+
+@NEEDS_ROOT
+async def test_a_server_without_rights_leaves_out_what_it_may_not_read(
+    start: Start, address: str, repository: Path, until
+):
+    (repository / "lost+found").mkdir()
+    lock(repository / "lost+found")
+    lock(repository / "toy-gan")
+    process = start(*WITHOUT_RIGHTS, SMALTI_LISTEN=address)
+    await until(lambda: is_ready(address), seconds=30)
+    process.send_signal(signal.SIGTERM)
+    code, said = await ended(process)
+    assert code == 0
+    assert "toy-gan cannot be read: Permission denied." in said
+    assert said.count("lost+found is no model") == 1
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("name", ["absent", "file"])
+async def test_a_server_without_a_repository_says_so_in_one_sentence(
+    start: Start, address: str, tmp_path: Path, until, name: str
+):
+    (tmp_path / "file").touch()
+    process = start(SMALTI_LISTEN=address, SMALTI_MODEL_REPOSITORY=str(tmp_path / name))
+    await until(lambda: is_alive(address), seconds=30)
+    assert not await is_ready(address)
+    process.send_signal(signal.SIGTERM)
+    code, said = await ended(process)
+    assert code == 0
+    assert said.count("The model repository cannot be read: ") == 1
+    assert "Traceback" not in said
+
+
+async def is_alive(address: str) -> bool:
+    return await asyncio.to_thread(ask, address, "smalti.v1.ModelService") == "SERVING"
 
 
 async def test_a_server_for_other_machines_warns(start: Start, address: str, until):

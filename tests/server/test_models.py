@@ -1,10 +1,14 @@
 import asyncio
 import json
+import shutil
 from pathlib import Path
 
+import pytest
+
+from smalti.repository import MANIFEST
 from smalti.v1 import images_pb2, models_pb2, types_pb2
 from tests.server.conftest import Running, refused
-from tests.server.toys import LATENT, PALETTE, write_vae
+from tests.server.toys import LATENT, PALETTE, lie, reseal, write_vae
 
 
 async def names(server: Running) -> list[tuple[str, int]]:
@@ -12,9 +16,9 @@ async def names(server: Running) -> list[tuple[str, int]]:
     return [(model.name, model.version) for model in reply.models]
 
 
-def draw(server: Running, version: int = 0):
+def draw(server: Running, version: int = 0, count: int = 1):
     model = types_pb2.ModelVersion(name="toy-vae", version=version)
-    return server.images.Draw(images_pb2.DrawRequest(model=model))
+    return server.images.Draw(images_pb2.DrawRequest(model=model, count=count))
 
 
 async def test_every_version_in_the_repository_is_listed(server: Running):
@@ -46,7 +50,6 @@ async def test_a_version_put_there_later_is_served_after_load_as_the_latest(
     server: Running, repository: Path
 ):
     write_vae(repository, version=2)
-    assert (await draw(server)).model.version == 1
     reply = await server.models.Load(models_pb2.LoadModelRequest(name="toy-vae"))
     assert reply.model.version == 2
     assert (await draw(server)).model.version == 2
@@ -109,5 +112,228 @@ async def test_a_damaged_model_does_not_keep_the_others_from_being_served(start_
     async with start_server(ready="toy-vae") as server:
         assert await names(server) == [("toy-pixel-rnn", 1), ("toy-vae", 1)]
         assert await server.status("toy-gan") == "NOT_SERVING"
-        assert await server.status() == "NOT_SERVING"
+        assert await server.status() == "SERVING"
         await draw(server)
+
+
+# What lies in the repository changes
+
+
+def change(repository: Path, place: str, **values: object) -> None:
+    """Write other values into a manifest."""
+    manifest = repository / place / MANIFEST
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | values))
+
+
+@pytest.fixture
+def looking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server looks into its repository all the time."""
+    monkeypatch.setattr("server.application.LOOK_SECONDS", 0.02)
+
+
+async def left_out(server: Running) -> list[str]:
+    reply = await server.models.List(models_pb2.ListModelsRequest())
+    return [f"{each.place}: {each.reason}" for each in reply.left_out]
+
+
+async def test_a_new_export_is_served_by_itself(looking: None, server: Running, repository: Path, until):
+    write_vae(repository, version=2)
+    write_vae(repository, name="new-vae")
+    assert await until(lambda: drawn_with(server, 2))
+    await until(lambda: is_served(server, "new-vae"))
+    assert await server.status("new-vae") == "SERVING"
+
+
+async def test_an_export_in_place_of_another_is_served_by_itself_and_by_load(
+    looking: None, server: Running, repository: Path, until
+):
+    before = (await draw(server)).model.digest
+    replace_vae(repository, "#010101")
+    after = await until(lambda: other_digest(server, before))
+    assert (await server.models.Get(models_pb2.GetModelRequest(name="toy-vae"))).model.palette[0] == "#010101"
+    replace_vae(repository, "#020202")
+    reply = await server.models.Load(models_pb2.LoadModelRequest(name="toy-vae"))
+    assert reply.model.palette[0] == "#020202"
+    assert (await draw(server)).model.digest == reply.model.digest != after
+
+
+async def test_requests_while_their_model_is_replaced_are_answered_or_told_to_come_again(
+    server: Running, repository: Path
+):
+    calls = [asyncio.ensure_future(draw(server)) for _ in range(50)]
+    replace_vae(repository, "#010101")
+    await server.models.Load(models_pb2.LoadModelRequest(name="toy-vae"))
+    for outcome in await asyncio.gather(*calls, return_exceptions=True):
+        code = getattr(outcome, "code", lambda: None)()
+        assert code is None or code.name == "UNAVAILABLE"
+
+
+async def test_new_figures_of_a_served_model_are_told_without_loading_it_again(
+    looking: None, server: Running, repository: Path, until
+):
+    served = server.application.catalogue.get("toy-vae")
+    change(repository, "toy-vae/1", figures={"test_images": 7})
+    await until(lambda: served.manifest.figures == {"test_images": 7})
+    assert server.application.catalogue.get("toy-vae") is served
+
+
+async def test_a_model_that_vanishes_is_served_on(server: Running, repository: Path):
+    shutil.rmtree(repository / "toy-vae")
+    await server.application.catalogue.follow()
+    assert (await draw(server)).model.version == 1
+
+
+async def test_an_unloaded_model_comes_back_when_its_files_change_and_not_before(
+    server: Running, repository: Path
+):
+    await server.models.Unload(models_pb2.UnloadModelRequest(name="toy-vae"))
+    await server.application.catalogue.follow()
+    assert not await is_served(server, "toy-vae")
+    change(repository, "toy-vae/1", variant="another")
+    await server.application.catalogue.follow()
+    assert await is_served(server, "toy-vae")
+
+
+async def test_what_is_loaded_and_unloaded_between_two_looks_stays_unloaded(
+    server: Running, repository: Path
+):
+    write_vae(repository, version=2)
+    await server.models.Load(models_pb2.LoadModelRequest(name="toy-vae"))
+    await server.models.Unload(models_pb2.UnloadModelRequest(name="toy-vae", version=2))
+    await server.application.catalogue.follow()
+    assert ("toy-vae", 2) not in await names(server)
+
+
+async def test_a_half_copied_export_is_served_as_soon_as_it_is_complete(server: Running, repository: Path):
+    write_vae(repository, name="new-vae")
+    graph = repository / "new-vae" / "1" / "decode.onnx"
+    whole = graph.read_bytes()
+    graph.write_bytes(whole[:100])
+    await server.application.catalogue.follow()
+    assert not await is_served(server, "new-vae")
+    graph.write_bytes(whole)
+    await server.application.catalogue.follow()
+    assert await is_served(server, "new-vae")
+
+
+async def test_a_bad_export_in_place_of_a_good_one_leaves_the_good_one_served(
+    server: Running, repository: Path
+):
+    change(repository, "toy-vae/1", latent_size=-5)
+    await server.application.catalogue.follow()
+    assert (await draw(server)).model.version == 1
+    [said] = await left_out(server)
+    assert said.startswith(
+        "toy-vae/1: toy-vae/1/manifest.json is no manifest that this smalti reads: latent_size is -5"
+    )
+
+
+BAD: dict[str, dict[str, object]] = {
+    "a negative latent": {"latent_size": -5},
+    "a version that no message holds": {"version": 2**40},
+    "a colour that is none": {"palette": ["#000000", "blue"]},
+    "graphs that are none": {"graphs": {"decode": 1}},
+    "a graph of another family": {"family": "pixel_rnn"},
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+async def test_one_bad_manifest_spoils_nothing_for_the_others(start_server, repository: Path, bad: str):
+    change(repository, "toy-vae/1", **BAD[bad])
+    async with start_server(ready="toy-gan") as server:
+        assert await names(server) == [("toy-gan", 1), ("toy-pixel-rnn", 1)]
+        assert [said.split(":")[0] for said in await left_out(server)] == ["toy-vae/1"]
+        assert await server.status("toy-vae") == "NOT_SERVING"
+        for call in (server.models.Load(models_pb2.LoadModelRequest(name="toy-vae")), draw(server)):
+            refusal = await refused(call)
+            assert refusal.code in {"FAILED_PRECONDITION", "NOT_FOUND"}
+            assert "toy-vae/1" in refusal.message  # what is wrong with it
+            assert str(repository) not in refusal.message
+
+
+async def test_a_wrong_input_name_leaves_one_model_out(start_server, repository: Path):
+    manifest = repository / "toy-gan" / "1" / MANIFEST
+    manifest.write_text(manifest.read_text().replace('"latent"', '"latnet"'))
+    async with start_server(ready="toy-vae") as server:
+        assert await names(server) == [("toy-pixel-rnn", 1), ("toy-vae", 1)]
+        [said] = await left_out(server)
+        assert "of graph 'generate' it says that it has no input 'latent'" in said
+
+
+async def test_a_graph_that_lies_about_its_outputs_is_left_out(start_server, repository: Path):
+    reseal(repository / "toy-vae" / "1", lie)
+    async with start_server(ready="toy-gan") as server:
+        [said] = await left_out(server)
+        assert "decode.onnx: its output 'pixels' came as (1, 5, 4), not as (1, 4, 5)" in said
+
+
+async def test_a_palette_shorter_than_what_is_drawn_is_a_fault_of_the_model(
+    server: Running, repository: Path
+):
+    replace_vae(repository, "#010101", colours=2)
+    await server.models.Load(models_pb2.LoadModelRequest(name="toy-vae"))
+    refusal = await refused(draw(server, count=16))
+    assert (refusal.code, refusal.reason) == ("FAILED_PRECONDITION", "REPOSITORY_DAMAGED")
+    assert "drew a colour that its palette does not have" in refusal.message
+
+
+async def test_a_server_without_any_model_is_not_ready_and_serves_what_comes(
+    looking: None, start_server, repository: Path, until
+):
+    shutil.rmtree(repository)
+    async with start_server(ready="smalti.v1.JobService") as server:
+        assert await server.status() == "NOT_SERVING"
+        write_vae(repository)
+        await until(lambda: is_served(server, "toy-vae"))
+        assert await server.status() == "SERVING"
+
+
+def missing(folder: Path) -> None:
+    (folder / "decode.onnx").unlink()
+
+
+def no_graph(folder: Path) -> None:
+    (folder / "decode.onnx").write_bytes(b"no graph")
+
+
+def a_link(folder: Path) -> None:
+    missing(folder)
+    (folder / "decode.onnx").symlink_to("/etc/passwd")
+
+
+def no_json(folder: Path) -> None:
+    (folder / MANIFEST).write_bytes(b"{")
+
+
+def no_manifest(folder: Path) -> None:
+    (folder / MANIFEST).unlink()
+
+
+@pytest.mark.parametrize("spoil", [missing, no_graph, a_link, no_json, no_manifest])
+async def test_no_error_about_a_model_tells_a_path_of_the_server(server: Running, repository: Path, spoil):
+    write_vae(repository, version=2)
+    spoil(repository / "toy-vae" / "2")
+    refusal = await refused(server.models.Load(models_pb2.LoadModelRequest(name="toy-vae", version=2)))
+    assert refusal.code in {"FAILED_PRECONDITION", "NOT_FOUND"}
+    assert str(repository) not in refusal.message
+    assert "\n" not in refusal.message
+
+
+def replace_vae(repository: Path, colour: str, *, colours: int = 4) -> None:
+    """Export the toy VAE anew in its place, with another first colour."""
+    shutil.rmtree(repository / "toy-vae")
+    write_vae(repository)
+    change(repository, "toy-vae/1", palette=[colour, *PALETTE[1:colours]])
+
+
+async def is_served(server: Running, name: str) -> bool:
+    return name in {served for served, _ in await names(server)}
+
+
+async def drawn_with(server: Running, version: int) -> bool:
+    return bool((await draw(server)).model.version == version)
+
+
+async def other_digest(server: Running, before: str) -> str:
+    digest = (await draw(server)).model.digest
+    return "" if digest == before else digest

@@ -237,6 +237,44 @@ def test_jobs_and_models_are_tables_or_json(server, smalti):
     assert json.loads(smalti("models", "toy").stdout) == {"figures": {}}
 
 
+def test_what_the_server_leaves_out_is_told_beside_the_models(server, smalti):
+    left_out = models_pb2.LeftOut(place="toy/2", reason="toy version 2: decode.onnx differs.")
+    server.answers["ModelService/List"] = lambda request: models_pb2.ListModelsResponse(left_out=[left_out])
+    told = smalti("models")
+    assert told.stderr == "Left out: toy version 2: decode.onnx differs.\n"
+    assert smalti("models", "--json").stdout == "[]\n"
+
+
+def test_models_are_loaded_and_unloaded(server, smalti):
+    model = models_pb2.Model(name="toy", version=3, family="vae", height=2, width=2, palette=PALETTE)
+    server.answers["ModelService/Load"] = lambda request: models_pb2.LoadModelResponse(model=model)
+    server.answers["ModelService/Unload"] = lambda request: models_pb2.UnloadModelResponse()
+    assert smalti("load", "toy").stdout == "toy version 3 is served.\n"
+    assert json.loads(smalti("load", "toy", "--version", 3, "--json").stdout)["version"] == 3
+    assert "toy is served no more" in smalti("unload", "toy").stdout
+    assert json.loads(smalti("unload", "toy", "--version", 3, "--json").stdout)["unloaded"]["version"] == 3
+    assert [request.version for request in server.requests] == [0, 3, 0, 3]
+
+
+def test_a_model_that_cannot_be_loaded_is_one_sentence(server, smalti, refusal):
+    def refuse(request):
+        raise refusal("FAILED_PRECONDITION", "REPOSITORY_DAMAGED", "toy version 1: decode.onnx differs.")
+
+    server.answers["ModelService/Load"] = refuse
+    told = smalti("load", "toy")
+    assert (told.exit_code, told.stderr) == (1, "Error: toy version 1: decode.onnx differs.\n")
+
+
+def test_jobs_that_wait_for_a_replaced_export_are_told_why(server, smalti):
+    jobs = [a_job("QUEUED", reason="MODEL_REPLACED"), a_job("RUNNING", reason="MODEL_REPLACED")]
+    server.answers["JobService/List"] = lambda request: jobs_pb2.ListJobsResponse(jobs=jobs)
+    told = smalti("jobs")
+    assert told.stdout.count("MODEL_REPLACED") == 2
+    assert (
+        told.stderr.count("exported anew, and no worker has the old export: put that back in its place") == 1
+    )
+
+
 def test_versions_of_which_all_is_the_same_share_a_line(server, smalti):
     def a_model(name, version, **fields):
         fields = {"family": "gan", "height": 2, "width": 2, "palette": PALETTE, **fields}

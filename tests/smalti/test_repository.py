@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 from smalti.errors import GraphNotServed, ModelNotFound, RepositoryDamaged
-from smalti.repository import MANIFEST, Data, Graph, Manifest, ModelRepository, Parity
+from smalti.repository import MANIFEST, Data, Graph, Manifest, ModelRepository, Parity, Tensor
+
+LATENT = Tensor(name="latent", type="float32", shape=(-1, 4))
+PIXELS = Tensor(name="pixels", type="int64", shape=(-1, 2, 3))
 
 
 def a_manifest(*, name: str = "toy-vae", version: int = 1, weights: bytes = b"weights") -> Manifest:
@@ -18,7 +21,8 @@ def a_manifest(*, name: str = "toy-vae", version: int = 1, weights: bytes = b"we
         height=2,
         width=3,
         palette=("#000000", "#ffffff"),
-        graphs={"decode": Graph(file="decode.onnx", inputs=(), outputs=())},
+        graphs={"decode": Graph(file="decode.onnx", inputs=(LATENT,), outputs=(PIXELS,))},
+        latent_size=4,
         files={"decode.onnx": hashlib.sha256(weights).hexdigest()},
         data=Data(name="toy", source="made here", licence="CC0", digest="0", images=1),
         recipe={"seed": 1},

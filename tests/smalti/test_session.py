@@ -1,12 +1,17 @@
 """Sessions run on what was asked for, or not at all."""
 
+import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import onnxruntime
 import pytest
+from onnx import ModelProto, TensorProto, helper
 
 from smalti.errors import ProviderMissing, RepositoryDamaged
-from smalti.session import _provider, fingerprint, open_session
+from smalti.repository import MANIFEST, Model, read
+from smalti.session import _provider, fingerprint, open_graph, open_session, told
+from tests.server.toys import reseal, write_vae
 
 
 def graph(repository: Path) -> Path:
@@ -58,3 +63,144 @@ def test_kernels_are_captured_only_where_that_is_asked_for() -> None:
         provider = _provider("cuda", 2048, captured)
         assert isinstance(provider, tuple)
         assert (provider[1]["enable_cuda_graph"], provider[1]["use_tf32"]) == (captured, 0)
+
+
+# What the manifest says of a graph, and what its file is
+
+
+@pytest.fixture
+def vae(tmp_path: Path) -> Path:
+    """The folder of a toy VAE."""
+    write_vae(tmp_path)
+    return tmp_path / "toy-vae" / "1"
+
+
+def resealed(folder: Path, change: Callable[[ModelProto], object] = lambda graph: None) -> Model:
+    """The model, its decode.onnx changed and its digest set right."""
+    reseal(folder, change)
+    model = read(folder)
+    model.verify()
+    return model
+
+
+def refusal(model: Model) -> str:
+    """Why its graph cannot be opened: one line, in which no path of this machine is."""
+    with pytest.raises(RepositoryDamaged) as caught:
+        open_graph(model, "decode")
+    sentence = str(caught.value)
+    assert sentence.startswith("toy-vae version 1: ")
+    assert "\n" not in sentence
+    assert " /" not in sentence
+    assert str(model.folder.parents[1]) not in sentence
+    return sentence
+
+
+def test_a_graph_that_is_what_its_manifest_says_is_opened(vae: Path) -> None:
+    for graph in ("encode", "decode", "score"):
+        open_graph(read(vae), graph)
+
+
+def rename(value: str, new: str) -> Callable[[ModelProto], None]:
+    def change(model: ModelProto) -> None:
+        for node in model.graph.node:
+            for names in (node.input, node.output):
+                names[:] = [new if name == value else name for name in names]
+        for tensor in (*model.graph.input, *model.graph.output):
+            tensor.name = new if tensor.name == value else tensor.name
+
+    return change
+
+
+def resize(model: ModelProto) -> None:
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 9
+
+
+def retype(model: ModelProto) -> None:
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT
+    model.graph.node[-1].output[0] = "whole_pixels"
+    model.graph.node.append(helper.make_node("Cast", ["whole_pixels"], ["pixels"], to=TensorProto.FLOAT))
+
+
+def surplus(model: ModelProto) -> None:
+    model.graph.input.append(helper.make_tensor_value_info("more", TensorProto.FLOAT, ["batch"]))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (rename("latent", "z"), "decode.onnx: it has no input 'latent', as the manifest says."),
+        (rename("pixels", "image"), "it has no output 'pixels'"),
+        (resize, "its output 'pixels' is int64 [batch, any, 5], not int64 [batch, 4, 5]"),
+        (retype, "its output 'pixels' is float32 [batch, 4, 5], not int64 [batch, 4, 5]"),
+        (surplus, "it has an input 'more'"),
+        (lambda m: setattr(m.opset_import[0], "version", 99), "onnxruntime cannot open decode.onnx: "),
+        (lambda m: setattr(m, "ir_version", 99), "Unsupported model IR version: 99"),
+        (lambda m: setattr(m.graph.node[0], "op_type", "Nothing"), "No Op registered for Nothing"),
+        (lambda m: setattr(m.graph.node[0], "domain", "x.y"), "No opset import for domain 'x.y'"),
+        (lambda m: m.graph.ClearField("node"), "onnxruntime cannot open decode.onnx: "),
+    ],
+)
+def test_a_graph_that_is_not_what_its_manifest_says_or_that_cannot_run_is_one_sentence(
+    vae: Path, change: Callable[[ModelProto], object], sentence: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert sentence in refusal(resealed(vae, change))
+    assert capfd.readouterr() == ("", "")  # onnxruntime prints nothing beside it
+
+
+@pytest.mark.parametrize("content", [b"", b"no graph", b"\x00" * 100, b"\x3a\xff\xff\xff\xff\x7f"])
+def test_a_graph_of_other_bytes_is_one_sentence(vae: Path, content: bytes) -> None:
+    (vae / "decode.onnx").write_bytes(content)
+    refusal(resealed(vae))
+
+
+def outside(location: str) -> Callable[[ModelProto], None]:
+    """Put a weight into another file."""
+
+    def change(model: ModelProto) -> None:
+        weight = next(each for each in model.graph.initializer if each.name == "to_pixels")
+        weight.ClearField("raw_data")
+        weight.data_location = TensorProto.EXTERNAL
+        for key, value in (("location", location), ("offset", "0"), ("length", "240")):
+            weight.external_data.add(key=key, value=value)
+
+    return change
+
+
+def hidden_in_a_branch(model: ModelProto) -> None:
+    """Put a weight of another file into a graph within a node."""
+    weight = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[60], data_location=TensorProto.EXTERNAL)
+    weight.external_data.add(key="location", value="secret")
+    branch = helper.make_graph([], "branch", [], [], [weight])
+    model.graph.node[0].attribute.append(helper.make_attribute("then_branch", branch))
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["../secret", "/etc/passwd", "secret", "./decode.onnx", "a/../../secret", "*/_ORT_MEM_ADDR_/*", ""],
+)
+def test_weights_in_a_file_that_the_manifest_does_not_list_are_refused(vae: Path, location: str) -> None:
+    for place in (vae / "secret", vae.parent / "secret"):
+        place.write_bytes(b"\0" * 240)
+    said = refusal(resealed(vae, outside(location)))
+    assert f"it keeps weights in '{location}', which the manifest does not list" in said
+
+
+def test_weights_within_a_nodes_own_graph_are_found_too(vae: Path) -> None:
+    (vae / "secret").write_bytes(b"\0" * 240)
+    assert "it keeps weights in 'secret'" in refusal(resealed(vae, hidden_in_a_branch))
+
+
+def test_weights_that_are_too_short_are_one_sentence(vae: Path) -> None:
+    (vae / "weights.data").write_bytes(b"1234")
+    manifest = read(vae).manifest
+    files = dict(manifest.files) | {"weights.data": hashlib.sha256(b"1234").hexdigest()}
+    (vae / MANIFEST).write_text(manifest.model_copy(update={"files": files}).model_dump_json())
+    assert "onnxruntime cannot open decode.onnx: " in refusal(resealed(vae, outside("weights.data")))
+
+
+def test_what_onnxruntime_says_is_told_without_paths_of_this_machine() -> None:
+    error = RuntimeError(
+        "[ONNXRuntimeError] : 1 : FAIL : Load model from /srv/models/a/m.onnx failed:"
+        "/onnxruntime_src/core/graph/model.cc:256 bad\nmore"
+    )
+    assert told(error) == "Load model from m.onnx failed:model.cc:256 bad"

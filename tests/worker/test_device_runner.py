@@ -294,14 +294,14 @@ async def test_an_engine_for_a_gpu_draws_with_the_buckets_it_was_given(
 ) -> None:
     asked: list[dict[str, Any]] = []
 
-    def open_on_cpu(path: Path, **options: Any) -> onnxruntime.InferenceSession:
+    def open_on_cpu(model: Model, graph: str, **options: Any) -> onnxruntime.InferenceSession:
         asked.append(options)
-        return open_session(path, batch=options["batch"])
+        return open_session(model.path(graph), batch=options["batch"])
 
     def on_cpu(*arguments: Any, **options: Any) -> DeviceRunner:
         return DeviceRunner(*arguments, **options, device="cpu")
 
-    monkeypatch.setattr(engine, "open_session", open_on_cpu)
+    monkeypatch.setattr(engine, "open_graph", open_on_cpu)
     monkeypatch.setattr(engine, "DeviceRunner", on_cpu)
     started = Engine(
         ModelRepository(toy_repository), slots=4, provider=Provider(name="cuda", gpu_batches=(1, 4))

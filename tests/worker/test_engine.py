@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from smalti.errors import ModelNotFound, SampleFailed
-from smalti.repository import Manifest, ModelRepository
+from smalti.repository import MANIFEST, Manifest, ModelRepository
 from tests.conftest import Until
 from tests.toy_model import Toy, write_toy_model
 from tests.worker.conftest import Model
@@ -100,6 +101,40 @@ async def test_a_damaged_model_is_left_out_until_it_is_mended(engine_on: Start, 
     graph.write_bytes(whole)
     await engine.load()
     assert engine.digests == [good.digest, bad.digest]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('"height":6', '"height":-6'),
+        ('"name":"reset"', '"name":"rest"'),
+        ('"file":"draw_row.onnx"', '"file":"../../good/1/draw_row.onnx"'),
+        ('"version":1', '"version":1,"version":1'),
+        ("{", ""),
+    ],
+)
+async def test_a_model_with_a_bad_manifest_is_left_out_with_one_sentence(
+    engine_on: Start, tmp_path: Path, before: str, after: str
+) -> None:
+    good, _ = (write_toy_model(tmp_path, Toy(name=name)) for name in ("good", "bad"))
+    manifest = tmp_path / "bad" / "1" / MANIFEST
+    manifest.write_text(manifest.read_text().replace(before, after, 1))
+    engine = engine_on(tmp_path)
+    with capture_logs() as lines:
+        for _ in range(3):
+            await engine.load()
+    told = [line["reason"] for line in lines if line["log_level"] == "error"]
+    assert engine.digests == [good.digest]
+    assert [reason.split("/")[0] for reason in told] == ["bad"]
+
+
+async def test_a_palette_longer_than_what_the_network_knows_leaves_the_model_out(
+    engine_on: Start, tmp_path: Path
+) -> None:
+    write_toy_model(tmp_path, Toy(explosive=6))
+    engine = engine_on(tmp_path)
+    await engine.load()
+    assert engine.digests == []
 
 
 async def test_a_model_that_draws_at_once_is_not_the_workers(engine_on: Start, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -15,6 +15,7 @@ import pytest
 from smalti.jobs.connection import connect
 from smalti.jobs.queue import JobQueue
 from smalti.private_redis import PrivateRedis
+from tests.rights import NEEDS_ROOT, WITHOUT_RIGHTS, lock
 from tests.worker.conftest import Model
 from tests.worker.story import SHIPPED, a_request
 
@@ -27,13 +28,13 @@ def start(toy_repository: Path) -> Iterator[Start]:
     """Starts worker processes; what still runs in the end is killed."""
     processes: list[subprocess.Popen[str]] = []
 
-    def run(*command: str, **settings: str) -> "subprocess.Popen[str]":
+    def run(*command: str, before: Sequence[str] = (), **settings: str) -> "subprocess.Popen[str]":
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SMALTI_")}
         own = {"SMALTI_METRICS_PORT": "0", "SMALTI_MODEL_REPOSITORY": str(toy_repository)}
         own["SMALTI_REDIS_URL"] = "redis://127.0.0.1:1/0"  # where there is none
         processes.append(
             subprocess.Popen(
-                [sys.executable, *(command or ("-m", "worker"))],
+                [*before, sys.executable, *(command or ("-m", "worker"))],
                 cwd=SHIPPED.parent,
                 env=environment | own | settings,
                 stderr=subprocess.PIPE,
@@ -78,6 +79,25 @@ def test_what_is_wrong_is_said_in_one_line(start: Start, settings: dict[str, str
     _, log = process.communicate(timeout=60)
     assert process.returncode == 1
     assert sentence in log
+    assert "Traceback" not in log
+
+
+@NEEDS_ROOT
+@pytest.mark.parametrize("readable", [True, False])
+def test_a_worker_without_rights_leaves_out_what_it_may_not_read(
+    start: Start, toy_repository: Path, readable: bool
+) -> None:
+    (toy_repository / "lost+found").mkdir()
+    lock(toy_repository / "lost+found" if readable else toy_repository)
+    process = start("-m", "worker", before=WITHOUT_RIGHTS)
+    if readable:
+        log = read_until(process.stderr, "waiting for redis")
+        assert log.count("lost+found is no model") == 1
+    else:
+        _, log = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert "There is no PixelRNN in" in log
+        assert "The model repository cannot be read: Permission denied." in log
     assert "Traceback" not in log
 
 

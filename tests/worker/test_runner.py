@@ -100,13 +100,6 @@ def test_only_occupied_slots_are_run(toy: Model) -> None:
     assert session.batches == [2]
 
 
-def test_a_model_with_another_contract_is_refused(toy: Model) -> None:
-    manifest, _ = toy
-    other = manifest.model_copy(update={"states": manifest.states[:1]})
-    with pytest.raises(RepositoryDamaged, match="other inputs or outputs than workers know"):
-        Runner(Recorder(), other, slots=1)
-
-
 def test_a_graph_that_cannot_run_at_all_is_found_out_when_it_is_warmed(toy: Model) -> None:
     manifest, _ = toy
     with pytest.raises(

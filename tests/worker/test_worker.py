@@ -407,7 +407,7 @@ def given_back(queue: JobQueue, samples: int) -> Callable[[], Any]:
 async def test_a_model_that_appears_in_the_repository_is_drawn_with(
     queue: JobQueue, toy_repository: Path, monkeypatch: pytest.MonkeyPatch, until: Until
 ) -> None:
-    monkeypatch.setattr("worker.worker._REPOSITORY_SECONDS", 0.05)
+    monkeypatch.setattr("worker.worker.LOOK_SECONDS", 0.05)
     engine = Engine(ModelRepository(toy_repository), slots=2)
     await engine.load()
     stopping = asyncio.Event()

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from smalti.errors import RepositoryDamaged
 from smalti.repository import Manifest, Model
-from smalti.session import open_session
+from smalti.session import open_graph, told
 
 Arrays = Mapping[str, NDArray[Any]]
 PORTION = 128  # images at once
@@ -56,9 +56,11 @@ class Graphs:
         try:
             return list(session.run(list(outputs), dict(inputs)))
         except Exception as error:  # onnxruntime raises types of its own C++ side, one per error code
-            raise RepositoryDamaged(f"onnxruntime cannot run {graph} of {self.name}: {error}") from error
+            raise RepositoryDamaged(
+                f"onnxruntime cannot run {graph} of {self.name}: {told(error)}"
+            ) from error
 
     def _session(self, graph: str) -> Any:
         if graph not in self._sessions:
-            self._sessions[graph] = open_session(self.model.path(graph), threads=self.threads)
+            self._sessions[graph] = open_graph(self.model, graph, threads=self.threads)
         return self._sessions[graph]

@@ -1,0 +1,48 @@
+"""Reads JSON that others wrote: one object with nothing in it that JSON does not have, or a sentence why not."""
+
+import codecs
+import json
+from math import isfinite
+from typing import Any
+
+
+def checked(data: bytes) -> bytes:
+    """The same bytes, found to be one object in UTF-8, without a mark before it; raises ValueError with what is wrong.
+
+    Refused is what readers of JSON would let pass: a name that is there twice, NaN, numbers too large for a float.
+    """
+    data = data.removeprefix(codecs.BOM_UTF8)  # Windows' editors put it there
+    if not data.strip(b"\0 \t\r\n"):
+        raise ValueError("it is empty")
+    try:
+        found = json.loads(
+            data.decode(), object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_number
+        )
+    except UnicodeDecodeError:
+        raise ValueError("it is not text in UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is no JSON: {error}") from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"it is no object, but a {type(found).__name__}")
+    return data
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"it has '{name}' twice in one object")
+        found[name] = value
+    return found
+
+
+def _refuse_constant(word: str) -> float:
+    raise ValueError(f"it has the number {word}, which JSON does not know")
+
+
+def _number(digits: str) -> float:
+    if not isfinite(float(digits)):
+        raise ValueError(f"it has the number {digits[:20]}, which is too large")
+    return float(digits)
