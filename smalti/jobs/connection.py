@@ -37,7 +37,9 @@ _NOT_NOW = (
     exceptions.AskError,
 )
 _NOT_NOW_WORDS = re.compile(r"max number of clients|Script killed by user")
-_PIPELINED = re.compile(r"Command # \d+ \(.*\) of pipeline caused error: \(['\"](.*)['\"],\)", re.DOTALL)  # redis-py
+_PIPELINED = re.compile(
+    r"Command # \d+ \(.*\) of pipeline caused error: \(['\"](.*)['\"],\)", re.DOTALL
+)  # redis-py
 _IN_SCRIPT = re.compile(r": -([A-Z]{2,})\b")  # Redis 6.2: "Error running script …: @user_script:9: -OOM …"
 
 
