@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from types import TracebackType
 from typing import Self
 from urllib.error import URLError
@@ -21,7 +21,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from redis import Redis, RedisError
 
-from deploy.keeping import Keeper
+from deploy.keeping import Keeper, Part
 from smalti.errors import SettingsInvalid, SmaltiError, Unavailable
 from smalti.private_redis import PrivateRedis
 from smalti.settings import ServerSettings, WorkerSettings, read_settings
@@ -165,6 +165,11 @@ class OwnRedis:
         self._redis = redis
 
     @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._redis.pid
+
+    @property
     def is_running(self) -> bool:
         """Whether it has not ended."""
         return self._redis.is_running
@@ -203,7 +208,8 @@ class System:
         self._log = log
         self._started = ExitStack()
         self._processes: list[Process] = []
-        self._own_redis: list[OwnRedis] = []
+        self._own_redis: OwnRedis | None = None
+        self._kept_enough = Event()
 
     @property
     def address(self) -> str:
@@ -219,8 +225,9 @@ class System:
 
     @property
     def pids(self) -> dict[str, int]:
-        """Of the server and the workers, by name."""
-        return {process.name: process.pid for process in self._processes}
+        """Of the server, the workers and a Redis of its own, by name."""
+        parts = {process.name: process.pid for process in self._processes}
+        return parts | ({"redis": self._own_redis.pid} if self._own_redis else {})
 
     def __enter__(self) -> Self:
         with ExitStack() as started:  # stops what runs already if a later part does not start
@@ -240,12 +247,16 @@ class System:
             process.check()
 
     def keep(self) -> None:
-        """For ever: start again what ends by itself."""
-        keepers = [Keeper(part, say=self._say) for part in (*self._own_redis, *self._processes)]
-        while True:
+        """Start again what ends by itself, until interrupted or told to stop."""
+        parts: list[Part] = [*([self._own_redis] if self._own_redis else []), *self._processes]
+        keepers = [Keeper(part, say=self._say) for part in parts]
+        while not self._kept_enough.wait(_LOOK_SECONDS):
             for keeper in keepers:
                 keeper.look()
-            time.sleep(_LOOK_SECONDS)
+
+    def stop_keeping(self) -> None:
+        """Have `keep` return, from another thread."""
+        self._kept_enough.set()
 
     def _start(self, started: ExitStack) -> None:
         for port, part in self.ports.taken():
@@ -272,7 +283,7 @@ class System:
             self._say("Using the Redis of SMALTI_REDIS_URL.")
             return self._redis_url
         redis = started.enter_context(PrivateRedis(self._redis_folder, port=self.ports.redis))
-        self._own_redis.append(OwnRedis(redis))
+        self._own_redis = OwnRedis(redis)
         self._say(f"Started a private Redis on port {redis.port}.")
         return redis.url
 

@@ -77,7 +77,7 @@ def _check_options(parts: SplitResult) -> None:
 def _check_with_the_client(url: str) -> None:
     """Have redis-py read all values, the TLS ones among them; it connects to nothing yet."""
     try:
-        ConnectionPool.from_url(url).make_connection()
+        ConnectionPool.from_url(url).make_connection()  # type: ignore[no-untyped-call]  # redis-py has no type here
     except (ValueError, TypeError, RedisError):
         _refuse("has an option that redis-py does not know, or one with a value that it cannot use")
 

@@ -12,7 +12,7 @@ from smalti.errors import SettingsInvalid
 from smalti.redis_url import check_redis_url
 
 _PREFIX = "SMALTI_"
-_OF_OTHERS = frozenset({"SMALTI_SERVER"})  # the command line's
+_OF_OTHERS = frozenset({"SERVER"})  # the command line's
 Seconds = Annotated[float, Field(ge=0.01, le=86400, allow_inf_nan=False)]  # a day is more than anybody waits
 Retention = Annotated[float, Field(ge=0.01, le=10 * 365 * 86400, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -108,10 +108,10 @@ def read_settings(kind: type[Settings]) -> Settings:
 
 def strange_variables(environment: Mapping[str, str]) -> Iterator[str]:
     """A sentence for each SMALTI_* variable that nothing reads, which may be a slip of the pen."""
-    known = _OF_OTHERS | {
-        _PREFIX + field.upper() for kind in (WorkerSettings, ServerSettings) for field in kind.model_fields
-    }
-    for name in sorted(environment):
-        if name.upper().startswith(_PREFIX) and name.upper() not in known:
-            alike = get_close_matches(name.upper(), known, n=1)
-            yield f"nothing reads {name}" + (f": did you mean {alike[0]}?" if alike else "")
+    kinds = (WorkerSettings, ServerSettings)
+    known = {field.upper() for kind in kinds for field in kind.model_fields} | _OF_OTHERS
+    for variable in sorted(environment):
+        name = variable.upper().removeprefix(_PREFIX)
+        if variable.upper().startswith(_PREFIX) and name not in known:
+            alike = get_close_matches(name, known, n=1)
+            yield f"nothing reads {variable}" + (f": did you mean {_PREFIX}{alike[0]}?" if alike else "")
