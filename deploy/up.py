@@ -31,12 +31,13 @@ class Wanted:
         metrics = range(self.metrics_port, self.metrics_port + self.workers + 1)
         if metrics[-1] > _HIGHEST:
             raise SettingsInvalid(
-                f"The metrics need ports {metrics[0]} to {metrics[-1]}, of which the last is too high."
+                f"The metrics need ports {metrics[0]} to {metrics[-1]}: choose a lower --metrics-port."
             )
         if self.port in metrics or self.redis_port in metrics or self.port == self.redis_port:
             raise SettingsInvalid(
-                f"Two parts cannot share a port: the metrics take {metrics[0]} to {metrics[-1]}, "
-                f"the server {self.port}" + (f", Redis {self.redis_port}." if self.redis_port else ".")
+                "Two parts cannot share a port (--port, --metrics-port, --redis-port): "
+                f"the metrics take {metrics[0]} to {metrics[-1]}, the server {self.port}"
+                + (f", Redis {self.redis_port}." if self.redis_port else ".")
             )
         return Ports(
             server=self.port,

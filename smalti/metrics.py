@@ -99,9 +99,10 @@ class MetricsServer:
     def __init__(self, host: str, port: int) -> None:
         try:
             self._server, self._thread = start_http_server(port, addr=host)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter of a host that cannot be a name
+            reason = error.strerror if isinstance(error, OSError) else "this is no host"
             raise SettingsInvalid(
-                f"SMALTI_METRICS_PORT: cannot listen on {host}:{port}: {error.strerror}."
+                f"SMALTI_METRICS_PORT: cannot listen on {host}:{port}: {reason}."
             ) from error
         self.port: int = self._server.server_port
 

@@ -132,7 +132,9 @@ def _meaning_of_a_reply(error: exceptions.ResponseError, text: str) -> Unavailab
     if word == "OOM" or isinstance(error, exceptions.OutOfMemoryError):
         return MemoryFull("Redis has reached its memory limit.", retry_seconds=5.0)
     passes = isinstance(error, _NOT_NOW) or _NOT_NOW_WORDS.search(text)
-    return Unavailable(f"Redis cannot serve this now ({text}).") if passes or _may_pass(word) else None
+    return (
+        Unavailable(f"Redis cannot serve this now ({_brief(text)}).") if passes or _may_pass(word) else None
+    )
 
 
 def _first_word(error: exceptions.ResponseError, text: str) -> str:
@@ -140,6 +142,12 @@ def _first_word(error: exceptions.ResponseError, text: str) -> str:
     cut_off: str | None = getattr(error, "status_code", None)  # redis-py keeps the words that it knows apart
     found = _IN_SCRIPT.search(text) or (not cut_off and re.match(r"([A-Z]{2,})\b", text))
     return found[1] if found else cut_off or ""
+
+
+def _brief(text: str) -> str:
+    """Without the script's name and line, which tell an operator nothing."""
+    found = _IN_SCRIPT.search(text)
+    return text[found.start(1) :] if found else text
 
 
 def _may_pass(word: str) -> bool:

@@ -242,6 +242,12 @@ async def test_a_mistake_of_ours_stays_what_it_is(redis: Redis, reply: str, in_p
         await answered(redis, reply, in_pipeline=in_pipeline)
 
 
+async def test_a_database_that_redis_does_not_have_is_said_at_the_start(redis_url: str) -> None:
+    async with connect(redis_url.removesuffix("/0") + "/99") as redis:
+        with pytest.raises(RedisUnfit, match="database"):
+            await JobQueue(redis).check()
+
+
 async def test_a_password_that_is_changed_while_we_run_is_waited_for(own_redis: PrivateRedis) -> None:
     async with connect(own_redis.url) as redis, connect(own_redis.url) as admin:
         queue = JobQueue(redis)
