@@ -64,6 +64,7 @@ def read_until(stream: IO[str] | None, words: str) -> str:
     ("settings", "sentence"),
     [
         ({"SMALTI_SLOTS": "none"}, "SMALTI_SLOTS is 'none'"),
+        ({"SMALTI_REDIS_URL": "foo"}, "SMALTI_REDIS_URL does not begin with redis://"),
         ({"SMALTI_MODEL_REPOSITORY": "/nowhere"}, "There is no PixelRNN in /nowhere"),
         ({"SMALTI_MODELS": "mnist-pixel-rnn"}, "SMALTI_MODELS names mnist-pixel-rnn"),
         ({"SMALTI_SLOTS": "8", "SMALTI_GPU_BUCKETS": "16"}, "SMALTI_GPU_BUCKETS is '16'"),
