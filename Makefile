@@ -14,12 +14,16 @@ PROTOS := $(wildcard proto/smalti/v1/*.proto)
 RUN_READY := $(if $(wildcard $(VENV)/.dev),$(VENV)/.dev,$(VENV)/.demo) # the smaller of what is there and enough
 FAST_TESTS := $(filter-out tests/system,$(patsubst %/,%,$(dir $(shell find tests -mindepth 2 -maxdepth 2 -name 'test_*.py'))))
 
+# An option for a variable that was named on make's command line; PORT in the environment is often somebody else's.
+named = $(if $(filter command,$(firstword $(origin $(1)))),$(2) $($(1)))
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up proto check lint types imports generated test bench clean
 
 help: ## list what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
-	@echo "  Variables: PYTHON=python3.12, WORKERS=3 (up), ARGS='...' (demo, up, test, bench),"
+	@echo "  Variables: PYTHON=python3.12, WORKERS=3 PORT=50061 METRICS_PORT=9411 REDIS_PORT=6390 (up),"
+	@echo "             ARGS='...' (demo, up, test, bench),"
 	@echo "             TORCH_INDEX=URL, the package index to take torch from (README: its small CPU build)"
 
 # The environment
@@ -49,7 +53,7 @@ demo: $(RUN_READY) ## start the whole system, draw pictures, show latencies, sto
 	@$(BIN)/python -m deploy.demo $(ARGS)
 
 up: $(RUN_READY) ## the whole system on this machine until Ctrl-C
-	@$(BIN)/python -m deploy.up --workers $(WORKERS) $(ARGS)
+	@$(BIN)/python -m deploy.up --workers $(WORKERS) $(call named,PORT,--port) $(call named,METRICS_PORT,--metrics-port) $(call named,REDIS_PORT,--redis-port) $(ARGS)
 
 bench: $(VENV)/.dev ## run all benchmarks (ten minutes); figures as JSON in out/benchmarks
 	$(BIN)/python -m benchmarks $(ARGS)

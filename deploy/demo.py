@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.latencies import QUANTILES, Latency, merge, read
-from deploy.system import System, free_ports, stopping_on_signals
+from deploy.system import System, chosen_redis, free_ports, stopping_on_signals
 from smalti import media
 from smalti.client import Client
 from smalti.errors import ModelNotFound, SmaltiError
@@ -72,7 +72,7 @@ def _console() -> Console:
 
 def _run(console: Console, *, samples: int, seed: int, output: Path) -> None:
     began = time.monotonic()
-    redis_url = os.environ.get("SMALTI_REDIS_URL")
+    redis_url = chosen_redis()
     pool = f"demo-{os.getpid()}"  # on a Redis of others, a queue of its own
     settings = {"SMALTI_POOL": pool, "SMALTI_SLOTS": str(_SLOTS)}
     with (

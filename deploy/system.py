@@ -11,19 +11,22 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from types import TracebackType
 from typing import Self
 
 from redis import Redis, RedisError
 
+from deploy.keeping import Keeper, Part
 from deploy.latencies import page_of
 from server.health import ask
 from smalti.errors import SettingsInvalid, SmaltiError, Unavailable
 from smalti.private_redis import PrivateRedis
+from smalti.settings import ServerSettings, WorkerSettings, read_settings
 
 _ROOT = Path(__file__).resolve().parent.parent
 _START_SECONDS = 120.0  # a server loads and warms every model first
+_LOOK_SECONDS = 0.5  # between two looks at whether all parts run
 _STOP_SECONDS = 20.0  # longer than a process' own grace
 _TAIL_LINES = 15  # of a process' log, kept for the case that it dies
 _HOST = "127.0.0.1"
@@ -35,6 +38,10 @@ class ProcessDied(SmaltiError):
     """A process of the system ended by itself; the message has its last words."""
 
 
+class PortTaken(SettingsInvalid):
+    """Something else listens on a port that the system wants."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
     """Where the processes listen, all on the loopback interface."""
@@ -44,10 +51,24 @@ class Ports:
     worker_metrics: tuple[int, ...]
     redis: int = 0
 
-    def taken(self) -> Iterator[int]:
-        """Those on which another process listens already."""
-        wanted = (self.server, self.server_metrics, *self.worker_metrics, self.redis)
-        return (port for port in wanted if port and not _is_free(port))
+    def taken(self) -> Iterator[tuple[int, str]]:
+        """Those on which another process listens already, and what each is for."""
+        wanted = {self.server: "the server", self.server_metrics: "the server's metrics", self.redis: "Redis"}
+        wanted |= {
+            port: f"the metrics of worker {number}"
+            for number, port in enumerate(self.worker_metrics, start=1)
+        }
+        return ((port, part) for port, part in wanted.items() if port and not _is_free(port))
+
+
+def chosen_redis() -> str | None:
+    """SMALTI_REDIS_URL, None where it is not set.
+
+    Raises SettingsInvalid where it, or any other setting of server and worker, is one that they would refuse.
+    """
+    read_settings(ServerSettings)
+    settings = read_settings(WorkerSettings)
+    return settings.redis_url if "redis_url" in settings.model_fields_set else None
 
 
 def free_ports(workers: int) -> Ports:
@@ -68,12 +89,19 @@ class Process:
 
     def __init__(self, name: str, module: str, settings: Mapping[str, str], log: Say | None) -> None:
         self.name = name
+        self._module = module
+        self._settings = settings
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
         self._log = log
+        self.restart()
+
+    def restart(self) -> None:
+        """Start it, for the first time or after it ended."""
+        self._tail.clear()
         self._child = subprocess.Popen(
-            [sys.executable, "-m", module],
+            [sys.executable, "-m", self._module],
             cwd=_ROOT,
-            env={**os.environ, **settings, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, **self._settings, "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -89,12 +117,20 @@ class Process:
         """Of the process."""
         return self._child.pid
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return self._child.poll() is None
+
     def check(self) -> None:
         """Raise ProcessDied, with the end of its log, if it runs no more."""
-        code = self._child.poll()
-        if code is not None:
-            self._reader.join(1)
-            raise ProcessDied(f"The {self.name} ended with exit code {code}; it {self.last_words()}")
+        if not self.is_running:
+            raise ProcessDied(self.ending())
+
+    def ending(self) -> str:
+        """How it ended, with the end of its log."""
+        self._reader.join(1)
+        return f"The {self.name} ended with exit code {self._child.returncode}; it {self.last_words()}"
 
     def last_words(self) -> str:
         """The end of its log."""
@@ -118,6 +154,31 @@ class Process:
                 self._tail.append(line.rstrip())
                 if self._log is not None:
                     self._log(f"{self.name:8} | {line.rstrip()}")
+
+
+class OwnRedis:
+    """The private Redis as a part of the system that may end by itself."""
+
+    def __init__(self, redis: PrivateRedis) -> None:
+        self._redis = redis
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._redis.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return self._redis.is_running
+
+    def ending(self) -> str:
+        """That it ended."""
+        return "The private Redis ended by itself; what it acknowledged is in its append-only file."
+
+    def restart(self) -> None:
+        """Start it on the same port and data."""
+        self._redis.start()
 
 
 class System:
@@ -145,6 +206,8 @@ class System:
         self._log = log
         self._started = ExitStack()
         self._processes: list[Process] = []
+        self._own_redis: OwnRedis | None = None
+        self._kept_enough = Event()
 
     @property
     def address(self) -> str:
@@ -160,8 +223,9 @@ class System:
 
     @property
     def pids(self) -> dict[str, int]:
-        """Of the server and the workers, by name."""
-        return {process.name: process.pid for process in self._processes}
+        """Of the server, the workers and a Redis of its own, by name."""
+        parts = {process.name: process.pid for process in self._processes}
+        return parts | ({"redis": self._own_redis.pid} if self._own_redis else {})
 
     def __enter__(self) -> Self:
         with ExitStack() as started:  # stops what runs already if a later part does not start
@@ -180,16 +244,22 @@ class System:
         for process in self._processes:
             process.check()
 
-    def wait(self) -> None:
-        """Until a process ends by itself, which raises ProcessDied."""
-        while True:
-            self.check()
-            time.sleep(0.5)
+    def keep(self) -> None:
+        """Start again what ends by itself, until interrupted or told to stop."""
+        parts: list[Part] = [*([self._own_redis] if self._own_redis else []), *self._processes]
+        keepers = [Keeper(part, say=self._say) for part in parts]
+        while not self._kept_enough.wait(_LOOK_SECONDS):
+            for keeper in keepers:
+                keeper.look()
+
+    def stop_keeping(self) -> None:
+        """Have `keep` return, from another thread."""
+        self._kept_enough.set()
 
     def _start(self, started: ExitStack) -> None:
-        for port in self.ports.taken():
-            raise SettingsInvalid(
-                f"Port {port} of {_HOST} is taken: stop what listens there, or use another."
+        for port, part in self.ports.taken():
+            raise PortTaken(
+                f"Port {port} of {_HOST} is taken, which is for {part}: stop what listens there, or use another."
             )
         shared = {**self._settings, "SMALTI_REDIS_URL": self._redis(started)}
         server = {
@@ -211,6 +281,7 @@ class System:
             self._say("Using the Redis of SMALTI_REDIS_URL.")
             return self._redis_url
         redis = started.enter_context(PrivateRedis(self._redis_folder, port=self.ports.redis))
+        self._own_redis = OwnRedis(redis)
         self._say(f"Started a private Redis on port {redis.port}.")
         return redis.url
 

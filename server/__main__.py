@@ -13,7 +13,7 @@ from smalti import logs
 from smalti.errors import SmaltiError
 from smalti.jobs.connection import connect
 from smalti.metrics import MetricsServer
-from smalti.settings import ServerSettings, read_settings
+from smalti.settings import ServerSettings, read_settings, strange_variables
 
 log = structlog.get_logger()
 
@@ -24,7 +24,7 @@ async def run(settings: ServerSettings) -> None:
     metrics = MetricsServer(settings.metrics_host, settings.metrics_port)
     try:
         with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="compute") as pool:
-            async with connect(settings.redis_url) as redis:
+            async with connect(settings.redis_url, allow_volatile=settings.allow_volatile_redis) as redis:
                 application = Application(settings, make_queue(redis, settings), pool)
                 log.info("metrics served", host=settings.metrics_host, port=metrics.port)
                 await _run_until_stopped(application, stopping)
@@ -59,6 +59,8 @@ def main() -> None:
     try:
         settings = read_settings(ServerSettings)
         logs.configure(level=settings.log_level, form=settings.log_format)
+        for sentence in strange_variables(os.environ):
+            log.warning(sentence)
         asyncio.run(run(settings))
     except SmaltiError as error:
         log.error("server gives up", reason=str(error))

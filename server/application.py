@@ -53,7 +53,7 @@ class Application:
         self.catalogue = _catalogue(settings, pool)
         watching = Watching(queue, self._hints)
         self._drawing = StreamedDrawing(queue, watching, self._readiness)
-        self._upkeep = Upkeep(queue, self._readiness, allow_volatile=settings.allow_volatile_redis)
+        self._upkeep = Upkeep(queue, self._readiness)
         self._add_services(queue, watching, pool)
         self._background: list[asyncio.Task[None]] = []
 
@@ -126,7 +126,13 @@ def make_queue(redis: Redis, settings: ServerSettings) -> JobQueue:
         pixels=settings.max_queued_pixels,
         samples_per_job=settings.max_job_samples,
     )
-    return JobQueue(redis, pool=settings.pool, lease_seconds=settings.lease_seconds, limits=limits)
+    return JobQueue(
+        redis,
+        pool=settings.pool,
+        lease_seconds=settings.lease_seconds,
+        limits=limits,
+        allow_volatile=settings.allow_volatile_redis,
+    )
 
 
 def _catalogue(settings: ServerSettings, pool: Executor) -> Catalogue:
@@ -151,7 +157,7 @@ def _limits(settings: ServerSettings) -> RequestLimits:
         images=settings.max_images,
         response_bytes=settings.max_message_bytes,
         retention_seconds=settings.max_retention_seconds,
-        default_retention_seconds=settings.default_retention_seconds,
+        default_retention_seconds=min(settings.default_retention_seconds, settings.max_retention_seconds),
     )
 
 

@@ -52,6 +52,11 @@ class PrivateRedis:
             raise Unavailable("The private Redis is not running.")
         return self._process.pid
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and has not ended since."""
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> Self:
         """Start the server and wait until it answers; raises Unavailable with its log's end when it does not."""
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -1,32 +1,41 @@
 """What a process may be told: SMALTI_* variables, read once, by `__main__`, and handed down."""
 
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from smalti.errors import SettingsInvalid
+from smalti.redis_url import check_redis_url
 
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
+_PREFIX = "SMALTI_"
+_OF_OTHERS = frozenset({"SERVER"})  # the command line's
+Seconds = Annotated[float, Field(ge=0.01, le=86400, allow_inf_nan=False)]  # a day is more than anybody waits
+Retention = Annotated[float, Field(ge=0.01, le=10 * 365 * 86400, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Total = Annotated[int, Field(ge=1, le=10**15)]  # Lua's numbers count so far, and further
+Bytes = Annotated[int, Field(ge=1, le=2**31 - 1)]  # as gRPC counts them
+Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 class SharedSettings(BaseSettings):
     """What server and worker have in common."""
 
-    model_config = SettingsConfigDict(env_prefix="SMALTI_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, env_ignore_empty=True, frozen=True)
 
-    redis_url: str = "redis://localhost:6379/0"
+    redis_url: Annotated[str, AfterValidator(check_redis_url)] = "redis://localhost:6379/0"
     pool: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")] = "default"  # separate queues on one Redis
     allow_volatile_redis: bool = False  # for demonstrations: accept a Redis that may lose acknowledged jobs
     model_repository: Path = Path("model_repository")
     providers: Literal["cpu", "cuda"] = "cpu"
-    threads: Count = 1  # onnxruntime's threads within one operator
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1  # onnxruntime's threads within one operator
     gpu_memory_megabytes: Count = 2048  # what onnxruntime may take of the GPU
-    lease_seconds: Positive = 10.0  # silence after which another worker may take a worker's samples
+    lease_seconds: Seconds = 10.0  # silence after which another worker may take a worker's samples
     metrics_host: str = "127.0.0.1"
-    metrics_port: Annotated[int, Field(ge=0, le=65535)] = 9401  # 0: any free one
+    metrics_port: Port = 9401  # 0: any free one
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
 
@@ -34,12 +43,12 @@ class SharedSettings(BaseSettings):
 class WorkerSettings(SharedSettings):
     """What a worker may be told."""
 
-    metrics_port: Annotated[int, Field(ge=0, le=65535)] = 9402
+    metrics_port: Port = 9402
     slots: Annotated[int, Field(ge=1, le=4096)] = 32  # samples drawn at once, one batch row each
-    interactive_share: Annotated[float, Field(gt=0, le=1)] = (
+    interactive_share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = (
         0.5  # of the slots, in which standard samples make way
     )
-    grace_seconds: Positive = 10.0  # after SIGTERM, for handing samples back while Redis is away
+    grace_seconds: Seconds = 10.0  # after SIGTERM, for handing samples back while Redis is away
     models: str = (
         ""  # names of the models to draw, separated by commas; empty: every PixelRNN in the repository
     )
@@ -65,20 +74,22 @@ class ServerSettings(SharedSettings):
     """What a server may be told."""
 
     listen: str = "127.0.0.1:50051"
-    grace_seconds: Positive = 10.0  # after SIGTERM, for requests that run
-    keepalive_seconds: Annotated[float, Field(ge=0.1, le=3600)] = (
+    grace_seconds: Seconds = 10.0  # after SIGTERM, for requests that run
+    keepalive_seconds: Annotated[float, Field(ge=0.1, le=3600, allow_inf_nan=False)] = (
         20.0  # without a word, after which a client is asked for a sign of life
     )
     max_batch: Count = 64  # rows of one-shot requests in one run
-    max_queue_delay_seconds: Annotated[float, Field(ge=0)] = 0.002  # that a one-shot request waits for others
+    max_queue_delay_seconds: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = (
+        0.002  # that a one-shot request waits for others
+    )
     max_waiting: Count = 1024  # rows of one-shot requests that may wait for one graph
     max_images: Count = 256  # images in one one-shot request
-    max_message_bytes: Annotated[int, Field(ge=1, le=2**31 - 1)] = 16 * 1024 * 1024  # gRPC counts in 32 bits
-    max_job_samples: Count = 1_000_000
-    max_queued_jobs: Count = 10_000
-    max_queued_pixels: Count = 2_000_000_000  # pixels still to be drawn, in all jobs
-    max_retention_seconds: Positive = 7 * 86400.0
-    default_retention_seconds: Positive = 86400.0
+    max_message_bytes: Bytes = 16 * 1024 * 1024
+    max_job_samples: Total = 1_000_000
+    max_queued_jobs: Total = 10_000
+    max_queued_pixels: Total = 2_000_000_000  # pixels still to be drawn, in all jobs
+    max_retention_seconds: Retention = 7 * 86400.0
+    default_retention_seconds: Retention = 86400.0  # never more than the longest
 
 
 def _sizes(buckets: str) -> list[int]:
@@ -94,5 +105,16 @@ def read_settings(kind: type[Settings]) -> Settings:
         return kind()
     except ValidationError as error:
         first = error.errors()[0]
-        variable = "SMALTI_" + "_".join(str(part) for part in first["loc"]).upper()
+        variable = _PREFIX + "_".join(str(part) for part in first["loc"]).upper()
         raise SettingsInvalid(f"{variable} is '{first['input']}': {first['msg']}.") from error
+
+
+def strange_variables(environment: Mapping[str, str]) -> Iterator[str]:
+    """A sentence for each SMALTI_* variable that nothing reads, which may be a slip of the pen."""
+    kinds = (WorkerSettings, ServerSettings)
+    known = {field.upper() for kind in kinds for field in kind.model_fields} | _OF_OTHERS
+    for variable in sorted(environment):
+        name = variable.upper().removeprefix(_PREFIX)
+        if variable.upper().startswith(_PREFIX) and name not in known:
+            alike = get_close_matches(name, known, n=1)
+            yield f"nothing reads {variable}" + (f": did you mean {_PREFIX}{alike[0]}?" if alike else "")

@@ -6,6 +6,7 @@ import signal
 import sys
 
 import structlog
+from redis.asyncio import Redis
 
 from smalti import logs
 from smalti.errors import SmaltiError, Unavailable
@@ -14,7 +15,7 @@ from smalti.jobs.queue import JobQueue
 from smalti.metrics import MetricsServer
 from smalti.repository import ModelRepository
 from smalti.session import fingerprint
-from smalti.settings import WorkerSettings, read_settings
+from smalti.settings import WorkerSettings, read_settings, strange_variables
 from worker.device_runner import DeviceFailed
 from worker.engine import Engine, Provider
 from worker.recovery import Recovery
@@ -36,16 +37,25 @@ async def run(settings: WorkerSettings) -> None:
     metrics = MetricsServer(settings.metrics_host, settings.metrics_port)
     engine = _engine(settings)
     try:
-        async with connect(settings.redis_url) as redis:
-            queue = JobQueue(redis, pool=settings.pool, lease_seconds=settings.lease_seconds)
+        async with connect(settings.redis_url, allow_volatile=settings.allow_volatile_redis) as redis:
+            queue = _queue(settings, redis)
             await engine.load()
             engine.require()
-            if await _redis_is_fit(queue, settings, stopping):
+            if await _redis_is_fit(queue, stopping):
                 log.info("metrics served", host=settings.metrics_host, port=metrics.port)
                 await _run_until_stopped(_worker(settings, queue, engine), Recovery(queue), stopping)
     finally:
         engine.close()
         metrics.close()
+
+
+def _queue(settings: WorkerSettings, redis: Redis) -> JobQueue:
+    return JobQueue(
+        redis,
+        pool=settings.pool,
+        lease_seconds=settings.lease_seconds,
+        allow_volatile=settings.allow_volatile_redis,
+    )
 
 
 def _engine(settings: WorkerSettings) -> Engine:
@@ -79,12 +89,12 @@ async def _run_until_stopped(worker: Worker, recovery: Recovery, stopping: async
         tasks.create_task(recovery.run(stopping))
 
 
-async def _redis_is_fit(queue: JobQueue, settings: WorkerSettings, stopping: asyncio.Event) -> bool:
+async def _redis_is_fit(queue: JobQueue, stopping: asyncio.Event) -> bool:
     """Wait until Redis answers; False if told to stop before. Raises RedisUnfit."""
     looks = 0
     while not stopping.is_set():
         try:
-            await queue.check(allow_volatile=settings.allow_volatile_redis)
+            await queue.check()
             return True
         except Unavailable as error:
             if looks % _LOOKS_PER_LOG_LINE == 0:
@@ -108,6 +118,8 @@ def main() -> None:
     try:
         settings = read_settings(WorkerSettings)
         logs.configure(level=settings.log_level, form=settings.log_format)
+        for sentence in strange_variables(os.environ):
+            log.warning(sentence)
         asyncio.run(run(settings))
     except* (EngineHung, DeviceFailed) as group:
         _say(group)

@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import suppress
 
-from smalti.errors import Unavailable
+from smalti.errors import RedisUnfit, Unavailable
 from smalti.jobs.housekeeping import Housekeeping
 from smalti.jobs.queue import JobQueue
 from worker.waiting import wait_until
@@ -17,8 +17,11 @@ class Recovery:
         self._housekeeping = Housekeeping(queue)
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Look after the queue until told to stop; while Redis is away there is nothing to look after."""
+        """Look after the queue until told to stop; while Redis is away or unfit there is nothing to look after.
+
+        That one became unfit is found here; what the worker itself asks of it is refused from then on, and it says so.
+        """
         while not stopping.is_set():
-            with suppress(Unavailable):  # the worker itself says that Redis is away
+            with suppress(Unavailable, RedisUnfit):
                 await self._housekeeping.look()
             await wait_until(stopping, seconds=self._queue.recover_seconds)

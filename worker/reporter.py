@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
+from smalti.errors import Unavailable
 from smalti.jobs.job import Claim, CommitReply, Failed, Released, Verdict
 from smalti.metrics import (
     CORRUPT_COMMITS,
@@ -27,12 +28,13 @@ class Reporter:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._redis_away = False
+        self._redis_away: set[type[Unavailable]] = set()  # kinds of reasons that were said
+        self._redis_full = False
 
     @property
     def is_redis_away(self) -> bool:
         """Whether Redis did not answer the last call."""
-        return self._redis_away
+        return bool(self._redis_away)
 
     def claimed(self, claims: Sequence[Claim]) -> None:
         """Samples were claimed."""
@@ -81,17 +83,32 @@ class Reporter:
         """The lease ran out; what was held is others' now."""
         log.warning("lease lost", samples=samples)
 
-    def redis_away(self, reason: str) -> None:
-        """Redis does not answer; said once per outage."""
-        if not self._redis_away:
-            log.warning("redis is away; drawing goes on", reason=reason)
-        self._redis_away = True
+    def redis_away(self, error: Unavailable) -> None:
+        """Redis does not answer, or not as it should; said once per outage and kind of reason."""
+        if type(error) not in self._redis_away:
+            log.warning("redis is away; drawing goes on", reason=str(error))
+        self._redis_away.add(type(error))
 
     def redis_answered(self) -> None:
         """Redis does answer; said once after an outage."""
         if self._redis_away:
             log.info("redis is back")
-        self._redis_away = False
+        self._redis_away.clear()
+
+    def redis_full(self) -> None:
+        """Redis has no memory for more claims, though it takes rows; said once."""
+        if not self._redis_full:
+            log.warning(
+                "redis is full: no samples are claimed until there is room; what was claimed is drawn"
+            )
+        self._redis_full = True
+
+    def claims_answered(self) -> None:
+        """Redis does take claims; said once after it was full."""
+        if self._redis_full:
+            log.info("redis has room again")
+        self._redis_full = False
+        self.redis_answered()
 
     def age(self, sample: Sample) -> float:
         """Seconds since the sample's job was submitted."""

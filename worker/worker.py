@@ -14,6 +14,7 @@ import structlog
 
 from smalti.errors import SampleFailed, SmaltiError, Unavailable
 from smalti.following import LOOK_SECONDS
+from smalti.jobs.connection import MemoryFull
 from smalti.jobs.job import Claim, Failed
 from smalti.jobs.queue import JobQueue
 from smalti.metrics import COMMIT_SECONDS, SLOTS, SLOTS_OCCUPIED
@@ -31,6 +32,7 @@ _IDLE_SECONDS = 1.0  # at most, between two claims of a worker that has room, or
 _RETRY_SECONDS = 0.2  # between two calls while Redis is away
 _ROWS_AGAIN = 32  # that a suspect draws again in one turn, while all others wait
 _TICKS_AHEAD = 2  # the one that is drawn, and the one after it
+_LOOKS_PER_LEASE = 3  # at whether a tick came to its end, so that the lease may be renewed
 _LEASES_UNTIL_HUNG = 2.0  # a tick that takes so many leases will never end
 
 
@@ -127,6 +129,9 @@ class Worker:
                 claims = await self._claim(max(0, room), urgent)
                 if len(claims) < room:  # all there is
                     await self._wait_for_work()
+            except MemoryFull:
+                self._reporter.redis_full()
+                await wait_until(self._stopping, seconds=_IDLE_SECONDS)
             except Unavailable as error:
                 await self._wait_out(error)
 
@@ -154,6 +159,7 @@ class Worker:
             slots=self._slots,
         )
         self._claims += 1  # only now: had the reply been lost, the same number would bring it again
+        self._reporter.claims_answered()
         self._redis_answered()
         if claims:
             self._reporter.claimed(claims)
@@ -332,10 +338,16 @@ class Worker:
     # Lease
 
     async def _keep_lease(self) -> None:
-        """Renew the lease while ticks come to an end; a hung engine must not look alive."""
-        while not await wait_until(self._stopping, seconds=self._lease_seconds / 3):
-            busy = self._engine.busy_seconds
-            if busy > _LEASES_UNTIL_HUNG * self._lease_seconds:
+        """Renew the lease while ticks come to an end; a hung engine must not look alive.
+
+        Looks are counted, and not seconds: a process that was stopped (SIGSTOP, a paused container, a machine that
+        slept) wakes with its clock far ahead and its engine where it was, which is no sign of a hang.
+        """
+        looks, looked = 0, monotonic()
+        while not await wait_until(self._stopping, seconds=self._lease_seconds / _LOOKS_PER_LEASE):
+            busy, now = self._engine.busy_seconds, monotonic()
+            looks, looked = (looks + 1 if busy >= now - looked else 0), now  # in a row that saw the same tick
+            if looks >= _LEASES_UNTIL_HUNG * _LOOKS_PER_LEASE:
                 raise EngineHung(
                     f"One tick has taken {busy:.1f} s, so this worker gives up its samples and stops."
                 )
@@ -346,7 +358,7 @@ class Worker:
         try:
             renewed = await self._queue.renew(self.name)
         except Unavailable as error:
-            self._reporter.redis_away(str(error))
+            self._reporter.redis_away(error)
             return
         if not renewed:  # only what was held before the call: newer claims came with a new lease
             self._reporter.lease_lost(len(held))
@@ -370,11 +382,11 @@ class Worker:
                 await self._queue.leave(self.name)
                 return
             except Unavailable as error:
-                self._reporter.redis_away(str(error))
+                self._reporter.redis_away(error)
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def _wait_out(self, error: Unavailable) -> None:
-        self._reporter.redis_away(str(error))
+        self._reporter.redis_away(error)
         self._has_answer.set()
         await wait_until(self._stopping, seconds=_RETRY_SECONDS)
 

@@ -1,8 +1,8 @@
-"""How smalti reaches Redis: short bounded retries, its errors turned into smalti's, its fitness checked."""
+"""How smalti reaches Redis: short bounded retries, its errors turned into smalti's, its fitness looked at."""
 
 import asyncio
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,24 +17,50 @@ _ANSWER_SECONDS = 2.0  # with two retries about 7 s, less than a default lease
 _RETRIES = 2
 _CONNECTIONS = 32  # of one process; further calls wait for one instead of failing
 _OLDEST = (6, 2)
+_INFO = "INFO"
+# What a person must mend, in Redis or in SMALTI_REDIS_URL. redis-py has classes for a part of it only.
 _REFUSALS = (exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.NoPermissionError)
+_REFUSING = re.compile(
+    r"\b(?:NOAUTH|WRONGPASS|NOPERM|DENIED|AUTH)\b|The user executing the script|DB index|SELECT is not allowed"
+)
+_LACKING = re.compile(r"unknown command|\bNOPROTO\b")
+# A reply begins with a word. These mean that smalti asked for nonsense, which waiting does not mend; all the others are
+# about the state of Redis, and so may pass, also those that a later Redis or a proxy will think of.
+_OUR_MISTAKES = frozenset(
+    {"ERR", "WRONGTYPE", "CROSSSLOT", "NOSCRIPT", "EXECABORT", "BUSYGROUP", "BUSYKEY", "NOGROUP"}
+)
 _NOT_NOW = (
     exceptions.ReadOnlyError,
     exceptions.MasterDownError,
     exceptions.TryAgainError,
     exceptions.ClusterDownError,
+    exceptions.AskError,
 )
-# redis-py has no classes for the first three; Redis 6.2 wraps what a script meets: "Error running script …: -OOM …".
-_NOT_NOW_WORDS = re.compile(r"(?:^|-)(?:BUSY|MISCONF|NOREPLICAS|READONLY|MASTERDOWN)\b")
-_NO_MEMORY = re.compile(r"-OOM\b")
+_NOT_NOW_WORDS = re.compile(r"max number of clients|Script killed by user")
+_PIPELINED = re.compile(
+    r"Command # \d+ \(.*\) of pipeline caused error: \(['\"](.*)['\"],\)", re.DOTALL
+)  # redis-py
+_IN_SCRIPT = re.compile(r": -([A-Z]{2,})\b")  # Redis 6.2: "Error running script …: @user_script:9: -OOM …"
 
 
 class MemoryFull(Unavailable):
     """Redis has reached its memory limit."""
 
 
-def connect(url: str) -> Redis:
-    """A client that gives up on a Redis that is away after a few seconds; every script may safely be sent twice."""
+class Refused(Unavailable):
+    """Redis answers, but a person must change it, or SMALTI_REDIS_URL, before it is of use."""
+
+
+class _Unfit(exceptions.RedisError):
+    """What a new connection leads to could lose jobs; of redis-py's kind, so that it closes the connection."""
+
+
+def connect(url: str, *, allow_volatile: bool = False) -> Redis:
+    """A client that gives up on a Redis that is away after a few seconds; every script may safely be sent twice.
+
+    Each new connection asks for INFO before anything else is sent over it. So no command ever reaches a Redis that was
+    restarted with a configuration by which it could lose jobs, not even one that redis-py sends again by itself.
+    """
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=_CONNECTIONS,
@@ -42,29 +68,90 @@ def connect(url: str) -> Redis:
         socket_timeout=_ANSWER_SECONDS,
         socket_connect_timeout=_ANSWER_SECONDS,
         retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), _RETRIES),
+        redis_connect_func=_greeting(allow_volatile=allow_volatile),
     )
     return Redis.from_pool(pool)
 
 
+def _greeting(*, allow_volatile: bool) -> Callable[[Any], Awaitable[None]]:
+    """What a connection says first; redis-py's types leave open what a connection is."""
+
+    async def greet(connection: Any) -> None:
+        await connection.on_connect()
+        await connection.send_command(_INFO, check_health=False)
+        info = _parse_info(await connection.read_response())
+        try:
+            refuse_if_unfit(info, allow_volatile=allow_volatile)
+        except RedisUnfit as error:
+            raise _Unfit(str(error)) from error
+        except Unavailable as error:
+            raise exceptions.BusyLoadingError(str(error)) from error
+
+    return greet
+
+
+def _parse_info(reply: bytes | str) -> Mapping[str, str]:
+    text = reply.decode(errors="replace") if isinstance(reply, bytes) else reply
+    return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+
+
 @contextmanager
 def unavailable_when_away() -> Iterator[None]:
-    """Turn what redis-py raises when Redis is away, loading, busy or full into Unavailable.
+    """Turn what redis-py raises when Redis is away, loading, busy, full, a replica or unfit into Unavailable.
 
-    A user or password that Redis refuses does not pass by itself: that is RedisUnfit.
+    What only a person can mend is Refused, a kind of Unavailable. A mistake of smalti's own stays what it is.
     """
     try:
         with _never_losing_a_cancel():
             yield
-    except _REFUSALS as error:
-        raise RedisUnfit(f"Redis refuses the user or password in SMALTI_REDIS_URL ({error}).") from error
-    except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as error:
-        raise Unavailable(f"Redis does not answer ({error}).") from error
-    except exceptions.ResponseError as error:
-        if isinstance(error, exceptions.OutOfMemoryError) or _NO_MEMORY.search(str(error)):
-            raise MemoryFull("Redis has reached its memory limit.", retry_seconds=5.0) from error
-        if isinstance(error, _NOT_NOW) or _NOT_NOW_WORDS.search(str(error)):
-            raise Unavailable(f"Redis cannot serve this now ({error}).") from error
-        raise
+    except (exceptions.RedisError, OSError) as error:
+        meaning = _meaning(error)
+        if meaning is None:
+            raise
+        raise meaning from error
+
+
+def _meaning(error: exceptions.RedisError | OSError) -> Unavailable | None:
+    """What callers are told; None of a mistake of smalti's own."""
+    text = _PIPELINED.sub(r"\1", str(error))
+    if isinstance(error, _Unfit):
+        return Refused(text)
+    if isinstance(error, _REFUSALS) or _REFUSING.search(text):
+        return Refused(f"Redis refuses the user, password or database in SMALTI_REDIS_URL ({text}).")
+    if _LACKING.search(text):
+        return Refused(f"This Redis lacks a command that smalti needs ({text}).")
+    if isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError | OSError):
+        return Unavailable(f"Redis does not answer ({text}).")
+    if isinstance(error, exceptions.InvalidResponse):
+        return Unavailable(f"What answers at SMALTI_REDIS_URL is no Redis ({text[:100]}).")
+    return _meaning_of_a_reply(error, text) if isinstance(error, exceptions.ResponseError) else None
+
+
+def _meaning_of_a_reply(error: exceptions.ResponseError, text: str) -> Unavailable | None:
+    word = _first_word(error, text)
+    if word == "OOM" or isinstance(error, exceptions.OutOfMemoryError):
+        return MemoryFull("Redis has reached its memory limit.", retry_seconds=5.0)
+    passes = isinstance(error, _NOT_NOW) or _NOT_NOW_WORDS.search(text)
+    return (
+        Unavailable(f"Redis cannot serve this now ({_brief(text)}).") if passes or _may_pass(word) else None
+    )
+
+
+def _first_word(error: exceptions.ResponseError, text: str) -> str:
+    """The word with which the reply began, or that of the command in a script which failed."""
+    cut_off: str | None = getattr(error, "status_code", None)  # redis-py keeps the words that it knows apart
+    found = _IN_SCRIPT.search(text) or (not cut_off and re.match(r"([A-Z]{2,})\b", text))
+    return found[1] if found else cut_off or ""
+
+
+def _brief(text: str) -> str:
+    """Without the script's name and line, which tell an operator nothing."""
+    found = _IN_SCRIPT.search(text)
+    return text[found.start(1) :] if found else text
+
+
+def _may_pass(word: str) -> bool:
+    return bool(word) and word not in _OUR_MISTAKES
 
 
 @contextmanager
@@ -100,7 +187,7 @@ def refuse_if_unfit(info: Mapping[str, Any], *, allow_volatile: bool) -> None:
     One that has just been started and reads its data says too little to judge: that is Unavailable.
     """
     version = str(info.get("redis_version", "0"))
-    if tuple(int(part) for part in version.split(".")[:2]) < _OLDEST:
+    if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < _OLDEST:
         raise RedisUnfit(f"Redis {version} is too old: smalti needs 6.2 or newer.")
     if int(info.get("loading", 0)):  # its append-only file is off until it has been read
         raise Unavailable("Redis is still reading its data.")

@@ -2,7 +2,8 @@
 
 import re
 import secrets
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import ceil
 from time import monotonic
@@ -12,7 +13,7 @@ from redis.asyncio import Redis
 
 from smalti.errors import InvalidRequest, JobNotFinished, JobNotFound, QueueFull, RedisUnfit, RequestConflict
 from smalti.jobs import codec, script
-from smalti.jobs.connection import MemoryFull, refuse_if_unfit, unavailable_when_away
+from smalti.jobs.connection import MemoryFull, Refused, refuse_if_unfit, unavailable_when_away
 from smalti.jobs.job import (
     Claim,
     CommitReply,
@@ -59,7 +60,8 @@ EndedSamples: TypeAlias = list[tuple[int, bool]]
 class JobQueue:
     """The queue of one pool; several on one Redis do not see each other.
 
-    Every method raises Unavailable when Redis is away. `redis` comes from `smalti.jobs.connection.connect`.
+    Every method raises Unavailable when Redis is away, or unfit as `check` found it. `redis` comes from
+    `smalti.jobs.connection.connect`.
     """
 
     def __init__(
@@ -69,11 +71,14 @@ class JobQueue:
         pool: str = "default",
         lease_seconds: float = 10.0,
         limits: QueueLimits = DEFAULT_LIMITS,
+        allow_volatile: bool = False,
     ) -> None:
         self._redis: Any = redis  # its types cannot say that this client answers in bytes
         self._keys = Keys(pool)
         self._lease = ceil(lease_seconds * 1000)
         self._limits = limits
+        self._allow_volatile = allow_volatile
+        self._unfit = ""  # why this Redis must not be used, as `check` found it last
         self._rung: dict[str, bytes | str] = {}  # the last entry read of each bell
 
     @property
@@ -84,13 +89,26 @@ class JobQueue:
         """
         return min(1.0, self._lease / 4000)
 
-    async def check(self, *, allow_volatile: bool = False) -> None:
-        """Raise RedisUnfit if this Redis is too old, could lose acknowledged jobs, or has a queue of another layout."""
-        with unavailable_when_away():
-            info = await self._redis.info()
-            refuse_if_unfit(info, allow_volatile=allow_volatile)
-            await self._redis.hsetnx(self._keys.meta, "schema", _SCHEMA)
-            schema = await self._redis.hget(self._keys.meta, "schema")
+    async def check(self) -> None:
+        """Raise RedisUnfit if this Redis is too old, refuses us, could lose jobs, or has a queue of another layout.
+
+        From then on every method raises Unavailable with that reason, until `check` finds it mended. Call it now and
+        then: the configuration of a running Redis may be changed.
+        """
+        try:
+            with unavailable_when_away():
+                refuse_if_unfit(await self._redis.info(), allow_volatile=self._allow_volatile)
+                await self._refuse_another_layout()
+        except (Refused, RedisUnfit) as error:
+            self._unfit = str(error)
+            raise RedisUnfit(self._unfit) from error
+        self._unfit = ""
+
+    async def _refuse_another_layout(self) -> None:
+        """Read first: a Redis that takes no writes, because it is full, can still be asked what it has."""
+        schema = await self._redis.hget(self._keys.meta, "schema")
+        if schema is None:
+            schema = await script.LAYOUT(self._redis, [self._keys.meta], [_SCHEMA])
         if schema != _SCHEMA.encode():
             raise RedisUnfit(
                 f"The queue in this Redis has layout {schema!r}, this smalti needs {_SCHEMA}: "
@@ -99,8 +117,15 @@ class JobQueue:
 
     async def ping(self) -> None:
         """Raise Unavailable if Redis is away."""
-        with unavailable_when_away():
+        with self._available():
             await self._redis.ping()
+
+    @contextmanager
+    def _available(self) -> Iterator[None]:
+        if self._unfit:
+            raise Refused(self._unfit)
+        with unavailable_when_away():
+            yield
 
     # What clients of the queue do.
 
@@ -113,7 +138,7 @@ class JobQueue:
         self._refuse_too_large(request)
         job_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(12))
         try:
-            with unavailable_when_away():
+            with self._available():
                 answer, value = await script.SUBMIT(
                     self._redis,
                     [self._keys.meta, self._keys.job(job_id)],
@@ -142,7 +167,7 @@ class JobQueue:
         """Up to `limit` (at least 1) jobs, newest first, and the token of the next page, empty on the last."""
         if page_token and not re.fullmatch(r"[0-9]{1,18}", page_token):
             raise InvalidRequest("The page token is none that this server gave.", field="page_token")
-        with unavailable_when_away():
+        with self._available():
             page = await self._redis.zrange(
                 self._keys.jobs,
                 f"({page_token}" if page_token else "+inf",
@@ -248,7 +273,7 @@ class JobQueue:
         """
         request = (await self.get(job_id)).request
         indices = (await self._in_progress(job_id))[:limit]
-        with unavailable_when_away():
+        with self._available():
             async with self._redis.pipeline(transaction=False) as pipe:
                 for index in indices:
                     first_byte = known.get(index, 0) * request.row_bytes
@@ -265,7 +290,7 @@ class JobQueue:
 
         A job that is unknown or has expired has none.
         """
-        with unavailable_when_away():
+        with self._available():
             entries = await self._redis.getrange(
                 self._keys.ended(_checked(job_id)), 4 * cursor, 4 * (cursor + limit) - 1
             )
@@ -278,7 +303,7 @@ class JobQueue:
         Further empty ones come while nothing happens, about one a second. Hints that may be lost, so read the job
         itself now and then. Raises Unavailable when Redis goes away. One reader serves a whole process.
         """
-        with unavailable_when_away():
+        with self._available():
             newest = await self._redis.xrevrange(self._keys.events, count=1)
         last: bytes | str = newest[0][0] if newest else "0-0"
         yield set()
@@ -320,7 +345,7 @@ class JobQueue:
     async def _run(
         self, transition: Script, *arguments: str | bytes | int
     ) -> Any:  # each script has its own reply
-        with unavailable_when_away():
+        with self._available():
             return await transition(self._redis, [self._keys.meta], arguments)
 
     def _refuse_too_large(self, request: JobRequest) -> None:
@@ -354,7 +379,7 @@ class JobQueue:
         ]
 
     async def _read_jobs(self, job_ids: Sequence[str]) -> Sequence[Job | None]:
-        with unavailable_when_away():
+        with self._available():
             async with self._redis.pipeline(transaction=False) as pipe:
                 for job_id in job_ids:
                     pipe.hmget(self._keys.job(job_id), codec.JOB_FIELDS)
@@ -380,7 +405,7 @@ class JobQueue:
         ]
 
     async def _in_progress(self, job_id: str) -> Sequence[int]:
-        with unavailable_when_away():
+        with self._available():
             async with self._redis.pipeline(transaction=False) as pipe:
                 pipe.smembers(self._keys.running(job_id))
                 pipe.zrange(self._keys.returned(job_id), 1, "+inf", byscore=True, offset=0, num=CHUNK)
@@ -389,7 +414,7 @@ class JobQueue:
         return sorted({int(index) for indices in found for index in indices})
 
     async def _read_results(self, job_id: str, indices: range) -> Sequence[SampleResult]:
-        with unavailable_when_away():
+        with self._available():
             values = await self._redis.hmget(
                 self._keys.result(job_id, indices.start), [str(i) for i in indices]
             )
@@ -408,7 +433,7 @@ class JobQueue:
     ) -> Sequence[tuple[bytes, Mapping[bytes, bytes]]]:
         """Entries after one, waiting at most `seconds`, and never so long that the connection times out."""
         block = max(1, ceil(min(seconds, _BLOCK_SECONDS) * 1000))
-        with unavailable_when_away():
+        with self._available():
             found = await self._redis.xread({stream: after}, count=1000, block=block)
         entries: Sequence[tuple[bytes, Mapping[bytes, bytes]]] = found[0][1] if found else []
         return entries

@@ -6,10 +6,11 @@ import signal
 import socket
 import subprocess
 import sys
+from threading import Thread
 
 import pytest
 
-from deploy.system import ProcessDied, System, free_ports
+from deploy.system import System, free_ports
 from smalti.client import Client
 from smalti.jobs.job import JobState
 from smalti.values import Job
@@ -32,11 +33,25 @@ def test_jobs_survive_a_restart_of_everything(tmp_path):
         assert [result.index for result in client.results(job.id)] == [0, 1]
 
 
-def test_a_worker_that_is_killed_is_noticed():
-    with a_system() as system:
-        os.kill(system.pids["worker"], signal.SIGKILL)
-        with pytest.raises(ProcessDied, match="The worker ended with exit code -9"):
-            system.wait()
+def test_what_is_killed_is_started_again_and_the_rest_goes_on(tmp_path):
+    said: list[str] = []
+    with System(free_ports(1), redis_url=None, redis_folder=tmp_path, say=said.append) as system:
+        worker, server, redis = system.pids["worker"], system.pids["server"], system.pids["redis"]
+        keeping = Thread(target=system.keep, daemon=True)
+        keeping.start()
+        os.kill(worker, signal.SIGKILL)
+        os.kill(redis, signal.SIGKILL)
+        with Client(system.address) as client:
+            job = client.submit(MODEL, count=2, seed=7, patience_seconds=60)
+            *_, ended = client.watch(job.id, patience_seconds=60)
+        assert isinstance(ended, Job)
+        assert ended.state is JobState.SUCCEEDED
+        assert system.pids["worker"] != worker
+        assert system.pids["server"] == server
+        system.stop_keeping()
+        keeping.join()
+    assert any("The worker ended with exit code -9" in sentence for sentence in said)
+    assert any("The private Redis ended by itself" in sentence for sentence in said)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -69,5 +84,6 @@ def test_up_names_a_taken_port_and_starts_nothing():
             check=False,
         )
     assert up.returncode == 1
-    assert f"Port {port} of 127.0.0.1 is taken" in up.stderr
+    assert f"Port {port} of 127.0.0.1 is taken, which is for the server" in up.stderr
+    assert re.search(r"type: make up PORT=\d+ METRICS_PORT=\d+$", up.stderr, re.MULTILINE)
     assert up.stdout == ""

@@ -3,7 +3,7 @@ import socket
 
 import pytest
 
-from deploy.system import Ports, Process, ProcessDied, System, free_ports
+from deploy.system import Ports, Process, ProcessDied, System, chosen_redis, free_ports
 from smalti.errors import SettingsInvalid, Unavailable
 
 
@@ -39,6 +39,22 @@ def test_a_taken_port_is_named_before_anything_starts():
         ):
             pass
     assert said == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("SMALTI_REDIS_URL", "http://x"), ("SMALTI_LEASE_SECONDS", "inf")]
+)
+def test_a_setting_that_a_process_would_refuse_is_told_before_any_is_started(monkeypatch, variable, value):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsInvalid, match=variable):
+        chosen_redis()
+
+
+def test_redis_is_private_unless_a_url_says_otherwise(monkeypatch):
+    monkeypatch.setenv("SMALTI_REDIS_URL", "")
+    assert chosen_redis() is None
+    monkeypatch.setenv("SMALTI_REDIS_URL", "redis://localhost:6379/0")
+    assert chosen_redis() == "redis://localhost:6379/0"
 
 
 def test_a_redis_that_does_not_answer_is_told_at_once():

@@ -1,14 +1,14 @@
 import asyncio
-import os
-import signal
 from threading import Event
 
 import pytest
 from redis.asyncio import Redis
 
 from smalti.errors import RedisUnfit, SettingsInvalid
+from smalti.private_redis import PrivateRedis
 from smalti.v1 import images_pb2, jobs_pb2, types_pb2
 from tests.server.conftest import Running, refused
+from tests.server.hand_worker import HandWorker
 
 VAE = types_pb2.ModelVersion(name="toy-vae")
 
@@ -61,24 +61,109 @@ async def test_a_redis_that_turns_out_unfit_ends_the_server(start_server, own_re
             pytest.fail("it is ready")
 
 
-async def test_a_redis_that_comes_back_unfit_stops_jobs_and_nothing_else(start_server, own_redis, until):
-    async with Redis(port=own_redis.port) as redis, start_server(redis_url=own_redis.url) as server:
-        await redis.config_set("maxmemory-policy", "allkeys-lru")  # given a change that nobody looks for yet
-        os.kill(own_redis.pid, signal.SIGSTOP)
-        await until(lambda: _jobs_are(server, "NOT_SERVING"), seconds=30)
-        os.kill(own_redis.pid, signal.SIGCONT)  # when Redis was away for a while
-        await until(
-            lambda: _jobs_are_refused(server, "noeviction")
-        )  # then jobs are refused with what to mend
-        assert (await server.images.Draw(images_pb2.DrawRequest(model=VAE, count=1))).images
-        await redis.config_set("maxmemory-policy", "noeviction")
-        await until(lambda: _jobs_are(server, "SERVING"))
-
-
 async def _jobs_are(server: Running, status: str) -> bool:
     return await server.status("smalti.v1.JobService") == status
 
 
-async def _jobs_are_refused(server: Running, reason: str) -> bool:
-    refusal = await refused(server.jobs.List(jobs_pb2.ListJobsRequest()))
-    return refusal.code == "UNAVAILABLE" and reason in refusal.message
+def restart_with(redis: PrivateRedis, *options: str) -> None:
+    """Kill it and start it on the same data with other options, so quickly that nobody looks meanwhile."""
+    redis.kill()
+    usual = PrivateRedis._command
+    redis._command = lambda port: [*usual(redis, port), *options]  # type: ignore[method-assign]
+    redis.start()
+
+
+SUBMIT = jobs_pb2.SubmitRequest(model=types_pb2.ModelVersion(name="toy-pixel-rnn"), count=1)
+
+
+async def test_every_submit_after_a_quick_restart_into_an_unfit_redis_is_refused_until_it_is_mended(
+    start_server, own_redis, until
+):
+    async with Redis(port=own_redis.port) as redis, start_server(redis_url=own_redis.url) as server:
+        for _ in range(3):  # given connections to the one that was fit
+            await server.jobs.Submit(SUBMIT)
+        restart_with(own_redis, "--maxmemory-policy", "allkeys-lru")
+        refusals = [await refused(server.jobs.Submit(SUBMIT)) for _ in range(12)]
+        assert {refusal.code for refusal in refusals} == {"UNAVAILABLE"}
+        assert "noeviction" in refusals[-1].message
+        await redis.config_set("maxmemory-policy", "noeviction")
+        await until(lambda: _jobs_are(server, "SERVING"))
+        assert (await server.jobs.Submit(SUBMIT)).job.id
+
+
+@pytest.mark.parametrize(
+    ("option", "bad", "good"),
+    [
+        ("appendonly", "no", "yes"),
+        ("maxmemory-policy", "allkeys-lru", "noeviction"),
+        ("maxmemory", "0", "100mb"),
+    ],
+)
+async def test_a_redis_that_is_made_unfit_while_it_runs_stops_jobs_and_nothing_else_until_it_is_mended(
+    start_server, own_redis, until, monkeypatch, option, bad, good
+):
+    monkeypatch.setattr("smalti.jobs.housekeeping._CHECK_SECONDS", 0.1)  # 2 s in earnest
+    often = start_server(redis_url=own_redis.url, lease_seconds=0.4)
+    async with Redis(port=own_redis.port) as redis, often as server:
+        await redis.config_set(option, bad)
+        await until(lambda: _jobs_are(server, "NOT_SERVING"), seconds=5)
+        refusal = await refused(server.jobs.Submit(SUBMIT))
+        assert (refusal.code, f"set {option}" in refusal.message) == ("UNAVAILABLE", True)
+        assert (await server.images.Draw(images_pb2.DrawRequest(model=VAE, count=1))).images
+        await redis.config_set(option, good)
+        await until(lambda: _jobs_are(server, "SERVING"), seconds=5)
+        await server.jobs.Submit(SUBMIT)
+
+
+@pytest.mark.parametrize("is_new", [False, True])
+async def test_a_full_redis_refuses_jobs_only_whether_the_server_is_new_or_reconnects(
+    start_server, own_redis, until, is_new
+):
+    async with start_server(redis_url=own_redis.url) as first:
+        ids = [(await first.jobs.Submit(SUBMIT)).job.id for _ in range(2)]
+        await HandWorker(
+            first.queue, [model.digest for model in first.application.catalogue.models()]
+        ).draw_all(1)
+        restart_with(own_redis, "--maxmemory", "400kb")  # less than it uses
+        if not is_new:
+            await frees_memory(first, ids, until)
+    if is_new:
+        async with start_server(redis_url=own_redis.url) as second:
+            await frees_memory(second, ids, until)
+
+
+async def frees_memory(server: Running, ids: list[str], until) -> None:
+    """Whatever reads or frees is answered; only what needs memory is not."""
+    await until(lambda: _jobs_are(server, "SERVING"))
+    done, waiting = ids
+    assert (await refused(server.jobs.Submit(SUBMIT))).code == "RESOURCE_EXHAUSTED"
+    assert (await server.jobs.Get(jobs_pb2.GetJobRequest(id=done))).done == 1
+    assert len((await server.jobs.List(jobs_pb2.ListJobsRequest())).jobs) == 2
+    assert [result.index async for result in server.jobs.Results(jobs_pb2.ResultsRequest(id=done))] == [0]
+    await server.jobs.Cancel(jobs_pb2.CancelJobRequest(id=waiting))
+    events = [event async for event in server.jobs.Watch(jobs_pb2.WatchRequest(id=waiting))]
+    assert events[-1].job.state == jobs_pb2.JOB_STATE_CANCELLED
+    for job_id in ids:
+        await server.jobs.Delete(jobs_pb2.DeleteJobRequest(id=job_id))
+    assert await server.status() == "SERVING"  # housekeeping goes on
+
+
+async def test_a_server_outlives_a_demotion_of_redis_while_somebody_watches(start_server, own_redis, until):
+    often = start_server(redis_url=own_redis.url, lease_seconds=0.4)
+    async with Redis(port=own_redis.port) as redis, often as server:
+        job = (await server.jobs.Submit(SUBMIT)).job
+        watching = asyncio.ensure_future(refused(server.jobs.Watch(jobs_pb2.WatchRequest(id=job.id))))
+        await until(lambda: redis_reads_block(redis))
+        await redis.execute_command("REPLICAOF", "127.0.0.1", "1")
+        await until(lambda: _jobs_are(server, "NOT_SERVING"))
+        await redis.execute_command("REPLICAOF", "NO", "ONE")
+        await until(lambda: _jobs_are(server, "SERVING"))
+        await server.jobs.Cancel(jobs_pb2.CancelJobRequest(id=job.id))
+        watching.cancel()
+        [*_, last] = [event async for event in server.jobs.Watch(jobs_pb2.WatchRequest(id=job.id))]
+        assert last.job.state == jobs_pb2.JOB_STATE_CANCELLED
+        assert not any(task.done() for task in server.application._background)  # which would end the process
+
+
+async def redis_reads_block(redis: Redis) -> bool:
+    return int((await redis.info("clients"))["blocked_clients"]) > 0

@@ -104,10 +104,18 @@ async def test_a_redis_that_could_lose_jobs_is_refused(start: Start, address: st
     assert "Traceback" not in said
 
 
-async def test_a_wrong_setting_is_one_sentence(start: Start):
-    code, said = await ended(start(SMALTI_MAX_BATCH="many"))
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        ("SMALTI_MAX_BATCH", "many", "SMALTI_MAX_BATCH is 'many'"),
+        ("SMALTI_REDIS_URL", "redis://h/abc", "SMALTI_REDIS_URL has after the host something else"),
+        ("SMALTI_METRICS_HOST", "h" * 300, "SMALTI_METRICS_PORT: cannot listen"),
+    ],
+)
+async def test_a_wrong_setting_is_one_sentence(start: Start, variable, value, sentence):
+    code, said = await ended(start(**{variable: value}))
     assert code == 1
-    assert "SMALTI_MAX_BATCH is 'many'" in said
+    assert sentence in said
     assert "Traceback" not in said
 
 

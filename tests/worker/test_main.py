@@ -15,9 +15,10 @@ import pytest
 from smalti.jobs.connection import connect
 from smalti.jobs.queue import JobQueue
 from smalti.private_redis import PrivateRedis
+from tests.conftest import Until
 from tests.rights import NEEDS_ROOT, WITHOUT_RIGHTS, lock
 from tests.worker.conftest import Model
-from tests.worker.story import SHIPPED, a_request
+from tests.worker.story import SHIPPED, a_request, assert_undisturbed, ended
 
 Start = Callable[..., "subprocess.Popen[str]"]
 HAS_CUDA = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
@@ -64,6 +65,7 @@ def read_until(stream: IO[str] | None, words: str) -> str:
     ("settings", "sentence"),
     [
         ({"SMALTI_SLOTS": "none"}, "SMALTI_SLOTS is 'none'"),
+        ({"SMALTI_REDIS_URL": "foo"}, "SMALTI_REDIS_URL does not begin with redis://"),
         ({"SMALTI_MODEL_REPOSITORY": "/nowhere"}, "There is no PixelRNN in /nowhere"),
         ({"SMALTI_MODELS": "mnist-pixel-rnn"}, "SMALTI_MODELS names mnist-pixel-rnn"),
         ({"SMALTI_SLOTS": "8", "SMALTI_GPU_BUCKETS": "16"}, "SMALTI_GPU_BUCKETS is '16'"),
@@ -150,6 +152,49 @@ async def test_a_hung_engine_ends_the_process_with_one_line(
     assert process.returncode == 1
     assert "gives up its samples and stops" in log[1]
     assert "Traceback" not in log[1]
+
+
+SLOW = """
+import time
+import worker.runner
+from worker.__main__ import main
+draw_row = worker.runner.Runner.draw_row
+def slow(self, lanes):
+    for _ in range(20):  # a stop comes in the midst of it, as of a computation
+        time.sleep(0.005)
+    return draw_row(self, lanes)
+worker.runner.Runner.draw_row = slow
+main()
+"""
+
+
+async def test_a_worker_that_was_stopped_for_many_leases_goes_on_when_it_wakes(
+    start: Start, own_redis: PrivateRedis, toy: Model, until: Until
+) -> None:
+    manifest, _ = toy
+    process = start("-c", SLOW, SMALTI_REDIS_URL=own_redis.url, SMALTI_LEASE_SECONDS="0.3", SMALTI_SLOTS="2")
+    async with connect(own_redis.url) as redis:
+        queue = JobQueue(redis, lease_seconds=0.3)
+        job = await queue.submit(a_request(manifest, count=3))
+        await until(lambda: _first_row_of(queue, job.id), seconds=30)
+        process.send_signal(signal.SIGSTOP)
+        await until(lambda: _all_given_back(queue))
+        await asyncio.sleep(1.0)  # three leases: it has no condition to wait for, as it is stopped
+        process.send_signal(signal.SIGCONT)
+        await until(ended(queue, job))  # by this worker, for there is no other
+        await assert_undisturbed(queue, job, toy)
+        process.send_signal(signal.SIGTERM)
+        _, log = await asyncio.to_thread(process.communicate, timeout=60)
+    assert (process.returncode, "worker stopped" in log) == (0, True)
+
+
+async def _first_row_of(queue: JobQueue, job_id: str) -> bool:
+    return bool(await queue.rows(job_id, {}))
+
+
+async def _all_given_back(queue: JobQueue) -> bool:
+    await queue.recover()
+    return (await queue.depth()).running_samples == 0
 
 
 FAILING = """
