@@ -1,26 +1,28 @@
 """Reads the four kinds of image data: pictures, the lecture's text, binary .npz, scikit-learn's digits."""
 
 import hashlib
-import io
 import re
 import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from smalti import palette as colours
+from smalti.errors import ImageRefused
+from smalti.pictures import finding
+from smalti.pictures.finding import Found, Gathered
+from smalti.pictures.report import EMPTY, Report, Skipped, report_of
 from training.errors import DataRefused
 
 Pixels = NDArray[np.int64]
-PICTURE_ENDINGS = frozenset({".png", ".gif", ".bmp", ".jpg", ".jpeg", ".webp"})
 OPAQUE = 128  # alpha from which a pixel belongs to the picture, of 255
 LECTURE_PIXELS, LECTURE_COLOURS = "pixel_color.txt", "colormap.txt"
 LEAST_CONTENT = 0.03  # opaque part of the square below which a picture is taken for empty
-MAX_PICTURE_PIXELS = 4096 * 4096  # a larger one is refused before it is decoded
+LARGE = 1024  # pixels a side that are enough to make any training's image of
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class Pictures:
     origin: Origin
     rgb: NDArray[np.uint8]  # (images, size, size, 3), what is transparent painted with the background
     opaque: NDArray[np.bool_]  # (images, size, size)
+    report: Report = EMPTY
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class Indexed:
     pixels: Pixels  # (images, height, width)
     palette: NDArray[np.uint8]  # (colours, 3)
     parts: tuple[int, int, int] | None = None  # train, valid, test lengths, where the data say so
+    report: Report = EMPTY
 
 
 def read(path: Path | None, *, size: int, background: str) -> Pictures | Indexed:
@@ -82,6 +86,7 @@ def digits() -> Indexed:
         pixels=pixels,
         palette=np.stack([grey] * 3, axis=1),
         parts=(len(pixels) - 2 * tenth, tenth, tenth),
+        report=Report(read=len(pixels)),
     )
 
 
@@ -98,11 +103,14 @@ def lecture(folder: Path) -> Indexed:
     if palette.shape[1] != 3 or palette.min() < 0 or palette.max() > 255 or len(palette) < 2:
         raise DataRefused(f"{colours_file} must have two lines or more of three integers 0 … 255 each.")
     _refuse_foreign_indices(pixels_file, rows, len(palette))
-    digest = _digest((file.name, file.read_bytes()) for file in (colours_file, pixels_file))
+    digest = _listing(
+        (file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in (colours_file, pixels_file)
+    )
     return Indexed(
         origin=Origin(_short(folder.resolve().name), digest),
         pixels=rows.reshape(-1, size, size),
         palette=palette.astype(np.uint8),
+        report=Report(read=len(rows)),
     )
 
 
@@ -120,6 +128,7 @@ def binary(path: Path) -> Indexed:
         pixels=np.concatenate(parts),
         palette=np.array([[255] * 3, [0] * 3], dtype=np.uint8),
         parts=(train, valid, test),
+        report=Report(read=train + valid + test),
     )
 
 
@@ -130,36 +139,71 @@ def pictures(path: Path, *, size: int, background: str, stretched: bool = False)
     opaque in them are left out: they would count as images that are easy to predict.
     """
     fill = colours.parse([background])[0]
-    fitted, entries = [], []
-    for name, content in _files(path):
-        colour, opaque = _fit(_crop(_open(name, content)), size, stretched)
-        entries.append((name, content))
-        if opaque.mean() >= LEAST_CONTENT:
-            fitted.append((colour, opaque))
-    if not fitted:
-        raise DataRefused(f"{path} holds no image (looked for {', '.join(sorted(PICTURE_ENDINGS))}).")
-    rgb, opaque = (np.stack(planes) for planes in zip(*fitted, strict=True))
-    digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else _digest(entries)
+    try:
+        gathered = finding.gather([path], lambda picture: _fit(picture.rgba, size, stretched))
+    except ImageRefused as error:
+        raise DataRefused(str(error)) from error
+    full = list(filter(_shows_something, gathered.found))
+    if not full:
+        raise DataRefused(f"All {len(gathered.found)} pictures of {path} are transparent, or almost.")
+    opaque = np.stack([found.content.opaque for found in full])
+    rgb = np.stack([found.content.rgb for found in full])
     return Pictures(
-        origin=Origin(_short(path.stem if path.is_file() else path.resolve().name), digest),
+        origin=Origin(
+            _short(path.stem if path.is_file() else path.resolve().name), _digest_of(path, gathered.found)
+        ),
         rgb=np.where(opaque[..., None], rgb, fill),
         opaque=opaque,
+        report=_report(path, gathered, size),
     )
 
 
-def _fit(picture: Image.Image, size: int, stretched: bool) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """A cropped picture (RGBA) as colours (size, size, 3) and what of them is opaque.
+@dataclass(frozen=True, slots=True)
+class _Fitted:
+    """A picture in the training's size."""
+
+    rgb: NDArray[np.uint8]  # (size, size, 3)
+    opaque: NDArray[np.bool_]  # (size, size)
+    content: tuple[int, int]  # width and height of what was opaque, before it was fitted
+
+
+def _shows_something(found: Found[_Fitted]) -> bool:
+    return bool(found.content.opaque.mean() >= LEAST_CONTENT)
+
+
+def _report(path: Path, gathered: Gathered[_Fitted], size: int) -> Report:
+    used = list(filter(_shows_something, gathered.found))
+    contents = [found.content.content for found in used]
+    empty = [
+        Skipped(name=found.label, reason="is transparent, or almost")
+        for found in gathered.found
+        if not _shows_something(found)
+    ]
+    skipped = [
+        replace(each, name=each.name.removeprefix(f"{path}/")) for each in (*gathered.report.skipped, *empty)
+    ]
+    return replace(
+        report_of([found.traits for found in used], skipped, others=gathered.report.others),
+        reduced=sum(max(content) > size for content in contents),
+        padded=sum(min(content) < max(*content, size) for content in contents),
+    )
+
+
+def _fit(picture: Image.Image, size: int, stretched: bool) -> _Fitted:
+    """A picture (RGBA) cropped to its content, made square and resized.
 
     It stands on the bottom edge, in the middle; small ones are not enlarged, because a sprite's pixels are its drawing.
     """
-    square = _square(_stretch(picture) if stretched else picture, size)
+    content = _crop(picture)
+    square = _square(_stretch(content) if stretched else content, size)
     values = np.asarray(square, dtype=np.float32) / 255.0
     alpha = values[..., 3]
     # Colours are resized multiplied by alpha: else the colour of what is transparent bleeds in.
     planes = [_resize(values[..., channel] * alpha, size) for channel in range(3)]
     coverage = _resize(alpha, size)
     colour = np.stack(planes, axis=-1) / np.maximum(coverage, 1e-3)[..., None]
-    return np.asarray(np.clip(np.rint(colour * 255), 0, 255), dtype=np.uint8), coverage >= OPAQUE / 255
+    rgb = np.asarray(np.clip(np.rint(colour * 255), 0, 255), dtype=np.uint8)
+    return _Fitted(rgb, coverage >= OPAQUE / 255, content.size)
 
 
 def _resize(plane: NDArray[np.float32], size: int) -> NDArray[np.float32]:
@@ -167,6 +211,9 @@ def _resize(plane: NDArray[np.float32], size: int) -> NDArray[np.float32]:
 
 
 def _crop(picture: Image.Image) -> Image.Image:
+    """The part with content, without pixels by the million: a photograph is made smaller by whole factors first."""
+    factor = max(picture.size) // LARGE
+    picture = picture.convert("RGBa").reduce(factor).convert("RGBA") if factor > 1 else picture
     content = picture.getchannel("A").point([255 if alpha >= OPAQUE else 0 for alpha in range(256)])
     return picture.crop(content.getbbox() or (0, 0, *picture.size))
 
@@ -181,36 +228,6 @@ def _square(picture: Image.Image, least: int) -> Image.Image:
     square = Image.new("RGBA", (side, side))
     square.paste(picture, ((side - picture.width) // 2, side - picture.height))
     return square
-
-
-def _open(name: str, content: bytes) -> Image.Image:
-    try:
-        with Image.open(io.BytesIO(content)) as picture:
-            if picture.width * picture.height > MAX_PICTURE_PIXELS:
-                raise DataRefused(f"The image {name} is larger than {MAX_PICTURE_PIXELS} pixels.")
-            return picture.convert("RGBA")
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise DataRefused(f"The image {name} cannot be read: {error}.") from error
-
-
-def _files(path: Path) -> Iterator[tuple[str, bytes]]:
-    yield from sorted(_zipped(path) if path.is_file() else _in_folder(path))
-
-
-def _in_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
-    for file in folder.rglob("*"):
-        if file.suffix.lower() in PICTURE_ENDINGS and file.is_file():
-            yield file.relative_to(folder).as_posix(), file.read_bytes()
-
-
-def _zipped(path: Path) -> Iterator[tuple[str, bytes]]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                if Path(name).suffix.lower() in PICTURE_ENDINGS and not name.startswith("__MACOSX/"):
-                    yield name, archive.read(name)
-    except (OSError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
-        raise DataRefused(f"{path} is no zip file that can be read: {error}.") from error
 
 
 def _numbers(file: Path) -> Pixels:
@@ -259,9 +276,17 @@ def _unpack(path: Path, packed: NDArray[np.uint8], name: str) -> Pixels:
     return np.unpackbits(packed, axis=2)[:, :, :side].astype(np.int64)
 
 
-def _digest(entries: Iterator[tuple[str, bytes]] | list[tuple[str, bytes]]) -> str:
-    listing = "\n".join(f"{hashlib.sha256(content).hexdigest()}  {name}" for name, content in entries)
-    return hashlib.sha256(listing.encode()).hexdigest()
+def _digest_of(path: Path, found: Sequence[Found[_Fitted]]) -> str:
+    if path.is_dir():
+        return _listing((each.name, each.digest) for each in found)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _listing(entries: Iterable[tuple[str, str]]) -> str:
+    """The digest of several files: names, and what their contents' digests are."""
+    listing = "\n".join(f"{digest}  {name}" for name, digest in entries)
+    return hashlib.sha256(listing.encode(errors="surrogateescape")).hexdigest()
 
 
 def _short(name: str) -> str:
