@@ -3,8 +3,8 @@
     with Client("localhost:50051") as client:
         client.draw("sprites-vae", count=16).images[0].save("first.png")
 
-Every method raises the errors of `smalti.errors`. Images go in as `smalti.values.Image`, Pillow images, PNG
-bytes or paths of PNG files, and come out as `Image`. Version 0 of a model is the latest.
+Every method raises the errors of `smalti.errors`. Images go in as `smalti.values.Image`, Pillow images, or
+paths or bytes of picture files, and come out as `Image`. Version 0 of a model is the latest.
 """
 
 import time

@@ -1,7 +1,6 @@
 """Values ↔ protobuf messages: how every RPC's request is made and its response read, for both clients."""
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,8 +13,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from PIL import Image as pillow
 
 from smalti import media
-from smalti.errors import ImageRefused, InvalidRequest
+from smalti.errors import InvalidRequest
 from smalti.jobs.job import JobClass, JobState
+from smalti.pictures import finding, reader
 from smalti.v1 import (
     images_pb2,
     images_pb2_grpc,
@@ -288,24 +288,14 @@ def _image(source: ImageSource) -> types_pb2.Image:
 
 
 def png_of(source: ImageSource) -> bytes:
-    """The PNG of an image in any form; raises ImageRefused for a file that is no readable PNG."""
-    if isinstance(source, bytes):
-        return source
+    """The PNG of an image in any form; raises ImageRefused for one that cannot be read."""
     if isinstance(source, Image):
         return source.png()
     if isinstance(source, pillow.Image):
-        return media.encode(source)
-    return _png_file(Path(source))
-
-
-def _png_file(path: Path) -> bytes:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ImageRefused(f"{os.fspath(path)} cannot be read: {error.strerror}.", field="image") from error
-    if not data.startswith(b"\x89PNG\r\n\x1a\n"):
-        raise ImageRefused(f"{os.fspath(path)} is not a PNG.", field="image")
-    return data
+        return media.encode(reader.normal(source).rgba)
+    if isinstance(source, bytes):
+        return source if source.startswith(reader.PNG_SIGNATURE) else media.encode(reader.read(source).rgba)
+    return finding.take_picture(Path(source), lambda picture: media.encode(picture.rgba))
 
 
 # Messages → values

@@ -52,7 +52,7 @@ class Image:
 
 ImageSource: TypeAlias = (
     Image | pillow.Image | bytes | str | os.PathLike[str]
-)  # bytes: a PNG; str and PathLike: its file
+)  # bytes: of a PNG, JPEG, …; str and PathLike: its file
 
 
 @dataclass(frozen=True, slots=True)

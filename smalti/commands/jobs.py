@@ -23,6 +23,7 @@ from smalti.commands.output import (
 )
 from smalti.errors import SmaltiError
 from smalti.jobs.job import JobClass, JobState
+from smalti.pictures.fitting import Fit
 from smalti.terminal import shows_pictures
 from smalti.values import Image, Job, JobEvent, SampleEnded, SampleResult, SampleRows
 from smalti.watching import INTERRUPTED, LineView, LiveView, View, follow
@@ -47,10 +48,11 @@ _PATIENCE = click.option(
 @options.first_index
 @options.temperature
 @click.option(
-    "--complete", "picture", type=click.Path(path_type=Path), help="PNG to finish, with --rows or --mask."
+    "--complete", "picture", type=click.Path(path_type=Path), help="Picture to finish, with --rows or --mask."
 )
 @options.rows
 @options.mask
+@options.fit
 @click.option(
     "--keep-seconds",
     type=click.FloatRange(1),
@@ -81,6 +83,7 @@ def submit(
     picture: Path | None,
     rows: int | None,
     mask: Path | None,
+    how: Fit | None,
     keep_seconds: float | None,
     job_class: str,
     request_id: str | None,
@@ -96,7 +99,7 @@ def submit(
         seed=seed,
         first_index=first_index,
         temperature=temperature,
-        completion=options.completion(picture, rows, mask),
+        completion=options.completion(client, model, version, picture, rows=rows, mask=mask, how=how),
         retention_seconds=keep_seconds,
         request_id=request_id,
         job_class=JobClass(job_class),

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from smalti.errors import ImageRefused
 from smalti.pictures import archive, reader
 from smalti.pictures.reader import Picture
-from smalti.pictures.report import Report, Skipped, Traits, named, printable, report_of
+from smalti.pictures.report import Report, Skipped, Traits, named, printable, reason_of, report_of
 
 Content = TypeVar("Content")
 _FOREIGN = frozenset(  # pictures by their names, of kinds that are not read
@@ -68,13 +68,34 @@ class FileRefused(Exception):
 def gather(paths: Sequence[Path], take: Callable[[Picture], Content]) -> Gathered[Content]:
     """The pictures of files, folders and zips, each as what `take` makes of it as soon as it is read.
 
-    What cannot be read, and what `take` refuses by ImageRefused, is skipped and named in the report. Raises
-    ImageRefused where nothing is left.
+    In a folder or zip, what cannot be read, and what `take` refuses by ImageRefused, is skipped and named in the
+    report. Raises ImageRefused for a file that was named and cannot be used, and for a path that gives no picture.
     """
+    parts = [_part(path, take) for path in paths]
+    refusals = [part.refusal for part in parts if part.refusal]
+    if refusals:
+        raise ImageRefused(f"{named(refusals)}.", field="image")
+    found = tuple(each for part in parts for each in part.found)
+    skipped = [each for part in parts for each in part.skipped]
+    others = sum(part.others for part in parts)
+    return Gathered(found, report_of([each.traits for each in found], skipped, others=others))
+
+
+@dataclass(frozen=True, slots=True)
+class _Part(Generic[Content]):
+    """What one path gave."""
+
+    found: list[Found[Content]]
+    skipped: list[Skipped]
+    others: int
+    refusal: str  # why nothing was found; '' where something was
+
+
+def _part(path: Path, take: Callable[[Picture], Content]) -> _Part[Content]:
     found: list[Found[Content]] = []
     skipped: list[Skipped] = []
     others = 0
-    for file in (file for path in paths for file in _files(path)):
+    for file in _files(path):
         if file is None:
             others += 1
             continue
@@ -82,9 +103,15 @@ def gather(paths: Sequence[Path], take: Callable[[Picture], Content]) -> Gathere
             found.append(_found(file, take))
         except (FileRefused, ImageRefused) as error:
             skipped.append(Skipped(name=file.label, reason=reason_of(error)))
-    if not found:
-        raise ImageRefused(_nothing(paths, skipped), field="image")
-    return Gathered(tuple(found), report_of([each.traits for each in found], skipped, others=others))
+    return _Part(found, skipped, others, "" if found else _nothing(path, skipped))
+
+
+def take_picture(path: Path, take: Callable[[Picture], Content]) -> Content:
+    """What `take` makes of the picture in a file; raises ImageRefused, which names the file."""
+    try:
+        return take(reader.read(read_file(path)))
+    except (FileRefused, ImageRefused) as error:
+        raise ImageRefused(f"{printable(str(path))} {reason_of(error)}.", field="image") from error
 
 
 def read_file(path: Path, most: int = reader.MAX_BYTES) -> bytes:
@@ -101,24 +128,18 @@ def read_file(path: Path, most: int = reader.MAX_BYTES) -> bytes:
     return data
 
 
-def reason_of(error: Exception) -> str:
-    """What an error says of a file, to be written after its name."""
-    return str(error).removeprefix("The image ").removesuffix(".")
-
-
 def _found(file: _File, take: Callable[[Picture], Content]) -> Found[Content]:
     data = file.read()
     picture = reader.read(data)
     return Found(file.name, file.label, hashlib.sha256(data).hexdigest(), picture.traits, take(picture))
 
 
-def _nothing(paths: Sequence[Path], skipped: Sequence[Skipped]) -> str:
-    places = named([printable(str(path)) for path in paths])
+def _nothing(path: Path, skipped: Sequence[Skipped]) -> str:
+    place = printable(str(path))
     if not skipped:
-        return f"{places} holds no picture (looked for {', '.join(sorted(reader.ENDINGS))})."
+        return f"{place} holds no picture (looked for {', '.join(sorted(reader.ENDINGS))})"
     reasons = named(list(map(str, skipped)))
-    itself = len(paths) == 1 and skipped[0].name == places
-    return f"{reasons}." if itself else f"{places} holds no picture that can be read: {reasons}."
+    return reasons if skipped[0].name == place else f"{place} holds no picture that can be used: {reasons}"
 
 
 def _files(path: Path) -> Iterator[_File | None]:

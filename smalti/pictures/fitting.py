@@ -17,26 +17,23 @@ class Fit(StrEnum):
     PAD = "pad"  # its pixels stay as they are, in the middle; what is left beside them is transparent
 
 
-def fit(picture: Image.Image, size: Size, how: Fit | None) -> Image.Image:
-    """The picture (RGBA) in this size; raises ImageRefused for another size where nothing is to be done about it.
+def fit(picture: Image.Image, size: Size, how: Fit) -> Image.Image:
+    """The picture (RGBA) in this size; raises ImageRefused where it is larger and only to be padded.
 
     Smaller by the mean of areas, larger by repeated pixels, so that a drawing of pixels stays one.
     """
     if picture.size == size:
         return picture
-    if how is None:
-        raise _refused(picture.size, f"not {_spelt(size)}")
     if how is Fit.CROP:
         return _scaled(picture, size, _middle(picture.size, size))
     if how is Fit.RESIZE:
         return _framed(_scaled(picture, _inside(picture.size, size)), size)
     if picture.width > size[0] or picture.height > size[1]:
-        raise _refused(picture.size, f"more than {_spelt(size)}, and to pad does not make it smaller")
+        raise ImageRefused(
+            f"The image is {_spelt(picture.size)}, and padding makes it no smaller than that, not {_spelt(size)}.",
+            field="image",
+        )
     return _framed(picture, size)
-
-
-def _refused(found: Size, reason: str) -> ImageRefused:
-    return ImageRefused(f"The image is {_spelt(found)}, {reason}.", field="image")
 
 
 def _spelt(size: Size) -> str:

@@ -56,13 +56,6 @@ _TOO_LARGE = f"is too large: the largest side may be {MAX_SIDE} pixels"
 _silence = Lock()  # a filter for warnings is one for the whole process, so one thread at a time has it
 
 
-class _Unreadable(ImageRefused):
-    """Why a picture is not read, as what can be said of it."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"The image {reason}.", field="image")
-
-
 @dataclass(frozen=True, slots=True)
 class Picture:
     """One picture, upright and in eight bits a channel, and what it was before."""
@@ -92,23 +85,17 @@ def normal(picture: Image.Image) -> Picture:
         return _normal(picture)
 
 
-def flat(picture: Picture, background: str) -> Image.Image:
-    """The RGB image, transparent parts on the background."""
-    canvas = Image.new("RGBA", picture.rgba.size, background)
-    return Image.alpha_composite(canvas, picture.rgba).convert("RGB")
-
-
 @contextmanager
 def _refusing() -> Iterator[None]:
     """Turns what Pillow raises into ImageRefused; its own words name addresses and modules, so they are not told."""
     try:
         yield
     except UnidentifiedImageError as error:
-        raise _Unreadable("is of no kind that is read, or damaged") from error
+        raise _refusal("is of no kind that is read, or damaged") from error
     except (Image.DecompressionBombError, MemoryError) as error:
-        raise _Unreadable(_TOO_LARGE) from error
+        raise _refusal(_TOO_LARGE) from error
     except _BROKEN as error:
-        raise _Unreadable("is cut off or damaged") from error
+        raise _refusal("is cut off or damaged") from error
 
 
 @contextmanager
@@ -121,13 +108,13 @@ def _silenced() -> Iterator[None]:
 
 def _refuse_other_bytes(data: bytes, formats: Sequence[str]) -> None:
     if not data:
-        raise _Unreadable("is empty")
+        raise _refusal("is empty")
     if len(data) > MAX_BYTES:
-        raise _Unreadable(f"has more than {MAX_BYTES >> 20} MiB")
+        raise _refusal(f"has more than {MAX_BYTES >> 20} MiB")
     if data.startswith(PNG_SIGNATURE) and len(data) >= 24:
         _refuse_size((int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")))
     elif tuple(formats) == ("PNG",):
-        raise _Unreadable("is not a PNG")
+        raise _refusal("is not a PNG")
 
 
 def _refuse_size(
@@ -135,9 +122,9 @@ def _refuse_size(
 ) -> None:
     same = sorted(found) == sorted(expected or ()) if either_way else found == expected
     if expected is not None and not same:
-        raise _Unreadable(f"is {found[0]}×{found[1]}, the model draws {expected[0]}×{expected[1]}")
+        raise _refusal(f"is {found[0]}×{found[1]}, the model draws {expected[0]}×{expected[1]}")
     if max(found) > MAX_SIDE:
-        raise _Unreadable(_TOO_LARGE)
+        raise _refusal(_TOO_LARGE)
 
 
 def _normal(picture: Image.Image) -> Picture:
@@ -180,7 +167,7 @@ def _animated(picture: Image.Image) -> bool:
 
 def _in_colours(picture: Image.Image, packing: str) -> Image.Image:
     if picture.mode in _UNREADABLE_MODES:
-        raise _Unreadable(f"has colours of the kind {picture.mode}, which is not read: save it as RGB")
+        raise _refusal(f"has colours of the kind {picture.mode}, which is not read: save it as RGB")
     if picture.mode in _DEEP_GREY:
         return _from_deep_grey(picture)
     if picture.mode == "F":
@@ -207,7 +194,7 @@ def _from_deep_grey(picture: Image.Image) -> Image.Image:
     levels = picture.convert("I")
     least, most = _range(levels)
     if not 0 <= least <= most < 1 << 16:
-        raise _Unreadable(f"has grey levels from {least:g} to {most:g}: save it with 8 or 16 bits")
+        raise _refusal(f"has grey levels from {least:g} to {most:g}: save it with 8 or 16 bits")
     eight = picture.mode == "I" and picture.format != "PPM" and most < 256
     grey = levels.point(list(range(1 << 16)) if eight else _SIXTEEN_TO_EIGHT, "L")
     clear = picture.info.get("transparency")
@@ -222,7 +209,7 @@ def _from_numbers(picture: Image.Image) -> Image.Image:
     """From fractions: 0 … 1 or 0 … 255."""
     least, most = _range(picture)
     if not 0 <= least <= most <= 255:
-        raise _Unreadable(f"has grey levels from {least:g} to {most:g}: save it with 8 or 16 bits")
+        raise _refusal(f"has grey levels from {least:g} to {most:g}: save it with 8 or 16 bits")
     scale = 255 if most <= 1 else 1
     return picture.point(lambda level: level * scale + 0.5).convert("L").convert("RGBA")
 
@@ -230,3 +217,7 @@ def _from_numbers(picture: Image.Image) -> Image.Image:
 def _range(picture: Image.Image) -> tuple[float, float]:
     """The least and the greatest value of a picture with one channel."""
     return cast(tuple[float, float], picture.getextrema())
+
+
+def _refusal(reason: str) -> ImageRefused:
+    return ImageRefused(f"The image {reason}.", field="image")

@@ -106,3 +106,8 @@ def printable(name: str) -> str:
         else character.encode("unicode_escape", "backslashreplace").decode()
         for character in name
     )
+
+
+def reason_of(error: Exception) -> str:
+    """What an error says of a file, to be written after its name."""
+    return str(error).removeprefix("The image ").removesuffix(".")
