@@ -1,8 +1,12 @@
 """Reads the four kinds of image data: pictures, the lecture's text, binary .npz, scikit-learn's digits."""
 
+import codecs
 import hashlib
+import io
+import math
+import os
 import re
-import zipfile
+import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,15 +17,31 @@ from PIL import Image
 
 from smalti import palette as colours
 from smalti.errors import ImageRefused
-from smalti.pictures import finding
+from smalti.pictures import archive, finding
 from smalti.pictures.finding import Found, Gathered
-from smalti.pictures.report import EMPTY, Report, Skipped, report_of
+from smalti.pictures.reader import ENDINGS
+from smalti.pictures.report import EMPTY, Report, Skipped, printable, report_of
 from training.errors import DataRefused
 
 Pixels = NDArray[np.int64]
 OPAQUE = 128  # alpha from which a pixel belongs to the picture, of 255
 LECTURE_PIXELS, LECTURE_COLOURS = "pixel_color.txt", "colormap.txt"
 LEAST_CONTENT = 0.03  # opaque part of the square below which a picture is taken for empty
+PARTS = ("train", "valid", "test")  # the arrays of an .npz
+MAX_TEXT_BYTES = 1 << 30
+MAX_ARRAY_BYTES = 1 << 30
+BROKEN_ARRAY = (  # what numpy raises for damaged ones
+    ValueError,
+    EOFError,
+    OSError,
+    SyntaxError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    MemoryError,
+    RecursionError,
+    struct.error,
+)
 LARGE = 1024  # pixels a side that are enough to make any training's image of
 
 
@@ -58,15 +78,16 @@ def read(path: Path | None, *, size: int, background: str) -> Pictures | Indexed
     """The images at a path, or the digits where it is None; raises DataRefused."""
     if path is None:
         return digits()
-    if path.name == LECTURE_PIXELS or (path / LECTURE_PIXELS).is_file():
-        return lecture(path if path.is_dir() else path.parent)
-    if path.suffix == ".npz":
+    if folder := _lecture_folder(path):
+        return lecture(folder)
+    if path.suffix.lower() == ".npz" and os.path.isfile(path):
         return binary(path)
-    if path.is_dir() or path.suffix == ".zip":
+    if os.path.isdir(path) or (path.suffix.lower() == ".zip" and os.path.exists(path)):
         return pictures(path, size=size, background=background)
-    if path.exists():
+    if os.path.exists(path):
         raise DataRefused(
-            f"{path} is none of the known kinds: a folder or .zip of images, {LECTURE_PIXELS}, or an .npz."
+            f"{path} is none of the known kinds: a folder or .zip of pictures ({', '.join(sorted(ENDINGS))}), "
+            f"{LECTURE_PIXELS} beside {LECTURE_COLOURS}, or an .npz of train, valid and test."
         )
     raise DataRefused(f"There is nothing at {path}.")
 
@@ -92,25 +113,25 @@ def digits() -> Indexed:
 
 def lecture(folder: Path) -> Indexed:
     """The lecture's format: one square image a line as palette indices, beside one `r g b` a line."""
-    pixels_file, colours_file = folder / LECTURE_PIXELS, folder / LECTURE_COLOURS
-    palette = _numbers(colours_file)
-    rows = _numbers(pixels_file)
-    size = int(np.sqrt(rows.shape[1]))
-    if size * size != rows.shape[1]:
+    pixels_file, colours_file = (
+        _named(folder, name) or folder / name for name in (LECTURE_PIXELS, LECTURE_COLOURS)
+    )
+    palette = _numbers(colours_file).values
+    table = _numbers(pixels_file)
+    size = math.isqrt(table.values.shape[1])
+    if size * size != table.values.shape[1]:
         raise DataRefused(
-            f"{pixels_file} has {rows.shape[1]} numbers a line, which is no square image's number of pixels."
+            f"{pixels_file} has {table.values.shape[1]} numbers a line, which is no square image's number of pixels."
         )
     if palette.shape[1] != 3 or palette.min() < 0 or palette.max() > 255 or len(palette) < 2:
         raise DataRefused(f"{colours_file} must have two lines or more of three integers 0 … 255 each.")
-    _refuse_foreign_indices(pixels_file, rows, len(palette))
-    digest = _listing(
-        (file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in (colours_file, pixels_file)
-    )
+    _refuse_foreign_indices(pixels_file, table, len(palette))
+    digest = _listing((file.name, _file_digest(file)) for file in (colours_file, pixels_file))
     return Indexed(
         origin=Origin(_short(folder.resolve().name), digest),
-        pixels=rows.reshape(-1, size, size),
+        pixels=table.values.reshape(-1, size, size),
         palette=palette.astype(np.uint8),
-        report=Report(read=len(rows)),
+        report=Report(read=len(table.values)),
     )
 
 
@@ -124,7 +145,7 @@ def binary(path: Path) -> Indexed:
         raise DataRefused(f"The arrays of {path} hold images of different sizes.")
     train, valid, test = (len(part) for part in parts)
     return Indexed(
-        origin=Origin(_short(path.stem), hashlib.sha256(path.read_bytes()).hexdigest()),
+        origin=Origin(_short(path.stem), _file_digest(path)),
         pixels=np.concatenate(parts),
         palette=np.array([[255] * 3, [0] * 3], dtype=np.uint8),
         parts=(train, valid, test),
@@ -230,39 +251,106 @@ def _square(picture: Image.Image, least: int) -> Image.Image:
     return square
 
 
-def _numbers(file: Path) -> Pixels:
-    """The integers of a text file, the same number on every line: (lines, numbers)."""
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """The integers of a text file."""
+
+    values: Pixels  # (lines, numbers)
+    lines: list[int]  # where in the file each line is, counted from 1
+
+
+def _lecture_folder(path: Path) -> Path | None:
+    """Where the lecture's files are, if it is they that a path means; letters may be large or small."""
+    if os.path.isdir(path):
+        return path if _named(path, LECTURE_PIXELS) else None
+    return (
+        path.parent
+        if path.name.lower() in (LECTURE_PIXELS, LECTURE_COLOURS) and os.path.exists(path)
+        else None
+    )
+
+
+def _named(folder: Path, name: str) -> Path | None:
     try:
-        lines = [line.split() for line in file.read_text(encoding="ascii").splitlines() if line.strip()]
-        if not lines:
-            raise DataRefused(f"{file} is empty.")
-        for number, line in enumerate(lines, start=1):
-            if len(line) != len(lines[0]):
-                raise DataRefused(
-                    f"Line {number} of {file} has {len(line)} numbers and the first line {len(lines[0])}."
-                )
-        return np.array(lines, dtype=np.int64)
-    except (OSError, ValueError, OverflowError) as error:
-        raise DataRefused(f"{file} cannot be read as lines of integers: {error}.") from error
+        found = [file for file in folder.iterdir() if file.name.lower() == name]
+    except OSError as error:
+        raise DataRefused(f"{folder} cannot be read: {error.strerror}.") from error
+    return min((file for file in found if file.is_file()), default=None, key=lambda file: file.name != name)
 
 
-def _refuse_foreign_indices(file: Path, rows: Pixels, count: int) -> None:
-    foreign = np.argwhere((rows < 0) | (rows >= count))
-    if len(foreign):
-        line, position = foreign[0]
+def _numbers(file: Path) -> _Table:
+    """The integers of a text file, the same number on every line; raises DataRefused."""
+    rows = [
+        (number, line.split())
+        for number, line in enumerate(_text(file).splitlines(), start=1)
+        if line.strip()
+    ]
+    if not rows:
+        raise DataRefused(f"{file} is empty.")
+    expected = len(rows[0][1])
+    for number, words in rows:
+        if len(words) != expected:
+            raise DataRefused(
+                f"Line {number} of {file} has {len(words)} numbers and the first line {expected}."
+            )
+    values = np.array([_integers(file, number, words) for number, words in rows])
+    return _Table(values, [number for number, _ in rows])
+
+
+def _integers(file: Path, number: int, words: list[str]) -> Pixels:
+    try:
+        return np.array(words, dtype=np.int64)
+    except (ValueError, OverflowError) as error:
+        word = next((word for word in words if not word.lstrip("+-").isdecimal()), max(words, key=len))
         raise DataRefused(
-            f"Line {line + 1} of {file} has the pixel {rows[line, position]}, but the palette ends at {count - 1}."
+            f"Line {number} of {file} cannot be read as integers with spaces between: '{printable(word[:20])}'."
+        ) from error
+
+
+def _text(file: Path) -> str:
+    """A text file's content, in UTF-8 or, as Windows' shell writes it, UTF-16; raises DataRefused."""
+    try:
+        data = finding.read_file(file, MAX_TEXT_BYTES)
+        wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        return data.decode("utf-16" if wide else "utf-8-sig")
+    except finding.FileRefused as error:
+        raise DataRefused(f"{file} {error}.") from error
+    except UnicodeDecodeError as error:
+        raise DataRefused(f"{file} is no text that can be read.") from error
+
+
+def _refuse_foreign_indices(file: Path, table: _Table, count: int) -> None:
+    foreign = np.argwhere((table.values < 0) | (table.values >= count))
+    if len(foreign):
+        row, position = foreign[0]
+        pixel = table.values[row, position]
+        raise DataRefused(
+            f"Line {table.lines[row]} of {file} has the pixel {pixel}, but the palette ends at {count - 1}."
         )
 
 
 def _arrays(path: Path) -> dict[str, NDArray[np.uint8]]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in ("train", "valid", "test")}
-    except KeyError as error:
-        raise DataRefused(f"{path} lacks one of the arrays train, valid and test: {error}.") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataRefused(f"{path} is no .npz file that can be read: {error}.") from error
+        with archive.opened(path) as entries:
+            files = {entry.name: entry for entry in entries}
+            missing = [part for part in PARTS if f"{part}.npy" not in files]
+            if missing:
+                raise DataRefused(f"{path} lacks one of the arrays {', '.join(PARTS)}: {missing[0]}.")
+            return {part: _array(path, files[f"{part}.npy"], part) for part in PARTS}
+    except archive.ArchiveRefused as error:
+        raise DataRefused(f"{path} is no .npz file that can be read: it {error}.") from error
+
+
+def _array(path: Path, entry: archive.Entry, part: str) -> NDArray[np.uint8]:
+    try:
+        content = entry.read(MAX_ARRAY_BYTES)
+        return np.asarray(np.lib.format.read_array(io.BytesIO(content), allow_pickle=False))
+    except archive.ArchiveRefused as error:
+        raise DataRefused(f"The array {part} of {path} {error}.") from error
+    except BROKEN_ARRAY as error:
+        raise DataRefused(
+            f"The array {part} of {path} is damaged, or holds objects instead of numbers."
+        ) from error
 
 
 def _unpack(path: Path, packed: NDArray[np.uint8], name: str) -> Pixels:
@@ -277,8 +365,10 @@ def _unpack(path: Path, packed: NDArray[np.uint8], name: str) -> Pixels:
 
 
 def _digest_of(path: Path, found: Sequence[Found[_Fitted]]) -> str:
-    if path.is_dir():
-        return _listing((each.name, each.digest) for each in found)
+    return _listing((each.name, each.digest) for each in found) if path.is_dir() else _file_digest(path)
+
+
+def _file_digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

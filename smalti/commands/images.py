@@ -1,7 +1,8 @@
 """One-shot commands: draw, sweep, encode, reconstruct, interpolate, score."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -168,7 +169,8 @@ def reconstruct(
     elif not as_json:
         show(images)
     values = [{} if output else {"image": image} for image in images]
-    _answer(found, replies, values, as_json=as_json, **({"output": str(output)} if output else {}))
+    where = {"output": str(output)} if output else {}
+    _answer(found, replies, values, as_json=as_json, also=where)
 
 
 @click.command()
@@ -238,7 +240,7 @@ def score(
         [{"score": value} for reply in replies for value in reply.scores],
         lambda value: f"{value['score']:.4f} ({_UNITS[kind]})",
         as_json=as_json,
-        kind=kind,
+        also={"kind": kind},
     )
 
 
@@ -265,14 +267,14 @@ def _answer(
     line: Callable[[dict[str, Any]], str] | None = None,
     *,
     as_json: bool,
-    **more: Any,
+    also: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Print a value for each picture by its name, as JSON or, where there is a way to say it, as a line."""
     change = given.total(reply.colour_change for reply in replies)
     named = list(zip(found.names, values, strict=True))
     if as_json:
         pictures = [{"name": name} | value for name, value in named]
-        told = {"model": replies[0].model, **more, "colour_change": change, "pictures": pictures}
+        told = {"model": replies[0].model, **also, "colour_change": change, "pictures": pictures}
         print_json(told | given.skipped(found.report))
     else:
         say_colour_change(change)

@@ -120,7 +120,7 @@ def read_file(path: Path, most: int = reader.MAX_BYTES) -> bytes:
         with path.open("rb") as file:
             data = file.read(most + 1)
     except FileNotFoundError as error:
-        raise FileRefused("is a link to nothing" if path.is_symlink() else "is not there") from error
+        raise FileRefused("is a link to nothing" if os.path.islink(path) else "is not there") from error
     except (OSError, ValueError) as error:
         raise FileRefused(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if len(data) > most:
@@ -145,9 +145,9 @@ def _nothing(path: Path, skipped: Sequence[Skipped]) -> str:
 def _files(path: Path) -> Iterator[_File | None]:
     """What a path stands for, by name; None for every file in it that by its name is no picture."""
     label = printable(str(path))
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path's own methods, it raises for no name
         yield from _in_folder(path)
-    elif path.suffix.lower() == ".zip" and path.exists():
+    elif path.suffix.lower() == ".zip" and os.path.exists(path):
         yield from _in_zip(path, label)
     else:
         yield _File(printable(path.name), label, lambda: read_file(path))
@@ -207,7 +207,7 @@ def _refused(name: str, label: str, reason: str) -> _File:
 
 
 def _regular(file: Path) -> bytes:
-    if file.exists() and not file.is_file():
+    if os.path.exists(file) and not os.path.isfile(file):
         raise FileRefused("is no ordinary file")
     return read_file(file)
 

@@ -130,7 +130,7 @@ class TestLecture:
             ([[0, 1, -1, 0]], "pixel -1"),
             ([[0, 1, 2, 0, 1]], "no square image"),
             ([[0, 1, 2, 0], [0, 1, 2]], "Line 2 .* has 3 numbers"),
-            ([["x", 1, 2, 0]], "cannot be read as lines of integers"),
+            ([["x", 1, 2, 0]], "Line 1 .* cannot be read as integers with spaces between: 'x'"),
             ([], "is empty"),
         ],
     )
@@ -147,7 +147,7 @@ class TestLecture:
     def test_a_missing_palette_is_refused(self, tmp_path):
         write_lecture(tmp_path, [[0, 1, 1, 0]])
         (tmp_path / "colormap.txt").unlink()
-        with pytest.raises(DataRefused, match=r"colormap\.txt cannot be read"):
+        with pytest.raises(DataRefused, match=r"colormap\.txt is not there"):
             read(tmp_path)
 
 
