@@ -87,7 +87,7 @@ def complete(
     background = media.background_of(described.manifest.get("recipe", {}), described.model.palette)
     unfinished = [
         Unfinished(name=stem, image=indexed(media.flat(image, background)), kept=kept)
-        for stem, image in zip(found.stems(), found.images, strict=True)
+        for stem, image in zip(given.stems(found.names), found.images, strict=True)
     ]
     which = ModelVersion(described.model.name, described.model.version)
     drawing = queued(

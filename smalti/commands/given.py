@@ -37,11 +37,6 @@ class Given:
         for start in range(0, len(self.images), count):
             yield self.images[start : start + count]
 
-    def stems(self) -> list[str]:
-        """The names without folder and ending; of equal ones the later get a number."""
-        seen: Counter[str] = Counter()
-        return [_numbered(Path(name).stem, seen) for name in self.names]
-
 
 def read(model: Model, paths: Sequence[Path], how: Fit | None) -> Given:
     """The pictures of files, folders and zips; raises ImageRefused."""
@@ -62,6 +57,12 @@ def picture(model: Model, path: Path, how: Fit | None) -> pillow.Image:
 def mask(model: Model, path: Path, how: Fit | None) -> bytes:
     """Which pixels a picture keeps by being light, one byte each; raises ImageRefused."""
     return media.mask(picture(model, path, how))
+
+
+def stems(names: Sequence[str]) -> list[str]:
+    """The names without folder and ending; of equal ones the later get a number."""
+    seen: Counter[str] = Counter()
+    return [_numbered(Path(name).stem, seen) for name in names]
 
 
 def total(changes: Iterable[ColourChange]) -> ColourChange:

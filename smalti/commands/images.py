@@ -288,7 +288,7 @@ def _save_named(images: Sequence[Image], found: Given, output: Path) -> None:
     if not is_folder(output):
         say(f"Wrote {save(images, output)}.")
         return
-    for stem, image in zip(found.stems(), images, strict=True):
+    for stem, image in zip(given.stems(found.names), images, strict=True):
         write(output / f"{stem}-reconstructed.png", image.png())
     say(f"Wrote {len(images)} images to {output}/.")
 

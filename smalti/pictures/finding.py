@@ -196,7 +196,7 @@ def _candidate(name: str, label: str, read: Callable[[], bytes]) -> _File | None
 
 def _hidden(name: str) -> bool:
     """What systems and editors put beside a person's files."""
-    return name.startswith(".") or name == "__MACOSX"
+    return (name.startswith(".") and name not in (".", "..")) or name == "__MACOSX"
 
 
 def _refused(name: str, label: str, reason: str) -> _File:

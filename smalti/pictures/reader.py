@@ -22,6 +22,7 @@ ENDINGS = frozenset(
 MAX_SIDE = 8192  # pixels of a picture: far beyond any model; a larger one is refused before it is decoded
 MAX_BYTES = 64 * 1024 * 1024  # of a file
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_BEGINNINGS = (PNG_SIGNATURE, b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")  # of what is read
 _BROKEN = (  # what Pillow raises for files that are broken in one way or another
     OSError,
     SyntaxError,
@@ -71,7 +72,7 @@ def read(data: bytes, *, size: tuple[int, int] | None = None, formats: Sequence[
     refused before any pixel is decoded. Colour profiles are not applied: the values are taken for sRGB.
     """
     _refuse_other_bytes(data, formats)
-    with _refusing(), _silenced(), Image.open(BytesIO(data), formats=tuple(formats)) as picture:
+    with _refusing(data), _silenced(), Image.open(BytesIO(data), formats=tuple(formats)) as picture:
         _refuse_size(picture.size, size, either_way=True)  # it may yet be turned
         found = _normal(picture)
     _refuse_size(found.rgba.size, size)
@@ -86,16 +87,15 @@ def normal(picture: Image.Image) -> Picture:
 
 
 @contextmanager
-def _refusing() -> Iterator[None]:
+def _refusing(data: bytes = b"") -> Iterator[None]:
     """Turns what Pillow raises into ImageRefused; its own words name addresses and modules, so they are not told."""
     try:
         yield
-    except UnidentifiedImageError as error:
-        raise _refusal("is of no kind that is read, or damaged") from error
     except (Image.DecompressionBombError, MemoryError) as error:
         raise _refusal(_TOO_LARGE) from error
     except _BROKEN as error:
-        raise _refusal("is cut off or damaged") from error
+        foreign = isinstance(error, UnidentifiedImageError) and not data.startswith(_BEGINNINGS)
+        raise _refusal("is of no kind that is read" if foreign else "is cut off or damaged") from error
 
 
 @contextmanager

@@ -207,9 +207,10 @@ def test_an_image_too_large_is_refused_by_its_header(size):
 
 @pytest.mark.parametrize("side", [12_000, 15_000])
 def test_what_pillow_warns_of_as_a_bomb_is_refused_like_any_large_image(side, recwarn):
-    bomb = saved(Image.new("1", (side, side)), "TIFF", compression="group4")
+    bomb = bytearray(saved(Image.new("RGB", (1, 1)), "BMP"))
+    struct.pack_into("<ii", bomb, 18, side, side)
     with pytest.raises(ImageRefused, match="the largest side may be 8192"):
-        reader.read(bomb)
+        reader.read(bytes(bomb))
     assert not recwarn.list
 
 
@@ -228,7 +229,7 @@ def test_what_pillow_warns_of_as_a_bomb_is_refused_like_any_large_image(side, re
 )
 def test_what_is_no_whole_picture_is_refused_in_words_of_ours(data):
     with pytest.raises(
-        ImageRefused, match=r"^The image is (empty|cut off or damaged|of no kind that is read, or damaged)\.$"
+        ImageRefused, match=r"^The image is (empty|cut off or damaged|of no kind that is read)\.$"
     ):
         reader.read(data)
 
