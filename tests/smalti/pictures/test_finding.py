@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smalti.errors import ImageRefused
-from smalti.pictures import archive, finding
+from smalti.pictures import archive, finding, reader
 from tests.smalti.pictures.zips import a_picture, packed, with_flag, with_method
 
 
@@ -214,7 +214,7 @@ def test_of_two_entries_with_one_name_the_later_counts(tmp_path):
 
 
 def test_an_entry_that_would_grow_without_bound_is_skipped(tmp_path, monkeypatch):
-    monkeypatch.setattr(finding.reader, "MAX_BYTES", 1 << 20)
+    monkeypatch.setattr(reader, "MAX_BYTES", 1 << 20)
     files = {"a.png": a_picture(), "bomb.png": bytes(2 << 20)}
     (tmp_path / "x.zip").write_bytes(packed(files, zipfile.ZIP_DEFLATED))
     assert reasons(gather(tmp_path / "x.zip"), tmp_path / "x.zip") == {"bomb.png": "has more than 1 MiB"}

@@ -3,7 +3,7 @@
 import io
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from PIL import Image
 
@@ -36,7 +36,7 @@ def with_method(data: bytes, method: int) -> bytes:
     return _changed(data, local=8, central=10, change=lambda _: method)
 
 
-def _changed(data, *, local, central, change):
+def _changed(data: bytes, *, local: int, central: int, change: Callable[[int], int]) -> bytes:
     changed = bytearray(data)
     for signature, offset in ((_LOCAL, local), (_CENTRAL, central)):
         start = changed.find(signature)
