@@ -1,12 +1,9 @@
 """Reads the four kinds of image data: pictures, the lecture's text, binary .npz, scikit-learn's digits."""
 
-import codecs
 import hashlib
-import io
 import math
 import os
 import re
-import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,31 +14,19 @@ from PIL import Image
 
 from smalti import palette as colours
 from smalti.errors import ImageRefused
-from smalti.pictures import archive, finding
+from smalti.pictures import finding
 from smalti.pictures.finding import Found, Gathered
 from smalti.pictures.reader import ENDINGS
-from smalti.pictures.report import EMPTY, Report, Skipped, printable, report_of
+from smalti.pictures.report import EMPTY, Report, Skipped, report_of
+from training import arrays, tables
 from training.errors import DataRefused
+from training.tables import Table
 
 Pixels = NDArray[np.int64]
 OPAQUE = 128  # alpha from which a pixel belongs to the picture, of 255
 LECTURE_PIXELS, LECTURE_COLOURS = "pixel_color.txt", "colormap.txt"
 LEAST_CONTENT = 0.03  # opaque part of the square below which a picture is taken for empty
 PARTS = ("train", "valid", "test")  # the arrays of an .npz
-MAX_TEXT_BYTES = 1 << 30
-MAX_ARRAY_BYTES = 1 << 30
-BROKEN_ARRAY = (  # what numpy raises for damaged ones
-    ValueError,
-    EOFError,
-    OSError,
-    SyntaxError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    MemoryError,
-    RecursionError,
-    struct.error,
-)
 LARGE = 1024  # pixels a side that are enough to make any training's image of
 
 
@@ -116,8 +101,8 @@ def lecture(folder: Path) -> Indexed:
     pixels_file, colours_file = (
         _named(folder, name) or folder / name for name in (LECTURE_PIXELS, LECTURE_COLOURS)
     )
-    palette = _numbers(colours_file).values
-    table = _numbers(pixels_file)
+    palette = tables.read(colours_file).values
+    table = tables.read(pixels_file)
     size = math.isqrt(table.values.shape[1])
     if size * size != table.values.shape[1]:
         raise DataRefused(
@@ -140,7 +125,7 @@ def binary(path: Path) -> Indexed:
 
     The packing does not say the width, so images are taken to be as wide as high. 1 is ink, dark on light.
     """
-    parts = [_unpack(path, array, name) for name, array in _arrays(path).items()]
+    parts = [_unpack(path, array, name) for name, array in arrays.read(path, PARTS).items()]
     if len({part.shape[1:] for part in parts}) != 1:
         raise DataRefused(f"The arrays of {path} hold images of different sizes.")
     train, valid, test = (len(part) for part in parts)
@@ -251,14 +236,6 @@ def _square(picture: Image.Image, least: int) -> Image.Image:
     return square
 
 
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """The integers of a text file."""
-
-    values: Pixels  # (lines, numbers)
-    lines: list[int]  # where in the file each line is, counted from 1
-
-
 def _lecture_folder(path: Path) -> Path | None:
     """Where the lecture's files are, if it is they that a path means; letters may be large or small."""
     if os.path.isdir(path):
@@ -278,48 +255,7 @@ def _named(folder: Path, name: str) -> Path | None:
     return min((file for file in found if file.is_file()), default=None, key=lambda file: file.name != name)
 
 
-def _numbers(file: Path) -> _Table:
-    """The integers of a text file, the same number on every line; raises DataRefused."""
-    rows = [
-        (number, line.split())
-        for number, line in enumerate(_text(file).splitlines(), start=1)
-        if line.strip()
-    ]
-    if not rows:
-        raise DataRefused(f"{file} is empty.")
-    expected = len(rows[0][1])
-    for number, words in rows:
-        if len(words) != expected:
-            raise DataRefused(
-                f"Line {number} of {file} has {len(words)} numbers and the first line {expected}."
-            )
-    values = np.array([_integers(file, number, words) for number, words in rows])
-    return _Table(values, [number for number, _ in rows])
-
-
-def _integers(file: Path, number: int, words: list[str]) -> Pixels:
-    try:
-        return np.array(words, dtype=np.int64)
-    except (ValueError, OverflowError) as error:
-        word = next((word for word in words if not word.lstrip("+-").isdecimal()), max(words, key=len))
-        raise DataRefused(
-            f"Line {number} of {file} cannot be read as integers with spaces between: '{printable(word[:20])}'."
-        ) from error
-
-
-def _text(file: Path) -> str:
-    """A text file's content, in UTF-8 or, as Windows' shell writes it, UTF-16; raises DataRefused."""
-    try:
-        data = finding.read_file(file, MAX_TEXT_BYTES)
-        wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        return data.decode("utf-16" if wide else "utf-8-sig")
-    except finding.FileRefused as error:
-        raise DataRefused(f"{file} {error}.") from error
-    except UnicodeDecodeError as error:
-        raise DataRefused(f"{file} is no text that can be read.") from error
-
-
-def _refuse_foreign_indices(file: Path, table: _Table, count: int) -> None:
+def _refuse_foreign_indices(file: Path, table: Table, count: int) -> None:
     foreign = np.argwhere((table.values < 0) | (table.values >= count))
     if len(foreign):
         row, position = foreign[0]
@@ -327,30 +263,6 @@ def _refuse_foreign_indices(file: Path, table: _Table, count: int) -> None:
         raise DataRefused(
             f"Line {table.lines[row]} of {file} has the pixel {pixel}, but the palette ends at {count - 1}."
         )
-
-
-def _arrays(path: Path) -> dict[str, NDArray[np.uint8]]:
-    try:
-        with archive.opened(path) as entries:
-            files = {entry.name: entry for entry in entries}
-            missing = [part for part in PARTS if f"{part}.npy" not in files]
-            if missing:
-                raise DataRefused(f"{path} lacks one of the arrays {', '.join(PARTS)}: {missing[0]}.")
-            return {part: _array(path, files[f"{part}.npy"], part) for part in PARTS}
-    except archive.ArchiveRefused as error:
-        raise DataRefused(f"{path} is no .npz file that can be read: it {error}.") from error
-
-
-def _array(path: Path, entry: archive.Entry, part: str) -> NDArray[np.uint8]:
-    try:
-        content = entry.read(MAX_ARRAY_BYTES)
-        return np.asarray(np.lib.format.read_array(io.BytesIO(content), allow_pickle=False))
-    except archive.ArchiveRefused as error:
-        raise DataRefused(f"The array {part} of {path} {error}.") from error
-    except BROKEN_ARRAY as error:
-        raise DataRefused(
-            f"The array {part} of {path} is damaged, or holds objects instead of numbers."
-        ) from error
 
 
 def _unpack(path: Path, packed: NDArray[np.uint8], name: str) -> Pixels:

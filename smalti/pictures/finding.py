@@ -186,11 +186,11 @@ def _in_zip(path: Path, label: str) -> Iterator[_File | None]:
 
 
 def _candidate(name: str, label: str, read: Callable[[], bytes]) -> _File | None:
-    parts, ending = name.split("/"), PurePosixPath(name).suffix.lower()
+    parts, ending = name.replace("\\", "/").split("/"), PurePosixPath(name).suffix.lower()
     if any(map(_hidden, parts)) or ending not in reader.ENDINGS | _FOREIGN:
         return None
     if ending in _FOREIGN:
-        return _refused(name, label, f"is of a kind that is not read: save it as {', '.join(reader.FORMATS)}")
+        return _refused(name, label, reader.OF_NO_KIND)
     return _File(name, label, read)
 
 

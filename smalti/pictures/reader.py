@@ -16,6 +16,7 @@ from smalti.errors import ImageRefused
 from smalti.pictures.report import Traits
 
 FORMATS = ("PNG", "GIF", "BMP", "JPEG", "WEBP", "TIFF", "PPM")  # no other decoder sees a stranger's bytes
+OF_NO_KIND = f"is no {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
 ENDINGS = frozenset(
     {".png", ".gif", ".bmp", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"}
 )
@@ -95,7 +96,7 @@ def _refusing(data: bytes = b"") -> Iterator[None]:
         raise _refusal(_TOO_LARGE) from error
     except _BROKEN as error:
         foreign = isinstance(error, UnidentifiedImageError) and not data.startswith(_BEGINNINGS)
-        raise _refusal("is of no kind that is read" if foreign else "is cut off or damaged") from error
+        raise _refusal(OF_NO_KIND if foreign else "is cut off or damaged") from error
 
 
 @contextmanager

@@ -48,11 +48,11 @@ class Report:
         """All of it that is not zero, each in a plain sentence."""
         counted = {
             "had transparent parts": self.transparent,
-            "were turned as their EXIF orientation says": self.turned,
-            "are animated or have pages, and gave their first one": self.animated,
-            "had more than 8 bits a channel, and were brought to 8": self.deep,
-            "were made smaller": self.reduced,
-            "were set into a larger frame": self.padded,
+            "had to be turned, as EXIF says": self.turned,
+            "had several frames or pages, of which the first was taken": self.animated,
+            "had more than 8 bits a channel, and now have 8": self.deep,
+            "had to be made smaller": self.reduced,
+            "had to be set into a larger frame": self.padded,
         }
         told = [f"{count} {what}." for what, count in counted.items() if count]
         ending = [self.skipped_sentence()] if self.skipped else []
@@ -69,8 +69,8 @@ class Report:
         if self.smallest and self.largest:
             smallest, largest = (f"{width}×{height}" for width, height in (self.smallest, self.largest))
             sizes = f" of {smallest}" if smallest == largest else f" of {smallest} to {largest}"
-        others = f"; {self.others} other files are no pictures" if self.others else ""
-        return f"Read {self.read} pictures{sizes}{others}."
+        others = f"; of other kinds were {self.others} files" if self.others else ""
+        return f"Read {self.read} picture{'' if self.read == 1 else 's'}{sizes}{others}."
 
 
 EMPTY = Report()

@@ -186,7 +186,7 @@ def test_the_second_picture_in_a_camera_s_jpeg_is_no_animation():
 def test_a_kind_of_file_is_told_by_its_bytes():
     for form in ("PNG", "GIF", "BMP", "JPEG", "WEBP", "TIFF", "PPM"):
         assert reader.read(saved(Image.new("RGB", (3, 2), "#ff0000"), form)).rgba.size == (3, 2), form
-    with pytest.raises(ImageRefused, match="is of no kind that is read"):
+    with pytest.raises(ImageRefused, match="is no PNG, GIF, BMP, JPEG, WEBP, TIFF or PPM"):
         reader.read(saved(Image.new("RGB", (16, 16)), "ICO"))
     with pytest.raises(ImageRefused, match="is not a PNG"):
         reader.read(saved(Image.new("RGB", (3, 2)), "JPEG"), formats=("PNG",))
@@ -228,9 +228,7 @@ def test_what_pillow_warns_of_as_a_bomb_is_refused_like_any_large_image(side, re
     ],
 )
 def test_what_is_no_whole_picture_is_refused_in_words_of_ours(data):
-    with pytest.raises(
-        ImageRefused, match=r"^The image is (empty|cut off or damaged|of no kind that is read)\.$"
-    ):
+    with pytest.raises(ImageRefused, match=r"^The image is (empty|cut off or damaged|no PNG, .* or PPM)\.$"):
         reader.read(data)
 
 
