@@ -28,7 +28,6 @@ _FOREIGN = frozenset(  # pictures by their names, of kinds that are not read
         ".tga",
         ".eps",
         ".aseprite",
-        ".jfif",
     }
 )
 

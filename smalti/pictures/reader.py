@@ -18,7 +18,22 @@ from smalti.pictures.report import Traits
 FORMATS = ("PNG", "GIF", "BMP", "JPEG", "WEBP", "TIFF", "PPM")  # no other decoder sees a stranger's bytes
 OF_NO_KIND = f"is no {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
 ENDINGS = frozenset(
-    {".png", ".gif", ".bmp", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"}
+    {
+        ".png",
+        ".gif",
+        ".bmp",
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+    }
 )
 MAX_SIDE = 8192  # pixels of a picture: far beyond any model; a larger one is refused before it is decoded
 MAX_BYTES = 64 * 1024 * 1024  # of a file
