@@ -97,7 +97,7 @@ def complete(
     try:
         with drawing as jobs:
             completed = [
-                _follow(client, picture, job, found.model.palette, console, labels=labels, hidden=as_json)
+                _follow(client, picture, job, described.model.palette, console, labels=labels, hidden=as_json)
                 for picture, job in zip(unfinished, jobs, strict=True)
             ]
     except KeyboardInterrupt:
@@ -109,7 +109,7 @@ def complete(
 
 def _kept(model: Model, hidden: float | None, rows: int | None, mask: Path | None, how: Fit | None) -> bytes:
     """Which pixels the model is shown, as `Unfinished.kept`."""
-    if sum(given is not None for given in (hidden, rows, mask)) > 1:
+    if sum(option is not None for option in (hidden, rows, mask)) > 1:
         raise InvalidRequest("Say what is kept in one way: --hidden PART, --rows N or --mask FILE.")
     if mask is not None:
         return given.mask(model, mask, how)

@@ -24,7 +24,7 @@ from smalti.commands.output import (
 )
 from smalti.errors import GraphNotServed, InvalidRequest
 from smalti.pictures.fitting import Fit
-from smalti.values import Encoded, Image, Images, ScoreKind, Scores
+from smalti.values import Encoded, Image, Images, ImageSource, ScoreKind, Scores
 
 _UNITS = {
     ScoreKind.LOG_LIKELIHOOD: "log-likelihood, nats",
@@ -105,9 +105,7 @@ def sweep(
     A grid of images, one dimension down and one to the right.
     """
     require_place(output, as_json=as_json)
-    centre = None
-    if image is not None:
-        centre = given.picture(client.model(model, version=version).model, image, how)
+    centre = _centre(client, model, version, image, how)
     swept = client.sweep(
         model, _dimensions(dims), image=centre, steps=steps, low=low, high=high, version=version
     )
@@ -242,6 +240,17 @@ def score(
         as_json=as_json,
         also={"kind": kind},
     )
+
+
+def _centre(
+    client: Client, model: str, version: int, image: Path | None, how: Fit | None
+) -> ImageSource | None:
+    """The picture of --image in the model's size, if there is one."""
+    if image is not None:
+        return given.picture(client.model(model, version=version).model, image, how)
+    if how is not None:
+        raise InvalidRequest("--fit says what to do with --image PICTURE, which is missing.")
+    return None
 
 
 def _dimensions(text: str) -> tuple[int, int]:

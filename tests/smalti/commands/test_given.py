@@ -107,6 +107,14 @@ def test_a_picture_that_padding_cannot_make_smaller_is_named(smalti, tmp_path):
     assert "wide.png is 3×2, and padding makes it no smaller than that, not 2×2." in result.stderr
 
 
+@pytest.mark.parametrize(("command", "option"), [("sweep", "--image"), ("submit", "--complete")])
+def test_fit_without_a_picture_is_refused(smalti, tmp_path, command, option):
+    output = ["-o", tmp_path / "x.png"] if command == "sweep" else []
+    result = smalti(command, "toy", "--fit", "crop", *output)
+    assert result.exit_code == 2
+    assert f"{option} PICTURE, which is missing" in result.stderr
+
+
 def test_the_help_says_what_each_way_to_fit_does(smalti):
     for command in ("score", "encode", "reconstruct", "complete", "sweep", "interpolate", "submit"):
         told = " ".join(smalti(command, "--help").stdout.split())
