@@ -1,5 +1,6 @@
 """Pixels → pictures and PNG, with Pillow alone, so that clients need no numpy."""
 
+import re
 import struct
 from collections.abc import Mapping, Sequence
 from io import BytesIO
@@ -7,6 +8,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
+_COLOUR = re.compile("#[0-9a-fA-F]{6}")
 HIDDEN = "#303030"  # stands for what is not drawn yet, or not to be seen
 
 
@@ -94,7 +96,8 @@ def background_of(recipe: Mapping[str, Any], palette: Sequence[str]) -> str:
     """What transparent parts became in a model's training; models that do not say it get their first colour."""
     data = recipe.get("data")
     background = data.get("background") if isinstance(data, Mapping) else None
-    return background if isinstance(background, str) else palette[0]
+    spelt = isinstance(background, str) and _COLOUR.fullmatch(background)
+    return str(background) if spelt else palette[0]
 
 
 def flat(picture: Image.Image, background: str) -> Image.Image:

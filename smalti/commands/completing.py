@@ -84,7 +84,7 @@ def complete(
     described = client.model(model, version=version)
     kept = _kept(described.model, hidden, rows, mask, how)
     found = given.read(described.model, pictures, how)
-    background = media.background_of(described.manifest.get("recipe", {}), described.model.palette)
+    background = media.background_of(described.manifest.get("recipe") or {}, described.model.palette)
     unfinished = [
         Unfinished(name=stem, image=indexed(media.flat(image, background)), kept=kept)
         for stem, image in zip(given.stems(found.names), found.images, strict=True)

@@ -69,7 +69,7 @@ def test_a_contact_sheet_has_a_row_for_each_and_room_for_words():
 
 def test_what_was_transparent_in_training_is_told_by_the_recipe():
     assert media.background_of({"data": {"background": "#ece4d4"}}, PALETTE) == "#ece4d4"
-    for silent in ({}, {"data": None}, {"data": {"background": None}}):
+    for silent in ({}, {"data": None}, {"data": {"background": None}}, {"data": {"background": "no colour"}}):
         assert media.background_of(silent, PALETTE) == "#000000"
 
 

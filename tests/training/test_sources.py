@@ -3,10 +3,13 @@
 import io
 import os
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from tests.smalti.pictures.zips import a_picture, packed, with_flag, with_method
@@ -309,6 +312,22 @@ class TestBinary:
         (tmp_path / "x.npz").write_bytes(content)
         with pytest.raises(DataRefused, match=reason):
             read(tmp_path / "x.npz")
+
+
+@settings(deadline=None)  # of correctness, not of a busy machine's speed
+@given(data=st.data())
+def test_any_damage_to_data_is_a_reason_and_never_a_crash(data, tmp_path_factory):
+    folder = tmp_path_factory.getbasetemp() / "damaged"
+    folder.mkdir(exist_ok=True)
+    good = {"x.npz": arrays(), "pixel_color.txt": b"0 1 1 0\n1 1 1 1\n", "colormap.txt": b"0 0 0\n9 9 9\n"}
+    name = data.draw(st.sampled_from(sorted(good)))
+    damaged = bytearray(good[name])
+    for _ in range(data.draw(st.integers(1, 6))):
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    for file, content in {**good, name: bytes(damaged)}.items():
+        (folder / file).write_bytes(content)
+    with suppress(DataRefused):
+        read(folder / name)
 
 
 def test_without_a_path_the_digits_come():
