@@ -73,9 +73,9 @@ def complete(
 ) -> None:
     """Draw the rest of pictures with a PixelRNN.
 
-    PICTURES are files, folders or zips. Their lower part is hidden (--hidden), or all but the
-    first rows (--rows) or the light pixels of --mask FILE. A drawn pixel sees only pixels before it, from the top
-    left: what is kept below it does not guide it.
+    PICTURES are files, folders or zips; what in folders and zips cannot be used is skipped and named (exit code 5).
+    Their lower part is hidden (--hidden), or all but the first rows (--rows) or the light pixels of --mask FILE. A
+    drawn pixel sees only pixels before it, from the top left: what is kept below it does not guide it.
 
     Into a FILE one draw of one picture is written as it is; more become a sheet, with a row for each picture: the
     original, what the model was shown, and every draw. Into a FOLDER each draw is a file of its own.

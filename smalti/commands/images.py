@@ -124,7 +124,9 @@ def encode(
 ) -> None:
     """Print the latents of pictures.
 
-    For a VAE or auto-encoder; one line for each picture. PICTURES are files, folders or zips.
+    For a VAE or auto-encoder; one line for each picture.
+
+    PICTURES are files, folders or zips; what in folders and zips cannot be used is skipped and named (exit code 5).
     """
     found = given.read(client.model(model, version=version).model, pictures, how)
     replies = [client.encode(model, images, version=found.model.version) for images in found.portions()]
@@ -156,7 +158,9 @@ def reconstruct(
 ) -> None:
     """Send pictures through the latent and back.
 
-    For a VAE or auto-encoder. PICTURES are files, folders or zips. Into a FOLDER each becomes a file of its name.
+    For a VAE or auto-encoder. Into a FOLDER each becomes a file of its name.
+
+    PICTURES are files, folders or zips; what in folders and zips cannot be used is skipped and named (exit code 5).
     """
     require_place(output, as_json=as_json)
     found = given.read(client.model(model, version=version).model, pictures, how)
@@ -224,8 +228,9 @@ def score(
 ) -> None:
     """Print how likely or real pictures are.
 
-    The log-likelihood by a PixelRNN, its lower bound by a VAE, P(real) by a GAN; one line for each picture. PICTURES
-    are files, folders or zips.
+    The log-likelihood by a PixelRNN, its lower bound by a VAE, P(real) by a GAN; one line for each picture.
+
+    PICTURES are files, folders or zips; what in folders and zips cannot be used is skipped and named (exit code 5).
     """
     found = given.read(client.model(model, version=version).model, pictures, how)
     replies = [

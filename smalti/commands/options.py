@@ -54,9 +54,9 @@ fit = click.option(
     "how",
     type=click.Choice([str(way) for way in Fit]),
     callback=lambda context, parameter, way: None if way is None else Fit(way),
-    help="Bring pictures to the model's size: resize shows all of a picture and crop its middle, both in its "
-    "proportions, smaller by means of areas or larger by repeated pixels; pad leaves its pixels as they are. What is "
-    "left over at the edges is transparent.",
+    help="Bring pictures to the model's size. resize: show all of it; crop: fill the size with its middle; both keep "
+    "proportions, and make it smaller by the mean of areas or larger by repeating pixels. pad: only add around it. "
+    "What is added is transparent.",
 )
 output = click.option(
     "-o",

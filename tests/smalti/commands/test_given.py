@@ -119,7 +119,7 @@ def test_the_help_says_what_each_way_to_fit_does(smalti):
     for command in ("score", "encode", "reconstruct", "complete", "sweep", "interpolate", "submit"):
         told = " ".join(smalti(command, "--help").stdout.split())
         assert "--fit [resize|crop|pad]" in told, command
-        assert "repeated pixels" in told, command
+        assert "repeating pixels" in told, command
 
 
 def test_more_pictures_than_fit_into_one_request_are_asked_in_several(server, smalti, tmp_path):
