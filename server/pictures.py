@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from server.catalogue import ServedModel
 from smalti import media, palette
 from smalti.errors import ImageRefused, RepositoryDamaged
+from smalti.pictures import reader
+from smalti.pictures.report import reason_of
 from smalti.v1 import types_pb2
 
 Pixels = NDArray[np.int64]
@@ -25,7 +27,10 @@ class Pictures:
 
 def read(model: ServedModel, images: Sequence[types_pb2.Image], *, field: str = "images") -> Pictures:
     """The images as pixels of the model; raises ImageRefused. Reading PNGs takes its time: not for the event loop."""
-    read_images = [_read_one(model, image, field) for image in images]
+    read_images = [
+        _read_numbered(model, image, field, number, len(images))
+        for number, image in enumerate(images, start=1)
+    ]
     return Pictures(
         pixels=np.stack([image.pixels for image in read_images]),
         colour_change=types_pb2.ColourChange(
@@ -56,6 +61,18 @@ def write_indices(model: ServedModel, indices: bytes, form: int) -> types_pb2.Im
     return types_pb2.Image(png=media.png(indices, height=height, width=width, palette=model.manifest.palette))
 
 
+def _read_numbered(
+    model: ServedModel, image: types_pb2.Image, field: str, number: int, count: int
+) -> palette.Matched:
+    """As `_read_one`; of several images, an error says which it is about."""
+    try:
+        return _read_one(model, image, field)
+    except ImageRefused as error:
+        if count == 1:
+            raise
+        raise ImageRefused(f"Image {number} of {count} {reason_of(error)}.", field=error.field) from error
+
+
 def _read_one(model: ServedModel, image: types_pb2.Image, field: str) -> palette.Matched:
     match image.WhichOneof("content"):
         case "pixels":
@@ -63,7 +80,7 @@ def _read_one(model: ServedModel, image: types_pb2.Image, field: str) -> palette
         case "png":
             return _from_png(model, image.png)
         case _:
-            raise ImageRefused("An image is empty: give a PNG or pixels.", field=field)
+            raise ImageRefused("The image is missing: give a PNG or pixels.", field=field)
 
 
 def _from_pixels(model: ServedModel, message: types_pb2.Pixels, field: str) -> Pixels:
@@ -75,20 +92,23 @@ def _from_pixels(model: ServedModel, message: types_pb2.Pixels, field: str) -> P
         )
     expected = manifest.height * manifest.width * kind.itemsize
     if len(message.indices) != expected:
-        raise ImageRefused(f"The pixels are {len(message.indices)} bytes, not {expected}.", field=field)
+        raise ImageRefused(
+            f"The image has {len(message.indices)} bytes of pixels, not {expected}.", field=field
+        )
     pixels = np.frombuffer(message.indices, dtype=kind).astype(np.int64)
     if pixels.max() >= len(manifest.palette):
         raise ImageRefused(
-            f"A pixel is {pixels.max()}, the palette ends at {len(manifest.palette) - 1}.", field=field
+            f"The image has the pixel {pixels.max()}, the palette ends at {len(manifest.palette) - 1}.",
+            field=field,
         )
     return pixels.reshape(manifest.height, manifest.width)
 
 
 def _from_png(model: ServedModel, png: bytes) -> palette.Matched:
     manifest = model.manifest
-    background = media.background_of(manifest.recipe, manifest.palette)
-    image = media.decode(png, background=background, size=(manifest.width, manifest.height))
-    return palette.nearest(np.asarray(image), model.palette)
+    picture = reader.read(png, size=(manifest.width, manifest.height), formats=("PNG",))
+    flat = media.flat(picture.rgba, media.background_of(manifest.recipe, manifest.palette))
+    return palette.nearest(np.asarray(flat), model.palette)
 
 
 def _pixel_type(model: ServedModel) -> np.dtype[Any]:

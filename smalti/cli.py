@@ -73,6 +73,7 @@ def main() -> None:
       2    wrong usage, or an input that cannot be used
       3    no such model or job
       4    the server is away or busy: try again later
+      5    done, except for pictures that could not be used; they are named
       130  stopped by Ctrl-C; a job that was watched goes on
       141  the reader of standard output went away
     """

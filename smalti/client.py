@@ -3,8 +3,8 @@
     with Client("localhost:50051") as client:
         client.draw("sprites-vae", count=16).images[0].save("first.png")
 
-Every method raises the errors of `smalti.errors`. Images go in as `smalti.values.Image`, Pillow images, PNG
-bytes, paths of PNG files or arrays of uint8, one or many, and come out as `Image`. Version 0 of a model is the latest.
+Every method raises the errors of `smalti.errors`. Images go in as `smalti.values.Image`, Pillow images, paths or bytes
+of picture files, or arrays of uint8, one or many, and come out as `Image`. Version 0 of a model is the latest.
 """
 
 import time

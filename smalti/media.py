@@ -1,32 +1,16 @@
-"""Pixels ↔ PNG, with Pillow alone, so that clients need no numpy."""
+"""Pixels → pictures and PNG, with Pillow alone, so that clients need no numpy."""
 
+import re
 import struct
-import zlib
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
 from PIL import Image, ImageDraw
 
-from smalti.errors import ImageRefused
-
-MAX_SIDE = 4096  # of an image that a client sends: far beyond any model, and cheap to refuse
+_COLOUR = re.compile("#[0-9a-fA-F]{6}")
 HIDDEN = "#303030"  # stands for what is not drawn yet, or not to be seen
 SHEET_SCALE = 4  # sides of a pixel on a sheet, so that small pictures can be looked at
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_BROKEN = (  # what Pillow raises for files that are broken in one way or another
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    LookupError,
-    TypeError,
-    OverflowError,
-    struct.error,
-    zlib.error,
-    Warning,
-    Image.DecompressionBombError,
-)
 
 
 def png(indices: bytes, *, height: int, width: int, palette: Sequence[str]) -> bytes:
@@ -50,41 +34,6 @@ def encode(image: Image.Image) -> bytes:
     stream = BytesIO()
     image.save(stream, "PNG")
     return stream.getvalue()
-
-
-def decode(data: bytes, *, background: str = "#000000", size: tuple[int, int] | None = None) -> Image.Image:
-    """The RGB image in PNG bytes, transparent parts on the background; raises ImageRefused.
-
-    Where a (width, height) is expected, another one is refused before any pixel is decoded.
-    """
-    _refuse_size(_size_in_header(data), size)
-    try:
-        image = Image.open(BytesIO(data), formats=["PNG"])
-        _refuse_size(image.size, size)  # again, because a broken file may have two headers
-        rgba = image.convert("RGBA")
-    except _BROKEN as error:
-        raise ImageRefused(f"The image is not a readable PNG: {error}.", field="image") from error
-    canvas = Image.new("RGBA", rgba.size, background)
-    return Image.alpha_composite(canvas, rgba).convert("RGB")
-
-
-def _size_in_header(data: bytes) -> tuple[int, int]:
-    if not data.startswith(_SIGNATURE) or len(data) < 24:
-        raise ImageRefused("The image is not a PNG.", field="image")
-    width, height = struct.unpack(">II", data[16:24])
-    return width, height
-
-
-def _refuse_size(found: tuple[int, int], expected: tuple[int, int] | None) -> None:
-    if expected is not None and found != expected:
-        raise ImageRefused(
-            f"The image is {found[0]}×{found[1]}, the model draws {expected[0]}×{expected[1]}.",
-            field="image",
-        )
-    if max(found) > MAX_SIDE:
-        raise ImageRefused(
-            f"The image is {found[0]}×{found[1]}; the largest side may be {MAX_SIDE}.", field="image"
-        )
 
 
 def sheet(
@@ -148,9 +97,17 @@ def background_of(recipe: Mapping[str, Any], palette: Sequence[str]) -> str:
     """What transparent parts became in a model's training; models that do not say it get their first colour."""
     data = recipe.get("data")
     background = data.get("background") if isinstance(data, Mapping) else None
-    return background if isinstance(background, str) else palette[0]
+    spelt = isinstance(background, str) and _COLOUR.fullmatch(background)
+    return str(background) if spelt else palette[0]
 
 
-def mask(data: bytes, *, size: tuple[int, int] | None = None) -> bytes:
-    """One byte a pixel of a PNG in raster order: 1 where it is light, 0 where it is dark; raises ImageRefused."""
-    return bytes(int(value >= 128) for value in decode(data, size=size).convert("L").tobytes())
+def flat(picture: Image.Image, background: str) -> Image.Image:
+    """The RGB image of one that has transparent parts (RGBA), with these on the background."""
+    canvas = Image.new("RGBA", picture.size, background)
+    return Image.alpha_composite(canvas, picture).convert("RGB")
+
+
+def mask(picture: Image.Image) -> bytes:
+    """One byte a pixel (RGBA) in raster order: 1 where it is light, 0 where it is dark or transparent."""
+    levels = flat(picture, "#000000").convert("L").tobytes()
+    return bytes(int(level >= 128) for level in levels)

@@ -17,6 +17,7 @@ from smalti import arrays, media
 from smalti.errors import ImageRefused, InvalidRequest, ModelNotFound
 from smalti.inventory import LeftOut
 from smalti.jobs.job import JobClass, JobState
+from smalti.pictures import finding, reader
 from smalti.v1 import (
     images_pb2,
     images_pb2_grpc,
@@ -313,26 +314,20 @@ def _image(source: ImageSource) -> types_pb2.Image:
 
 
 def png_of(source: ImageSource) -> bytes:
-    """The PNG of an image in any form; raises ImageRefused for a file that is no readable PNG."""
+    """The PNG of an image in any form; raises ImageRefused for one that cannot be read."""
     if isinstance(source, bytes | bytearray | memoryview):
-        return bytes(source)
+        return _png_of_file(bytes(source))
     if isinstance(source, Image):
         return source.png()
     if isinstance(source, pillow.Image):
-        return media.encode(source)
+        return media.encode(reader.normal(source).rgba)
     if isinstance(source, str | os.PathLike):
-        return _png_file(Path(source))
+        return finding.take_picture(Path(source), lambda picture: media.encode(picture.rgba))
     return media.encode(arrays.picture(source))
 
 
-def _png_file(path: Path) -> bytes:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ImageRefused(f"{os.fspath(path)} cannot be read: {error.strerror}.", field="image") from error
-    if not data.startswith(b"\x89PNG\r\n\x1a\n"):
-        raise ImageRefused(f"{os.fspath(path)} is not a PNG.", field="image")
-    return data
+def _png_of_file(data: bytes) -> bytes:
+    return data if data.startswith(reader.PNG_SIGNATURE) else media.encode(reader.read(data).rgba)
 
 
 # Messages → values

@@ -113,7 +113,7 @@ def _array_interface(shape: tuple[int, ...], data: bytes) -> dict[str, Any]:
 
 ImageSource: TypeAlias = (
     Image | pillow.Image | bytes | bytearray | memoryview | str | os.PathLike[str] | ArrayLike
-)  # bytes: a PNG; str and PathLike: its file; ArrayLike: uint8, (height, width) grey or (height, width, 3 or 4)
+)  # bytes: of a PNG, JPEG, …; str and PathLike: its file; ArrayLike: uint8, (height, width) or (height, width, 3 or 4)
 
 ImageSources: TypeAlias = ImageSource | Iterable[ImageSource]  # one, many, or an array of many
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from smalti import palette as colours
 from smalti import repository
+from smalti.pictures.report import EMPTY, Report
 from training import provenance, quantise, sources, splits
 from training.errors import DataRefused
 from training.recipe import DataRecipe
@@ -27,6 +28,7 @@ class ImageSet:
     valid: Pixels  # chooses when to stop, and nothing else
     test: Pixels  # looked at once, at the end
     test_groups: splits.Indices | None = None  # near-duplicates share a number; None: no image has any
+    report: Report = EMPTY  # what became of the files that were read
 
     @property
     def height(self) -> int:
@@ -75,6 +77,7 @@ def divide(
         valid=pixels[split.valid],
         test=pixels[split.test],
         test_groups=None if together is None else together[split.test],
+        report=found.report,
     )
 
 

@@ -43,6 +43,8 @@ def main(
     except SmaltiError as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"{count} images of {size}×{size} in {output}")
+    if found.report.skipped:
+        click.echo(found.report.skipped_sentence(), err=True)
     if count > splits.LECTURE_TEST + splits.LECTURE_VALID:
         click.echo(f"counting, nats an image of the lecture's test images: {_counted(output)}")
 

@@ -1,26 +1,33 @@
 """Reads the four kinds of image data: pictures, the lecture's text, binary .npz, scikit-learn's digits."""
 
 import hashlib
-import io
+import math
+import os
 import re
-import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from smalti import palette as colours
+from smalti.errors import ImageRefused
+from smalti.pictures import finding
+from smalti.pictures.finding import Found, Gathered
+from smalti.pictures.reader import ENDINGS
+from smalti.pictures.report import EMPTY, Report, Skipped, report_of
+from training import arrays, tables
 from training.errors import DataRefused
+from training.tables import Table
 
 Pixels = NDArray[np.int64]
-PICTURE_ENDINGS = frozenset({".png", ".gif", ".bmp", ".jpg", ".jpeg", ".webp"})
 OPAQUE = 128  # alpha from which a pixel belongs to the picture, of 255
 LECTURE_PIXELS, LECTURE_COLOURS = "pixel_color.txt", "colormap.txt"
 LEAST_CONTENT = 0.03  # opaque part of the square below which a picture is taken for empty
-MAX_PICTURE_PIXELS = 4096 * 4096  # a larger one is refused before it is decoded
+PARTS = ("train", "valid", "test")  # the arrays of an .npz
+LARGE = 1024  # pixels a side that are enough to make any training's image of
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,7 @@ class Pictures:
     origin: Origin
     rgb: NDArray[np.uint8]  # (images, size, size, 3), what is transparent painted with the background
     opaque: NDArray[np.bool_]  # (images, size, size)
+    report: Report = EMPTY
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +56,23 @@ class Indexed:
     pixels: Pixels  # (images, height, width)
     palette: NDArray[np.uint8]  # (colours, 3)
     parts: tuple[int, int, int] | None = None  # train, valid, test lengths, where the data say so
+    report: Report = EMPTY
 
 
 def read(path: Path | None, *, size: int, background: str) -> Pictures | Indexed:
     """The images at a path, or the digits where it is None; raises DataRefused."""
     if path is None:
         return digits()
-    if path.name == LECTURE_PIXELS or (path / LECTURE_PIXELS).is_file():
-        return lecture(path if path.is_dir() else path.parent)
-    if path.suffix == ".npz":
+    if folder := _lecture_folder(path):
+        return lecture(folder)
+    if path.suffix.lower() == ".npz" and os.path.isfile(path):
         return binary(path)
-    if path.is_dir() or path.suffix == ".zip":
+    if os.path.isdir(path) or (path.suffix.lower() == ".zip" and os.path.exists(path)):
         return pictures(path, size=size, background=background)
-    if path.exists():
+    if os.path.exists(path):
         raise DataRefused(
-            f"{path} is none of the known kinds: a folder or .zip of images, {LECTURE_PIXELS}, or an .npz."
+            f"{path} is none of the known kinds: a folder or .zip of pictures ({', '.join(sorted(ENDINGS))}), "
+            f"{LECTURE_PIXELS} beside {LECTURE_COLOURS}, or an .npz of train, valid and test."
         )
     raise DataRefused(f"There is nothing at {path}.")
 
@@ -82,27 +92,31 @@ def digits() -> Indexed:
         pixels=pixels,
         palette=np.stack([grey] * 3, axis=1),
         parts=(len(pixels) - 2 * tenth, tenth, tenth),
+        report=Report(read=len(pixels)),
     )
 
 
 def lecture(folder: Path) -> Indexed:
     """The lecture's format: one square image a line as palette indices, beside one `r g b` a line."""
-    pixels_file, colours_file = folder / LECTURE_PIXELS, folder / LECTURE_COLOURS
-    palette = _numbers(colours_file)
-    rows = _numbers(pixels_file)
-    size = int(np.sqrt(rows.shape[1]))
-    if size * size != rows.shape[1]:
+    pixels_file, colours_file = (
+        _named(folder, name) or folder / name for name in (LECTURE_PIXELS, LECTURE_COLOURS)
+    )
+    palette = tables.read(colours_file).values
+    table = tables.read(pixels_file)
+    size = math.isqrt(table.values.shape[1])
+    if size * size != table.values.shape[1]:
         raise DataRefused(
-            f"{pixels_file} has {rows.shape[1]} numbers a line, which is no square image's number of pixels."
+            f"{pixels_file} has {table.values.shape[1]} numbers a line, which is no square image's number of pixels."
         )
     if palette.shape[1] != 3 or palette.min() < 0 or palette.max() > 255 or len(palette) < 2:
         raise DataRefused(f"{colours_file} must have two lines or more of three integers 0 … 255 each.")
-    _refuse_foreign_indices(pixels_file, rows, len(palette))
-    digest = _digest((file.name, file.read_bytes()) for file in (colours_file, pixels_file))
+    _refuse_foreign_indices(pixels_file, table, len(palette))
+    digest = _listing((file.name, _file_digest(file)) for file in (colours_file, pixels_file))
     return Indexed(
         origin=Origin(_short(folder.resolve().name), digest),
-        pixels=rows.reshape(-1, size, size),
+        pixels=table.values.reshape(-1, size, size),
         palette=palette.astype(np.uint8),
+        report=Report(read=len(table.values)),
     )
 
 
@@ -111,15 +125,16 @@ def binary(path: Path) -> Indexed:
 
     The packing does not say the width, so images are taken to be as wide as high. 1 is ink, dark on light.
     """
-    parts = [_unpack(path, array, name) for name, array in _arrays(path).items()]
+    parts = [_unpack(path, array, name) for name, array in arrays.read(path, PARTS).items()]
     if len({part.shape[1:] for part in parts}) != 1:
         raise DataRefused(f"The arrays of {path} hold images of different sizes.")
     train, valid, test = (len(part) for part in parts)
     return Indexed(
-        origin=Origin(_short(path.stem), hashlib.sha256(path.read_bytes()).hexdigest()),
+        origin=Origin(_short(path.stem), _file_digest(path)),
         pixels=np.concatenate(parts),
         palette=np.array([[255] * 3, [0] * 3], dtype=np.uint8),
         parts=(train, valid, test),
+        report=Report(read=train + valid + test),
     )
 
 
@@ -130,40 +145,84 @@ def pictures(path: Path, *, size: int, background: str, stretched: bool = False)
     opaque in them are left out: they would count as images that are easy to predict.
     """
     fill = colours.parse([background])[0]
-    fitted, entries = [], []
-    for name, content in _files(path):
-        colour, opaque = _fit(_crop(_open(name, content)), size, stretched)
-        entries.append((name, content))
-        if opaque.mean() >= LEAST_CONTENT:
-            fitted.append((colour, opaque))
-    if not fitted:
-        raise DataRefused(f"{path} holds no image (looked for {', '.join(sorted(PICTURE_ENDINGS))}).")
-    rgb, opaque = (np.stack(planes) for planes in zip(*fitted, strict=True))
-    digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else _digest(entries)
+    try:
+        gathered = finding.gather([path], lambda picture: _fit(picture.rgba, size, stretched))
+    except ImageRefused as error:
+        raise DataRefused(str(error)) from error
+    full = list(filter(_shows_something, gathered.found))
+    if not full:
+        raise DataRefused(f"All {len(gathered.found)} pictures of {path} are transparent, or almost.")
+    opaque = np.stack([found.content.opaque for found in full])
+    rgb = np.stack([found.content.rgb for found in full])
     return Pictures(
-        origin=Origin(_short(path.stem if path.is_file() else path.resolve().name), digest),
+        origin=Origin(
+            _short(path.stem if path.is_file() else path.resolve().name), _digest_of(path, gathered.found)
+        ),
         rgb=np.where(opaque[..., None], rgb, fill),
         opaque=opaque,
+        report=_report(path, gathered, size),
     )
 
 
-def _fit(picture: Image.Image, size: int, stretched: bool) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """A cropped picture (RGBA) as colours (size, size, 3) and what of them is opaque.
+@dataclass(frozen=True, slots=True)
+class _Fitted:
+    """A picture in the training's size."""
+
+    rgb: NDArray[np.uint8]  # (size, size, 3)
+    opaque: NDArray[np.bool_]  # (size, size)
+    content: tuple[int, int]  # width and height of what was opaque, before it was fitted
+
+
+def _shows_something(found: Found[_Fitted]) -> bool:
+    return bool(found.content.opaque.mean() >= LEAST_CONTENT)
+
+
+def _report(path: Path, gathered: Gathered[_Fitted], size: int) -> Report:
+    used = list(filter(_shows_something, gathered.found))
+    contents = [found.content.content for found in used]
+    empty = [
+        Skipped(name=found.label, reason="is transparent, or almost")
+        for found in gathered.found
+        if not _shows_something(found)
+    ]
+    skipped = [
+        replace(each, name=each.name.removeprefix(f"{path}/")) for each in (*gathered.report.skipped, *empty)
+    ]
+    return replace(
+        report_of([found.traits for found in used], skipped, others=gathered.report.others),
+        reduced=sum(max(content) > size for content in contents),
+        padded=sum(min(content) < max(*content, size) for content in contents),
+    )
+
+
+def _fit(picture: Image.Image, size: int, stretched: bool) -> _Fitted:
+    """A picture (RGBA) cropped to its content, made square and resized.
 
     It stands on the bottom edge, in the middle; small ones are not enlarged, because a sprite's pixels are its drawing.
     """
-    square = _square(_stretch(picture) if stretched else picture, size)
+    content = _crop(_fewer_pixels(picture))
+    square = _square(_stretch(content) if stretched else content, size)
+    if square.width == size:  # as it is; most of a training's time before its first step is spent here
+        exact = np.asarray(square)
+        return _Fitted(exact[..., :3].copy(), exact[..., 3] >= OPAQUE, content.size)
     values = np.asarray(square, dtype=np.float32) / 255.0
     alpha = values[..., 3]
     # Colours are resized multiplied by alpha: else the colour of what is transparent bleeds in.
     planes = [_resize(values[..., channel] * alpha, size) for channel in range(3)]
     coverage = _resize(alpha, size)
     colour = np.stack(planes, axis=-1) / np.maximum(coverage, 1e-3)[..., None]
-    return np.asarray(np.clip(np.rint(colour * 255), 0, 255), dtype=np.uint8), coverage >= OPAQUE / 255
+    rgb = np.asarray(np.clip(np.rint(colour * 255), 0, 255), dtype=np.uint8)
+    return _Fitted(rgb, coverage >= OPAQUE / 255, content.size)
 
 
 def _resize(plane: NDArray[np.float32], size: int) -> NDArray[np.float32]:
     return np.asarray(Image.fromarray(plane).resize((size, size), Image.Resampling.LANCZOS))
+
+
+def _fewer_pixels(picture: Image.Image) -> Image.Image:
+    """A photograph made smaller by a whole factor, so that what follows needs no memory to speak of."""
+    factor = max(picture.size) // LARGE
+    return picture.convert("RGBa").reduce(factor).convert("RGBA") if factor > 1 else picture
 
 
 def _crop(picture: Image.Image) -> Image.Image:
@@ -183,69 +242,33 @@ def _square(picture: Image.Image, least: int) -> Image.Image:
     return square
 
 
-def _open(name: str, content: bytes) -> Image.Image:
+def _lecture_folder(path: Path) -> Path | None:
+    """Where the lecture's files are, if it is they that a path means; letters may be large or small."""
+    if os.path.isdir(path):
+        return path if _named(path, LECTURE_PIXELS) else None
+    return (
+        path.parent
+        if path.name.lower() in (LECTURE_PIXELS, LECTURE_COLOURS) and os.path.exists(path)
+        else None
+    )
+
+
+def _named(folder: Path, name: str) -> Path | None:
     try:
-        with Image.open(io.BytesIO(content)) as picture:
-            if picture.width * picture.height > MAX_PICTURE_PIXELS:
-                raise DataRefused(f"The image {name} is larger than {MAX_PICTURE_PIXELS} pixels.")
-            return picture.convert("RGBA")
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise DataRefused(f"The image {name} cannot be read: {error}.") from error
+        found = [file for file in folder.iterdir() if file.name.lower() == name]
+    except OSError as error:
+        raise DataRefused(f"{folder} cannot be read: {error.strerror}.") from error
+    return min((file for file in found if file.is_file()), default=None, key=lambda file: file.name != name)
 
 
-def _files(path: Path) -> Iterator[tuple[str, bytes]]:
-    yield from sorted(_zipped(path) if path.is_file() else _in_folder(path))
-
-
-def _in_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
-    for file in folder.rglob("*"):
-        if file.suffix.lower() in PICTURE_ENDINGS and file.is_file():
-            yield file.relative_to(folder).as_posix(), file.read_bytes()
-
-
-def _zipped(path: Path) -> Iterator[tuple[str, bytes]]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                if Path(name).suffix.lower() in PICTURE_ENDINGS and not name.startswith("__MACOSX/"):
-                    yield name, archive.read(name)
-    except (OSError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
-        raise DataRefused(f"{path} is no zip file that can be read: {error}.") from error
-
-
-def _numbers(file: Path) -> Pixels:
-    """The integers of a text file, the same number on every line: (lines, numbers)."""
-    try:
-        lines = [line.split() for line in file.read_text(encoding="ascii").splitlines() if line.strip()]
-        if not lines:
-            raise DataRefused(f"{file} is empty.")
-        for number, line in enumerate(lines, start=1):
-            if len(line) != len(lines[0]):
-                raise DataRefused(
-                    f"Line {number} of {file} has {len(line)} numbers and the first line {len(lines[0])}."
-                )
-        return np.array(lines, dtype=np.int64)
-    except (OSError, ValueError, OverflowError) as error:
-        raise DataRefused(f"{file} cannot be read as lines of integers: {error}.") from error
-
-
-def _refuse_foreign_indices(file: Path, rows: Pixels, count: int) -> None:
-    foreign = np.argwhere((rows < 0) | (rows >= count))
+def _refuse_foreign_indices(file: Path, table: Table, count: int) -> None:
+    foreign = np.argwhere((table.values < 0) | (table.values >= count))
     if len(foreign):
-        line, position = foreign[0]
+        row, position = foreign[0]
+        pixel = table.values[row, position]
         raise DataRefused(
-            f"Line {line + 1} of {file} has the pixel {rows[line, position]}, but the palette ends at {count - 1}."
+            f"Line {table.lines[row]} of {file} has the pixel {pixel}, but the palette ends at {count - 1}."
         )
-
-
-def _arrays(path: Path) -> dict[str, NDArray[np.uint8]]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in ("train", "valid", "test")}
-    except KeyError as error:
-        raise DataRefused(f"{path} lacks one of the arrays train, valid and test: {error}.") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataRefused(f"{path} is no .npz file that can be read: {error}.") from error
 
 
 def _unpack(path: Path, packed: NDArray[np.uint8], name: str) -> Pixels:
@@ -259,9 +282,19 @@ def _unpack(path: Path, packed: NDArray[np.uint8], name: str) -> Pixels:
     return np.unpackbits(packed, axis=2)[:, :, :side].astype(np.int64)
 
 
-def _digest(entries: Iterator[tuple[str, bytes]] | list[tuple[str, bytes]]) -> str:
-    listing = "\n".join(f"{hashlib.sha256(content).hexdigest()}  {name}" for name, content in entries)
-    return hashlib.sha256(listing.encode()).hexdigest()
+def _digest_of(path: Path, found: Sequence[Found[_Fitted]]) -> str:
+    return _listing((each.name, each.digest) for each in found) if path.is_dir() else _file_digest(path)
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _listing(entries: Iterable[tuple[str, str]]) -> str:
+    """The digest of several files: names, and what their contents' digests are."""
+    listing = "\n".join(f"{digest}  {name}" for name, digest in entries)
+    return hashlib.sha256(listing.encode(errors="surrogateescape")).hexdigest()
 
 
 def _short(name: str) -> str:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from smalti import media
 from smalti.client import Client
-from smalti.commands import options
+from smalti.commands import given, options
 from smalti.commands.output import (
     Saved,
     described,
@@ -25,11 +25,12 @@ from smalti.commands.output import (
 )
 from smalti.commands.places import Place
 from smalti.completion import Completed, Unfinished, fetch, first_rows, indexed, queued
-from smalti.errors import ImageRefused, InvalidRequest
+from smalti.errors import InvalidRequest
 from smalti.formats import require_fit
-from smalti.messages import png_of
+from smalti.pictures.fitting import Fit
+from smalti.pictures.report import Report
 from smalti.terminal import Canvas, canvas_of, moves_pictures
-from smalti.values import ColourChange, Job, Model, ModelVersion
+from smalti.values import Job, Model, ModelVersion
 from smalti.watching import INTERRUPTED, Band
 
 _LEAST_SIDE = 80  # of a picture on a sheet, in screen pixels
@@ -38,7 +39,8 @@ _PATIENCE_SECONDS = 60.0  # while the server is away
 
 @click.command()
 @click.argument("model")
-@click.argument("pictures", nargs=-1, required=True, type=click.Path(path_type=Path))
+@options.pictures
+@options.fit
 @click.option(
     "--hidden",
     type=options.Number(0, 1, min_open=True),
@@ -63,6 +65,7 @@ def complete(
     client: Client,
     model: str,
     pictures: tuple[Path, ...],
+    how: Fit | None,
     hidden: float | None,
     rows: int | None,
     mask: Path | None,
@@ -78,21 +81,24 @@ def complete(
 ) -> None:
     """Draw the rest of pictures with a PixelRNN.
 
-    PICTURES are PNGs of the model's size, or folders of them. Their lower part is hidden (--hidden), or all but the
-    first rows (--rows) or the light pixels of --mask PNG. A drawn pixel sees only pixels before it, from the top
-    left: what is kept below it does not guide it.
+    PICTURES are files, folders or zips; what in folders and zips cannot be used is skipped and named (exit code 5).
+    Their lower part is hidden (--hidden), or all but the first rows (--rows) or the light pixels of --mask FILE. A
+    drawn pixel sees only pixels before it, from the top left: what is kept below it does not guide it.
 
     Into a FILE one draw of one picture is written enlarged; more become a sheet, with a row for each picture: the
     original, what the model was shown, and every draw. Into a FOLDER each draw is a file of its own.
     """
     require_place(output, as_json=as_json)
     described = client.model(model, version=version)
-    files = _files(pictures)
-    kept = _kept(described.model, hidden, rows, mask)
-    background = media.background_of(described.manifest.get("recipe", {}), described.model.palette)
-    unfinished = [_read(file, described.model, kept, background) for file in files]
+    kept = _kept(described.model, hidden, rows, mask, how)
+    found = given.read(described.model, pictures, how)
+    background = media.background_of(described.manifest.get("recipe") or {}, described.model.palette)
+    unfinished = [
+        Unfinished(name=stem, image=indexed(media.flat(image, background)), kept=kept)
+        for stem, image in zip(given.stems(found.names), found.images, strict=True)
+    ]
     if output is not None:
-        _require_room(output, scale, described.model, pictures=len(files), draws=draws)
+        _require_room(output, scale, described.model, pictures=len(unfinished), draws=draws)
     which = ModelVersion(described.model.name, described.model.version)
     drawing = queued(
         client, which, unfinished, draws=draws, seed=seed, first_index=first_index, temperature=temperature
@@ -117,41 +123,21 @@ def complete(
         say("\nStopped; what was still to be drawn is cancelled.")
         raise SystemExit(INTERRUPTED) from None
     saved = None if output is None else _save(completed, output, labels=labels, scale=scale)
-    _hand_over(completed, output, saved, as_json=as_json)
+    _hand_over(completed, found.report, output, saved, as_json=as_json)
+    given.tell_skipped(found.report)
 
 
-def _files(paths: Sequence[Path]) -> list[Path]:
-    """The pictures, those of a folder by name."""
-    return [file for path in paths for file in (_in_folder(path) if path.is_dir() else [path])]
-
-
-def _in_folder(folder: Path) -> list[Path]:
-    found = sorted(file for file in folder.iterdir() if file.suffix.lower() == ".png" and file.is_file())
-    if not found:
-        raise InvalidRequest(f"The folder {folder} holds no PNG.")
-    return found
-
-
-def _kept(model: Model, hidden: float | None, rows: int | None, mask: Path | None) -> bytes:
+def _kept(model: Model, hidden: float | None, rows: int | None, mask: Path | None, how: Fit | None) -> bytes:
     """Which pixels the model is shown, as `Unfinished.kept`."""
-    if sum(given is not None for given in (hidden, rows, mask)) > 1:
-        raise InvalidRequest("Say what is kept in one way: --hidden PART, --rows N or --mask PNG.")
+    if sum(option is not None for option in (hidden, rows, mask)) > 1:
+        raise InvalidRequest("Say what is kept in one way: --hidden PART, --rows N or --mask FILE.")
     if mask is not None:
-        return media.mask(png_of(mask), size=(model.width, model.height))
+        return given.mask(model, mask, how)
     if rows is None:
         rows = model.height - max(1, round(model.height * (0.5 if hidden is None else hidden)))
     if rows > model.height:
         raise InvalidRequest(f"--rows is {rows}, and {model.name} draws {model.height} rows.")
     return first_rows(rows, height=model.height, width=model.width)
-
-
-def _read(file: Path, model: Model, kept: bytes, background: str) -> Unfinished:
-    png = png_of(file)
-    try:
-        picture = media.decode(png, background=background, size=(model.width, model.height))
-    except ImageRefused as error:
-        raise ImageRefused(f"{file}: {error}", field=error.field) from error
-    return Unfinished(name=file.stem, image=indexed(picture), kept=kept)
 
 
 def _require_room(output: Place, scale: int | None, model: Model, *, pictures: int, draws: int) -> None:
@@ -186,12 +172,17 @@ def _follow(
 
 
 def _hand_over(
-    completed: Sequence[Completed], output: Place | None, saved: Saved | None, *, as_json: bool
+    completed: Sequence[Completed],
+    report: Report,
+    output: Place | None,
+    saved: Saved | None,
+    *,
+    as_json: bool,
 ) -> None:
     if as_json:
-        print_json(_summary(completed, output, saved))
+        print_json(_summary(completed, output, saved) | given.skipped(report))
         return
-    say_colour_change(_total_change(completed))
+    say_colour_change(given.total(each.job.colour_change for each in completed))
     if saved:
         say(f"Wrote {saved.words}.")
     say(f"Drawn with seed {completed[0].job.seed}{_likelihood(completed)}.")
@@ -201,14 +192,6 @@ def _likelihood(completed: Sequence[Completed]) -> str:
     """Of a draw that is the only one; --json has those of many."""
     draws = [draw for each in completed for draw in each.draws]
     return f"; log-probability {draws[0].log_probability:.1f} nats" if len(draws) == 1 else ""
-
-
-def _total_change(completed: Sequence[Completed]) -> ColourChange:
-    changes = [each.job.colour_change for each in completed]
-    return ColourChange(
-        sum(change.moved_pixels for change in changes),
-        max(change.largest_distance for change in changes),
-    )
 
 
 def _save(completed: Sequence[Completed], output: Place, *, labels: bool, scale: int | None) -> Saved:

@@ -1,27 +1,34 @@
 """One-shot commands: draw, sweep, encode, reconstruct, interpolate, score."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import click
 
 from smalti.client import Client
-from smalti.commands import options
+from smalti.commands import given, options
+from smalti.commands.given import Given
 from smalti.commands.output import (
+    Saved,
     deliver,
     described,
     plain,
     print_json,
     require_place,
     save,
+    save_each,
     say,
     say_colour_change,
+    show,
 )
 from smalti.commands.places import Place
 from smalti.errors import InvalidRequest
-from smalti.values import Images, ScoreKind
+from smalti.pictures.fitting import Fit
+from smalti.values import Encoded, Image, Images, ImageSource, ScoreKind, Scores
 
-_PICTURES = click.argument("pictures", nargs=-1, required=True, type=click.Path(path_type=Path))
 _UNITS = {
     ScoreKind.LOG_LIKELIHOOD: "log-likelihood, nats",
     ScoreKind.ELBO: "lower bound of the log-likelihood, nats",
@@ -63,7 +70,10 @@ def draw(
 
 @click.command()
 @click.argument("model")
-@click.option("--image", type=click.Path(path_type=Path), help="Whose latent fixes the other dimensions.")
+@click.option(
+    "--image", type=click.Path(path_type=Path), help="Picture whose latent fixes the other dimensions."
+)
+@options.fit
 @click.option("--dims", default="0,1", show_default=True, help="The two dimensions: row,column.")
 @click.option(
     "--steps",
@@ -84,6 +94,7 @@ def sweep(
     client: Client,
     model: str,
     image: Path | None,
+    how: Fit | None,
     dims: str,
     steps: int,
     low: float | None,
@@ -98,35 +109,44 @@ def sweep(
     A grid of images, one dimension down and one to the right.
     """
     require_place(output, as_json=as_json)
+    centre = _centre(client, model, version, image, how)
     swept = client.sweep(
-        model, _dimensions(dims), image=image, steps=steps, low=low, high=high, version=version
+        model, _dimensions(dims), image=centre, steps=steps, low=low, high=high, version=version
     )
     _hand_over(swept, output, as_json=as_json, scale=scale, columns=swept.steps)
 
 
 @click.command()
 @click.argument("model")
-@_PICTURES
+@options.pictures
+@options.fit
 @options.version
 @options.as_json
 @options.connected
-def encode(client: Client, model: str, pictures: tuple[Path, ...], version: int, as_json: bool) -> None:
+def encode(
+    client: Client, model: str, pictures: tuple[Path, ...], how: Fit | None, version: int, as_json: bool
+) -> None:
     """Print the latents of pictures.
 
     For a VAE or auto-encoder; one line for each picture.
+
+    PICTURES are files, folders or zips; what in folders and zips cannot be used is skipped and named (exit code 5).
     """
-    encoded = client.encode(model, pictures, version=version)
-    if as_json:
-        print_json(encoded)
-        return
-    say_colour_change(encoded.colour_change)
-    for picture, mean in zip(pictures, encoded.means, strict=True):
-        click.echo(f"{picture}: " + " ".join(f"{value:.4f}" for value in mean))
+    found = given.read(client.model(model, version=version).model, pictures, how)
+    replies = [client.encode(model, images, version=found.model.version) for images in found.portions()]
+    _answer(
+        found,
+        replies,
+        [latent for reply in replies for latent in _latents(reply)],
+        lambda latent: " ".join(f"{value:.4f}" for value in latent["mean"]),
+        as_json=as_json,
+    )
 
 
 @click.command()
 @click.argument("model")
-@_PICTURES
+@options.pictures
+@options.fit
 @options.version
 @options.output
 @options.scale
@@ -136,6 +156,7 @@ def reconstruct(
     client: Client,
     model: str,
     pictures: tuple[Path, ...],
+    how: Fit | None,
     version: int,
     output: Place | None,
     scale: int | None,
@@ -143,17 +164,26 @@ def reconstruct(
 ) -> None:
     """Send pictures through the latent and back.
 
-    For a VAE or auto-encoder.
+    For a VAE or auto-encoder. Into a FOLDER each becomes a file of its name.
+
+    PICTURES are files, folders or zips; what in folders and zips cannot be used is skipped and named (exit code 5).
     """
     require_place(output, as_json=as_json)
-    reconstructed = client.reconstruct(model, pictures, version=version)
-    _hand_over(reconstructed, output, as_json=as_json, scale=scale)
+    found = given.read(client.model(model, version=version).model, pictures, how)
+    replies = [client.reconstruct(model, images, version=found.model.version) for images in found.portions()]
+    images = [image for reply in replies for image in reply.images]
+    saved = None if output is None else _save_named(images, found, output, scale)
+    if not as_json:
+        show(images) if saved is None else say(f"Wrote {saved.words}.")
+    where = {"output": None if output is None else str(output)}
+    _answer(found, replies, described(images, saved), as_json=as_json, also=where)
 
 
 @click.command()
 @click.argument("model")
 @click.argument("first", type=click.Path(path_type=Path))
 @click.argument("last", type=click.Path(path_type=Path))
+@options.fit
 @click.option(
     "--steps", type=click.IntRange(2), default=8, show_default=True, metavar="N", help="Images in all."
 )
@@ -167,6 +197,7 @@ def interpolate(
     model: str,
     first: Path,
     last: Path,
+    how: Fit | None,
     steps: int,
     version: int,
     output: Place | None,
@@ -178,31 +209,59 @@ def interpolate(
     By even steps between their latents, for a VAE or auto-encoder.
     """
     require_place(output, as_json=as_json)
-    between = client.interpolate(model, first, last, steps=steps, version=version)
+    of = client.model(model, version=version).model
+    ends = [given.picture(of, end, how) for end in (first, last)]
+    between = client.interpolate(model, *ends, steps=steps, version=of.version)
     _hand_over(between, output, as_json=as_json, scale=scale, columns=steps)
 
 
 @click.command()
 @click.argument("model")
-@_PICTURES
+@options.pictures
+@options.fit
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), help="Of the noise of a VAE's bound.")
 @options.version
 @options.as_json
 @options.connected
 def score(
-    client: Client, model: str, pictures: tuple[Path, ...], seed: int | None, version: int, as_json: bool
+    client: Client,
+    model: str,
+    pictures: tuple[Path, ...],
+    how: Fit | None,
+    seed: int | None,
+    version: int,
+    as_json: bool,
 ) -> None:
     """Print how likely or real pictures are.
 
     The log-likelihood by a PixelRNN, its lower bound by a VAE, P(real) by a GAN; one line for each picture.
+
+    PICTURES are files, folders or zips; what in folders and zips cannot be used is skipped and named (exit code 5).
     """
-    scores = client.score(model, pictures, seed=seed, version=version)
-    if as_json:
-        print_json(scores)
-        return
-    say_colour_change(scores.colour_change)
-    for picture, value in zip(pictures, scores.scores, strict=True):
-        click.echo(f"{picture}: {value:.4f} ({_UNITS[scores.kind]})")
+    found = given.read(client.model(model, version=version).model, pictures, how)
+    replies = [
+        client.score(model, images, seed=seed, version=found.model.version) for images in found.portions()
+    ]
+    kind = replies[0].kind
+    _answer(
+        found,
+        replies,
+        [{"score": value} for reply in replies for value in reply.scores],
+        lambda value: f"{value['score']:.4f} ({_UNITS[kind]})",
+        as_json=as_json,
+        also={"kind": kind},
+    )
+
+
+def _centre(
+    client: Client, model: str, version: int, image: Path | None, how: Fit | None
+) -> ImageSource | None:
+    """The picture of --image in the model's size, if there is one."""
+    if image is not None:
+        return given.picture(client.model(model, version=version).model, image, how)
+    if how is not None:
+        raise InvalidRequest("--fit says what to do with --image PICTURE, which is missing.")
+    return None
 
 
 def _dimensions(text: str) -> tuple[int, int]:
@@ -213,6 +272,45 @@ def _dimensions(text: str) -> tuple[int, int]:
     if min(row, column) < 0 or max(row, column) >= 2**32:
         raise InvalidRequest(f"--dims is '{text}'; write two numbers, such as 2,7.", field="dims")
     return row, column
+
+
+def _latents(reply: Encoded) -> list[dict[str, Any]]:
+    """A mean for each picture, and where the model is uncertain, a deviation."""
+    if not reply.log_deviations:
+        return [{"mean": mean} for mean in reply.means]
+    both = zip(reply.means, reply.log_deviations, strict=True)
+    return [{"mean": mean, "log_deviation": deviation} for mean, deviation in both]
+
+
+def _answer(
+    found: Given,
+    replies: Sequence[Encoded | Images | Scores],
+    values: Sequence[dict[str, Any]],
+    line: Callable[[dict[str, Any]], str] | None = None,
+    *,
+    as_json: bool,
+    also: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
+    """Print a value for each picture by its name, as JSON or, where there is a way to say it, as a line."""
+    change = given.total(reply.colour_change for reply in replies)
+    named = list(zip(found.names, values, strict=True))
+    if as_json:
+        pictures = [{"name": name} | value for name, value in named]
+        told = {"model": replies[0].model, **also, "colour_change": change, "pictures": pictures}
+        print_json(told | given.skipped(found.report))
+    else:
+        say_colour_change(change)
+        if line is not None:
+            click.echo("".join(f"{name}: {line(value)}\n" for name, value in named), nl=False)
+    given.tell_skipped(found.report)
+
+
+def _save_named(images: Sequence[Image], found: Given, output: Place, scale: int | None) -> Saved:
+    """Into a folder one file each, by the picture's name; else as `save`."""
+    if not output.is_folder:
+        return save(images, output, scale=scale)
+    names = (f"{stem}-reconstructed" for stem in given.stems(found.names))
+    return save_each(zip(names, images, strict=True), output, scale)
 
 
 def _hand_over(

@@ -29,6 +29,7 @@ from smalti.errors import Busy, ModelNotFound, SmaltiError, Unavailable
 from smalti.failures import Patience
 from smalti.jobs.job import JobClass, JobState
 from smalti.media import SHEET_SCALE
+from smalti.pictures.fitting import Fit
 from smalti.terminal import moves_pictures
 from smalti.values import Image, Job, JobEvent, SampleEnded, SampleResult, SampleRows
 from smalti.watching import INTERRUPTED, REASONS, LineView, LiveView, View, follow
@@ -54,10 +55,11 @@ _PATIENCE = click.option(
 @options.first_index
 @options.temperature
 @click.option(
-    "--complete", "picture", type=click.Path(path_type=Path), help="PNG to finish, with --rows or --mask."
+    "--complete", "picture", type=click.Path(path_type=Path), help="Picture to finish, with --rows or --mask."
 )
 @options.rows
 @options.mask
+@options.fit
 @click.option(
     "--keep-seconds",
     type=options.Number(1),
@@ -88,6 +90,7 @@ def submit(
     picture: Path | None,
     rows: int | None,
     mask: Path | None,
+    how: Fit | None,
     keep_seconds: float | None,
     job_class: str,
     request_id: str | None,
@@ -104,7 +107,7 @@ def submit(
         seed=seed,
         first_index=first_index,
         temperature=temperature,
-        completion=options.completion(picture, rows, mask),
+        completion=options.completion(client, model, version, picture, rows=rows, mask=mask, how=how),
         retention_seconds=keep_seconds,
         request_id=request_id or uuid4().hex,  # so that sending again is the same request
         job_class=JobClass(job_class),

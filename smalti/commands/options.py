@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 
 import click
 
-from smalti import media
 from smalti.channel import DEFAULT_ADDRESS
 from smalti.client import Client
+from smalti.commands import given
 from smalti.commands.places import PlaceOption
 from smalti.errors import GraphNotServed, InvalidRequest, SmaltiError
 from smalti.formats import LARGEST_SCALE
-from smalti.messages import png_of
+from smalti.pictures.fitting import Fit
 from smalti.values import Completion
 
 _FIELD = re.compile(r"^[a-z]+(?= is )|\b[a-z]+(_[a-z]+)+\b")  # of the contract, in a message
@@ -65,8 +65,18 @@ rows = click.option(
 mask = click.option(
     "--mask",
     type=click.Path(path_type=Path),
-    metavar="PNG",
-    help="PNG of the same size: its light pixels are kept.",
+    metavar="FILE",
+    help="Picture of the same size: where it is light, pixels are kept.",
+)
+pictures = click.argument("pictures", nargs=-1, required=True, type=click.Path(path_type=Path))
+fit = click.option(
+    "--fit",
+    "how",
+    type=click.Choice([str(way) for way in Fit]),
+    callback=lambda context, parameter, way: None if way is None else Fit(way),
+    help="Bring pictures to the model's size. resize: show all of it; crop: fill the size with its middle; both keep "
+    "proportions, and make it smaller by the mean of areas or larger by repeating pixels. pad: only add around it. "
+    "What is added is transparent.",
 )
 output = click.option(
     "-o",
@@ -127,15 +137,25 @@ def _options_of(command: click.Command) -> dict[str, str]:
     }
 
 
-def completion(image: Path | None, rows: int | None, mask: Path | None) -> Completion | None:
+def completion(
+    client: Client,
+    model: str,
+    version: int,
+    image: Path | None,
+    *,
+    rows: int | None,
+    mask: Path | None,
+    how: Fit | None,
+) -> Completion | None:
     """What the options say is to be kept; raises InvalidRequest where they do not fit together."""
     if image is None:
-        if rows is not None or mask is not None:
+        if rows is not None or mask is not None or how is not None:
             raise InvalidRequest(
-                "--rows and --mask say what to keep of --complete PICTURE, which is missing."
+                "--rows, --mask and --fit say what to do with --complete PICTURE, which is missing."
             )
         return None
     if (rows is None) == (mask is None):
-        raise InvalidRequest("Say what of the picture to keep: either --rows N or --mask PNG.")
-    kept = None if mask is None else media.mask(png_of(mask))
-    return Completion(image=image, rows=rows, mask=kept)
+        raise InvalidRequest("Say what of the picture to keep: either --rows N or --mask FILE.")
+    described = client.model(model, version=version).model
+    kept = None if mask is None else given.mask(described, mask, how)
+    return Completion(image=given.picture(described, image, how), rows=rows, mask=kept)

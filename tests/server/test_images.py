@@ -30,8 +30,12 @@ def message(pixels: np.ndarray) -> types_pb2.Image:
 
 
 def png(colours: np.ndarray) -> bytes:
+    return saved(Pillow.fromarray(colours.astype(np.uint8), "RGB"))
+
+
+def saved(image: Pillow.Image, **options) -> bytes:
     stream = io.BytesIO()
-    Pillow.fromarray(colours.astype(np.uint8), "RGB").save(stream, "PNG")
+    image.save(stream, "PNG", **options)
     return stream.getvalue()
 
 
@@ -248,6 +252,42 @@ async def test_an_image_of_another_size_is_refused_with_both_sizes(server: Runni
     message_of_refusal = (await refused(server.images.Encode(request))).message
     assert "6×5" in message_of_refusal
     assert "5×4" in message_of_refusal
+
+
+async def test_of_several_images_the_wrong_one_is_said_by_its_number(server: Running):
+    good, wrong = png(np.zeros((HEIGHT, WIDTH, 3))), png(np.zeros((5, 6, 3)))
+    for method, kind in (
+        ("Encode", images_pb2.EncodeRequest),
+        ("Reconstruct", images_pb2.ReconstructRequest),
+    ):
+        request = kind(model=VAE, images=[types_pb2.Image(png=data) for data in (good, good, wrong)])
+        refusal = await refused(getattr(server.images, method)(request))
+        assert refusal.message == f"Image 3 of 3 is 6×5, the model draws {WIDTH}×{HEIGHT}."
+
+
+async def test_deep_greys_and_orientation_are_read_as_everywhere(server: Running):
+    deep = np.zeros((HEIGHT, WIDTH), np.uint16)
+    deep[:, 0] = 65535
+    exif = Pillow.Exif()
+    exif[0x0112] = 6
+    lying = Pillow.fromarray(deep.astype(bool).astype(np.uint8) * 255).transpose(Pillow.Transpose.ROTATE_90)
+    sent = [saved(Pillow.fromarray(deep)), saved(lying, exif=exif)]
+    reply = await server.images.Reconstruct(
+        images_pb2.ReconstructRequest(
+            model=VAE, images=[types_pb2.Image(png=data) for data in sent], format=RAW
+        )
+    )
+    plain = images_pb2.ReconstructRequest(
+        model=VAE, images=[types_pb2.Image(png=png(np.stack([deep // 257] * 3, axis=-1)))] * 2, format=RAW
+    )
+    assert (pixels_of(reply.images) == pixels_of((await server.images.Reconstruct(plain)).images)).all()
+
+
+@pytest.mark.parametrize("data", [b"GIF89a", png(np.zeros((HEIGHT, WIDTH, 3)))[:-25], b""])
+async def test_no_refusal_of_an_image_has_an_address_or_a_path_in_it(server: Running, data):
+    request = images_pb2.EncodeRequest(model=VAE, images=[types_pb2.Image(png=data)])
+    told = (await refused(server.images.Encode(request))).message
+    assert told in {"The image is not a PNG.", "The image is cut off or damaged.", "The image is empty."}
 
 
 async def test_a_model_that_is_not_there_is_named(server: Running):

@@ -157,7 +157,7 @@ def test_submit_can_complete_a_picture(server, smalti, picture):
     )
     result = smalti("submit", "toy", "--complete", picture, "--mask", picture)
     assert result.exit_code == 0
-    assert server.requests[0].completion.mask == bytes(4)  # red is darker than half
+    assert submitted(server)[0].completion.mask == bytes(4)  # red is darker than half
     assert "2 pixels had colours outside" in result.stderr
 
 
@@ -447,9 +447,9 @@ def test_the_lower_part_is_hidden(server, smalti, completing, picture, tmp_path,
     [
         (["--rows", "1", "--hidden", "0.5"], "Say what is kept in one way"),
         (["--rows", "3"], "--rows is 3, and toy draws 2 rows"),
-        (["--mask", "large.png"], "3×2, the model draws 2×2"),
-        (["empty"], "empty holds no PNG"),
-        (["large.png"], "large.png: The image is 3×2, the model draws 2×2"),
+        (["--mask", "large.png"], "large.png is 3×2, and toy takes 2×2: see --fit"),
+        (["empty"], "empty holds no picture"),
+        (["large.png"], "large.png is 3×2, and toy takes 2×2: see --fit"),
     ],
 )
 def test_what_cannot_be_completed_is_told_before_anything_is_queued(

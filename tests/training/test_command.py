@@ -72,7 +72,7 @@ def test_wrong_data_are_told_before_training(recipe, tmp_path):
     result = run(recipe, "--data", tmp_path / "empty", "--output", tmp_path / "run")
     assert result.exit_code == 1
     assert result.output.startswith("Error: ")
-    assert "holds no image" in result.output
+    assert "holds no picture" in result.output
     assert not (tmp_path / "run").exists()
 
 

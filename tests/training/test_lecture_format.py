@@ -63,5 +63,5 @@ def test_with_images_enough_for_the_lectures_split_it_says_what_counting_achieve
 def test_a_folder_without_pictures_is_refused_in_one_sentence(tmp_path):
     result = CliRunner().invoke(lecture_format.main, [str(tmp_path), str(tmp_path / "out")])
     assert result.exit_code == 1
-    assert "holds no image" in result.output
+    assert "holds no picture" in result.output
     assert not (tmp_path / "out").exists()

@@ -1,0 +1,82 @@
+"""Reads zip files that strangers packed: what is wrong with one is a sentence, and nothing grows without bound."""
+
+import lzma
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile, LargeZipFile, ZipFile, ZipInfo
+
+from smalti.pictures.report import printable
+
+_ENCRYPTED = 1  # the bit of an entry's flags
+_BROKEN = (  # what zipfile raises, and the libraries that unpack for it; bz2 raises OSError and ValueError
+    OSError,
+    BadZipFile,
+    LargeZipFile,
+    ValueError,
+    EOFError,
+    LookupError,
+    ArithmeticError,
+    TypeError,
+    AttributeError,
+    NotImplementedError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    lzma.LZMAError,
+)
+
+
+class ArchiveRefused(Exception):
+    """An archive or an entry of it cannot be read; the message is what can be said of it: "is encrypted"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file in an archive."""
+
+    name: str
+    archive: ZipFile
+    info: ZipInfo
+
+    def read(self, most: int) -> bytes:
+        """Its bytes, at most so many; raises ArchiveRefused."""
+        if self.info.flag_bits & _ENCRYPTED:
+            raise ArchiveRefused("is encrypted: unpack the archive with its password and give the folder")
+        if self.info.file_size > most:
+            raise ArchiveRefused(f"has more than {most >> 20} MiB")
+        with (
+            _refusing("is damaged, or packed in a way that is not read"),
+            self.archive.open(self.info) as file,
+        ):
+            return file.read(most + 1)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[list[Entry]]:
+    """The files in a zip, by name; raises ArchiveRefused. Of two with one name the later counts, as on unpacking."""
+    with _refusing("is no zip file that can be read"):
+        archive = ZipFile(path)
+    with archive:
+        files = {info.filename: info for info in archive.infolist() if not info.is_dir()}
+        _refuse_overlap(archive, path)
+        yield [Entry(name, archive, info) for name, info in sorted(files.items())]
+
+
+@contextmanager
+def _refusing(reason: str) -> Iterator[None]:
+    try:
+        yield
+    except _BROKEN as error:
+        why = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
+        raise ArchiveRefused(printable(f"{reason}{why}")) from error
+
+
+def _refuse_overlap(archive: ZipFile, path: Path) -> None:
+    """A small file whose entries share their bytes could be unpacked to any size."""
+    if sum(info.compress_size for info in archive.infolist()) > path.stat().st_size:
+        raise ArchiveRefused("is no zip file that can be read: its entries overlap")

@@ -1,0 +1,68 @@
+"""How a picture comes to a model's size."""
+
+import pytest
+from PIL import Image
+
+from smalti.errors import ImageRefused
+from smalti.pictures.fitting import Fit, fit
+
+RED, BLUE, CLEAR = (255, 0, 0, 255), (0, 0, 255, 255), (0, 0, 0, 0)
+
+
+def halves(width, height):
+    """Left half red, right half blue."""
+    image = Image.new("RGBA", (width, height), RED)
+    image.paste(BLUE, (width // 2, 0, width, height))
+    return image
+
+
+def row(image, y=0):
+    return [image.getpixel((x, y)) for x in range(image.width)]
+
+
+@pytest.mark.parametrize("how", Fit)
+def test_a_picture_of_the_model_s_size_is_left_as_it_is(how):
+    image = halves(4, 4)
+    assert fit(image, (4, 4), how) is image
+
+
+@pytest.mark.parametrize("scale", [2, 3, 8])
+def test_a_drawing_that_was_enlarged_comes_back_pixel_by_pixel(scale):
+    drawing = Image.effect_noise((10, 10), 90).convert("RGBA")
+    large = drawing.resize((10 * scale, 10 * scale), Image.Resampling.NEAREST)
+    for how in (Fit.RESIZE, Fit.CROP):
+        assert fit(large, (10, 10), how).tobytes() == drawing.tobytes()
+        assert fit(drawing, (10 * scale, 10 * scale), how).tobytes() == large.tobytes()
+
+
+def test_to_resize_shows_all_of_it_and_keeps_proportions():
+    fitted = fit(halves(8, 4), (4, 4), Fit.RESIZE)
+    assert [row(fitted, y) for y in (0, 3)] == [[CLEAR] * 4] * 2
+    assert [row(fitted, y) for y in (1, 2)] == [[RED, RED, BLUE, BLUE]] * 2
+
+
+def test_to_crop_fills_the_size_from_the_middle():
+    image = halves(8, 4)
+    image.paste((0, 255, 0, 255), (0, 0, 2, 4))
+    assert [row(fit(image, (4, 4), Fit.CROP), y) for y in range(4)] == [[RED, RED, BLUE, BLUE]] * 4
+
+
+def test_to_pad_keeps_every_pixel_and_refuses_what_is_larger():
+    fitted = fit(halves(2, 2), (4, 4), Fit.PAD)
+    assert [row(fitted, y) for y in range(4)] == [[CLEAR] * 4, *[[CLEAR, RED, BLUE, CLEAR]] * 2, [CLEAR] * 4]
+    with pytest.raises(ImageRefused, match="is 8×4, and padding makes it no smaller"):
+        fit(halves(8, 4), (4, 4), Fit.PAD)
+
+
+def test_what_is_transparent_bleeds_no_colour():
+    image = Image.new("RGBA", (8, 8), (0, 255, 0, 0))
+    image.paste(RED, (0, 0, 4, 8))
+    image.paste(RED, (4, 0, 5, 8))
+    fitted = fit(image, (4, 4), Fit.RESIZE)
+    assert [pixel[:3] for pixel in row(fitted) if pixel[3]] == [RED[:3]] * 3
+
+
+@pytest.mark.parametrize("how", [Fit.RESIZE, Fit.CROP])
+@pytest.mark.parametrize("size", [(8192, 1), (1, 8192)])
+def test_the_oddest_proportions_fit_and_take_no_memory(how, size):
+    assert fit(Image.new("RGBA", size, RED), (20, 30), how).size == (20, 30)
