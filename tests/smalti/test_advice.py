@@ -137,5 +137,5 @@ def test_an_enlarged_picture_that_is_given_back_is_met_with_both_sizes(server, s
     pillow.new("RGB", (128, 128)).save("large.png")
     result = smalti("complete", "toy", "large.png", "-o", "x.png")
     assert result.exit_code == 2
-    assert "large.png: The image is 128×128" in result.stderr
+    assert "large.png is 128×128, and toy takes 2×2" in result.stderr
     assert "2×2" in result.stderr
