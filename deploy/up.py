@@ -1,6 +1,7 @@
 """`make up`: the whole system on this machine until Ctrl-C; its Redis keeps the jobs for the next time."""
 
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -51,8 +52,8 @@ class Wanted:
         """Of the private Redis: a system on another port has its own, as two on one folder would spoil it."""
         return _REDIS_FOLDER if self.port == _PORT else _REDIS_FOLDER.with_name(f"redis-{self.port}")
 
-    def elsewhere(self) -> "Wanted":
-        """The same on the next ports that are all free; raises SettingsInvalid where there are none."""
+    def elsewhere(self) -> "Wanted | None":
+        """The same on the next ports that are all free; None where there are none."""
         for step in range(_STEP, _HIGHEST, _STEP):
             moved = replace(
                 self,
@@ -60,9 +61,10 @@ class Wanted:
                 metrics_port=self.metrics_port + step,
                 redis_port=self.redis_port and self.redis_port + step,
             )
-            if max(moved.port, moved.redis_port) <= _HIGHEST and not any(moved.ports.taken()):
-                return moved
-        raise SettingsInvalid("No other ports are free.")
+            with suppress(SettingsInvalid):
+                if max(moved.port, moved.redis_port) <= _HIGHEST and not any(moved.ports.taken()):
+                    return moved
+        return None
 
     def command(self) -> str:
         """What to type for it."""
@@ -129,7 +131,9 @@ def _run(wanted: Wanted) -> None:
             click.echo(f"Ready on {system.address}; try: smalti models{hint}. Ctrl-C stops everything.")
             system.keep()
     except PortTaken as error:
-        raise PortTaken(f"{error} To have both, type: {wanted.elsewhere().command()}") from error
+        other = wanted.elsewhere()
+        hint = f" To have both, type: {other.command()}" if other else ""
+        raise PortTaken(f"{error}{hint}") from error
 
 
 if __name__ == "__main__":

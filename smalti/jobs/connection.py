@@ -17,7 +17,6 @@ _ANSWER_SECONDS = 2.0  # with two retries about 7 s, less than a default lease
 _RETRIES = 2
 _CONNECTIONS = 32  # of one process; further calls wait for one instead of failing
 _OLDEST = (6, 2)
-_INFO = "INFO"
 # What a person must mend, in Redis or in SMALTI_REDIS_URL. redis-py has classes for a part of it only.
 _REFUSALS = (exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.NoPermissionError)
 _REFUSING = re.compile(
@@ -37,10 +36,9 @@ _NOT_NOW = (
     exceptions.AskError,
 )
 _NOT_NOW_WORDS = re.compile(r"max number of clients|Script killed by user")
-_PIPELINED = re.compile(
-    r"Command # \d+ \(.*\) of pipeline caused error: \(['\"](.*)['\"],\)", re.DOTALL
-)  # redis-py
-_IN_SCRIPT = re.compile(r": -([A-Z]{2,})\b")  # Redis 6.2: "Error running script …: @user_script:9: -OOM …"
+# How redis-py wraps what a command of a pipeline meets, and Redis 6.2 what one in a script does.
+_PIPELINED = re.compile(r"Command # \d+ \(.*\) of pipeline caused error: \(['\"](.*)['\"],\)", re.DOTALL)
+_IN_SCRIPT = re.compile(r": -([A-Z]{2,})\b")  # "Error running script …: @user_script:9: -OOM …"
 
 
 class MemoryFull(Unavailable):
@@ -78,7 +76,7 @@ def _greeting(*, allow_volatile: bool) -> Callable[[Any], Awaitable[None]]:
 
     async def greet(connection: Any) -> None:
         await connection.on_connect()
-        await connection.send_command(_INFO, check_health=False)
+        await connection.send_command("INFO", check_health=False)
         info = _parse_info(await connection.read_response())
         try:
             refuse_if_unfit(info, allow_volatile=allow_volatile)

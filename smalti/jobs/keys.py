@@ -40,7 +40,7 @@ What the queue promises, given a Redis that passes `JobQueue.check`:
 - Interactive samples are handed out first, up to the number that a worker keeps for them, then standard ones.
 - A cancelled job ends CANCELLED, at its workers' next commits or when their leases end; ended samples stay.
 - Once its job has ended, every key of it has a TTL.
-- At its memory limit Redis refuses new jobs and claims; what runs is finished.
+- At its memory limit Redis refuses new jobs and claims; what runs is finished, and all can be read and freed.
 """
 
 from dataclasses import dataclass

@@ -42,10 +42,15 @@ def test_what_to_type_for_a_second_system_names_every_port_and_all_are_free():
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         second = wanted(port=port, redis_port=0).elsewhere()
+    assert second is not None
     assert second.port > port
     assert not any(second.ports.taken())
     assert second.command() == f"make up WORKERS=2 PORT={second.port} METRICS_PORT={second.metrics_port}"
     assert wanted(workers=1, redis_port=7).command() == "make up PORT=50051 METRICS_PORT=9401 REDIS_PORT=7"
+
+
+def test_where_no_higher_ports_are_left_nothing_is_proposed():
+    assert wanted(metrics_port=65530).elsewhere() is None
 
 
 def test_make_hands_on_ports_that_were_named_to_it_and_not_those_of_the_environment():
