@@ -176,7 +176,10 @@ def test_the_usual_values_agree():
 
 async def test_a_request_that_is_too_large_is_told_at_once_with_both_sizes(start_server: StartServer):
     noise = pillow.effect_noise((64, 64), 100)
-    sentence = r"The request has \d\d,\d+ bytes and the server at .* takes 10,000: send fewer .*SMALTI_MAX_MESSAGE_BYTES"
+    sentence = (
+        r"The request has \d\d,\d+ bytes and the server at .* takes 10,000: "
+        r"send fewer .*SMALTI_MAX_MESSAGE_BYTES"
+    )
 
     def ask(address: str) -> None:
         with Client(address) as client:
