@@ -84,10 +84,18 @@ def run(
 ) -> list[Held]:
     """Train every fold that is not finished, and measure all; raises SmaltiError."""
     found = sources.read(path, size=recipe.data.size, background=recipe.data.background)
-    together = _groups(found)
+    together = data.groups(found)
+    numbers = _numbers(found, together)
     return [
-        _train(recipe, data.divide(found, split, recipe.data), together[split.test], folder, console, device)
-        for folder, split in _places(output, divide(together, count))
+        _train(
+            recipe,
+            data.divide(found, split, recipe.data, together),
+            numbers[split.test],
+            folder,
+            console,
+            device,
+        )
+        for folder, split in _places(output, divide(numbers, count))
     ]
 
 
@@ -136,8 +144,8 @@ def _train(
     return Held(nats, mixture, groups, finished.best.step, finished.seconds)
 
 
-def _groups(found: Pictures | Indexed) -> Groups:
-    together = data.groups(found)
+def _numbers(found: Pictures | Indexed, together: Groups | None) -> Groups:
+    """Every image's group; one of its own where the data know of none."""
     count = len(found.rgb) if isinstance(found, Pictures) else len(found.pixels)
     return np.arange(count) if together is None else together
 
