@@ -24,7 +24,9 @@ BLOCK = 2048  # images; all pairs of two blocks are compared at once
 PORTION = 512  # images, or pairs, whose edges are found at once
 COORDINATES = 256  # kept of each image for the rough comparison
 SAMPLE = 1024  # images that choose the coordinates
-DENSE = 0.004  # from this part of a block's pairs on, one product of the whole block is faster than single pairs
+DENSE = (
+    0.004  # from this part of a block's pairs on, one product of the whole block is faster than single pairs
+)
 
 Indices = NDArray[np.int64]
 Vectors = NDArray[np.float32]  # (images, values)

@@ -48,7 +48,9 @@ def images(draw):
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)
-@given(images(), st.sampled_from([3, 8, 2048]), st.sampled_from([1, 5, 256]), st.sampled_from([0.0, 0.3, 1.0]))
+@given(
+    images(), st.sampled_from([3, 8, 2048]), st.sampled_from([1, 5, 256]), st.sampled_from([0.0, 0.3, 1.0])
+)
 def test_the_groups_are_those_of_comparing_every_pair(found, block, coordinates, dense):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(duplicates, "BLOCK", block)
