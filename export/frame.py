@@ -90,7 +90,7 @@ def _refuse_unfinished(checkpoint: Checkpoint) -> None:
         raise ExportRefused("This training has not finished: run `python -m training` again, it goes on.")
     if not finite.is_finite(checkpoint.best.weights):
         raise ExportRefused(
-            "The network holds weights that are no numbers, so it draws nothing: train it anew with a lower learning rate."
+            "The network holds weights that are no numbers: train it anew with a lower learning rate."
         )
 
 

@@ -11,8 +11,8 @@ import torch
 from rich.console import Console
 
 from smalti.errors import SmaltiError
-from training import checkpoint as checkpoints
 from training import catalogue, introduction, memory, settings, stopping
+from training import checkpoint as checkpoints
 from training import recipe as recipes
 from training.checkpoint import Checkpoint
 from training.data import load
@@ -20,8 +20,6 @@ from training.families import make_task
 from training.loop import Loop
 from training.progress import Display
 from training.recipe import Recipe
-
-STOPPED = 130  # the exit code of what Ctrl-C ended
 
 
 class Commands(click.Group):
@@ -140,7 +138,7 @@ def train(
             f"stopped after step {finished.step} of {recipe.training.steps}; the checkpoint in {folder} has it all: "
             "the same command goes on from there"
         )
-        raise click.exceptions.Exit(STOPPED)
+        raise click.exceptions.Exit(stopping.EXIT_CODE)
     _print_figures(console, finished, folder)
     console.print(f"test: {task.headline(finished.figures)}")
     return finished

@@ -163,8 +163,8 @@ def fill(network: nn.Module, weights: dict[str, Any]) -> None:
 
 def _kept(checkpoint: Checkpoint) -> list[dict[str, Any]]:
     """All weights that can be exported."""
-    best = [checkpoint.best] if checkpoint.best else []
-    return [each.weights for each in (*best, *checkpoint.generations)]
+    best = [checkpoint.best.weights] if checkpoint.best else []
+    return best + [generation.weights for generation in checkpoint.generations]
 
 
 def _reason(error: Exception) -> str:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from smalti.errors import SmaltiError
-from training import baselines, data, memory, sources
+from training import baselines, data, memory, sources, stopping
 from training import recipe as recipes
 from training.data import ImageSet
 from training.errors import DataRefused, RecipeRefused
@@ -136,8 +136,14 @@ def _train(
         raise RecipeRefused(f"The family {recipe.family} has no likelihood, so folds would tell nothing.")
     loop = Loop(task, images, recipe, folder, device)
     reached = loop.resume()
-    with Display(console, unit=task.unit, steps=recipe.training.steps, done=reached) as display:
-        finished = loop.run(display)
+    with (
+        stopping.asked() as stop,
+        Display(console, unit=task.unit, steps=recipe.training.steps, done=reached) as display,
+    ):
+        finished = loop.run(display, until=stop)
+    if not finished.figures:
+        console.print(f"stopped after step {finished.step} in {folder}: the same command goes on from there")
+        raise click.exceptions.Exit(stopping.EXIT_CODE)
     assert finished.best is not None, "a finished training has a best step"
     torch.manual_seed(recipe.seed)  # the noise of a VAE's bound
     nats, mixture = task.nats(images.test), baselines.nats_per_image(images)[baselines.MIXTURE]

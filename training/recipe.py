@@ -67,7 +67,7 @@ class Recipe(_Table):
     name: Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9-]{0,62})?$")] = (
         ""  # the model's whole name, where it shall be another than `<data>-<model>`
     )
-    seed: int = 1
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
     data: DataRecipe = DataRecipe()
     training: TrainingRecipe
     network: dict[str, Any] = {}  # checked by the family, as are the next two

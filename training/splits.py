@@ -1,6 +1,6 @@
 """Divides images into train, valid and test so that near-duplicates stay together.
 
-Many sprites are recolourings or small variations of one drawing: such a group (training/duplicates.py) is never divided.
+Many sprites are recolourings or small variations of one drawing: such a group (training/duplicates.py) stays together.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """`python -m training.sprites SOURCE [OUTPUT]`: makes `sprites.zip`, the pictures that the shipped models learned from.
 
 They are the monsters of Dungeon Crawl Stone Soup's tiles as its release Nov-2015 has them, which its artists gave away
-under CC0. `sprites.txt` lists them by the first digits of their SHA-256, so they are found in any folder or archive that
-holds them, whatever they are called there, and nothing else is taken, whose licence may be another.
+under CC0. `sprites.txt` lists them by the first digits of their SHA-256, so they are found in any folder or archive
+that holds them, whatever they are called there, and nothing else is taken, whose licence may be another.
 """
 
 import hashlib
@@ -55,8 +55,8 @@ def main(source: Path | None, output: Path) -> None:
 
 def listed() -> dict[str, str]:
     """The sprites' names by the start of their SHA-256."""
-    lines = (line.split(" ", 1) for line in LIST.read_text(encoding="utf-8").splitlines())
-    return {digest: name for digest, name in lines}
+    lines = LIST.read_text(encoding="utf-8").splitlines()
+    return {line[:DIGITS]: line[DIGITS + 1 :] for line in lines}
 
 
 def find(source: Path) -> dict[str, bytes]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+EXIT_CODE = 130  # of a process that Ctrl-C ended, as shells have it
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 

@@ -94,15 +94,19 @@ def test_generations_are_saved_and_a_checkpoint_that_lacks_them_is_refused(tmp_p
         checkpoints.load(tmp_path / "y.pt")
 
 
-@pytest.mark.parametrize("where", ["task", "best", "generations"])
-def test_a_checkpoint_with_weights_that_are_no_numbers_is_refused(tmp_path, where):
-    spoilt = {"bias": torch.tensor([1.0, torch.nan])}
-    changes = {
-        "task": {"task": spoilt},
-        "best": {"best": replace(BEST, weights=spoilt)},
-        "generations": {"generations": (Generation(step=1, seconds=0.5, weights=spoilt),)},
-    }
-    checkpoints.save(a_checkpoint(**changes[where]), tmp_path / "x.pt")
+SPOILT = {"bias": torch.tensor([1.0, torch.nan])}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"task": SPOILT},
+        {"best": replace(BEST, weights=SPOILT)},
+        {"generations": (Generation(step=1, seconds=0.5, weights=SPOILT),)},
+    ],
+)
+def test_a_checkpoint_with_weights_that_are_no_numbers_is_refused(tmp_path, changes):
+    checkpoints.save(a_checkpoint(**changes), tmp_path / "x.pt")
     with pytest.raises(CheckpointRefused, match="weights that are no numbers"):
         checkpoints.load(tmp_path / "x.pt")
 

@@ -147,7 +147,7 @@ def test_recipes_are_listed_with_a_line_each():
 @pytest.mark.parametrize("name", recipes.names())
 def test_a_printed_recipe_has_comments_and_is_the_same_recipe_when_saved(name, tmp_path):
     (tmp_path / "mine.toml").write_text(run("recipes", name).output)
-    assert "# [optimiser] may also say: " in (tmp_path / "mine.toml").read_text()
+    assert "# [training] may also say: " in (tmp_path / "mine.toml").read_text()
     saved = recipes.read(recipes.find(str(tmp_path / "mine.toml"), digits=False))
     assert saved == recipes.read(recipes.find(name, digits=False))
 
