@@ -6,6 +6,7 @@ import pytest
 from smalti.randomness import uniforms
 from smalti.repository import ModelRepository
 from smalti.session import open_session
+from training.errors import EvaluationRefused
 from training.evaluation import drawing
 from training.evaluation.graphs import Graphs
 from worker.runner import Runner
@@ -48,3 +49,12 @@ def test_samples_do_not_depend_on_how_many_are_drawn_at_once(toy, monkeypatch):
 def test_another_seed_draws_other_samples(toy):
     graphs = Graphs(toy, threads=1)
     assert (drawing.draw(graphs, 4, seed=1) != drawing.draw(graphs, 4, seed=2)).any()
+
+
+def test_values_that_are_no_numbers_are_refused_rather_than_measured(toy):
+    graphs, manifest = Graphs(toy, threads=1), toy.manifest
+    inputs = drawing.row_inputs(0, np.full((2, manifest.width), 0.5, dtype=np.float32))
+    inputs |= {state.input: np.zeros((2, *state.shape), dtype=state.type) for state in manifest.states}
+    inputs["temperature"] = np.full(2, np.nan, dtype=np.float32)
+    with pytest.raises(EvaluationRefused, match="gives values that are no numbers"):
+        graphs.run_at_once("draw_row", inputs, ["pixels", "logp"])
