@@ -1,5 +1,7 @@
 """Drawing for the evaluation: the very images that are served."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,8 @@ from training.evaluation import drawing
 from training.evaluation.graphs import Graphs
 from worker.runner import Runner
 from worker.slot import Lane, Row
+
+ROOT = Path(__file__).parents[3] / "model_repository"
 
 
 @pytest.fixture
@@ -51,10 +55,8 @@ def test_another_seed_draws_other_samples(toy):
     assert (drawing.draw(graphs, 4, seed=1) != drawing.draw(graphs, 4, seed=2)).any()
 
 
-def test_values_that_are_no_numbers_are_refused_rather_than_measured(toy):
-    graphs, manifest = Graphs(toy, threads=1), toy.manifest
-    inputs = drawing.row_inputs(0, np.full((2, manifest.width), 0.5, dtype=np.float32))
-    inputs |= {state.input: np.zeros((2, *state.shape), dtype=state.type) for state in manifest.states}
-    inputs["temperature"] = np.full(2, np.nan, dtype=np.float32)
+def test_values_that_are_no_numbers_are_refused_rather_than_measured():
+    graphs = Graphs(ModelRepository(ROOT).load("digits-vae"), threads=1)
+    latent = np.full((2, graphs.manifest.latent_size), np.nan, dtype=np.float32)
     with pytest.raises(EvaluationRefused, match="gives values that are no numbers"):
-        graphs.run_at_once("draw_row", inputs, ["pixels", "logp"])
+        graphs.run("decode", {"latent": latent}, ["logits"])
