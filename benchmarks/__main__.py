@@ -25,6 +25,7 @@ COMMANDS: dict[str, Sequence[str]] = {
     "scale": ("benchmarks.scale",),
     "memory": ("benchmarks.memory",),
     "training": ("benchmarks.training",),
+    "duplicates": ("benchmarks.duplicates",),
 }
 SMALL: dict[str, Sequence[str]] = {  # for finding out whether they run: their figures are worth nothing
     "engine": ("benchmarks.engine", "digits-pixel-rnn", "--rounds", "1"),
@@ -41,6 +42,7 @@ SMALL: dict[str, Sequence[str]] = {  # for finding out whether they run: their f
     ),
     "memory": ("benchmarks.memory", "--count", "20", "--jobs", "2"),
     "training": ("benchmarks.training", "--steps", "2"),
+    "duplicates": ("benchmarks.duplicates", "--count", "400"),
 }
 
 

@@ -14,6 +14,7 @@ from smalti.errors import SmaltiError
 from training import arguments
 from training import checkpoint as checkpoints
 from training.checkpoint import Checkpoint
+from training.progress import Say, Stages
 
 
 @click.command()
@@ -28,7 +29,9 @@ def main(checkpoint: Path, root: Path, version: int | None) -> None:
     started = time.monotonic()
     try:
         file = checkpoint / checkpoints.FILE if checkpoint.is_dir() else checkpoint
-        folders = _export(checkpoints.load(file), root, version)
+        with Stages() as stages:
+            stages.say(f"reading {file}")
+            folders = _export(checkpoints.load(file), root, version, stages.say)
     except SmaltiError as error:
         raise click.ClickException(str(error)) from error
     for folder in folders:
@@ -37,15 +40,15 @@ def main(checkpoint: Path, root: Path, version: int | None) -> None:
     click.echo(what_next(folders[-1]))
 
 
-def _export(checkpoint: Checkpoint, root: Path, version: int | None) -> list[Path]:
+def _export(checkpoint: Checkpoint, root: Path, version: int | None, say: Say) -> list[Path]:
     if not checkpoint.generations:
-        return [export(checkpoint, root, version=version)]
+        return [export(checkpoint, root, version=version, say=say)]
     if version is not None:
         raise ExportRefused(
             f"This training has {len(checkpoint.generations) + 1} generations, which are the versions: "
             "leave --version out."
         )
-    return export_generations(checkpoint, root)
+    return export_generations(checkpoint, root, say=say)
 
 
 def _described(folder: Path) -> str:

@@ -15,7 +15,9 @@ from pydantic import ValidationError
 from export.errors import ExportRefused
 from smalti import repository
 from smalti.repository import Graph, Manifest, ModelRepository, Parity, State
+from training import finite
 from training.checkpoint import Checkpoint
+from training.progress import Say, quiet
 
 # family: module with a function `write_graphs(checkpoint, folder) -> Exported`
 MODULES = {
@@ -39,16 +41,16 @@ class Exported:
 WriteGraphs = Callable[[Checkpoint, Path], Exported]
 
 
-def export(checkpoint: Checkpoint, root: Path, *, version: int | None = None) -> Path:
+def export(checkpoint: Checkpoint, root: Path, *, version: int | None = None, say: Say = quiet) -> Path:
     """Write the checkpoint's model as a version (the next free one) under `root`; the version's folder.
 
     Raises ExportRefused, and then leaves the repository as it was.
     """
-    [folder] = export_versions({version or _next_version(root, checkpoint.model): checkpoint}, root)
+    [folder] = export_versions({version or _next_version(root, checkpoint.model): checkpoint}, root, say=say)
     return folder
 
 
-def export_versions(checkpoints: Mapping[int, Checkpoint], root: Path) -> list[Path]:
+def export_versions(checkpoints: Mapping[int, Checkpoint], root: Path, *, say: Say = quiet) -> list[Path]:
     """Write one model's checkpoints as the versions that are their keys, all of them or none; the folders.
 
     Raises ExportRefused, and then leaves the repository as it was.
@@ -56,7 +58,7 @@ def export_versions(checkpoints: Mapping[int, Checkpoint], root: Path) -> list[P
     for checkpoint in checkpoints.values():
         _refuse_unfinished(checkpoint)
     return publish(
-        lambda place: [_write(each, place, version) for version, each in checkpoints.items()], root
+        lambda place: [_write(each, place, version, say) for version, each in checkpoints.items()], root
     )
 
 
@@ -108,9 +110,14 @@ def digests(folder: Path) -> dict[str, str]:
 def _refuse_unfinished(checkpoint: Checkpoint) -> None:
     if checkpoint.best is None or not checkpoint.figures:
         raise ExportRefused("This training has not finished: run `python -m training` again, it goes on.")
+    if not finite.is_finite(checkpoint.best.weights):
+        raise ExportRefused(
+            "The network holds weights that are no numbers: train it anew with a lower learning rate."
+        )
 
 
-def _write(checkpoint: Checkpoint, root: Path, version: int) -> Path:
+def _write(checkpoint: Checkpoint, root: Path, version: int, say: Say) -> Path:
+    say(f"{checkpoint.model} version {version}: writing its graphs and comparing them with torch")
     folder = root / checkpoint.model / str(version)
     folder.mkdir(parents=True)
     write_graphs = cast(WriteGraphs, import_module(MODULES[checkpoint.recipe.family]).write_graphs)

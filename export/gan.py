@@ -13,7 +13,7 @@ from export.graphs import Session
 from models import gan
 from models.gan import Discriminator, Generator
 from smalti.repository import Parity
-from training.checkpoint import Checkpoint
+from training.checkpoint import Checkpoint, fill
 from training.gan import make_networks, palette_colours
 
 BATCH = 2  # of the examples: any but 1
@@ -75,8 +75,8 @@ def restore(checkpoint: Checkpoint) -> tuple[Generator, Discriminator]:
     generator, discriminator = make_networks(
         checkpoint.recipe, height=checkpoint.height, width=checkpoint.width
     )
-    generator.load_state_dict(checkpoint.best.weights["generator"])
-    discriminator.load_state_dict(checkpoint.best.weights["discriminator"])
+    fill(generator, checkpoint.best.weights.get("generator", {}))
+    fill(discriminator, checkpoint.best.weights.get("discriminator", {}))
     discriminator.eval().unbind()
     return generator.eval(), discriminator.eval()
 

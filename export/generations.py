@@ -7,9 +7,10 @@ from export.errors import ExportRefused
 from export.frame import export_versions
 from smalti.repository import ModelRepository
 from training.checkpoint import Best, Checkpoint, Generation
+from training.progress import Say, quiet
 
 
-def export_generations(checkpoint: Checkpoint, root: Path) -> list[Path]:
+def export_generations(checkpoint: Checkpoint, root: Path, *, say: Say = quiet) -> list[Path]:
     """Write every generation as a version under `root`, all of them or none; their folders, in order.
 
     Exporting again renews the manifests and changes nothing else. Raises ExportRefused where the model's versions
@@ -17,7 +18,7 @@ def export_generations(checkpoint: Checkpoint, root: Path) -> list[Path]:
     """
     versions = dict(enumerate(of(checkpoint), start=1))
     _refuse_more(checkpoint.model, root, len(versions))
-    return export_versions(versions, root)
+    return export_versions(versions, root, say=say)
 
 
 def of(checkpoint: Checkpoint) -> list[Checkpoint]:

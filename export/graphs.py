@@ -173,5 +173,6 @@ class Session:
 
 def largest_difference(one: NDArray[Any], other: NDArray[Any]) -> float:
     """The largest absolute difference; infinite where a value is not finite."""
-    apart = np.abs(one.astype(np.float64) - other.astype(np.float64))
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        apart = np.abs(one.astype(np.float64) - other.astype(np.float64))
     return float(np.where(np.isfinite(apart), apart, np.inf).max(initial=0.0))

@@ -21,7 +21,7 @@ from models.diagonal_drawer import DiagonalDrawer
 from models.pixel_rnn import LecturePixelRNN, RasterDrawer
 from smalti.randomness import uniforms
 from smalti.repository import Parity, State
-from training.checkpoint import Checkpoint
+from training.checkpoint import Checkpoint, fill
 from training.evaluation.drawing import row_inputs
 from training.pixel_rnn import Network, make_network
 
@@ -63,7 +63,7 @@ def restore(checkpoint: Checkpoint) -> Network:
     network = make_network(
         checkpoint.recipe, height=checkpoint.height, width=checkpoint.width, colours=len(checkpoint.palette)
     )
-    network.load_state_dict(checkpoint.best.weights)
+    fill(network, checkpoint.best.weights)
     return network.eval()
 
 

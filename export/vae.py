@@ -14,7 +14,7 @@ from export.graphs import Session
 from models import vae
 from models.vae import VAE
 from smalti.repository import Parity
-from training.checkpoint import Checkpoint
+from training.checkpoint import Checkpoint, fill
 from training.vae import PLAIN, make_network
 
 BATCH = 2  # of the examples: any but 1
@@ -83,7 +83,7 @@ def restore(checkpoint: Checkpoint) -> VAE:
     network = make_network(
         checkpoint.recipe, height=checkpoint.height, width=checkpoint.width, colours=len(checkpoint.palette)
     )
-    network.load_state_dict(checkpoint.best.weights)
+    fill(network, checkpoint.best.weights)
     return network.eval()
 
 

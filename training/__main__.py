@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,42 @@ import torch
 from rich.console import Console
 
 from smalti.errors import SmaltiError
+from training import catalogue, introduction, memory, settings, stopping
 from training import checkpoint as checkpoints
-from training import memory
 from training import recipe as recipes
 from training.checkpoint import Checkpoint
-from training.data import ImageSet, load
+from training.data import load
 from training.families import make_task
 from training.loop import Loop
 from training.progress import Display
 from training.recipe import Recipe
 
 
-@click.command()
+class Commands(click.Group):
+    """`train` needs not be written: whatever is no command is a recipe to train by."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put `train` in front where no command is named."""
+        named = bool(args) and args[0] in self.commands
+        return super().parse_args(ctx, args if named else ["train", *args])
+
+
+@click.group(cls=Commands)
+def main() -> None:
+    """Train a network on images."""
+
+
+@main.command("recipes")
+@click.argument("name", required=False)
+def show_recipes(name: str | None) -> None:
+    """List the recipes that come with smalti, or print the one called NAME: save it, edit it, and train by it."""
+    try:
+        click.echo(catalogue.printed(name) if name else "\n".join(catalogue.lines()), nl=not name)
+    except SmaltiError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@main.command("train")
 @click.argument("recipe")
 @click.option(
     "--data",
@@ -36,51 +61,87 @@ from training.recipe import Recipe
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; by default all cores.")
 @click.option("--fresh", is_flag=True, help="Begin anew, even if the output folder holds a checkpoint.")
-def main(
-    recipe: str, data: Path | None, output: Path | None, device: str, threads: int | None, fresh: bool
+@click.option("--steps", type=int, help="How long to train; each step takes one batch of images.")
+@click.option("--size", type=int, help="Height and width of the images in pixels.")
+@click.option("--colours", type=int, help="Colours of the palette, at most.")
+@click.option("--background", help="The colour behind transparent pixels, e.g. #ffffff.")
+@click.option("--name", help="The model's whole name; by default the data's and the recipe's.")
+@click.option(
+    "--set", "written", multiple=True, metavar="KEY=VALUE", help="Any setting, e.g. network.hidden=64."
+)
+def train_command(
+    recipe: str,
+    data: Path | None,
+    output: Path | None,
+    device: str,
+    threads: int | None,
+    fresh: bool,
+    steps: int | None,
+    size: int | None,
+    colours: int | None,
+    background: str | None,
+    name: str | None,
+    written: tuple[str, ...],
 ) -> None:
     """Train by RECIPE: a .toml file, or the name of a recipe that comes with smalti (pixel-rnn, vae, …).
 
     Goes on from its checkpoint if it was interrupted. The last line printed is the figure on the test images.
+    `python -m training recipes` lists the recipes, `python -m training recipes NAME` prints one to be edited.
     """
+    given = {
+        "training.steps": steps,
+        "data.size": size,
+        "data.colours": colours,
+        "data.background": background,
+        "name": name,
+    }
     memory.keep()
     if threads:
         torch.set_num_threads(threads)
     try:
-        train(recipe, data, output, _device(device), fresh=fresh)
+        chosen = settings.apply(recipes.read(recipes.find(recipe, digits=data is None)), given, written)
+        train(chosen, data, output, _device(device), fresh=fresh, asked={"size": size, "colours": colours})
     except SmaltiError as error:
         raise click.ClickException(str(error)) from error
 
 
 def train(
-    name: str, data: Path | None, output: Path | None, device: torch.device, *, fresh: bool
+    recipe: Recipe,
+    data: Path | None,
+    output: Path | None,
+    device: torch.device,
+    *,
+    fresh: bool,
+    asked: Mapping[str, int | None],
 ) -> Checkpoint:
-    """Train, or go on with it, to the end."""
+    """Train, or go on with it, to the end; `asked` is what was asked for on the command line."""
     console = Console(highlight=False, soft_wrap=True)
-    recipe = recipes.read(recipes.find(name, digits=data is None))
     images = load(data, recipe.data)
-    folder = output or Path("runs") / f"{images.about.name}-{recipe.suffix}"
+    introduction.refuse_unheeded(images, asked)
+    folder = output or Path("runs") / recipe.named(images.about.name)
     if fresh:
         shutil.rmtree(folder, ignore_errors=True)
-    console.print(_introduction(images, recipe, folder))
+    console.print(introduction.paragraph(images, recipe, folder), markup=False)
     torch.manual_seed(recipe.seed)
     task = make_task(recipe, images, device)
     loop = Loop(task, images, recipe, folder, device)
     reached = loop.resume()
     if reached:
         console.print(f"goes on from step {reached}")
-    with Display(console, unit=task.unit, steps=recipe.training.steps, done=reached) as display:
-        finished = loop.run(display)
+    with (
+        stopping.asked() as stop,
+        Display(console, unit=task.unit, steps=recipe.training.steps, done=reached) as display,
+    ):
+        finished = loop.run(display, until=stop)
+    if not finished.figures:
+        console.print(
+            f"stopped after step {finished.step} of {recipe.training.steps}; the checkpoint in {folder} has it all: "
+            "the same command goes on from there"
+        )
+        raise click.exceptions.Exit(stopping.EXIT_CODE)
     _print_figures(console, finished, folder)
     console.print(f"test: {task.headline(finished.figures)}")
     return finished
-
-
-def _introduction(images: ImageSet, recipe: Recipe, folder: Path) -> str:
-    return (
-        f"{images.about.name}-{recipe.suffix}: {len(images.train)} images to train, {len(images.valid)} to validate, "
-        f"{len(images.test)} to test; {images.height}×{images.width}, {images.colours} colours; in {folder}"
-    )
 
 
 def _print_figures(console: Console, finished: Checkpoint, folder: Path) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from smalti import palette as colours
 from smalti import repository
 from smalti.pictures.report import EMPTY, Report
-from training import provenance, quantise, sources, splits
+from training import duplicates, provenance, quantise, sources, splits
 from training.errors import DataRefused
 from training.recipe import DataRecipe
 from training.sources import Indexed, Pictures, Pixels
@@ -52,24 +52,23 @@ def load(path: Path | None, recipe: DataRecipe, *, palette: Sequence[str] | None
     Colours become those of the palette; without one, it is found for the training images.
     """
     found = sources.read(path, size=recipe.size, background=recipe.background)
-    return divide(found, _split(found), recipe, palette=palette)
+    together = groups(found)
+    return divide(found, _split(found, together), recipe, together, palette=palette)
 
 
 def divide(
     found: Pictures | Indexed,
     split: splits.Split,
     recipe: DataRecipe,
+    together: splits.Indices | None,
     *,
     palette: Sequence[str] | None = None,
 ) -> ImageSet:
-    """Images that were read, in three parts; raises DataRefused."""
+    """Images that were read, in three parts; `together` are their `groups`. Raises DataRefused."""
     known = None if palette is None else colours.parse(palette)
     pixels, table = (
         _quantised(found, split, recipe, known) if isinstance(found, Pictures) else _indexed(found)
     )
-    if min(pixels.shape[1:]) < 2 or len(table) > 256:
-        raise DataRefused("Images need 2 rows and columns or more, and a palette of 256 colours or fewer.")
-    together = groups(found)
     return ImageSet(
         about=_about(found.origin, recipe, images=len(pixels)),
         palette=colours.spell(table),
@@ -82,13 +81,19 @@ def divide(
 
 
 def groups(found: Pictures | Indexed) -> splits.Indices | None:
-    """The near-duplicates among all images: those of one number; None for data that bring their own three parts."""
+    """The near-duplicates among all images: those of one number; None for data that bring their own three parts.
+
+    Raises DataRefused for images that nothing can be trained on.
+    """
     if isinstance(found, Pictures):
-        return splits.near_duplicates(found.rgb, found.opaque)
+        splits.refuse_few(len(found.rgb))
+        return duplicates.groups(found.rgb, found.opaque)
+    if min(found.pixels.shape[1:]) < 2 or len(found.palette) > 256:
+        raise DataRefused("Images need 2 rows and columns or more, and a palette of 256 colours or fewer.")
     if found.parts:
         return None
     painted = colours.paint(found.pixels, found.palette)
-    return splits.near_duplicates(painted, np.ones(found.pixels.shape, dtype=np.bool_))
+    return duplicates.groups(painted, np.ones(found.pixels.shape, dtype=np.bool_))
 
 
 def _quantised(
@@ -105,14 +110,11 @@ def _indexed(images: Indexed) -> tuple[Pixels, Colours]:
     return images.pixels, images.palette
 
 
-def _split(found: Pictures | Indexed) -> splits.Split:
-    if isinstance(found, Pictures):
-        return splits.by_groups(found.rgb, found.opaque)
-    return _split_indexed(found)
-
-
-def _split_indexed(images: Indexed) -> splits.Split:
-    return splits.by_lengths(*images.parts) if images.parts else splits.by_lecture(len(images.pixels))
+def _split(found: Pictures | Indexed, together: splits.Indices | None) -> splits.Split:
+    if isinstance(found, Indexed):
+        return splits.by_lengths(*found.parts) if found.parts else splits.by_lecture(len(found.pixels))
+    assert together is not None, "pictures have groups"
+    return splits.by_groups(together)
 
 
 def _about(origin: sources.Origin, recipe: DataRecipe, *, images: int) -> repository.Data:

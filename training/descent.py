@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from training import finite
 from training.averaging import Average, Network
 from training.options import Fraction, Positive, Table
 from training.schedule import one_cycle
@@ -47,14 +48,20 @@ class Descent(Generic[Network]):
         return self.average.network
 
     def descend(self, loss: Tensor, progress: float) -> None:
-        """One update along the gradient of a scalar loss."""
+        """One update along the gradient of a scalar loss; raises NotFinite, and then changes no weight."""
+        finite.require(loss, "the loss")
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch's backward is untyped
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self._chosen.gradient_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self._chosen.gradient_norm)
+        finite.require(norm, "the length of the gradient")
         for group in self.optimiser.param_groups:
             group["lr"] = self._chosen.learning_rate * one_cycle(progress, self._chosen.warm_up)
         self.optimiser.step()
         self.average.update(self.network)
+
+    def rates(self) -> dict[str, float]:
+        """The learning rate."""
+        return {"learning_rate": self._chosen.learning_rate}
 
     @contextmanager
     def rounding(self) -> Iterator[None]:

@@ -22,6 +22,7 @@ GRID = 5  # cells along each side
 FLAT = 0.1  # of the features' typical spread: one that varies less is taken to vary that much
 SCALE = 1000.0  # kernel distances are small: they are given in thousandths
 PORTION = 2048  # images at once
+KERNEL_PORTION = 256  # images that are compared with all others at once
 
 Features = NDArray[np.float64]
 
@@ -124,19 +125,32 @@ def kernel_distance(one: Features, other: Features) -> float:
 
     Bińkowski et al., "Demystifying MMD GANs", ICLR 2018, on our own features: (images, features) each.
     """
-    within = (mean_without_diagonal(kernel(features, features)) for features in (one, other))
-    return sum(within) - 2 * float(kernel(one, other).mean())
+    within = (mean_of_pairs(features) for features in (one, other))
+    return sum(within) - 2 * float(mean_kernel(one, other).mean())
 
 
-def kernel(one: Features, other: Features) -> Features:
-    """The cubic kernel between all pairs: (images, features) each → (images, other images)."""
-    return np.asarray((one @ other.T / one.shape[1] + 1.0) ** 3)
+def mean_kernel(one: Features, other: Features) -> NDArray[np.float64]:
+    """The cubic kernel of each image of `one` with those of `other`, on average: (images,).
+
+    Some images at a time, so that memory does not grow with the pairs.
+    """
+    starts = range(0, len(one), KERNEL_PORTION)
+    return np.concatenate([_kernel(one[at : at + KERNEL_PORTION], other).mean(axis=1) for at in starts])
 
 
-def mean_without_diagonal(square: Features) -> float:
-    """The mean over all pairs of two different images: (images, images)."""
-    count = len(square)
-    return float((square.sum() - np.trace(square)) / (count * (count - 1)))
+def mean_of_pairs(features: Features) -> float:
+    """The mean kernel over all pairs of two different images: (images, features)."""
+    count = len(features)
+    own = ((features**2).sum(axis=1) / features.shape[1] + 1.0) ** 3
+    return float((mean_kernel(features, features).sum() * count - own.sum()) / (count * (count - 1)))
+
+
+def _kernel(one: Features, other: Features) -> Features:
+    """Between all pairs: (images, features) each → (images, other images)."""
+    product = one @ other.T
+    product /= one.shape[1]
+    product += 1.0
+    return np.asarray(product * product * product)
 
 
 def _colours(images: Pixels) -> float:

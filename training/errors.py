@@ -15,5 +15,17 @@ class CheckpointRefused(SmaltiError):
     """The checkpoint is damaged, unfinished, or belongs to another training."""
 
 
+class CheckpointNotWritten(SmaltiError):
+    """The disk is full, or the folder may not be written to; the checkpoint before it is still there."""
+
+
+class NotFinite(SmaltiError):
+    """A figure or a weight is NaN or infinite: what the training loop tells as TrainingDiverged."""
+
+
+class TrainingDiverged(SmaltiError):
+    """A loss, a gradient or a weight is no number any more, so training stopped before it was kept."""
+
+
 class EvaluationRefused(SmaltiError):
     """The model and the images do not belong together, or it cannot be measured in this way."""

@@ -18,6 +18,7 @@ from training.errors import EvaluationRefused
 from training.evaluation import report, saving
 from training.evaluation.graphs import Graphs
 from training.evaluation.measure import LEAST_SAMPLES, Effort, Findings, measure
+from training.progress import Stages
 from training.recipe import DataRecipe
 
 WIDTH = 140  # of the tables, where there is no terminal
@@ -66,7 +67,9 @@ def main(
     effort = Effort(samples=samples, seed=seed, importance_samples=iwae, importance_images=iwae_images)
     try:
         graphs = Graphs(ModelRepository(root).load(model, version), threads=_use(threads))
-        findings = measure(graphs, load(graphs.manifest, path), effort, say=_say)
+        with Stages() as stages:
+            stages.say("reading the images")
+            findings = measure(graphs, load(graphs.manifest, path), effort, say=stages.say)
         report.show(findings, _console())
         _hand_over(
             findings,

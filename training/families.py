@@ -1,12 +1,14 @@
 """Which task trains which family; each is imported when it is asked for."""
 
+from collections.abc import Callable
 from importlib import import_module
 from typing import cast
 
 import torch
 
 from training.data import ImageSet
-from training.recipe import Recipe
+from training.options import NoOptions, Table
+from training.recipe import Recipe, options
 from training.task import MakeTask, Task
 
 # family: module with a function `task(recipe, images, device) -> Task`
@@ -16,6 +18,18 @@ MODULES = {
     "autoencoder": "training.vae",
     "gan": "training.gan",
 }
+
+
+def tables(recipe: Recipe) -> dict[str, type[Table]]:
+    """The kinds of the tables that the recipe's family checks itself; raises RecipeRefused for an unknown variant."""
+    of_family = cast(Callable[[Recipe], dict[str, type[Table]]], import_module(MODULES[recipe.family]).tables)
+    return {"loss": NoOptions} | of_family(recipe)
+
+
+def check(recipe: Recipe) -> None:
+    """Raise RecipeRefused for options that the family does not know, before anything is read or made."""
+    for name, kind in tables(recipe).items():
+        options(kind, getattr(recipe, name), name)
 
 
 def make_task(recipe: Recipe, images: ImageSet, device: torch.device) -> Task:

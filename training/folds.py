@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from smalti.errors import SmaltiError
-from training import baselines, data, memory, sources
+from training import baselines, data, memory, sources, stopping
 from training import recipe as recipes
 from training.data import ImageSet
 from training.errors import DataRefused, RecipeRefused
@@ -84,10 +84,18 @@ def run(
 ) -> list[Held]:
     """Train every fold that is not finished, and measure all; raises SmaltiError."""
     found = sources.read(path, size=recipe.data.size, background=recipe.data.background)
-    together = _groups(found)
+    together = data.groups(found)
+    numbers = _numbers(found, together)
     return [
-        _train(recipe, data.divide(found, split, recipe.data), together[split.test], folder, console, device)
-        for folder, split in _places(output, divide(together, count))
+        _train(
+            recipe,
+            data.divide(found, split, recipe.data, together),
+            numbers[split.test],
+            folder,
+            console,
+            device,
+        )
+        for folder, split in _places(output, divide(numbers, count))
     ]
 
 
@@ -128,16 +136,22 @@ def _train(
         raise RecipeRefused(f"The family {recipe.family} has no likelihood, so folds would tell nothing.")
     loop = Loop(task, images, recipe, folder, device)
     reached = loop.resume()
-    with Display(console, unit=task.unit, steps=recipe.training.steps, done=reached) as display:
-        finished = loop.run(display)
+    with (
+        stopping.asked() as stop,
+        Display(console, unit=task.unit, steps=recipe.training.steps, done=reached) as display,
+    ):
+        finished = loop.run(display, until=stop)
+    if not finished.figures:
+        console.print(f"stopped after step {finished.step} in {folder}: the same command goes on from there")
+        raise click.exceptions.Exit(stopping.EXIT_CODE)
     assert finished.best is not None, "a finished training has a best step"
     torch.manual_seed(recipe.seed)  # the noise of a VAE's bound
     nats, mixture = task.nats(images.test), baselines.nats_per_image(images)[baselines.MIXTURE]
     return Held(nats, mixture, groups, finished.best.step, finished.seconds)
 
 
-def _groups(found: Pictures | Indexed) -> Groups:
-    together = data.groups(found)
+def _numbers(found: Pictures | Indexed, together: Groups | None) -> Groups:
+    """Every image's group; one of its own where the data know of none."""
     count = len(found.rgb) if isinstance(found, Pictures) else len(found.pixels)
     return np.arange(count) if together is None else together
 

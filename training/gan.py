@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from models import gan
 from models.gan import Discriminator, Generator
 from smalti import palette as colours
-from training import losses
+from training import finite, losses
 from training.augmentation import differentiably, mirrored
 from training.averaging import Average
 from training.data import ImageSet
@@ -106,6 +106,13 @@ class GANTask:
         self.average.update(self.generator)
         return loss
 
+    def rates(self) -> dict[str, float]:
+        """Of both networks."""
+        return {
+            "generator_rate": self.options.generator_rate,
+            "discriminator_rate": self.options.discriminator_rate,
+        }
+
     def discriminator_step(self, images: Tensor) -> float:
         """The discriminator learns to tell these images from as many generated ones; its loss."""
         real = gan.colours_of(self.palette, mirrored(images, self.options.flip))
@@ -113,8 +120,12 @@ class GANTask:
             generated = self._generate(len(images))
         self.discriminator.train()
         loss = self.mode.discriminator_loss(self._judge(real), self._judge(generated))
+        finite.require(loss, "the discriminator's loss")
         self.discriminator_optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch's backward is untyped
+        finite.require_gradients(
+            self.discriminator.parameters(), "the length of the discriminator's gradient"
+        )
         self.discriminator_optimiser.step()
         return loss.item()
 
@@ -123,8 +134,10 @@ class GANTask:
         self.generator.train()
         with fixed(self.discriminator):
             loss = self.mode.generator_loss(self._judge(self._generate(count)))
+            finite.require(loss, "the generator's loss")
             self.generator_optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]  # as above
+        finite.require_gradients(self.generator.parameters(), "the length of the generator's gradient")
         self.generator_optimiser.step()
         return loss.item()
 
@@ -300,6 +313,12 @@ def make_networks(recipe: Recipe, *, height: int, width: int) -> tuple[Generator
             sensitivity=chosen.sensitivity,
         ),
     )
+
+
+def tables(recipe: Recipe) -> dict[str, type[Table]]:
+    """The kinds of the recipe's tables; raises RecipeRefused."""
+    find_mode(recipe)
+    return {"network": NetworkOptions, "optimiser": OptimiserOptions}
 
 
 def task(recipe: Recipe, images: ImageSet, device: torch.device) -> GANTask:

@@ -1,5 +1,6 @@
 """The training loop: step, look, keep the best, write a checkpoint; for every family."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,11 +12,11 @@ import torch
 from torch import Tensor
 
 from training import checkpoint as checkpoints
-from training import pictures
+from training import finite, pictures
 from training.checkpoint import Best, Checkpoint, Generation, Point
 from training.data import ImageSet
-from training.errors import CheckpointRefused
-from training.recipe import Recipe
+from training.errors import CheckpointRefused, NotFinite, TrainingDiverged
+from training.recipe import Recipe, differences
 from training.task import Task
 
 SHEET_IMAGES = 64
@@ -43,6 +44,7 @@ class Loop:
         self.task, self.images, self.recipe, self.folder = task, images, recipe, folder
         self.train = torch.from_numpy(images.train).to(device)
         self.checkpoint = Checkpoint(recipe, images.about, images.palette, images.height, images.width)
+        self.figures: list[float] = []  # of the steps since the last look
 
     def resume(self) -> int:
         """Go on from the folder's checkpoint, if there is one; the step reached. Raises CheckpointRefused."""
@@ -50,35 +52,85 @@ class Loop:
         if file.exists():
             found = checkpoints.load(file)
             if not found.same_training(self.recipe, self.images.about.digest):
-                raise CheckpointRefused(
-                    f"{file} belongs to another recipe or other images: give another --output, or --fresh."
-                )
-            self.task.load_state_dict(found.task)
-            self.checkpoint = found
+                raise CheckpointRefused(self._foreign(found, file))
+            self._restore(found, file)
+            self.checkpoint, self.figures = found, list(found.pending)
         return self.checkpoint.step
 
+    def _foreign(self, found: Checkpoint, file: Path) -> str:
+        advice = "give another --output, or --fresh to begin anew (which deletes it)."
+        if found.about.digest != self.images.about.digest:
+            return f"{file} belongs to another recipe or other images (they differ in the images): {advice}"
+        changed = "; ".join(differences(found.recipe, self.recipe))
+        return f"{file} belongs to another recipe or other images ({changed}): take its settings again, or {advice}"
+
+    def _restore(self, found: Checkpoint, file: Path) -> None:
+        try:
+            self.task.load_state_dict(found.task)
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CheckpointRefused(
+                f"{file} does not hold this recipe's network: give another --output, or --fresh to begin anew."
+            ) from error
+
     def run(self, reporter: Reporter, *, until: Callable[[int], bool] = lambda step: False) -> Checkpoint:
-        """Train to the end (or `until` a step says stop, between two looks), then measure on the test images."""
+        """Train to the end (or `until` a step says stop), then measure on the test images.
+
+        Raises TrainingDiverged, and then leaves the checkpoint before it in its place.
+        """
         plan = self.recipe.training
-        figures: list[float] = []
         started = time.monotonic() - self.checkpoint.seconds
         step = self.checkpoint.step
         while step < plan.steps and not self._hopeless() and not until(step):
-            figures.append(self._step(step))
+            self.figures.append(self._step(step))
             step += 1
-            reporter.stepped(step, figures[-1])
+            reporter.stepped(step, self.figures[-1])
             if step % plan.validate_every == 0 or step in (*plan.generations, plan.steps):
-                point = self._look(step, float(np.mean(figures)), time.monotonic() - started)
+                point = self._look(step, float(np.mean(self.figures)), time.monotonic() - started)
                 reporter.looked(
                     point, better=self.checkpoint.best is not None and self.checkpoint.best.step == step
                 )
-                figures = []
-        return self.checkpoint if until(step) else self._finish()
+                self.figures = []
+        return self._pause(step, time.monotonic() - started) if until(step) else self._finish()
+
+    def _pause(self, step: int, seconds: float) -> Checkpoint:
+        """Keep what was done since the last look, so that nothing is done twice."""
+        if step > self.checkpoint.step:
+            self._require_finite_weights(step)
+            self.checkpoint = replace(
+                self.checkpoint,
+                step=step,
+                task=self.task.state_dict(),
+                seconds=seconds,
+                pending=tuple(self.figures),
+            )
+            checkpoints.save(self.checkpoint, self.folder / checkpoints.FILE)
+        return self.checkpoint
 
     def _step(self, step: int) -> float:
         # Everything random in a step follows from (seed, step): no generator's state needs keeping.
         torch.manual_seed(_seed(self.recipe.seed, step))
-        return self.task.step(self._batch(step), step / self.recipe.training.steps)
+        try:
+            figure = self.task.step(self._batch(step), step / self.recipe.training.steps)
+            finite.require(figure, "the loss")
+        except NotFinite as error:
+            raise self._diverged(step + 1, str(error)) from error
+        return figure
+
+    def _diverged(self, step: int, what: str) -> TrainingDiverged:
+        rates = " or ".join(f"optimiser.{name} (it is {rate:g})" for name, rate in self.task.rates().items())
+        kept = (
+            f"the checkpoint of step {self.checkpoint.step} is kept in {self.folder}"
+            if (self.folder / checkpoints.FILE).exists()
+            else "there is no checkpoint yet"
+        )
+        return TrainingDiverged(
+            f"Training stopped at step {step}, because {what}: lower {rates} and begin anew with --fresh; {kept}."
+        )
+
+    def _require_finite_weights(self, step: int) -> None:
+        # Weights can be spoiled one step before the loss shows it.
+        if not finite.is_finite([self.task.state_dict(), self.task.weights()]):
+            raise self._diverged(step, "a weight is no longer a number")
 
     def _batch(self, step: int) -> Tensor:
         """The step's images: those of the stream that runs through all images in a new order each time."""
@@ -89,8 +141,12 @@ class Loop:
         return self.train[torch.tensor(chosen, device=self.train.device)]
 
     def _look(self, step: int, train: float, seconds: float) -> Point:
+        self._require_finite_weights(step)
         torch.manual_seed(_seed(self.recipe.seed, _LOOKING))
         point = Point(step, train, self.task.validate(self.images.valid))
+        if point.valid is not None and not math.isfinite(point.valid):
+            raise self._diverged(step, f"the figure of the validation images is {point.valid}")
+        self._require_finite_weights(step)
         self.checkpoint = replace(
             self.checkpoint,
             step=step,
@@ -98,6 +154,7 @@ class Loop:
             best=self._better(point),
             curve=(*self.checkpoint.curve, point),
             seconds=seconds,
+            pending=(),
             generations=(*self.checkpoint.generations, *self._generation(step, seconds)),
         )
         checkpoints.save(self.checkpoint, self.folder / checkpoints.FILE)
@@ -138,7 +195,10 @@ class Loop:
         """Figures of these weights; the task goes on with them."""
         self.task.use(weights)
         torch.manual_seed(_seed(self.recipe.seed, _LOOKING + 1))
-        return self.task.figures(self.images) | {"steps": step}
+        figures = self.task.figures(self.images) | {"steps": step}
+        if not finite.is_finite(figures):
+            raise self._diverged(step, "a figure of the test images is no number")
+        return figures
 
     def _draw_sheet(self) -> None:
         torch.manual_seed(_seed(self.recipe.seed, _LOOKING + 2))

@@ -13,4 +13,8 @@ Count = Annotated[int, Field(ge=1)]
 class Table(BaseModel):
     """A table of a recipe that one family reads: what it does not know is refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class NoOptions(Table):
+    """A table that a family has no options for."""

@@ -1,7 +1,6 @@
 """Pictures of a training: a sheet of images, and the curve of its figures."""
 
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from smalti import palette as colours
-from training.checkpoint import Point
+from training.checkpoint import Point, written
 from training.sources import Pixels
 
 COLUMNS = 16
@@ -55,7 +54,5 @@ def _grid(images: Pixels) -> Pixels:
 
 def _replace(file: Path, content: bytes) -> None:
     """Write so that whoever looks at the file sees a whole one."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(file)
+    with written(file) as stream:
+        stream.write(content)

@@ -121,13 +121,18 @@ class PixelRNNTask(Descent[Network]):
 
 def make_network(recipe: Recipe, *, height: int, width: int, colours: int) -> Network:
     """The network that the recipe describes, untrained; raises RecipeRefused."""
+    chosen = options(tables(recipe)["network"], recipe.network, "network")
+    make, _ = VARIANTS[recipe.variant]
+    return make(height=height, width=width, colours=colours, **chosen.model_dump(by_alias=True))
+
+
+def tables(recipe: Recipe) -> dict[str, type[Table]]:
+    """The kinds of the recipe's tables; raises RecipeRefused."""
     if recipe.variant not in VARIANTS:
         raise RecipeRefused(
             f"There is no PixelRNN variant '{recipe.variant}': choose one of {', '.join(VARIANTS)}."
         )
-    make, kind = VARIANTS[recipe.variant]
-    chosen = options(kind, recipe.network, "network")
-    return make(height=height, width=width, colours=colours, **chosen.model_dump(by_alias=True))
+    return {"network": VARIANTS[recipe.variant][1], "optimiser": OptimiserOptions}
 
 
 def task(recipe: Recipe, images: ImageSet, device: torch.device) -> PixelRNNTask:

@@ -1,10 +1,19 @@
-"""Shows how a training goes: a progress bar in a terminal, plain lines elsewhere."""
+"""Shows how a training, an export or an evaluation goes: a progress bar in a terminal, plain lines elsewhere."""
 
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from training.checkpoint import Point
 
@@ -69,6 +78,41 @@ class Display:
 
     def _best(self) -> str:
         return "" if self.best is None else f", best valid {self.best:.1f}"
+
+
+Say = Callable[[str], None]
+
+
+def quiet(message: str) -> None:
+    """Hears what goes on, and tells nobody."""
+
+
+class Stages:
+    """Says on standard error what is being done: a moving line with the time in a terminal, plain lines elsewhere."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.started = time.monotonic()
+        self.bar = Progress(
+            SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn(), console=self.console,
+            disable=not self.console.is_terminal, transient=True,
+        )  # fmt: skip
+        self.row = self.bar.add_task("", total=None)
+
+    def __enter__(self) -> "Stages":
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def say(self, message: str) -> None:
+        """What is done from now on."""
+        self.bar.reset(self.row, description=message)
+        if not self.console.is_terminal:
+            self.console.print(f"[{_duration(time.monotonic() - self.started)}] {message}", markup=False)
 
 
 def _duration(seconds: float) -> str:

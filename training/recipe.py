@@ -1,6 +1,7 @@
 """Reads recipes: the TOML files that say how a model is trained."""
 
 import tomllib
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
@@ -8,6 +9,7 @@ from typing import Annotated, Any, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from smalti.repository import Family
+from training import faults
 from training.errors import RecipeRefused
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -17,7 +19,7 @@ Colour = Annotated[str, Field(pattern=r"^#[0-9a-f]{6}$")]
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DataRecipe(_Table):
@@ -47,7 +49,10 @@ class TrainingRecipe(_Table):
         """They come before the end, which is the last generation anyway."""
         steps = (0, *self.generations, self.steps)
         if self.generations and any(later <= earlier for earlier, later in pairwise(steps)):
-            raise ValueError(f"generations must rise and end before step {self.steps}, the last one")
+            raise ValueError(
+                f"generations must rise and end before step {self.steps}, the last one "
+                "(training.generations=[] keeps none)"
+            )
         return self
 
 
@@ -56,8 +61,13 @@ class Recipe(_Table):
 
     family: Family
     variant: str = ""  # by default the one of DEFAULT_VARIANTS; never empty afterwards
-    model: str = ""  # the model's name after `<data>-`; by default the family's
-    seed: int = 1
+    model: Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9-]{0,40})?$")] = (
+        ""  # the model's name after `<data>-`; by default the family's
+    )
+    name: Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9-]{0,62})?$")] = (
+        ""  # the model's whole name, where it shall be another than `<data>-<model>`
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
     data: DataRecipe = DataRecipe()
     training: TrainingRecipe
     network: dict[str, Any] = {}  # checked by the family, as are the next two
@@ -77,6 +87,10 @@ class Recipe(_Table):
         """What the model is called after its data: `pixel-rnn` in `sprites-pixel-rnn`."""
         return self.model or self.family.replace("_", "-")
 
+    def named(self, data: str) -> str:
+        """The name of the model that this recipe makes of so named data."""
+        return self.name or f"{data}-{self.suffix}"
+
 
 def find(recipe: str, *, digits: bool) -> Path:
     """The file of a recipe given as path or name; for the digits, `NAME-digits` is taken where there is one."""
@@ -86,7 +100,10 @@ def find(recipe: str, *, digits: bool) -> Path:
     for name in (*candidates, recipe):
         if (RECIPES / f"{name}.toml").is_file():
             return RECIPES / f"{name}.toml"
-    raise RecipeRefused(f"There is no recipe '{recipe}': give a .toml file or one of {', '.join(names())}.")
+    raise RecipeRefused(
+        f"There is no recipe '{recipe}'{faults.did_you_mean(recipe, names())}: give a .toml file or one of "
+        f"{', '.join(names())}."
+    )
 
 
 def names() -> list[str]:
@@ -102,6 +119,43 @@ def read(file: Path) -> Recipe:
         raise RecipeRefused(f"The recipe {file} cannot be read: {error}.") from error
     except ValidationError as error:
         raise RecipeRefused(f"The recipe {file} is wrong at {first_fault(error)}.") from error
+    except RecursionError as error:
+        raise RecipeRefused(f"The recipe {file} cannot be read: its tables are nested too deeply.") from error
+
+
+def changed(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
+    """The recipe with other values, by dotted names such as `training.steps`; raises RecipeRefused."""
+    content = recipe.model_dump(by_alias=True)
+    for name, value in settings.items():
+        *path, last = name.split(".")
+        table = content
+        for part in path:
+            table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                raise RecipeRefused(f"{name} is no setting: {part} has no parts.")
+        table[last] = value
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise RecipeRefused(f"A setting is wrong at {first_fault(error)}.") from error
+
+
+def differences(one: Recipe, other: Recipe) -> list[str]:
+    """What two recipes say differently, e.g. `training.steps is 3000 there and 100 here`."""
+    there, here = (_flat(recipe.model_dump(mode="json")) for recipe in (one, other))
+    return [
+        f"{name} is {there.get(name, 'not set')} there and {here.get(name, 'not set')} here"
+        for name in sorted(there.keys() | here.keys())
+        if there.get(name) != here.get(name)
+    ]
+
+
+def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of a table and of those in it by their dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in table.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
 
 
 def options(kind: type[Options], table: dict[str, Any], name: str) -> Options:
@@ -109,10 +163,11 @@ def options(kind: type[Options], table: dict[str, Any], name: str) -> Options:
     try:
         return kind.model_validate(table)
     except ValidationError as error:
-        raise RecipeRefused(f"The recipe's table [{name}] is wrong at {first_fault(error)}.") from error
+        raise RecipeRefused(
+            f"The recipe's table [{name}] is wrong at {faults.sentence(error, kind)}."
+        ) from error
 
 
-def first_fault(error: ValidationError) -> str:
-    """Where and why a table was refused: the first reason only."""
-    fault = error.errors()[0]
-    return f"{'.'.join(map(str, fault['loc'])) or 'its top'}: {fault['msg']}"
+def first_fault(error: ValidationError, kind: type[BaseModel] = Recipe) -> str:
+    """Where and why a recipe was refused: the first reason only."""
+    return faults.sentence(error, kind)

@@ -1,7 +1,6 @@
 """Divides images into train, valid and test so that near-duplicates stay together.
 
-Many sprites are recolourings or small variations of one drawing. Two images count as variants of one another if their
-silhouettes or their edges agree, also mirrored; chains of variants form a group, and a group is never divided.
+Many sprites are recolourings or small variations of one drawing: such a group (training/duplicates.py) stays together.
 """
 
 from dataclasses import dataclass
@@ -9,14 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti import palette
 from training.errors import DataRefused
 
-SAME_SILHOUETTE = (
-    0.85  # intersection over union; chosen by eye on sprites: rather merge strangers than part variants
-)
-SAME_EDGES = 0.7  # correlation of the edges' strengths
-FILLED = 0.95  # from this opaque part on, a silhouette is the frame and tells nothing
 LECTURE_TEST = 80  # images, by the lecture's protocol
 LECTURE_VALID = 32  # few, for every drawing trains
 LEAST_IMAGES = 10
@@ -33,13 +26,10 @@ class Split:
     test: Indices
 
 
-def by_groups(
-    rgb: NDArray[np.uint8], opaque: NDArray[np.bool_], *, share: float = 0.1, seed: int = 0
-) -> Split:
-    """Whole groups of near-duplicates, in a random order, until valid and test have their share of images each."""
-    groups = near_duplicates(rgb, opaque)
+def by_groups(groups: Indices, *, share: float = 0.1, seed: int = 0) -> Split:
+    """Whole groups of images (images,), in a random order, until valid and test have their share of images each."""
     count = len(groups)
-    _refuse_few(count)
+    refuse_few(count)
     target = max(1, round(count * share))
     order = np.random.default_rng(seed).permutation(groups.max() + 1)
     sizes = np.bincount(groups)
@@ -72,51 +62,14 @@ def by_lecture(count: int) -> Split:
 
 def by_lengths(train: int, valid: int, test: int) -> Split:
     """What the data say themselves: the first are for training, then for validation, then for testing."""
-    _refuse_few(train + valid + test)
+    refuse_few(train + valid + test)
     train_end, valid_end = train, train + valid
     return Split(
         np.arange(train_end), np.arange(train_end, valid_end), np.arange(valid_end, valid_end + test)
     )
 
 
-def near_duplicates(rgb: NDArray[np.uint8], opaque: NDArray[np.bool_]) -> Indices:
-    """The group of every image: (images,), numbered from 0."""
-    from scipy.sparse.csgraph import connected_components  # comes with scikit-learn
-
-    alike = _alike(rgb, opaque, rgb, opaque) | _alike(rgb, opaque, rgb[:, :, ::-1], opaque[:, :, ::-1])
-    _, groups = connected_components(alike, directed=False)
-    return np.asarray(groups, dtype=np.int64)
-
-
-def _alike(
-    rgb: NDArray[np.uint8],
-    opaque: NDArray[np.bool_],
-    other_rgb: NDArray[np.uint8],
-    other_opaque: NDArray[np.bool_],
-) -> NDArray[np.bool_]:
-    edges = _edges(rgb) @ _edges(other_rgb).T > SAME_EDGES
-    return edges | (_overlap(opaque, other_opaque) > SAME_SILHOUETTE)
-
-
-def _overlap(opaque: NDArray[np.bool_], other: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Intersection over union of all pairs: (images, images); 0 where a silhouette fills its frame."""
-    flat = [shape.reshape(len(shape), -1).astype(np.float32) for shape in (opaque, other)]
-    common = flat[0] @ flat[1].T
-    union = flat[0].sum(1)[:, None] + flat[1].sum(1) - common
-    telling = [shape.mean(1) < FILLED for shape in flat]
-    return np.asarray(common / np.maximum(union, 1) * telling[0][:, None] * telling[1])
-
-
-def _edges(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """The strength of every edge of lightness, centred and of length 1: (images, features); it forgets the colours."""
-    lightness = palette.to_lab(rgb)[..., 0]
-    across = np.abs(np.diff(lightness, axis=2)).reshape(len(rgb), -1)
-    down = np.abs(np.diff(lightness, axis=1)).reshape(len(rgb), -1)
-    strength = np.sqrt(np.concatenate([across, down], axis=1))  # the root: weak edges are drawing too
-    centred = strength - strength.mean(axis=1, keepdims=True)
-    return np.asarray(centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9))
-
-
-def _refuse_few(count: int) -> None:
+def refuse_few(count: int) -> None:
+    """Raise DataRefused where there are too few images to divide."""
     if count < LEAST_IMAGES:
         raise DataRefused(f"{count} images are too few to train on: {LEAST_IMAGES} are the least.")

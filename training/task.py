@@ -21,7 +21,14 @@ class Task(Protocol):
     unit: str  # of step's and validate's figure, e.g. "nats/image"
 
     def step(self, images: Tensor, progress: float) -> float:
-        """One update by images (batch, height, width) int64; progress runs from 0 to 1. Returns the training figure."""
+        """One update by images (batch, height, width) int64; progress runs from 0 to 1.
+
+        Returns the training figure. Raises NotFinite for a loss or gradient that is none, before any weight changes.
+        """
+        ...
+
+    def rates(self) -> dict[str, float]:
+        """The recipe's learning rates by their names in [optimiser]: what to lower when the training diverges."""
         ...
 
     def validate(self, pixels: Pixels) -> float | None:

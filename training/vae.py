@@ -162,13 +162,19 @@ class VAETask(Descent[VAE]):
 
 def make_network(recipe: Recipe, *, height: int, width: int, colours: int) -> VAE:
     """The network that the recipe describes, untrained; raises RecipeRefused."""
+    tables(recipe)
+    chosen = options(NetworkOptions, recipe.network, "network")
+    return VAE(height=height, width=width, colours=colours, **chosen.model_dump())
+
+
+def tables(recipe: Recipe) -> dict[str, type[Table]]:
+    """The kinds of the recipe's tables; raises RecipeRefused."""
     known = [PLAIN] if recipe.family == "autoencoder" else list(LOSSES)
     if recipe.variant not in known:
         raise RecipeRefused(
             f"There is no variant '{recipe.variant}' of the family {recipe.family}: choose {' or '.join(known)}."
         )
-    chosen = options(NetworkOptions, recipe.network, "network")
-    return VAE(height=height, width=width, colours=colours, **chosen.model_dump())
+    return {"network": NetworkOptions, "optimiser": OptimiserOptions, "loss": LossOptions}
 
 
 def task(recipe: Recipe, images: ImageSet, device: torch.device) -> VAETask:

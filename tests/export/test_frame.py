@@ -8,15 +8,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
 from export import frame
 from export import pixel_rnn as exporter
+from export.__main__ import main
+from export.comparison import Comparison
 from export.errors import ExportRefused
 from export.frame import Exported, export
 from models.pixel_rnn import LecturePixelRNN
 from smalti.repository import Data, Evaluation, Graph, ModelRepository, Parity
 from tests.toy_model import Toy
+from training import checkpoint as checkpoints
 from training.data import ImageSet
+from training.errors import CheckpointRefused
 from training.evaluation.saving import save_in_manifest
 from training.families import make_task
 from training.loop import Loop
@@ -172,3 +177,38 @@ def test_a_place_that_cannot_be_written_is_one_sentence(finished, plain, tmp_pat
     (tmp_path / "file").touch()
     with pytest.raises(ExportRefused, match=r"file cannot be written: "):
         export(finished, tmp_path / "file")
+
+
+def test_a_network_whose_weights_are_no_numbers_is_not_exported(finished, plain, tmp_path):
+    weights = {name: torch.full_like(value, torch.nan) for name, value in finished.best.weights.items()}
+    spoilt = replace(finished, best=replace(finished.best, weights=weights))
+    with pytest.raises(ExportRefused, match="weights that are no numbers"):
+        export(spoilt, tmp_path)
+    assert not list(tmp_path.glob("*/*"))
+
+
+@pytest.mark.parametrize("weights", [{}, {"bias": torch.ones(2)}, {"embedding.weight": torch.ones(1)}])
+def test_weights_of_another_network_are_refused_in_one_sentence(finished, tmp_path, weights):
+    with pytest.raises(CheckpointRefused, match="do not fit the network of its recipe"):
+        export(replace(finished, best=replace(finished.best, weights=weights)), tmp_path)
+
+
+def test_an_export_says_what_it_is_doing_and_a_damaged_checkpoint_is_one_sentence(finished, plain, tmp_path):
+    checkpoints.save(finished, tmp_path / "run" / "checkpoint.pt")
+    arguments = [str(tmp_path / "run"), "--repository", str(tmp_path / "models")]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    assert "reading " in result.stderr
+    assert "tiles-pixel-rnn version 1: writing its graphs and comparing them with torch" in result.stderr
+    (tmp_path / "run" / "checkpoint.pt").write_bytes(b"PK damaged")
+    damaged = CliRunner().invoke(main, arguments)
+    assert damaged.exit_code == 1
+    assert "no checkpoint that can be read" in damaged.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_parity_does_not_pass_where_both_sides_are_no_numbers(value):
+    comparison = Comparison()
+    comparison.add(np.full(3, value, dtype=np.float32), torch.full((3,), float(value)))
+    with pytest.raises(ExportRefused, match="nothing was exported"):
+        comparison.verdict(3)

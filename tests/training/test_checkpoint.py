@@ -1,6 +1,9 @@
 """Checkpoints: what is written is read, and nothing else is taken for one."""
 
 import pickle
+import random
+import resource
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -9,7 +12,7 @@ import torch
 from smalti.repository import Data
 from training import checkpoint as checkpoints
 from training.checkpoint import Best, Checkpoint, Generation, Point
-from training.errors import CheckpointRefused
+from training.errors import CheckpointNotWritten, CheckpointRefused
 from training.recipe import Recipe, TrainingRecipe
 
 RECIPE = Recipe(family="pixel_rnn", variant="lecture", training=TrainingRecipe(steps=3))
@@ -89,3 +92,53 @@ def test_generations_are_saved_and_a_checkpoint_that_lacks_them_is_refused(tmp_p
     torch.save(content, tmp_path / "y.pt")
     with pytest.raises(CheckpointRefused, match="generations"):
         checkpoints.load(tmp_path / "y.pt")
+
+
+SPOILT = {"bias": torch.tensor([1.0, torch.nan])}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"task": SPOILT},
+        {"best": replace(BEST, weights=SPOILT)},
+        {"generations": (Generation(step=1, seconds=0.5, weights=SPOILT),)},
+    ],
+)
+def test_a_checkpoint_with_weights_that_are_no_numbers_is_refused(tmp_path, changes):
+    checkpoints.save(a_checkpoint(**changes), tmp_path / "x.pt")
+    with pytest.raises(CheckpointRefused, match="weights that are no numbers"):
+        checkpoints.load(tmp_path / "x.pt")
+
+
+def test_a_full_disk_is_told_in_one_sentence_and_leaves_the_old_checkpoint(tmp_path):
+    file = tmp_path / "checkpoint.pt"
+    checkpoints.save(a_checkpoint(step=1), file)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # no file may grow beyond this
+    try:
+        with pytest.raises(CheckpointNotWritten, match="cannot be written"):
+            checkpoints.save(a_checkpoint(step=2), file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert checkpoints.load(file).step == 1
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_folder_that_cannot_be_made_is_told_in_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointNotWritten, match="cannot be written"):
+        checkpoints.save(a_checkpoint(), tmp_path / "file" / "checkpoint.pt")
+
+
+def test_no_damage_to_a_checkpoint_is_anything_but_refused(tmp_path):
+    file, rng = tmp_path / "x.pt", random.Random(0)
+    checkpoints.save(a_checkpoint(), file)
+    whole = file.read_bytes()
+    for _ in range(300):
+        damaged = bytearray(whole)
+        for _ in range(rng.randint(1, 8)):
+            damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+        file.write_bytes(damaged[: rng.choice([len(damaged), rng.randrange(len(damaged))])])
+        with suppress(CheckpointRefused):
+            checkpoints.load(file)

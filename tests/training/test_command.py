@@ -1,8 +1,15 @@
 """`python -m training`: what a person sees, and what is said of bad input before any training."""
 
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner
 
+from training import checkpoint as checkpoints
+from training import recipe as recipes
 from training.__main__ import main
 
 RECIPE = """
@@ -82,3 +89,106 @@ def test_a_checkpoint_of_another_recipe_is_not_overwritten(recipe, tmp_path):
     result = run(recipe, "--output", tmp_path / "run")
     assert result.exit_code == 1
     assert "belongs to another recipe" in result.output
+
+
+def errors(result):
+    assert result.exit_code == 1, result.output
+    [sentence] = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+    return sentence
+
+
+def test_options_and_settings_change_the_recipe_and_the_name_is_the_models(recipe, tmp_path):
+    result = run(
+        *(recipe, "--output", tmp_path / "run", "--steps", 2, "--name", "my-digits"),
+        *("--set", "optimiser.learning_rate=1e-3", "--set", "data.source=2015"),
+    )
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith("my-digits: 1439 images to train")
+    found = checkpoints.load(tmp_path / "run" / "checkpoint.pt")
+    assert (found.step, found.model) == (2, "my-digits")
+    assert (found.recipe.optimiser["learning_rate"], found.recipe.data.source) == (1e-3, "2015")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--steps", "0"], "training.steps: Input should be greater than or equal to 1, not 0"),
+        (["--size", "0"], "data.size"),
+        (["--colours", "1"], "data.colours"),
+        (["--colours", "1000"], "data.colours"),
+        (["--background", "white"], "data.background"),
+        (["--name", "Mine!"], "name"),
+        (["--set", "optimiser.learning_rate=inf"], "finite number"),
+        (["--set", "optimiser.learning_rate=fast"], "learning_rate"),
+        (
+            ["--set", "network.hiden=3"],
+            "(did you mean 'network.hidden'?); known are network.embedding, network.hidden",
+        ),
+        (["--set", "netwrok.hidden=3"], "(did you mean 'network'?)"),
+        (["--set", "network=3"], "there is no 'network'"),
+        (["--set", "steps"], "has no value"),
+        (["--set", "loss.weight=1"], "there is no 'loss.weight'"),
+        (["--size", "20"], "brings its own size, 8×8: leave --size out"),
+        (["--colours", "5"], "brings its own palette of 17 colours: leave --colours out"),
+    ],
+)
+def test_a_wrong_setting_is_told_in_one_sentence_before_training(recipe, tmp_path, arguments, reason):
+    result = run(recipe, "--output", tmp_path / "run", *arguments)
+    assert reason in errors(result)
+    assert not (tmp_path / "run").exists()
+
+
+def test_recipes_are_listed_with_a_line_each():
+    lines = run("recipes").output.splitlines()
+    assert [line.split()[0] for line in lines] == recipes.names()
+    assert all(len(line.split()) > 5 for line in lines)
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_a_printed_recipe_has_comments_and_is_the_same_recipe_when_saved(name, tmp_path):
+    (tmp_path / "mine.toml").write_text(run("recipes", name).output)
+    assert "# [training] may also say: " in (tmp_path / "mine.toml").read_text()
+    saved = recipes.read(recipes.find(str(tmp_path / "mine.toml"), digits=False))
+    assert saved == recipes.read(recipes.find(name, digits=False))
+
+
+def test_an_unknown_recipe_is_met_with_did_you_mean_and_the_list():
+    for arguments in (["vea"], ["recipes", "vea"]):
+        assert "(did you mean 'vae'?): give a .toml file or one of autoencoder" in errors(run(*arguments))
+
+
+def test_before_training_a_paragraph_says_what_was_read_and_how_long_it_takes(recipe, tmp_path):
+    lines = run(recipe, "--output", tmp_path / "run").output.splitlines()
+    assert lines[0].endswith(f"in {tmp_path / 'run'}")
+    assert lines[1].startswith("Read 1797 ")
+    assert "At most 4 steps of 16 images." in lines[1]
+
+
+def test_ctrl_c_keeps_a_checkpoint_of_the_last_step_and_says_how_to_go_on(recipe, tmp_path):
+    """A real process, a real signal, between two looks."""
+    recipe.write_text(RECIPE.replace("steps = 4", "steps = 100000").replace("every = 2", "every = 50000"))
+    command = [
+        sys.executable,
+        "-m",
+        "training",
+        str(recipe),
+        "--output",
+        str(tmp_path / "run"),
+        "--threads",
+        "1",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        while not process.stdout.readline().startswith("Read"):
+            assert process.poll() is None
+        while not (status := Path(f"/proc/{process.pid}/status").read_text()).count("SigCgt"):
+            pass
+        while not int(status.split("SigCgt:")[1].split()[0], 16) & 1 << (signal.SIGTERM - 1):
+            status = Path(f"/proc/{process.pid}/status").read_text()
+        process.send_signal(signal.SIGINT)
+        said = process.stdout.read()
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert "the same command goes on from there" in said
+    kept = checkpoints.load(tmp_path / "run" / "checkpoint.pt")
+    assert kept.step == len(kept.pending) >= 1

@@ -1,12 +1,14 @@
 """Distances: near 0 between images of one kind, larger the more they differ, and copies are found out."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from smalti.repository import Data
 from training import distances
 from training.data import ImageSet
-from training.distances import Yardstick, kernel_distance, nearest
+from training.distances import Yardstick, kernel_distance, mean_of_pairs, nearest
 
 PALETTE = ("#000000", "#ff0000", "#00ff00", "#ffffff")
 
@@ -85,3 +87,23 @@ def test_a_corner_that_is_always_blank_does_not_decide_everything():
     drawn[0, 9, 9] = 0  # one speck in one image where no training image has one
     yardstick = Yardstick(train, PALETTE)
     assert yardstick.distance(drawn, test) < 0.2 * yardstick.distance(squares(200, 3, colour=2), test)
+
+
+@pytest.mark.parametrize("portion", [7, 256])
+def test_the_kernel_distance_is_the_same_whatever_is_compared_at_once(portion, monkeypatch):
+    monkeypatch.setattr(distances, "KERNEL_PORTION", portion)
+    one, other = np.random.default_rng(0).normal(size=(2, 30, 4))
+    within = [(features @ features.T / 4 + 1) ** 3 for features in (one, other)]
+    pairs = [(square.sum() - np.trace(square)) / (30 * 29) for square in within]
+    assert mean_of_pairs(one) == pytest.approx(pairs[0])
+    expected = sum(pairs) - 2 * ((one @ other.T / 4 + 1) ** 3).mean()
+    assert kernel_distance(one, other) == pytest.approx(expected)
+
+
+def test_all_training_images_are_compared_without_memory_for_all_pairs():
+    features = np.random.default_rng(0).normal(size=(6000, 4))
+    tracemalloc.start()
+    kernel_distance(features, features[:100])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 6000**2  # a tenth of what a table of all pairs takes

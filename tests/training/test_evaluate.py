@@ -98,7 +98,7 @@ def test_other_images_than_the_models_own_are_refused_in_one_sentence(tmp_path):
     (tmp_path / "colormap.txt").write_text("0 0 0\n255 255 255\n")
     result = run("digits-gan", "--data", tmp_path)
     assert result.exit_code == 1
-    [sentence] = result.output.strip().splitlines()
+    [sentence] = [line for line in result.output.splitlines() if not line.startswith("[")]
     assert sentence.startswith("Error: digits-gan was trained on digits")
     assert "--data" in sentence
 

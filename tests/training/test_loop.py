@@ -8,8 +8,9 @@ import torch
 
 from smalti.repository import Data
 from training import checkpoint as checkpoints
+from training import finite
 from training.data import ImageSet
-from training.errors import CheckpointRefused
+from training.errors import CheckpointRefused, TrainingDiverged
 from training.families import make_task
 from training.loop import Loop
 from training.recipe import Recipe, TrainingRecipe
@@ -87,7 +88,7 @@ def test_an_interrupted_training_ends_like_an_undisturbed_one(images, tmp_path, 
     a_loop(images, tmp_path / "parts").run(Silent(), until=lambda step: step == stop)  # given a kill
     torch.manual_seed(99)  # whatever another process drew before
     again = a_loop(images, tmp_path / "parts")
-    assert again.resume() == 8
+    assert again.resume() == stop
     resumed = again.run(Silent())
     assert torch.equal(weights(resumed), weights(undisturbed))
     assert resumed.figures == undisturbed.figures
@@ -168,9 +169,144 @@ def test_generations_outlive_a_kill(images, tmp_path):
     undisturbed = a_loop(images, tmp_path / "whole", GENERATIONS).run(Silent())
     a_loop(images, tmp_path / "parts", GENERATIONS).run(Silent(), until=lambda step: step == 11)
     again = a_loop(images, tmp_path / "parts", GENERATIONS)
-    assert again.resume() == 8  # the last look; the generation of step 12 is still to come
+    assert again.resume() == 11  # the generation of step 12 is still to come
     resumed = again.run(Silent())
     assert [generation.step for generation in resumed.generations] == [1, 6, 12]
     for one, other in zip(resumed.generations, undisturbed.generations, strict=True):
         assert one.figures == other.figures
         assert all(torch.equal(value, other.weights[name]) for name, value in one.weights.items())
+
+
+FAMILIES = {
+    "lecture": RECIPE,
+    "diagonal": RECIPE.model_copy(
+        update={"variant": "diagonal", "network": {"layers": 1, "hidden": 4, "features": 4}}
+    ),
+    "bfloat16": RECIPE.model_copy(update={"optimiser": {"products": "bfloat16"}}),
+    "vae": RECIPE.model_copy(
+        update={
+            "family": "vae",
+            "variant": "elbo",
+            "network": {"channels": [4], "hidden": 8},
+            "optimiser": {},
+        }
+    ),
+    "autoencoder": RECIPE.model_copy(
+        update={
+            "family": "autoencoder",
+            "variant": "plain",
+            "network": {"channels": [4], "hidden": 8},
+            "optimiser": {},
+        }
+    ),
+    "gan": RECIPE.model_copy(
+        update={
+            "family": "gan",
+            "variant": "robust",
+            "network": {"latent": 4, "generator": [8, 4], "discriminator": [4, 8], "pigments": 2},
+            "optimiser": {},
+        }
+    ),
+}
+
+
+def spoilt(loop, at):
+    """The loop, whose weights become NaN after so many steps."""
+    step, count = loop.task.step, iter(range(1, 1000))
+
+    def spoiling(images, progress):
+        figure = step(images, progress)
+        if next(count) == at:
+            network = getattr(loop.task, "network", None) or loop.task.generator
+            with torch.no_grad():
+                next(network.parameters()).fill_(torch.nan)
+        return figure
+
+    loop.task.step = spoiling
+    return loop
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_stops_at_the_first_loss_that_is_no_number_and_keeps_the_last_checkpoint(
+    images, tmp_path, family
+):
+    recipe = FAMILIES[family]
+    with pytest.raises(
+        TrainingDiverged, match=r"stopped at step 7, because the .* (is nan|no number)"
+    ) as told:
+        spoilt(a_loop(images, tmp_path, recipe), 6).run(Silent())
+    assert "lower optimiser." in str(told.value)
+    assert f"the checkpoint of step 4 is kept in {tmp_path}" in str(told.value)
+    again = a_loop(images, tmp_path, recipe)
+    assert again.resume() == 4
+    assert again.run(Silent()).step == 24  # what spoilt it is gone, and it goes on
+
+
+@pytest.mark.parametrize("family", ["lecture", "vae", "gan"])
+def test_weights_that_are_no_numbers_are_never_written_into_a_checkpoint(images, tmp_path, family):
+    """They may be so one step before the loss shows it, just when a checkpoint is due."""
+    with pytest.raises(TrainingDiverged, match="step 8, because a weight is no longer a number"):
+        spoilt(a_loop(images, tmp_path, FAMILIES[family]), 8).run(Silent())
+    assert checkpoints.load(tmp_path / "checkpoint.pt").step == 4
+
+
+@pytest.mark.parametrize(
+    ("family", "rates"),
+    [
+        ("lecture", {"learning_rate": 1e12}),
+        ("diagonal", {"learning_rate": 1e12}),
+        ("vae", {"learning_rate": 1e12}),
+        ("autoencoder", {"learning_rate": 1e12}),
+        ("gan", {"generator_rate": 1e30}),
+        ("gan", {"discriminator_rate": 1e30}),
+    ],
+)
+def test_a_learning_rate_that_is_far_too_high_ends_in_a_sentence_or_in_numbers(
+    images, tmp_path, family, rates
+):
+    recipe = FAMILIES[family].model_copy(update={"optimiser": rates})
+    told = ""
+    try:
+        a_loop(images, tmp_path, recipe).run(Silent())
+    except TrainingDiverged as error:
+        told = str(error)
+    [(name, rate)] = rates.items()
+    assert not told or f"{name} (it is {rate:g})" in told
+    if not told or (tmp_path / "checkpoint.pt").exists():
+        kept = checkpoints.load(tmp_path / "checkpoint.pt")
+        assert finite.is_finite([kept.task, kept.figures])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_validation_figure_that_is_no_number_stops_training(images, tmp_path, value):
+    loop = a_loop(images, tmp_path)
+    figures = iter([5.0, value])
+    loop.task.validate = lambda pixels: next(figures)
+    with pytest.raises(
+        TrainingDiverged, match=f"step 8, because the figure of the validation images is {value}"
+    ):
+        loop.run(Silent())
+    assert checkpoints.load(tmp_path / "checkpoint.pt").step == 4
+
+
+def test_a_test_figure_that_is_no_number_is_not_kept(images, tmp_path):
+    loop = a_loop(images, tmp_path)
+    loop.task.figures = lambda images: {"baselines": {"uniform": float("nan")}}
+    with pytest.raises(TrainingDiverged, match="a figure of the test images is no number"):
+        loop.run(Silent())
+    assert checkpoints.load(tmp_path / "checkpoint.pt").figures == {}
+
+
+def test_the_weights_of_another_network_are_told_in_one_sentence(images, tmp_path):
+    a_loop(images, tmp_path).run(Silent(), until=lambda step: step == 4)
+    found = checkpoints.load(tmp_path / "checkpoint.pt")
+    checkpoints.save(replace(found, task={"network": {}}), tmp_path / "checkpoint.pt")
+    with pytest.raises(CheckpointRefused, match="does not hold this recipe's network"):
+        a_loop(images, tmp_path).resume()
+
+
+def test_what_differs_from_the_checkpoints_recipe_is_named(images, tmp_path):
+    a_loop(images, tmp_path).run(Silent(), until=lambda step: step == 4)
+    longer = RECIPE.model_copy(update={"training": RECIPE.training.model_copy(update={"steps": 30})})
+    with pytest.raises(CheckpointRefused, match=r"training\.steps is 24 there and 30 here"):
+        a_loop(images, tmp_path, longer).resume()

@@ -5,7 +5,7 @@ import io
 from rich.console import Console
 
 from training.checkpoint import Point
-from training.progress import Display
+from training.progress import Display, Stages
 
 
 def shown(*, terminal):
@@ -26,3 +26,11 @@ def test_in_a_terminal_a_bar_shows_likelihood_and_steps():
     output = shown(terminal=True)
     assert "nats/image" in output
     assert "4/4" in output
+
+
+def test_stages_are_told_on_standard_error_a_line_each_where_there_is_no_terminal(capsys):
+    with Stages() as stages:
+        stages.say("reading [x]")
+        stages.say("writing")
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "[0:00] reading [x]\n[0:00] writing\n")

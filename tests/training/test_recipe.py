@@ -2,6 +2,7 @@
 
 import pytest
 
+from training import families
 from training import recipe as recipes
 from training.errors import RecipeRefused
 
@@ -58,6 +59,19 @@ def test_the_lectures_pixel_rnn_is_called_so():
         (GOOD.replace("steps = 3", "steps = 0"), r"training\.steps"),
         (GOOD.replace("pixel_rnn", "cubism"), "family"),
         (GOOD + "speed = 3\n", r"training\.speed"),
+        (
+            GOOD + "step = 3\n",
+            r"training\.step: there is no 'step' \(did you mean 'steps'\?\); known are steps, batch",
+        ),
+        (
+            "sede = 3\n" + GOOD,
+            r"sede: there is no 'sede' \(did you mean 'seed'\?\); known are family, variant",
+        ),
+        ("seed = -1\n" + GOOD, r"seed: .* not -1"),
+        (GOOD.replace("steps = 3", 'steps = "many"'), r"training\.steps: .*integer.* not 'many'"),
+        (GOOD.replace("steps = 3", "steps = "), r"cannot be read: .*line 4, column 9"),
+        (GOOD + "[data]\nsize = 1e999\n", r"data\.size"),
+        ("a = " + "[" * 5000, "nested too deeply"),
         (GOOD + "generations = [2, 1]\n", "generations must rise and end before step 3"),
         (GOOD + "generations = [1, 3]\n", "generations must rise and end before step 3"),
         (GOOD + "[data]\nsize = 3\n", r"data\.size"),
@@ -74,3 +88,18 @@ def test_a_fault_is_named(tmp_path, text, reason):
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(RecipeRefused, match="cannot be read"):
         recipes.read(tmp_path / "r.toml")
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"\x00"])
+def test_a_recipe_that_is_no_text_is_refused(tmp_path, content):
+    (tmp_path / "r.toml").write_bytes(content)
+    with pytest.raises(RecipeRefused, match="cannot be read"):
+        recipes.read(tmp_path / "r.toml")
+    (tmp_path / "folder.toml").mkdir()
+    with pytest.raises(RecipeRefused, match="cannot be read"):
+        recipes.read(tmp_path / "folder.toml")
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_every_recipe_is_good_for_its_family(name):
+    families.check(recipes.read(recipes.find(name, digits=False)))

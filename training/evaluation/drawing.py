@@ -8,20 +8,23 @@ from numpy.typing import NDArray
 from smalti.randomness import normals, uniforms
 from smalti.repository import Manifest
 from training.evaluation.graphs import Graphs
+from training.progress import Say, quiet
 from training.sources import Pixels
 
 SLOTS = 128  # samples of a PixelRNN drawn at once
 GRAPHS = {"vae": "decode", "autoencoder": "decode", "gan": "generate"}  # from a latent to pixels
 
 
-def draw(graphs: Graphs, count: int, seed: int) -> Pixels:
-    """Samples 0 … count − 1 of a seed: (count, height, width)."""
+def draw(graphs: Graphs, count: int, seed: int, *, say: Say = quiet) -> Pixels:
+    """Samples 0 … count − 1 of a seed: (count, height, width). `say` hears how many there are so far."""
     manifest = graphs.manifest
     if manifest.family == "pixel_rnn":
-        starts = range(0, count, SLOTS)
-        return np.concatenate([
-            _draw_rows(graphs, range(start, min(start + SLOTS, count)), seed) for start in starts
-        ])  # fmt: skip
+        drawn = []
+        for start in range(0, count, SLOTS):
+            if start:
+                say(f"drew {start} of {count} samples")
+            drawn.append(_draw_rows(graphs, range(start, min(start + SLOTS, count)), seed))
+        return np.concatenate(drawn)
     latent = np.stack([normals(seed, index, manifest.latent_size) for index in range(count)])
     [pixels] = graphs.run(GRAPHS[manifest.family], {"latent": latent}, ["pixels"])
     return pixels

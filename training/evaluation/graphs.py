@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from smalti.errors import RepositoryDamaged
 from smalti.repository import Manifest, Model
 from smalti.session import open_graph, told
+from training.errors import EvaluationRefused
 
 Arrays = Mapping[str, NDArray[Any]]
 PORTION = 128  # images at once
@@ -51,14 +52,22 @@ class Graphs:
         return max(1, min(PORTION, PORTION_VALUES // largest))
 
     def run_at_once(self, graph: str, inputs: Arrays, outputs: Sequence[str]) -> list[NDArray[Any]]:
-        """The named outputs; raises RepositoryDamaged where onnxruntime cannot run the graph."""
+        """The named outputs; raises RepositoryDamaged where onnxruntime cannot run the graph.
+
+        Raises EvaluationRefused where it gives NaN, of which every figure would be made.
+        """
         session = self._session(graph)
         try:
-            return list(session.run(list(outputs), dict(inputs)))
+            found = list(session.run(list(outputs), dict(inputs)))
         except Exception as error:  # onnxruntime raises types of its own C++ side, one per error code
             raise RepositoryDamaged(
                 f"onnxruntime cannot run {graph} of {self.name}: {told(error)}"
             ) from error
+        if any(np.isnan(values).any() for values in found if values.dtype.kind == "f"):
+            raise EvaluationRefused(
+                f"{graph} of {self.name} gives values that are no numbers: export it anew."
+            )
+        return found
 
     def _session(self, graph: str) -> Any:
         if graph not in self._sessions:

@@ -62,7 +62,7 @@ def measure(graphs: Graphs, images: ImageSet, effort: Effort, *, say: Callable[[
     say(f"scoring {len(images.test)} test images")
     cost = _cost(graphs, images, effort)
     say(f"drawing {effort.samples} samples")
-    drawn = drawing.draw(graphs, effort.samples, effort.seed)
+    drawn = drawing.draw(graphs, effort.samples, effort.seed, say=say)
     say("comparing them with training and test images")
     return Findings(
         manifest=graphs.manifest,

@@ -4,13 +4,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from training.data import ImageSet
-from training.distances import SCALE, Features, Yardstick, kernel, mean_without_diagonal
+from training.distances import SCALE, Features, Yardstick, mean_kernel, mean_of_pairs
 from training.evaluation.intervals import Groups, around, variance_of_mean
 from training.sources import Pixels
 
 COMPARED = 5000  # images of each kind compared at most: all pairs are
+PORTION = 512  # images whose distances to all others are held at once
 NEIGHBOURS = 5  # Naeem et al. chose 5 for their images too
 
 
@@ -29,13 +31,11 @@ class Resemblance:
 
     def _kernel_distance(self) -> dict[str, Any]:
         """In thousandths, to the test images; `excess` is what drawn images are farther than training images."""
-        drawn, train = kernel(self.drawn, self.drawn), kernel(self.train, self.train)
-        to_drawn, to_train = kernel(self.drawn, self.test), kernel(self.train, self.test)
-        within_test = mean_without_diagonal(kernel(self.test, self.test))
-        within_drawn, within_train = mean_without_diagonal(drawn), mean_without_diagonal(train)
+        within_drawn, within_train, within_test = map(mean_of_pairs, (self.drawn, self.train, self.test))
+        to_drawn, to_train = (mean_kernel(self.test, images) for images in (self.drawn, self.train))
         # How alike the test images are among themselves is in both distances, so the excess is linear in them.
-        by_test = within_drawn - within_train - 2 * (to_drawn.mean(axis=0) - to_train.mean(axis=0))
-        by_drawn = 2 * (drawn.mean(axis=1) - to_drawn.mean(axis=1))
+        by_test = within_drawn - within_train - 2 * (to_drawn - to_train)
+        by_drawn = 2 * (mean_kernel(self.drawn, self.drawn) - mean_kernel(self.drawn, self.test))
         variance = variance_of_mean(by_test, self.groups) + variance_of_mean(by_drawn)
         count = len(self.test) if self.groups is None else len(np.unique(self.groups))
         return {
@@ -76,9 +76,16 @@ def density_and_coverage(real: Features, drawn: Features) -> tuple[float, float]
     for generative models", ICML 2020, on our own features: (images, features) each.
     """
     neighbours = min(NEIGHBOURS, len(real) - 1)
-    radius = np.sort(_apart(real, real), axis=1)[:, neighbours]  # the nearest of all is the image itself
-    near = _apart(real, drawn) <= radius[:, None]
-    return float(near.sum() / (neighbours * len(drawn))), float(near.any(axis=1).mean())
+    starts = range(0, len(real), PORTION)
+    near = np.concatenate([_near(real[at : at + PORTION], real, drawn, neighbours) for at in starts])
+    return float(near.sum() / (neighbours * len(drawn))), float((near > 0).mean())
+
+
+def _near(some: Features, real: Features, drawn: Features, neighbours: int) -> NDArray[np.int64]:
+    """How many drawn images lie near each of some real ones: (some,)."""
+    # The nearest of all is the image itself.
+    radius = np.partition(_apart(some, real), neighbours, axis=1)[:, neighbours]
+    return np.asarray((_apart(some, drawn) <= radius[:, None]).sum(axis=1))
 
 
 def _averaged(real: Features, images: Features, size: int) -> tuple[float, float]:

@@ -1,15 +1,20 @@
 """Drawing for the evaluation: the very images that are served."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from smalti.randomness import uniforms
 from smalti.repository import ModelRepository
 from smalti.session import open_session
+from training.errors import EvaluationRefused
 from training.evaluation import drawing
 from training.evaluation.graphs import Graphs
 from worker.runner import Runner
 from worker.slot import Lane, Row
+
+ROOT = Path(__file__).parents[3] / "model_repository"
 
 
 @pytest.fixture
@@ -48,3 +53,10 @@ def test_samples_do_not_depend_on_how_many_are_drawn_at_once(toy, monkeypatch):
 def test_another_seed_draws_other_samples(toy):
     graphs = Graphs(toy, threads=1)
     assert (drawing.draw(graphs, 4, seed=1) != drawing.draw(graphs, 4, seed=2)).any()
+
+
+def test_values_that_are_no_numbers_are_refused_rather_than_measured():
+    graphs = Graphs(ModelRepository(ROOT).load("digits-vae"), threads=1)
+    latent = np.full((2, graphs.manifest.latent_size), np.nan, dtype=np.float32)
+    with pytest.raises(EvaluationRefused, match="gives values that are no numbers"):
+        graphs.run("decode", {"latent": latent}, ["logits"])

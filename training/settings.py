@@ -1,0 +1,52 @@
+"""Settings of a recipe from the command line: `--set section.key=value`, typed as the recipe's tables say."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_origin
+
+from pydantic import BaseModel
+
+from training import families, faults
+from training import recipe as recipes
+from training.errors import RecipeRefused
+from training.recipe import Recipe
+
+
+def apply(recipe: Recipe, given: Mapping[str, Any], written: Sequence[str]) -> Recipe:
+    """The recipe with values that options gave, and with those written as `section.key=value`; raises RecipeRefused."""
+    settings = {name: value for name, value in given.items() if value is not None}
+    for text in written:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise RecipeRefused(
+                f"--set {text} has no value: write it as section.key=value, e.g. training.steps=500."
+            )
+        settings[name.strip()] = _typed(recipe, name.strip(), value.strip())
+    changed = recipes.changed(recipe, settings)
+    families.check(changed)
+    return changed
+
+
+def kinds(recipe: Recipe) -> dict[str, type[BaseModel]]:
+    """The kind of each table that a recipe of this family may have, '' for its top."""
+    inner = {name: kind for name in ("data", "training") if (kind := faults.inner(Recipe, [name]))}
+    return {"": Recipe, **inner, **families.tables(recipe)}
+
+
+def _typed(recipe: Recipe, name: str, text: str) -> Any:
+    """What a text means for a key: TOML's value, or the text itself where words are wanted or it is no TOML."""
+    section, _, key = name.rpartition(".")
+    tables = kinds(recipe)
+    if section not in tables:
+        raise RecipeRefused(f"--set {name}: {faults.unknown(section, [part for part in tables if part])}.")
+    fields = {field.alias or key: field for key, field in tables[section].model_fields.items()}
+    if key not in fields or key in tables:
+        known = [f"{section}.{each}" if section else each for each in fields if each not in tables]
+        raise RecipeRefused(f"--set {name}: {faults.unknown(name, known)}.")
+    try:
+        table = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    annotation = fields[key].annotation
+    words = annotation is str or get_origin(annotation) is Literal
+    return text if len(table) > 1 or (words and not isinstance(table["value"], str)) else table["value"]
