@@ -1,6 +1,5 @@
 """`python -m training RECIPE`: trains a network on images, and measures it on images held back."""
 
-import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -119,8 +118,7 @@ def train(
     images = load(data, recipe.data)
     introduction.refuse_unheeded(images, asked)
     folder = output or Path("runs") / recipe.named(images.about.name)
-    if fresh:
-        shutil.rmtree(folder, ignore_errors=True)
+    checkpoints.prepare(folder, fresh=fresh)
     console.print(introduction.paragraph(images, recipe, folder), markup=False)
     torch.manual_seed(recipe.seed)
     task = make_task(recipe, images, device)

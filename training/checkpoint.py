@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, BinaryIO
 
 import torch
@@ -98,6 +99,20 @@ def save(checkpoint: Checkpoint, file: Path) -> None:
     torch.save(_plain(checkpoint), content)
     with written(file) as stream:
         stream.write(content.getbuffer())
+
+
+def prepare(folder: Path, *, fresh: bool) -> None:
+    """Make a training's folder, without a checkpoint if `fresh`; raises CheckpointNotWritten before work is lost."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+        if fresh:
+            (folder / FILE).unlink(missing_ok=True)
+    except OSError as error:
+        raise CheckpointNotWritten(
+            f"Nothing can be written into {folder} ({error.strerror}): give another --output."
+        ) from error
 
 
 @contextmanager

@@ -58,7 +58,7 @@ class Loop:
         return self.checkpoint.step
 
     def _foreign(self, found: Checkpoint, file: Path) -> str:
-        advice = "give another --output, or --fresh to begin anew (which deletes it)."
+        advice = "give another --output, or --fresh to begin anew (which deletes the checkpoint)."
         if found.about.digest != self.images.about.digest:
             return f"{file} belongs to another recipe or other images (they differ in the images): {advice}"
         changed = "; ".join(differences(found.recipe, self.recipe))

@@ -150,7 +150,7 @@ def test_the_command_exports_all_and_takes_no_number(run, plain, tmp_path):
     assert digests(tmp_path) == {}
     done = CliRunner().invoke(command.main, arguments)
     assert done.exit_code == 0, done.output
-    assert [line.split(":")[0] for line in done.output.splitlines()[:3]] == [
+    assert [line.split(":")[0] for line in done.stdout.splitlines()[:3]] == [
         str(tmp_path / "tiles-gan-lecture" / version) for version in "123"
     ]
     assert done.output.splitlines()[-1].endswith(

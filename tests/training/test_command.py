@@ -192,3 +192,23 @@ def test_ctrl_c_keeps_a_checkpoint_of_the_last_step_and_says_how_to_go_on(recipe
     assert "the same command goes on from there" in said
     kept = checkpoints.load(tmp_path / "run" / "checkpoint.pt")
     assert kept.step == len(kept.pending) >= 1
+
+
+def test_fresh_deletes_the_checkpoint_and_nothing_else(recipe, tmp_path):
+    run(recipe, "--output", tmp_path)
+    (tmp_path / "mine.txt").write_text("kept")
+    assert "goes on" not in run(recipe, "--output", tmp_path, "--fresh").output
+    assert (tmp_path / "mine.txt").read_text() == "kept"
+    assert recipe.exists()
+
+
+def test_an_output_that_cannot_be_a_folder_is_told_before_training(recipe, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "Nothing can be written into" in errors(run(recipe, "--output", tmp_path / "file"))
+
+
+def test_other_settings_than_the_checkpoints_are_named_with_what_to_do(recipe, tmp_path):
+    run(recipe, "--output", tmp_path / "run")
+    sentence = errors(run(recipe, "--output", tmp_path / "run", "--steps", 6))
+    assert "training.steps is 4 there and 6 here" in sentence
+    assert "another --output, or --fresh" in sentence

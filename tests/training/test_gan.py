@@ -159,10 +159,12 @@ def test_the_robust_variant_is_bound_and_the_lecture_s_is_not(images):
 @VARIANTS
 def test_an_interrupted_training_ends_like_an_undisturbed_one(images, tmp_path, recipe):
     undisturbed = a_loop(images, tmp_path / "whole", recipe).run(Silent())
-    a_loop(images, tmp_path / "parts", recipe).run(Silent(), until=lambda step: step == 6)  # given a kill
+    a_loop(images, tmp_path / "parts", recipe).run(
+        Silent(), until=lambda step: step == 6
+    )  # given that it is stopped between two looks
     torch.manual_seed(99)  # whatever another process drew before
     again = a_loop(images, tmp_path / "parts", recipe)
-    assert again.resume() == 4
+    assert again.resume() == 6
     resumed = again.run(Silent())
     for network, expected in undisturbed.best.weights.items():
         for name, value in expected.items():

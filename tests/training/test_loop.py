@@ -85,13 +85,31 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(images, tm
 @pytest.mark.parametrize("stop", [8, 10])
 def test_an_interrupted_training_ends_like_an_undisturbed_one(images, tmp_path, stop):
     undisturbed = a_loop(images, tmp_path / "whole").run(Silent())
-    a_loop(images, tmp_path / "parts").run(Silent(), until=lambda step: step == stop)  # given a kill
+    a_loop(images, tmp_path / "parts").run(
+        Silent(), until=lambda step: step == stop
+    )  # given that it is stopped between two looks
     torch.manual_seed(99)  # whatever another process drew before
     again = a_loop(images, tmp_path / "parts")
     assert again.resume() == stop
     resumed = again.run(Silent())
     assert torch.equal(weights(resumed), weights(undisturbed))
     assert resumed.figures == undisturbed.figures
+    assert resumed.curve == undisturbed.curve
+
+
+def test_a_killed_training_goes_on_from_its_last_look_and_ends_like_an_undisturbed_one(images, tmp_path):
+    class Killing(Silent):
+        def stepped(self, step, figure):
+            if step == 10:
+                raise KeyboardInterrupt
+
+    undisturbed = a_loop(images, tmp_path / "whole").run(Silent())
+    with pytest.raises(KeyboardInterrupt):
+        a_loop(images, tmp_path / "parts").run(Killing())
+    again = a_loop(images, tmp_path / "parts")
+    assert again.resume() == 8
+    resumed = again.run(Silent())
+    assert torch.equal(weights(resumed), weights(undisturbed))
     assert resumed.curve == undisturbed.curve
 
 

@@ -67,10 +67,12 @@ def test_training_learns(images, tmp_path, recipe):
 @pytest.mark.parametrize("recipe", [VAE_RECIPE, PLAIN_RECIPE], ids=lambda recipe: recipe.variant)
 def test_an_interrupted_training_ends_like_an_undisturbed_one(images, tmp_path, recipe):
     undisturbed = a_loop(images, tmp_path / "whole", recipe).run(Silent())
-    a_loop(images, tmp_path / "parts", recipe).run(Silent(), until=lambda step: step == 60)  # given a kill
+    a_loop(images, tmp_path / "parts", recipe).run(
+        Silent(), until=lambda step: step == 60
+    )  # given that it is stopped between two looks
     torch.manual_seed(99)  # whatever another process drew before
     again = a_loop(images, tmp_path / "parts", recipe)
-    assert again.resume() == 50
+    assert again.resume() == 60
     resumed = again.run(Silent())
     assert torch.equal(weights(resumed), weights(undisturbed))
     assert resumed.figures == undisturbed.figures
