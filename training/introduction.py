@@ -36,9 +36,9 @@ def _headline(images: ImageSet, recipe: Recipe, folder: Path) -> str:
 
 
 def _sentences(images: ImageSet, recipe: Recipe) -> list[str]:
-    report = getattr(images, "report", None)
-    told = list(report.sentences()) if report else [f"Read {images.about.images} images."]
-    if report and report.transparent:
+    report = images.report
+    told = report.sentences() if report.read else [f"Read {images.about.images} images."]
+    if report.transparent:
         told.append(f"What is transparent was filled with {recipe.data.background}.")
     if images.test_groups is not None:
         groups = len(np.unique(images.test_groups))

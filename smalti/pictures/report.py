@@ -69,7 +69,11 @@ class Report:
         if self.smallest and self.largest:
             smallest, largest = (f"{width}×{height}" for width, height in (self.smallest, self.largest))
             sizes = f" of {smallest}" if smallest == largest else f" of {smallest} to {largest}"
-        others = f"; of other kinds were {self.others} files" if self.others else ""
+        others = (
+            f"; {self.others} file{' is' if self.others == 1 else 's are'} of other kinds"
+            if self.others
+            else ""
+        )
         return f"Read {self.read} picture{'' if self.read == 1 else 's'}{sizes}{others}."
 
 

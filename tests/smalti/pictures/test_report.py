@@ -6,7 +6,7 @@ from smalti.pictures.report import EMPTY, Report, Skipped
 def test_only_what_happened_is_told():
     report = Report(read=3, turned=1, deep=2, others=4, smallest=(8, 8), largest=(16, 9))
     assert report.sentences() == [
-        "Read 3 pictures of 8×8 to 16×9; of other kinds were 4 files.",
+        "Read 3 pictures of 8×8 to 16×9; 4 files are of other kinds.",
         "1 had to be turned, as EXIF says.",
         "2 had more than 8 bits a channel, and now have 8.",
     ]
