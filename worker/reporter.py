@@ -1,6 +1,7 @@
 """Tells Prometheus and the log what became of samples."""
 
 from collections.abc import Callable, Sequence
+from math import inf
 
 import structlog
 
@@ -21,6 +22,7 @@ from worker.scheduler import Tick
 from worker.slot import Sample
 
 log = structlog.get_logger()
+_SAY_AGAIN_SECONDS = 60.0
 
 
 class Reporter:
@@ -30,6 +32,8 @@ class Reporter:
         self._clock = clock
         self._redis_away: set[type[Unavailable]] = set()  # kinds of reasons that were said
         self._redis_full = False
+        self._away_was_said = False
+        self._said: dict[str, float] = {}  # reasons, and when
 
     @property
     def is_redis_away(self) -> bool:
@@ -44,7 +48,7 @@ class Reporter:
         resumed = sum(bool(claim.pixels) for claim in claims)
         for claim in claims:
             if claim.is_suspect:
-                log.warning("sample under suspicion is drawn alone", job=claim.job, sample=claim.index)
+                log.info("sample under suspicion is drawn alone", job=claim.job, sample=claim.index)
         log.debug("samples claimed", count=len(claims), resumed=resumed, jobs=sorted({c.job for c in claims}))
 
     def drawn(self, tick: Tick) -> None:
@@ -85,15 +89,24 @@ class Reporter:
 
     def redis_away(self, error: Unavailable) -> None:
         """Redis does not answer, or not as it should; said once per outage and kind of reason."""
-        if type(error) not in self._redis_away:
+        if type(error) not in self._redis_away and not self._was_said(str(error)):
             log.warning("redis is away; drawing goes on", reason=str(error))
+            self._away_was_said = True
         self._redis_away.add(type(error))
 
     def redis_answered(self) -> None:
         """Redis does answer; said once after an outage."""
-        if self._redis_away:
+        if self._redis_away and self._away_was_said:
             log.info("redis is back")
+            self._away_was_said = False
         self._redis_away.clear()
+
+    def _was_said(self, reason: str) -> bool:
+        """Whether it was in the last minute: one call may fail and another succeed, in turns."""
+        now, before = self._clock(), self._said.get(reason, -inf)
+        if now - before >= _SAY_AGAIN_SECONDS:
+            self._said[reason] = now
+        return now - before < _SAY_AGAIN_SECONDS
 
     def redis_full(self) -> None:
         """Redis has no memory for more claims, though it takes rows; said once."""

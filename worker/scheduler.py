@@ -129,12 +129,15 @@ class Scheduler:
         return [*self._occupied.items(), *([self._suspect] if self._suspect else [])]
 
     def _admit(self) -> None:
-        if self._suspects and self._free and not self._suspect:
+        if self._suspects and not self._suspect and self._has_place_for(self._suspects[0]):
             self._suspect = self._free.pop(), self._suspects.popleft()
         while self._urgent and (self._free or self._preempt()):
             self._occupied[self._free.pop()] = self._urgent.popleft()
         while self._waiting and self._free:
             self._occupied[self._free.pop()] = self._waiting.popleft()
+
+    def _has_place_for(self, suspect: Sample) -> bool:
+        return bool(self._free) or (suspect.is_interactive and self._preempt())
 
     def _preempt(self) -> bool:
         """Have that standard sample make way of which the fewest rows must be drawn again; whether one did."""

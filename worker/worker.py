@@ -193,6 +193,7 @@ class Worker:
         while not self._stopping.is_set():
             try:
                 await self._or_stop(self._queue.wait_for_urgent(_IDLE_SECONDS))
+                self._redis_answered()
                 self._somebody_waits = True
                 self._has_room.set()
             except Unavailable as error:
@@ -360,6 +361,7 @@ class Worker:
         except Unavailable as error:
             self._reporter.redis_away(error)
             return
+        self._redis_answered()
         if not renewed:  # only what was held before the call: newer claims came with a new lease
             self._reporter.lease_lost(len(held))
             self._ledger.drop(held)
@@ -383,6 +385,8 @@ class Worker:
                 return
             except Unavailable as error:
                 self._reporter.redis_away(error)
+                if not self._ledger:  # its lease will run out
+                    return
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def _wait_out(self, error: Unavailable) -> None:

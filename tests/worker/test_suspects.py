@@ -11,15 +11,17 @@ import numpy as np
 import pytest
 from redis.asyncio import Redis
 
-from smalti.errors import SampleFailed
-from smalti.jobs.job import Job, JobState
+from smalti.errors import SampleFailed, Unavailable
+from smalti.jobs.job import CommitReply, Job, JobClass, JobState, Progress
 from smalti.jobs.queue import JobQueue
 from smalti.randomness import uniforms
 from smalti.repository import Manifest
 from tests.conftest import Until
+from tests.jobs.story import take_lease_away
 from tests.toy_model import Toy, write_toy_model
 from tests.worker.conftest import Hire, Model
 from tests.worker.story import (
+    FINGERPRINT,
     Shift,
     a_request,
     assert_undisturbed,
@@ -151,6 +153,46 @@ class Watched(Runner):
 
     def apart(self) -> "Watched":
         return Watched(self, self._manifest, self._ticks, is_apart=True)
+
+
+async def test_a_suspect_goes_on_after_redis_was_away_in_its_turn_though_nothing_else_happens(
+    redis: Redis, hire: Hire, toy: Model, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, _ = toy
+    queue = JobQueue(redis, lease_seconds=1.0)
+    job = await queue.submit(a_request(manifest, count=1))
+    await queue.claim("dead", sequence=0, digests=[manifest.digest], fingerprint=FINGERPRINT, limit=1)
+    await take_lease_away(queue, redis, "dead")
+    commit, failures = queue.commit, iter([True] * 4)
+
+    async def fail_at_first(worker: str, progress: Sequence[Progress]) -> list[CommitReply]:
+        if any(part.place and part.place.is_begun for part in progress) and next(failures, False):
+            raise Unavailable("for a moment")
+        return await commit(worker, progress)
+
+    monkeypatch.setattr(queue, "commit", fail_at_first)
+    hire(queue, toy, slots=1, lease_seconds=1.0).gate.open()
+    await until(holding(queue, 1))
+    waiting = await queue.submit(a_request(manifest, count=1, job_class=JobClass.INTERACTIVE))
+    await until(ended(queue, job))  # then it does not wait for ever for an answer to a call that nobody makes
+    await until(ended(queue, waiting))
+
+
+async def test_an_interactive_suspect_finds_a_slot_in_a_full_worker(
+    queue: JobQueue, redis: Redis, hire: Hire, toy: Model, until: Until
+) -> None:
+    manifest, _ = toy
+    urgent = await queue.submit(a_request(manifest, count=1, job_class=JobClass.INTERACTIVE))
+    await queue.claim("dead", sequence=0, digests=[manifest.digest], fingerprint=FINGERPRINT, limit=1)
+    await queue.submit(a_request(manifest, count=9))
+    shift = hire(queue, toy, slots=2)  # given a worker that is full of standard samples
+    await until(holding(queue, 3))
+    await take_lease_away(queue, redis, "dead")
+    shift.gate.permit(3)  # then one of them makes way, long before it is drawn to its end
+    await until(ended(queue, urgent, JobState.RUNNING))
+    await until(lambda: shift.worker._scheduler.suspect)
+    shift.gate.open()
+    await until(ended(queue, urgent))
 
 
 async def test_no_sample_fails_of_sixty_random_kills(

@@ -9,12 +9,12 @@ if not job then return 0 end
 if job.state ~= 'QUEUED' and job.state ~= 'RUNNING' then return 1 end
 
 allow_beyond_memory_limit()
-local waiting = job.count - job.next
+local running = redis.call('SCARD', key('running', job.id))
+local waiting = job.count - job.done - job.failed - job.cancelled - running  -- whatever place they should be in
 for _, set in ipairs({'returned', 'suspects'}) do
   local given_back = redis.call('ZRANGE', key(set, job.id), 0, -1)
   for _, index in ipairs(given_back) do forget_sample(job, index) end
   redis.call('DEL', key(set, job.id))
-  waiting = waiting + #given_back
 end
 job.state = 'CANCELLING'
 redis.call('HSET', job.key, 'state', 'CANCELLING')

@@ -110,7 +110,7 @@ local function jobs_in_turn(class, most)
 end
 
 local token = tonumber(redis.call('HGET', meta, 'token') or '0')
-local taken = {}
+local taken, touched = {}, {}
 
 -- A sample begun under another fingerprint names both, so that its result says so.
 local function drawn_by(sample, rows)
@@ -141,19 +141,36 @@ local function begin(job)
   redis.call('ZREM', key('queued'), job.id)
 end
 
--- A suspect of the job, if this worker may have one.
+local again = {}  -- how many samples of a set were taken; they leave it at the end, so the next ones are behind them
+
+-- Up to `most` samples that were given back, the first in order; returns how many.
+local function take_again(job, set, most)
+  local name = key(set, job.id)
+  local first = again[name] or 0
+  local indices = redis.call('ZREVRANGE', name, first, first + most - 1)
+  for _, index in ipairs(indices) do
+    assign(job, index, true)
+    later('ZREM', name, index)
+  end
+  again[name] = first + #indices
+  return #indices
+end
+
+-- A suspect of the job, if this worker may have one; returns how many.
 local function take_suspect(job)
-  local index = redis.call('ZREVRANGE', key('suspects', job.id), 0, 0)[1]
-  if not index or not may_suspect then return 0 end
-  redis.call('ZREM', key('suspects', job.id), index)
-  assign(job, index, true)
+  if not may_suspect or take_again(job, 'suspects', 1) == 0 then return 0 end
   may_suspect = false
-  redis.call('HSET', me, 'suspect', job.id .. ':' .. index)
+  redis.call('HSET', me, 'suspect', taken[#taken][1] .. ':' .. taken[#taken][2])
   return 1
 end
 
 local function has_more(job)
-  return job.next < job.count or redis.call('EXISTS', key('returned', job.id), key('suspects', job.id)) > 0
+  if job.next < job.count then return true end
+  for _, set in ipairs({'returned', 'suspects'}) do
+    local name = key(set, job.id)
+    if redis.call('ZCARD', name) > (again[name] or 0) then return true end
+  end
+  return false
 end
 
 -- Take up to `share` samples of a job; returns how many.
@@ -163,12 +180,7 @@ local function take(head, share)
     redis.call('ZREM', head.ready, head.id)
     return 0
   end
-  local returned = redis.call('ZREVRANGE', key('returned', job.id), 0, share - 1)
-  for _, index in ipairs(returned) do
-    redis.call('ZREM', key('returned', job.id), index)
-    assign(job, index, true)
-  end
-  local number = #returned
+  local number = take_again(job, 'returned', share)
   if number < share then number = number + take_suspect(job) end
   local fresh = math.min(share - number, job.count - job.next)
   for index = job.next, job.next + fresh - 1 do assign(job, int(index), false) end
@@ -181,9 +193,9 @@ local function take(head, share)
   if has_more(job) then
     redis.call('ZADD', head.ready, int(redis.call('HINCRBY', meta, 'turn', '1')), job.id)
   else
-    redis.call('ZREM', head.ready, job.id)
+    later('ZREM', head.ready, job.id)
   end
-  announce(job.id)
+  touched[job.id] = true
   return number
 end
 
@@ -204,8 +216,9 @@ hand_out('interactive', limit)
 
 local lines = {}
 for _, sample in ipairs(taken) do lines[#lines + 1] = table.concat(sample, ' ', 1, 3) end
-conclude()
-redis.call('HSET', me, 'sequence', int(sequence), 'claimed', int(now),
-  'reply', table.concat(lines, '\n'))
+-- In this order, so that a Redis which refuses a command half way (its rights may change) loses no sample.
 redis.call('HSET', meta, 'token', int(token))
+redis.call('HSET', me, 'sequence', int(sequence), 'claimed', int(now), 'reply', table.concat(lines, '\n'))
+conclude()
+for id in pairs(touched) do announce(id) end
 return reply_with(taken, now)

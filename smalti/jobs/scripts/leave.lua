@@ -4,7 +4,7 @@
 -- Returns how many samples it still held.
 
 allow_beyond_memory_limit()
-local worker = ARGV[1]
+local worker, touched = ARGV[1], {}
 local held = redis.call('HKEYS', key('held', worker))
 for _, member in ipairs(held) do
   local id, index = string.match(member, '^(.+):(%d+)$')
@@ -12,11 +12,12 @@ for _, member in ipairs(held) do
   local job = find(id)
   if job then
     return_sample(job, index, '', crashes_of(job, index))
-    announce(id)
+    touched[id] = true
   end
 end
 conclude()
 redis.call('ZREM', key('workers'), worker)
 redis.call('DEL', key('worker', worker))
 if #held > 0 then ring_bell() end
+for id in pairs(touched) do announce(id) end
 return #held

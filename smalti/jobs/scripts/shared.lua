@@ -141,18 +141,24 @@ local function settle(job)
   else end_job(job, 'SUCCEEDED') end
 end
 
--- Write what was put off, and end the jobs of which that was the rest.
-local function conclude()
-  for name, fields in pairs(sums) do
-    for field, number in pairs(fields) do redis.call('HINCRBY', name, field, int(number)) end
-  end
-  for command, names in pairs(calls) do
-    for name, values in pairs(names) do
+local function write_put_off(commands)
+  for _, command in ipairs(commands) do
+    for name, values in pairs(calls[command] or {}) do
       for first = 1, #values, PASSED do
         redis.call(command, name, unpack(values, first, math.min(first + PASSED - 1, #values)))
       end
     end
   end
+end
+
+-- Write what was put off, and end the jobs of which that was the rest. Where Redis refuses a command half way, samples
+-- are in two places rather than in none: what is added comes first, then the counts, then what is removed.
+local function conclude()
+  write_put_off({'SADD', 'HSET'})
+  for name, fields in pairs(sums) do
+    for field, number in pairs(fields) do redis.call('HINCRBY', name, field, int(number)) end
+  end
+  write_put_off({'SREM', 'HDEL', 'ZREM'})
   for name, list in pairs(entries) do redis.call('APPEND', name, table.concat(list)) end
   for _, job in pairs(found) do
     if job then settle(job) end
