@@ -148,7 +148,7 @@ async def test_a_model_that_draws_at_once_is_not_the_workers(engine_on: Start, t
 async def test_a_named_model_that_is_not_there_is_said(engine_on: Start, toy_repository: Path) -> None:
     engine = engine_on(toy_repository, models=["toy-pixel-rnn", "nothing"])
     await engine.load()
-    with pytest.raises(ModelNotFound, match="SMALTI_MODELS names nothing, which cannot be drawn with"):
+    with pytest.raises(ModelNotFound, match="SMALTI_MODELS names nothing, which is not there; the "):
         engine.require()
 
 
