@@ -75,7 +75,7 @@ def _can_be_a_host(host: str) -> bool:
             socket.inet_aton(name)
     except (UnicodeError, OSError):
         return False
-    return re.fullmatch(r"[A-Za-z0-9_.-]+", name) is not None
+    return re.fullmatch(r"[A-Za-z0-9_.-]{1,254}", name) is not None
 
 
 def _check_socket(parts: SplitResult) -> None:
@@ -140,8 +140,10 @@ def _check_with_the_client(url: str) -> None:
         if isinstance(connection, SSLConnection):
             connection.ssl_context.get()  # reads the files
     except OSError as error:  # ssl.SSLError is one
-        what = getattr(error, "reason", None) or error.strerror or "OpenSSL does not say why"
-        raise SettingsInvalid(f"SMALTI_REDIS_URL names files for TLS that cannot be used: {what}.") from error
+        what = getattr(error, "reason", None) or error.strerror or " ".join(map(str, error.args)).rstrip(".")
+        raise SettingsInvalid(
+            f"SMALTI_REDIS_URL has options of TLS (ssl_…) that cannot be used: {what}."
+        ) from error
     except (ValueError, TypeError, RedisError):
         _refuse("has an option that redis-py does not know, or one with a value that it cannot use")
 

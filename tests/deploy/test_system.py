@@ -66,6 +66,14 @@ def test_a_redis_that_does_not_answer_is_told_at_once():
         pass
 
 
+def test_a_redis_that_refuses_is_told_with_its_reason(redis_url):
+    with (
+        pytest.raises(Unavailable, match=r"cannot be used: .*Client names cannot contain spaces"),
+        System(free_ports(1), redis_url=f"{redis_url}?client_name=a%20b", say=[].append),
+    ):
+        pass
+
+
 def test_free_ports_differ():
     ports = free_ports(workers=3)
     assert len({ports.server, ports.server_metrics, *ports.worker_metrics}) == 5

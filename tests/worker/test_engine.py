@@ -152,6 +152,28 @@ async def test_a_named_model_that_is_not_there_is_said(engine_on: Start, toy_rep
         engine.require()
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("digits-vae", "which is no PixelRNN, so that the server draws with it and no worker can; the"),
+        ("toy-pixel-rn", r"which is not there \(did you mean toy-pixel-rnn\?\); the"),
+        ("broken", "which is left out .*; the"),
+        ("x" * 5000, "x{149}…, which is not there; the"),
+    ],
+)
+async def test_a_named_model_that_no_worker_can_draw_with_is_told_why_and_never_offered(
+    engine_on: Start, toy_repository: Path, name: str, words: str
+) -> None:
+    shutil.copytree(SHIPPED / "digits-vae", toy_repository / "digits-vae")
+    (toy_repository / "broken" / "1").mkdir(parents=True)
+    (toy_repository / "broken" / "1" / MANIFEST).write_text("{")
+    engine = engine_on(toy_repository, models=["toy-pixel-rnn", name])
+    await engine.load()
+    with pytest.raises(ModelNotFound, match=f"^SMALTI_MODELS names .*{words}") as raised:
+        engine.require()
+    assert str(raised.value).endswith(" are toy-pixel-rnn.")
+
+
 async def test_drawing_goes_on_while_a_new_version_is_loaded_and_warmed(
     engine_on: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
