@@ -67,9 +67,10 @@ def test_a_redis_that_does_not_answer_is_told_at_once():
 
 
 def test_a_redis_that_refuses_is_told_with_its_reason(redis_url):
+    said: list[str] = []
     with (
         pytest.raises(Unavailable, match=r"cannot be used: .*Client names cannot contain spaces"),
-        System(free_ports(1), redis_url=f"{redis_url}?client_name=a%20b", say=[].append),
+        System(free_ports(1), redis_url=f"{redis_url}?client_name=a%20b", say=said.append),
     ):
         pass
 
