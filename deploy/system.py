@@ -1,5 +1,6 @@
 """Runs a whole smalti on this machine, without Docker: Redis, a server and workers as processes."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -15,12 +16,11 @@ from threading import Event, Thread
 from types import TracebackType
 from typing import Self
 
-from redis import Redis, RedisError
-
 from deploy.keeping import Keeper, Part
 from deploy.latencies import page_of
 from server.health import ask
 from smalti.errors import SettingsInvalid, SmaltiError, Unavailable
+from smalti.jobs.connection import connect, unavailable_when_away
 from smalti.private_redis import PrivateRedis
 from smalti.settings import ServerSettings, WorkerSettings, read_settings
 
@@ -340,10 +340,16 @@ def _is_free(port: int) -> bool:
 
 def _require_redis(url: str) -> None:
     try:
-        with Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as redis:
-            redis.ping()
-    except (RedisError, ValueError) as error:
-        raise Unavailable(f"The Redis of SMALTI_REDIS_URL does not answer: {error}") from error
+        asyncio.run(_ping(url))
+    except Unavailable as error:
+        raise Unavailable(f"The Redis of SMALTI_REDIS_URL cannot be used: {error}") from error
+
+
+async def _ping(url: str) -> None:
+    """Whether it is fit is for server and worker to say."""
+    async with connect(url, allow_volatile=True) as redis:
+        with unavailable_when_away():
+            await redis.ping()
 
 
 def _answers(url: str) -> bool:

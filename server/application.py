@@ -25,6 +25,7 @@ from server.runner import SessionOptions
 from server.upkeep import Upkeep
 from server.watching import Watching
 from smalti.following import LOOK_SECONDS
+from smalti.inventory import plain
 from smalti.jobs.queue import JobQueue, QueueLimits
 from smalti.repository import ModelRepository
 from smalti.settings import ServerSettings
@@ -88,7 +89,9 @@ class Application:
         served = len(self.catalogue.models())
         log.info("models loaded", served=served, left_out=len(self.catalogue.left_out))
         if not served:
-            log.error("there is no model to serve yet", repository=str(self._settings.model_repository))
+            log.error(
+                "there is no model to serve yet", repository=plain(str(self._settings.model_repository))
+            )
 
     async def _follow_models(self) -> None:
         """Serve what is put into the repository later."""

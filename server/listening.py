@@ -13,6 +13,7 @@ from server.address import NAME
 from server.interceptor import Gate
 from smalti.address import Address
 from smalti.errors import SettingsInvalid
+from smalti.inventory import plain
 
 log = structlog.get_logger()
 _STREAMS_PER_CONNECTION = 256
@@ -59,7 +60,9 @@ def _listen(server: grpc.aio.Server, address: Address) -> int:
     try:
         return server.add_insecure_port(address.text)
     except RuntimeError as error:  # its words name an environment variable of gRPC, and no reason
-        raise _cannot_listen(address, "gRPC cannot have it") from error
+        raise _cannot_listen(
+            address, "gRPC cannot find it; write the host as a number, such as 127.0.0.1 or [::1]"
+        ) from error
 
 
 def _refuse_taken(address: Address) -> None:
@@ -85,7 +88,7 @@ def _failure_to_bind(family: int, kind: int, protocol: int, _: str, place: Any) 
 
 
 def _cannot_listen(address: Address, reason: str) -> SettingsInvalid:
-    return SettingsInvalid(f"{NAME}: cannot listen on {address.text}: {reason}.")
+    return SettingsInvalid(f"{NAME}: cannot listen on {plain(address.text)}: {reason}.")
 
 
 def reflect(server: grpc.aio.Server, services: Sequence[str]) -> None:

@@ -11,6 +11,9 @@ def main() -> None:
     before = signal.getsignal(signal.SIGINT)
     if before is signal.default_int_handler:  # not where Ctrl-C is to be ignored, as in the background
         signal.signal(signal.SIGINT, lambda number, frame: os._exit(_INTERRUPTED))
+    os.environ.setdefault(
+        "GRPC_VERBOSITY", "NONE"
+    )  # gRPC reads it when it is imported; our own words are enough
     from smalti.cli import main as run
 
     signal.signal(signal.SIGINT, before)

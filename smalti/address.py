@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+import socket
 from dataclasses import dataclass
 
 from smalti.errors import InvalidRequest, SmaltiError
@@ -55,7 +56,15 @@ def parse_address(
             f"{name} is '{_short(text)}': write it as HOST:PORT, such as 127.0.0.1:50051 or [::1]:50051, "
             f"with a port from {first_port} to {_LAST_PORT}."
         )
-    return Address(host.strip("[]"), int(port))
+    return Address(_in_full(host.strip("[]")), int(port))
+
+
+def _in_full(host: str) -> str:
+    """An IPv4 address with four numbers: 127.1 and 0, which the system takes, mean nothing to gRPC."""
+    try:
+        return socket.inet_ntoa(socket.inet_aton(host))
+    except OSError:
+        return host
 
 
 def _is_host(text: str) -> bool:

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias
 import structlog
 
 from smalti.errors import SmaltiError
-from smalti.inventory import LeftOut
+from smalti.inventory import LeftOut, plain
 from smalti.repository import ModelRepository
 
 log = structlog.get_logger()
@@ -116,7 +116,11 @@ class Following:
         now = set(self.left_out)
         for each in sorted(now - self._told if self._looks == 1 else (now & self._seen) - self._told):
             tell = log.error if each in self._failures or not each.place else log.warning
-            tell("left out of the models", place=each.place or str(self._repository.root), reason=each.reason)
+            tell(
+                "left out of the models",
+                place=each.place or plain(str(self._repository.root)),
+                reason=each.reason,
+            )
             self._told.add(each)
         self._seen, self._told = now, self._told & now
 

@@ -9,6 +9,7 @@ from wsgiref.simple_server import WSGIServer
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
 from smalti.errors import SettingsInvalid
+from smalti.inventory import plain
 
 _FAST = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 _SLOW = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 300, 1800, 7200, 43200)
@@ -102,7 +103,7 @@ class MetricsServer:
         except (OSError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or "there is no host of this name"
             raise SettingsInvalid(
-                f"SMALTI_METRICS_HOST, SMALTI_METRICS_PORT: cannot listen on port {port} of {host}: {reason}."
+                f"SMALTI_METRICS_HOST, SMALTI_METRICS_PORT: cannot listen on port {port} of {plain(host)}: {reason}."
             ) from error
         self.port: int = self._server.server_port
 

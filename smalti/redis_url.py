@@ -1,10 +1,13 @@
 """Checks the address of a Redis before anybody tries it; says what is wrong with it and never what is in it."""
 
 import re
+import socket
+from collections.abc import Mapping
+from pathlib import Path
 from typing import NoReturn
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from redis.asyncio import ConnectionPool
+from redis.asyncio import ConnectionPool, SSLConnection
 from redis.exceptions import RedisError
 
 from smalti.errors import SettingsInvalid
@@ -16,6 +19,7 @@ _OPTIONS = frozenset(
     {"db", "username", "password", "protocol", "client_name"}
 )  # and those that begin with ssl_
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_TLS_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
 
 def check_redis_url(url: str) -> str:
@@ -36,7 +40,10 @@ def check_redis_url(url: str) -> str:
         _check_host(parts)
     else:
         _refuse("does not begin with redis://, rediss:// or unix://")
-    _check_options(parts)
+    options = _options(parts)
+    _check_options(options)
+    _refuse_contradictions(parts, options)
+    _check_files(options)
     _check_with_the_client(url)
     return url
 
@@ -52,32 +59,91 @@ def _check_host(parts: SplitResult) -> None:
         _refuse("has a port that is no number from 1 to 65535; in a password / is written %2F and : %3A")
     if not parts.hostname:
         _refuse("names no host")
+    if not _can_be_a_host(unquote(parts.hostname)):
+        _refuse("has a host whose name no machine can have")
     if not re.fullmatch(r"/?|/[0-9]{1,9}", parts.path):
         _refuse("has after the host something else than / and the number of a database")
 
 
+def _can_be_a_host(host: str) -> bool:
+    """Whether it is worth while to look it up."""
+    if ":" in host:  # an IPv6 address, which urlsplit has read
+        return True
+    try:
+        name = host.encode("idna").decode()
+        if re.search(r"(^|\.)[0-9]+\.?$", name):  # names end in no number
+            socket.inet_aton(name)
+    except (UnicodeError, OSError):
+        return False
+    return re.fullmatch(r"[A-Za-z0-9_.-]{1,254}", name) is not None
+
+
 def _check_socket(parts: SplitResult) -> None:
+    if "\0" in unquote(parts.path):
+        _refuse("names a socket with a byte that no path can have")
     if parts.hostname or parts.fragment or not parts.path.strip("/"):
         _refuse(
             "names no socket: after unix:// comes a path that begins with /, and ?db=1 for another database"
         )
 
 
-def _check_options(parts: SplitResult) -> None:
+def _options(parts: SplitResult) -> Mapping[str, str]:
     try:
-        options = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+        pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError:
         _refuse("has after the ? something else than options written name=value and joined by &")
-    if any(name not in _OPTIONS and not name.startswith("ssl_") for name, _ in options):
+    options = dict(pairs)
+    if any(name not in _OPTIONS and not name.startswith("ssl_") for name in options):
         _refuse(f"has an option other than {', '.join(sorted(_OPTIONS))} and those that begin with ssl_")
-    if any(name == "db" and not re.fullmatch(r"[0-9]{1,9}", value) for name, value in options):
+    if len(options) < len(pairs):
+        _refuse("has one option twice")
+    return options
+
+
+def _check_options(options: Mapping[str, str]) -> None:
+    if not re.fullmatch(r"[0-9]{1,9}", options.get("db", "0")):
         _refuse("has a database that is no number")
+    if not re.fullmatch(r"[!-~]+", options.get("client_name", "smalti")):
+        _refuse(
+            "has a client_name with something else than ASCII letters, digits and signs; it has no spaces"
+        )
+
+
+def _refuse_contradictions(parts: SplitResult, options: Mapping[str, str]) -> None:
+    """redis-py would take one of the two in silence."""
+    said = {"username": parts.username, "password": parts.password}
+    said["db"] = "" if parts.scheme == "unix" else parts.path.strip("/")
+    for name, value in said.items():
+        if value and name in options:
+            _refuse(f"says the {name} twice, before the ? and after it")
+
+
+def _check_files(options: Mapping[str, str]) -> None:
+    """A file that is missing would be waited for, as if Redis were away."""
+    for name in _TLS_FILES:
+        try:
+            if name in options:
+                Path(options[name]).open("rb").close()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "no path can be so"
+            raise SettingsInvalid(
+                f"SMALTI_REDIS_URL names a file by {name} that cannot be read: {reason}."
+            ) from error
+    if not Path(options.get("ssl_ca_path", "/")).is_dir():
+        raise SettingsInvalid("SMALTI_REDIS_URL names by ssl_ca_path something that is no folder.")
 
 
 def _check_with_the_client(url: str) -> None:
     """Have redis-py read all values, the TLS ones among them; it connects to nothing yet."""
     try:
-        ConnectionPool.from_url(url).make_connection()  # type: ignore[no-untyped-call]  # redis-py has no type here
+        connection = ConnectionPool.from_url(url).make_connection()  # type: ignore[no-untyped-call]  # redis-py has no type here
+        if isinstance(connection, SSLConnection):
+            connection.ssl_context.get()  # reads the files
+    except OSError as error:  # ssl.SSLError is one
+        what = getattr(error, "reason", None) or error.strerror or " ".join(map(str, error.args)).rstrip(".")
+        raise SettingsInvalid(
+            f"SMALTI_REDIS_URL has options of TLS (ssl_…) that cannot be used: {what}."
+        ) from error
     except (ValueError, TypeError, RedisError):
         _refuse("has an option that redis-py does not know, or one with a value that it cannot use")
 

@@ -1,18 +1,23 @@
 """What a process may be told: SMALTI_* variables, read once, by `__main__`, and handed down."""
 
+import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from smalti.errors import SettingsInvalid
+from smalti.inventory import plain
 from smalti.redis_url import check_redis_url
 
 _PREFIX = "SMALTI_"
 _OF_OTHERS = frozenset({"SERVER"})  # the command line's
+_NUMBER = re.compile(r"[0-9.eE+-]*")  # Python and pydantic read more than that, such as 1_0
+_SHOWN = 80  # characters of a wrong value in a sentence
 Seconds = Annotated[float, Field(ge=0.01, le=86400, allow_inf_nan=False)]  # a day is more than anybody waits
 Retention = Annotated[float, Field(ge=0.01, le=10 * 365 * 86400, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -27,7 +32,12 @@ class SharedSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=_PREFIX, env_ignore_empty=True, frozen=True)
 
     redis_url: Annotated[str, AfterValidator(check_redis_url)] = "redis://localhost:6379/0"
-    pool: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")] = "default"  # separate queues on one Redis
+    pool: Annotated[
+        str,
+        Field(
+            pattern=r"^[a-z0-9-]{1,32}$", description="1 to 32 lower-case ASCII letters, digits and hyphens"
+        ),
+    ] = "default"  # separate queues on one Redis
     allow_volatile_redis: bool = False  # for demonstrations: accept a Redis that may lose acknowledged jobs
     model_repository: Path = Path("model_repository")
     providers: Literal["cpu", "cuda"] = "cpu"
@@ -38,6 +48,17 @@ class SharedSettings(BaseSettings):
     metrics_port: Port = 9401  # 0: any free one
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_plain(cls, value: Any, info: ValidationInfo) -> Any:
+        name = str(info.field_name)
+        if isinstance(value, str) and re.search(r"[\ud800-\udfff]", value):  # how Python reads such a byte
+            raise SettingsInvalid(f"{_variable(name)} has a byte that is not UTF-8: write it in UTF-8.")
+        is_number = cls.model_fields[name].annotation in (int, float)
+        if isinstance(value, str) and is_number and not _NUMBER.fullmatch(value.strip()):
+            raise PydanticCustomError("number", "it is no number")
+        return value
 
 
 class WorkerSettings(SharedSettings):
@@ -52,16 +73,20 @@ class WorkerSettings(SharedSettings):
     models: str = (
         ""  # names of the models to draw, separated by commas; empty: every PixelRNN in the repository
     )
-    gpu_buckets: Annotated[str, Field(pattern=r"^(\d{1,4}(,\d{1,4})*)?$")] = (
-        ""  # sizes of batches on a GPU, separated by commas; all slots are always one of them
-    )
+    gpu_buckets: Annotated[
+        str,
+        Field(
+            pattern=r"^([0-9]{1,4}(,[0-9]{1,4})*)?$",
+            description="sizes of batches separated by commas, such as 1,8",
+        ),
+    ] = ""  # sizes of batches on a GPU; all slots are always one of them
 
     @field_validator("gpu_buckets")
     @classmethod
     def _within_the_slots(cls, buckets: str, info: ValidationInfo) -> str:
         slots = info.data.get("slots", 0)
         if any(not 1 <= size <= slots for size in _sizes(buckets)):
-            raise ValueError(f"sizes of batches lie between 1 and the {slots} slots")
+            raise ValueError(f"sizes of batches that lie between 1 and the {slots} slots")
         return buckets
 
     @property
@@ -105,8 +130,31 @@ def read_settings(kind: type[Settings]) -> Settings:
         return kind()
     except ValidationError as error:
         first = error.errors()[0]
-        variable = _PREFIX + "_".join(str(part) for part in first["loc"]).upper()
-        raise SettingsInvalid(f"{variable} is '{first['input']}': {first['msg']}.") from error
+        field, shown = str(first["loc"][0]), plain(str(first["input"]), longest=_SHOWN)
+        own_words = first["type"] == "value_error"
+        wanted = first["msg"].removeprefix("Value error, ") if own_words else _wanted(kind, field)
+        raise SettingsInvalid(f"{_variable(field)} is '{shown}': it takes {wanted}.") from error
+
+
+def _variable(field: str) -> str:
+    return _PREFIX + field.upper()
+
+
+def _wanted(kind: type[SharedSettings], field: str) -> str:
+    """What a field can be, in words."""
+    schema = kind.model_json_schema()["properties"][field]
+    match schema:
+        case {"description": words}:
+            return str(words)
+        case {"enum": choices}:
+            return " or ".join(", ".join(choices).rsplit(", ", 1))
+        case {"exclusiveMinimum": low, "maximum": high}:
+            return f"a number above {low} and up to {high}"
+        case {"type": ("integer" | "number") as number, "minimum": low, "maximum": high}:
+            return f"a {'whole ' if number == 'integer' else ''}number from {low} to {high}"
+        case {"type": "boolean"}:
+            return "true or false"
+    return "a text"
 
 
 def strange_variables(environment: Mapping[str, str]) -> Iterator[str]:
@@ -117,4 +165,6 @@ def strange_variables(environment: Mapping[str, str]) -> Iterator[str]:
         name = variable.upper().removeprefix(_PREFIX)
         if variable.upper().startswith(_PREFIX) and name not in known:
             alike = get_close_matches(name, known, n=1)
-            yield f"nothing reads {variable}" + (f": did you mean {_PREFIX}{alike[0]}?" if alike else "")
+            yield f"nothing reads {plain(variable)}" + (
+                f": did you mean {_PREFIX}{alike[0]}?" if alike else ""
+            )

@@ -10,10 +10,11 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 import structlog
 
-from smalti.errors import ModelNotFound, RepositoryDamaged, SampleFailed
+from smalti.errors import ModelNotFound, RepositoryDamaged, SampleFailed, did_you_mean
 from smalti.following import Following, Found
+from smalti.inventory import plain
 from smalti.metrics import MODEL_LOAD_SECONDS, TICK_ROWS, TICK_SECONDS
-from smalti.repository import Manifest, Model, ModelRepository
+from smalti.repository import Manifest, Model, ModelRepository, read
 from smalti.session import open_graph
 from worker.device import BindingSession
 from worker.device_runner import DeviceRunner
@@ -130,13 +131,14 @@ class Engine:
         ready = {manifest.name for manifest in self._manifests.values()}
         missing = [name for name in self._wanted if name not in ready]
         if missing:
+            drawable = self._pixel_rnns()
             raise ModelNotFound(
-                f"SMALTI_MODELS names {', '.join(missing)}, which cannot be drawn with; "
-                f"{self._repository.root} has {', '.join(self._repository.models()) or 'no models'}."
+                f"SMALTI_MODELS names {plain(missing[0])}, which {self._why_not(missing[0], drawable)}; "
+                f"the PixelRNNs in {self._place} are {', '.join(drawable) or 'none'}.{self._why_none()}"
             )
         if not ready:
             raise ModelNotFound(
-                f"There is no PixelRNN in {self._repository.root}: export one, or set SMALTI_MODEL_REPOSITORY."
+                f"There is no PixelRNN in {self._place}: export one, or set SMALTI_MODEL_REPOSITORY."
                 f"{self._why_none()}"
             )
 
@@ -160,6 +162,34 @@ class Engine:
         if digest not in self._apart:
             self._apart[digest] = self._runners[digest].apart()
         return self._apart[digest]
+
+    @property
+    def _place(self) -> str:
+        return plain(str(self._repository.root))
+
+    def _pixel_rnns(self) -> list[str]:
+        """Names in the repository, by the manifests of their latest versions."""
+        return [
+            name
+            for name, numbers in self._repository.models().items()
+            if self._is_pixel_rnn(name, numbers[-1])
+        ]
+
+    def _is_pixel_rnn(self, name: str, number: int) -> bool:
+        try:
+            return GRAPH in read(self._repository.root / name / str(number)).manifest.graphs
+        except RepositoryDamaged:
+            return False
+
+    def _why_not(self, name: str, drawable: Sequence[str]) -> str:
+        """Why a model that was named cannot be drawn with."""
+        left_out = self._following.left_out
+        reasons = [each.reason for each in left_out if each.place.partition("/")[0] == name]
+        if reasons:
+            return f"is left out ({reasons[0].rstrip('.')})"
+        if name not in self._repository.models():
+            return f"is not there{did_you_mean(name, drawable)}"
+        return "is no PixelRNN, so that the server draws with it and no worker can"
 
     def _why_none(self) -> str:
         """Of the whole repository, where it cannot be read."""

@@ -75,9 +75,7 @@ def _greeting(*, allow_volatile: bool) -> Callable[[Any], Awaitable[None]]:
     """What a connection says first; redis-py's types leave open what a connection is."""
 
     async def greet(connection: Any) -> None:
-        await connection.on_connect()
-        await connection.send_command("INFO", check_health=False)
-        info = _parse_info(await connection.read_response())
+        info = await _introduce(connection)
         try:
             refuse_if_unfit(info, allow_volatile=allow_volatile)
         except RedisUnfit as error:
@@ -86,6 +84,20 @@ def _greeting(*, allow_volatile: bool) -> Callable[[Any], Awaitable[None]]:
             raise exceptions.BusyLoadingError(str(error)) from error
 
     return greet
+
+
+async def _introduce(connection: Any) -> Mapping[str, str]:
+    """Log in, and ask for INFO. A refusal is never a mistake of ours here: all that is said comes from the URL."""
+    try:
+        await connection.on_connect()
+        await connection.send_command("INFO", check_health=False)
+        return _parse_info(await connection.read_response())
+    except exceptions.ResponseError as error:
+        if _meaning(error) is None:
+            raise _Unfit(f"Redis refuses what SMALTI_REDIS_URL says ({_brief(str(error))}).") from error
+        raise
+    except (AttributeError, TypeError, ValueError) as error:  # as redis-py or we read a reply of another kind
+        raise exceptions.InvalidResponse("it greets in another way") from error
 
 
 def _parse_info(reply: bytes | str) -> Mapping[str, str]:

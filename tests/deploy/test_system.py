@@ -59,7 +59,19 @@ def test_redis_is_private_unless_a_url_says_otherwise(monkeypatch):
 
 def test_a_redis_that_does_not_answer_is_told_at_once():
     said: list[str] = []
-    with pytest.raises(Unavailable, match="SMALTI_REDIS_URL does not answer"), a_system(free_ports(1), said):
+    with (
+        pytest.raises(Unavailable, match="SMALTI_REDIS_URL cannot be used: Redis does not answer"),
+        a_system(free_ports(1), said),
+    ):
+        pass
+
+
+def test_a_redis_that_refuses_is_told_with_its_reason(redis_url):
+    said: list[str] = []
+    with (
+        pytest.raises(Unavailable, match=r"cannot be used: .*Client names cannot contain spaces"),
+        System(free_ports(1), redis_url=f"{redis_url}?client_name=a%20b", say=said.append),
+    ):
         pass
 
 

@@ -248,6 +248,31 @@ async def test_a_database_that_redis_does_not_have_is_said_at_the_start(redis_ur
             await JobQueue(redis).check()
 
 
+@pytest.mark.parametrize("option", ["client_name=a%20b", "client_name=a%0Ab"])
+async def test_whatever_a_greeting_is_refused_for_is_said_with_the_reason_of_redis(
+    redis_url: str, option: str
+) -> None:
+    async with connect(f"{redis_url}?{option}") as redis:
+        with pytest.raises(Refused, match="Client names cannot contain spaces"):
+            await JobQueue(redis).ping()
+        with pytest.raises(RedisUnfit, match="Client names cannot contain spaces"):
+            await JobQueue(redis).check()
+
+
+@pytest.mark.parametrize("reply", [b":1\r\n", b"+OK\r\n"])
+async def test_what_greets_unlike_redis_is_said_to_be_none(reply: bytes) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1024):
+            writer.write(reply)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as other:
+        port = other.sockets[0].getsockname()[1]
+        async with connect(f"redis://u:pw@127.0.0.1:{port}/0?protocol=3") as redis:
+            with pytest.raises(Unavailable, match="no Redis"):
+                await JobQueue(redis).ping()
+
+
 async def test_a_password_that_is_changed_while_we_run_is_waited_for(own_redis: PrivateRedis) -> None:
     async with connect(own_redis.url) as redis, connect(own_redis.url) as admin:
         queue = JobQueue(redis)

@@ -148,7 +148,7 @@ def test_what_the_probe_cannot_ask_is_one_sentence(monkeypatch, arguments, liste
         ("192.0.2.77", "Cannot assign requested address"),
         ("no-such-host.invalid", "there is no host of this name"),
         ("a" * 64 + ".example", "there is no host of this name"),
-        ("127.1", "gRPC cannot have it"),
+        ("256.1.1.1", "there is no host of this name"),
     ],
 )
 async def test_a_host_that_is_not_this_machine_is_one_sentence(

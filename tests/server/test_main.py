@@ -1,6 +1,7 @@
 """The server as a process: how it starts, what it refuses to start with, how it stops."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -161,6 +162,54 @@ async def test_a_server_for_other_machines_warns(start: Start, address: str, unt
     await until(lambda: is_ready(address), seconds=30)
     process.send_signal(signal.SIGTERM)
     assert "beyond this machine" in (await ended(process))[1]
+
+
+async def test_a_short_loopback_address_is_listened_on_without_a_warning_and_every_line_is_json(
+    start: Start, address: str, until
+):
+    short = address.replace("127.0.0.1", "127.1")
+    process = start(SMALTI_LISTEN=short, SMALTI_LOG_FORMAT="json")
+    await until(lambda: is_ready(short), seconds=30)
+    process.send_signal(signal.SIGTERM)
+    code, said = await ended(process)
+    assert code == 0
+    assert "beyond this machine" not in said
+    assert all(json.loads(line)["event"] for line in said.splitlines())
+
+
+# A port that gRPC cannot have, which no door of ours would let through; it says so on standard error.
+TRY_TO_LISTEN = """
+import asyncio, grpc
+async def main():
+    try:
+        grpc.aio.server().add_insecure_port("127.1:1")
+    except RuntimeError:
+        pass
+asyncio.run(main())
+"""
+COMMAND = """
+import sys, smalti.__main__
+sys.argv = ["smalti", "--version"]
+try:
+    smalti.__main__.main()
+except SystemExit:
+    pass
+"""
+
+
+@pytest.mark.parametrize("before", ["import server", COMMAND])
+def test_grpc_prints_no_lines_of_its_own_unless_it_is_told_to(before: str):
+    usual = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
+
+    def said(**told: str) -> str:
+        command = [sys.executable, "-c", before + TRY_TO_LISTEN]
+        done = subprocess.run(
+            command, env=usual | told, capture_output=True, text=True, check=True, timeout=60
+        )
+        return done.stderr
+
+    assert said() == ""
+    assert "add_port" in said(GRPC_VERBOSITY="ERROR")
 
 
 async def test_the_probe_exits_as_the_server_is(start: Start, address: str, until):

@@ -200,6 +200,16 @@ def test_a_proxy_for_the_web_is_not_asked_for_a_server_here(answering, monkeypat
         assert client.models() == []
 
 
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [("127.1:1", "127.0.0.1:1"), ("0:1", "0.0.0.0:1"), ("0x7f.1:1", "127.0.0.1:1"), ("[::1]:1", "[::1]:1")],
+)
+def test_a_short_number_of_a_host_is_read_as_the_system_reads_it(text, read):
+    address = parse_address(text)
+    assert address.text == read
+    assert address.is_loopback is (read != "0.0.0.0:1")
+
+
 def test_only_a_proxy_for_grpc_leads_to_another_machine(monkeypatch):
     far, here = parse_address("192.0.2.1:50051"), parse_address("[::1]:50051")
     for variable in PROXIES:

@@ -56,6 +56,21 @@ URLS = [
     "redis://h/0\n",
     "unix://run/redis.sock",
     "unix://",
+    "unix:///run/redis%00.sock",
+    "redis://a..b:1",
+    "redis://.",
+    "redis://" + "a" * 300,
+    "redis://" + "a." * 200 + "a",
+    "redis://a%20b:1",
+    "redis://256.0.0.1",
+    "redis://h/0?db=3",
+    "redis://h?db=1&db=2",
+    "redis://h?password=x&password=y",
+    "redis://:pw@h?password=x",
+    "redis://u:pw@h?username=x",
+    "redis://h?client_name=a%20b",
+    "redis://h?client_name=a%0Ab",
+    "redis://h?client_name=%C3%A9",
 ]
 
 
@@ -97,11 +112,83 @@ def test_no_part_of_a_password_is_ever_said(monkeypatch, url):
         "rediss://user:p%2Fw%23%25@h:6380/0?ssl_cert_reqs=none",
         "unix:///run/redis.sock?db=1",
         "redis://h/0?protocol=2",
+        "redis://127.1:1",
+        "redis://h\u00e9_1.example.:1",
+        "redis://u:pw@h?db=3&client_name=smalti-1",
     ],
 )
 def test_a_redis_url_that_means_something_is_taken_as_it_is(monkeypatch, url):
     monkeypatch.setenv("SMALTI_REDIS_URL", url)
     assert read_settings(WorkerSettings).redis_url == url
+
+
+BYTE = b"redis://u:pw\xff@127.0.0.1:6379".decode(errors="surrogateescape")  # as os.environ has it
+
+
+@pytest.mark.parametrize(
+    ("kind", "field"),
+    [(kind, field) for kind in (ServerSettings, WorkerSettings) for field in kind.model_fields],
+)
+def test_a_byte_that_is_not_utf_8_is_one_sentence_in_every_setting(monkeypatch, kind, field):
+    variable = f"SMALTI_{field.upper()}"
+    monkeypatch.setenv(variable, BYTE)
+    with pytest.raises(SettingsInvalid) as raised:
+        read_settings(kind)
+    assert str(raised.value) == f"{variable} has a byte that is not UTF-8: write it in UTF-8."
+
+
+@pytest.mark.parametrize(
+    ("option", "reason"),
+    [
+        ("ssl_ca_certs=/nonexist", "ssl_ca_certs that cannot be read: No such file"),
+        ("ssl_certfile=/nonexist", "ssl_certfile that cannot be read: No such file"),
+        ("ssl_keyfile=/", "ssl_keyfile that cannot be read: Is a directory"),
+        ("ssl_keyfile=a%00b", "ssl_keyfile that cannot be read: no path can be so"),
+        ("ssl_ca_path=/nonexist", "ssl_ca_path something that is no folder"),
+        (f"ssl_ca_certs={__file__}", "options of TLS .* cannot be used: NO_CERTIFICATE"),
+        (f"ssl_certfile={__file__}&ssl_keyfile={__file__}", "options of TLS .* cannot be used"),
+        ("ssl_ciphers=none-such", "options of TLS .* cannot be used: No cipher"),
+    ],
+)
+def test_files_and_options_of_tls_that_cannot_be_used_are_said_and_not_waited_for(
+    monkeypatch, option, reason
+):
+    monkeypatch.setenv("SMALTI_REDIS_URL", f"rediss://u:secret@127.0.0.1:1?{option}")
+    with pytest.raises(SettingsInvalid, match=f"^SMALTI_REDIS_URL .*{reason}") as raised:
+        read_settings(WorkerSettings)
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "wanted"),
+    [
+        ("SMALTI_THREADS", "many", "a whole number from 1 to 1024"),
+        ("SMALTI_THREADS", "1_0", "a whole number from 1 to 1024"),
+        ("SMALTI_THREADS", "1.5", "a whole number from 1 to 1024"),
+        ("SMALTI_LEASE_SECONDS", "1_0", "a number from 0.01 to 86400"),
+        ("SMALTI_LEASE_SECONDS", "\u0663", "a number from 0.01 to 86400"),
+        ("SMALTI_INTERACTIVE_SHARE", "2", "a number above 0 and up to 1"),
+        ("SMALTI_ALLOW_VOLATILE_REDIS", "perhaps", "true or false"),
+        ("SMALTI_LOG_LEVEL", "loud", "debug, info, warning or error"),
+        ("SMALTI_PROVIDERS", "tpu", "cpu or cuda"),
+        ("SMALTI_POOL", "a:b", "1 to 32 lower-case ASCII letters, digits and hyphens"),
+        ("SMALTI_GPU_BUCKETS", "\u0663", "sizes of batches separated by commas, such as 1,8"),
+        ("SMALTI_GPU_BUCKETS", "64", "sizes of batches that lie between 1 and the 32 slots"),
+    ],
+)
+def test_a_wrong_value_is_told_what_is_wanted_in_plain_words(monkeypatch, variable, value, wanted):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsInvalid) as raised:
+        read_settings(WorkerSettings)
+    assert str(raised.value) == f"{variable} is '{value}': it takes {wanted}."
+
+
+def test_a_long_wrong_value_is_cut(monkeypatch):
+    monkeypatch.setenv("SMALTI_SLOTS", "x" * 5000)
+    with pytest.raises(SettingsInvalid) as raised:
+        read_settings(WorkerSettings)
+    assert len(str(raised.value)) < 200
+    assert all(len(sentence) < 250 for sentence in strange_variables({"SMALTI_" + "X" * 5000: ""}))
 
 
 def _numbers(kind):

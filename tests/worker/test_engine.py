@@ -148,8 +148,30 @@ async def test_a_model_that_draws_at_once_is_not_the_workers(engine_on: Start, t
 async def test_a_named_model_that_is_not_there_is_said(engine_on: Start, toy_repository: Path) -> None:
     engine = engine_on(toy_repository, models=["toy-pixel-rnn", "nothing"])
     await engine.load()
-    with pytest.raises(ModelNotFound, match="SMALTI_MODELS names nothing, which cannot be drawn with"):
+    with pytest.raises(ModelNotFound, match="SMALTI_MODELS names nothing, which is not there; the "):
         engine.require()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("digits-vae", "which is no PixelRNN, so that the server draws with it and no worker can; the"),
+        ("toy-pixel-rn", r"which is not there \(did you mean toy-pixel-rnn\?\); the"),
+        ("broken", "which is left out .*; the"),
+        ("x" * 5000, "x{149}…, which is not there; the"),
+    ],
+)
+async def test_a_named_model_that_no_worker_can_draw_with_is_told_why_and_never_offered(
+    engine_on: Start, toy_repository: Path, name: str, words: str
+) -> None:
+    shutil.copytree(SHIPPED / "digits-vae", toy_repository / "digits-vae")
+    (toy_repository / "broken" / "1").mkdir(parents=True)
+    (toy_repository / "broken" / "1" / MANIFEST).write_text("{")
+    engine = engine_on(toy_repository, models=["toy-pixel-rnn", name])
+    await engine.load()
+    with pytest.raises(ModelNotFound, match=f"^SMALTI_MODELS names .*{words}") as raised:
+        engine.require()
+    assert str(raised.value).endswith(" are toy-pixel-rnn.")
 
 
 async def test_drawing_goes_on_while_a_new_version_is_loaded_and_warmed(
