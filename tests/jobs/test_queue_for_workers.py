@@ -278,8 +278,9 @@ async def beat_after(redis: Redis, queue: JobQueue, silence_ms: int) -> int:
     """A recovery so long after the last one: what Redis keeps of times is moved into the past."""
     for name in ("recovered", "silence"):
         await redis.hincrby(PREFIX + "meta", name, -silence_ms)
-    for worker in await redis.zrange(PREFIX + "workers", 0, -1):
-        await redis.zincrby(PREFIX + "workers", -silence_ms, bytes(worker))
+    workers: Any = await redis.zrange(PREFIX + "workers", 0, -1)  # without scores: only names
+    for worker in workers:
+        await redis.zincrby(PREFIX + "workers", -silence_ms, worker)
     return await queue.recover()
 
 
