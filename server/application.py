@@ -77,7 +77,11 @@ class Application:
         await self._readiness.publish()
         await self._server.start()
         log.info("listening", port=self.port)
-        self._background = [_named(self._upkeep.run(), "upkeep"), _named(self._hints.run(), "hints")]
+        self._background = [
+            _named(self._upkeep.run(), "upkeep"),
+            _named(self._upkeep.keep_recovering(), "recovery"),
+            _named(self._hints.run(), "hints"),
+        ]
         await self._load_models()
         self._background.append(_named(self._follow_models(), "models"))
         await _first_failure(self._background)

@@ -11,7 +11,14 @@ import structlog
 from server.batcher import Arrays, Batcher, BatchLimits
 from server.runner import Runner, SessionOptions, open_runners
 from smalti import palette
-from smalti.errors import InvalidRequest, ModelNotFound, ProviderMissing, SmaltiError, did_you_mean
+from smalti.errors import (
+    InvalidRequest,
+    ModelNotFound,
+    ProviderMissing,
+    SmaltiError,
+    Unavailable,
+    did_you_mean,
+)
 from smalti.following import Following, Found
 from smalti.inventory import LeftOut
 from smalti.repository import Manifest, Model, ModelRepository
@@ -67,12 +74,18 @@ class Catalogue:
         self._latest: dict[
             tuple[str, int], str
         ] = {}  # digest of each version as it was last found, served or not
+        self._has_started = False
+        self._to_come: set[tuple[str, int]] = (
+            set()
+        )  # versions that the first look found and are not tried yet
         self._loading = asyncio.Lock()  # one at a time: loading is heavy, and twice the same is waste
 
     def get(self, name: str, version: int = 0) -> ServedModel:
-        """A served version, 0 the latest; raises ModelNotFound."""
+        """A served version, 0 the latest; raises ModelNotFound, and Unavailable of what may still be loaded."""
         check_name(name)
         versions = self._served.get(name)
+        if not self._has_started:
+            self._refuse_what_may_come(name, version)
         if not versions:
             meant = did_you_mean(name, sorted(self._served))
             raise ModelNotFound(
@@ -85,6 +98,16 @@ class Catalogue:
                 f"{self._why_not(name, str(version))}"
             )
         return found
+
+    def require_started(self) -> None:
+        """Raise Unavailable until every model that was there at the start has been loaded."""
+        if not self._has_started:
+            raise Unavailable("The server is still loading its models: try again in a moment.")
+
+    def _refuse_what_may_come(self, name: str, version: int) -> None:
+        served, comes = self._served.get(name, {}), any(each == name for each, _ in self._to_come)
+        if not served or (version not in served if version else comes):
+            self.require_started()
 
     def _why_not(self, *parts: str) -> str:
         """Why a model, or a version of it, that lies in the repository is not served."""
@@ -120,8 +143,12 @@ class Catalogue:
         Raises ProviderMissing, as then nothing can be.
         """
         async with self._loading:
-            for found in await self._off_the_loop(self._following.look):
+            news = await self._off_the_loop(self._following.look)
+            self._to_come = {(found.name, found.number) for found in news}
+            for found in news:
                 await self._try(found)
+                self._to_come.discard((found.name, found.number))
+            self._has_started = True
 
     async def load(self, name: str, version: int = 0) -> ServedModel:
         """Serve a version as it is in the repository now, 0 the latest; raises ModelNotFound or RepositoryDamaged."""

@@ -84,13 +84,20 @@ class StreamedDrawing:
                 if isinstance(event, SampleRows):
                     yield _rows(event, job)
                 elif isinstance(event, Job):
-                    self._check(event, patient_until)
+                    await self._check(event, patient_until)
 
-    def _check(self, job: Job, patient_until: float) -> None:
+    async def _check(self, job: Job, patient_until: float) -> None:
         if job.state in TERMINAL and job.state is not JobState.SUCCEEDED:
-            raise SampleFailed(f"The image could not be drawn: {job.reason or job.state}.")
+            raise SampleFailed(f"The image could not be drawn: {await self._why(job)}")
         if job.reason == NO_WORKER and job.state is JobState.QUEUED and monotonic() > patient_until:
             raise Unavailable(f"No worker draws {job.request.model} now.", retry_seconds=5.0)
+
+    async def _why(self, job: Job) -> str:
+        """Why the drawing's one sample has no image, as its result says; else what became of the job."""
+        async for result in self._queue.results(job.id):
+            if result.error:
+                return result.error
+        return f"{job.reason or job.state}."
 
     async def _finished(self, model: ServedModel, job: Job, form: int) -> pb.DrawStreamResponse:
         async for result in self._queue.results(job.id):

@@ -19,6 +19,7 @@ class ModelService(models_pb2_grpc.ModelServiceServicer):
         self._readiness = readiness
 
     async def List(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
+        self._catalogue.require_started()
         return pb.ListModelsResponse(
             models=[describe_model(model.manifest) for model in self._catalogue.models()],
             left_out=[

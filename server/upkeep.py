@@ -23,6 +23,10 @@ class Upkeep:
         self._said = ""  # to clients, of why there are no jobs
         self._housekeeping = Housekeeping(queue)
 
+    async def keep_recovering(self) -> None:
+        """Recover samples until cancelled, beside `run`, which says where that fails."""
+        await self._housekeeping.keep_recovering()
+
     async def run(self) -> None:
         """Go on until cancelled; raises RedisUnfit if the first Redis that answers is.
 

@@ -21,7 +21,10 @@ class Recovery:
 
         That one became unfit is found here; what the worker itself asks of it is refused from then on, and it says so.
         """
-        while not stopping.is_set():
-            with suppress(Unavailable, RedisUnfit):
-                await self._housekeeping.look()
-            await wait_until(stopping, seconds=self._queue.recover_seconds)
+        async with asyncio.TaskGroup() as tasks:
+            recovering = tasks.create_task(self._housekeeping.keep_recovering())
+            while not stopping.is_set():
+                with suppress(Unavailable, RedisUnfit):
+                    await self._housekeeping.look()
+                await wait_until(stopping, seconds=self._queue.recover_seconds)
+            recovering.cancel()

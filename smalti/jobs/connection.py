@@ -22,12 +22,12 @@ _REFUSALS = (exceptions.AuthenticationError, exceptions.AuthorizationError, exce
 _REFUSING = re.compile(
     r"\b(?:NOAUTH|WRONGPASS|NOPERM|DENIED|AUTH)\b|The user executing the script|DB index|SELECT is not allowed"
 )
+NOT_OURS = "is not smalti's, though it has such a name: delete it, or set SMALTI_POOL to another name."
+_WRONG_KIND = re.compile(r"\bWRONGTYPE\b")
 _LACKING = re.compile(r"unknown command|\bNOPROTO\b")
 # A reply begins with a word. These mean that smalti asked for nonsense, which waiting does not mend; all the others are
 # about the state of Redis, and so may pass, also those that a later Redis or a proxy will think of.
-_OUR_MISTAKES = frozenset(
-    {"ERR", "WRONGTYPE", "CROSSSLOT", "NOSCRIPT", "EXECABORT", "BUSYGROUP", "BUSYKEY", "NOGROUP"}
-)
+_OUR_MISTAKES = frozenset({"ERR", "CROSSSLOT", "NOSCRIPT", "EXECABORT", "BUSYGROUP", "BUSYKEY", "NOGROUP"})
 _NOT_NOW = (
     exceptions.ReadOnlyError,
     exceptions.MasterDownError,
@@ -106,22 +106,23 @@ def _parse_info(reply: bytes | str) -> Mapping[str, str]:
 
 
 @contextmanager
-def unavailable_when_away() -> Iterator[None]:
+def unavailable_when_away(key: str = "") -> Iterator[None]:
     """Turn what redis-py raises when Redis is away, loading, busy, full, a replica or unfit into Unavailable.
 
-    What only a person can mend is Refused, a kind of Unavailable. A mistake of smalti's own stays what it is.
+    What only a person can mend is Refused, a kind of Unavailable; the one key that is asked for, if it is one, is named
+    there. A mistake of smalti's own stays what it is.
     """
     try:
         with _never_losing_a_cancel():
             yield
     except (exceptions.RedisError, OSError) as error:
-        meaning = _meaning(error)
+        meaning = _meaning(error, key)
         if meaning is None:
             raise
         raise meaning from error
 
 
-def _meaning(error: exceptions.RedisError | OSError) -> Unavailable | None:
+def _meaning(error: exceptions.RedisError | OSError, key: str) -> Unavailable | None:
     """What callers are told; None of a mistake of smalti's own."""
     text = _PIPELINED.sub(r"\1", str(error))
     if isinstance(error, _Unfit):
@@ -130,11 +131,22 @@ def _meaning(error: exceptions.RedisError | OSError) -> Unavailable | None:
         return Refused(f"Redis refuses the user, password or database in SMALTI_REDIS_URL ({text}).")
     if _LACKING.search(text):
         return Refused(f"This Redis lacks a command that smalti needs ({text}).")
+    if is_of_wrong_kind(text):
+        return Refused(f"{_called(key)} in this Redis {NOT_OURS}")
     if isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError | OSError):
         return Unavailable(f"Redis does not answer ({text}).")
     if isinstance(error, exceptions.InvalidResponse):
         return Unavailable(f"What answers at SMALTI_REDIS_URL is no Redis ({text[:100]}).")
     return _meaning_of_a_reply(error, text) if isinstance(error, exceptions.ResponseError) else None
+
+
+def _called(key: str) -> str:
+    return f"The key '{key}'" if key else "A key"
+
+
+def is_of_wrong_kind(reply: object) -> bool:
+    """Whether Redis refused a command because of what somebody else put under the key."""
+    return bool(_WRONG_KIND.search(str(reply)))
 
 
 def _meaning_of_a_reply(error: exceptions.ResponseError, text: str) -> Unavailable | None:

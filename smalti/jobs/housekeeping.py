@@ -1,5 +1,6 @@
-"""Looks after a queue, one look at a time: checks its Redis, recovers samples, forgets old jobs, reads the gauges."""
+"""Looks after a queue: recovers samples on a beat of its own, checks its Redis, forgets old jobs, reads the gauges."""
 
+import asyncio
 from time import monotonic
 
 import structlog
@@ -19,31 +20,57 @@ class Housekeeping:
 
     def __init__(self, queue: JobQueue) -> None:
         self._queue = queue
+        self._is_well = False  # whether everything succeeded when it was last tried
         self._checked = self._expired = self._measured = float("-inf")
 
-    async def look(self) -> None:
-        """Recover, and now and then the rest; to be called every `queue.recover_seconds`.
+    async def keep_recovering(self) -> None:
+        """Recover on the beat until cancelled, however long the other looks take.
 
-        Raises Unavailable, and RedisUnfit; after either the next look begins with a check, for it may be another Redis.
+        Where that fails it waits until `look`, which says why, has recovered.
+        """
+        while True:
+            next_beat = monotonic() + self._queue.recover_seconds
+            if self._is_well:
+                try:
+                    await self._recover()
+                except Unavailable:
+                    self._is_well = False
+            await asyncio.sleep(next_beat - monotonic())
+
+    async def look(self) -> None:
+        """Check, measure and forget, each now and then; to be called every `queue.recover_seconds`.
+
+        Raises Unavailable, and RedisUnfit; after either the next look begins with a check, for it may be another Redis,
+        and then recovers.
         """
         try:
+            if not self._is_well:
+                await self._begin()
             await self._look()
         except (Unavailable, RedisUnfit):
-            self._checked = float("-inf")
+            self._is_well = False
             raise
+
+    async def _begin(self) -> None:
+        await self._check()
+        await self._recover()
+        self._is_well = True
 
     async def _look(self) -> None:
         now = monotonic()
         if now - self._checked >= _CHECK_SECONDS:
-            await self._queue.check()
-            self._checked = now
-        await self._recover()
+            await self._check()
         if now - self._measured >= _GAUGE_SECONDS:
             self._measured = now
             await self._measure()
         if now - self._expired >= _EXPIRE_SECONDS:
             self._expired = now
             await self._queue.expire()
+
+    async def _check(self) -> None:
+        now = monotonic()
+        await self._queue.check()
+        self._checked = now
 
     async def _recover(self) -> None:
         recovered = await self._queue.recover()

@@ -2,7 +2,7 @@
 
 | key | type | holds |
 |---|---|---|
-| `meta` | hash | schema; last fencing token; last recovery; jobs submitted; last turn; drawing rate; totals |
+| `meta` | hash | schema; last fencing token, recovery, end of a silence, turn; jobs submitted; drawing rate; totals |
 | `jobs` | zset | every job by serial number, for List |
 | `job:<id>` | hash | request, forced pixels, sizes; state, next (cursor), counts, reason, fingerprint, times |
 | `queued` | zset | jobs of which no sample was claimed yet, by submit time |
@@ -43,6 +43,7 @@ What the queue promises, given a Redis that passes `JobQueue.check`:
 - At its memory limit Redis refuses new jobs and claims; what runs is finished, and all can be read and freed.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -62,6 +63,16 @@ class Keys:
     @property
     def meta(self) -> str:
         return self.prefix + "meta"
+
+    @property
+    def kinds(self) -> Mapping[str, bytes]:
+        """The keys that a pool has once, and what each is."""
+        kinds = {
+            b"hash": ("meta",),
+            b"zset": ("jobs", "queued", "workers", "expiry"),
+            b"stream": ("events", "bell", "urgent"),
+        }
+        return {self.prefix + name: kind for kind, names in kinds.items() for name in names}
 
     @property
     def jobs(self) -> str:

@@ -13,7 +13,14 @@ from redis.asyncio import Redis
 
 from smalti.errors import InvalidRequest, JobNotFinished, JobNotFound, QueueFull, RedisUnfit, RequestConflict
 from smalti.jobs import codec, script
-from smalti.jobs.connection import MemoryFull, Refused, refuse_if_unfit, unavailable_when_away
+from smalti.jobs.connection import (
+    NOT_OURS,
+    MemoryFull,
+    Refused,
+    is_of_wrong_kind,
+    refuse_if_unfit,
+    unavailable_when_away,
+)
 from smalti.jobs.job import (
     Claim,
     CommitReply,
@@ -85,12 +92,14 @@ class JobQueue:
     def recover_seconds(self) -> float:
         """How often somebody must call `recover`: four times a lease, at least once a second.
 
-        A longer silence (half a lease) is taken for an outage, after which every worker first gets a fresh lease.
+        A longer silence (half a lease) is taken for an outage, after which every worker that was heard since the last
+        one first gets a fresh lease.
         """
         return min(1.0, self._lease / 4000)
 
     async def check(self) -> None:
-        """Raise RedisUnfit if this Redis is too old, refuses us, could lose jobs, or has a queue of another layout.
+        """Raise RedisUnfit if this Redis is too old, refuses us, could lose jobs, has a queue of another layout, or
+        something else in the place of the queue's keys.
 
         From then on every method raises Unavailable with that reason, until `check` finds it mended. Call it now and
         then: the configuration of a running Redis may be changed.
@@ -98,11 +107,23 @@ class JobQueue:
         try:
             with unavailable_when_away():
                 refuse_if_unfit(await self._redis.info(), allow_volatile=self._allow_volatile)
+                await self._refuse_others_keys()
                 await self._refuse_another_layout()
         except (Refused, RedisUnfit) as error:
             self._unfit = str(error)
             raise RedisUnfit(self._unfit) from error
         self._unfit = ""
+
+    async def _refuse_others_keys(self) -> None:
+        """Name a key of the pool's own that somebody else has written; those of single jobs are too many to look at."""
+        kinds = self._keys.kinds
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for name in kinds:
+                pipe.type(name)
+            found = await pipe.execute()
+        for (name, kind), reply in zip(kinds.items(), found, strict=True):
+            if reply not in (b"none", kind):
+                raise RedisUnfit(f"The key '{name}' in this Redis {NOT_OURS}")
 
     async def _refuse_another_layout(self) -> None:
         """Read first: a Redis that takes no writes, because it is full, can still be asked what it has."""
@@ -121,10 +142,10 @@ class JobQueue:
             await self._redis.ping()
 
     @contextmanager
-    def _available(self) -> Iterator[None]:
+    def _available(self, key: str = "") -> Iterator[None]:
         if self._unfit:
             raise Refused(self._unfit)
-        with unavailable_when_away():
+        with unavailable_when_away(key):
             yield
 
     # What clients of the queue do.
@@ -167,7 +188,7 @@ class JobQueue:
         """Up to `limit` (at least 1) jobs, newest first, and the token of the next page, empty on the last."""
         if page_token and not re.fullmatch(r"[0-9]{1,18}", page_token):
             raise InvalidRequest("The page token is none that this server gave.", field="page_token")
-        with self._available():
+        with self._available(self._keys.jobs):
             page = await self._redis.zrange(
                 self._keys.jobs,
                 f"({page_token}" if page_token else "+inf",
@@ -290,10 +311,9 @@ class JobQueue:
 
         A job that is unknown or has expired has none.
         """
-        with self._available():
-            entries = await self._redis.getrange(
-                self._keys.ended(_checked(job_id)), 4 * cursor, 4 * (cursor + limit) - 1
-            )
+        ends = self._keys.ended(_checked(job_id))
+        with self._available(ends):
+            entries = await self._redis.getrange(ends, 4 * cursor, 4 * (cursor + limit) - 1)
         samples = codec.decode_ended(entries)
         return samples, cursor + len(samples)
 
@@ -303,7 +323,7 @@ class JobQueue:
         Further empty ones come while nothing happens, about one a second. Hints that may be lost, so read the job
         itself now and then. Raises Unavailable when Redis goes away. One reader serves a whole process.
         """
-        with self._available():
+        with self._available(self._keys.events):
             newest = await self._redis.xrevrange(self._keys.events, count=1)
         last: bytes | str = newest[0][0] if newest else "0-0"
         yield set()
@@ -383,11 +403,12 @@ class JobQueue:
             async with self._redis.pipeline(transaction=False) as pipe:
                 for job_id in job_ids:
                     pipe.hmget(self._keys.job(job_id), codec.JOB_FIELDS)
-                found = await pipe.execute() if job_ids else []
+                replies = await pipe.execute(raise_on_error=False) if job_ids else []
+            found = [_fields_of_job(reply) for reply in replies]
         _, *running = await self._run(script.RUNNING, *job_ids) if job_ids else [0]
         jobs = [
             codec.decode_job(job_id, dict(zip(codec.JOB_FIELDS, fields, strict=True)), running=number)
-            if fields[0] is not None
+            if fields
             else None
             for job_id, fields, number in zip(job_ids, found, running, strict=True)
         ]
@@ -414,10 +435,9 @@ class JobQueue:
         return sorted({int(index) for indices in found for index in indices})
 
     async def _read_results(self, job_id: str, indices: range) -> Sequence[SampleResult]:
-        with self._available():
-            values = await self._redis.hmget(
-                self._keys.result(job_id, indices.start), [str(i) for i in indices]
-            )
+        chunk = self._keys.result(job_id, indices.start)
+        with self._available(chunk):
+            values = await self._redis.hmget(chunk, [str(i) for i in indices])
         return [codec.decode_result(i, value) for i, value in zip(indices, values, strict=True) if value]
 
     async def _wait_for_bell(self, bell: str, seconds: float) -> None:
@@ -433,10 +453,19 @@ class JobQueue:
     ) -> Sequence[tuple[bytes, Mapping[bytes, bytes]]]:
         """Entries after one, waiting at most `seconds`, and never so long that the connection times out."""
         block = max(1, ceil(min(seconds, _BLOCK_SECONDS) * 1000))
-        with self._available():
+        with self._available(stream):
             found = await self._redis.xread({stream: after}, count=1000, block=block)
         entries: Sequence[tuple[bytes, Mapping[bytes, bytes]]] = found[0][1] if found else []
         return entries
+
+
+def _fields_of_job(reply: Any) -> Any:
+    """What was read of a job; None where there is none, or what lies in its place is not smalti's."""
+    if isinstance(reply, Exception):
+        if is_of_wrong_kind(reply):
+            return None
+        raise reply
+    return None if reply[0] is None else reply
 
 
 def _waits(job: Job) -> bool:

@@ -3,13 +3,14 @@
 import asyncio
 import os
 import signal
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from redis import exceptions
 from redis.asyncio import Redis
 
-from smalti.errors import QueueFull, RedisUnfit, Unavailable
+from smalti.errors import JobNotFound, QueueFull, RedisUnfit, Unavailable
 from smalti.jobs.connection import Refused, connect, refuse_if_unfit, unavailable_when_away
 from smalti.jobs.job import JobState
 from smalti.jobs.queue import JobQueue
@@ -116,6 +117,64 @@ async def test_a_queue_of_another_layout_is_refused(redis: Redis) -> None:
         await queue.check()
 
 
+OF_A_POOL = ["meta", "jobs", "queued", "workers", "expiry", "events", "bell", "urgent"]
+
+
+@pytest.mark.parametrize("name", OF_A_POOL)
+async def test_a_key_of_the_pool_that_somebody_else_wrote_is_named_until_it_is_gone(
+    redis: Redis, name: str
+) -> None:
+    queue, key = JobQueue(redis), "smalti:{default}:" + name
+    await redis.set(key, "x")
+    with pytest.raises(RedisUnfit, match=f"The key '{key}' in this Redis is not smalti's.*SMALTI_POOL"):
+        await queue.check()
+    with pytest.raises(Refused, match=key):
+        await queue.depth()
+    await redis.delete(key)
+    await queue.check()
+    await queue.depth()
+
+
+async def test_a_key_of_another_kind_that_a_script_meets_is_one_sentence(redis: Redis) -> None:
+    queue = JobQueue(redis)
+    await redis.zadd("smalti:{default}:workers", {"gone": 1})
+    await redis.set("smalti:{default}:held:gone", "x")
+    await redis.hset("smalti:{default}:meta", "recovered", (await redis.time())[0] * 1000)
+    with pytest.raises(Refused, match="A key in this Redis is not smalti's"):
+        await queue.recover()
+
+
+SINGLE_READS: dict[str, Callable[[JobQueue], Awaitable[Any]]] = {
+    "bell": lambda queue: queue.wait_for_work(0.1),
+    "urgent": lambda queue: queue.wait_for_urgent(0.1),
+    "events": lambda queue: anext(queue.events()),
+    "jobs": lambda queue: queue.list(limit=1),
+    "ended:a": lambda queue: queue.ended("a"),
+}
+
+
+@pytest.mark.parametrize("name", SINGLE_READS)
+async def test_a_key_of_another_kind_that_is_asked_for_by_itself_is_named(redis: Redis, name: str) -> None:
+    key = "smalti:{default}:" + name
+    await redis.eval("redis.call('LPUSH', KEYS[1], 'x')", 1, key)
+    with pytest.raises(Refused, match=f"The key '{key}'"):
+        await SINGLE_READS[name](JobQueue(redis))
+
+
+async def test_what_lies_in_the_place_of_a_job_and_is_none_hides_no_other_job(redis: Redis) -> None:
+    queue, prefix = JobQueue(redis), "smalti:{default}:"
+    job = await queue.submit(request_for())
+    await redis.set(prefix + "job:zzzz", "x")
+    await redis.zadd(prefix + "jobs", {"zzzz": 99})
+    await redis.zadd(prefix + "expiry", {"zzzz": 1})
+    for call in (queue.get("zzzz"), queue.cancel("zzzz"), queue.delete("zzzz")):
+        with pytest.raises(JobNotFound):
+            await call
+    assert [each.id for each in (await queue.list(limit=5))[0]] == [job.id]
+    assert await queue.expire() == 1
+    assert await redis.zcard(prefix + "jobs") == 1
+
+
 async def test_a_redis_that_is_away_is_unavailable_within_seconds() -> None:
     server = PrivateRedis().start()
     server.stop()
@@ -201,12 +260,14 @@ REFUSING = [
     "ERR Error running script (call to f_1): @user_script: 9: The user executing the script can't run this command",
     "ERR unknown command `EVALSHA`, with args beginning with: ",
     "NOPROTO unsupported protocol version",
+    "WRONGTYPE Operation against a key holding the wrong kind of value",
+    "WRONGTYPE Operation against a key holding the wrong kind of value script: 1f, on @user_script:9.",
+    "ERR Error running script (call to f_1): @user_script:9: -WRONGTYPE Operation against a key",
+    "ERR Error running script (call to f_1): @user_script:9: WRONGTYPE Operation against a key",
 ]
 OURS = [
-    "WRONGTYPE Operation against a key holding the wrong kind of value",
     "ERR syntax error",
     "ERR EXEC without MULTI",
-    "ERR Error running script (call to f_1): @user_script:9: -WRONGTYPE Operation against a key",
     "ERR Error running script (call to f_1): @user_script:9: attempt to index a nil value",
     "CROSSSLOT Keys in request don't hash to the same slot",
 ]

@@ -274,6 +274,43 @@ async def test_after_an_outage_everybody_gets_a_fresh_lease_first(redis: Redis, 
     assert await until(queue.recover) == 1  # and she stays silent
 
 
+async def beat_after(redis: Redis, queue: JobQueue, silence_ms: int) -> int:
+    """A recovery so long after the last one: what Redis keeps of times is moved into the past."""
+    for name in ("recovered", "silence"):
+        await redis.hincrby(PREFIX + "meta", name, -silence_ms)
+    workers: Any = await redis.zrange(PREFIX + "workers", 0, -1)  # without scores: only names
+    for worker in workers:
+        await redis.zincrby(PREFIX + "workers", -silence_ms, worker)
+    return await queue.recover()
+
+
+@pytest.mark.parametrize("gap", [0.6, 1.1, 2.5])
+async def test_a_dead_worker_loses_its_samples_also_where_every_recovery_comes_late(
+    queue: JobQueue, redis: Redis, gap: float
+) -> None:
+    lease_ms = 60_000
+    await queue.submit(request_for(count=2))
+    await queue.recover()
+    await claim_from(queue, "dead")
+    await claim_from(queue, "alive")
+    recovered = []
+    for _ in range(8):
+        recovered.append(await beat_after(redis, queue, int(gap * lease_ms)))
+        assert await queue.renew("alive")
+    assert sum(recovered) == 1
+    assert not await queue.renew("dead")
+
+
+async def test_a_second_outage_before_a_live_worker_is_heard_again_costs_it_no_sample(
+    queue: JobQueue, redis: Redis
+) -> None:
+    await queue.submit(request_for())
+    await queue.recover()
+    await claim_from(queue, "alive")
+    assert [await beat_after(redis, queue, ms) for ms in (600_000, 10_000, 3_600_000)] == [0, 0, 0]
+    assert await queue.renew("alive")
+
+
 async def test_a_clock_that_jumps_back_does_not_make_leases_long(redis: Redis, until: Until) -> None:
     queue = JobQueue(redis, lease_seconds=0.2)
     await queue.submit(request_for())

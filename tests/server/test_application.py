@@ -6,9 +6,11 @@ from redis.asyncio import Redis
 
 from smalti.errors import RedisUnfit, SettingsInvalid
 from smalti.private_redis import PrivateRedis
-from smalti.v1 import images_pb2, jobs_pb2, types_pb2
+from smalti.repository import Model, ModelRepository
+from smalti.v1 import images_pb2, jobs_pb2, models_pb2, types_pb2
 from tests.server.conftest import Running, refused
 from tests.server.hand_worker import HandWorker
+from tests.server.toys import write_vae
 
 VAE = types_pb2.ModelVersion(name="toy-vae")
 
@@ -45,6 +47,58 @@ async def test_a_request_whose_client_went_away_is_not_computed(server: Running,
     held.set()
     await asyncio.gather(*running, return_exceptions=True)
     assert (await server.images.Draw(images_pb2.DrawRequest(model=VAE, count=2))).seed >= 0
+
+
+async def test_what_may_still_be_loaded_is_unavailable_and_not_unknown(
+    start_server, repository, monkeypatch, until
+):
+    write_vae(repository, version=2)
+    load, held = ModelRepository.load, Event()
+
+    def load_late(self: ModelRepository, name: str, version: int | None = None) -> Model:
+        if (name, version) != ("toy-vae", 1):
+            held.wait()
+        return load(self, name, version)
+
+    monkeypatch.setattr(ModelRepository, "load", load_late)
+    vae_1, vae_2 = (types_pb2.ModelVersion(name="toy-vae", version=version) for version in (1, 2))
+    async with start_server(ready=None) as server:
+        calls = [
+            lambda: server.jobs.Submit(SUBMIT),
+            lambda: server.images.Draw(images_pb2.DrawRequest(model=VAE)),
+            lambda: server.images.Draw(images_pb2.DrawRequest(model=vae_2)),
+            lambda: server.models.Get(models_pb2.GetModelRequest(name="toy-gan")),
+            lambda: server.models.List(models_pb2.ListModelsRequest()),
+        ]
+        try:
+            for call in calls:
+                refusal = await refused(call())
+                assert (refusal.code, refusal.retry_seconds) == ("UNAVAILABLE", 1.0)
+                assert "still loading its models" in refusal.message
+        finally:
+            held.set()
+        await until(lambda: _jobs_are(server, "SERVING"))
+        for call in calls:
+            await call()
+        assert (await server.images.Draw(images_pb2.DrawRequest(model=vae_1))).model.version == 1
+        assert (await server.images.Draw(images_pb2.DrawRequest(model=VAE))).model.version == 2
+        unknown = server.models.Get(models_pb2.GetModelRequest(name="toy-gin"))
+        assert (await refused(unknown)).code == "NOT_FOUND"
+
+
+async def test_a_key_in_redis_that_is_not_smaltis_stops_jobs_and_says_which_until_it_is_gone(
+    start_server, own_redis, until, monkeypatch
+):
+    monkeypatch.setattr("smalti.jobs.housekeeping._CHECK_SECONDS", 0.1)  # 2 s in earnest
+    often = start_server(redis_url=own_redis.url, lease_seconds=0.4)
+    async with Redis(port=own_redis.port) as redis, often as server:
+        await redis.set("smalti:{default}:bell", "x")
+        await until(lambda: _jobs_are(server, "NOT_SERVING"), seconds=5)
+        refusal = await refused(server.jobs.Submit(SUBMIT))
+        assert (refusal.code, "'smalti:{default}:bell'" in refusal.message) == ("UNAVAILABLE", True)
+        await redis.delete("smalti:{default}:bell")
+        await until(lambda: _jobs_are(server, "SERVING"), seconds=5)
+        assert not any(task.done() for task in server.application._background)  # which would end the process
 
 
 async def test_a_second_server_cannot_share_a_port(server: Running, start_server):

@@ -80,12 +80,19 @@ async def test_a_deadline_that_passes_cancels_the_drawing(server: Running, until
     await until(lambda: is_forgotten(server))
 
 
-async def test_an_image_that_cannot_be_drawn_says_so(server: Running, hand_worker: HandWorker, until):
+async def test_an_image_that_cannot_be_drawn_says_why(server: Running, hand_worker: HandWorker, until):
     call = draw(server)
-    await hand_worker.fail(await claimed(hand_worker, until))
+    await hand_worker.fail(await claimed(hand_worker, until), "NaN came out.")
     refusal = await refused(call)
     assert (refusal.code, refusal.reason) == ("ABORTED", "SAMPLE_FAILED")
+    assert refusal.message == "The image could not be drawn: NaN came out."
     await until(lambda: is_forgotten(server))
+
+
+async def test_an_image_whose_job_somebody_cancels_says_so(server: Running, hand_worker: HandWorker, until):
+    call = draw(server)
+    await server.queue.cancel((await anext(aiter(call))).started.job_id)
+    assert (await refused(call)).message == "The image could not be drawn: CANCELLED."
 
 
 async def test_without_a_worker_for_the_model_the_client_is_told(server: Running, monkeypatch, until):

@@ -1,7 +1,9 @@
 """Every worker looks after the queue: silent workers, old jobs, and the gauges."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import pairwise
+from statistics import median
 
 import pytest
 from redis.asyncio import Redis
@@ -12,6 +14,7 @@ from smalti.jobs.queue import JobQueue
 from smalti.metrics import QUEUE_SAMPLES, RECOVERED_SAMPLES
 from smalti.private_redis import PrivateRedis
 from tests.conftest import Until
+from tests.line import Line
 from tests.worker.conftest import Model
 from tests.worker.story import a_request
 from worker.recovery import Recovery
@@ -61,6 +64,39 @@ async def test_jobs_whose_retention_has_passed_are_forgotten_and_the_gauges_foll
     await task
 
 
+async def test_samples_are_recovered_also_where_redis_is_slow_compared_with_the_lease(
+    own_redis: PrivateRedis, toy: Model, stopping: asyncio.Event, until: Until
+) -> None:
+    manifest, _ = toy
+    url = own_redis.url
+    with Line(url.removeprefix("redis://").partition("/")[0], delay_seconds=0.11) as line:  # each way
+        slow = f"redis://{line.address}/0"
+        async with connect(slow) as far, connect(url) as near:
+            queue = JobQueue(near, lease_seconds=1.0)
+            task = asyncio.create_task(Recovery(JobQueue(far, lease_seconds=1.0)).run(stopping))
+            await queue.submit(a_request(manifest, count=1))
+            await until(lambda: near.hexists("smalti:{default}:meta", "recovered"))
+            await queue.claim("silent", sequence=0, digests=[manifest.digest], fingerprint="cpu", limit=1)
+            gaps = await recoveries_until(near, lambda: given_back(queue))
+            assert median(gaps) < 400  # ms; less than half a lease, and than two answers of Redis
+            stopping.set()
+            await task
+
+
+async def recoveries_until(redis: Redis, condition: Callable[[], Awaitable[bool]]) -> list[int]:
+    """Milliseconds between the recoveries until then."""
+    times: list[int] = []
+    async with asyncio.timeout(10):
+        while not await condition():
+            times.append(int(await redis.hget("smalti:{default}:meta", "recovered") or 0))
+            await asyncio.sleep(0.01)
+    return [later - earlier for earlier, later in pairwise(sorted(set(times)))]
+
+
+async def given_back(queue: JobQueue) -> bool:
+    return (await queue.depth()).ready_samples == 1
+
+
 async def test_recovery_goes_on_after_redis_was_away(
     own_redis: PrivateRedis, toy: Model, stopping: asyncio.Event, until: Until
 ) -> None:
@@ -72,11 +108,7 @@ async def test_recovery_goes_on_after_redis_was_away(
         own_redis.kill()
         own_redis.start()
         await queue.claim("silent", sequence=0, digests=[manifest.digest], fingerprint="cpu", limit=1)
-
-        async def given_back() -> bool:
-            return (await queue.depth()).ready_samples == 1
-
-        await until(given_back)
+        await until(lambda: given_back(queue))
         assert (await queue.get(job.id)).state is JobState.RUNNING
         stopping.set()
         await task

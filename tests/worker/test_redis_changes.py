@@ -31,7 +31,14 @@ LOCKED: Change = (
 )
 
 
-@pytest.mark.parametrize(("bad", "good", "reason"), [DEMOTED, EVICTING, LOCKED])
+NOT_OURS: Change = (
+    ("EVAL", "redis.call('DEL', KEYS[1]) redis.call('SET', KEYS[1], 'x')", "1", "smalti:{default}:bell"),
+    ("DEL", "smalti:{default}:bell"),
+    "'smalti:{default}:bell' in this Redis is not smalti's",
+)
+
+
+@pytest.mark.parametrize(("bad", "good", "reason"), [DEMOTED, EVICTING, LOCKED, NOT_OURS])
 @pytest.mark.parametrize("is_drawing", [False, True])
 async def test_a_worker_waits_while_redis_is_of_no_use_and_draws_on_afterwards(
     own_redis: PrivateRedis,

@@ -2,7 +2,9 @@
 -- A worker tells how far a sample is whose committed rows it draws again, and of a suspect also that it begins a row,
 -- which it then draws with nothing beside it (see commit.lua). So an innocent sample is not charged with a crash while
 -- it is drawn again or waits beside others, and a suspect only for what it did alone.
--- If nobody recovered for half a lease, Redis or everybody was away: every worker gets a fresh lease first.
+-- If nobody recovered for half a lease, Redis or everybody was away: every worker gets a fresh lease first, unless it has
+-- not been heard since the last such silence. For that one a silence counts as a quarter of a lease: a dead worker loses
+-- its samples also where every call comes late, and a live one may meet a second outage before it is heard again.
 -- KEYS  1 meta
 -- ARGV  1 lease, ms   2 most samples in this call
 -- Returns {samples taken back, 1 if there are more}.
@@ -10,13 +12,22 @@
 allow_beyond_memory_limit()
 local lease, budget = tonumber(ARGV[1]), tonumber(ARGV[2])
 local workers = key('workers')
-local last = tonumber(redis.call('HGET', meta, 'recovered') or '0')
+local times = redis.call('HMGET', meta, 'recovered', 'silence')  -- the last recovery, the end of the last silence
+local silent = now - tonumber(times[1] or '0')
 redis.call('HSET', meta, 'recovered', int(now))
-if now - last > lease / 2 or now < last then
-  for _, worker in ipairs(redis.call('ZRANGE', workers, 0, -1)) do
-    redis.call('ZADD', workers, int(now + lease), worker)
+
+local function lease_after_silence(ends)
+  local was_heard = ends > tonumber(times[2] or '0') + lease
+  if was_heard or silent < 0 then return now + lease end
+  return math.min(now + lease, ends + silent - lease / 4)
+end
+
+if silent > lease / 2 or silent < 0 then
+  redis.call('HSET', meta, 'silence', int(now))
+  local leases = redis.call('ZRANGE', workers, 0, -1, 'WITHSCORES')
+  for position = 1, #leases, 2 do
+    redis.call('ZADD', workers, int(lease_after_silence(tonumber(leases[position + 1]))), leases[position])
   end
-  return {0, 0}
 end
 
 local touched, taken = {}, 0

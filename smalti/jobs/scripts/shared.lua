@@ -61,9 +61,16 @@ end
 
 local found = {}  -- jobs that this script looked at
 
+-- What lies in a job's place and is none of smalti's is no job; the others go on.
+local function fields_of_job(name, ...)
+  local fields = redis.pcall('HMGET', name, ...)
+  if not fields.err then return fields end
+  return string.find(fields.err, 'WRONGTYPE', 1, true) and {} or redis.call('HMGET', name, ...)
+end
+
 local function read_job(id)
   local name = key('job', id)
-  local f = redis.call('HMGET', name, 'state', 'count', 'next', 'done', 'failed', 'cancelled', 'rows', 'row_bytes',
+  local f = fields_of_job(name, 'state', 'count', 'next', 'done', 'failed', 'cancelled', 'rows', 'row_bytes',
     'sample_pixels', 'digest', 'fingerprint', 'retention', 'request_key', 'class')
   if not f[1] then return nil end
   return {
