@@ -379,17 +379,17 @@ class JobQueue:
         ]
 
     async def _read_jobs(self, job_ids: Sequence[str]) -> Sequence[Job | None]:
+        if not job_ids:
+            return []
         with self._available():
             async with self._redis.pipeline(transaction=False) as pipe:
                 for job_id in job_ids:
-                    pipe.hmget(self._keys.job(job_id), codec.JOB_FIELDS)
-                found = await pipe.execute() if job_ids else []
-        _, *running = await self._run(script.RUNNING, *job_ids) if job_ids else [0]
+                    pipe.hmget(self._keys.job(job_id), codec.REQUEST_FIELDS)
+                requests = await pipe.execute()
+        _, *states = await self._run(script.RUNNING, " ".join(codec.STATE_FIELDS), *job_ids)
         jobs = [
-            codec.decode_job(job_id, dict(zip(codec.JOB_FIELDS, fields, strict=True)), running=number)
-            if fields[0] is not None
-            else None
-            for job_id, fields, number in zip(job_ids, found, running, strict=True)
+            _read_job(job_id, request, state, running)
+            for job_id, request, (running, state) in zip(job_ids, requests, states, strict=True)
         ]
         return await self._explain_waiting(jobs)
 
@@ -437,6 +437,16 @@ class JobQueue:
             found = await self._redis.xread({stream: after}, count=1000, block=block)
         entries: Sequence[tuple[bytes, Mapping[bytes, bytes]]] = found[0][1] if found else []
         return entries
+
+
+def _read_job(
+    job_id: str, request: Sequence[bytes | None], state: Sequence[bytes | None], running: int
+) -> Job | None:
+    """A job from its fields; None where it was forgotten, at the latest between the two readings."""
+    if request[0] is None or state[0] is None:
+        return None
+    fields = zip((*codec.REQUEST_FIELDS, *codec.STATE_FIELDS), (*request, *state), strict=True)
+    return codec.decode_job(job_id, dict(fields), running=running)
 
 
 def _waits(job: Job) -> bool:
