@@ -37,7 +37,7 @@ def _from_bytes(array: Any, shape: tuple[int, ...]) -> pillow.Image | None:
     if strides is not None or not isinstance(data, bytes | bytearray | memoryview):
         return None
     mode = _MODES[shape[2:]]
-    return pillow.frombuffer(mode, (shape[1], shape[0]), data, "raw", mode, 0, 1)
+    return pillow.frombuffer(mode, (shape[1], shape[0]), bytes(data), "raw", mode, 0, 1)
 
 
 def mask(values: Any) -> bytes:

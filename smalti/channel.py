@@ -1,11 +1,11 @@
 """What the two clients' connections have in common."""
 
 import os
-from typing import SupportsFloat
+from typing import Any
 
 from smalti.address import Address
 from smalti.errors import InvalidRequest, SmaltiError
-from smalti.messages import Palette
+from smalti.messages import Palette, check_whole
 from smalti.values import ModelVersion
 
 DEFAULT_ADDRESS = "localhost:50051"
@@ -31,8 +31,7 @@ def options(
     """
     seconds = _seconds("keepalive_seconds", keepalive_seconds, least=_LEAST_KEEPALIVE_SECONDS)
     keepalive_ms = round(1000 * min(seconds, _LONGEST_KEEPALIVE_SECONDS))
-    if not (isinstance(max_answer_bytes, int) and 0 < max_answer_bytes < 2**31):
-        raise InvalidRequest(f"max_answer_bytes is {max_answer_bytes!r}; it must be from 1 to 2^31−1.")
+    check_whole("max_answer_bytes", max_answer_bytes, least=1, bits=31)
     return [
         ("grpc.max_receive_message_length", max_answer_bytes),
         ("grpc.initial_reconnect_backoff_ms", 100),
@@ -59,7 +58,7 @@ def hung_up(address: str) -> SmaltiError:
     return SmaltiError(f"This client of {address} is closed: make a new one.")
 
 
-def _seconds(name: str, value: SupportsFloat, *, least: float) -> float:
+def _seconds(name: str, value: Any, *, least: float) -> float:
     is_number = hasattr(value, "__float__")  # which text has not
     if not is_number or not float(value) >= least:
         raise InvalidRequest(

@@ -113,9 +113,9 @@ def _request(make: Callable[Given, Made]) -> Callable[Given, Made]:
 # One-shot requests
 @_request
 def draw(model: str, *, count: int, seed: int | None, first_index: int, version: int) -> PictureCall[Drawn]:
-    _check("count", count, least=1, bits=32)
-    _check("seed", seed)
-    _check("first_index", first_index)
+    check_whole("count", count, least=1, bits=32)
+    check_whole("seed", seed)
+    check_whole("first_index", first_index)
     request = images_pb2.DrawRequest(
         model=_model(model, version), count=count, seed=seed, first_index=first_index, format=_PIXELS
     )
@@ -132,8 +132,8 @@ def draw_stream(
     completion: Completion | None,
     version: int,
 ) -> PictureCall[DrawEvent]:
-    _check("seed", seed)
-    _check("index", index)
+    check_whole("seed", seed)
+    check_whole("index", index)
     request = images_pb2.DrawStreamRequest(
         model=_model(model, version),
         seed=seed,
@@ -173,7 +173,7 @@ def reconstruct(model: str, images: ImageSources, *, version: int) -> PictureCal
 def interpolate(
     model: str, first: ImageSource, last: ImageSource, *, steps: int, version: int
 ) -> PictureCall[Images]:
-    _check("steps", steps, least=2, bits=32)
+    check_whole("steps", steps, least=2, bits=32)
     request = images_pb2.InterpolateRequest(
         model=_model(model, version), first=_image(first), last=_image(last), steps=steps, format=_PIXELS
     )
@@ -192,7 +192,7 @@ def sweep(
     version: int,
 ) -> PictureCall[Swept]:
     row, column = _pair(dimensions)
-    _check("steps", steps, least=2, bits=32)
+    check_whole("steps", steps, least=2, bits=32)
     request = images_pb2.SweepRequest(
         model=_model(model, version),
         image=None if image is None else _image(image),
@@ -208,7 +208,7 @@ def sweep(
 
 @_request
 def score(model: str, images: ImageSources, *, seed: int | None, version: int) -> Call[Scores]:
-    _check("seed", seed)
+    check_whole("seed", seed)
     request = images_pb2.ScoreRequest(model=_model(model, version), images=_sources(images), seed=seed)
     return Call(IMAGE_SERVICE, "Score", request, _scores)
 
@@ -228,9 +228,9 @@ def submit(
     job_class: JobClass | str,
     version: int,
 ) -> Call[Job]:
-    _check("count", count, least=1)
-    _check("seed", seed)
-    _check("first_index", first_index)
+    check_whole("count", count, least=1)
+    check_whole("seed", seed)
+    check_whole("first_index", first_index)
     request = jobs_pb2.SubmitRequest(
         request_id=_text("request_id", request_id or uuid4().hex),
         model=_model(model, version),
@@ -252,7 +252,7 @@ def get_job(job: str) -> Call[Job]:
 
 @_request
 def jobs_page(page_token: str, page_size: int) -> Call[tuple[list[Job], str]]:
-    _check("page_size", page_size, bits=32)
+    check_whole("page_size", page_size, bits=32)
     request = jobs_pb2.ListJobsRequest(page_size=page_size, page_token=page_token)
     return Call(
         JOB_SERVICE, "List", request, lambda reply: (list(map(read_job, reply.jobs)), reply.next_page_token)
@@ -266,8 +266,8 @@ def watch(job: str, *, rows: bool) -> Call[JobEvent]:
 
 @_request
 def results(job: str, *, start: int, limit: int) -> PictureCall[SampleResult]:
-    _check("start", start)
-    _check("limit", limit)
+    check_whole("start", start)
+    check_whole("limit", limit)
     request = jobs_pb2.ResultsRequest(id=_text("job", job), start=start, limit=limit, format=_PIXELS)
     return PictureCall(JOB_SERVICE, "Results", request, _result)
 
@@ -290,7 +290,7 @@ def models() -> Call[list[Model]]:
 
 @_request
 def model(name: str, *, version: int) -> Call[ModelDetails]:
-    _check("version", version, bits=32)
+    check_whole("version", version, bits=32)
     request = models_pb2.GetModelRequest(name=_text("model", name), version=version)
     return Call(MODEL_SERVICE, "Get", request, _model_details)
 
@@ -301,20 +301,21 @@ def left_out() -> Call[list[LeftOut]]:
 
 @_request
 def load(name: str, *, version: int) -> Call[Model]:
-    _check("version", version, bits=32)
+    check_whole("version", version, bits=32)
     request = models_pb2.LoadModelRequest(name=_text("model", name), version=version)
     return Call(MODEL_SERVICE, "Load", request, lambda reply: _read_model(reply.model))
 
 
 @_request
 def unload(name: str, *, version: int) -> Call[None]:
-    _check("version", version, bits=32)
+    check_whole("version", version, bits=32)
     request = models_pb2.UnloadModelRequest(name=_text("model", name), version=version)
     return Call(MODEL_SERVICE, "Unload", request, lambda reply: None)
 
 
 # Values → messages
-def _check(field: str, value: int | None, *, least: int = 0, bits: int = 64) -> None:
+def check_whole(field: str, value: int | None, *, least: int = 0, bits: int = 64) -> None:
+    """Raise InvalidRequest, which names the field, for what is no whole number of so many bits; None is unset."""
     try:
         fits = value is None or least <= operator.index(value) < 2**bits
     except TypeError:
@@ -325,8 +326,8 @@ def _check(field: str, value: int | None, *, least: int = 0, bits: int = 64) -> 
         )
 
 
-def _real(field: str, value: float) -> float:
-    if isinstance(value, str | bytes) or not hasattr(value, "__float__"):
+def _real(field: str, value: Any) -> float:
+    if not hasattr(value, "__float__"):  # which text has not
         raise InvalidRequest(f"{field} is {_shown(value)}; it must be a number.", field=field)
     return float(value)
 
@@ -347,7 +348,7 @@ def _shown(value: object) -> str:
 
 
 def _model(name: str, version: int) -> types_pb2.ModelVersion:
-    _check("version", version, bits=32)
+    check_whole("version", version, bits=32)
     return types_pb2.ModelVersion(name=_text("model", name), version=version)
 
 
@@ -360,13 +361,13 @@ def _class(job_class: JobClass | str) -> JobClass:
         ) from error
 
 
-def _pair(dimensions: tuple[int, int]) -> tuple[int, int]:
+def _pair(dimensions: Any) -> tuple[int, int]:
     if not isinstance(dimensions, Iterable) or len(both := tuple(dimensions)) != 2:
         raise InvalidRequest(
             f"dimensions is {_shown(dimensions)}; it must be two numbers, such as (2, 7).", field="dimensions"
         )
     for dimension in both:
-        _check("dimensions", dimension, bits=32)
+        check_whole("dimensions", dimension, bits=32)
     return both[0], both[1]
 
 
@@ -398,7 +399,7 @@ def _completion(completion: Completion) -> images_pb2.Completion:
         )
     if (completion.rows is None) == (completion.mask is None):
         raise InvalidRequest("Give either rows or a mask to keep.", field="completion")
-    _check("rows", completion.rows, bits=32)
+    check_whole("rows", completion.rows, bits=32)
     mask = None if completion.mask is None else arrays.mask(completion.mask)
     return images_pb2.Completion(image=_image(completion.image), rows=completion.rows, mask=mask)
 

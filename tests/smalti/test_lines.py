@@ -267,7 +267,7 @@ async def test_a_client_may_take_larger_answers_than_others(server):
     [
         *(("timeout_seconds", value) for value in (nan, 0, -1, "5", None)),
         *(("keepalive_seconds", value) for value in (nan, 0, -1, 0.0001, "5", None)),
-        *(("max_answer_bytes", value) for value in (0, -1, 2**31, 1.5, nan, None)),
+        *(("max_answer_bytes", value) for value in (0, -1, 2**31, 1.5, nan)),
     ],
 )
 async def test_a_limit_that_no_client_can_keep_is_refused_when_it_is_made(name, value):
