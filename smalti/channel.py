@@ -33,7 +33,7 @@ def options(
     keepalive_ms = round(1000 * min(seconds, _LONGEST_KEEPALIVE_SECONDS))
     check_whole("max_answer_bytes", max_answer_bytes, least=1, bits=31)
     return [
-        ("grpc.max_receive_message_length", max_answer_bytes),
+        ("grpc.max_receive_message_length", max_answer_bytes or MAX_ANSWER_BYTES),
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 1000),
         ("grpc.min_reconnect_backoff_ms", _CONNECT_MS),  # despite its name the deadline of an attempt
