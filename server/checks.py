@@ -98,7 +98,7 @@ def retention_of(duration: Duration | None, limits: RequestLimits) -> float:
     seconds = duration.seconds + duration.nanos * 1e-9
     if not 0 <= seconds <= limits.retention_seconds:
         raise InvalidRequest(
-            f"Results are kept for at most {limits.retention_seconds:g} s, not {seconds:g} s.",
+            f"Results are kept for 0 to {limits.retention_seconds:.15g} s, and no longer.",
             field="retention",
         )
     return seconds or limits.default_retention_seconds

@@ -163,7 +163,7 @@ def _generator(model: ServedModel, *, instead: str = "") -> str:
             return graph
     advice = f"; {instead}" if instead else ""
     raise GraphNotServed(
-        f"{model.manifest.name} is a {model.manifest.family} and has no latent to draw from{advice}."
+        f"{model.manifest.name} is {model.manifest.kind} and has no latent to draw from{advice}."
     )
 
 

@@ -96,7 +96,7 @@ def _prepare(
 def _require_drawable(model: ServedModel) -> None:
     if "draw_row" not in model.manifest.graphs:
         raise GraphNotServed(
-            f"{model.manifest.name} is a {model.manifest.family}; it draws at once, and not row by row, by jobs."
+            f"{model.manifest.name} is {model.manifest.kind}; it draws at once, and not row by row, by jobs."
         )
 
 

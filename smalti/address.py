@@ -49,11 +49,11 @@ def parse_address(
     refusal: type[SmaltiError] = InvalidRequest,
 ) -> Address:
     """The address in 'host:port'; raises `refusal`, whose sentence begins with the name."""
-    host, _, port = text.strip().rpartition(":")
+    host, _, port = str(text).strip().rpartition(":")
     is_port = port.isascii() and port.isdecimal() and len(port) <= len(str(_LAST_PORT))
     if not (_is_host(host) and is_port and first_port <= int(port) <= _LAST_PORT):
         raise refusal(
-            f"{name} is '{_short(text)}': write it as HOST:PORT, such as 127.0.0.1:50051 or [::1]:50051, "
+            f"{name} is '{_short(str(text))}': write it as HOST:PORT, such as 127.0.0.1:50051 or [::1]:50051, "
             f"with a port from {first_port} to {_LAST_PORT}."
         )
     return Address(_in_full(host.strip("[]")), int(port))

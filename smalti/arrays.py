@@ -10,7 +10,8 @@ WANTED = (
     "An image is a smalti or Pillow image, PNG bytes, a path, or an array of uint8: "
     "(height, width) grey or (height, width, 3 or 4) colours"
 )
-_CHANNELS = (3, 4)
+WANTED_MANY = f"{WANTED}; many are a list of these, or an array of (count, height, width, 3 or 4)"
+_MODES = {(): "L", (3,): "RGB", (4,): "RGBA"}  # by what follows height and width
 
 
 def listed(array: Any) -> list[Any]:
@@ -19,15 +20,24 @@ def listed(array: Any) -> list[Any]:
     return [array[number] for number in range(len(array))] if len(_shape(array)) == 4 else [array]
 
 
-def picture(array: Any) -> pillow.Image:
-    """One picture; raises ImageRefused for what is none."""
+def picture(array: Any, wanted: str = WANTED) -> pillow.Image:
+    """One picture; raises ImageRefused, which says what is wanted, for what is none."""
     array = _numeric(array)
     shape = _shape(array)
-    is_picture = len(shape) == 2 or (len(shape) == 3 and shape[2] in _CHANNELS)
+    is_picture = len(shape) >= 2 and shape[2:] in _MODES
     if not is_picture or not all(shape) or _kind(array) != "|u1":
         said = f"an array of {_kind(array)} with shape {shape}" if shape else type(array).__name__
-        raise ImageRefused(f"{WANTED}, not {said}.", field="image")
-    return pillow.fromarray(array)
+        raise ImageRefused(f"{wanted}, not {said}.", field="image")
+    return _from_bytes(array, shape) or pillow.fromarray(array)
+
+
+def _from_bytes(array: Any, shape: tuple[int, ...]) -> pillow.Image | None:
+    """Of an object that has its pixels in bytes beside it: Pillow looks for them in the object itself."""
+    data, strides = (array.__array_interface__.get(name) for name in ("data", "strides"))
+    if strides is not None or not isinstance(data, bytes | bytearray | memoryview):
+        return None
+    mode = _MODES[shape[2:]]
+    return pillow.frombuffer(mode, (shape[1], shape[0]), bytes(data), "raw", mode, 0, 1)
 
 
 def mask(values: Any) -> bytes:

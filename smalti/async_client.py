@@ -1,8 +1,8 @@
 """The client for asyncio: the methods of `smalti.client.Client`, awaited."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -10,7 +10,15 @@ import grpc
 
 from smalti import messages
 from smalti.address import parse_address
-from smalti.channel import DEFAULT_ADDRESS, KEEPALIVE_SECONDS, PaletteStore, options
+from smalti.channel import (
+    DEFAULT_ADDRESS,
+    KEEPALIVE_SECONDS,
+    MAX_ANSWER_BYTES,
+    PaletteStore,
+    hung_up,
+    options,
+    timeout_of,
+)
 from smalti.errors import Busy, Unavailable
 from smalti.failures import Patience, from_rpc
 from smalti.inventory import LeftOut
@@ -51,19 +59,27 @@ class AsyncClient:
         *,
         timeout_seconds: float = 60.0,
         keepalive_seconds: float = KEEPALIVE_SECONDS,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
         target = parse_address(address)
         self.address = target.text
-        self._timeout_seconds = timeout_seconds
+        self._timeout_seconds = timeout_of(timeout_seconds)
+        self._is_closed = False
         self._channel = grpc.aio.insecure_channel(
-            target.text, options(target, keepalive_seconds=keepalive_seconds)
+            target.text,
+            options(target, keepalive_seconds=keepalive_seconds, max_answer_bytes=max_answer_bytes),
         )
         self._stubs = {stub: stub(self._channel) for stub in messages.SERVICES}
         self._palettes = PaletteStore()
 
     async def close(self) -> None:
-        """Hang up; streams that are still open end."""
+        """Hang up; streams that are still open end, and further calls raise SmaltiError."""
+        self._is_closed = True
         await self._channel.close(None)
+
+    def __repr__(self) -> str:
+        closed = ", closed" if self._is_closed else ""
+        return f"<{type(self).__name__} of {self.address}{closed}>"
 
     async def __aenter__(self) -> Self:
         return self
@@ -160,7 +176,7 @@ class AsyncClient:
         completion: Completion | None = None,
         retention_seconds: float | None = None,
         request_id: str | None = None,
-        job_class: JobClass = JobClass.STANDARD,
+        job_class: JobClass | str = JobClass.STANDARD,
         patience_seconds: float = 10.0,
         version: int = 0,
     ) -> Job:
@@ -284,21 +300,38 @@ class AsyncClient:
         )
 
     async def _respond(self, call: Call[Any] | PictureCall[Any]) -> Any:
-        try:
+        with self._telling():
             return await self._method(call)(call.request, timeout=self._timeout_seconds)
-        except grpc.RpcError as error:
-            raise from_rpc(error, self.address) from error
 
     async def _stream(self, call: Call[Any] | PictureCall[Any]) -> AsyncGenerator[Any, None]:
         responses = self._method(call)(call.request)
         try:
-            async for response in responses:
-                yield response
-        except grpc.RpcError as error:
-            raise from_rpc(error, self.address) from error
+            with self._telling():
+                async for response in responses:
+                    yield response
         finally:
             responses.cancel()
 
     def _method(self, call: Call[Any] | PictureCall[Any]) -> Callable[..., Any]:
+        if self._is_closed:
+            raise hung_up(self.address)
         method: Callable[..., Any] = getattr(self._stubs[call.service], call.method)
         return method
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Why a call failed, as an error of smalti; where this client hung up, grpc calls it a cancellation."""
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise hung_up(self.address) if self._is_closed else from_rpc(error, self.address) from error
+        except asyncio.CancelledError as error:
+            if self._is_closed and not _is_cancelled():
+                raise hung_up(self.address) from error
+            raise
+
+
+def _is_cancelled() -> bool:
+    """Whether it is this task that somebody cancels."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

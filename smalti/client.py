@@ -17,8 +17,16 @@ import grpc
 from smalti import messages
 from smalti.address import parse_address
 from smalti.async_client import AsyncClient
-from smalti.channel import DEFAULT_ADDRESS, KEEPALIVE_SECONDS, PaletteStore, options
-from smalti.errors import Busy, Unavailable
+from smalti.channel import (
+    DEFAULT_ADDRESS,
+    KEEPALIVE_SECONDS,
+    MAX_ANSWER_BYTES,
+    PaletteStore,
+    hung_up,
+    options,
+    timeout_of,
+)
+from smalti.errors import Busy, SmaltiError, Unavailable
 from smalti.failures import Patience, from_rpc
 from smalti.inventory import LeftOut
 from smalti.jobs.job import JobClass
@@ -52,8 +60,9 @@ class Client:
     """A connection to a smalti server; safe to share between threads.
 
     `address` is HOST:PORT; raises InvalidRequest for anything else. `timeout_seconds` bounds each answer that is
-    not a stream. A server from which nothing came for `keepalive_seconds` while a call runs is asked for a sign of
-    life, and taken for away when none comes for twice as long again.
+    not a stream; inf is no bound. A server from which nothing came for `keepalive_seconds` (at least 0.1) while a call
+    runs is asked for a sign of life, and taken for away when none comes for twice as long again; most servers hang up
+    on who asks more often than every 5 s. No message of an answer may be larger than `max_answer_bytes`.
     """
 
     def __init__(
@@ -62,19 +71,27 @@ class Client:
         *,
         timeout_seconds: float = 60.0,
         keepalive_seconds: float = KEEPALIVE_SECONDS,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
         target = parse_address(address)
         self.address = target.text
-        self._timeout_seconds = timeout_seconds
+        self._timeout_seconds = timeout_of(timeout_seconds)
+        self._is_closed = False
         self._channel = grpc.insecure_channel(
-            target.text, options(target, keepalive_seconds=keepalive_seconds)
+            target.text,
+            options(target, keepalive_seconds=keepalive_seconds, max_answer_bytes=max_answer_bytes),
         )
         self._stubs = {stub: stub(self._channel) for stub in messages.SERVICES}
         self._palettes = PaletteStore()
 
     def close(self) -> None:
-        """Hang up; streams that are still open end."""
+        """Hang up; streams that are still open end, and further calls raise SmaltiError."""
+        self._is_closed = True
         self._channel.close()
+
+    def __repr__(self) -> str:
+        closed = ", closed" if self._is_closed else ""
+        return f"<{type(self).__name__} of {self.address}{closed}>"
 
     def __enter__(self) -> Self:
         return self
@@ -177,7 +194,7 @@ class Client:
         completion: Completion | None = None,
         retention_seconds: float | None = None,
         request_id: str | None = None,
-        job_class: JobClass = JobClass.STANDARD,
+        job_class: JobClass | str = JobClass.STANDARD,
         patience_seconds: float = 10.0,
         version: int = 0,
     ) -> Job:
@@ -304,17 +321,22 @@ class Client:
         try:
             return self._method(call)(call.request, timeout=self._timeout_seconds)
         except grpc.RpcError as error:
-            raise from_rpc(error, self.address) from error
+            raise self._failed(error) from error
 
     def _stream(self, call: Call[Any] | PictureCall[Any]) -> Iterator[Any]:
         responses = self._method(call)(call.request)
         try:
             yield from responses
         except grpc.RpcError as error:
-            raise from_rpc(error, self.address) from error
+            raise self._failed(error) from error
         finally:
             responses.cancel()
 
     def _method(self, call: Call[Any] | PictureCall[Any]) -> Callable[..., Any]:
+        if self._is_closed:
+            raise hung_up(self.address)
         method: Callable[..., Any] = getattr(self._stubs[call.service], call.method)
         return method
+
+    def _failed(self, error: grpc.RpcError) -> SmaltiError:
+        return hung_up(self.address) if self._is_closed else from_rpc(error, self.address)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from math import isnan
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -22,6 +23,10 @@ class Patience:
     """How long to go on trying while the server is away or busy, counted from the first failure in a row."""
 
     def __init__(self, seconds: float) -> None:
+        if not hasattr(seconds, "__float__") or isnan(seconds):
+            raise InvalidRequest(
+                f"patience_seconds is {seconds!r}; it must be a number of seconds.", field="patience_seconds"
+            )
         self._seconds = seconds
         self._deadline: float | None = None
 
@@ -98,9 +103,13 @@ _CAUSES = [
         ("timed out", "the attempt to connect timed out"),
         ("unreachable|No route", "no network leads there"),
         ("failed to connect.*([Cc]losed|reset|EOF)", "it hangs up at once, as servers do that want TLS"),
+        (
+            "too_many_pings|[Tt]oo many pings|ENHANCE_YOUR_CALM",
+            "it was asked too often for a sign of life, so make keepalive_seconds longer",
+        ),
         ("ping timeout|watchdog", "nothing came from it any more"),
         ("http2 header with status", "a proxy in between finds no way to it"),
-        ("RST_STREAM|Stream removed", "a proxy in between ended the call"),
+        ("RST_STREAM|Stream removed", "the server or a proxy in between ended the call"),
         ("Cancelling all calls", "it is stopping"),
         ("[Cc]losed|reset|Broken pipe|EOF|GOAWAY|goaway", "it hung up"),
     )
@@ -156,7 +165,7 @@ def _too_large(sizes: re.Match[str], address: str) -> InvalidRequest:
     if sizes["reader"] == "CLIENT":
         return InvalidRequest(
             f"The answer of the server at {address} has {size} bytes and this client takes {limit}: "
-            "ask for fewer images at once."
+            "ask for fewer images at once, if there are several, or make the client with a larger max_answer_bytes."
         )
     return InvalidRequest(
         f"The request has {size} bytes and the server at {address} takes {limit}: "

@@ -1,12 +1,13 @@
 """Values ↔ protobuf messages: how every RPC's request is made and its response read, for both clients."""
 
 import json
+import operator
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Generic, TypeVar
+from functools import wraps
+from typing import Any, Generic, ParamSpec, TypeVar
 from uuid import uuid4
 
 from google.protobuf.duration_pb2 import Duration
@@ -56,9 +57,19 @@ from smalti.values import (
 )
 
 Reply = TypeVar("Reply")
+Made = TypeVar("Made")
+Given = ParamSpec("Given")
 Palette = tuple[str, ...]
+_LONGEST_SHOWN = 80  # characters of a wrong value in a sentence
 _PIXELS = types_pb2.IMAGE_FORMAT_PIXELS  # smaller than PNG, and the palette is known after the first image
-_LONGEST_SECONDS = 1e9  # thirty years; what the server allows is less
+_LONGEST_SECONDS = 1e11  # what a Duration holds is a little more, what a server allows far less
+_UNFIT = (
+    TypeError,
+    ValueError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+)  # what values raise that are none
 
 IMAGE_SERVICE: Any = images_pb2_grpc.ImageServiceStub  # Any: grpc generates stubs without types
 JOB_SERVICE: Any = jobs_pb2_grpc.JobServiceStub
@@ -86,17 +97,32 @@ class PictureCall(Generic[Reply]):
     read: Callable[[Any, Palette], Reply]
 
 
+def _request(make: Callable[Given, Made]) -> Callable[Given, Made]:
+    """Of whatever values a request is to be made: if that cannot be, it is told as InvalidRequest."""
+
+    @wraps(make)
+    def made(*args: Given.args, **values: Given.kwargs) -> Made:
+        try:
+            return make(*args, **values)
+        except _UNFIT as error:
+            raise InvalidRequest(f"No request for {make.__name__} can be made of this: {error}.") from error
+
+    return made
+
+
 # One-shot requests
+@_request
 def draw(model: str, *, count: int, seed: int | None, first_index: int, version: int) -> PictureCall[Drawn]:
-    _check("count", count, least=1, bits=32)
-    _check("seed", seed)
-    _check("first_index", first_index)
+    check_whole("count", count, least=1, bits=32)
+    check_whole("seed", seed)
+    check_whole("first_index", first_index)
     request = images_pb2.DrawRequest(
         model=_model(model, version), count=count, seed=seed, first_index=first_index, format=_PIXELS
     )
     return PictureCall(IMAGE_SERVICE, "Draw", request, _drawn)
 
 
+@_request
 def draw_stream(
     model: str,
     *,
@@ -106,50 +132,55 @@ def draw_stream(
     completion: Completion | None,
     version: int,
 ) -> PictureCall[DrawEvent]:
-    _check("seed", seed)
-    _check("index", index)
+    check_whole("seed", seed)
+    check_whole("index", index)
     request = images_pb2.DrawStreamRequest(
         model=_model(model, version),
         seed=seed,
         index=index,
-        temperature=temperature,
+        temperature=_real("temperature", temperature),
         completion=None if completion is None else _completion(completion),
         format=_PIXELS,
     )
     return PictureCall(IMAGE_SERVICE, "DrawStream", request, read_draw_event)
 
 
+@_request
 def encode(model: str, images: ImageSources, *, version: int) -> Call[Encoded]:
-    request = images_pb2.EncodeRequest(model=_model(model, version), images=map(_image, listed(images)))
+    request = images_pb2.EncodeRequest(model=_model(model, version), images=_sources(images))
     return Call(IMAGE_SERVICE, "Encode", request, _encoded)
 
 
+@_request
 def decode(model: str, latents: Sequence[Latent], *, version: int) -> PictureCall[Images]:
     request = images_pb2.DecodeRequest(
         model=_model(model, version),
-        latents=[types_pb2.Latent(values=latent) for latent in latents],
+        latents=_latents(latents),
         format=_PIXELS,
     )
     return PictureCall(IMAGE_SERVICE, "Decode", request, _images)
 
 
+@_request
 def reconstruct(model: str, images: ImageSources, *, version: int) -> PictureCall[Images]:
     request = images_pb2.ReconstructRequest(
-        model=_model(model, version), images=map(_image, listed(images)), format=_PIXELS
+        model=_model(model, version), images=_sources(images), format=_PIXELS
     )
     return PictureCall(IMAGE_SERVICE, "Reconstruct", request, _images)
 
 
+@_request
 def interpolate(
     model: str, first: ImageSource, last: ImageSource, *, steps: int, version: int
 ) -> PictureCall[Images]:
-    _check("steps", steps, least=2, bits=32)
+    check_whole("steps", steps, least=2, bits=32)
     request = images_pb2.InterpolateRequest(
         model=_model(model, version), first=_image(first), last=_image(last), steps=steps, format=_PIXELS
     )
     return PictureCall(IMAGE_SERVICE, "Interpolate", request, _images)
 
 
+@_request
 def sweep(
     model: str,
     dimensions: tuple[int, int],
@@ -160,31 +191,30 @@ def sweep(
     high: float | None,
     version: int,
 ) -> PictureCall[Swept]:
-    _check("dimensions", min(dimensions), bits=32)
-    _check("dimensions", max(dimensions), bits=32)
-    _check("steps", steps, least=2, bits=32)
+    row, column = _pair(dimensions)
+    check_whole("steps", steps, least=2, bits=32)
     request = images_pb2.SweepRequest(
         model=_model(model, version),
         image=None if image is None else _image(image),
-        row_dimension=dimensions[0],
-        column_dimension=dimensions[1],
+        row_dimension=row,
+        column_dimension=column,
         steps=steps,
-        low=low,
-        high=high,
+        low=None if low is None else _real("low", low),
+        high=None if high is None else _real("high", high),
         format=_PIXELS,
     )
     return PictureCall(IMAGE_SERVICE, "Sweep", request, _swept)
 
 
+@_request
 def score(model: str, images: ImageSources, *, seed: int | None, version: int) -> Call[Scores]:
-    _check("seed", seed)
-    request = images_pb2.ScoreRequest(
-        model=_model(model, version), images=map(_image, listed(images)), seed=seed
-    )
+    check_whole("seed", seed)
+    request = images_pb2.ScoreRequest(model=_model(model, version), images=_sources(images), seed=seed)
     return Call(IMAGE_SERVICE, "Score", request, _scores)
 
 
 # Jobs
+@_request
 def submit(
     model: str,
     *,
@@ -195,54 +225,61 @@ def submit(
     completion: Completion | None,
     retention_seconds: float | None,
     request_id: str | None,
-    job_class: JobClass,
+    job_class: JobClass | str,
     version: int,
 ) -> Call[Job]:
-    _check("count", count, least=1)
-    _check("seed", seed)
-    _check("first_index", first_index)
+    check_whole("count", count, least=1)
+    check_whole("seed", seed)
+    check_whole("first_index", first_index)
     request = jobs_pb2.SubmitRequest(
-        request_id=request_id or uuid4().hex,
+        request_id=_text("request_id", request_id or uuid4().hex),
         model=_model(model, version),
         count=count,
         seed=seed,
         first_index=first_index,
-        temperature=temperature,
+        temperature=_real("temperature", temperature),
         completion=None if completion is None else _completion(completion),
         retention=None if retention_seconds is None else _duration(retention_seconds),
-        job_class=f"JOB_CLASS_{job_class.name}",
+        job_class=f"JOB_CLASS_{_class(job_class).name}",
     )
     return Call(JOB_SERVICE, "Submit", request, _submitted)
 
 
+@_request
 def get_job(job: str) -> Call[Job]:
-    return Call(JOB_SERVICE, "Get", jobs_pb2.GetJobRequest(id=job), read_job)
+    return Call(JOB_SERVICE, "Get", jobs_pb2.GetJobRequest(id=_text("job", job)), read_job)
 
 
+@_request
 def jobs_page(page_token: str, page_size: int) -> Call[tuple[list[Job], str]]:
+    check_whole("page_size", page_size, bits=32)
     request = jobs_pb2.ListJobsRequest(page_size=page_size, page_token=page_token)
     return Call(
         JOB_SERVICE, "List", request, lambda reply: (list(map(read_job, reply.jobs)), reply.next_page_token)
     )
 
 
+@_request
 def watch(job: str, *, rows: bool) -> Call[JobEvent]:
-    return Call(JOB_SERVICE, "Watch", jobs_pb2.WatchRequest(id=job, rows=rows), read_job_event)
+    return Call(JOB_SERVICE, "Watch", jobs_pb2.WatchRequest(id=_text("job", job), rows=rows), read_job_event)
 
 
+@_request
 def results(job: str, *, start: int, limit: int) -> PictureCall[SampleResult]:
-    _check("start", start)
-    _check("limit", limit)
-    request = jobs_pb2.ResultsRequest(id=job, start=start, limit=limit, format=_PIXELS)
+    check_whole("start", start)
+    check_whole("limit", limit)
+    request = jobs_pb2.ResultsRequest(id=_text("job", job), start=start, limit=limit, format=_PIXELS)
     return PictureCall(JOB_SERVICE, "Results", request, _result)
 
 
+@_request
 def cancel(job: str) -> Call[Job]:
-    return Call(JOB_SERVICE, "Cancel", jobs_pb2.CancelJobRequest(id=job), read_job)
+    return Call(JOB_SERVICE, "Cancel", jobs_pb2.CancelJobRequest(id=_text("job", job)), read_job)
 
 
+@_request
 def delete(job: str) -> Call[None]:
-    return Call(JOB_SERVICE, "Delete", jobs_pb2.DeleteJobRequest(id=job), lambda reply: None)
+    return Call(JOB_SERVICE, "Delete", jobs_pb2.DeleteJobRequest(id=_text("job", job)), lambda reply: None)
 
 
 # Models
@@ -251,49 +288,118 @@ def models() -> Call[list[Model]]:
     return Call(MODEL_SERVICE, "List", request, lambda reply: list(map(_read_model, reply.models)))
 
 
+@_request
 def model(name: str, *, version: int) -> Call[ModelDetails]:
-    return Call(MODEL_SERVICE, "Get", models_pb2.GetModelRequest(name=name, version=version), _model_details)
+    check_whole("version", version, bits=32)
+    request = models_pb2.GetModelRequest(name=_text("model", name), version=version)
+    return Call(MODEL_SERVICE, "Get", request, _model_details)
 
 
 def left_out() -> Call[list[LeftOut]]:
     return Call(MODEL_SERVICE, "List", models_pb2.ListModelsRequest(), _left_out)
 
 
+@_request
 def load(name: str, *, version: int) -> Call[Model]:
-    request = models_pb2.LoadModelRequest(name=name, version=version)
+    check_whole("version", version, bits=32)
+    request = models_pb2.LoadModelRequest(name=_text("model", name), version=version)
     return Call(MODEL_SERVICE, "Load", request, lambda reply: _read_model(reply.model))
 
 
+@_request
 def unload(name: str, *, version: int) -> Call[None]:
-    request = models_pb2.UnloadModelRequest(name=name, version=version)
+    check_whole("version", version, bits=32)
+    request = models_pb2.UnloadModelRequest(name=_text("model", name), version=version)
     return Call(MODEL_SERVICE, "Unload", request, lambda reply: None)
 
 
 # Values → messages
-def _check(field: str, value: int | None, *, least: int = 0, bits: int = 64) -> None:
-    if value is not None and not least <= value < 2**bits:
-        raise InvalidRequest(f"{field} is {value}; it must be from {least} to 2^{bits}−1.", field=field)
+def check_whole(field: str, value: int | None, *, least: int = 0, bits: int = 64) -> None:
+    """Raise InvalidRequest, which names the field, for what is no whole number of so many bits; None is unset."""
+    try:
+        fits = value is None or least <= operator.index(value) < 2**bits
+    except TypeError:
+        fits = False
+    if not fits:
+        raise InvalidRequest(
+            f"{field} is {_shown(value)}; it must be a whole number from {least} to 2^{bits}−1.", field=field
+        )
+
+
+def _real(field: str, value: Any) -> float:
+    if not hasattr(value, "__float__"):  # which text has not
+        raise InvalidRequest(f"{field} is {_shown(value)}; it must be a number.", field=field)
+    return float(value)
+
+
+def _text(field: str, value: object) -> str:
+    """A name or an id; in the command line's arguments bytes that are no UTF-8 are lone surrogates."""
+    if not isinstance(value, str):
+        raise InvalidRequest(f"{field} is {_shown(value)}; it must be a string.", field=field)
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise InvalidRequest(f"{field} is {_shown(value)}, which is no text in UTF-8.", field=field)
+    return value
+
+
+def _shown(value: object) -> str:
+    """A wrong value in a sentence."""
+    text = ascii(value) if isinstance(value, str | bytes) else repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
 def _model(name: str, version: int) -> types_pb2.ModelVersion:
-    _check("version", version, bits=32)
-    return types_pb2.ModelVersion(name=name, version=version)
+    check_whole("version", version, bits=32)
+    return types_pb2.ModelVersion(name=_text("model", name), version=version)
+
+
+def _class(job_class: JobClass | str) -> JobClass:
+    try:
+        return JobClass(job_class)
+    except ValueError as error:
+        raise InvalidRequest(
+            f"job_class is {_shown(job_class)}; it must be {' or '.join(JobClass)}.", field="job_class"
+        ) from error
+
+
+def _pair(dimensions: Any) -> tuple[int, int]:
+    if not isinstance(dimensions, Iterable) or len(both := tuple(dimensions)) != 2:
+        raise InvalidRequest(
+            f"dimensions is {_shown(dimensions)}; it must be two numbers, such as (2, 7).", field="dimensions"
+        )
+    for dimension in both:
+        check_whole("dimensions", dimension, bits=32)
+    return both[0], both[1]
+
+
+def _latents(latents: Sequence[Latent]) -> list[types_pb2.Latent]:
+    try:
+        return [types_pb2.Latent(values=latent) for latent in latents]
+    except _UNFIT as error:
+        raise InvalidRequest(
+            f"latents is {_shown(latents)}; it must be a list of numbers for each image, such as encode(…).means.",
+            field="latents",
+        ) from error
 
 
 def _duration(seconds: float) -> Duration:
-    if not 0 <= seconds <= _LONGEST_SECONDS:
+    if not (seconds := _real("retention_seconds", seconds)) >= 0:
         raise InvalidRequest(
-            f"Results are kept for 0 to {_LONGEST_SECONDS:g} s, not {seconds:g} s.", field="retention"
+            f"retention_seconds is {seconds:g}; it must be a number from 0.", field="retention_seconds"
         )
     duration = Duration()
-    duration.FromMilliseconds(round(seconds * 1000))
+    duration.FromMilliseconds(round(min(seconds, _LONGEST_SECONDS) * 1000))  # the server knows its limit
     return duration
 
 
 def _completion(completion: Completion) -> images_pb2.Completion:
+    if not isinstance(completion, Completion):
+        raise InvalidRequest(
+            f"completion is {_shown(completion)}; write Completion(image=…, rows=…), or mask=… in place of rows.",
+            field="completion",
+        )
     if (completion.rows is None) == (completion.mask is None):
         raise InvalidRequest("Give either rows or a mask to keep.", field="completion")
-    _check("rows", completion.rows, bits=32)
+    check_whole("rows", completion.rows, bits=32)
     mask = None if completion.mask is None else arrays.mask(completion.mask)
     return images_pb2.Completion(image=_image(completion.image), rows=completion.rows, mask=mask)
 
@@ -306,15 +412,22 @@ def listed(images: object) -> Sequence[Any]:
         return arrays.listed(images)
     if isinstance(images, Iterable) and not hasattr(images, "read"):  # an open file is no list of its lines
         return list(images)
-    raise ImageRefused(f"{arrays.WANTED}, not {type(images).__name__}.", field="images")
+    raise ImageRefused(f"{arrays.WANTED_MANY}, not {type(images).__name__}.", field="images")
 
 
-def _image(source: ImageSource) -> types_pb2.Image:
-    return types_pb2.Image(png=png_of(source))
+def _sources(images: ImageSources) -> list[types_pb2.Image]:
+    return [_image(source, arrays.WANTED_MANY) for source in listed(images)]
 
 
-def png_of(source: ImageSource) -> bytes:
+def _image(source: ImageSource, wanted: str = arrays.WANTED) -> types_pb2.Image:
     """The PNG of an image in any form; raises ImageRefused for one that cannot be read."""
+    try:
+        return types_pb2.Image(png=_png(source, wanted))
+    except _UNFIT as error:  # what an object says of itself may be anything
+        raise ImageRefused(f"This {type(source).__name__} is no image: {error}.", field="image") from error
+
+
+def _png(source: ImageSource, wanted: str) -> bytes:
     if isinstance(source, bytes | bytearray | memoryview):
         return _png_of_file(bytes(source))
     if isinstance(source, Image):
@@ -322,8 +435,8 @@ def png_of(source: ImageSource) -> bytes:
     if isinstance(source, pillow.Image):
         return media.encode(reader.normal(source).rgba)
     if isinstance(source, str | os.PathLike):
-        return finding.take_picture(Path(source), lambda picture: media.encode(picture.rgba))
-    return media.encode(arrays.picture(source))
+        return finding.take_picture(finding.place(source), lambda picture: media.encode(picture.rgba))
+    return media.encode(arrays.picture(source, wanted))
 
 
 def _png_of_file(data: bytes) -> bytes:

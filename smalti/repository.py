@@ -157,12 +157,12 @@ class Manifest(_Part):
 
     def _fault_of_sizes(self) -> str:
         if (self.latent_size == 0) != (self.family == "pixel_rnn"):
-            return f"latent_size is {self.latent_size}, which a {self.family} cannot have"
+            return f"latent_size is {self.latent_size}, which {self.kind} cannot have"
         return ""
 
     def _fault_of_states(self) -> str:
         if self.states and self.family != "pixel_rnn":
-            return f"it has states, which a {self.family} cannot have"
+            return f"it has states, which {self.kind} cannot have"
         own = contract.signatures("pixel_rnn", height=1, width=1, latent_size=0)["draw_row"]
         for what, given, taken in (
             ("input", [state.input for state in self.states], own.inputs),
@@ -185,7 +185,7 @@ class Manifest(_Part):
             return f"it has no graph '{contract.MAIN[self.family]}', as every {self.family} has"
         for name, graph in self.graphs.items():
             if name not in known:
-                return f"it has a graph '{plain(name)}', which a {self.family} cannot have"
+                return f"it has a graph '{plain(name)}', which {self.kind} cannot have"
             if fault := _fault_of_graph(graph, known[name]):
                 return f"of graph '{name}' it says that {fault}"
         return ""
@@ -223,13 +223,16 @@ class Manifest(_Part):
         )
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 
+    @property
+    def kind(self) -> str:
+        """Its family with the article, for a sentence: 'an autoencoder'."""
+        return f"{'an' if self.family[0] in 'aeiou' else 'a'} {self.family}"
+
     def graph(self, name: str) -> Graph:
         """The graph called `name`; raises GraphNotServed where the model has none."""
         if name not in self.graphs:
             served = ", ".join(sorted(self.graphs))
-            raise GraphNotServed(
-                f"{self.name} is a {self.family} and has no graph '{name}'; it has {served}."
-            )
+            raise GraphNotServed(f"{self.name} is {self.kind} and has no graph '{name}'; it has {served}.")
         return self.graphs[name]
 
 

@@ -70,9 +70,7 @@ def draw(
 
 @click.command()
 @click.argument("model")
-@click.option(
-    "--image", type=click.Path(path_type=Path), help="Picture whose latent fixes the other dimensions."
-)
+@click.option("--image", type=options.PictureFile(), help="Picture whose latent fixes the other dimensions.")
 @options.fit
 @click.option("--dims", default="0,1", show_default=True, help="The two dimensions: row,column.")
 @click.option(
@@ -181,8 +179,8 @@ def reconstruct(
 
 @click.command()
 @click.argument("model")
-@click.argument("first", type=click.Path(path_type=Path))
-@click.argument("last", type=click.Path(path_type=Path))
+@click.argument("first", type=options.PictureFile())
+@click.argument("last", type=options.PictureFile())
 @options.fit
 @click.option(
     "--steps", type=click.IntRange(2), default=8, show_default=True, metavar="N", help="Images in all."

@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
+from math import isfinite
 from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
@@ -25,6 +26,7 @@ from smalti.commands.output import (
     write_picture,
 )
 from smalti.commands.places import Place, PlaceOption
+from smalti.commands.streams import OutputLost
 from smalti.errors import Busy, ModelNotFound, SmaltiError, Unavailable
 from smalti.failures import Patience
 from smalti.jobs.job import JobClass, JobState
@@ -55,7 +57,7 @@ _PATIENCE = click.option(
 @options.first_index
 @options.temperature
 @click.option(
-    "--complete", "picture", type=click.Path(path_type=Path), help="Picture to finish, with --rows or --mask."
+    "--complete", "picture", type=options.PictureFile(), help="Picture to finish, with --rows or --mask."
 )
 @options.rows
 @options.mask
@@ -115,10 +117,12 @@ def submit(
         version=version,
     )
     job = _patiently(ask, patience)
-    if as_json:
-        print_json({"job": job} if watching else job)  # as the events that follow
-    else:
-        click.echo(job.id)
+    with _naming(job):
+        if as_json:
+            print_json({"job": job} if watching else job)  # as the events that follow
+        else:
+            click.echo(job.id)
+    if not as_json:
         say_colour_change(job.colour_change)
     if watching:
         _watch(client, job, as_json=as_json, patience=patience)
@@ -254,6 +258,16 @@ class JsonView:
 _NAMES: dict[type, str] = {Job: "job", SampleRows: "rows", SampleEnded: "ended"}
 
 
+@contextmanager
+def _naming(job: Job) -> Iterator[None]:
+    """Where standard output takes no more, the id of a job that is queued already is not lost."""
+    try:
+        yield
+    except (OutputLost, click.exceptions.Exit):
+        say(f"Job {job.id} is queued.")
+        raise
+
+
 def _patiently(ask: Callable[[], Answer], patience_seconds: float) -> Answer:
     """The answer; says why it takes long while the server is away or busy."""
     patience, said = Patience(patience_seconds), ""
@@ -263,7 +277,8 @@ def _patiently(ask: Callable[[], Answer], patience_seconds: float) -> Answer:
         except (Busy, Unavailable) as error:
             delay = patience.delay_after(error)
             if str(error) != said:
-                say(f"{error} Trying again for up to {patience_seconds:g} s.")
+                limit = f" for up to {patience_seconds:g} s" if isfinite(patience_seconds) else ""
+                say(f"{error} Trying again{limit}.")
             said = str(error)
             time.sleep(delay)
 

@@ -19,7 +19,8 @@ from smalti.values import Model
 def models(client: Client, name: str | None, version: int, as_json: bool) -> None:
     """List models, or print one's manifest."""
     if name is not None:
-        print_manifest(client.model(name, version=version).manifest)
+        manifest = client.model(name, version=version).manifest
+        (print_json if as_json else print_manifest)(manifest)
     elif as_json:
         print_json(client.models())
     else:

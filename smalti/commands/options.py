@@ -15,6 +15,7 @@ from smalti.commands import given
 from smalti.commands.places import PlaceOption
 from smalti.errors import GraphNotServed, InvalidRequest, SmaltiError
 from smalti.formats import LARGEST_SCALE
+from smalti.pictures import finding
 from smalti.pictures.fitting import Fit
 from smalti.values import Completion
 
@@ -34,6 +35,16 @@ class Number(click.FloatRange):
         if isnan(number):
             self.fail(f"{value} is no number.", param, ctx)
         return number
+
+
+class PictureFile(click.Path):
+    """The path of a picture; an empty one is refused, as it would be the folder that the shell is in."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(finding.place(value), param, ctx)
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
@@ -64,11 +75,11 @@ rows = click.option(
 )
 mask = click.option(
     "--mask",
-    type=click.Path(path_type=Path),
+    type=PictureFile(),
     metavar="FILE",
     help="Picture of the same size: where it is light, pixels are kept.",
 )
-pictures = click.argument("pictures", nargs=-1, required=True, type=click.Path(path_type=Path))
+pictures = click.argument("pictures", nargs=-1, required=True, type=PictureFile())
 fit = click.option(
     "--fit",
     "how",

@@ -79,6 +79,12 @@ def _folder_or_file(path: Path, *, is_folder: bool) -> Place:
         return Place(path=path, is_folder=True)
     if path.exists() and not path.is_file():  # a device or a pipe
         return Place(path=path)
+    unnamed = path.name.startswith(".") and not path.suffix
+    if not is_folder and (unnamed or path.name.endswith(".") or not path.name.strip()):
+        raise InvalidRequest(
+            f"-o {str(path)!r} names neither a file nor a folder: write FILE.png, or {path}{os.sep} for a folder of "
+            "that name."
+        )
     if is_folder or not path.suffix:
         return Place(path=path, is_folder=True)
     try:

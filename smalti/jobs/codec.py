@@ -21,19 +21,8 @@ from smalti.jobs.job import (
     Verdict,
 )
 
-JOB_FIELDS = (
-    "request",
-    "forced",
-    "state",
-    "done",
-    "failed",
-    "created",
-    "started",
-    "ended",
-    "expires",
-    "reason",
-    "serial",
-)
+REQUEST_FIELDS = ("request", "forced")  # of a job: they never change
+STATE_FIELDS = ("state", "done", "failed", "created", "started", "ended", "expires", "reason")
 Argument: TypeAlias = str | bytes | int
 
 
@@ -57,7 +46,7 @@ def hash_request(request: JobRequest) -> str:
 
 
 def decode_job(job_id: str, fields: Mapping[str, bytes | None], *, running: int) -> Job:
-    """A job from its hash (JOB_FIELDS) and its number of running samples."""
+    """A job from its hash (REQUEST_FIELDS, STATE_FIELDS) and its number of running samples."""
     created = _seconds(fields["created"])
     assert created is not None
     return Job(

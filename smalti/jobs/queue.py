@@ -399,20 +399,21 @@ class JobQueue:
         ]
 
     async def _read_jobs(self, job_ids: Sequence[str]) -> Sequence[Job | None]:
+        if not job_ids:
+            return []
         with self._available():
             async with self._redis.pipeline(transaction=False) as pipe:
                 for job_id in job_ids:
-                    pipe.hmget(self._keys.job(job_id), codec.JOB_FIELDS)
-                replies = await pipe.execute(raise_on_error=False) if job_ids else []
+                    pipe.hmget(self._keys.job(job_id), codec.REQUEST_FIELDS)
+                replies = await pipe.execute(raise_on_error=False)
             found = [_fields_of_job(reply) for reply in replies]
-        _, *running = await self._run(script.RUNNING, *job_ids) if job_ids else [0]
-        jobs = [
-            codec.decode_job(job_id, dict(zip(codec.JOB_FIELDS, fields, strict=True)), running=number)
-            if fields
-            else None
-            for job_id, fields, number in zip(job_ids, found, running, strict=True)
-        ]
-        return await self._explain_waiting(jobs)
+        requests = {job_id: fields for job_id, fields in zip(job_ids, found, strict=True) if fields}
+        _, *states = await self._run(script.RUNNING, " ".join(codec.STATE_FIELDS), *requests)
+        there = {
+            job_id: _read_job(job_id, request, state, running)
+            for (job_id, request), (running, state) in zip(requests.items(), states, strict=True)
+        }
+        return await self._explain_waiting([there.get(job_id) for job_id in job_ids])
 
     async def _explain_waiting(self, jobs: Sequence[Job | None]) -> Sequence[Job | None]:
         if not any(job and _waits(job) for job in jobs):
@@ -466,6 +467,16 @@ def _fields_of_job(reply: Any) -> Any:
             return None
         raise reply
     return None if reply[0] is None else reply
+
+
+def _read_job(
+    job_id: str, request: Sequence[bytes | None], state: Sequence[bytes | None], running: int
+) -> Job | None:
+    """A job from its fields; None where it was forgotten between the two readings."""
+    if state[0] is None:
+        return None
+    fields = zip((*codec.REQUEST_FIELDS, *codec.STATE_FIELDS), (*request, *state), strict=True)
+    return codec.decode_job(job_id, dict(fields), running=running)
 
 
 def _waits(job: Job) -> bool:

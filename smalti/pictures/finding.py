@@ -113,6 +113,13 @@ def take_picture(path: Path, take: Callable[[Picture], Content]) -> Content:
         raise ImageRefused(f"{printable(str(path))} {reason_of(error)}.", field="image") from error
 
 
+def place(name: str | os.PathLike[str]) -> Path:
+    """The path of this name; raises ImageRefused for an empty one, which would be the folder one is in."""
+    if not os.fspath(name):
+        raise ImageRefused("The name of a picture is empty: write the path of its file.", field="image")
+    return Path(name)
+
+
 def read_file(path: Path, most: int = reader.MAX_BYTES) -> bytes:
     """A file's bytes; raises FileRefused where there are none, or more than so many."""
     try:

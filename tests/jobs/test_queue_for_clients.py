@@ -1,11 +1,14 @@
 """Submit, get, list, cancel, delete, expire."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
 from smalti.errors import InvalidRequest, JobNotFinished, JobNotFound, QueueFull, RequestConflict, Unavailable
+from smalti.jobs import script
 from smalti.jobs.connection import connect
 from smalti.jobs.job import Failed, JobState, Verdict
 from smalti.jobs.keys import Keys, request_key
@@ -48,6 +51,39 @@ async def test_a_worker_whose_lease_ended_does_not_count_as_one(queue: JobQueue,
     await claim_from(queue, "gone", limit=0)
     await silence(redis, "gone")
     assert (await queue.get(job.id)).reason == NO_WORKER
+
+
+async def test_state_and_running_samples_are_of_one_moment(
+    queue: JobQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await queue.submit(request_for(count=2))
+    meanwhile(queue, monkeypatch, lambda: claim_from(queue, limit=2))
+    found = await queue.get(job.id)
+    assert (found.state, found.running) == (JobState.RUNNING, 2)
+
+
+async def test_a_job_that_is_forgotten_while_it_is_read_is_not_found(
+    queue: JobQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await queue.cancel((await queue.submit(request_for())).id)
+    meanwhile(queue, monkeypatch, lambda: queue.delete(job.id))
+    with pytest.raises(JobNotFound):
+        await queue.get(job.id)
+
+
+def meanwhile(
+    queue: JobQueue, monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Awaitable[Any]]
+) -> None:
+    """Have this happen between what the queue reads first of a job and what it reads next."""
+    run = queue._run
+
+    async def run_late(transition: script.Script, *arguments: Any) -> Any:
+        if transition is script.RUNNING:
+            monkeypatch.setattr(queue, "_run", run)
+            await happens()
+        return await run(transition, *arguments)
+
+    monkeypatch.setattr(queue, "_run", run_late)
 
 
 @pytest.mark.parametrize("job_id", ["", "nosuchjob", "../../etc", "x" * 33, "no space", "{default}:meta"])

@@ -7,7 +7,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from smalti.client import AsyncClient
-from smalti.errors import ModelNotFound
+from smalti.errors import InvalidRequest, ModelNotFound
 from smalti.repository import MANIFEST
 from smalti.v1 import images_pb2, jobs_pb2, models_pb2, types_pb2
 from tests.server.conftest import Running, refused
@@ -185,6 +185,15 @@ async def test_a_wrong_submission_is_refused(server: Running, given, field):
         given = given | {"first_index": 2}
     refusal = await refused(server.jobs.Submit(submission(**given)))
     assert (refusal.code, refusal.fields) == ("INVALID_ARGUMENT", [field])
+
+
+async def test_of_too_long_a_retention_the_limit_that_holds_is_told(server: Running):
+    async with AsyncClient(server.address) as client:
+        for seconds in (1e8, 1e30, float("inf")):
+            with pytest.raises(
+                InvalidRequest, match=r"^Results are kept for 0 to 604800 s, and no longer\.$"
+            ):
+                await client.submit("toy-pixel-rnn", retention_seconds=seconds, patience_seconds=0)
 
 
 async def test_the_limits_of_temperature_are_allowed(server: Running):

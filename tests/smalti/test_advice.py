@@ -88,8 +88,6 @@ def test_a_field_of_the_contract_is_told_as_the_option_that_fills_it(
         (["sweep", "toy", "--dims", f"1,{2**32}", "-o", "x.png"], "--dims"),
         (["sweep", "toy", "--steps", 2**32, "-o", "x.png"], "--steps"),
         (["submit", "toy", "--count", 2**64], "--count"),
-        (["submit", "toy", "--keep-seconds", "1e300"], "Results are kept"),
-        (["submit", "toy", "--keep-seconds", "inf"], "Results are kept"),
         (["submit", "toy", "--keep-seconds", "nan"], "--keep-seconds"),
         (["submit", "toy", "--temperature", "nan"], "--temperature"),
         (["watch", "7", "--patience", "nan"], "--patience"),
@@ -108,6 +106,49 @@ def test_a_number_that_does_not_fit_is_told_by_its_option(
     result = smalti(*arguments)
     assert (result.exit_code, isinstance(result.exception, SystemExit)) == (2, True), result.exception
     assert option in result.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["draw", "\udcff", "-o", "x.png"], "model"),
+        (["submit", "\udcff"], "model"),
+        (["submit", "toy", "--request-id", "\udcff"], "--request-id"),
+        (["models", "\udcff"], "model"),
+        (["load", "\udcff"], "model"),
+        (["complete", "\udcff", "x.png", "-o", "x.png"], "model"),
+        (["watch", "\udcff"], "job"),
+        (["results", "\udcff", "-o", "x.png"], "job"),
+        (["cancel", "\udcff"], "job"),
+        (["delete", "\udcff"], "job"),
+    ],
+)
+def test_bytes_that_are_no_text_are_told_in_one_sentence(
+    server, smalti, tmp_path, monkeypatch, arguments, named
+):
+    monkeypatch.chdir(tmp_path)
+    result = smalti(*arguments)
+    assert (result.exit_code, server.requests) == (2, [])
+    assert result.stderr == f"Error: {named} is '\\udcff', which is no text in UTF-8.\n"
+
+
+@pytest.mark.parametrize("command", ["encode", "score", "reconstruct", "complete"])
+def test_an_empty_name_is_not_the_folder_that_one_is_in(smalti, command):
+    result = smalti(command, "toy", "")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "Error: The name of a picture is empty: write the path of its file.\n",
+    )
+
+
+def test_endless_patience_has_no_number(server, smalti, refusal):
+    def answer(request):
+        if len(server.requests) == 1:
+            raise refusal("RESOURCE_EXHAUSTED", "QUEUE_FULL", "The queue is full.", retry=0.05)
+        return jobs_pb2.SubmitResponse(job=jobs_pb2.Job(id="7", state="JOB_STATE_QUEUED"))
+
+    server.answers["JobService/Submit"] = answer
+    assert smalti("submit", "toy", "--patience", "inf").stderr == "The queue is full. Trying again.\n"
 
 
 def test_a_model_that_is_drawn_in_another_way_is_met_with_the_command_for_it(

@@ -235,6 +235,7 @@ def test_jobs_and_models_are_tables_or_json(server, smalti):
     assert "vae" in smalti("models").stdout
     assert json.loads(smalti("models", "--json").stdout)[0]["palette"] == list(PALETTE)
     assert json.loads(smalti("models", "toy").stdout) == {"figures": {}}
+    assert smalti("models", "toy", "--json").stdout == '{"figures": {}}\n'
 
 
 def test_what_the_server_leaves_out_is_told_beside_the_models(server, smalti):

@@ -1,3 +1,6 @@
+import asyncio
+import threading
+
 import pytest
 
 from smalti.client import AsyncClient, Client
@@ -12,7 +15,7 @@ from smalti.errors import (
 )
 from smalti.jobs.job import JobState
 from smalti.pictures import reader
-from smalti.v1 import images_pb2, jobs_pb2, types_pb2
+from smalti.v1 import images_pb2, jobs_pb2, models_pb2, types_pb2
 from smalti.values import (
     Completion,
     DrawFinished,
@@ -375,6 +378,112 @@ async def test_an_async_call_to_a_server_that_is_away_says_so(server, async_clie
     server.stop()
     with pytest.raises(Unavailable, match="No smalti server answers"):
         await async_client.models()
+
+
+NOT_UTF8 = "\udcff"  # as Python has the byte ff of a command line
+ONE_PIXEL = Image(height=1, width=1, indices=b"\0", palette=("#000000",))
+BROKEN = Image(height=2, width=2, indices=b"", palette=())
+NO_REQUESTS = [  # the method, what it is given, and what the sentence says of it
+    *(
+        (name, (NOT_UTF8,), {}, "no text in UTF-8")
+        for name in ("draw", "draw_stream", "model", "load", "unload")
+    ),
+    *(
+        (name, (NOT_UTF8,), {}, "no text in UTF-8")
+        for name in ("get_job", "watch", "results", "cancel", "delete")
+    ),
+    *((name, (7,), {}, "must be a string") for name in ("submit", "get_job", "watch", "results", "cancel")),
+    *((name, ("toy",), {"version": -1}, "version is -1") for name in ("model", "load", "unload", "draw")),
+    ("submit", ("toy",), {"request_id": NOT_UTF8}, "request_id is .* no text in UTF-8"),
+    ("submit", ("toy",), {"job_class": "fast"}, "job_class is 'fast'; it must be interactive or standard"),
+    ("submit", ("toy",), {"completion": ONE_PIXEL}, "write Completion"),
+    ("submit", ("toy",), {"temperature": "hot"}, "temperature is 'hot'; it must be a number"),
+    ("submit", ("toy",), {"retention_seconds": float("nan")}, "retention_seconds is nan"),
+    ("submit", ("toy",), {"retention_seconds": -1}, "retention_seconds is -1"),
+    ("submit", ("toy",), {"patience_seconds": float("nan")}, "patience_seconds is nan"),
+    ("submit", ("toy",), {"count": 1.5}, "count is 1.5; it must be a whole number"),
+    ("jobs", (), {"page_size": -1}, "page_size is -1"),
+    ("sweep", ("toy", (0,)), {}, r"dimensions is \(0,\); it must be two numbers"),
+    ("sweep", ("toy", 5), {}, "dimensions is 5"),
+    ("sweep", ("toy", (0, 1)), {"low": "x"}, "low is 'x'"),
+    ("decode", ("toy", [0.0] * 8), {}, "a list of numbers for each image"),
+    ("decode", ("toy", 5), {}, "a list of numbers for each image"),
+    ("encode", ("toy", BROKEN), {}, "This Image is no image"),
+    ("encode", ("toy", ""), {}, "The name of a picture is empty"),
+    ("encode", ("toy", 5), {}, r"array of \(count, height, width, 3 or 4\), not int"),
+    ("score", ("toy", [5]), {}, r"array of \(count, height, width, 3 or 4\), not int"),
+    ("interpolate", ("toy", 5, 5), {}, r"\(height, width, 3 or 4\) colours, not int"),
+]
+
+
+@pytest.mark.parametrize(("method", "given", "named", "told"), NO_REQUESTS)
+async def test_what_no_request_can_be_made_of_is_one_sentence_of_smalti(
+    server, client, async_client, method, given, named, told
+):
+    with pytest.raises(InvalidRequest, match=told) as caught:
+        list(getattr(client, method)(*given, **named))
+    assert NOT_UTF8 not in str(caught.value)
+    with pytest.raises(InvalidRequest, match=told):
+        await answer_of(getattr(async_client, method)(*given, **named))
+    assert server.requests == []
+
+
+async def answer_of(asked):
+    return [each async for each in asked] if hasattr(asked, "__aiter__") else await asked
+
+
+def test_the_class_of_a_job_may_be_its_name(server, client):
+    server.answers["JobService/Submit"] = lambda request: jobs_pb2.SubmitResponse(job=a_job())
+    client.submit("toy", job_class="interactive")
+    assert server.requests[0].job_class == jobs_pb2.JOB_CLASS_INTERACTIVE
+
+
+def test_however_long_results_are_to_be_kept_the_server_says_its_limit(server, client):
+    server.answers["JobService/Submit"] = lambda request: jobs_pb2.SubmitResponse(job=a_job())
+    for seconds in (1e8, 1e30, float("inf")):
+        client.submit("toy", retention_seconds=seconds)
+    assert all(request.retention.seconds >= 10**8 for request in server.requests)
+
+
+async def test_a_closed_client_says_that_it_is_closed(server, client, async_client):
+    client.close()
+    await async_client.close()
+    sentence = f"^This client of {server.address} is closed: make a new one.$"
+    for ask in (client.models, lambda: client.submit("toy"), lambda: list(client.watch("7"))):
+        with pytest.raises(SmaltiError, match=sentence):
+            ask()
+    for method in (async_client.models(), async_client.submit("toy"), anext(async_client.watch("7"))):
+        with pytest.raises(SmaltiError, match=sentence):
+            await method
+    assert repr(client) == f"<Client of {server.address}, closed>"
+    assert repr(async_client) == f"<AsyncClient of {server.address}, closed>"
+
+
+async def test_a_call_whose_client_is_closed_meanwhile_says_so_too(server):
+    asked, may_answer = threading.Event(), threading.Event()
+
+    def wait(request):
+        asked.set()
+        may_answer.wait(10)
+        return models_pb2.ListModelsResponse()
+
+    server.answers["ModelService/List"] = wait
+    try:
+        client = Client(server.address)
+        call = asyncio.create_task(asyncio.to_thread(client.models))
+        await asyncio.to_thread(asked.wait, 10)
+        client.close()
+        with pytest.raises(SmaltiError, match="is closed"):
+            await call
+        asked.clear()
+        async_client = AsyncClient(server.address)
+        call = asyncio.create_task(async_client.models())
+        await asyncio.to_thread(asked.wait, 10)
+        await async_client.close()
+        with pytest.raises(SmaltiError, match="is closed"):
+            await call
+    finally:
+        may_answer.set()
 
 
 def test_both_clients_offer_the_same_methods():

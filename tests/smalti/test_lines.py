@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import inf, nan
 from time import monotonic
 
 import pytest
@@ -152,6 +153,12 @@ def test_what_is_no_smalti_server_is_told_as_such(answer, cause):
         (NOT_FOUND + "Could not contact DNS servers]", "its name cannot be looked up now"),
         ("Socket closed", "it hung up"),
         ("Stream removed (ping timeout)", "nothing came from it any more"),
+        ("Received RST_STREAM with error code 8", "the server or a proxy in between ended the call"),
+        ("Stream removed", "the server or a proxy in between ended the call"),
+        (
+            "GOAWAY received; Error code: 11; Debug Text: too_many_pings",
+            "it was asked too often for a sign of life, so make keepalive_seconds longer",
+        ),
         ("Received http2 header with status: 502", "a proxy in between finds no way to it"),
         ("something\nnew.", "something new"),
     ],
@@ -246,13 +253,44 @@ def too_much(request):
 async def test_an_answer_that_is_too_large_is_told_with_both_sizes(server):
     server.answers["ImageService/Draw"] = too_much
     sentence = (
-        r"The answer of the server at .* has 68,157,\d+ bytes and this client takes 67,108,864: ask for fewer"
+        r"The answer of the server at .* has 68,157,\d+ bytes and this client takes 67,108,864: ask for fewer "
+        r"images at once, if there are several, or make the client with a larger max_answer_bytes\."
     )
     with Client(server.address) as client, pytest.raises(InvalidRequest, match=sentence):
         client.draw("toy")
     async with AsyncClient(server.address) as async_client:
         with pytest.raises(InvalidRequest, match=sentence):
             await async_client.draw("toy")
+
+
+async def test_a_client_may_take_larger_answers_than_others(server):
+    server.answers["ImageService/Draw"] = too_much
+    with Client(server.address, max_answer_bytes=80 * 1024 * 1024) as client:
+        assert len(client.draw("toy")) == 1
+    async with AsyncClient(server.address, max_answer_bytes=100) as async_client:
+        with pytest.raises(InvalidRequest, match=r"this client takes 100: .* max_answer_bytes"):
+            await async_client.draw("toy")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("timeout_seconds", value) for value in (nan, 0, -1, "5", None)),
+        *(("keepalive_seconds", value) for value in (nan, 0, -1, 0.0001, "5", None)),
+        *(("max_answer_bytes", value) for value in (0, -1, 2**31, 1.5, nan)),
+    ],
+)
+async def test_a_limit_that_no_client_can_keep_is_refused_when_it_is_made(name, value):
+    for kind in (Client, AsyncClient):
+        with pytest.raises(InvalidRequest, match=f"^{name} is .*; it must be"):
+            kind("localhost:50051", **{name: value})
+
+
+async def test_a_client_without_a_limit_waits_as_long_as_it_takes(answering):
+    with Client(answering.address, timeout_seconds=inf, keepalive_seconds=inf) as client:
+        assert client.models() == []
+    async with AsyncClient(answering.address, timeout_seconds=1e300, keepalive_seconds=1e300) as async_client:
+        assert await async_client.models() == []
 
 
 def test_a_refusal_without_a_delay_is_not_called_busy(server, refusal):
@@ -281,7 +319,8 @@ def test_a_watch_that_a_proxy_cuts_off_goes_on(server, refusal):
         _, interrupted, *_ = client.watch("7")
     assert isinstance(interrupted, Interrupted)
     assert interrupted.message == (
-        f"The connection to the server at {server.address} broke off: a proxy in between ended the call."
+        f"The connection to the server at {server.address} broke off: the server or a proxy in "
+        "between ended the call."
     )
 
 

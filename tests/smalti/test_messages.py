@@ -1,6 +1,7 @@
 """The picture that both clients send, whatever they are given."""
 
 import io
+from math import prod
 
 import pytest
 from PIL import Image as pillow
@@ -48,3 +49,20 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path):
         with pytest.raises(ImageRefused) as refused:
             sent(tmp_path / name)
         assert str(refused.value) == f"{tmp_path / name} {reason}."
+
+
+class Foreign:
+    """An object that tells its pixels as numpy has it, and keeps them in bytes beside it."""
+
+    def __init__(self, shape, data):
+        self.__array_interface__ = {"version": 3, "shape": shape, "typestr": "|u1", "data": data}
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 3, 3), (2, 3, 4)])
+def test_an_object_whose_pixels_are_bytes_beside_it_is_an_image(shape):
+    assert sent(Foreign(shape, b"\xff" * prod(shape))).tobytes() == b"\xff" * 24
+
+
+def test_an_object_with_fewer_bytes_than_pixels_is_none():
+    with pytest.raises(ImageRefused, match="This Foreign is no image"):
+        sent(Foreign((2, 3), b"\xff"))

@@ -184,6 +184,15 @@ def test_a_place_that_cannot_be_is_one_sentence(smalti, tmp_path, name):
     assert (tmp_path / "file").read_bytes() == b"before"
 
 
+@pytest.mark.parametrize("name", [".png", "x.", " ", "some/ ", "...", ".hidden"])
+def test_a_name_that_is_no_file_s_makes_no_folder_unless_a_slash_says_so(server, smalti, tmp_path, name):
+    result = smalti("draw", "toy", "-o", name)
+    assert (result.exit_code, server.requests, list(tmp_path.iterdir())) == (2, [], [])
+    assert "names neither a file nor a folder" in result.stderr
+    assert smalti("draw", "toy", "-o", f"{name}/").exit_code == 0
+    assert (tmp_path / name / "00000.png").exists()
+
+
 def test_a_device_is_written_to_as_it_is_and_a_full_one_told(smalti):
     assert smalti("draw", "toy", "-o", "/dev/null").exit_code == 0
     result = smalti("draw", "toy", "-o", "/dev/full")

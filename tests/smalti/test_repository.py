@@ -92,6 +92,13 @@ def test_the_digest_changes_with_what_is_drawn_and_not_with_figures():
     assert a_manifest(weights=b"others").digest != manifest.digest
 
 
+@pytest.mark.parametrize(
+    ("family", "kind"), [("autoencoder", "an autoencoder"), ("vae", "a vae"), ("gan", "a gan")]
+)
+def test_a_family_is_told_with_its_article(family, kind):
+    assert a_manifest().model_copy(update={"family": family}).kind == kind
+
+
 def test_a_graph_that_the_model_lacks_is_named_with_those_it_has():
     with pytest.raises(GraphNotServed, match="has no graph 'generate'; it has decode"):
         a_manifest().graph("generate")

@@ -100,6 +100,21 @@ def test_a_stream_that_takes_nothing_ends_the_command_with_a_sentence_at_most(se
     assert (done.returncode, done.stderr) == (code, said)
 
 
+@pytest.mark.parametrize(
+    ("line", "code", "said"),
+    [
+        ("smalti submit toy > /dev/full", 1, FULL),
+        ("smalti submit toy --json >&-", 1, CLOSED),
+        ("smalti submit toy | true", 141, ""),
+    ],
+)
+def test_the_id_of_a_job_that_is_queued_is_not_lost_with_standard_output(server, line, code, said):
+    job = jobs_pb2.Job(id="7", state="JOB_STATE_QUEUED", count=1)
+    server.answers["JobService/Submit"] = lambda request: jobs_pb2.SubmitResponse(job=job)
+    done = shell(line, server=server.address)
+    assert (done.returncode, done.stderr) == (code, f"Job 7 is queued.\n{said}")
+
+
 def _a_drawing(request):
     pixels = types_pb2.Pixels(height=2, width=2, indices=bytes(4))
     model = types_pb2.ModelVersion(name="toy", version=1)

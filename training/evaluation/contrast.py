@@ -182,7 +182,7 @@ def _some(values: NDArray[Value], seed: int) -> NDArray[Value]:
 def _refuse_foreign(manifest: Manifest, images: ImageSet) -> None:
     if manifest.family not in FAMILIES:
         raise EvaluationRefused(
-            f"{manifest.name} is a {manifest.family} and encodes nothing: give a VAE and an auto-encoder."
+            f"{manifest.name} is {manifest.kind} and encodes nothing: give a VAE and an auto-encoder."
         )
     if manifest.data.digest != images.about.digest or manifest.palette != images.palette:
         raise EvaluationRefused(

@@ -1,9 +1,9 @@
--- running.lua: how many samples are in workers' slots.
+-- running.lua: how many samples are in workers' slots, and how their jobs stand at the same moment.
 -- A worker holds more than its slots while the last rows of some are on their way to Redis and it has claimed others by
 -- then: those whose claim is longest ago have left their slots.
 -- KEYS  1 meta
--- ARGV  jobs
--- Returns the number of all jobs together, then that of each of these.
+-- ARGV  1 names of a job's fields, separated by spaces   2 … jobs
+-- Returns the number of all jobs together, then of each of these its number and those fields.
 
 local left, left_in_all = {}, 0  -- by job
 
@@ -27,5 +27,11 @@ end
 
 for _, worker in ipairs(redis.call('ZRANGE', key('workers'), 0, -1)) do note_those_that_left(worker) end
 local numbers = {tonumber(redis.call('HGET', meta, 'running') or '0') - left_in_all}
-for _, id in ipairs(ARGV) do numbers[#numbers + 1] = redis.call('SCARD', key('running', id)) - (left[id] or 0) end
+local fields = {}
+for name in string.gmatch(ARGV[1] or '', '%S+') do fields[#fields + 1] = name end
+for place = 2, #ARGV do
+  local id = ARGV[place]
+  local number = redis.call('SCARD', key('running', id)) - (left[id] or 0)
+  numbers[#numbers + 1] = {number, redis.call('HMGET', key('job', id), unpack(fields))}
+end
 return numbers
