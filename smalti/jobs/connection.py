@@ -122,7 +122,7 @@ def unavailable_when_away(key: str = "") -> Iterator[None]:
         raise meaning from error
 
 
-def _meaning(error: exceptions.RedisError | OSError, key: str) -> Unavailable | None:
+def _meaning(error: exceptions.RedisError | OSError, key: str = "") -> Unavailable | None:
     """What callers are told; None of a mistake of smalti's own."""
     text = _PIPELINED.sub(r"\1", str(error))
     if isinstance(error, _Unfit):
