@@ -5,6 +5,7 @@ A manifest is outside data: all of it is checked once, when it is read, and what
 
 import hashlib
 import json
+import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,6 +24,7 @@ from smalti.inventory import LARGEST_VERSION, Inventory, plain
 
 MANIFEST = inventory.MANIFEST
 _LARGEST_MANIFEST = 4 * 1024 * 1024  # bytes
+_LARGEST_FILE = 2 * 1024**3  # bytes; ONNX's own format ends there
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 _LARGEST_STATE = 1 << 20  # values that one sample's states may have
 Family = Literal["pixel_rnn", "vae", "autoencoder", "gan"]
@@ -234,11 +236,15 @@ class Manifest(_Part):
 
 
 class Model:
-    """One version of a model on disk, its files checked against the manifest."""
+    """One version of a model on disk, its files checked against the manifest.
+
+    Each file is read once, and kept as long as this is: what was checked is what is used, whatever happens to the file.
+    """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder = folder
         self.manifest = manifest
+        self._contents: dict[str, bytes] = {}
 
     @property
     def title(self) -> str:
@@ -251,12 +257,23 @@ class Model:
 
     def verify(self) -> None:
         """Raise RepositoryDamaged unless every file is in the folder and has the digest that the manifest promises."""
-        for file, promised in self.manifest.files.items():
-            if _sha256(self.folder, file) != promised:
-                raise RepositoryDamaged(
-                    f"{self.title}: {file} differs from its manifest's SHA-256: "
-                    "export the model again, or restore the file."
-                )
+        for file in self.manifest.files:
+            self.content(file)
+
+    def content(self, file: str) -> bytes:
+        """The bytes of a listed file, which have the digest that the manifest promises; raises RepositoryDamaged."""
+        if file not in self._contents:
+            self._contents[file] = self._verified(file)
+        return self._contents[file]
+
+    def _verified(self, file: str) -> bytes:
+        content = _content(self.folder, file, largest=_LARGEST_FILE)
+        if hashlib.sha256(content).hexdigest() != self.manifest.files[file]:
+            raise RepositoryDamaged(
+                f"{self.title}: {file} differs from its manifest's SHA-256: "
+                "export the model again, or restore the file."
+            )
+        return content
 
 
 class ModelRepository:
@@ -296,7 +313,7 @@ def read(folder: Path) -> Model:
     """The model in a version's folder, its files not yet verified; raises RepositoryDamaged for a bad manifest."""
     place = f"{folder.parent.name}/{folder.name}/{MANIFEST}"
     try:
-        manifest = _parse(_content(folder))
+        manifest = _parse(_content(folder, MANIFEST, largest=_LARGEST_MANIFEST))
     except ValueError as error:
         fault = plain(str(error), longest=300)
         raise RepositoryDamaged(f"{place} is no manifest that this smalti reads: {fault}.") from error
@@ -324,12 +341,13 @@ def fault_of(error: ValidationError) -> str:
     return plain(f"{place} is {ascii(first['input'])[:50]}: {said}") if place else said
 
 
-def _content(folder: Path) -> bytes:
-    with _opened(folder, MANIFEST) as stream:
-        data = stream.read(_LARGEST_MANIFEST + 1)
-    if len(data) > _LARGEST_MANIFEST:
-        raise ValueError(f"it is larger than {_LARGEST_MANIFEST} bytes")
-    return data
+def _content(folder: Path, file: str, *, largest: int) -> bytes:
+    with _opened(folder, file) as stream:
+        if os.fstat(stream.fileno()).st_size > largest:
+            raise RepositoryDamaged(
+                f"{folder.parent.name}/{folder.name}/{file} is larger than {largest} bytes."
+            )
+        return stream.read()
 
 
 @contextmanager
@@ -368,8 +386,3 @@ def _fault_of_graph(graph: Graph, expected: Signature) -> str:
         or contract.difference("output", found.outputs, expected.outputs)
         or (f"it has an input '{foreign[0]}', which nothing feeds" if foreign else "")
     )
-
-
-def _sha256(folder: Path, file: str) -> str:
-    with _opened(folder, file) as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
