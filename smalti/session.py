@@ -20,6 +20,12 @@ _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _BATCH_AXIS = "batch"  # as every export names it
 _TYPES = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(bool)": "bool"}
 _CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
+_SOURCE = re.compile(  # all before a place in onnxruntime's own code, and the function there
+    r".*\.(?:cc|cpp|cuh?|h|hpp):\d+ "
+    r"(?:[^()]*?::[^()]*\((?:[^()]|\([^()]*\))*\)(?: const)?(?: \[.*?\])? |[A-Z]\w*[a-z][A-Z]\w* )?"
+)
+_CONDITION = re.compile(r".* was false\. (?=\S)")
+_ON_A_GPU = re.compile(r" ; GPU=.*")  # names the machine
 _PATH = re.compile(r"(?<![\w.])(?:/[^\s/:\"']+)+")  # an absolute one
 
 
@@ -36,6 +42,7 @@ def open_graph(
         kept = {name: model.content(name) for name in _weights_of(model, content)}
         session = _open(file, content, kept, batch=batch, **options)
         _refuse_other_tensors(model, graph, session, batch)
+        _refuse_other_colours(model, content)
     except RepositoryDamaged as error:
         raise RepositoryDamaged(f"{model.title}: {error}") from error
     except ValueError as error:
@@ -44,9 +51,10 @@ def open_graph(
 
 
 def told(error: Exception) -> str:
-    """What onnxruntime says, in one line without its code, and without paths of this machine."""
+    """What onnxruntime says to people, in one line: no codes, no places in its own source, no paths of this machine."""
     line = _CODE.sub("", (str(error).splitlines() or [type(error).__name__])[0])
-    return plain(_PATH.sub(lambda path: path[0].rsplit("/", 1)[1], line), longest=300)
+    said = _ON_A_GPU.sub("", _CONDITION.sub("", _SOURCE.sub("", line.rsplit("Status Message: ", 1)[-1])))
+    return plain(_PATH.sub(lambda path: path[0].rsplit("/", 1)[1], said), longest=300)
 
 
 def open_session(path: Path, **options: Any) -> onnxruntime.InferenceSession:
@@ -76,8 +84,8 @@ def _open(
 ) -> onnxruntime.InferenceSession:
     """A session on the provider that was asked for; raises ProviderMissing rather than fall back to another.
 
-    It is made of bytes, the graph's and those of the files in which it keeps weights: of a file, onnxruntime would map the
-    weights, and draw with, or die of, whatever is written over them. It copies what it needs.
+    It is made of bytes, the graph's and those of the files in which it keeps weights. Of a file, onnxruntime would map
+    the weights, and draw with, or die of, whatever is written over them. Of bytes it copies what it needs.
 
     With `batch` it takes batches of that size alone, so that nothing is left in the graph that computes shapes. With
     `cuda_graph` a GPU's kernels are captured at the first runs; raises RepositoryDamaged where this graph forbids it.
@@ -124,7 +132,7 @@ def fingerprint(provider: str, *, batches: Sequence[int] = ()) -> str:
 
 
 def _weights_of(model: Model, content: bytes) -> set[str]:
-    """The files in which a graph keeps weights. Raises ValueError for any that were not verified, or would not be used."""
+    """The files in which a graph keeps weights; raises ValueError for any that the session would not take from us."""
     own, inner = weights.files_of(content)
     unlisted = (own | inner) - model.manifest.files.keys()
     if unlisted:
@@ -151,6 +159,12 @@ def _refuse_other_tensors(
         fault = f"it has an input '{plain(surplus[0])}'"
     if fault:
         raise ValueError(f"{fault}, as the manifest says")
+
+
+def _refuse_other_colours(model: Model, content: bytes) -> None:
+    colours, palette = weights.colours_of(content), len(model.manifest.palette)
+    if colours not in (0, palette):
+        raise ValueError(f"it draws with {colours} colours, but the palette has {palette}")
 
 
 def _kinds(tensors: Iterable[Any], batch: int | None) -> dict[str, Kind]:

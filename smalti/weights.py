@@ -1,4 +1,4 @@
-"""Finds the files in which an ONNX graph keeps its weights, beside its own."""
+"""Reads in an ONNX graph in which files it keeps its weights, beside its own, and of how many colours it draws."""
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -18,14 +18,30 @@ class Files(NamedTuple):
 
 def files_of(graph: bytes) -> Files:
     """Where a graph keeps weights; raises ValueError where these bytes are no graph."""
-    try:
-        model = onnx.OnnxModel.FromString(graph)
-    except DecodeError:
-        raise ValueError("it is no ONNX graph") from None
+    model = _parsed(graph)
     attributes = (each for function in model.functions for each in function.attribute_proto)
     nodes = (node for function in model.functions for node in function.node)
     inner = chain(_beside_initializers(model.graph), _in_nodes(nodes), _in_attributes(attributes))
     return Files(_locations(model.graph.initializer), _locations(inner))
+
+
+def colours_of(graph: bytes) -> int:
+    """Of how many colours a graph chooses the pixels that it gives; 0 where its file does not tell."""
+    found = _parsed(graph).graph
+    chosen = [node for node in found.node if "pixels" in node.output and node.op_type in ("ArgMax", "ArgMin")]
+    shapes = {value.name: value.type.tensor_type.shape.dim for value in (*found.value_info, *found.output)}
+    if not chosen or chosen[0].input[0] not in shapes:
+        return 0
+    axes = shapes[chosen[0].input[0]]
+    axis = next((each.i for each in chosen[0].attribute if each.name == "axis"), 0)
+    return axes[axis].dim_value if -len(axes) <= axis < len(axes) else 0
+
+
+def _parsed(graph: bytes) -> onnx.OnnxModel:
+    try:
+        return onnx.OnnxModel.FromString(graph)
+    except DecodeError:
+        raise ValueError("it is no ONNX graph") from None
 
 
 def _locations(tensors: Iterable[onnx.OnnxTensor]) -> set[str]:
