@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -213,25 +214,33 @@ def test_what_onnxruntime_says_is_told_without_paths_of_this_machine() -> None:
     ("error", "said"),
     [
         (
-            "[ONNXRuntimeError] : 1 : FAIL : Exception during initialization: /a/core/optimizer/initializer.cc:44 "
-            "onnxruntime::Initializer::Initializer(const onnx::TensorProto&, const std::filesystem::__cxx11::path&) "
-            "!model_path.empty() was false. model_path must not be empty.",
+            (
+                "[ONNXRuntimeError] : 1 : FAIL : Exception during initialization: /a/optimizer/initializer.cc:44 "
+                "onnxruntime::Initializer::Initializer(const onnx::TensorProto&, const std::filesystem::path&) "
+                "!model_path.empty() was false. model_path must not be empty."
+            ),
             "model_path must not be empty.",
         ),
         (
-            "[ONNXRuntimeError] : 1 : FAIL : graph.cc:4479 InjectExternalInitializersFromFilesInMemory External "
-            "initializer: w offset: 0 size to read: 12 given file_length: 4 are out of bounds.",
+            (
+                "[ONNXRuntimeError] : 1 : FAIL : graph.cc:4479 InjectExternalInitializersFromFilesInMemory External "
+                "initializer: w offset: 0 size to read: 12 given file_length: 4 are out of bounds."
+            ),
             "External initializer: w offset: 0 size to read: 12 given file_length: 4 are out of bounds.",
         ),
         (
-            "[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : Non-zero status code returned while running Gather node. "
-            "Name:'' Status Message: indices element out of data bounds, idx=5",
+            (
+                "[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : Non-zero status code returned while running Gather node. "
+                "Name:'' Status Message: indices element out of data bounds, idx=5"
+            ),
             "indices element out of data bounds, idx=5",
         ),
         (
-            "[ONNXRuntimeError] : 11 : EP_FAIL : Status Message: /a/cuda_call.cc:129 std::conditional_t<THRW, void> "
-            "onnxruntime::CudaCall(ERRTYPE, const char*) [with ERRTYPE = cudaError] CUDA failure 2: out of memory ; "
-            "GPU=0 ; hostname=secret ; file=/a/b.cc ; line=3 ; expr=f()",
+            (
+                "[ONNXRuntimeError] : 11 : EP_FAIL : Status Message: /a/cuda_call.cc:129 "
+                "std::conditional_t<THRW, void> onnxruntime::CudaCall(ERRTYPE, const char*) [with ERRTYPE = cudaError] CUDA failure 2: out of memory ; "
+                "GPU=0 ; hostname=secret ; file=/a/b.cc ; line=3 ; expr=f()"
+            ),
             "CUDA failure 2: out of memory",
         ),
     ],
@@ -248,8 +257,8 @@ SHIPPED = Path(__file__).parents[2] / "model_repository"
 
 def drawn(session: onnxruntime.InferenceSession) -> bytes:
     """All that a graph gives for a few inputs."""
-    kinds = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(bool)": np.bool_}
-    feeds = {
+    kinds: dict[str, Any] = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(bool)": np.bool_}
+    feeds: dict[str, Any] = {
         each.name: np.ones([3, *each.shape[1:]], dtype=kinds[each.type]) for each in session.get_inputs()
     }
     return b"".join(np.asarray(values).tobytes() for values in session.run(None, feeds))
