@@ -238,7 +238,8 @@ def test_what_onnxruntime_says_is_told_without_paths_of_this_machine() -> None:
         (
             (
                 "[ONNXRuntimeError] : 11 : EP_FAIL : Status Message: /a/cuda_call.cc:129 "
-                "std::conditional_t<THRW, void> onnxruntime::CudaCall(ERRTYPE, const char*) [with ERRTYPE = cudaError] CUDA failure 2: out of memory ; "
+                "std::conditional_t<THRW, void> onnxruntime::CudaCall(ERRTYPE, const char*) "
+                "[with ERRTYPE = cudaError] CUDA failure 2: out of memory ; "
                 "GPU=0 ; hostname=secret ; file=/a/b.cc ; line=3 ; expr=f()"
             ),
             "CUDA failure 2: out of memory",
