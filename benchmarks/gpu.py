@@ -18,7 +18,7 @@ from benchmarks.gpu_waiting import Asked, lines, waiting
 from smalti import gpu
 from smalti.errors import ProviderMissing
 from smalti.repository import Model, ModelRepository
-from smalti.session import open_session
+from smalti.session import open_graph
 from worker.device import BindingSession
 from worker.device_runner import DeviceRunner
 from worker.runner import GRAPH, Runner
@@ -69,8 +69,8 @@ def _require_gpu(model: Model) -> None:
 
 
 def _open(model: Model, memory: int, batch: int, captured: bool) -> BindingSession:
-    session: BindingSession = open_session(
-        model.path(GRAPH), provider="cuda", gpu_memory_megabytes=memory, batch=batch, cuda_graph=captured
+    session: BindingSession = open_graph(
+        model, GRAPH, provider="cuda", gpu_memory_megabytes=memory, batch=batch, cuda_graph=captured
     )
     return session
 
@@ -83,7 +83,7 @@ def _runner(model: Model, slots: int, memory: int) -> DeviceRunner:
 
 def _checked(model: Model, memory: int) -> dict[str, Any]:
     manifest = model.manifest
-    on_cpu = Runner(open_session(model.path(GRAPH)), manifest, slots=IMAGES)
+    on_cpu = Runner(open_graph(model, GRAPH), manifest, slots=IMAGES)
     runners = {size: _runner(model, size, memory) for size in (1, 8, IMAGES)}
     found: dict[str, Any] = {
         "captured": runners[IMAGES].is_captured,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from smalti.errors import SampleFailed
 from smalti.randomness import uniforms
 from smalti.repository import Manifest, Model
-from smalti.session import open_session
+from smalti.session import open_graph
 from worker.engine import DrawsRows
 from worker.slot import Lane, Row
 
@@ -60,7 +60,7 @@ def parity(model: Model, runner: DrawsRows, on_cpu: DrawsRows, *, images: int) -
     """
     slots = {number: number for number in range(images)}
     reference = drawn(on_cpu, model.manifest, slots)
-    [expected] = open_session(model.path("score")).run(["logp"], {"pixels": reference.pixels})
+    [expected] = open_graph(model, "score").run(["logp"], {"pixels": reference.pixels})
     given = drawn(runner, model.manifest, slots, forced=reference.pixels)
     free = drawn(runner, model.manifest, slots)
     return {

@@ -23,7 +23,7 @@ from smalti.errors import SampleFailed
 from smalti.private_redis import PrivateRedis
 from smalti.randomness import uniforms
 from smalti.repository import Model, ModelRepository
-from smalti.session import open_session
+from smalti.session import open_graph
 from worker.runner import GRAPH, Runner
 from worker.slot import Lane, Row
 
@@ -83,7 +83,7 @@ def _engine(model: Model, slots: int, threads: int) -> Candidate:
 
 
 def _runner(model: Model, slots: int, threads: int) -> Runner:
-    return Runner(open_session(model.path(GRAPH), threads=threads), model.manifest, slots=slots)
+    return Runner(open_graph(model, GRAPH, threads=threads), model.manifest, slots=slots)
 
 
 class _Writing:

@@ -15,6 +15,7 @@ from smalti.errors import (
     InvalidRequest,
     ModelNotFound,
     ProviderMissing,
+    RepositoryDamaged,
     SmaltiError,
     Unavailable,
     did_you_mean,
@@ -151,13 +152,33 @@ class Catalogue:
             self._has_started = True
 
     async def load(self, name: str, version: int = 0) -> ServedModel:
-        """Serve a version as it is in the repository now, 0 the latest; raises ModelNotFound or RepositoryDamaged."""
+        """Serve a version as it is in the repository now, 0 the latest that is good.
+
+        Raises ModelNotFound, or RepositoryDamaged: of version 0, what is wrong with the latest where none is good.
+        """
         check_name(name)
         async with self._loading:
-            model = await self._read(name, version or None)
-            served = await self._serve(model)
-            await self._off_the_loop(partial(self._following.settle, name, served.manifest.version))
-            return served
+            if version:
+                return await self._load(name, version)
+            return await self._load_latest(name)
+
+    async def _load_latest(self, name: str) -> ServedModel:
+        models = await self._off_the_loop(self._repository.models)
+        faults = []
+        for number in reversed(models.get(name, ())):
+            try:
+                return await self._load(name, number)
+            except RepositoryDamaged as error:
+                faults.append(error)
+                await self._off_the_loop(partial(self._following.leave_out, name, number, error))
+        if faults:
+            raise faults[0]
+        return await self._serve(await self._read(name, None))  # there is none, which this says
+
+    async def _load(self, name: str, version: int) -> ServedModel:
+        served = await self._serve(await self._read(name, version))
+        await self._off_the_loop(partial(self._following.settle, name, version))
+        return served
 
     async def unload(self, name: str, version: int = 0) -> None:
         """Serve a version no more, 0 every version; what runs is answered. Raises ModelNotFound."""

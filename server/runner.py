@@ -16,6 +16,7 @@ from smalti.metrics import MODEL_LOAD_SECONDS
 from smalti.repository import Graph, Model, Tensor
 from smalti.session import open_graph, told
 
+_SHORT_PALETTE = "its network knows more colours than its palette has: export it again."
 WORKERS_OWN = frozenset({"draw_row"})  # graphs that only workers run
 
 
@@ -85,6 +86,21 @@ def _warm(model: Model, name: str, runner: Runner, *, sizes: set[int]) -> None:
                 f"{model.title}: onnxruntime cannot run {graph.file}: {told(error)}"
             ) from error
         _refuse_other_shapes(model, graph, rows, outputs)
+        if "pixels" in outputs and outputs["pixels"].max() > last_colour:
+            raise RepositoryDamaged(f"{model.title}: {_SHORT_PALETTE}")
+    if name == "score" and model.manifest.family == "pixel_rnn":
+        _refuse_short_palette(model, runner, last_colour + 1)
+
+
+def _refuse_short_palette(model: Model, runner: Runner, beyond: int) -> None:
+    """A PixelRNN has no probability for a pixel that is no colour of it: its graph fails, and must."""
+    [tensor] = model.manifest.graph("score").inputs
+    try:
+        outputs = runner.run({tensor.name: np.full(_sizes(tensor, 1), beyond, dtype=tensor.type)})
+    except Exception:  # noqa: BLE001 (onnxruntime has one type per error code, none of them public)
+        return
+    if np.isfinite(outputs["logp"]).all():
+        raise RepositoryDamaged(f"{model.title}: {_SHORT_PALETTE}")
 
 
 def _refuse_other_shapes(model: Model, graph: Graph, rows: int, outputs: Arrays) -> None:
@@ -102,5 +118,7 @@ def _sizes(tensor: Tensor, rows: int) -> tuple[int, ...]:
 
 
 def _example(tensor: Tensor, rows: int, last_colour: int) -> NDArray[Any]:
-    """Of pixels the last colour, so that a palette longer than what the network knows is found out."""
+    """Of pixels the last colour and of latents various, so that a palette of another length is found out."""
+    if tensor.name == "latent":
+        return np.random.default_rng(0).standard_normal(_sizes(tensor, rows), dtype=np.float32)
     return np.full(_sizes(tensor, rows), last_colour if tensor.name == "pixels" else 0, dtype=tensor.type)

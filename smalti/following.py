@@ -97,6 +97,10 @@ class Following:
         if self._looks == 1:
             self._tell()
 
+    def leave_out(self, name: str, number: int, error: SmaltiError) -> None:
+        """This version cannot be taken as it lies there now."""
+        self.fail(self._found(name, number), error)
+
     def settle(self, name: str, number: int = 0) -> None:
         """What lies there now of a model (number 0: of all its versions) is no news."""
         for each in self._repository.models().get(name, ()):

@@ -5,6 +5,7 @@ A manifest is outside data: all of it is checked once, when it is read, and what
 
 import hashlib
 import json
+import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,7 +15,7 @@ from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from smalti import contract, inventory, strict_json
 from smalti.contract import Kind, Signature, StateKind
@@ -23,16 +24,58 @@ from smalti.inventory import LARGEST_VERSION, Inventory, plain
 
 MANIFEST = inventory.MANIFEST
 _LARGEST_MANIFEST = 4 * 1024 * 1024  # bytes
+_LARGEST_FILE = 2 * 1024**3  # bytes; ONNX's own format ends there
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
+_MEANT: dict[str, str] = {}  # what text of each pattern is, with an example
+_SAID = {  # by pydantic's types of errors
+    "missing": "is missing",
+    "extra_forbidden": "is no field that a manifest has there",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "too_short": "must have at least {min_length} entries",
+    "too_long": "must have at most {max_length} entries",
+    "literal_error": "must be {expected}",
+    "int_type": "must be a whole number, such as 8",
+    "int_from_float": "must be a whole number, such as 8",
+    "int_parsing_size": "must be a smaller number",
+    "float_type": "must be a number, such as 0.5",
+    "finite_number": "must be a number, such as 0.5",
+    "bool_type": "must be true or false",
+    "string_type": 'must be text in quotes, such as "text"',
+    "tuple_type": "must be a list, such as [1, 2]",
+    "list_type": "must be a list, such as [1, 2]",
+    "dict_type": 'must be an object, such as {{"name": 1}}',
+    "model_type": 'must be an object, such as {{"name": 1}}',
+}
 _LARGEST_STATE = 1 << 20  # values that one sample's states may have
 Family = Literal["pixel_rnn", "vae", "autoencoder", "gan"]
 Type = Literal["float32", "int64", "bool"]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+
+
+def _text(pattern: str, meant: str) -> Any:
+    """A field of text that matches a pattern; `meant` says what that is, for whoever wrote something else."""
+    _MEANT[pattern] = meant
+    return Field(pattern=pattern)
+
+
+Sha256 = Annotated[
+    str, _text(r"^[0-9a-f]{64}$", "a SHA-256, as sha256sum writes it: 64 digits of 0-9 and a-f")
+]
+Name = Annotated[
+    str, _text(r"^[a-z0-9][a-z0-9-]{0,62}$", "a name of a-z, 0-9 and '-', such as 'sprites-vae'")
+]
+Colour = Annotated[str, _text(r"^#[0-9a-fA-F]{6}$", "a colour, such as '#1a2b3c'"), AfterValidator(str.lower)]
 Version = Annotated[int, Field(ge=1, le=LARGEST_VERSION)]
-File = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$")]  # in the version's folder itself
-Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]{0,1000}$")]  # printed in tables
-Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:/-]{1,200}$")]  # of a tensor, as ONNX files name them
+File = Annotated[
+    str,
+    _text(r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$", "a file in the version's own folder, such as 'decode.onnx'"),
+]
+Line = Annotated[  # printed in tables
+    str, _text(r"^[^\x00-\x1f\x7f-\x9f]{0,1000}$", "one line of at most 1000 characters, such as 'lecture'")
+]
+Label = Annotated[
+    str, _text(r"^[A-Za-z0-9_.:/-]{1,200}$", "a tensor's name as in the ONNX file, such as 'pixels'")
+]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Size = Annotated[int, Field(ge=1, le=2**24)]  # of an axis
 Batched = Annotated[tuple[Annotated[int, Field(ge=-1, le=2**24)], ...], Field(max_length=8)]
@@ -128,9 +171,7 @@ class Manifest(_Part):
     variant: Line
     height: Annotated[int, Field(ge=1, le=1024)]
     width: Annotated[int, Field(ge=1, le=1024)]
-    palette: Annotated[
-        tuple[Annotated[str, Field(pattern=r"^#[0-9a-f]{6}$")], ...], Field(min_length=2, max_length=65536)
-    ]
+    palette: Annotated[tuple[Colour, ...], Field(min_length=2, max_length=65536)]
     graphs: dict[str, Graph]
     states: Annotated[tuple[State, ...], Field(max_length=64)] = ()
     latent_size: Annotated[int, Field(ge=0, le=65536)] = 0  # 0 for a PixelRNN, which has none
@@ -150,6 +191,7 @@ class Manifest(_Part):
             or self._fault_of_files()
             or self._fault_of_graphs()
             or self._fault_of_recipe()
+            or self._fault_of_palette()
         )
         if fault:
             raise ValueError(fault)
@@ -158,6 +200,14 @@ class Manifest(_Part):
     def _fault_of_sizes(self) -> str:
         if (self.latent_size == 0) != (self.family == "pixel_rnn"):
             return f"latent_size is {self.latent_size}, which {self.kind} cannot have"
+        return ""
+
+    def _fault_of_palette(self) -> str:
+        """A network's logits have a place for each colour."""
+        outputs = (output for graph in self.graphs.values() for output in graph.outputs)
+        sizes = [output.shape[-1] for output in outputs if output.name == "logits" and output.shape]
+        if sizes and sizes[0] != len(self.palette):
+            return f"its palette has {len(self.palette)} colours, but its network draws with {sizes[0]}"
         return ""
 
     def _fault_of_states(self) -> str:
@@ -237,11 +287,15 @@ class Manifest(_Part):
 
 
 class Model:
-    """One version of a model on disk, its files checked against the manifest."""
+    """One version of a model on disk, its files checked against the manifest.
+
+    Each file is read once, and kept as long as this is: what was checked is what is used, whatever happens to the file.
+    """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder = folder
         self.manifest = manifest
+        self._contents: dict[str, bytes] = {}
 
     @property
     def title(self) -> str:
@@ -254,12 +308,23 @@ class Model:
 
     def verify(self) -> None:
         """Raise RepositoryDamaged unless every file is in the folder and has the digest that the manifest promises."""
-        for file, promised in self.manifest.files.items():
-            if _sha256(self.folder, file) != promised:
-                raise RepositoryDamaged(
-                    f"{self.title}: {file} differs from its manifest's SHA-256: "
-                    "export the model again, or restore the file."
-                )
+        for file in self.manifest.files:
+            self.content(file)
+
+    def content(self, file: str) -> bytes:
+        """The bytes of a listed file, which have the digest that the manifest promises; raises RepositoryDamaged."""
+        if file not in self._contents:
+            self._contents[file] = self._verified(file)
+        return self._contents[file]
+
+    def _verified(self, file: str) -> bytes:
+        content = _content(self.folder, file, largest=_LARGEST_FILE)
+        if hashlib.sha256(content).hexdigest() != self.manifest.files[file]:
+            raise RepositoryDamaged(
+                f"{self.title}: {file} differs from its manifest's SHA-256: "
+                "export the model again, or restore the file."
+            )
+        return content
 
 
 class ModelRepository:
@@ -299,7 +364,7 @@ def read(folder: Path) -> Model:
     """The model in a version's folder, its files not yet verified; raises RepositoryDamaged for a bad manifest."""
     place = f"{folder.parent.name}/{folder.name}/{MANIFEST}"
     try:
-        manifest = _parse(_content(folder))
+        manifest = _parse(_content(folder, MANIFEST, largest=_LARGEST_MANIFEST))
     except ValueError as error:
         fault = plain(str(error), longest=300)
         raise RepositoryDamaged(f"{place} is no manifest that this smalti reads: {fault}.") from error
@@ -321,18 +386,25 @@ def _parse(data: bytes) -> Manifest:
 def fault_of(error: ValidationError) -> str:
     """The first thing that pydantic found wrong with a manifest, in words."""
     first = error.errors(include_url=False)[0]
-    place, said = plain(".".join(map(str, first["loc"]))), first["msg"].removeprefix("Value error, ")
+    place, context = plain(".".join(map(str, first["loc"]))), first.get("ctx", {})
     if first["type"] in ("missing", "extra_forbidden"):
-        return f"{place}: {said}"
-    return plain(f"{place} is {ascii(first['input'])[:50]}: {said}") if place else said
+        return f"{place} {_SAID[first['type']]}"
+    if first["type"] == "string_pattern_mismatch":
+        said = f"must be {_MEANT[context['pattern']]}"
+    elif first["type"] in _SAID:
+        said = _SAID[first["type"]].format(**context)
+    else:
+        said = first["msg"].removeprefix("Value error, ")
+    return plain(f"{place} is {ascii(first['input'])[:50]}, but {said}") if place else said
 
 
-def _content(folder: Path) -> bytes:
-    with _opened(folder, MANIFEST) as stream:
-        data = stream.read(_LARGEST_MANIFEST + 1)
-    if len(data) > _LARGEST_MANIFEST:
-        raise ValueError(f"it is larger than {_LARGEST_MANIFEST} bytes")
-    return data
+def _content(folder: Path, file: str, *, largest: int) -> bytes:
+    with _opened(folder, file) as stream:
+        if os.fstat(stream.fileno()).st_size > largest:
+            raise RepositoryDamaged(
+                f"{folder.parent.name}/{folder.name}/{file} is larger than {largest} bytes."
+            )
+        return stream.read()
 
 
 @contextmanager
@@ -371,8 +443,3 @@ def _fault_of_graph(graph: Graph, expected: Signature) -> str:
         or contract.difference("output", found.outputs, expected.outputs)
         or (f"it has an input '{foreign[0]}', which nothing feeds" if foreign else "")
     )
-
-
-def _sha256(folder: Path, file: str) -> str:
-    with _opened(folder, file) as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

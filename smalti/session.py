@@ -4,7 +4,7 @@ import hashlib
 import os
 import platform
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,12 @@ _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _BATCH_AXIS = "batch"  # as every export names it
 _TYPES = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(bool)": "bool"}
 _CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
+_SOURCE = re.compile(  # all before a place in onnxruntime's own code, and the function there
+    r".*\.(?:cc|cpp|cuh?|h|hpp):\d+ "
+    r"(?:[^()]*?::[^()]*\((?:[^()]|\([^()]*\))*\)(?: const)?(?: \[.*?\])? |[A-Z]\w*[a-z][A-Z]\w* )?"
+)
+_CONDITION = re.compile(r".* was false\. (?=\S)")
+_ON_A_GPU = re.compile(r" ; GPU=.*")  # names the machine
 _PATH = re.compile(r"(?<![\w.])(?:/[^\s/:\"']+)+")  # an absolute one
 
 
@@ -31,9 +37,12 @@ def open_graph(
     Raises RepositoryDamaged where the file is no such graph, or has weights in files that the manifest does not list.
     """
     try:
-        _refuse_unlisted_weights(model, graph)
-        session = open_session(model.path(graph), batch=batch, **options)
+        file = model.manifest.graph(graph).file
+        content = model.content(file)
+        kept = {name: model.content(name) for name in _weights_of(model, content)}
+        session = _open(file, content, kept, batch=batch, **options)
         _refuse_other_tensors(model, graph, session, batch)
+        _refuse_other_colours(model, content)
     except RepositoryDamaged as error:
         raise RepositoryDamaged(f"{model.title}: {error}") from error
     except ValueError as error:
@@ -42,13 +51,29 @@ def open_graph(
 
 
 def told(error: Exception) -> str:
-    """What onnxruntime says, in one line without its code, and without paths of this machine."""
+    """What onnxruntime says to people, in one line: no codes, no places in its own source, no paths of this machine."""
     line = _CODE.sub("", (str(error).splitlines() or [type(error).__name__])[0])
-    return plain(_PATH.sub(lambda path: path[0].rsplit("/", 1)[1], line), longest=300)
+    said = _ON_A_GPU.sub("", _CONDITION.sub("", _SOURCE.sub("", line.rsplit("Status Message: ", 1)[-1])))
+    return plain(_PATH.sub(lambda path: path[0].rsplit("/", 1)[1], said), longest=300)
 
 
-def open_session(
-    path: Path,
+def open_session(path: Path, **options: Any) -> onnxruntime.InferenceSession:
+    """A session for a graph's file that belongs to no model; the options are _open's.
+
+    Raises RepositoryDamaged where it is no graph that onnxruntime can open.
+    """
+    content = path.read_bytes()
+    try:
+        kept = {name: (path.parent / name).read_bytes() for name in weights.files_of(content).own}
+    except ValueError as error:
+        raise RepositoryDamaged(f"onnxruntime cannot open {path.name}: {error}") from error
+    return _open(path.name, content, kept, **options)
+
+
+def _open(
+    name: str,
+    graph: bytes,
+    kept: Mapping[str, bytes],
     *,
     provider: str = "cpu",
     threads: int = 1,
@@ -58,6 +83,9 @@ def open_session(
     profile: Path | None = None,
 ) -> onnxruntime.InferenceSession:
     """A session on the provider that was asked for; raises ProviderMissing rather than fall back to another.
+
+    It is made of bytes, the graph's and those of the files in which it keeps weights. Of a file, onnxruntime would map
+    the weights, and draw with, or die of, whatever is written over them. Of bytes it copies what it needs.
 
     With `batch` it takes batches of that size alone, so that nothing is left in the graph that computes shapes. With
     `cuda_graph` a GPU's kernels are captured at the first runs; raises RepositoryDamaged where this graph forbids it.
@@ -74,16 +102,19 @@ def open_session(
         "session.intra_op.allow_spinning", "0"
     )  # a spinning thread starves its neighbours
     options.log_severity_level = 4  # what goes wrong is raised, and need not be printed too
+    options.add_external_initializers_from_files_in_memory(
+        list(kept), list(kept.values()), [len(content) for content in kept.values()]
+    )
     if _PROVIDERS[provider] not in onnxruntime.get_available_providers():
         raise _missing(provider)
     if provider == "cuda":
         onnxruntime.preload_dlls()  # finds CUDA's libraries where pip put them
     try:
         session = onnxruntime.InferenceSession(
-            path, options, providers=[_provider(provider, gpu_memory_megabytes, cuda_graph)]
+            graph, options, providers=[_provider(provider, gpu_memory_megabytes, cuda_graph)]
         )
     except Exception as error:  # onnxruntime raises types of its own C++ side, one per error code
-        raise RepositoryDamaged(f"onnxruntime cannot open {path.name}: {told(error)}") from error
+        raise RepositoryDamaged(f"onnxruntime cannot open {name}: {told(error)}") from error
     _require(session, provider)
     return session
 
@@ -100,16 +131,19 @@ def fingerprint(provider: str, *, batches: Sequence[int] = ()) -> str:
     return common if provider == "cpu" else f"{common}/{gpu.describe()}/{_joined(batches)}"
 
 
-def _refuse_unlisted_weights(model: Model, graph: str) -> None:
-    try:
-        content = model.path(graph).read_bytes()
-    except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror}") from error
-    unlisted = weights.files_of(content) - model.manifest.files.keys()
+def _weights_of(model: Model, content: bytes) -> set[str]:
+    """The files in which a graph keeps weights; raises ValueError for any that the session would not take from us."""
+    own, inner = weights.files_of(content)
+    unlisted = (own | inner) - model.manifest.files.keys()
     if unlisted:
         raise ValueError(
             f"it keeps weights in '{plain(min(unlisted))}', which the manifest does not list with its SHA-256"
         )
+    if inner:  # onnxruntime would look for that file in the folder where the process runs
+        raise ValueError(
+            f"it keeps weights of a node's own graph in '{min(inner)}'; only the graph's own weights may be there"
+        )
+    return own
 
 
 def _refuse_other_tensors(
@@ -125,6 +159,12 @@ def _refuse_other_tensors(
         fault = f"it has an input '{plain(surplus[0])}'"
     if fault:
         raise ValueError(f"{fault}, as the manifest says")
+
+
+def _refuse_other_colours(model: Model, content: bytes) -> None:
+    colours, palette = weights.colours_of(content), len(model.manifest.palette)
+    if colours not in (0, palette):
+        raise ValueError(f"it draws with {colours} colours, but the palette has {palette}")
 
 
 def _kinds(tensors: Iterable[Any], batch: int | None) -> dict[str, Kind]:

@@ -5,6 +5,8 @@ import json
 from math import isfinite
 from typing import Any
 
+_MOST_DIGITS = 308  # of a whole number; as many as the largest float has
+
 
 def checked(data: bytes) -> bytes:
     """The same bytes, found to be one object in UTF-8, without a mark before it; raises ValueError with what is wrong.
@@ -16,7 +18,11 @@ def checked(data: bytes) -> bytes:
         raise ValueError("it is empty")
     try:
         found = json.loads(
-            data.decode(), object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_number
+            data.decode(),
+            object_pairs_hook=_object,
+            parse_constant=_refuse_constant,
+            parse_float=_number,
+            parse_int=_whole,
         )
     except UnicodeDecodeError:
         raise ValueError("it is not text in UTF-8") from None
@@ -44,5 +50,17 @@ def _refuse_constant(word: str) -> float:
 
 def _number(digits: str) -> float:
     if not isfinite(float(digits)):
-        raise ValueError(f"it has the number {digits[:20]}, which is too large")
+        raise _too_large(digits)
     return float(digits)
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise _too_large(digits)
+    return int(digits)
+
+
+def _too_large(digits: str) -> ValueError:
+    return ValueError(
+        f"it has the number {digits if len(digits) <= 20 else digits[:20] + '…'}, which is too large"
+    )

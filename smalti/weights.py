@@ -1,27 +1,59 @@
-"""Finds the files in which an ONNX graph keeps its weights, beside its own."""
+"""Reads in an ONNX graph in which files it keeps its weights, beside its own, and of how many colours it draws."""
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
+from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
 from smalti.v1 import graphs_pb2 as onnx
 
 
-def files_of(graph: bytes) -> set[str]:
-    """The locations that a graph names, as it spells them; raises ValueError where these bytes are no graph."""
-    try:
-        model = onnx.OnnxModel.FromString(graph)
-    except DecodeError:
-        raise ValueError("it is no ONNX graph") from None
+class Files(NamedTuple):
+    """The locations that a graph names, as it spells them."""
+
+    own: set[str]  # of its initializers
+    inner: set[str]  # of graphs within its nodes, of attributes, and of sparse tensors
+
+
+def files_of(graph: bytes) -> Files:
+    """Where a graph keeps weights; raises ValueError where these bytes are no graph."""
+    model = _parsed(graph)
     attributes = (each for function in model.functions for each in function.attribute_proto)
     nodes = (node for function in model.functions for node in function.node)
-    tensors = chain(_in_graph(model.graph), _in_nodes(nodes), _in_attributes(attributes))
+    inner = chain(_beside_initializers(model.graph), _in_nodes(nodes), _in_attributes(attributes))
+    return Files(_locations(model.graph.initializer), _locations(inner))
+
+
+def colours_of(graph: bytes) -> int:
+    """Of how many colours a graph chooses the pixels that it gives; 0 where its file does not tell."""
+    found = _parsed(graph).graph
+    chosen = [node for node in found.node if "pixels" in node.output and node.op_type in ("ArgMax", "ArgMin")]
+    shapes = {value.name: value.type.tensor_type.shape.dim for value in (*found.value_info, *found.output)}
+    if not chosen or chosen[0].input[0] not in shapes:
+        return 0
+    axes = shapes[chosen[0].input[0]]
+    axis = next((each.i for each in chosen[0].attribute if each.name == "axis"), 0)
+    return axes[axis].dim_value if -len(axes) <= axis < len(axes) else 0
+
+
+def _parsed(graph: bytes) -> onnx.OnnxModel:
+    try:
+        return onnx.OnnxModel.FromString(graph)
+    except DecodeError:
+        raise ValueError("it is no ONNX graph") from None
+
+
+def _locations(tensors: Iterable[onnx.OnnxTensor]) -> set[str]:
     return {entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"}
 
 
 def _in_graph(graph: onnx.OnnxGraph) -> Iterator[onnx.OnnxTensor]:
     yield from graph.initializer
+    yield from _beside_initializers(graph)
+
+
+def _beside_initializers(graph: onnx.OnnxGraph) -> Iterator[onnx.OnnxTensor]:
     yield from _in_sparse(graph.sparse_initializer)
     yield from _in_nodes(graph.node)
 

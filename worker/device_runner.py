@@ -13,7 +13,7 @@ from smalti.randomness import uniforms
 from smalti.repository import Manifest, Tensor
 from smalti.session import told
 from worker.device import BindingSession, Block, Device, Layout, Pass
-from worker.runner import GRAPH, INPUTS, OUTPUTS
+from worker.runner import GRAPH, INPUTS, OUTPUTS, check_colours, last_colour_of
 from worker.slot import Lane, Row
 
 log = structlog.get_logger()
@@ -89,6 +89,9 @@ class DeviceRunner:
                 self._give_up_capture(fault)
                 self._buckets = self._bind(self._sessions())
             self._rehearse(captured=self.is_captured)
+            last = [last_colour_of(self._manifest.width)]
+            self._bucket(last).run(last, 0, captured=self.is_captured)
+            check_colours(self._bucket(last).rows(last)[0].pixels, self._manifest)
         except Exception as error:
             raise RepositoryDamaged(f"{self._name}: the GPU cannot run {GRAPH}: {told(error)}") from error
 

@@ -19,6 +19,19 @@ OUTPUTS = ("pixels", "logp")
 Outputs: TypeAlias = Sequence[NDArray[Any]]  # OUTPUTS, then the states; the batch first
 
 
+def last_colour_of(width: int) -> Lane:
+    """A row that draws a network's last colour: in such heat all are alike, and 1 is beyond all but the last."""
+    return Lane(0, 0, np.ones(width, dtype=np.float32), np.full(width, -1), 1e6)
+
+
+def check_colours(pixels: NDArray[Any], manifest: Manifest) -> None:
+    """Raise ValueError where pixels were drawn for which the palette has no colour."""
+    if pixels.max() >= len(manifest.palette):
+        raise ValueError(
+            f"it drew colour {pixels.max() + 1}, and its palette has {len(manifest.palette)}: export it again"
+        )
+
+
 class Session(Protocol):
     """The part of onnxruntime's session that a runner needs."""
 
@@ -80,11 +93,13 @@ class Runner:
     def warm(self) -> None:
         """Run the smallest and the largest batch once, so that the first samples need not wait for buffers.
 
-        Raises RepositoryDamaged where the graph cannot even draw those.
+        Raises RepositoryDamaged where the graph cannot even draw those, or its palette is not the network's.
         """
         try:
             for count in {1, self._slots}:
                 self._check(count, self._run([self._idle(slot) for slot in range(count)]))
+            pixels, *_ = self._run([last_colour_of(self._width)])
+            check_colours(pixels, self._manifest)
         except Exception as error:
             raise RepositoryDamaged(f"{self._name}: onnxruntime cannot run {GRAPH}: {told(error)}") from error
 

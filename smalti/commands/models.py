@@ -44,6 +44,9 @@ def load(client: Client, name: str, version: int, as_json: bool) -> None:
         print_json(model)
     else:
         click.echo(f"{model.name} version {model.version} is served.")
+        for each in [] if version else client.left_out():
+            if _is_newer(each.place, model):
+                say(f"Left out: {each.reason}")
 
 
 @click.command()
@@ -62,6 +65,11 @@ def unload(client: Client, name: str, version: int, as_json: bool) -> None:
     else:
         which = f"version {version}" if version else "every version"
         click.echo(f"{name} is served no more, in {which}; smalti load {name} serves it again.")
+
+
+def _is_newer(place: str, model: Model) -> bool:
+    name, _, number = place.partition("/")
+    return name == model.name and number.isdecimal() and int(number) > model.version
 
 
 def _table(served: list[Model]) -> Sequence[Sequence[str]]:

@@ -1,14 +1,23 @@
 import asyncio
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from smalti.repository import MANIFEST
+from server.batcher import BatchLimits
+from server.catalogue import ServedModel
+from server.pictures import write
+from server.runner import SessionOptions, open_runners
+from smalti.errors import RepositoryDamaged
+from smalti.repository import MANIFEST, ModelRepository
 from smalti.v1 import images_pb2, models_pb2, types_pb2
 from tests.server.conftest import Running, refused
 from tests.server.toys import LATENT, PALETTE, lie, reseal, write_vae
+
+SHIPPED = Path(__file__).parents[2] / "model_repository"
 
 
 async def names(server: Running) -> list[tuple[str, int]]:
@@ -92,9 +101,30 @@ async def test_requests_that_run_while_their_model_is_unloaded_are_answered_or_r
 async def test_a_model_whose_file_differs_from_its_digest_is_refused(server: Running, repository: Path):
     write_vae(repository, version=2)
     (repository / "toy-vae" / "2" / "decode.onnx").write_bytes(b"something else")
-    refusal = await refused(server.models.Load(models_pb2.LoadModelRequest(name="toy-vae")))
+    refusal = await refused(server.models.Load(models_pb2.LoadModelRequest(name="toy-vae", version=2)))
     assert (refusal.code, refusal.reason) == ("FAILED_PRECONDITION", "REPOSITORY_DAMAGED")
     assert (await draw(server)).model.version == 1
+
+
+async def test_a_bad_newer_version_does_not_keep_the_latest_good_one_from_being_loaded(
+    server: Running, repository: Path
+):
+    for version in (2, 3, 4):
+        write_vae(repository, version=version)
+    (repository / "toy-vae" / "2" / MANIFEST).write_text(
+        (repository / "toy-vae" / "1" / MANIFEST).read_text()
+    )
+    reseal(repository / "toy-vae" / "3", lie)
+    (repository / "toy-vae" / "4" / "decode.onnx").write_bytes(b"half")
+    await server.models.Unload(models_pb2.UnloadModelRequest(name="toy-vae"))
+    reply = await server.models.Load(models_pb2.LoadModelRequest(name="toy-vae"))
+    assert (reply.model.version, (await draw(server)).model.version) == (1, 1)
+    said = await left_out(server)
+    assert [each.split(":")[0] for each in said] == ["toy-vae/2", "toy-vae/3", "toy-vae/4"]
+    assert "belongs to toy-vae version 1, not to its folder" in said[0]
+    change(repository, "toy-vae/1", palette=["red"])  # now none is good, and the latest is told
+    refusal = await refused(server.models.Load(models_pb2.LoadModelRequest(name="toy-vae")))
+    assert "toy-vae version 4: decode.onnx differs" in refusal.message
 
 
 async def test_a_name_never_becomes_a_path(server: Running):
@@ -267,14 +297,37 @@ async def test_a_graph_that_lies_about_its_outputs_is_left_out(start_server, rep
         assert "decode.onnx: its output 'pixels' came as (1, 5, 4), not as (1, 4, 5)" in said
 
 
-async def test_a_palette_shorter_than_what_is_drawn_is_a_fault_of_the_model(
-    server: Running, repository: Path
+@pytest.mark.parametrize("colours", [2, 3])
+async def test_a_palette_shorter_than_what_is_drawn_is_left_out_before_anybody_draws(
+    server: Running, repository: Path, colours: int
 ):
-    replace_vae(repository, "#010101", colours=2)
-    await server.models.Load(models_pb2.LoadModelRequest(name="toy-vae"))
-    refusal = await refused(draw(server, count=16))
+    replace_vae(repository, "#010101", colours=colours)
+    refusal = await refused(server.models.Load(models_pb2.LoadModelRequest(name="toy-vae")))
     assert (refusal.code, refusal.reason) == ("FAILED_PRECONDITION", "REPOSITORY_DAMAGED")
-    assert "drew a colour that its palette does not have" in refusal.message
+    assert "toy-vae version 1: its network knows more colours than its palette has" in refusal.message
+
+
+@pytest.mark.parametrize(
+    "name", ["digits-pixel-rnn", "digits-pixel-rnn-lecture", "digits-pixel-rnn-lecture-int8"]
+)
+def test_a_pixel_rnns_shorter_palette_is_found_by_the_server_that_only_scores_with_it(
+    tmp_path: Path, name: str
+):
+    shutil.copytree(SHIPPED / name, tmp_path / name)
+    change(
+        tmp_path,
+        f"{name}/1",
+        palette=json.loads((tmp_path / name / "1" / MANIFEST).read_text())["palette"][:-1],
+    )
+    model = ModelRepository(tmp_path).load(name)
+    with ThreadPoolExecutor(1) as pool, pytest.raises(RepositoryDamaged, match="knows more colours"):
+        open_runners(model, pool, options=SessionOptions(), warm_rows=2)
+
+
+def test_a_colour_that_the_palette_lacks_is_a_fault_of_the_model_whenever_it_is_drawn(tmp_path: Path):
+    served = ServedModel(write_vae(tmp_path), {}, BatchLimits())
+    with pytest.raises(RepositoryDamaged, match="drew a colour that its palette does not have"):
+        write(served, np.full((1, 4, 5), 4), 0)
 
 
 async def test_a_server_without_any_model_is_not_ready_and_serves_what_comes(

@@ -250,11 +250,25 @@ def test_models_are_loaded_and_unloaded(server, smalti):
     model = models_pb2.Model(name="toy", version=3, family="vae", height=2, width=2, palette=PALETTE)
     server.answers["ModelService/Load"] = lambda request: models_pb2.LoadModelResponse(model=model)
     server.answers["ModelService/Unload"] = lambda request: models_pb2.UnloadModelResponse()
+    server.answers["ModelService/List"] = lambda request: models_pb2.ListModelsResponse()
     assert smalti("load", "toy").stdout == "toy version 3 is served.\n"
+    del server.requests[1:]  # what it asked about versions that were left out
     assert json.loads(smalti("load", "toy", "--version", 3, "--json").stdout)["version"] == 3
     assert "toy is served no more" in smalti("unload", "toy").stdout
     assert json.loads(smalti("unload", "toy", "--version", 3, "--json").stdout)["unloaded"]["version"] == 3
     assert [request.version for request in server.requests] == [0, 3, 0, 3]
+
+
+def test_newer_versions_that_were_left_out_are_told_when_an_older_one_is_loaded(server, smalti):
+    model = models_pb2.Model(name="toy", version=3, family="vae", height=2, width=2, palette=PALETTE)
+    places = ("toy/2", "toy/4", "other/9", "toy")
+    server.answers["ModelService/Load"] = lambda request: models_pb2.LoadModelResponse(model=model)
+    server.answers["ModelService/List"] = lambda request: models_pb2.ListModelsResponse(
+        left_out=[models_pb2.LeftOut(place=place, reason=f"{place} is bad.") for place in places]
+    )
+    told = smalti("load", "toy")
+    assert (told.stdout, told.stderr) == ("toy version 3 is served.\n", "Left out: toy/4 is bad.\n")
+    assert smalti("load", "toy", "--version", 3).stderr == ""
 
 
 def test_a_model_that_cannot_be_loaded_is_one_sentence(server, smalti, refusal):

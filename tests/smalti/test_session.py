@@ -1,15 +1,19 @@
 """Sessions run on what was asked for, or not at all."""
 
 import hashlib
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnxruntime
 import pytest
 from onnx import ModelProto, TensorProto, helper
 
 from smalti.errors import ProviderMissing, RepositoryDamaged
-from smalti.repository import MANIFEST, Model, read
+from smalti.repository import MANIFEST, Model, ModelRepository, read
 from smalti.session import _provider, fingerprint, open_graph, open_session, told
 from tests.server.toys import reseal, write_vae
 
@@ -203,4 +207,99 @@ def test_what_onnxruntime_says_is_told_without_paths_of_this_machine() -> None:
         "[ONNXRuntimeError] : 1 : FAIL : Load model from /srv/models/a/m.onnx failed:"
         "/onnxruntime_src/core/graph/model.cc:256 bad\nmore"
     )
-    assert told(error) == "Load model from m.onnx failed:model.cc:256 bad"
+    assert told(error) == "bad"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            (
+                "[ONNXRuntimeError] : 1 : FAIL : Exception during initialization: /a/optimizer/initializer.cc:44 "
+                "onnxruntime::Initializer::Initializer(const onnx::TensorProto&, const std::filesystem::path&) "
+                "!model_path.empty() was false. model_path must not be empty."
+            ),
+            "model_path must not be empty.",
+        ),
+        (
+            (
+                "[ONNXRuntimeError] : 1 : FAIL : graph.cc:4479 InjectExternalInitializersFromFilesInMemory External "
+                "initializer: w offset: 0 size to read: 12 given file_length: 4 are out of bounds."
+            ),
+            "External initializer: w offset: 0 size to read: 12 given file_length: 4 are out of bounds.",
+        ),
+        (
+            (
+                "[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : Non-zero status code returned while running Gather node. "
+                "Name:'' Status Message: indices element out of data bounds, idx=5"
+            ),
+            "indices element out of data bounds, idx=5",
+        ),
+        (
+            (
+                "[ONNXRuntimeError] : 11 : EP_FAIL : Status Message: /a/cuda_call.cc:129 "
+                "std::conditional_t<THRW, void> onnxruntime::CudaCall(ERRTYPE, const char*) "
+                "[with ERRTYPE = cudaError] CUDA failure 2: out of memory ; "
+                "GPU=0 ; hostname=secret ; file=/a/b.cc ; line=3 ; expr=f()"
+            ),
+            "CUDA failure 2: out of memory",
+        ),
+    ],
+)
+def test_of_what_onnxruntime_says_only_what_people_understand_is_told(error: str, said: str) -> None:
+    assert told(RuntimeError(error)) == said
+
+
+# What was verified is what is used
+
+
+SHIPPED = Path(__file__).parents[2] / "model_repository"
+
+
+def drawn(session: onnxruntime.InferenceSession) -> bytes:
+    """All that a graph gives for a few inputs."""
+    kinds: dict[str, Any] = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(bool)": np.bool_}
+    feeds: dict[str, Any] = {
+        each.name: np.ones([3, *each.shape[1:]], dtype=kinds[each.type]) for each in session.get_inputs()
+    }
+    return b"".join(np.asarray(values).tobytes() for values in session.run(None, feeds))
+
+
+@pytest.mark.parametrize("name", ["digits-pixel-rnn", "digits-pixel-rnn-lecture-int8"])
+def test_a_file_that_is_written_over_changes_nothing_of_what_was_opened_or_verified(
+    tmp_path: Path, name: str
+) -> None:
+    shutil.copytree(SHIPPED / name / "1", tmp_path / name / "1")
+    model = ModelRepository(tmp_path).load(name)
+    session, expected = open_graph(model, "draw_row"), drawn(open_graph(model, "draw_row"))
+    for file in model.manifest.files:
+        place = model.folder / file
+        with place.open("r+b") as stream:  # in its place: as cp does, not mv
+            stream.write(b"\x55" * place.stat().st_size)
+    assert drawn(session) == expected
+    for file in model.manifest.files:
+        (model.folder / file).write_bytes(b"")
+    assert drawn(session) == expected
+    assert drawn(open_graph(model, "draw_row", batch=3)) == expected  # a GPU's worker opens it again later
+    with pytest.raises(RepositoryDamaged, match="differs from its manifest's SHA-256"):
+        open_graph(read(model.folder), "draw_row")
+
+
+def test_weights_of_a_nodes_own_graph_in_a_listed_file_are_refused(vae: Path) -> None:
+    (vae / "secret").write_bytes(b"\0" * 240)
+    manifest = read(vae).manifest
+    files = dict(manifest.files) | {"secret": hashlib.sha256(b"\0" * 240).hexdigest()}
+    (vae / MANIFEST).write_text(manifest.model_copy(update={"files": files}).model_dump_json())
+    assert "it keeps weights of a node's own graph in 'secret'" in refusal(resealed(vae, hidden_in_a_branch))
+
+
+@pytest.mark.parametrize("colours", [5, 16])
+def test_a_palette_that_is_shorter_than_what_a_gan_draws_with_is_refused(
+    tmp_path: Path, colours: int
+) -> None:
+    shutil.copytree(SHIPPED / "digits-gan" / "1", tmp_path / "digits-gan" / "1")
+    place = tmp_path / "digits-gan" / "1" / MANIFEST
+    content = json.loads(place.read_text())
+    place.write_text(json.dumps(content | {"palette": content["palette"][:colours]}))
+    with pytest.raises(RepositoryDamaged, match=f"it draws with 17 colours, but the palette has {colours}"):
+        open_graph(ModelRepository(tmp_path).load("digits-gan"), "generate")

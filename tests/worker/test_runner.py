@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from smalti.errors import RepositoryDamaged
 from smalti.jobs.job import Failed, Finished
-from smalti.repository import Manifest
+from smalti.repository import Manifest, ModelRepository
+from smalti.session import open_graph
 from tests.toy_model import Toy, write_toy_model
 from tests.worker.conftest import Model
 from tests.worker.story import a_sample, drawn_alone, finish, keeping, open_runner, pixels_of
@@ -132,3 +133,17 @@ def _with(manifest: Manifest, index: int, kept: dict[tuple[int, int], int]) -> S
 
 def _lane(manifest: Manifest, slot: int) -> Lane:
     return a_sample(manifest).next_lane(slot)
+
+
+@pytest.mark.parametrize(
+    "name", ["digits-pixel-rnn", "digits-pixel-rnn-lecture-int8", "mnist-static-pixel-rnn"]
+)
+def test_a_palette_that_is_shorter_than_what_a_network_draws_with_is_found_when_it_is_warmed(
+    name: str,
+) -> None:
+    model = ModelRepository(Path(__file__).parents[2] / "model_repository").load(name)
+    session, manifest = open_graph(model, "draw_row"), model.manifest
+    Runner(session, manifest, slots=2).warm()
+    short = manifest.model_copy(update={"palette": manifest.palette[:-1]})
+    with pytest.raises(RepositoryDamaged, match=f"drew colour {len(manifest.palette)}, and its palette has"):
+        Runner(session, short, slots=2).warm()
