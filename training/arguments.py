@@ -24,7 +24,7 @@ class Place(click.Path):
         return super().convert(value, param, ctx)
 
 
-class Colour(click.ParamType):
+class Colour(click.ParamType[str]):
     """A colour, as recipes take it."""
 
     name = "colour"

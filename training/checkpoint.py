@@ -18,7 +18,6 @@ from pydantic import (
     AfterValidator,
     ConfigDict,
     Field,
-    InstanceOf,
     JsonValue,
     Strict,
     TypeAdapter,
@@ -40,16 +39,27 @@ DAMAGE = (
     *(AttributeError, AssertionError, ArithmeticError, MemoryError, ImportError),
     *(zipfile.BadZipFile, zlib.error, struct.error),
 )
+
+
+def _of_tensors(weights: dict[str, Any]) -> dict[str, Any]:
+    """Raise ValueError for what is no tensor, or nothing; tables may hold tables."""
+    for name, value in weights.items():
+        if isinstance(value, dict):
+            _of_tensors(value)
+        elif not isinstance(value, Tensor):
+            raise ValueError(f"must hold tensors, and '{name}' is none")
+    if not weights:
+        raise ValueError("must hold tensors, and there is none")
+    return weights
+
+
 _NUMBERS = ConfigDict(allow_inf_nan=False)
 # What a checkpoint says is outside data: these kinds are checked when it is read.
 Step = Annotated[int, Strict(), Field(ge=1, le=10**9)]
 Number = Annotated[float, Strict()]
-Seconds = Annotated[float, Strict(), Field(ge=0)]
+Seconds = Annotated[float, Strict(), Field(ge=0, le=1e12)]
 Side = Annotated[int, Strict(), Field(ge=2, le=4096)]
-Tensors = Annotated[dict[str, InstanceOf[Tensor]], Field(min_length=1)]
-Weights = Annotated[
-    dict[str, InstanceOf[Tensor] | Tensors], Field(min_length=1)
-]  # of one network, or of several
+Weights = Annotated[dict[str, Any], AfterValidator(_of_tensors)]  # of one network, or of several
 Colours = Annotated[
     tuple[Annotated[str, Field(pattern=r"^#[0-9a-f]{6}$")], ...], Field(min_length=2, max_length=256)
 ]

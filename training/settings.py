@@ -27,7 +27,7 @@ def read(recipe: Recipe, given: Mapping[str, Any], written: Sequence[str]) -> di
 
 
 def apply(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
-    """The recipe with other values, by their names; generations beyond a nearer end are dropped. Raises RecipeRefused."""
+    """The recipe with other values, by their names, without generations beyond a nearer end; raises RecipeRefused."""
     changed = recipes.changed(recipe, {**_within(recipe, settings), **settings})
     families.check(changed)
     return changed

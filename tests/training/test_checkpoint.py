@@ -153,7 +153,7 @@ def changed(content, path, value):
     content[last] = value
 
 
-WRONG = [None, "x", [], {}, -1, float("nan"), True, 10**30]
+WRONG: list[object] = [None, "x", [], {}, -1, float("nan"), True, 10**30]
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_the_lectures_pixel_rnn_is_called_so():
             "seed: must be less than .* a number of thousands of digits",
         ),
         (GOOD + "batch = 100000000000\n", r"training\.batch: must be at most 65536"),
-        ("a = 1\nb = 2\n" + GOOD + "c = 3\n", "'a'.*'b'.*'c'"),
+        ("a = 1\nb = 2\n" + GOOD + "c = 3\n", "'c'.*'a'.*'b'"),
         ("family = 3\ndata = 5\n", "data: must be a table, not 5.*training is missing"),
     ],
 )
