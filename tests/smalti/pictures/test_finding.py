@@ -257,5 +257,5 @@ def test_an_encrypted_zip_is_told_once_and_not_for_each_of_its_files(tmp_path):
     (tmp_path / "x.zip").write_bytes(with_flag(packed(FILES), 0))
     with pytest.raises(ImageRefused) as refused:
         gather(tmp_path / "x.zip")
-    assert str(refused.value).count("encrypted") == 1
+    assert str(refused.value).count("is encrypted") == 1
     assert str(refused.value).count(str(tmp_path)) == 1
