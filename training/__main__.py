@@ -1,7 +1,7 @@
 """`python -m training RECIPE`: trains a network on images, and measures it on images held back."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 
 from smalti.errors import SmaltiError
-from training import catalogue, introduction, memory, settings, stopping
+from training import arguments, catalogue, introduction, memory, settings, stopping
 from training import checkpoint as checkpoints
 from training import recipe as recipes
 from training.checkpoint import Checkpoint
@@ -49,12 +49,12 @@ def show_recipes(name: str | None) -> None:
 @click.argument("recipe")
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=arguments.Place(),
     help="Folder or .zip of images, lecture's text or .npz; without it, digits.",
 )
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=arguments.Place(),
     help="Folder for checkpoint and pictures; by default runs/<model>.",
 )
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
@@ -98,8 +98,19 @@ def train_command(
     if threads:
         torch.set_num_threads(threads)
     try:
-        chosen = settings.apply(recipes.read(recipes.find(recipe, digits=data is None)), given, written)
-        train(chosen, data, output, _device(device), fresh=fresh, asked={"size": size, "colours": colours})
+        told = recipes.read(recipes.find(recipe, digits=data is None))
+        asked = settings.read(told, given, written)
+        chosen = settings.apply(told, asked)
+        with memory.enough():
+            train(
+                chosen,
+                data,
+                output,
+                _device(device),
+                fresh=fresh,
+                asked=asked,
+                dropped=settings.dropped(told, chosen),
+            )
     except SmaltiError as error:
         raise click.ClickException(str(error)) from error
 
@@ -111,15 +122,19 @@ def train(
     device: torch.device,
     *,
     fresh: bool,
-    asked: Mapping[str, int | None],
+    asked: Collection[str] = (),
+    dropped: Sequence[int] = (),
 ) -> Checkpoint:
-    """Train, or go on with it, to the end; `asked` is what was asked for on the command line."""
+    """Train, or go on with it, to the end.
+
+    `asked` are settings that the command line names, `dropped` generations that a nearer end left out.
+    """
     console = Console(highlight=False, soft_wrap=True)
     images = load(data, recipe.data)
     introduction.refuse_unheeded(images, asked)
     folder = output or Path("runs") / recipe.named(images.about.name)
     checkpoints.prepare(folder, fresh=fresh)
-    console.print(introduction.paragraph(images, recipe, folder), markup=False)
+    console.print(introduction.paragraph(images, recipe, folder, dropped=dropped), markup=False)
     torch.manual_seed(recipe.seed)
     task = make_task(recipe, images, device)
     loop = Loop(task, images, recipe, folder, device)

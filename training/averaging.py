@@ -37,3 +37,18 @@ class Average(Generic[Network]):
         """Go on from there."""
         self.network.load_state_dict(state["network"])
         self.count = int(state["count"])
+        if self.count < 0:
+            raise ValueError("an average has seen no step or more")
+
+
+def fill_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Go on from a kept state, with the settings that the optimiser has; raises ValueError for one of other weights."""
+    own = [
+        {name: value for name, value in group.items() if name != "params"} for group in optimiser.param_groups
+    ]
+    optimiser.load_state_dict(state)
+    for group, settings in zip(optimiser.param_groups, own, strict=True):
+        group.update(settings)
+    for parameter, kept in optimiser.state.items():
+        if any(value.shape not in (parameter.shape, torch.Size()) for value in kept.values()):
+            raise ValueError("the optimiser's state is of other weights")

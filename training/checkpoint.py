@@ -11,19 +11,28 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 import torch
-from pydantic import ValidationError
-from torch import nn
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    Strict,
+    TypeAdapter,
+    ValidationError,
+)
+from torch import Tensor, nn
 
 from smalti import repository
-from training import finite
+from training import faults, finite
 from training.errors import CheckpointNotWritten, CheckpointRefused
-from training.recipe import Recipe, first_fault
+from training.recipe import Recipe
 
 FORMAT = 1
 FILE = "checkpoint.pt"
+_ADVICE = "train anew with --fresh, or give another file."
 # What torch, pickle and zipfile raise for files that are damaged or not a checkpoint's.
 DAMAGE = (
     *(OSError, RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError),
@@ -32,51 +41,79 @@ DAMAGE = (
 )
 
 
+def _of_tensors(weights: dict[str, Any]) -> dict[str, Any]:
+    """Raise ValueError for what is no tensor, or nothing; tables may hold tables."""
+    for name, value in weights.items():
+        if isinstance(value, dict):
+            _of_tensors(value)
+        elif not isinstance(value, Tensor):
+            raise ValueError(f"must hold tensors, and '{name}' is none")
+    if not weights:
+        raise ValueError("must hold tensors, and there is none")
+    return weights
+
+
+_NUMBERS = ConfigDict(allow_inf_nan=False)
+# What a checkpoint says is outside data: these kinds are checked when it is read.
+Step = Annotated[int, Strict(), Field(ge=1, le=10**9)]
+Number = Annotated[float, Strict()]
+Seconds = Annotated[float, Strict(), Field(ge=0, le=1e12)]
+Side = Annotated[int, Strict(), Field(ge=2, le=4096)]
+Weights = Annotated[dict[str, Any], AfterValidator(_of_tensors)]  # of one network, or of several
+Colours = Annotated[
+    tuple[Annotated[str, Field(pattern=r"^#[0-9a-f]{6}$")], ...], Field(min_length=2, max_length=256)
+]
+
+
 @dataclass(frozen=True, slots=True)
 class Best:
     """The weights that did best on the validation images so far (the newest, for a family that has no such figure)."""
 
-    step: int
-    valid: float | None
-    weights: dict[str, Any]
+    __pydantic_config__ = _NUMBERS
+    step: Step
+    valid: Number | None
+    weights: Weights
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
     """The weights after an earlier step, kept to be exported as a version of their own."""
 
-    step: int
-    seconds: float  # spent in training until then
-    weights: dict[str, Any]
-    figures: dict[str, Any] = field(default_factory=dict)  # filled when the training has finished
+    __pydantic_config__ = _NUMBERS
+    step: Step
+    seconds: Seconds  # spent in training until then
+    weights: Weights
+    figures: dict[str, JsonValue] = field(default_factory=dict)  # filled when the training has finished
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
     """One point of the curve."""
 
-    step: int
-    train: float
-    valid: float | None
+    __pydantic_config__ = _NUMBERS
+    step: Step
+    train: Number
+    valid: Number | None
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """A training at one moment. `figures` is filled when it has finished."""
 
+    __pydantic_config__ = _NUMBERS
     recipe: Recipe
     about: repository.Data
-    palette: tuple[str, ...]
-    height: int
-    width: int
-    step: int = 0
+    palette: Colours
+    height: Side
+    width: Side
+    step: Annotated[int, Strict(), Field(ge=0, le=10**9)] = 0
     task: dict[str, Any] = field(default_factory=dict)  # networks and optimisers, as the family keeps them
     best: Best | None = None
     curve: tuple[Point, ...] = ()
-    seconds: float = 0.0  # spent in training so far
-    figures: dict[str, Any] = field(default_factory=dict)
+    seconds: Seconds = 0.0  # spent in training so far
+    figures: dict[str, JsonValue] = field(default_factory=dict)
     generations: tuple[Generation, ...] = ()  # those before the end
-    pending: tuple[float, ...] = ()  # training figures since the last look, where it was stopped between two
+    pending: tuple[Number, ...] = ()  # training figures since the last look, where it was stopped between two
 
     @property
     def model(self) -> str:
@@ -138,27 +175,22 @@ def written(file: Path) -> Iterator[BinaryIO]:
 
 def load(file: Path) -> Checkpoint:
     """Read a checkpoint; raises CheckpointRefused. Only tensors and plain values are read, never code."""
+    content = _content(file)
+    if content.get("format") != FORMAT:
+        raise CheckpointRefused(
+            f"{file} was written in format {faults.shown(content.get('format'))}, and this smalti reads {FORMAT}."
+        )
+    content = {"pending": ()} | content  # checkpoints from before it was kept lack it
+    if missing := [name for name in Checkpoint.__slots__ if name not in content]:
+        raise CheckpointRefused(f"{file} lacks {', '.join(missing)}, so it is damaged: {_ADVICE}")
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-        if content["format"] != FORMAT:
-            raise CheckpointRefused(
-                f"{file} was written in format {content['format']}, and this smalti reads {FORMAT}."
-            )
-        checkpoint = _restored(content)
-    except FileNotFoundError as error:
+        checkpoint = _KEPT.validate_python(content)
+    except (ValidationError, RecursionError) as error:
+        told = faults.sentence(error) if isinstance(error, ValidationError) else "it is nested too deeply"
         raise CheckpointRefused(
-            f"There is no checkpoint {file}: train one with `python -m training`."
+            f"{file} does not hold what this smalti keeps in a checkpoint ({told}): {_ADVICE}"
         ) from error
-    except ValidationError as error:
-        raise CheckpointRefused(
-            f"{file} holds a recipe that this smalti does not know ({first_fault(error)}): train anew with --fresh."
-        ) from error
-    except DAMAGE as error:
-        raise CheckpointRefused(
-            f"{file} is no checkpoint that can be read ({_reason(error)}): it is damaged or not smalti's; "
-            "train anew with --fresh, or give another file."
-        ) from error
-    if not finite.is_finite([checkpoint.task, *_kept(checkpoint)]):
+    if not finite.is_finite([checkpoint.task, checkpoint.figures, *_kept(checkpoint)]):
         raise CheckpointRefused(
             f"{file} holds weights that are no numbers, so nothing can go on from it: train anew with --fresh and a "
             "lower learning rate."
@@ -182,10 +214,24 @@ def _kept(checkpoint: Checkpoint) -> list[dict[str, Any]]:
     return best + [generation.weights for generation in checkpoint.generations]
 
 
-def _reason(error: Exception) -> str:
-    """The first words of what a library says, which may be pages."""
-    said = str(error).strip().splitlines()[:1]
-    return f"{type(error).__name__}: {said[0][:80]}" if said else type(error).__name__
+def _content(file: Path) -> dict[str, Any]:
+    """What a file holds, unchecked; raises CheckpointRefused. What the libraries say of damage helps nobody."""
+    try:
+        content = torch.load(io.BytesIO(file.read_bytes()), map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointRefused(
+            f"There is no checkpoint {file}: train one with `python -m training`."
+        ) from error
+    except DAMAGE as error:
+        why = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
+        raise CheckpointRefused(
+            f"{file} is no checkpoint that can be read{why} (it is damaged or not smalti's): {_ADVICE}"
+        ) from error
+    if not isinstance(content, dict):
+        raise CheckpointRefused(
+            f"{file} is no checkpoint that can be read (it is damaged or not smalti's): {_ADVICE}"
+        )
+    return content
 
 
 def _plain(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -201,17 +247,22 @@ def _plain(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-def _restored(content: dict[str, Any]) -> Checkpoint:
-    content = {"pending": ()} | content  # checkpoints from before it was kept lack it
-    fields = {name: content[name] for name in Checkpoint.__slots__}
-    return Checkpoint(
-        **fields
-        | {
-            "recipe": Recipe.model_validate(content["recipe"]),
-            "about": repository.Data.model_validate(content["about"]),
-            "palette": tuple(content["palette"]),
-            "best": Best(**content["best"]) if content["best"] else None,
-            "curve": tuple(Point(**point) for point in content["curve"]),
-            "generations": tuple(Generation(**each) for each in content["generations"]),
-        }
-    )
+def _consistent(checkpoint: Checkpoint) -> Checkpoint:
+    """Raise ValueError where the parts do not agree on how far the training is."""
+    looked = checkpoint.curve[-1].step if checkpoint.curve else 0
+    if checkpoint.step > checkpoint.recipe.training.steps:
+        raise ValueError(f"step {checkpoint.step} is beyond the recipe's last")
+    if looked + len(checkpoint.pending) != checkpoint.step:
+        raise ValueError(
+            f"step {checkpoint.step} does not agree with the curve, which ends at step {looked}, "
+            f"and {len(checkpoint.pending)} figures since"
+        )
+    if (checkpoint.best is None) != (not checkpoint.curve):
+        raise ValueError("best and curve do not agree on whether there was a look")
+    kept = [each.step for each in (checkpoint.best, *checkpoint.generations) if each]
+    if any(step > looked for step in kept):
+        raise ValueError(f"best or a generation is of a step after the last look, {looked}")
+    return checkpoint
+
+
+_KEPT: TypeAdapter[Checkpoint] = TypeAdapter(Annotated[Checkpoint, AfterValidator(_consistent)])

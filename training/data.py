@@ -29,6 +29,7 @@ class ImageSet:
     test: Pixels  # looked at once, at the end
     test_groups: splits.Indices | None = None  # near-duplicates share a number; None: no image has any
     report: Report = EMPTY  # what became of the files that were read
+    indexed: bool = False  # they came with their own size and palette
 
     @property
     def height(self) -> int:
@@ -77,6 +78,7 @@ def divide(
         test=pixels[split.test],
         test_groups=None if together is None else together[split.test],
         report=found.report,
+        indexed=isinstance(found, Indexed),
     )
 
 

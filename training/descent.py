@@ -9,8 +9,8 @@ from pydantic import Field
 from torch import Tensor
 
 from training import finite
-from training.averaging import Average, Network
-from training.options import Fraction, Positive, Table
+from training.averaging import Average, Network, fill_optimiser
+from training.options import Fraction, NotNegative, Positive, Table
 from training.schedule import one_cycle
 
 
@@ -19,7 +19,7 @@ class DescentOptions(Table):
 
     learning_rate: Positive  # at its highest
     warm_up: Annotated[float, Field(gt=0, lt=1)]  # part of the steps
-    weight_decay: Annotated[float, Field(ge=0)]
+    weight_decay: NotNegative
     average: Fraction  # decay of the moving average of the weights
     gradient_norm: Positive  # of the loss in nats per pixel, at most
     # What goes into matrix products while a step is made, where the machine can multiply it; sums, weights and all that
@@ -60,8 +60,11 @@ class Descent(Generic[Network]):
         self.average.update(self.network)
 
     def rates(self) -> dict[str, float]:
-        """The learning rate."""
-        return {"learning_rate": self._chosen.learning_rate}
+        """The learning rate, and the decay where it takes more than all of a weight in one step."""
+        chosen = self._chosen
+        found = {"learning_rate": chosen.learning_rate}
+        decays = chosen.learning_rate * chosen.weight_decay > 1
+        return found | ({"weight_decay": chosen.weight_decay} if decays else {})
 
     @contextmanager
     def rounding(self) -> Iterator[None]:
@@ -93,4 +96,4 @@ class Descent(Generic[Network]):
         """Go on from there."""
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        fill_optimiser(self.optimiser, state["optimiser"])

@@ -27,5 +27,9 @@ class TrainingDiverged(SmaltiError):
     """A loss, a gradient or a weight is no number any more, so training stopped before it was kept."""
 
 
+class MemoryTooSmall(SmaltiError):
+    """A network, a batch or the images need more memory than there is."""
+
+
 class EvaluationRefused(SmaltiError):
     """The model and the images do not belong together, or it cannot be measured in this way."""

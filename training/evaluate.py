@@ -46,8 +46,8 @@ WIDTH = 140  # of the tables, where there is no terminal
     "--iwae-images", type=click.IntRange(2), help="Test images to draw them for; by default a minute's worth."
 )
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; by default all cores.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all figures here.")
-@click.option("--plots", type=click.Path(path_type=Path), help="Folder to write pictures into, as PNG.")
+@click.option("--json", "json_file", type=arguments.Place(), help="Write all figures here.")
+@click.option("--plots", type=arguments.Place(), help="Folder to write pictures into, as PNG.")
 @click.option("--save", is_flag=True, help="Put the figures into the version's manifest.")
 def main(
     model: str,

@@ -7,6 +7,7 @@ from typing import cast
 import torch
 
 from training.data import ImageSet
+from training.errors import RecipeRefused
 from training.options import NoOptions, Table
 from training.recipe import Recipe, options
 from training.task import MakeTask, Task
@@ -28,8 +29,14 @@ def tables(recipe: Recipe) -> dict[str, type[Table]]:
 
 def check(recipe: Recipe) -> None:
     """Raise RecipeRefused for options that the family does not know, before anything is read or made."""
+    refused = []
     for name, kind in tables(recipe).items():
-        options(kind, getattr(recipe, name), name)
+        try:
+            options(kind, getattr(recipe, name), name)
+        except RecipeRefused as error:
+            refused.append(str(error))
+    if refused:
+        raise RecipeRefused(" ".join(refused))
 
 
 def make_task(recipe: Recipe, images: ImageSet, device: torch.device) -> Task:

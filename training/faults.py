@@ -1,22 +1,78 @@
 """Says what is wrong in a table of a recipe, in one sentence, with the keys that are known."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+_NAMED = 8  # faults that a sentence tells; of the others it gives the number
+_WANTED = {  # what pydantic says, by its kinds, in plain words
+    "greater_than_equal": "must be at least {ge}",
+    "greater_than": "must be greater than {gt}",
+    "less_than_equal": "must be at most {le}",
+    "less_than": "must be less than {lt}",
+    "too_short": "must have at least {min_length} entries",
+    "too_long": "must have at most {max_length} entries",
+    "literal_error": "must be {expected}",
+    "finite_number": "must be a finite number",
+    "string_pattern_mismatch": "must be made of small letters, digits and dashes, and not be too long",
+}
+_KINDS = {  # by the beginnings of pydantic's kinds
+    "int": "must be a whole number",
+    "float": "must be a number",
+    "bool": "must be true or false",
+    "string": "must be a text in quotes",
+    "tuple": "must be a list in brackets",
+    "list": "must be a list in brackets",
+    "dict": "must be a table",
+    "model": "must be a table",
+    "dataclass": "must be a table",
+}
 
-def sentence(error: ValidationError, kind: type[BaseModel], *, prefix: str = "") -> str:
-    """Where and why a table of this kind was refused: the first reason only, preferring keys that are not known."""
-    faults = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
-    fault = faults[0]
-    where = ".".join([*([prefix] if prefix else []), *map(str, fault["loc"])])
+
+def sentence(error: ValidationError, kind: type[BaseModel] | None = None, *, prefix: str = "") -> str:
+    """Where and why a table of this kind was refused: all reasons, those first of keys that are not known."""
+    faults = sorted(error.errors(include_url=False), key=lambda fault: fault["type"] != "extra_forbidden")
+    return listed([_told(fault, kind, prefix) for fault in faults])
+
+
+def listed(reasons: Sequence[str]) -> str:
+    """The first reasons, and how many more there are."""
+    more = len(reasons) - _NAMED
+    return "; ".join(reasons[:_NAMED]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _told(fault: Mapping[str, Any], kind: type[BaseModel] | None, prefix: str) -> str:
+    where = ".".join([*([prefix] if prefix else []), *map(str, fault["loc"])]) or "its top"
     if fault["type"] == "extra_forbidden":
-        table = inner(kind, [str(part) for part in fault["loc"][:-1]])
+        table = inner(kind, [str(part) for part in fault["loc"][:-1]]) if kind else None
         return f"{where}: {unknown(str(fault['loc'][-1]), keys(table) if table else [])}"
-    given = "" if fault["type"] == "missing" else f", not {fault['input']!r:.60}"
-    return f"{where or 'its top'}: {fault['msg']}{given}"
+    if fault["type"] == "missing":
+        return f"{where} is missing"
+    if fault["type"] == "value_error":
+        return f"{where}: {fault['ctx']['error']}"
+    return f"{where}: {_wanted(fault)}, not {shown(fault['input'])}"
+
+
+def _wanted(fault: Mapping[str, Any]) -> str:
+    if words := _WANTED.get(fault["type"]):
+        return words.format(**{name: _plain(value) for name, value in fault.get("ctx", {}).items()})
+    return _KINDS.get(fault["type"].split("_")[0], "cannot be this")
+
+
+def _plain(limit: object) -> object:
+    return int(limit) if isinstance(limit, float) and limit.is_integer() else limit
+
+
+def shown(value: object) -> str:
+    """A value as it may be put into a sentence."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    try:
+        return f"{value!r:.60}"
+    except ValueError:  # Python writes no whole number of thousands of digits
+        return "a number of thousands of digits"
 
 
 def unknown(name: str, known: Iterable[str]) -> str:

@@ -16,7 +16,7 @@ from models.gan import Discriminator, Generator
 from smalti import palette as colours
 from training import finite, losses
 from training.augmentation import differentiably, mirrored
-from training.averaging import Average
+from training.averaging import Average, fill_optimiser
 from training.data import ImageSet
 from training.distances import Yardstick
 from training.errors import RecipeRefused
@@ -26,7 +26,7 @@ from training.sources import Pixels
 
 CALIBRATION_DRAWN, TEST_DRAWN = 512, 2048  # images drawn to be compared with real ones
 DRAW_BATCH = 256
-Channels = Annotated[tuple[Count, ...], Field(min_length=2, max_length=5)]
+Channels = Annotated[tuple[Count, ...], Field(min_length=2, max_length=5, strict=False)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class NetworkOptions(Table):
 
     latent: Count = 48
     generator: Channels = (128, 64, 32)
-    pigments: Annotated[int, Field(ge=2)] = 16  # colours in an image
+    pigments: Annotated[int, Field(ge=2, le=256)] = 16  # colours in an image
     blends: bool = False  # pixels mix the pigments, rather than choose one
     discriminator: Channels = (32, 64, 128)
     sensitivity: Positive = 2.5  # of the discriminator to small differences of colour
@@ -225,7 +225,10 @@ class GANTask:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
         for name, part in self._parts().items():
-            part.load_state_dict(state[name])
+            if isinstance(part, torch.optim.Optimizer):
+                fill_optimiser(part, state[name])
+            else:
+                part.load_state_dict(state[name])
 
     def _parts(self) -> dict[str, Any]:
         names = "generator", "discriminator", "average", "generator_optimiser", "discriminator_optimiser"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from smalti import palette as colours
 from smalti.errors import SmaltiError
-from training import baselines, data, quantise, sources, splits
+from training import arguments, baselines, data, quantise, sources, splits
 from training.recipe import DataRecipe
 from training.sources import LECTURE_COLOURS, LECTURE_PIXELS, Pictures, Pixels
 
@@ -22,12 +22,16 @@ DEFAULTS = DataRecipe()
 
 
 @click.command()
-@click.argument("pictures", type=click.Path(path_type=Path))
-@click.argument("output", type=click.Path(path_type=Path))
+@click.argument("pictures", type=arguments.Place())
+@click.argument("output", type=arguments.Place())
 @click.option("--size", type=click.IntRange(4, 64), default=DEFAULTS.size, show_default=True)
 @click.option("--colours", "most", type=click.IntRange(2, 256), default=DEFAULTS.colours, show_default=True)
 @click.option(
-    "--background", default=DEFAULTS.background, show_default=True, help="Behind what is transparent."
+    "--background",
+    type=arguments.Colour(),
+    default=DEFAULTS.background,
+    show_default=True,
+    help="Behind what is transparent.",
 )
 @click.option("--stretched", is_flag=True, help="Let each picture's content fill its square.")
 @click.option(

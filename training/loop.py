@@ -53,6 +53,7 @@ class Loop:
             found = checkpoints.load(file)
             if not found.same_training(self.recipe, self.images.about.digest):
                 raise CheckpointRefused(self._foreign(found, file))
+            self._refuse_other_parts(found, file)
             self._restore(found, file)
             self.checkpoint, self.figures = found, list(found.pending)
         return self.checkpoint.step
@@ -64,10 +65,25 @@ class Loop:
         changed = "; ".join(differences(found.recipe, self.recipe))
         return f"{file} belongs to another recipe or other images ({changed}): take its settings again, or {advice}"
 
+    def _refuse_other_parts(self, found: Checkpoint, file: Path) -> None:
+        """Raise CheckpointRefused for weights of another network and for images that are not like these."""
+        own, images = _shapes(self.task.weights()), self.images
+        kept = [each.weights for each in (found.best, *found.generations) if each]
+        same_images = (found.palette, found.height, found.width) == (
+            images.palette,
+            images.height,
+            images.width,
+        )
+        if not same_images or any(_shapes(weights) != own for weights in kept):
+            what = "weights do not fit its recipe" if same_images else "palette or size is not the images'"
+            raise CheckpointRefused(
+                f"{file} is damaged: its {what}; give another --output, or --fresh to begin anew."
+            )
+
     def _restore(self, found: Checkpoint, file: Path) -> None:
         try:
             self.task.load_state_dict(found.task)
-        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except checkpoints.DAMAGE as error:
             raise CheckpointRefused(
                 f"{file} does not hold this recipe's network: give another --output, or --fresh to begin anew."
             ) from error
@@ -203,6 +219,14 @@ class Loop:
     def _draw_sheet(self) -> None:
         torch.manual_seed(_seed(self.recipe.seed, _LOOKING + 2))
         pictures.save_sheet(self.task.sheet(SHEET_IMAGES), self.images.palette, self.folder / "sheet.png")
+
+
+def _shapes(weights: dict[str, Any]) -> dict[str, Any]:
+    """The kind of each tensor by its name, in tables of any depth."""
+    return {
+        name: _shapes(value) if isinstance(value, dict) else (value.shape, value.dtype)
+        for name, value in weights.items()
+    }
 
 
 def _seed(seed: int, position: int) -> int:

@@ -15,7 +15,7 @@ from training.data import ImageSet
 from training.descent import Descent, DescentOptions
 from training.errors import RecipeRefused
 from training.evaluation.comparison import likelihood_figures
-from training.options import Count, Fraction, Positive, Probability, Table
+from training.options import Count, Fraction, Layers, NotNegative, Positive, Probability, Table
 from training.recipe import Recipe, options
 from training.sources import Pixels
 
@@ -35,7 +35,7 @@ class LectureOptions(Table):
 class DiagonalOptions(Table):
     """The recipe's [network], variant diagonal."""
 
-    layers: Count = 2
+    layers: Layers = 2
     hidden: Count = 32  # cells of each direction of a layer
     features: Count = 64  # what the layers add to, of every pixel
     embedding: Count = 16
@@ -59,7 +59,7 @@ class OptimiserOptions(DescentOptions):
 
     learning_rate: Positive = 3e-3  # at its highest
     warm_up: Annotated[float, Field(gt=0, lt=1)] = 0.1  # part of the steps
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    weight_decay: NotNegative = 0.01
     average: Fraction = 0.995  # decay of the moving average of the weights
     gradient_norm: Positive = 1.0
     flip: Probability = 0.0  # part of the images mirrored left to right

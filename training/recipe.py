@@ -1,12 +1,13 @@
 """Reads recipes: the TOML files that say how a model is trained."""
 
+import re
 import tomllib
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from smalti.repository import Family
 from training import faults
@@ -15,11 +16,26 @@ from training.errors import RecipeRefused
 RECIPES = Path(__file__).parent / "recipes"
 DEFAULT_VARIANTS = {"pixel_rnn": "diagonal", "vae": "elbo", "autoencoder": "plain", "gan": "robust"}
 Options = TypeVar("Options", bound=BaseModel)
-Colour = Annotated[str, Field(pattern=r"^#[0-9a-f]{6}$")]
+
+
+def colour(text: str) -> str:
+    """A colour as #rrggbb in small letters, of one written so or as #rgb; raises ValueError."""
+    text = text.strip().lower()
+    if re.fullmatch("#[0-9a-f]{3}", text):
+        return "#" + "".join(2 * digit for digit in text[1:])
+    if not re.fullmatch("#[0-9a-f]{6}", text):
+        raise ValueError(
+            f"must be a colour as red, green and blue of two digits 0 … f each, e.g. #ffffff, not {text[:60]!r}"
+        )
+    return text
+
+
+Colour = Annotated[str, AfterValidator(colour)]
+Steps = Annotated[int, Field(ge=1, le=10**9)]
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
 
 class DataRecipe(_Table):
@@ -35,14 +51,14 @@ class DataRecipe(_Table):
 class TrainingRecipe(_Table):
     """How long, in what portions, and how often to look; all counted in steps, one batch each."""
 
-    steps: Annotated[int, Field(ge=1)]
-    batch: Annotated[int, Field(ge=1)] = 32  # images a step
-    validate_every: Annotated[int, Field(ge=1)] = 100  # also writes a checkpoint and the curve
-    sheet_every: Annotated[int, Field(ge=1)] = 500  # a multiple of validate_every, or the next one is taken
-    patience: Annotated[int, Field(ge=1)] = (
-        1_000_000  # validations without a better one before training stops
-    )
-    generations: tuple[Annotated[int, Field(ge=1)], ...] = ()  # after these steps the weights are kept, too
+    steps: Steps
+    batch: Annotated[int, Field(ge=1, le=65536)] = 32  # images a step
+    validate_every: Steps = 100  # also writes a checkpoint and the curve
+    sheet_every: Steps = 500  # a multiple of validate_every, or the next one is taken
+    patience: Steps = 1_000_000  # validations without a better one before training stops
+    generations: Annotated[
+        tuple[Steps, ...], Field(strict=False)
+    ] = ()  # after these the weights are kept, too
 
     @model_validator(mode="after")
     def _generations_rise(self) -> Self:
@@ -114,13 +130,23 @@ def names() -> list[str]:
 def read(file: Path) -> Recipe:
     """The recipe in a TOML file; raises RecipeRefused."""
     try:
-        return Recipe.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+        return Recipe.model_validate(tomllib.loads(file.read_text(encoding="utf-8-sig")))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RecipeRefused(f"The recipe {file} cannot be read: {error}.") from error
+        raise RecipeRefused(f"The recipe {file} cannot be read: {_reason(error)}.") from error
     except ValidationError as error:
-        raise RecipeRefused(f"The recipe {file} is wrong at {first_fault(error)}.") from error
+        raise RecipeRefused(f"The recipe {file} is wrong at {faults.sentence(error, Recipe)}.") from error
+    except ValueError as error:  # of Python, for a whole number of thousands of digits
+        raise RecipeRefused(
+            f"The recipe {file} cannot be read: a number in it has too many digits."
+        ) from error
     except RecursionError as error:
         raise RecipeRefused(f"The recipe {file} cannot be read: its tables are nested too deeply.") from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "it is no text in UTF-8"
+    return str(getattr(error, "strerror", None) or error)
 
 
 def changed(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
@@ -137,7 +163,7 @@ def changed(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        raise RecipeRefused(f"A setting is wrong at {first_fault(error)}.") from error
+        raise RecipeRefused(f"A setting is wrong at {faults.sentence(error, Recipe)}.") from error
 
 
 def differences(one: Recipe, other: Recipe) -> list[str]:
@@ -166,8 +192,3 @@ def options(kind: type[Options], table: dict[str, Any], name: str) -> Options:
         raise RecipeRefused(
             f"The recipe's table [{name}] is wrong at {faults.sentence(error, kind)}."
         ) from error
-
-
-def first_fault(error: ValidationError, kind: type[BaseModel] = Recipe) -> str:
-    """Where and why a recipe was refused: the first reason only."""
-    return faults.sentence(error, kind)

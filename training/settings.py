@@ -12,19 +12,39 @@ from training.errors import RecipeRefused
 from training.recipe import Recipe
 
 
-def apply(recipe: Recipe, given: Mapping[str, Any], written: Sequence[str]) -> Recipe:
-    """The recipe with values that options gave, and with those written as `section.key=value`; raises RecipeRefused."""
+def read(recipe: Recipe, given: Mapping[str, Any], written: Sequence[str]) -> dict[str, Any]:
+    """Values that options gave, and those written as `section.key=value`, by their names; raises RecipeRefused."""
     settings = {name: value for name, value in given.items() if value is not None}
     for text in written:
-        name, equals, value = text.partition("=")
-        if not equals:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not name or not equals:
+            lacking = "no value" if name else "no key"
             raise RecipeRefused(
-                f"--set {text} has no value: write it as section.key=value, e.g. training.steps=500."
+                f"--set {text or repr(text)} has {lacking}: write it as section.key=value, e.g. training.steps=500."
             )
-        settings[name.strip()] = _typed(recipe, name.strip(), value.strip())
-    changed = recipes.changed(recipe, settings)
+        settings[name] = _typed(recipe, name, value)
+    return settings
+
+
+def apply(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
+    """The recipe with other values, by their names, without generations beyond a nearer end; raises RecipeRefused."""
+    changed = recipes.changed(recipe, {**_within(recipe, settings), **settings})
     families.check(changed)
     return changed
+
+
+def dropped(before: Recipe, after: Recipe) -> list[int]:
+    """Generations that the recipe keeps no more, because training ends at them or before."""
+    kept, end = after.training.generations, after.training.steps
+    return [step for step in before.training.generations if step >= end and step not in kept]
+
+
+def _within(recipe: Recipe, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe's generations before the end that the settings give."""
+    steps = settings.get("training.steps")
+    if not isinstance(steps, int):
+        return {}
+    return {"training.generations": tuple(each for each in recipe.training.generations if each < steps)}
 
 
 def kinds(recipe: Recipe) -> dict[str, type[BaseModel]]:
@@ -37,15 +57,20 @@ def _typed(recipe: Recipe, name: str, text: str) -> Any:
     """What a text means for a key: TOML's value, or the text itself where words are wanted or it is no TOML."""
     section, _, key = name.rpartition(".")
     tables = kinds(recipe)
+    if name in tables:
+        raise RecipeRefused(
+            f"--set {name}: there is no '{name}' without a key, because it is a table: "
+            f"its keys are {', '.join(f'{name}.{each}' for each in faults.keys(tables[name])) or 'none'}."
+        )
     if section not in tables:
         raise RecipeRefused(f"--set {name}: {faults.unknown(section, [part for part in tables if part])}.")
     fields = {field.alias or key: field for key, field in tables[section].model_fields.items()}
-    if key not in fields or key in tables:
+    if key not in fields:
         known = [f"{section}.{each}" if section else each for each in fields if each not in tables]
         raise RecipeRefused(f"--set {name}: {faults.unknown(name, known)}.")
     try:
         table = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # no TOML, thousands of digits, thousands of brackets
         return text
     annotation = fields[key].annotation
     words = annotation is str or get_origin(annotation) is Literal

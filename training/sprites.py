@@ -11,12 +11,15 @@ import sys
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import click
 
 from smalti.errors import SmaltiError
+from smalti.pictures import archive, finding
+from smalti.pictures.report import named, printable
 from training import provenance
 from training.errors import DataRefused
 
@@ -46,10 +49,12 @@ def main(source: Path | None, output: Path) -> None:
     try:
         if source is None:
             raise DataRefused(f"Say where Dungeon Crawl's tiles are: {WHERE}.")
-        found = find(source)
+        found, unread = find(source)
         write(found, output)
     except SmaltiError as error:
         raise click.ClickException(str(error)) from error
+    if unread:
+        click.echo(f"{len(unread)} pictures could not be read: {named(unread)}.", err=True)
     click.echo(f"{len(found)} of {len(listed())} sprites to {output}; {_known(output)}")
 
 
@@ -59,21 +64,33 @@ def listed() -> dict[str, str]:
     return {line[:DIGITS]: line[DIGITS + 1 :] for line in lines}
 
 
-def find(source: Path) -> dict[str, bytes]:
-    """The sprites in a folder, zip or tar by name; raises DataRefused where there is none."""
+def find(source: Path) -> tuple[dict[str, bytes], list[str]]:
+    """The sprites in a folder, zip or tar by name, and which pictures cannot be read, each with why.
+
+    Raises DataRefused where there is no sprite.
+    """
     names = listed()
-    found = {}
+    found: dict[str, bytes] = {}
+    unread: list[str] = []
     try:
-        for content in _contents(source):
+        for label, read in _pictures(source):
+            try:
+                content = read()
+            except (finding.FileRefused, archive.ArchiveRefused) as error:
+                unread.append(printable(f"{label} {error}"))
+                continue
             if name := names.get(hashlib.sha256(content).hexdigest()[:DIGITS]):
                 found[name] = content
+    except archive.ArchiveRefused as error:
+        raise DataRefused(f"{source} {error}.") from error
     except DAMAGE as error:
         raise DataRefused(
             f"{source} is no folder, zip or tar that can be read to its end: {WHERE}."
         ) from error
     if not found:
-        raise DataRefused(f"{source} holds none of the sprites: {WHERE}.")
-    return found
+        why = f" that can be read ({named(unread)})" if unread else ""
+        raise DataRefused(f"{source} holds none of the sprites{why}: {WHERE}.")
+    return found, unread
 
 
 def write(sprites: dict[str, bytes], output: Path) -> None:
@@ -81,33 +98,41 @@ def write(sprites: dict[str, bytes], output: Path) -> None:
     temporary = output.with_name(f"{output.name}.tmp")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as target:
             for name in sorted(sprites):
-                archive.writestr(zipfile.ZipInfo(f"sprites/{name}", DATE), sprites[name])
+                target.writestr(zipfile.ZipInfo(f"sprites/{name}", DATE), sprites[name])
         temporary.replace(output)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise DataRefused(f"{output} cannot be written: {error.strerror}.") from error
 
 
-def _contents(source: Path) -> Iterator[bytes]:
-    """The files that may be pictures, whatever they are in."""
+def _pictures(source: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """The files that may be on the list, whatever they are in: the name of each, and what reads it."""
     if source.is_dir():
-        for file in source.rglob("*.png"):
-            if file.is_file() and file.stat().st_size <= LARGEST:
-                yield file.read_bytes()
+        for file in sorted(source.rglob("*")):
+            if _may_be(file.name) and file.is_file() and file.stat().st_size <= LARGEST:
+                yield str(file), partial(finding.read_file, file, LARGEST)
     elif zipfile.is_zipfile(source):
-        with zipfile.ZipFile(source) as archive:
-            for entry in archive.infolist():
-                if entry.filename.endswith(".png") and entry.file_size <= LARGEST:
-                    yield archive.read(entry)
+        with archive.opened(source) as entries:
+            for entry in entries:
+                if _may_be(entry.name) and entry.info.file_size <= LARGEST:
+                    yield entry.name, partial(entry.read, LARGEST)
     else:
         with tarfile.open(source) as tar:
             for member in tar:
-                if member.isfile() and member.name.endswith(".png") and member.size <= LARGEST:
-                    stream = tar.extractfile(member)
-                    assert stream is not None, "a file has content"
-                    yield stream.read()
+                if member.isfile() and _may_be(member.name) and member.size <= LARGEST:
+                    yield member.name, partial(_unpacked, tar, member)
+
+
+def _may_be(name: str) -> bool:
+    return name.lower().endswith(".png")
+
+
+def _unpacked(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    stream = tar.extractfile(member)
+    assert stream is not None, "a file has content"
+    return stream.read()
 
 
 def _known(output: Path) -> str:

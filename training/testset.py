@@ -19,7 +19,7 @@ from training.evaluate import load
 @click.command()
 @click.argument("model")
 @arguments.data
-@click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder for the PNGs.")
+@click.option("--output", required=True, type=arguments.Place(), help="Folder for the PNGs.")
 @click.option("--count", type=click.IntRange(1), help="So many, evenly spread over all; all without it.")
 @arguments.version
 @arguments.repository

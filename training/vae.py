@@ -16,7 +16,7 @@ from training.data import ImageSet
 from training.descent import Descent, DescentOptions
 from training.errors import RecipeRefused
 from training.evaluation.comparison import likelihood_figures
-from training.options import Count, Fraction, Positive, Probability, Table
+from training.options import Count, Fraction, NotNegative, Positive, Probability, Table
 from training.recipe import Recipe, options
 from training.schedule import ramp
 from training.sources import Pixels
@@ -33,7 +33,7 @@ class NetworkOptions(Table):
 
     latent: Count = 10
     embedding: Count = 16
-    channels: Annotated[tuple[Count, ...], Field(min_length=1, max_length=5)] = (32, 48, 80)
+    channels: Annotated[tuple[Count, ...], Field(min_length=1, max_length=5, strict=False)] = (32, 48, 80)
     hidden: Count = 128
     dropout: Fraction = 0.0
     enlarging: Enlarging = "nearest"
@@ -44,7 +44,7 @@ class OptimiserOptions(DescentOptions):
 
     learning_rate: Positive = 2e-3  # at its highest
     warm_up: Annotated[float, Field(gt=0, lt=1)] = 0.1  # part of the steps
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    weight_decay: NotNegative = 0.01
     average: Fraction = 0.995  # decay of the moving average of the weights
     gradient_norm: Positive = 5.0  # of the loss in nats per pixel
     flip: Probability = 0.0  # part of the images mirrored left to right

@@ -46,7 +46,7 @@ class Entry:
     def read(self, most: int) -> bytes:
         """Its bytes, at most so many; raises ArchiveRefused."""
         if self.info.flag_bits & _ENCRYPTED:
-            raise ArchiveRefused("is encrypted: unpack the archive with its password and give the folder")
+            raise ArchiveRefused("is encrypted")
         if self.info.file_size > most:
             raise ArchiveRefused(f"has more than {most >> 20} MiB")
         with (
@@ -64,6 +64,8 @@ def opened(path: Path) -> Iterator[list[Entry]]:
     with archive:
         files = {info.filename: info for info in archive.infolist() if not info.is_dir()}
         _refuse_overlap(archive, path)
+        if files and all(info.flag_bits & _ENCRYPTED for info in files.values()):
+            raise ArchiveRefused("is encrypted: unpack it with its password and give the folder")
         yield [Entry(name, archive, info) for name, info in sorted(files.items())]
 
 

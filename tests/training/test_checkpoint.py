@@ -2,6 +2,7 @@
 
 import pickle
 import random
+import re
 import resource
 from contextlib import suppress
 from dataclasses import replace
@@ -49,10 +50,10 @@ def test_what_is_saved_is_loaded(tmp_path):
 
 def test_a_write_that_fails_leaves_the_old_checkpoint(tmp_path):
     file = tmp_path / "checkpoint.pt"
-    checkpoints.save(a_checkpoint(step=1), file)
+    checkpoints.save(a_checkpoint(seconds=1.0), file)
     with pytest.raises((pickle.PicklingError, AttributeError, TypeError)):
-        checkpoints.save(a_checkpoint(step=2, task={"cannot be pickled": lambda: None}), file)
-    assert checkpoints.load(file).step == 1
+        checkpoints.save(a_checkpoint(seconds=2.0, task={"cannot be pickled": lambda: None}), file)
+    assert checkpoints.load(file).seconds == 1
     assert list(tmp_path.iterdir()) == [file]
 
 
@@ -113,15 +114,15 @@ def test_a_checkpoint_with_weights_that_are_no_numbers_is_refused(tmp_path, chan
 
 def test_a_full_disk_is_told_in_one_sentence_and_leaves_the_old_checkpoint(tmp_path):
     file = tmp_path / "checkpoint.pt"
-    checkpoints.save(a_checkpoint(step=1), file)
+    checkpoints.save(a_checkpoint(seconds=1.0), file)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # no file may grow beyond this
     try:
         with pytest.raises(CheckpointNotWritten, match="cannot be written"):
-            checkpoints.save(a_checkpoint(step=2), file)
+            checkpoints.save(a_checkpoint(seconds=2.0), file)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert checkpoints.load(file).step == 1
+    assert checkpoints.load(file).seconds == 1
     assert list(tmp_path.iterdir()) == [file]
 
 
@@ -142,3 +143,74 @@ def test_no_damage_to_a_checkpoint_is_anything_but_refused(tmp_path):
         file.write_bytes(damaged[: rng.choice([len(damaged), rng.randrange(len(damaged))])])
         with suppress(CheckpointRefused):
             checkpoints.load(file)
+
+
+def changed(content, path, value):
+    """Put a value into a table of tables and lists."""
+    *before, last = path
+    for part in before:
+        content = content[part]
+    content[last] = value
+
+
+WRONG: list[object] = [None, "x", [], {}, -1, float("nan"), True, 10**30]
+
+
+@pytest.mark.parametrize(
+    ("path", "values"),
+    [
+        (("step",), [*WRONG, 1, 3, 2.0]),
+        (("seconds",), WRONG),
+        (("pending",), [None, 5, -1, "x", [float("nan")], [1.0]]),
+        (("best",), [None, 5, "x", []]),
+        (("best", "weights"), [None, 5, {}, {"bias": 5}, {"bias": {}}]),
+        (("best", "step"), [*WRONG, 3]),
+        (("best", "valid"), ["x", [], float("nan")]),
+        (("generations", 0, "weights"), [None, 5, {}]),
+        (("generations", 0, "seconds"), WRONG),
+        (("generations", 0), [None, 5]),
+        (("generations",), [None, 5, {}]),
+        (("curve",), [None, 5, [5], []]),
+        (("curve", 1, "train"), [None, "x", float("inf")]),
+        (("palette",), [None, 5, [], ["#000000"], ["#000000", "red"], ["#000000", 5]]),
+        (("height",), [*WRONG, 0, 1]),
+        (("width",), [*WRONG, 0]),
+        (("figures",), [None, 5, {"nats": float("nan")}, {"nats": torch.ones(1)}, {5: 5}]),
+        (("task",), [None, 5, []]),
+        (("about",), [None, 5, {}]),
+        (("about", "images"), [-1, "x"]),
+        (("recipe",), [None, 5, {}]),
+        (("recipe", "training", "steps"), [None, 0, "x", 1]),
+        (("format",), [None, "1", [], 2]),
+    ],
+)
+def test_a_checkpoint_of_which_one_field_is_wrong_is_refused_in_one_plain_sentence(tmp_path, path, values):
+    kept = Generation(step=1, seconds=0.5, weights={"bias": torch.zeros(2)})
+    checkpoints.save(a_checkpoint(generations=(kept,)), tmp_path / "good.pt")
+    for value in values:
+        content = torch.load(tmp_path / "good.pt", weights_only=True)
+        changed(content, path, value)
+        torch.save(content, tmp_path / "x.pt")
+        with pytest.raises(CheckpointRefused) as told:
+            checkpoints.load(tmp_path / "x.pt")
+        assert not re.search(r"instance|pydantic|Input|valid |Error|\n", str(told.value)), told.value
+
+
+@pytest.mark.parametrize("content", [[1, 2], 5, None, "x"])
+def test_a_file_of_torch_that_is_no_table_is_refused(tmp_path, content):
+    torch.save(content, tmp_path / "x.pt")
+    with pytest.raises(CheckpointRefused, match="no checkpoint that can be read"):
+        checkpoints.load(tmp_path / "x.pt")
+
+
+def test_what_is_said_of_a_damaged_checkpoint_has_no_words_of_a_library(tmp_path):
+    for content in (
+        b"",
+        b"no checkpoint",
+        pickle.dumps({"format": 1}, protocol=2),
+        b"PK\x03\x04" + bytes(50),
+    ):
+        (tmp_path / "x.pt").write_bytes(content)
+        with pytest.raises(CheckpointRefused) as told:
+            checkpoints.load(tmp_path / "x.pt")
+        assert not re.search(r"Error|PyTorch|Errno|pickle|weights_only", str(told.value)), told.value

@@ -6,11 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from training import checkpoint as checkpoints
+from training import memory
 from training import recipe as recipes
 from training.__main__ import main
+from training.errors import MemoryTooSmall
 
 RECIPE = """
 family = "pixel_rnn"
@@ -112,7 +115,7 @@ def test_options_and_settings_change_the_recipe_and_the_name_is_the_models(recip
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--steps", "0"], "training.steps: Input should be greater than or equal to 1, not 0"),
+        (["--steps", "0"], "training.steps: must be at least 1, not 0"),
         (["--size", "0"], "data.size"),
         (["--colours", "1"], "data.colours"),
         (["--colours", "1000"], "data.colours"),
@@ -127,9 +130,21 @@ def test_options_and_settings_change_the_recipe_and_the_name_is_the_models(recip
         (["--set", "netwrok.hidden=3"], "(did you mean 'network'?)"),
         (["--set", "network=3"], "there is no 'network'"),
         (["--set", "steps"], "has no value"),
+        (["--set", ""], "--set '' has no key: write it as section.key=value"),
+        (["--set", "=5"], "--set =5 has no key: write it as section.key=value"),
+        (["--set", "network=5"], "because it is a table: its keys are network.embedding, network.hidden"),
+        (["--set", "seed=" + "9" * 5000], "seed: must be a whole number"),
+        (["--set", "training.generations=" + "[" * 5000], "training.generations: must be a list"),
+        (["--set", "network.hidden=true"], "hidden: must be a whole number, not true"),
+        (["--set", "network.hidden=99999999"], "hidden: must be at most 4096, not 99999999"),
+        (["--size", "8"], "brings its own size, 8×8: leave --size"),
+        (["--background", "#fff"], "nothing in it is transparent: leave --background"),
+        (["--set", "data.colours=17"], "leave --colours (data.colours) out"),
+        (["--output", "/dev/null"], "Nothing can be written into /dev/null"),
+        (["--output", "/proc/x"], "Nothing can be written into /proc/x"),
         (["--set", "loss.weight=1"], "there is no 'loss.weight'"),
-        (["--size", "20"], "brings its own size, 8×8: leave --size out"),
-        (["--colours", "5"], "brings its own palette of 17 colours: leave --colours out"),
+        (["--size", "20"], "brings its own size, 8×8: leave --size (data.size) out"),
+        (["--colours", "5"], "brings its own palette of 17 colours: leave --colours (data.colours) out"),
     ],
 )
 def test_a_wrong_setting_is_told_in_one_sentence_before_training(recipe, tmp_path, arguments, reason):
@@ -212,3 +227,48 @@ def test_other_settings_than_the_checkpoints_are_named_with_what_to_do(recipe, t
     sentence = errors(run(recipe, "--output", tmp_path / "run", "--steps", 6))
     assert "training.steps is 4 there and 6 here" in sentence
     assert "another --output, or --fresh" in sentence
+
+
+@pytest.mark.parametrize("option", ["--output", "--data"])
+def test_an_empty_place_is_refused_and_does_not_mean_this_folder(recipe, tmp_path, option, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run(recipe, option, "")
+    assert result.exit_code == 2
+    assert "it is empty: name a file or folder" in " ".join(result.output.split())
+    assert list(tmp_path.iterdir()) == [recipe]
+
+
+def test_a_recipe_with_generations_is_shortened_by_steps_and_says_which_are_left_out(recipe, tmp_path):
+    recipe.write_text(RECIPE.replace("steps = 4", "steps = 400\ngenerations = [1, 20, 300]"))
+    result = run(recipe, "--output", tmp_path / "run", "--steps", 2)
+    assert result.exit_code == 0, result.output
+    assert "The generations of step 20, 300 are left out" in result.output
+    assert [each.step for each in checkpoints.load(tmp_path / "run" / "checkpoint.pt").generations] == [1]
+
+
+def test_generations_that_do_not_end_before_the_last_step_are_told_without_python(recipe, tmp_path):
+    sentence = errors(run(recipe, "--set", "training.generations=[7]"))
+    assert "training: generations must rise and end before step 4" in sentence
+    assert "{" not in sentence
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_too_little_memory_is_told_in_one_sentence_with_what_to_make_smaller(error):
+    with pytest.raises(MemoryTooSmall, match="make the network smaller"), memory.enough():
+        raise error
+
+
+def test_what_is_allocated_beyond_all_memory_is_told_in_one_sentence():
+    with pytest.raises(MemoryTooSmall), memory.enough():
+        torch.empty(1 << 60, dtype=torch.uint8)
+
+
+def test_other_errors_are_not_taken_for_too_little_memory():
+    with pytest.raises(RuntimeError, match="shapes"), memory.enough():
+        raise RuntimeError("shapes differ")

@@ -68,7 +68,7 @@ def test_the_lectures_pixel_rnn_is_called_so():
             r"sede: there is no 'sede' \(did you mean 'seed'\?\); known are family, variant",
         ),
         ("seed = -1\n" + GOOD, r"seed: .* not -1"),
-        (GOOD.replace("steps = 3", 'steps = "many"'), r"training\.steps: .*integer.* not 'many'"),
+        (GOOD.replace("steps = 3", 'steps = "many"'), r"training\.steps: must be a whole number, not 'many'"),
         (GOOD.replace("steps = 3", "steps = "), r"cannot be read: .*line 4, column 9"),
         (GOOD + "[data]\nsize = 1e999\n", r"data\.size"),
         ("a = " + "[" * 5000, "nested too deeply"),
@@ -76,7 +76,18 @@ def test_the_lectures_pixel_rnn_is_called_so():
         (GOOD + "generations = [1, 3]\n", "generations must rise and end before step 3"),
         (GOOD + "[data]\nsize = 3\n", r"data\.size"),
         (GOOD + "[data]\ncolours = 300\n", r"data\.colours"),
-        (GOOD + '[data]\nbackground = "white"\n', r"data\.background"),
+        (GOOD + '[data]\nbackground = "white"\n', r"data\.background: must be a colour .* e\.g\. #ffffff"),
+        (GOOD.replace("steps = 3", 'steps = "3"'), r"training\.steps: must be a whole number, not '3'"),
+        (GOOD.replace("steps = 3", "steps = 3.0"), r"training\.steps: must be a whole number, not 3\.0"),
+        (GOOD.replace("steps = 3", "steps = true"), r"training\.steps: must be a whole number, not true"),
+        ("seed = " + "9" * 5000 + "\n" + GOOD, "a number in it has too many digits"),
+        (
+            "seed = 0x" + "f" * 5000 + "\n" + GOOD,
+            "seed: must be less than .* a number of thousands of digits",
+        ),
+        (GOOD + "batch = 100000000000\n", r"training\.batch: must be at most 65536"),
+        ("a = 1\nb = 2\n" + GOOD + "c = 3\n", "'c'.*'a'.*'b'"),
+        ("family = 3\ndata = 5\n", "data: must be a table, not 5.*training is missing"),
     ],
 )
 def test_a_fault_is_named(tmp_path, text, reason):
@@ -103,3 +114,38 @@ def test_a_recipe_that_is_no_text_is_refused(tmp_path, content):
 @pytest.mark.parametrize("name", recipes.names())
 def test_every_recipe_is_good_for_its_family(name):
     families.check(recipes.read(recipes.find(name, digits=False)))
+
+
+def test_a_recipe_that_an_editor_saved_with_a_byte_order_mark_is_read(tmp_path):
+    (tmp_path / "r.toml").write_text(GOOD, encoding="utf-8-sig")
+    assert recipes.read(tmp_path / "r.toml").training.steps == 3
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [("#FFFFFF", "#ffffff"), ("#Ab1", "#aabb11"), ("#00ff7f", "#00ff7f")]
+)
+def test_a_colour_may_be_written_large_or_short(written, meant):
+    assert recipes.DataRecipe(background=written).background == meant
+
+
+@pytest.mark.parametrize(
+    ("table", "reason"),
+    [
+        ("[network]\nlatent = 999999999\n", "latent: must be at most 4096"),
+        ("[network]\nhidden = true\n", "hidden: must be a whole number, not true"),
+        ('[network]\nhidden = "128"\n', "hidden: must be a whole number, not '128'"),
+        ("[network]\nhidden = 64.0\n", "hidden: must be a whole number, not 64.0"),
+        ("[network]\nchannels = [true]\n", "channels.0: must be a whole number"),
+        ("[network]\nchannels = 5\n", "channels: must be a list"),
+        ("[optimiser]\nlearning_rate = 1e300\n", "learning_rate: must be at most 1000000, not 1e+300"),
+        ("[optimiser]\nweight_decay = 1e300\n", "weight_decay: must be at most 1000000"),
+        ("[optimiser]\ngradient_norm = 1e300\n", "gradient_norm: must be at most"),
+        ("[network]\nhiden = 3\n[optimiser]\nrate = 3\n", "there is no 'rate'"),
+    ],
+)
+def test_a_familys_table_is_strict_and_has_bounds(tmp_path, table, reason):
+    file = tmp_path / "r.toml"
+    file.write_text(GOOD.replace("pixel_rnn", "vae").replace("lecture", "elbo") + table)
+    with pytest.raises(RecipeRefused) as told:
+        families.check(recipes.read(file))
+    assert reason in str(told.value)

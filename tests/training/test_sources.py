@@ -161,7 +161,7 @@ class TestPictures:
 
     def test_an_encrypted_zip_is_refused_in_one_sentence(self, tmp_path):
         (tmp_path / "x.zip").write_bytes(with_flag(packed({"a.png": a_picture()}), 0))
-        with pytest.raises(DataRefused, match=r"a\.png is encrypted: unpack the archive with its password"):
+        with pytest.raises(DataRefused, match=r"x\.zip is encrypted: unpack it with its password"):
             read(tmp_path / "x.zip")
 
     def test_endings_may_be_written_large(self, tmp_path):
@@ -304,7 +304,7 @@ class TestBinary:
             (arrays(valid=npy(np.zeros((2, 8, 1), np.float32))), "valid .* must be .* of uint8"),
             (arrays(test=npy(np.zeros((0, 8, 1), np.uint8))), "test .* must be"),
             (arrays(test=claiming(10**15)), "test .* is damaged"),
-            (with_flag(arrays(), 0), "train .* is encrypted"),
+            (with_flag(arrays(), 0), "it is encrypted: unpack it"),
             (with_method(arrays(), 99), "train .* is damaged, or packed in a way that is not read"),
         ],
     )

@@ -3,10 +3,12 @@
 import hashlib
 import shutil
 import zipfile
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from smalti.pictures import finding
 from training import provenance, sprites
 
 PICTURES = {"mon/dragon.png": b"a dragon", "mon/deep/orc.png": b"an orc"}
@@ -91,3 +93,60 @@ def test_the_list_names_772_pictures_once_each():
     names = sprites.listed()
     assert len(names) == len(set(names.values())) == 772
     assert all(len(digest) == sprites.DIGITS for digest in names)
+
+
+def with_one_encrypted_entry(file):
+    """The zip with the flag of its last entry set, which says that it is encrypted."""
+    data = bytearray(file.read_bytes())
+    place = data.rindex(b"PK\x01\x02")
+    data[place + 8] |= 1
+    file.write_bytes(data)
+
+
+def test_one_encrypted_entry_loses_no_other_and_is_named(source, tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as target:
+        for name, content in PICTURES.items():
+            target.writestr(name, content)
+    with_one_encrypted_entry(tmp_path / "x.zip")
+    result = run(tmp_path / "x.zip", tmp_path / "out.zip")
+    assert result.exit_code == 0, result.output
+    assert "1 pictures could not be read: mon/deep/orc.png is encrypted." in result.output
+    assert "1 of 2 sprites" in result.output
+
+
+def test_one_damaged_entry_loses_no_other(source, tmp_path):
+    file = Path(shutil.make_archive(str(tmp_path / "tiles"), "zip", source))
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as target:
+        for name, content in PICTURES.items():
+            target.writestr(name, content)
+    file.write_bytes(file.read_bytes().replace(b"an orc", b"an ork"))
+    result = run(file, tmp_path / "out.zip")
+    assert "1 of 2 sprites" in result.output
+    assert "orc.png is damaged" in result.output
+
+
+def test_an_encrypted_zip_says_so(source, tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as target:
+        target.writestr("a.png", b"a dragon")
+    with_one_encrypted_entry(tmp_path / "x.zip")
+    assert "is encrypted: unpack it" in run(tmp_path / "x.zip", tmp_path / "out.zip").output
+
+
+def test_a_file_that_cannot_be_read_does_not_end_a_folder(source, tmp_path, monkeypatch):
+    read = finding.read_file
+
+    def unreadable(path, most):
+        if path.name == "orc.png":
+            raise finding.FileRefused("cannot be read: Input/output error")
+        return read(path, most)
+
+    monkeypatch.setattr(finding, "read_file", unreadable)
+    output = run(source, tmp_path / "out.zip").output
+    assert "orc.png cannot be read" in output
+    assert "1 of 2 sprites" in output
+
+
+def test_endings_may_be_written_large(source, tmp_path):
+    for file in list(source.rglob("*.png")):
+        file.rename(file.with_suffix(".PNG"))
+    assert run(source, tmp_path / "out.zip").output.startswith("2 of 2 sprites")

@@ -156,7 +156,9 @@ FILES = {"a.png": a_picture(), "b.png": a_picture("#00ff00")}
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        pytest.param(with_flag(packed(FILES), 0), "a.png is encrypted: unpack the archive", id="encrypted"),
+        pytest.param(
+            with_flag(packed(FILES), 0), "x.zip is encrypted: unpack it with its password", id="encrypted"
+        ),
         pytest.param(with_flag(packed(FILES), 5), "a.png is damaged, or packed in a way", id="patched data"),
         pytest.param(
             with_flag(packed(FILES), 6), "a.png is damaged, or packed in a way", id="strongly encrypted"
@@ -249,3 +251,11 @@ def test_any_damage_to_a_zip_is_a_reason_and_never_a_crash(data, tmp_path_factor
         for entry in entries:
             with suppress(archive.ArchiveRefused):
                 entry.read(1 << 20)
+
+
+def test_an_encrypted_zip_is_told_once_and_not_for_each_of_its_files(tmp_path):
+    (tmp_path / "x.zip").write_bytes(with_flag(packed(FILES), 0))
+    with pytest.raises(ImageRefused) as refused:
+        gather(tmp_path / "x.zip")
+    assert str(refused.value).count("is encrypted") == 1
+    assert str(refused.value).count(str(tmp_path)) == 1
