@@ -82,7 +82,9 @@ class Port(click.IntRange):
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter as error:
-            error.message = f"{value} is no port to listen on: take {self.min} to {self.max}, or leave it out for the usual one."
+            error.message = (
+                f"{value} is no port to listen on: take {self.min} to {self.max}, or leave it out."
+            )
             raise
 
 

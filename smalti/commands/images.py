@@ -18,6 +18,7 @@ from smalti.commands.output import (
     plain,
     print_json,
     require_place,
+    require_unmixed,
     save,
     save_each,
     say,
@@ -61,6 +62,7 @@ def draw(
 
     Into a file one image is written enlarged, several as a sheet. A PixelRNN draws by a job: smalti submit.
     """
+    require_unmixed(output, as_json=as_json)
     drawn = client.draw(model, count=count, seed=seed, first_index=first_index, version=version)
     require_place(output, as_json=as_json)
     _hand_over(drawn, output, as_json=as_json, scale=scale)
@@ -108,6 +110,7 @@ def sweep(
 
     A grid of images, one dimension down and one to the right.
     """
+    require_unmixed(output, as_json=as_json)
     dimensions = _dimensions(dims)
     centre = _centre(client, model, version, image, how)
     swept = client.sweep(model, dimensions, image=centre, steps=steps, low=low, high=high, version=version)

@@ -120,13 +120,12 @@ def require_place(output: Place | None, *, as_json: bool) -> None:
         raise InvalidRequest(
             "There is no terminal with colours and Unicode to show images in: say where to write them with -o FILE.png."
         )
-    if output is not None:
-        require_unmixed(output, as_json=as_json)
+    require_unmixed(output, as_json=as_json)
 
 
-def require_unmixed(output: Place, *, as_json: bool) -> None:
+def require_unmixed(output: Place | None, *, as_json: bool) -> None:
     """Raise InvalidRequest where a picture and JSON would both go to standard output."""
-    if as_json and output.path is None:
+    if as_json and output is not None and output.path is None:
         raise InvalidRequest("With --json standard output has the JSON: write the picture with -o FILE.png.")
 
 

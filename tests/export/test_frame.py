@@ -131,6 +131,21 @@ def test_a_version_that_draws_otherwise_is_not_overwritten(finished, another, pl
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
 
 
+def test_a_version_of_other_weights_is_refused_before_any_graph_is_written(
+    finished, another, plain, tmp_path, monkeypatch
+):
+    export(finished, tmp_path)
+    monkeypatch.setattr(exporter, "write_graphs", None)
+    with pytest.raises(ExportRefused, match=r"exists and draws otherwise: .* remove that folder first"):
+        export(another, tmp_path, version=1)
+
+
+def test_the_weights_of_a_network_are_found_in_its_graphs_whatever_its_figures(finished, tmp_path):
+    export(finished, tmp_path)
+    export(replace(finished, figures={"note": "measured again"}), tmp_path, version=1)
+    assert ModelRepository(tmp_path).load("tiles-pixel-rnn").manifest.figures["note"] == "measured again"
+
+
 def test_the_same_model_may_be_exported_again_with_newer_figures(finished, plain, tmp_path):
     export(finished, tmp_path)
     remeasured = replace(finished, figures=finished.figures | {"note": "measured again"})
