@@ -81,11 +81,9 @@ class Port(click.IntRange):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
             return super().convert(value, param, ctx)
-        except click.BadParameter as error:
-            error.message = (
-                f"{value} is no port to listen on: take {self.min} to {self.max}, or leave it out."
-            )
-            raise
+        except click.BadParameter:
+            usual = f"take {self.min} to {self.max}, or leave it out"
+            self.fail(f"{value} is no port to listen on: {usual}.", param, ctx)
 
 
 @click.command()
