@@ -79,7 +79,9 @@ def another(tmp_path_factory):
     return train(tmp_path_factory.mktemp("another"), RECIPE.model_copy(update={"seed": 2}))
 
 
-def test_an_export_can_be_loaded_and_says_where_it_comes_from(finished, tmp_path):
+def test_an_export_can_be_loaded_says_where_it_comes_from_and_is_known_by_its_weights(
+    finished, another, tmp_path
+):
     folder = export(finished, tmp_path)
     model = ModelRepository(tmp_path).load("tiles-pixel-rnn")
     manifest = model.manifest
@@ -98,6 +100,8 @@ def test_an_export_can_be_loaded_and_says_where_it_comes_from(finished, tmp_path
         ("last", "last_out", ()),
     ]
     assert {file.name for file in folder.iterdir()} == {*manifest.files, "manifest.json"}
+    assert frame._has_a_weight(folder, manifest, finished)
+    assert not frame._has_a_weight(folder, manifest, another)
 
 
 def test_a_wrong_export_leaves_nothing_behind(finished, tmp_path, monkeypatch):
@@ -138,12 +142,6 @@ def test_a_version_of_other_weights_is_refused_before_any_graph_is_written(
     monkeypatch.setattr(exporter, "write_graphs", None)
     with pytest.raises(ExportRefused, match=r"exists and draws otherwise: .* remove that folder first"):
         export(another, tmp_path, version=1)
-
-
-def test_the_weights_of_a_network_are_found_in_its_graphs_whatever_its_figures(finished, tmp_path):
-    export(finished, tmp_path)
-    export(replace(finished, figures={"note": "measured again"}), tmp_path, version=1)
-    assert ModelRepository(tmp_path).load("tiles-pixel-rnn").manifest.figures["note"] == "measured again"
 
 
 def test_the_same_model_may_be_exported_again_with_newer_figures(finished, plain, tmp_path):
