@@ -176,7 +176,7 @@ def _refuse_other_weights(checkpoint: Checkpoint, target: Path) -> None:
 def _has_a_weight(folder: Path, manifest: Manifest, checkpoint: Checkpoint) -> bool:
     """Whether a matrix of the network is in the files as it is or transposed; how the others lie there may differ."""
     assert checkpoint.best is not None, "the training has finished"
-    matrices = [weight.cpu() for weight in checkpoint.best.weights.values() if weight.ndim > 1]
+    matrices = [weight.cpu() for weight in finite.leaves(checkpoint.best.weights) if weight.ndim > 1]
     written = [form.numpy().tobytes() for matrix in matrices for form in (matrix, matrix.mT)]
     content = [(folder / file).read_bytes() for file in manifest.files]
     return any(weight in each for each in content for weight in written)
