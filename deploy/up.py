@@ -4,6 +4,7 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -74,24 +75,35 @@ class Wanted:
         return " ".join(word for word in words if word)
 
 
+class Port(click.IntRange):
+    """A port that a process can be told, and others can find."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            usual = f"take {self.min} to {self.max}, or leave it out"
+            self.fail(f"{value} is no port to listen on: {usual}.", param, ctx)
+
+
 @click.command()
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True)
 @click.option(
     "--port",
-    type=click.IntRange(1, _HIGHEST),
+    type=Port(1, _HIGHEST),
     default=_PORT,
     show_default=True,
     help="Of the server (make up PORT=...).",
 )
 @click.option(
     "--metrics-port",
-    type=click.IntRange(1, _HIGHEST),
+    type=Port(1, _HIGHEST),
     help="Of the server's metrics; the workers' are on the next ones (make up METRICS_PORT=...). "
     "Without it SMALTI_METRICS_PORT, else 9401.",
 )
 @click.option(
     "--redis-port",
-    type=click.IntRange(0, _HIGHEST),
+    type=Port(0, _HIGHEST),
     default=0,
     help="Of the private Redis (make up REDIS_PORT=...); any free one without it.",
 )

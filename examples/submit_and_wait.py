@@ -16,13 +16,13 @@ folder.mkdir(exist_ok=True)
 
 with Client(os.environ.get("SMALTI_SERVER", "localhost:50051")) as client:
     job = client.submit(model, count=8, seed=7)
-    for event in client.watch(job.id):
+    for event in client.watch(job):  # client.wait(job) where nothing is to be told meanwhile
         match event:
             case Job():
                 print(f"{event.state}: {event.done} of {event.count}")
             case Interrupted():
                 print(event.message)
-    for result in client.results(job.id):
+    for result in client.results(job):
         if result.image is None:
             print(f"Sample {result.index} failed: {result.error}")
         else:

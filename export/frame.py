@@ -55,8 +55,9 @@ def export_versions(checkpoints: Mapping[int, Checkpoint], root: Path, *, say: S
 
     Raises ExportRefused, and then leaves the repository as it was.
     """
-    for checkpoint in checkpoints.values():
+    for version, checkpoint in checkpoints.items():
         _refuse_unfinished(checkpoint)
+        _refuse_other_weights(checkpoint, root / checkpoint.model / str(version))
     return publish(
         lambda place: [_write(each, place, version, say) for version, each in checkpoints.items()], root
     )
@@ -155,10 +156,38 @@ def _refuse_another(folder: Path, root: Path) -> None:
     """A version may be exported again, with newer figures, only if it draws the same."""
     target = _place(folder, root)
     if target.exists() and repository.read(target).manifest.digest != repository.read(folder).manifest.digest:
-        raise ExportRefused(
-            f"{target} exists and draws otherwise: versions never change, so export as another one, "
-            "or into another --repository."
-        )
+        raise _draws_otherwise(target)
+
+
+def _refuse_other_weights(checkpoint: Checkpoint, target: Path) -> None:
+    """Refuse at once, before minutes of writing and comparing, where it is plain that the version there is another.
+
+    It is where its figures are others and its files have none of these weights. Where one of the two is the same,
+    comparing what is written decides.
+    """
+    if not target.exists():
+        return
+    there = repository.read(target).manifest
+    same_figures = there.figures | checkpoint.figures == there.figures
+    if not same_figures and not _has_a_weight(target, there, checkpoint):
+        raise _draws_otherwise(target)
+
+
+def _has_a_weight(folder: Path, manifest: Manifest, checkpoint: Checkpoint) -> bool:
+    """Whether a matrix of the network is in the files as it is or transposed; how the others lie there may differ."""
+    assert checkpoint.best is not None, "the training has finished"
+    matrices = [weight.cpu() for weight in finite.leaves(checkpoint.best.weights) if weight.ndim > 1]
+    written = [form.numpy().tobytes() for matrix in matrices for form in (matrix, matrix.mT)]
+    content = [(folder / file).read_bytes() for file in manifest.files]
+    return any(weight in each for each in content for weight in written)
+
+
+def _draws_otherwise(target: Path) -> ExportRefused:
+    return ExportRefused(
+        f"{target} exists and draws otherwise: versions never change by themselves, so export as another one (without "
+        "--version it is the next free one) or into another --repository; to put it in this place, remove that folder "
+        "first."
+    )
 
 
 def _move(folder: Path, root: Path) -> Path:

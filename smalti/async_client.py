@@ -35,6 +35,7 @@ from smalti.values import (
     ImageSources,
     Job,
     JobEvent,
+    JobOrId,
     Latent,
     Model,
     ModelDetails,
@@ -200,9 +201,9 @@ class AsyncClient:
             except (Busy, Unavailable) as error:
                 await asyncio.sleep(patience.delay_after(error))
 
-    async def get_job(self, job: str) -> Job:
+    async def get_job(self, job: JobOrId) -> Job:
         """The job as it is now."""
-        return await self._ask(messages.get_job(job))
+        return await self._ask(messages.get_job(messages.id_of(job)))
 
     async def jobs(self, *, page_size: int = 50) -> AsyncGenerator[Job, None]:
         """Every job that the server still knows, newest first."""
@@ -214,7 +215,7 @@ class AsyncClient:
             more = bool(page_token)
 
     async def watch(
-        self, job: str, *, rows: bool = False, patience_seconds: float = 60.0
+        self, job: JobOrId, *, rows: bool = False, patience_seconds: float = 60.0
     ) -> AsyncGenerator[JobEvent, None]:
         """What happens to a job, from how it stands now to how it ended."""
         progress, patience = JobProgress(), Patience(patience_seconds)
@@ -229,23 +230,31 @@ class AsyncClient:
                 yield progress.interruption(error, delay)
                 await asyncio.sleep(delay)
 
+    async def wait(self, job: JobOrId, *, patience_seconds: float = 60.0) -> Job:
+        """The job as it ended, whether it succeeded or not."""
+        known = await self.get_job(job)
+        async with aclosing(self.watch(job, patience_seconds=patience_seconds)) as events:
+            async for event in events:
+                known = event if isinstance(event, Job) else known
+        return known
+
     async def results(
-        self, job: str, *, start: int = 0, limit: int = 0
+        self, job: JobOrId, *, start: int = 0, limit: int = 0
     ) -> AsyncGenerator[SampleResult, None]:
         """The samples that have ended by now, by index from `start`; limit 0 means all."""
         palette = await self._palette((await self.get_job(job)).model)
-        call = messages.results(job, start=start, limit=limit)
+        call = messages.results(messages.id_of(job), start=start, limit=limit)
         async with aclosing(self._stream(call)) as replies:
             async for reply in replies:
                 yield call.read(reply, palette)
 
-    async def cancel(self, job: str) -> Job:
+    async def cancel(self, job: JobOrId) -> Job:
         """Stop a job; its finished samples stay."""
-        return await self._ask(messages.cancel(job))
+        return await self._ask(messages.cancel(messages.id_of(job)))
 
-    async def delete(self, job: str) -> None:
+    async def delete(self, job: JobOrId) -> None:
         """Forget a job that has ended, and its results."""
-        await self._ask(messages.delete(job))
+        await self._ask(messages.delete(messages.id_of(job)))
 
     # Models
     async def models(self) -> list[Model]:
@@ -272,9 +281,9 @@ class AsyncClient:
         await self._ask(messages.unload(name, version=version))
 
     async def _watch_once(
-        self, job: str, progress: JobProgress, patience: Patience, *, rows: bool
+        self, job: JobOrId, progress: JobProgress, patience: Patience, *, rows: bool
     ) -> AsyncGenerator[JobEvent, None]:
-        call = messages.watch(job, rows=rows)
+        call = messages.watch(messages.id_of(job), rows=rows)
         async with aclosing(self._stream(call)) as replies:
             async for reply in replies:
                 patience.renew()

@@ -5,6 +5,7 @@
 
 Every method raises the errors of `smalti.errors`. Images go in as `smalti.values.Image`, Pillow images, paths or bytes
 of picture files, or arrays of uint8, one or many, and come out as `Image`. Version 0 of a model is the latest.
+Where the id of a job goes, the `Job` does, too.
 """
 
 import time
@@ -42,6 +43,7 @@ from smalti.values import (
     ImageSources,
     Job,
     JobEvent,
+    JobOrId,
     Latent,
     Model,
     ModelDetails,
@@ -222,9 +224,9 @@ class Client:
             except (Busy, Unavailable) as error:
                 time.sleep(patience.delay_after(error))
 
-    def get_job(self, job: str) -> Job:
+    def get_job(self, job: JobOrId) -> Job:
         """The job as it is now."""
-        return self._ask(messages.get_job(job))
+        return self._ask(messages.get_job(messages.id_of(job)))
 
     def jobs(self, *, page_size: int = 50) -> Iterator[Job]:
         """Every job that the server still knows, newest first; asks for page after page."""
@@ -234,7 +236,9 @@ class Client:
             yield from page
             more = bool(page_token)
 
-    def watch(self, job: str, *, rows: bool = False, patience_seconds: float = 60.0) -> Iterator[JobEvent]:
+    def watch(
+        self, job: JobOrId, *, rows: bool = False, patience_seconds: float = 60.0
+    ) -> Iterator[JobEvent]:
         """What happens to a job, from how it stands now to how it ended; nothing between is told twice.
 
         With `rows` also the rows of samples in progress. While the server is away, yields Interrupted and
@@ -250,20 +254,27 @@ class Client:
                 yield progress.interruption(error, delay)
                 time.sleep(delay)
 
-    def results(self, job: str, *, start: int = 0, limit: int = 0) -> Iterator[SampleResult]:
+    def wait(self, job: JobOrId, *, patience_seconds: float = 60.0) -> Job:
+        """The job as it ended, whether it succeeded or not: `state` tells. Waits for that as `watch` does."""
+        known = self.get_job(job)
+        for event in self.watch(job, patience_seconds=patience_seconds):
+            known = event if isinstance(event, Job) else known
+        return known
+
+    def results(self, job: JobOrId, *, start: int = 0, limit: int = 0) -> Iterator[SampleResult]:
         """The samples that have ended by now, by index from `start`; limit 0 means all."""
         palette = self._palette(self.get_job(job).model)
-        call = messages.results(job, start=start, limit=limit)
+        call = messages.results(messages.id_of(job), start=start, limit=limit)
         for reply in self._stream(call):
             yield call.read(reply, palette)
 
-    def cancel(self, job: str) -> Job:
+    def cancel(self, job: JobOrId) -> Job:
         """Stop a job; its finished samples stay."""
-        return self._ask(messages.cancel(job))
+        return self._ask(messages.cancel(messages.id_of(job)))
 
-    def delete(self, job: str) -> None:
+    def delete(self, job: JobOrId) -> None:
         """Forget a job that has ended, and its results."""
-        self._ask(messages.delete(job))
+        self._ask(messages.delete(messages.id_of(job)))
 
     # Models
     def models(self) -> list[Model]:
@@ -290,10 +301,10 @@ class Client:
         self._ask(messages.unload(name, version=version))
 
     def _watch_once(
-        self, job: str, progress: JobProgress, patience: Patience, *, rows: bool
+        self, job: JobOrId, progress: JobProgress, patience: Patience, *, rows: bool
     ) -> Iterator[JobEvent]:
         """The news from one connection; raises Unavailable when that ends before the job has."""
-        call = messages.watch(job, rows=rows)
+        call = messages.watch(messages.id_of(job), rows=rows)
         for reply in self._stream(call):
             patience.renew()
             event = call.read(reply)

@@ -44,6 +44,7 @@ from smalti.values import (
     ImageSources,
     Job,
     JobEvent,
+    JobOrId,
     Latent,
     Model,
     ModelDetails,
@@ -447,6 +448,11 @@ def _png_of_file(data: bytes) -> bytes:
 def version_of(message: types_pb2.ModelVersion) -> ModelVersion:
     """The model version that a response names."""
     return ModelVersion(message.name, message.version, message.digest)
+
+
+def id_of(job: JobOrId) -> str:
+    """The id, where a job or its id is given."""
+    return job.id if isinstance(job, Job) else job
 
 
 def palette_of(found: ModelDetails, wanted: ModelVersion) -> Palette:

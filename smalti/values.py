@@ -322,6 +322,9 @@ class Job:
         return notebook.figure(self._repr_png_(), f"Job {self.id}: {self._words}")
 
 
+JobOrId: TypeAlias = Job | str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class SampleResult(Brief):
     """What one sample came to; `image` is None where it failed, and `error` says why."""

@@ -5,7 +5,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import Protocol, Self
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group, OverflowMethod, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -268,7 +268,9 @@ def progress_lines(job: Job, pace: Pace) -> RenderableType:
     """Where the job stands, under a bar."""
     lines = Table.grid()
     lines.add_row(ProgressBar(total=job.count, completed=job.done, width=_BAR_WIDTH))
-    lines.add_row(Text(f"{job.state}: {describe(job, pace)}", no_wrap=True, overflow="ellipsis"))
+    overflow: OverflowMethod = "fold" if job.is_over else "ellipsis"  # the last line stays, and is told whole
+    words = f"{job.state}: {describe(job, pace)}"
+    lines.add_row(Text(words, no_wrap=not job.is_over, overflow=overflow))
     return lines
 
 
@@ -280,6 +282,8 @@ def _facts(job: Job, pace: Pace) -> Iterator[str]:
         yield REASONS.get(job.reason, job.reason)
     if job.running and not job.is_over:
         yield f"{job.running} being drawn"
+    if job.reason in REASONS and not job.is_over:
+        return  # while nobody can draw it, no pace says when it ends
     if (rate := pace.samples_per_second(job)) > 0:
         yield f"{rate:.1f} samples/s"
     left = pace.seconds_left(job)

@@ -85,6 +85,8 @@ def train_command(
     """Train by RECIPE: a .toml file, or the name of a recipe that comes with smalti (pixel-rnn, vae, …).
 
     Goes on from its checkpoint if it was interrupted. The last line printed is the figure on the test images.
+    Pictures lose their transparent borders, are made smaller to fit but never larger, and stand on the bottom edge, in
+    the middle. (The --fit of smalti's commands is another way: it keeps borders, enlarges, and centres.)
     `python -m training recipes` lists the recipes, `python -m training recipes NAME` prints one to be edited.
     """
     given = {

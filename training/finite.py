@@ -25,17 +25,18 @@ def require_gradients(parameters: Iterable[nn.Parameter], what: str) -> None:
 
 def is_finite(content: Any) -> bool:
     """Whether all that is in it is a number: tensors and floats, in tables and lists of any depth."""
-    return all(bool(torch.isfinite(leaf).all()) for leaf in _leaves(content))
+    return all(bool(torch.isfinite(leaf).all()) for leaf in leaves(content))
 
 
-def _leaves(content: Any) -> Iterator[Tensor]:
+def leaves(content: Any) -> Iterator[Tensor]:
+    """Every tensor and float, in tables and lists of any depth."""
     if isinstance(content, Tensor):
         yield content
     elif isinstance(content, float):
         yield torch.tensor(content, dtype=torch.float64)
     elif isinstance(content, Mapping):
         for value in content.values():
-            yield from _leaves(value)
+            yield from leaves(value)
     elif isinstance(content, list | tuple):
         for value in content:
-            yield from _leaves(value)
+            yield from leaves(value)

@@ -67,7 +67,7 @@ def _typed(recipe: Recipe, name: str, text: str) -> Any:
     fields = {field.alias or key: field for key, field in tables[section].model_fields.items()}
     if key not in fields:
         known = [f"{section}.{each}" if section else each for each in fields if each not in tables]
-        raise RecipeRefused(f"--set {name}: {faults.unknown(name, known)}.")
+        raise RecipeRefused(f"--set {name}: {_elsewhere(name, tables) or faults.unknown(name, known)}.")
     try:
         table = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):  # no TOML, thousands of digits, thousands of brackets
@@ -75,3 +75,11 @@ def _typed(recipe: Recipe, name: str, text: str) -> Any:
     annotation = fields[key].annotation
     words = annotation is str or get_origin(annotation) is Literal
     return text if len(table) > 1 or (words and not isinstance(table["value"], str)) else table["value"]
+
+
+def _elsewhere(name: str, tables: Mapping[str, type[BaseModel]]) -> str:
+    """What to say of a key that there is, but in other tables; '' where there is none such."""
+    key = name.rpartition(".")[2]
+    homes = [section for section, kind in tables.items() if key in faults.keys(kind) and key not in tables]
+    names = [f"'{section}.{key}'" if section else f"'{key}'" for section in homes]
+    return f"there is no '{name}' (did you mean {' or '.join(names)}?)" if names else ""

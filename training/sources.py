@@ -170,7 +170,13 @@ class _Fitted:
 
     rgb: NDArray[np.uint8]  # (size, size, 3)
     opaque: NDArray[np.bool_]  # (size, size)
-    content: tuple[int, int]  # width and height of what was opaque, before it was fitted
+    whole: tuple[int, int]  # width and height of the picture
+    content: tuple[int, int]  # of what was opaque in it, before it was fitted
+
+    @property
+    def is_framed(self) -> bool:
+        """Whether the square that it was set into is larger than the picture."""
+        return min(self.whole) < max(*self.content, len(self.rgb))
 
 
 def _shows_something(found: Found[_Fitted]) -> bool:
@@ -179,7 +185,6 @@ def _shows_something(found: Found[_Fitted]) -> bool:
 
 def _report(path: Path, gathered: Gathered[_Fitted], size: int) -> Report:
     used = list(filter(_shows_something, gathered.found))
-    contents = [found.content.content for found in used]
     empty = [
         Skipped(name=found.label, reason="is transparent, or almost")
         for found in gathered.found
@@ -190,8 +195,9 @@ def _report(path: Path, gathered: Gathered[_Fitted], size: int) -> Report:
     ]
     return replace(
         report_of([found.traits for found in used], skipped, others=gathered.report.others),
-        reduced=sum(max(content) > size for content in contents),
-        padded=sum(min(content) < max(*content, size) for content in contents),
+        cropped=sum(found.content.content != found.content.whole for found in used),
+        reduced=sum(max(found.content.content) > size for found in used),
+        padded=sum(found.content.is_framed for found in used),
     )
 
 
@@ -200,11 +206,12 @@ def _fit(picture: Image.Image, size: int, stretched: bool) -> _Fitted:
 
     It stands on the bottom edge, in the middle; small ones are not enlarged, because a sprite's pixels are its drawing.
     """
-    content = _crop(_fewer_pixels(picture))
+    whole = _fewer_pixels(picture)
+    content = _crop(whole)
     square = _square(_stretch(content) if stretched else content, size)
     if square.width == size:  # as it is; most of a training's time before its first step is spent here
         exact = np.asarray(square)
-        return _Fitted(exact[..., :3].copy(), exact[..., 3] >= OPAQUE, content.size)
+        return _Fitted(exact[..., :3].copy(), exact[..., 3] >= OPAQUE, whole.size, content.size)
     values = np.asarray(square, dtype=np.float32) / 255.0
     alpha = values[..., 3]
     # Colours are resized multiplied by alpha: else the colour of what is transparent bleeds in.
@@ -212,7 +219,7 @@ def _fit(picture: Image.Image, size: int, stretched: bool) -> _Fitted:
     coverage = _resize(alpha, size)
     colour = np.stack(planes, axis=-1) / np.maximum(coverage, 1e-3)[..., None]
     rgb = np.asarray(np.clip(np.rint(colour * 255), 0, 255), dtype=np.uint8)
-    return _Fitted(rgb, coverage >= OPAQUE / 255, content.size)
+    return _Fitted(rgb, coverage >= OPAQUE / 255, whole.size, content.size)
 
 
 def _resize(plane: NDArray[np.float32], size: int) -> NDArray[np.float32]:

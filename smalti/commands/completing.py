@@ -13,6 +13,7 @@ from smalti.commands import given, options
 from smalti.commands.output import (
     Saved,
     described,
+    enlargement,
     plain,
     print_json,
     require_place,
@@ -88,10 +89,10 @@ def complete(
     Into a FILE one draw of one picture is written enlarged; more become a sheet, with a row for each picture: the
     original, what the model was shown, and every draw. Into a FOLDER each draw is a file of its own.
     """
-    require_place(output, as_json=as_json)
     described = client.model(model, version=version)
     kept = _kept(described.model, hidden, rows, mask, how)
     found = given.read(described.model, pictures, how)
+    require_place(output, as_json=as_json)
     background = media.background_of(described.manifest.get("recipe") or {}, described.model.palette)
     unfinished = [
         Unfinished(name=stem, image=indexed(media.flat(image, background)), kept=kept)
@@ -207,9 +208,10 @@ def _save(completed: Sequence[Completed], output: Place, *, labels: bool, scale:
     if len(draws) == 1:
         words = write_single(draws[0], output, scale)
     else:
+        size = _sheet(completed, labels=labels, scale=1).size
         usual = usual_scale(_sheet(completed, labels=False, scale=1).size, output.form, _usual(completed))
         picture = _sheet(completed, labels=labels, scale=scale or usual)
-        words = write_picture(picture, output, 1, usual=1)
+        words = write_picture(picture, output, 1, usual=1) + enlargement(size, usual if scale is None else 1)
     return Saved([str(output)] * len(draws), words)
 
 

@@ -18,6 +18,7 @@ from smalti.commands.output import (
     plain,
     print_json,
     require_place,
+    require_unmixed,
     save,
     save_each,
     say,
@@ -61,8 +62,9 @@ def draw(
 
     Into a file one image is written enlarged, several as a sheet. A PixelRNN draws by a job: smalti submit.
     """
-    require_place(output, as_json=as_json)
+    require_unmixed(output, as_json=as_json)
     drawn = client.draw(model, count=count, seed=seed, first_index=first_index, version=version)
+    require_place(output, as_json=as_json)
     _hand_over(drawn, output, as_json=as_json, scale=scale)
     if not as_json:
         say(f"Drawn with seed {drawn.seed}.")
@@ -106,11 +108,11 @@ def sweep(
 
     A grid of images, one dimension down and one to the right.
     """
-    require_place(output, as_json=as_json)
+    require_unmixed(output, as_json=as_json)
+    dimensions = _dimensions(dims)
     centre = _centre(client, model, version, image, how)
-    swept = client.sweep(
-        model, _dimensions(dims), image=centre, steps=steps, low=low, high=high, version=version
-    )
+    swept = client.sweep(model, dimensions, image=centre, steps=steps, low=low, high=high, version=version)
+    require_place(output, as_json=as_json)
     _hand_over(swept, output, as_json=as_json, scale=scale, columns=swept.steps)
 
 
@@ -162,12 +164,12 @@ def reconstruct(
 ) -> None:
     """Send pictures through the latent and back.
 
-    For a VAE or auto-encoder. Into a FOLDER each becomes a file of its name.
+    For a VAE or auto-encoder. Into a FOLDER each becomes a file NAME-reconstructed.png.
 
     PICTURES are files, folders or zips; what in folders and zips cannot be used is skipped and named (exit code 5).
     """
-    require_place(output, as_json=as_json)
     found = given.read(client.model(model, version=version).model, pictures, how)
+    require_place(output, as_json=as_json)
     replies = [client.reconstruct(model, images, version=found.model.version) for images in found.portions()]
     images = [image for reply in replies for image in reply.images]
     saved = None if output is None else _save_named(images, found, output, scale)
@@ -206,9 +208,9 @@ def interpolate(
 
     By even steps between their latents, for a VAE or auto-encoder.
     """
-    require_place(output, as_json=as_json)
     of = client.model(model, version=version).model
     ends = [given.picture(of, end, how) for end in (first, last)]
+    require_place(output, as_json=as_json)
     between = client.interpolate(model, *ends, steps=steps, version=of.version)
     _hand_over(between, output, as_json=as_json, scale=scale, columns=steps)
 

@@ -27,7 +27,7 @@ from smalti.commands.output import (
 )
 from smalti.commands.places import Place, PlaceOption
 from smalti.commands.streams import OutputLost
-from smalti.errors import Busy, ModelNotFound, SmaltiError, Unavailable
+from smalti.errors import Busy, InvalidRequest, ModelNotFound, SmaltiError, Unavailable
 from smalti.failures import Patience
 from smalti.jobs.job import JobClass, JobState
 from smalti.media import SHEET_SCALE
@@ -178,7 +178,7 @@ def results(
     else:
         _tell_results(client.get_job(job), written, summary, output)
     if not written:
-        raise SmaltiError(f"Job {job} has no finished sample to write yet.")
+        raise _nothing_written(client.get_job(job), start)
 
 
 @click.command()
@@ -326,6 +326,12 @@ def _write(images: Iterator[tuple[int, Image]], output: Place, scale: int | None
     if every:
         write_picture(sheet(every), output, scale, usual=SHEET_SCALE)
     return len(every)
+
+
+def _nothing_written(job: Job, start: int) -> SmaltiError:
+    if start >= job.count:
+        return InvalidRequest(f"Job {job.id} has indices 0 to {job.count - 1}: none from --start {start} on.")
+    return SmaltiError(f"Job {job.id} has no finished sample to write{'' if job.is_over else ' yet'}.")
 
 
 def _tell_results(job: Job, written: int, summary: Summary, output: Place) -> None:

@@ -13,13 +13,14 @@ from smalti.channel import DEFAULT_ADDRESS
 from smalti.client import Client
 from smalti.commands import given
 from smalti.commands.places import PlaceOption
-from smalti.errors import GraphNotServed, InvalidRequest, SmaltiError
+from smalti.errors import GraphNotServed, InvalidRequest, ModelNotFound, SmaltiError
 from smalti.formats import LARGEST_SCALE
 from smalti.pictures import finding
 from smalti.pictures.fitting import Fit
 from smalti.values import Completion
 
 _FIELD = re.compile(r"^[a-z]+(?= is )|\b[a-z]+(_[a-z]+)+\b")  # of the contract, in a message
+_MEANT = re.compile(r".* \(did you mean [^()]*\?\)")  # after it the server lists every model
 _INSTEAD = {
     "draw": "submit {model} --watch",
     "submit": "draw {model}",
@@ -87,7 +88,8 @@ fit = click.option(
     callback=lambda context, parameter, way: None if way is None else Fit(way),
     help="Bring pictures to the model's size. resize: show all of it; crop: fill the size with its middle; both keep "
     "proportions, and make it smaller by the mean of areas or larger by repeating pixels. pad: only add around it. "
-    "What is added is transparent.",
+    "What is added is transparent. Training places pictures otherwise: it cuts transparent borders off, makes smaller "
+    "but never larger, and stands what is left on the bottom edge.",
 )
 output = click.option(
     "-o",
@@ -134,6 +136,8 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _reworded(error: SmaltiError, command: click.Command, model: str) -> str:
     """The error in the words of the command line."""
+    if isinstance(error, ModelNotFound) and (meant := _MEANT.match(str(error))):
+        return f"{meant[0]}; smalti models lists them all."
     message = _FIELD.sub(lambda field: _options_of(command).get(field[0], field[0]), str(error))
     instead = _INSTEAD.get(command.name or "") if isinstance(error, GraphNotServed) else None
     return f"{message} The command for it: smalti {instead.format(model=model)}" if instead else message

@@ -102,9 +102,15 @@ def say(message: str) -> None:
 def say_colour_change(change: ColourChange) -> None:
     """Tell that colours had to move, if any did."""
     if change.moved_pixels:
+        what = (
+            "1 pixel had a colour"
+            if change.moved_pixels == 1
+            else f"{change.moved_pixels} pixels had colours"
+        )
+        took = "it took the nearest one" if change.moved_pixels == 1 else "they took its nearest ones"
         say(
-            f"{change.moved_pixels} pixels had colours outside the model's palette; "
-            f"they took its nearest ones, at most {change.largest_distance:.1f} away (CIELAB)."
+            f"{what} outside the model's palette; {took}, "
+            f"at most {change.largest_distance:.1f} away (CIELAB)."
         )
 
 
@@ -114,13 +120,12 @@ def require_place(output: Place | None, *, as_json: bool) -> None:
         raise InvalidRequest(
             "There is no terminal with colours and Unicode to show images in: say where to write them with -o FILE.png."
         )
-    if output is not None:
-        require_unmixed(output, as_json=as_json)
+    require_unmixed(output, as_json=as_json)
 
 
-def require_unmixed(output: Place, *, as_json: bool) -> None:
+def require_unmixed(output: Place | None, *, as_json: bool) -> None:
     """Raise InvalidRequest where a picture and JSON would both go to standard output."""
-    if as_json and output.path is None:
+    if as_json and output is not None and output.path is None:
         raise InvalidRequest("With --json standard output has the JSON: write the picture with -o FILE.png.")
 
 
@@ -162,16 +167,13 @@ def save_each(images: Iterable[tuple[str, Image]], folder: Place, scale: int | N
         file = replace(folder, path=folder.file(f"{name}.png"), is_folder=False)
         write_picture(image.picture(), file, scale, usual=1)
         files.append(str(file))
-    return Saved(files, f"{len(files)} images to {folder}")
+    return Saved(files, f"{len(files)} image{'' if len(files) == 1 else 's'} to {folder}")
 
 
 def write_single(image: Image, output: Place, scale: int | None) -> str:
     """One image alone, large enough to be looked at; says what was written."""
     usual = screen_scale(image.width, image.height)
-    words = write_picture(image.picture(), output, scale, usual=usual)
-    if scale is None and usual > 1:
-        words += f", each pixel {usual}×{usual} (--scale 1 writes {image.width}×{image.height})"
-    return words
+    return write_picture(image.picture(), output, scale, usual=usual)
 
 
 def write_picture(picture: pillow.Image, output: Place, scale: int | None, *, usual: int) -> str:
@@ -182,7 +184,13 @@ def write_picture(picture: pillow.Image, output: Place, scale: int | None, *, us
     output.write(encoded(large, output.form))
     if lost := loss(picture, output.form):
         say(lost)
-    return "a picture to standard output" if output.path is None else str(output)
+    where = "a picture to standard output" if output.path is None else str(output)
+    return where + enlargement(picture.size, times if scale is None else 1)
+
+
+def enlargement(size: tuple[int, int], times: int) -> str:
+    """How a picture of this size was enlarged without having been told to; '' where it was not."""
+    return f", each pixel {times}×{times} (--scale 1 writes {size[0]}×{size[1]})" if times > 1 else ""
 
 
 def usual_scale(size: tuple[int, int], form: Format, usual: int) -> int:

@@ -39,6 +39,7 @@ class Report:
     turned: int = 0  # as their EXIF orientation says
     animated: int = 0  # of which the first frame was taken
     deep: int = 0  # brought from 16 bits a channel to 8
+    cropped: int = 0  # to the part that is not transparent
     reduced: int = 0  # made smaller to fit
     padded: int = 0  # set into a larger frame
     smallest: tuple[int, int] | None = None  # width and height in its file
@@ -51,6 +52,9 @@ class Report:
             "had to be turned, as EXIF says": self.turned,
             "had several frames or pages, of which the first was taken": self.animated,
             "had more than 8 bits a channel, and now have 8": self.deep,
+            "had a transparent border, which was cut off; what is left stands on the bottom edge, in the middle": (
+                self.cropped
+            ),
             "had to be made smaller": self.reduced,
             "had to be set into a larger frame": self.padded,
         }

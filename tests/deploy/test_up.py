@@ -5,8 +5,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from deploy.up import Wanted, _first_metrics_port
+from deploy.up import Wanted, _first_metrics_port, main
 from smalti.errors import SettingsInvalid
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,3 +66,9 @@ def test_make_hands_on_ports_that_were_named_to_it_and_not_those_of_the_environm
         "PORT=50061", "METRICS_PORT=9411", "REDIS_PORT=6390"
     )
     assert "8080" not in told()
+
+
+@pytest.mark.parametrize("option", ["--port", "--metrics-port"])
+def test_a_port_that_none_can_be_found_at_is_refused_in_plain_words(option):
+    said = CliRunner().invoke(main, [option, "0"]).stderr
+    assert "0 is no port to listen on: take 1 to 65535, or leave it out." in said

@@ -79,7 +79,9 @@ def another(tmp_path_factory):
     return train(tmp_path_factory.mktemp("another"), RECIPE.model_copy(update={"seed": 2}))
 
 
-def test_an_export_can_be_loaded_and_says_where_it_comes_from(finished, tmp_path):
+def test_an_export_can_be_loaded_says_where_it_comes_from_and_is_known_by_its_weights(
+    finished, another, tmp_path
+):
     folder = export(finished, tmp_path)
     model = ModelRepository(tmp_path).load("tiles-pixel-rnn")
     manifest = model.manifest
@@ -98,6 +100,8 @@ def test_an_export_can_be_loaded_and_says_where_it_comes_from(finished, tmp_path
         ("last", "last_out", ()),
     ]
     assert {file.name for file in folder.iterdir()} == {*manifest.files, "manifest.json"}
+    assert frame._has_a_weight(folder, manifest, finished)
+    assert not frame._has_a_weight(folder, manifest, another)
 
 
 def test_a_wrong_export_leaves_nothing_behind(finished, tmp_path, monkeypatch):
@@ -129,6 +133,15 @@ def test_a_version_that_draws_otherwise_is_not_overwritten(finished, another, pl
     with pytest.raises(ExportRefused, match="exists and draws otherwise"):
         export(another, tmp_path, version=1)
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+
+
+def test_a_version_of_other_weights_is_refused_before_any_graph_is_written(
+    finished, another, plain, tmp_path, monkeypatch
+):
+    export(finished, tmp_path)
+    monkeypatch.setattr(exporter, "write_graphs", None)
+    with pytest.raises(ExportRefused, match=r"exists and draws otherwise: .* remove that folder first"):
+        export(another, tmp_path, version=1)
 
 
 def test_the_same_model_may_be_exported_again_with_newer_figures(finished, plain, tmp_path):

@@ -598,3 +598,61 @@ def test_client_and_command_import_nothing_that_only_servers_need():
         [sys.executable, "-c", loaded], capture_output=True, text=True, check=True
     ).stdout.split()
     assert not {"numpy", "redis", "onnxruntime", "pydantic", "structlog", "torch"} & set(modules)
+
+
+@pytest.mark.parametrize(
+    ("state", "start", "code", "said"),
+    [
+        ("SUCCEEDED", 3, 2, "Error: Job 7 has indices 0 to 2: none from --start 3 on."),
+        ("RUNNING", 3, 2, "Error: Job 7 has indices 0 to 2: none from --start 3 on."),
+        ("RUNNING", 2, 1, "Error: Job 7 has no finished sample to write yet."),
+        ("CANCELLED", 2, 1, "Error: Job 7 has no finished sample to write."),
+    ],
+)
+def test_results_of_which_there_are_none_say_whether_any_are_to_come(
+    server, smalti, tmp_path, state, start, code, said
+):
+    server.answers["JobService/Get"] = lambda request: a_job(state)
+    server.answers["JobService/Results"] = lambda request: iter([])
+    result = smalti("results", "7", "--start", start, "-o", tmp_path / "x.png")
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (code, said)
+
+
+def test_a_wrong_value_is_told_before_a_missing_terminal(smalti, picture, server, refusal):
+    def refuse(request):
+        raise refusal("INVALID_ARGUMENT", "INVALID_REQUEST", "toy has latent dimensions 0 to 9, not 10.")
+
+    server.answers["ImageService/Sweep"] = refuse
+    assert "dimensions 0 to 9, not 10" in smalti("sweep", "toy", "--dims", "2,10").stderr
+    assert "--dims is 'x'" in smalti("sweep", "toy", "--dims", "x").stderr
+    assert "--rows is 20, and toy draws 2 rows" in smalti("complete", "toy", picture, "--rows", 20).stderr
+    assert "is not there" in smalti("reconstruct", "toy", "nowhere.png").stderr
+    assert "is not there" in smalti("interpolate", "toy", picture, "nowhere.png").stderr
+
+
+@pytest.mark.usefixtures("drawing")
+def test_what_was_written_is_told_with_its_scale_and_in_the_right_number(smalti, tmp_path):
+    said = smalti("draw", "toy", "--count", 4, "-o", tmp_path / "x.png").stderr
+    assert "each pixel 4×4 (--scale 1 writes 7×7)" in said
+    assert (
+        "each pixel" not in smalti("draw", "toy", "--count", 4, "--scale", 2, "-o", tmp_path / "x.png").stderr
+    )
+    assert "Wrote 1 image to " in smalti("draw", "toy", "-o", tmp_path / "out/").stderr
+    assert "Wrote 2 images to " in smalti("draw", "toy", "--count", 2, "-o", tmp_path / "out/").stderr
+
+
+def test_a_wrong_name_that_is_like_a_right_one_is_met_with_that_one_alone(server, smalti, refusal, tmp_path):
+    def refuse(request):
+        there_is = "there is digits-vae, toy-vae."
+        raise refusal(
+            "NOT_FOUND",
+            "MODEL_NOT_FOUND",
+            f"There is no model 'toy' here (did you mean toy-vae?); {there_is}",
+        )
+
+    server.answers["ImageService/Draw"] = refuse
+    result = smalti("draw", "toy", "-o", tmp_path / "x.png")
+    assert result.exit_code == 3
+    assert result.stderr == (
+        "Error: There is no model 'toy' here (did you mean toy-vae?); smalti models lists them all.\n"
+    )

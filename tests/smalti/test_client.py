@@ -492,3 +492,43 @@ def test_both_clients_offer_the_same_methods():
 
 def public(kind):
     return {name for name in vars(kind) if not name.startswith("_")}
+
+
+@pytest.fixture
+def a_finished_job(server):
+    """A job that ends while it is watched, and has one sample."""
+    server.answers["JobService/Get"] = lambda request: a_job("QUEUED")
+    server.answers["JobService/Watch"] = lambda request: iter(
+        [job_event("RUNNING"), ended_event(0), job_event("SUCCEEDED", done=3)]
+    )
+    server.answers["JobService/Results"] = lambda request: iter(
+        [jobs_pb2.SampleResult(image=pixels(0, 1, 2, 3))]
+    )
+    server.answers["JobService/Cancel"] = lambda request: a_job("CANCELLED")
+    server.answers["JobService/Delete"] = lambda request: jobs_pb2.DeleteJobResponse()
+
+
+@pytest.mark.usefixtures("a_finished_job")
+def test_a_job_is_waited_for_and_goes_wherever_its_id_does(server, client):
+    job = client.wait(client.get_job("7"))
+    assert (job.state, job.done) == (JobState.SUCCEEDED, 3)
+    assert client.wait("7") == job
+    assert client.get_job(job).id == "7"
+    assert len(list(client.results(job))) == 1
+    assert [facts(event) for event in client.watch(job)][-1] == "SUCCEEDED"
+    assert client.cancel(job).state is JobState.CANCELLED
+    client.delete(job)
+    assert {request.id for request in server.requests if hasattr(request, "id")} == {"7"}
+
+
+@pytest.mark.usefixtures("a_finished_job")
+async def test_in_asyncio_too_a_job_is_waited_for_and_goes_wherever_its_id_does(server, async_client):
+    job = await async_client.wait(await async_client.get_job("7"))
+    assert (job.state, job.done) == (JobState.SUCCEEDED, 3)
+    assert await async_client.wait("7") == job
+    assert (await async_client.get_job(job)).id == "7"
+    assert len([result async for result in async_client.results(job)]) == 1
+    assert [facts(event) async for event in async_client.watch(job)][-1] == "SUCCEEDED"
+    assert (await async_client.cancel(job)).state is JobState.CANCELLED
+    await async_client.delete(job)
+    assert {request.id for request in server.requests if hasattr(request, "id")} == {"7"}

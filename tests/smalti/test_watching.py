@@ -20,7 +20,7 @@ from smalti.values import (
     ModelVersion,
     SampleRows,
 )
-from smalti.watching import Band, LineView, LiveView, Pace, describe, follow
+from smalti.watching import Band, LineView, LiveView, Pace, describe, follow, progress_lines
 
 ONE = types_pb2.ModelVersion(name="toy", version=1)
 PALETTE = ("#000000", "#ff0000")
@@ -211,3 +211,21 @@ def test_ctrl_c_while_completing_cancels_what_is_still_to_be_drawn(server, tmp_p
         "DeleteJobRequest",
     ]
     assert not (tmp_path / "y.png").exists()
+
+
+@pytest.mark.parametrize("reason", ["NO_WORKER_FOR_MODEL", "MODEL_REPLACED"])
+def test_while_nobody_can_draw_a_job_no_end_is_foretold(reason):
+    pace = Pace(a_job(done=0))
+    said = describe(a_job(done=2, reason=reason), pace)
+    assert said.startswith("2 of 4 samples, ")
+    assert "samples/s" not in said
+    assert " s left" not in said
+    assert " s left" in describe(a_job(done=2), pace)
+
+
+def test_in_a_narrow_terminal_the_last_line_is_whole():
+    ended = a_job(JobState.FAILED, done=3, failed=1)
+    console = Console(file=io.StringIO(), force_terminal=True, width=20)
+    console.print(progress_lines(ended, Pace(ended)))
+    assert "1 failed." in " ".join(text_of(console).split())
+    assert "…" not in text_of(console)

@@ -128,6 +128,8 @@ def test_options_and_settings_change_the_recipe_and_the_name_is_the_models(recip
             "(did you mean 'network.hidden'?); known are network.embedding, network.hidden",
         ),
         (["--set", "netwrok.hidden=3"], "(did you mean 'network'?)"),
+        (["--set", "training.seed=5"], "there is no 'training.seed' (did you mean 'seed'?)"),
+        (["--set", "data.steps=5"], "there is no 'data.steps' (did you mean 'training.steps'?)"),
         (["--set", "network=3"], "there is no 'network'"),
         (["--set", "steps"], "has no value"),
         (["--set", ""], "--set '' has no key: write it as section.key=value"),

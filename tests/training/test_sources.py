@@ -154,6 +154,15 @@ class TestPictures:
             "torn.png is cut off or damaged",
         ]
 
+    def test_a_transparent_border_is_told_as_cut_off_and_not_as_a_larger_frame(self, tmp_path):
+        bordered = np.zeros((8, 8, 4))
+        bordered[2:6, 3:6] = 255
+        save(tmp_path / "bordered.png", bordered)
+        save(tmp_path / "small.png", np.full((4, 4, 4), 255))
+        told = read(tmp_path).report
+        assert (told.cropped, told.padded, told.reduced) == (1, 1, 0)
+        assert "1 had a transparent border, which was cut off" in " ".join(told.sentences())
+
     def test_a_folder_of_transparent_pictures_is_refused(self, tmp_path):
         save(tmp_path / "clear.png", np.zeros((16, 16, 4)))
         with pytest.raises(DataRefused, match=r"All 1 pictures of .* are transparent"):
