@@ -16,9 +16,10 @@ FAST_TESTS := $(filter-out tests/system,$(patsubst %/,%,$(dir $(shell find tests
 
 # An option for a variable that was named on make's command line; PORT in the environment is often somebody else's.
 named = $(if $(filter command,$(firstword $(origin $(1)))),$(2) $($(1)))
+TESTS = $(sort $(wildcard tests/test_*.py) $(FAST_TESTS)) $(wildcard tests/system)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up proto check lint types imports generated test bench clean
+.PHONY: help setup demo up proto check lint types imports generated test slow bench clean
 
 help: ## list what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -81,9 +82,12 @@ generated: $(VENV)/.dev
 	@diff -r -x __init__.py -x __pycache__ .cache/generated/smalti/v1 smalti/v1 || { \
 	  echo "smalti/v1 differs from what proto/ generates: run 'make proto' and commit it." >&2; exit 1; }
 
-test: $(VENV)/.dev ## all tests, the ones with real processes last
+test: $(VENV)/.dev ## the tests, the ones with real processes last; what takes long is in 'make slow'
 	@echo "Testing: fast tests first, then the ones that start, kill and restart processes (a few minutes)"
-	$(BIN)/python -m pytest $(sort $(wildcard tests/test_*.py) $(FAST_TESTS)) $(wildcard tests/system) $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" $(TESTS) $(ARGS)
+
+slow: $(VENV)/.dev ## the tests that take long each: traced exports, storms of kills
+	$(BIN)/python -m pytest -m slow $(TESTS) $(ARGS)
 
 clean: ## remove the environment, caches and outputs of demo and tests
 	rm -rf $(VENV) .cache out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -149,14 +149,20 @@ def train(
     ):
         finished = loop.run(display, until=stop)
     if not finished.figures:
-        console.print(
-            f"stopped after step {finished.step} of {recipe.training.steps}; the checkpoint in {folder} has it all: "
-            "the same command goes on from there"
-        )
+        console.print(_where_it_stopped(finished.step, recipe, folder))
         raise click.exceptions.Exit(stopping.EXIT_CODE)
     _print_figures(console, finished, folder)
     console.print(f"test: {task.headline(finished.figures)}")
     return finished
+
+
+def _where_it_stopped(step: int, recipe: Recipe, folder: Path) -> str:
+    if step == 0:
+        return "stopped before its first step: the same command begins anew"
+    return (
+        f"stopped after step {step} of {recipe.training.steps}; the checkpoint in {folder} has it all: "
+        "the same command goes on from there"
+    )
 
 
 def _print_figures(console: Console, finished: Checkpoint, folder: Path) -> None:

@@ -19,6 +19,7 @@ def test_the_small_ones_are_the_same_benchmarks():
         assert command[0] == everything.COMMANDS[name][0]
 
 
+@pytest.mark.slow
 def test_figures_are_left_with_the_machine_they_were_taken_on(tmp_path):
     result = CliRunner().invoke(
         everything.main, ["--small", "--only", "engine-lecture", "--output", str(tmp_path)]

@@ -115,6 +115,7 @@ def test_a_ratio_is_how_many_times_as_fast_as_torch():
     }
 
 
+@pytest.mark.slow
 def test_the_whole_system_is_asked_for_every_kind_of_request():
     asked = Asked(vae="digits-vae", gan="digits-gan", pixel_rnn="digits-pixel-rnn")
     found = waiting(SHIPPED, asked, providers=["cpu"], slots=4, times=2)

@@ -23,6 +23,7 @@ def a_system(**options):
     return System(free_ports(1), redis_url=None, say=print, log=print, **options)
 
 
+@pytest.mark.slow
 def test_jobs_survive_a_restart_of_everything(tmp_path):
     with a_system(redis_folder=tmp_path) as system, Client(system.address) as client:
         job = client.submit(MODEL, count=2, seed=7)
@@ -33,6 +34,7 @@ def test_jobs_survive_a_restart_of_everything(tmp_path):
         assert [result.index for result in client.results(job.id)] == [0, 1]
 
 
+@pytest.mark.slow
 def test_what_is_killed_is_started_again_and_the_rest_goes_on(tmp_path):
     said: list[str] = []
     with System(free_ports(1), redis_url=None, redis_folder=tmp_path, say=said.append) as system:

@@ -22,6 +22,8 @@ from training.recipe import Recipe, TrainingRecipe
 from worker.runner import Runner
 from worker.slot import Lane, Row
 
+pytestmark = pytest.mark.slow  # torch traces a network of many parts
+
 CPU = torch.device("cpu")
 
 HEIGHT, WIDTH, COLOURS, LAYERS, HIDDEN = 5, 6, 19, 2, 8

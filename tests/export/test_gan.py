@@ -13,6 +13,8 @@ from export.graphs import Session
 from models.gan import Discriminator, Generator
 from smalti.randomness import normals
 
+pytestmark = pytest.mark.slow  # torch traces its networks
+
 HEIGHT, WIDTH, COLOURS, LATENT = 7, 9, 12, 5
 INTERFACE = {
     "generate": ({"latent": (-1, LATENT)}, {"pixels": (-1, HEIGHT, WIDTH)}),

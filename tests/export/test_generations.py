@@ -95,6 +95,7 @@ def digests(root):
     }
 
 
+@pytest.mark.slow
 def test_every_generation_is_a_version_that_draws_and_judges_in_its_own_way(finished, tmp_path):
     folders = export_generations(finished, tmp_path)
     models = [ModelRepository(tmp_path).load("tiles-gan-lecture", version) for version in (1, 2, 3)]

@@ -14,6 +14,8 @@ from export.graphs import Session
 from models import pixel_rnn
 from models.pixel_rnn import LecturePixelRNN
 
+pytestmark = pytest.mark.slow  # torch traces its networks
+
 HEIGHT, WIDTH, COLOURS, HIDDEN = 5, 6, 9, 24
 
 

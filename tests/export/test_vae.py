@@ -13,6 +13,8 @@ from models import vae
 from models.vae import VAE
 from smalti.randomness import normals
 
+pytestmark = pytest.mark.slow  # torch traces its networks
+
 Shapes = dict[str, tuple[int, ...]]
 
 HEIGHT, WIDTH, COLOURS, LATENT = 7, 9, 5, 3

@@ -9,6 +9,8 @@ from smalti.repository import ModelRepository
 from smalti.v1 import images_pb2, types_pb2
 from tests.server.conftest import Running
 
+pytestmark = pytest.mark.slow  # each starts a server with shipped models
+
 ROOT = Path(__file__).parents[2] / "model_repository"
 FAMILIES = {"digits-vae": "vae", "digits-autoencoder": "autoencoder", "digits-gan": "gan"}
 RAW = types_pb2.IMAGE_FORMAT_PIXELS

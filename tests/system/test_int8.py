@@ -1,5 +1,7 @@
 """An int8 variant keeps the promise of the seed too: several workers, neighbours and kills change no byte."""
 
+import pytest
+
 from smalti.jobs.job import JobState
 from tests.system.test_worker_faults import assert_succeeded_with, kill_while_drawing
 
@@ -7,6 +9,7 @@ INT8, ORIGINAL = "digits-pixel-rnn-lecture-int8", "digits-pixel-rnn-lecture"
 COUNT = 300
 
 
+@pytest.mark.slow
 def test_two_workers_draw_the_bytes_of_one_beside_jobs_of_the_original(pair, undisturbed):
     others = [pair.submit(ORIGINAL, count=COUNT, seed=seed, temperature=0.8) for seed in (1, 2)]
     assert pair.draw(INT8, count=COUNT) == undisturbed(INT8, count=COUNT)

@@ -26,6 +26,7 @@ def test_three_workers_draw_the_bytes_of_one(trio, undisturbed, model):
     assert all(worker.metric("smalti_rows_drawn_total", model=model) > 0 for worker in trio.workers)
 
 
+@pytest.mark.slow
 @both_models
 def test_a_job_beside_others_draws_the_bytes_of_one_alone(trio, undisturbed, model):
     others = [
@@ -50,6 +51,7 @@ def test_other_seeds_draw_other_images(trio, undisturbed):
     assert len(set(images.values()) & set(others.values())) < 5
 
 
+@pytest.mark.slow
 @both_models
 def test_images_that_make_way_for_somebody_who_waits_stay_the_same(pair, undisturbed, model):
     expected, one = undisturbed(model, count=LONG[model]), undisturbed(DIGITS, count=COUNTS[DIGITS])

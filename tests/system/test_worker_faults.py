@@ -75,6 +75,7 @@ def test_a_job_whose_workers_were_all_killed_goes_on_with_a_new_one(pair, undist
     assert_succeeded_with(pair, job, expected)
 
 
+@pytest.mark.slow
 def test_one_worker_finishes_what_three_others_died_of(stormy, undisturbed):
     expected = undisturbed(TOY, count=COUNTS[TOY])
     stormy.ready(workers=4)

@@ -1,8 +1,10 @@
 """`python -m training`: what a person sees, and what is said of bad input before any training."""
 
+import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -181,6 +183,12 @@ def test_before_training_a_paragraph_says_what_was_read_and_how_long_it_takes(re
     assert "At most 4 steps of 16 images." in lines[1]
 
 
+def processor_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.slow
 def test_ctrl_c_keeps_a_checkpoint_of_the_last_step_and_says_how_to_go_on(recipe, tmp_path):
     """A real process, a real signal, between two looks."""
     recipe.write_text(RECIPE.replace("steps = 4", "steps = 100000").replace("every = 2", "every = 50000"))
@@ -202,6 +210,9 @@ def test_ctrl_c_keeps_a_checkpoint_of_the_last_step_and_says_how_to_go_on(recipe
             pass
         while not int(status.split("SigCgt:")[1].split()[0], 16) & 1 << (signal.SIGTERM - 1):
             status = Path(f"/proc/{process.pid}/status").read_text()
+        begun = processor_seconds(process.pid)
+        while processor_seconds(process.pid) < begun + 2:  # enough for a first step of this network
+            time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         said = process.stdout.read()
     assert process.returncode == 130, said

@@ -63,6 +63,7 @@ def a_loop(images, folder, chosen):
     return Loop(make_task(chosen, images, CPU), images, chosen, folder, CPU)
 
 
+@pytest.mark.slow
 def test_the_diagonal_one_learns_that_a_pixel_repeats_the_one_above(images, tmp_path):
     trained = a_loop(images, tmp_path, a_recipe("diagonal", steps=150)).run(Silent())
     chance = 6 * np.log(3)  # of the first row, which nobody can predict
@@ -110,6 +111,7 @@ def test_an_unknown_variant_is_refused_with_those_there_are():
         pixel_rnn.make_network(unknown, height=3, width=3, colours=2)
 
 
+@pytest.mark.slow
 def test_products_in_bfloat16_learn_as_well_and_leave_measuring_exact(images, tmp_path):
     chosen = a_recipe("diagonal", steps=150)
     rounded = chosen.model_copy(update={"optimiser": chosen.optimiser | {"products": "bfloat16"}})

@@ -46,6 +46,7 @@ SHIPPED_MODELS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["toy-pixel-rnn", *SHIPPED_MODELS])
 def test_every_batch_from_1_to_64_gives_the_same_bits(toy_repository: Path, name: str) -> None:
     root = toy_repository if name.startswith("toy") else SHIPPED

@@ -195,6 +195,7 @@ async def test_an_interactive_suspect_finds_a_slot_in_a_full_worker(
     await until(ended(queue, urgent))
 
 
+@pytest.mark.slow
 async def test_no_sample_fails_of_sixty_random_kills(
     impatient: JobQueue, hire: Hire, tall: Model, until: Until
 ) -> None:
