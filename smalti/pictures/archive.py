@@ -13,6 +13,7 @@ from smalti.pictures.report import printable
 
 _ENCRYPTED = 1  # the bit of an entry's flags
 _BROKEN = (  # what zipfile raises, and the libraries that unpack for it; bz2 raises OSError and ValueError
+    IndexError,
     OSError,
     BadZipFile,
     LargeZipFile,

@@ -409,6 +409,7 @@ async def _connected(url: str) -> Any:
     return connect(url)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_the_queue_does_what_the_model_does(redis_server: PrivateRedis) -> None:
     machine = type("Machine", (QueueMachine,), {"server": redis_server})
