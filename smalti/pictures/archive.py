@@ -13,7 +13,6 @@ from smalti.pictures.report import printable
 
 _ENCRYPTED = 1  # the bit of an entry's flags
 _BROKEN = (  # what zipfile raises, and the libraries that unpack for it; bz2 raises OSError and ValueError
-    IndexError,
     OSError,
     BadZipFile,
     LargeZipFile,
@@ -63,7 +62,8 @@ def opened(path: Path) -> Iterator[list[Entry]]:
     with _refusing("is no zip file that can be read"):
         archive = ZipFile(path)
     with archive:
-        files = {info.filename: info for info in archive.infolist() if not info.is_dir()}
+        named = (info for info in archive.infolist() if info.filename)  # a damaged entry may have no name
+        files = {info.filename: info for info in named if not info.is_dir()}
         _refuse_overlap(archive, path)
         if files and all(info.flag_bits & _ENCRYPTED for info in files.values()):
             raise ArchiveRefused("is encrypted: unpack it with its password and give the folder")

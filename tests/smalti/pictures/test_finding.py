@@ -259,3 +259,10 @@ def test_an_encrypted_zip_is_told_once_and_not_for_each_of_its_files(tmp_path):
         gather(tmp_path / "x.zip")
     assert str(refused.value).count("is encrypted") == 1
     assert str(refused.value).count(str(tmp_path)) == 1
+
+
+def test_an_entry_without_a_name_is_passed_over(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as damaged:
+        damaged.writestr(zipfile.ZipInfo(""), b"")
+    with archive.opened(tmp_path / "x.zip") as entries:
+        assert entries == []
