@@ -34,6 +34,7 @@ COPY --from=train-packages /opt/venv /opt/venv
 COPY smalti smalti
 COPY models models
 COPY training training
+COPY evaluation evaluation
 COPY export export
 USER smalti
 VOLUME ["/app/data", "/app/runs", "/app/model_repository"]

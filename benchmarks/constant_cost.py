@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 
 from benchmarks import machine
+from evaluation.drawing import row_inputs
 from export import graphs
 from export.pixel_rnn import make_graphs
 from models.diagonal import DiagonalPixelRNN
-from smalti.session import open_session
+from smalti.runtime.session import open_session
 from training import recipe as recipes
-from training.evaluation.drawing import row_inputs
-from training.pixel_rnn import make_network
+from training.families.pixel_rnn import make_network
 
 EARLY = 2  # the row to compare the last one with: by then all of the window lies within the image, nearly
 

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import machine
-from training import duplicates, memory, sources
-from training.sources import Indexed
+from training import memory
+from training.data import duplicates, sources
+from training.data.sources import Indexed
 
 SIZE = 20
 

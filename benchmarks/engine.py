@@ -21,11 +21,11 @@ import numpy as np
 from benchmarks import machine
 from benchmarks.processes import Processes
 from smalti.randomness import uniforms
-from smalti.repository import Model, ModelRepository
-from smalti.session import open_session
+from smalti.runtime.repository import Model, ModelRepository
+from smalti.runtime.session import open_session
 from worker.engine import DrawsRows
 from worker.runner import GRAPH, Runner
-from worker.slot import Lane, Row
+from worker.sample import Lane, Row
 
 SEED = 7
 BATCHES = (1, 8, 32, 64)

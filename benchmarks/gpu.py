@@ -15,10 +15,10 @@ import click
 from benchmarks import gpu_checks, machine
 from benchmarks.engine import measure
 from benchmarks.gpu_waiting import Asked, lines, waiting
-from smalti import gpu
 from smalti.errors import ProviderMissing
-from smalti.repository import Model, ModelRepository
-from smalti.session import open_graph
+from smalti.runtime import gpu
+from smalti.runtime.repository import Model, ModelRepository
+from smalti.runtime.session import open_graph
 from worker.device import BindingSession
 from worker.device_runner import DeviceRunner
 from worker.runner import GRAPH, Runner

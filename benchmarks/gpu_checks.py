@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from smalti.errors import SampleFailed
 from smalti.randomness import uniforms
-from smalti.repository import Manifest, Model
-from smalti.session import open_graph
+from smalti.runtime.repository import Manifest, Model
+from smalti.runtime.session import open_graph
 from worker.engine import DrawsRows
-from worker.slot import Lane, Row
+from worker.sample import Lane, Row
 
 SEED = 7
 TOLERANCE = 1e-4  # nats, of a pixel's log-probability

@@ -11,7 +11,7 @@ from benchmarks.engine import SEED, Candidate, drawing
 from benchmarks.torch_loop import TorchLoop, torch_loop
 from models.pixel_rnn import Drawer
 from smalti.randomness import uniforms
-from smalti.repository import Model
+from smalti.runtime.repository import Model
 from worker.engine import DrawsRows
 
 OURS, EAGER, GRAPHS = "smalti", "torch", "torch with CUDA graphs"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.latency import first_row_of_stream, milliseconds
 from benchmarks.whole import Whole, running
-from smalti.repository import ModelRepository
+from smalti.runtime.repository import ModelRepository
 
 Quantiles = dict[str, float]  # milliseconds, by name
 

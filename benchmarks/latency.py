@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks import machine
 from benchmarks.whole import Whole, running
-from smalti.values import DrawnRows, SampleRows
+from smalti.client.values import DrawnRows, SampleRows
 
 BACKLOG = 100_000  # samples: more than are drawn while this runs
 

@@ -6,8 +6,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from types import TracebackType
 
-from smalti.repository import Model
-from smalti.session import open_session
+from smalti.runtime.repository import Model
+from smalti.runtime.session import open_session
 from worker.runner import Runner
 
 Draw = Callable[[Runner, Model, int], Callable[[], float]]

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper, shape_inference
 from onnxruntime import InferenceSession
 
-from smalti.repository import Model
-from smalti.session import open_session
+from smalti.runtime.repository import Model
+from smalti.runtime.session import open_session
 
 OPSET = 20
 IR_VERSION = 10  # the newest that all supported onnxruntime versions read

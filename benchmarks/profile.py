@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 
 from benchmarks import machine
-from smalti.repository import Model, ModelRepository
-from smalti.session import open_graph
+from smalti.runtime.repository import Model, ModelRepository
+from smalti.runtime.session import open_graph
 from worker.runner import GRAPH
 
 RUNS = 20

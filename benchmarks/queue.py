@@ -12,10 +12,10 @@ import click
 from redis.asyncio import Redis
 
 from benchmarks import machine
+from local.private_redis import PrivateRedis
 from smalti.jobs.connection import connect
 from smalti.jobs.job import Claim, Finished, JobRequest, Progress
 from smalti.jobs.queue import JobQueue
-from smalti.private_redis import PrivateRedis
 
 ROWS, COLUMNS = 20, 20
 Answer = TypeVar("Answer")

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from models import pixel_rnn
 from models.pixel_rnn import Drawer, LecturePixelRNN
-from smalti.repository import Model
-from training.pixel_rnn import make_network
+from smalti.runtime.repository import Model
+from training.families.pixel_rnn import make_network
 from training.recipe import Recipe
 
 

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from benchmarks import machine
-from smalti.repository import Data
+from smalti.runtime.repository import Data
 from training import memory, recipe
-from training.data import ImageSet
-from training.families import make_task
+from training.data.dataset import ImageSet
+from training.families.registry import make_task
+from training.families.task import Task
 from training.recipe import Recipe
-from training.task import Task
 
 RECIPE, SIDE = "pixel-rnn-mnist", 28
 PRODUCTS = ("float32", "bfloat16")

@@ -11,11 +11,11 @@ import click
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
-from deploy.latencies import page_of
-from deploy.system import System, free_ports
+from local.latencies import page_of
+from local.private_redis import PrivateRedis
+from local.system import System, free_ports
 from smalti.client import Client
 from smalti.jobs.job import TERMINAL, JobState
-from smalti.private_redis import PrivateRedis
 
 _LOOK_SECONDS = 0.05  # between two looks at a job
 

@@ -19,13 +19,13 @@ from redis import Redis
 from benchmarks import machine
 from benchmarks.engine import SEED, Candidate, drawing
 from benchmarks.whole import redis_seconds, running
+from local.private_redis import PrivateRedis
 from smalti.errors import SampleFailed
-from smalti.private_redis import PrivateRedis
 from smalti.randomness import uniforms
-from smalti.repository import Model, ModelRepository
-from smalti.session import open_graph
+from smalti.runtime.repository import Model, ModelRepository
+from smalti.runtime.session import open_graph
 from worker.runner import GRAPH, Runner
-from worker.slot import Lane, Row
+from worker.sample import Lane, Row
 
 _TORCH_IMAGES = 5  # before the jobs, and again after them
 _ENGINE_BATCHES = 6  # likewise

@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from export.errors import ExportRefused
-from export.frame import export, what_next
 from export.generations import export_generations
-from smalti import repository
+from export.writing import export, what_next
 from smalti.errors import SmaltiError
+from smalti.runtime import repository
 from training import arguments
 from training import checkpoint as checkpoints
 from training.checkpoint import Checkpoint

@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 from export import graphs
 from export.comparison import PARITY_IMAGES, PARITY_SEED, Comparison, latents
-from export.frame import Exported
 from export.graphs import Session
+from export.writing import Exported
 from models import gan
 from models.gan import Discriminator, Generator
-from smalti.repository import Parity
+from smalti.runtime.repository import Parity
 from training.checkpoint import Checkpoint, fill
-from training.gan import make_networks, palette_colours
+from training.families.gan import make_networks, palette_colours
 
 BATCH = 2  # of the examples: any but 1
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from export.errors import ExportRefused
-from export.frame import export_versions
-from smalti.repository import ModelRepository
+from export.writing import export_versions
+from smalti.runtime.repository import ModelRepository
 from training.checkpoint import Best, Checkpoint, Generation
 from training.progress import Say, quiet
 

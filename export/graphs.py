@@ -15,9 +15,9 @@ from onnx import ModelProto, TensorProto, numpy_helper
 from torch import Tensor, nn
 
 from export.errors import ExportRefused
-from smalti import repository
-from smalti.repository import Graph
-from smalti.session import open_session
+from smalti.runtime import repository
+from smalti.runtime.repository import Graph
+from smalti.runtime.session import open_session
 
 OPSET = 20
 WEIGHTS = "weights.data"

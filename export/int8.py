@@ -7,15 +7,16 @@ import click
 import numpy as np
 import onnx
 
-from export import graphs, reading
+from evaluation import drawing
+from evaluation.graphs import Graphs
+from export import graphs
+from export import int8_score as reading
 from export.errors import ExportRefused
-from export.frame import digests, publish, seal, what_next
 from export.quantise import quantise
+from export.writing import digests, publish, seal, what_next
 from smalti.errors import SmaltiError
-from smalti.repository import Manifest, Model, ModelRepository, Parity, Quantisation, read
+from smalti.runtime.repository import Manifest, Model, ModelRepository, Parity, Quantisation, read
 from training import arguments
-from training.evaluation import drawing
-from training.evaluation.graphs import Graphs
 
 SUFFIX = "-int8"
 # variant: its weights to be made small, and how large the values that meet them may be. The hidden state of an LSTM is

@@ -11,19 +11,19 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from torch import Tensor
 
+from evaluation.drawing import row_inputs
 from export import diagonal, graphs
 from export.errors import ExportRefused
-from export.frame import Exported
 from export.graphs import Session
+from export.writing import Exported
 from models import pixel_rnn
 from models.diagonal import DiagonalPixelRNN
 from models.diagonal_drawer import DiagonalDrawer
 from models.pixel_rnn import LecturePixelRNN, RasterDrawer
 from smalti.randomness import uniforms
-from smalti.repository import Parity, State
+from smalti.runtime.repository import Parity, State
 from training.checkpoint import Checkpoint, fill
-from training.evaluation.drawing import row_inputs
-from training.pixel_rnn import Network, make_network
+from training.families.pixel_rnn import Network, make_network
 
 PARITY_IMAGES = 64
 SPARE_IMAGES = 8  # drawn besides, since a few may part at a tie

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from export import graphs
 from export.comparison import PARITY_IMAGES, Comparison, latents
-from export.frame import Exported
 from export.graphs import Session
+from export.writing import Exported
 from models import vae
 from models.vae import VAE
-from smalti.repository import Parity
+from smalti.runtime.repository import Parity
 from training.checkpoint import Checkpoint, fill
-from training.vae import PLAIN, make_network
+from training.families.vae import PLAIN, make_network
 
 BATCH = 2  # of the examples: any but 1
 

@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 import structlog
 
 from server.application import Application, make_queue
-from smalti import logs
 from smalti.errors import SmaltiError
 from smalti.jobs.connection import connect
-from smalti.metrics import MetricsServer
-from smalti.settings import ServerSettings, read_settings, strange_variables
+from smalti.runtime import logs
+from smalti.runtime.metrics import MetricsServer
+from smalti.runtime.settings import ServerSettings, read_settings, strange_variables
 
 log = structlog.get_logger()
 

@@ -10,25 +10,25 @@ from grpc_health.v1 import health, health_pb2_grpc
 from redis.asyncio import Redis
 
 from server.address import listening_address
-from server.batcher import BatchLimits
-from server.catalogue import Catalogue
-from server.checks import RequestLimits
-from server.drawing import StreamedDrawing
-from server.hints import Hints
-from server.images import ImageService
-from server.interceptor import Gate
-from server.jobs import JobService
+from server.gate import Gate
 from server.listening import make_server, reflect
-from server.models import ModelService
+from server.messages.checks import RequestLimits
+from server.oneshot.batcher import BatchLimits
+from server.oneshot.catalogue import Catalogue
+from server.oneshot.runner import SessionOptions
+from server.queued.drawing import StreamedDrawing
+from server.queued.hints import Hints
+from server.queued.watching import Watching
 from server.readiness import IMAGES, JOBS, MODELS, Readiness
-from server.runner import SessionOptions
+from server.services.images import ImageService
+from server.services.jobs import JobService
+from server.services.models import ModelService
 from server.upkeep import Upkeep
-from server.watching import Watching
-from smalti.following import LOOK_SECONDS
-from smalti.inventory import plain
 from smalti.jobs.queue import JobQueue, QueueLimits
-from smalti.repository import ModelRepository
-from smalti.settings import ServerSettings
+from smalti.printable import printable
+from smalti.runtime.following import LOOK_SECONDS
+from smalti.runtime.repository import ModelRepository
+from smalti.runtime.settings import ServerSettings
 from smalti.v1 import images_pb2_grpc, jobs_pb2_grpc, models_pb2_grpc
 
 log = structlog.get_logger()
@@ -94,7 +94,7 @@ class Application:
         log.info("models loaded", served=served, left_out=len(self.catalogue.left_out))
         if not served:
             log.error(
-                "there is no model to serve yet", repository=plain(str(self._settings.model_repository))
+                "there is no model to serve yet", repository=printable(str(self._settings.model_repository))
             )
 
     async def _follow_models(self) -> None:

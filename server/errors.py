@@ -1,4 +1,4 @@
-"""The one table from smalti's errors to gRPC statuses with google.rpc details; smalti/failures.py goes back."""
+"""The one table from smalti's errors to gRPC statuses with google.rpc details; smalti/client/failures.py goes back."""
 
 import re
 

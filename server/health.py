@@ -8,10 +8,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from server.address import asked_address
 from smalti.address import parse_address
-from smalti.channel import options
+from smalti.client.channel import options
+from smalti.client.failures import cause_of
 from smalti.errors import SmaltiError
-from smalti.failures import cause_of
-from smalti.settings import ServerSettings, read_settings
+from smalti.runtime.settings import ServerSettings, read_settings
 
 _ANSWER_SECONDS = 3.0
 

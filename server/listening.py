@@ -10,10 +10,10 @@ import structlog
 from grpc_reflection.v1alpha import reflection
 
 from server.address import NAME
-from server.interceptor import Gate
+from server.gate import Gate
 from smalti.address import Address
 from smalti.errors import SettingsInvalid
-from smalti.inventory import plain
+from smalti.printable import printable
 
 log = structlog.get_logger()
 _STREAMS_PER_CONNECTION = 256
@@ -88,7 +88,7 @@ def _failure_to_bind(family: int, kind: int, protocol: int, _: str, place: Any) 
 
 
 def _cannot_listen(address: Address, reason: str) -> SettingsInvalid:
-    return SettingsInvalid(f"{NAME}: cannot listen on {plain(address.text)}: {reason}.")
+    return SettingsInvalid(f"{NAME}: cannot listen on {printable(address.text)}: {reason}.")
 
 
 def reflect(server: grpc.aio.Server, services: Sequence[str]) -> None:

@@ -3,18 +3,18 @@
 import os
 import signal
 
-_INTERRUPTED = 130  # as smalti.watching has it, which is not imported yet
+_INTERRUPTED = 130  # as smalti.cli.watching has it, which is not imported yet
 
 
 def main() -> None:
-    """Run the command of `smalti.cli`."""
+    """Run the command of `smalti.cli.main`."""
     before = signal.getsignal(signal.SIGINT)
     if before is signal.default_int_handler:  # not where Ctrl-C is to be ignored, as in the background
         signal.signal(signal.SIGINT, lambda number, frame: os._exit(_INTERRUPTED))
     os.environ.setdefault(
         "GRPC_VERBOSITY", "NONE"
     )  # gRPC reads it when it is imported; our own words are enough
-    from smalti.cli import main as run
+    from smalti.cli.main import main as run
 
     signal.signal(signal.SIGINT, before)
     run()

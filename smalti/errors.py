@@ -1,6 +1,6 @@
 """Every error that smalti raises on purpose; the message is one sentence that its reader can act on.
 
-Subclasses say whose fault it is; `server/errors.py` maps them to gRPC status codes, `smalti/failures.py` back.
+Subclasses say whose fault it is; `server/errors.py` maps them to gRPC status codes, `smalti/client/failures.py` back.
 """
 
 import re

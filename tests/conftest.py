@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from local.private_redis import PrivateRedis
 from smalti.jobs.connection import connect
-from smalti.private_redis import PrivateRedis
 from tests.toy_model import write_toy_model
 
 Condition = Callable[[], Any]

@@ -8,7 +8,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from smalti.settings import ServerSettings, SharedSettings, WorkerSettings
+from smalti.runtime.settings import ServerSettings, SharedSettings, WorkerSettings
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -67,7 +67,7 @@ def test_every_setting_is_in_the_example_environment(settings):
 
 
 def test_every_metric_that_alerts_and_dashboards_name_is_declared():
-    declared = set(re.findall(r'"(smalti_\w+)"', (ROOT / "smalti/metrics.py").read_text()))
+    declared = set(re.findall(r'"(smalti_\w+)"', (ROOT / "smalti/runtime/metrics.py").read_text()))
     for file in ("deploy/alerts.yml", "deploy/grafana/smalti.json"):
         named = set(re.findall(r"\bsmalti_\w+", (ROOT / file).read_text()))
         assert named, file

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from smalti.repository import MANIFEST, Data, Graph, Manifest, Parity, State, Tensor
+from smalti.runtime.repository import MANIFEST, Data, Graph, Manifest, Parity, State, Tensor
 
 OPSET = 18
 MODULUS = 65521  # of the hash: the largest prime below 2^16

@@ -14,8 +14,8 @@ from training import arguments, catalogue, introduction, memory, settings, stopp
 from training import checkpoint as checkpoints
 from training import recipe as recipes
 from training.checkpoint import Checkpoint
-from training.data import load
-from training.families import make_task
+from training.data.dataset import load
+from training.families.registry import make_task
 from training.loop import Loop
 from training.progress import Display
 from training.recipe import Recipe

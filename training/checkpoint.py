@@ -25,7 +25,7 @@ from pydantic import (
 )
 from torch import Tensor, nn
 
-from smalti import repository
+from smalti.runtime import repository
 from training import faults, finite
 from training.errors import CheckpointNotWritten, CheckpointRefused
 from training.recipe import Recipe

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training.data import ImageSet
+from training.data.dataset import ImageSet
 from training.errors import DataRefused
 from training.recipe import Recipe
 

@@ -14,10 +14,10 @@ from torch import Tensor
 from training import checkpoint as checkpoints
 from training import finite, pictures
 from training.checkpoint import Best, Checkpoint, Generation, Point
-from training.data import ImageSet
+from training.data.dataset import ImageSet
 from training.errors import CheckpointRefused, NotFinite, TrainingDiverged
+from training.families.task import Task
 from training.recipe import Recipe, differences
-from training.task import Task
 
 SHEET_IMAGES = 64
 _LOOKING = 2**32  # seeds from here on are those of looking, so that looking never changes a step

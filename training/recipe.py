@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from smalti.repository import Family
+from smalti.runtime.repository import Family
 from training import faults
 from training.errors import RecipeRefused
 

@@ -6,9 +6,10 @@ from typing import Any, Literal, get_origin
 
 from pydantic import BaseModel
 
-from training import families, faults
+from training import faults
 from training import recipe as recipes
 from training.errors import RecipeRefused
+from training.families import registry as families
 from training.recipe import Recipe
 
 

@@ -8,14 +8,14 @@ import sys
 import structlog
 from redis.asyncio import Redis
 
-from smalti import logs
 from smalti.errors import SmaltiError, Unavailable
 from smalti.jobs.connection import connect
 from smalti.jobs.queue import JobQueue
-from smalti.metrics import MetricsServer
-from smalti.repository import ModelRepository
-from smalti.session import fingerprint
-from smalti.settings import WorkerSettings, read_settings, strange_variables
+from smalti.runtime import logs
+from smalti.runtime.metrics import MetricsServer
+from smalti.runtime.repository import ModelRepository
+from smalti.runtime.session import fingerprint
+from smalti.runtime.settings import WorkerSettings, read_settings, strange_variables
 from worker.device_runner import DeviceFailed
 from worker.engine import Engine, Provider
 from worker.recovery import Recovery

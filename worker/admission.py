@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from smalti.errors import SampleFailed
 from smalti.jobs.job import TEMPERATURE_RANGE, Claim, JobRequest
 from smalti.randomness import MAX_SEED, uniforms
-from smalti.repository import Manifest
+from smalti.runtime.repository import Manifest
 
 
 @dataclass(frozen=True, slots=True)

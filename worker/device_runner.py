@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from smalti.errors import RepositoryDamaged, SmaltiError
 from smalti.randomness import uniforms
-from smalti.repository import Manifest, Tensor
-from smalti.session import told
+from smalti.runtime.repository import Manifest, Tensor
+from smalti.runtime.session import told
 from worker.device import BindingSession, Block, Device, Layout, Pass
 from worker.runner import GRAPH, INPUTS, OUTPUTS, check_colours, last_colour_of
-from worker.slot import Lane, Row
+from worker.sample import Lane, Row
 
 log = structlog.get_logger()
 

@@ -11,16 +11,16 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 import structlog
 
 from smalti.errors import ModelNotFound, RepositoryDamaged, SampleFailed, did_you_mean
-from smalti.following import Following, Found
-from smalti.inventory import plain
-from smalti.metrics import MODEL_LOAD_SECONDS, TICK_ROWS, TICK_SECONDS
-from smalti.repository import Manifest, Model, ModelRepository, read
-from smalti.session import open_graph
+from smalti.printable import printable
+from smalti.runtime.following import Following, Found
+from smalti.runtime.metrics import MODEL_LOAD_SECONDS, TICK_ROWS, TICK_SECONDS
+from smalti.runtime.repository import Manifest, Model, ModelRepository, read
+from smalti.runtime.session import open_graph
 from worker.device import BindingSession
 from worker.device_runner import DeviceRunner
 from worker.runner import GRAPH, Runner
+from worker.sample import Lane, Row
 from worker.scheduler import Tick
-from worker.slot import Lane, Row
 
 log = structlog.get_logger()
 Result = TypeVar("Result")
@@ -133,7 +133,7 @@ class Engine:
         if missing:
             drawable = self._pixel_rnns()
             raise ModelNotFound(
-                f"SMALTI_MODELS names {plain(missing[0])}, which {self._why_not(missing[0], drawable)}; "
+                f"SMALTI_MODELS names {printable(missing[0])}, which {self._why_not(missing[0], drawable)}; "
                 f"the PixelRNNs in {self._place} are {', '.join(drawable) or 'none'}.{self._why_none()}"
             )
         if not ready:
@@ -165,7 +165,7 @@ class Engine:
 
     @property
     def _place(self) -> str:
-        return plain(str(self._repository.root))
+        return printable(str(self._repository.root))
 
     def _pixel_rnns(self) -> list[str]:
         """Names in the repository, by the manifests of their latest versions."""

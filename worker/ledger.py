@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from smalti.jobs.job import CommitReply, Failed, Finished, Progress, Released, Verdict
-from worker.slot import Sample
+from worker.sample import Sample
 
 _COMMIT_BYTES = 4 * 1024 * 1024  # of pixels in one call, so that Redis is never busy for long
 _LOST = frozenset({Verdict.FENCED, Verdict.CANCELLED, Verdict.CORRUPT})

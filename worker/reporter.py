@@ -7,7 +7,7 @@ import structlog
 
 from smalti.errors import Unavailable
 from smalti.jobs.job import Claim, CommitReply, Failed, Released, Verdict
-from smalti.metrics import (
+from smalti.runtime.metrics import (
     CORRUPT_COMMITS,
     FENCED_WRITES,
     JOB_SECONDS,
@@ -18,8 +18,8 @@ from smalti.metrics import (
     TIME_TO_FIRST_ROW_SECONDS,
 )
 from worker.ledger import Entry, committed_first_row
+from worker.sample import Sample
 from worker.scheduler import Tick
-from worker.slot import Sample
 
 log = structlog.get_logger()
 _SAY_AGAIN_SECONDS = 60.0

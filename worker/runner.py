@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.errors import RepositoryDamaged, SampleFailed
-from smalti.repository import Manifest
-from smalti.session import told
-from worker.slot import Lane, Row
+from smalti.runtime.repository import Manifest
+from smalti.runtime.session import told
+from worker.sample import Lane, Row
 from worker.state import SlotStates
 
 GRAPH = "draw_row"

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 
-from worker.slot import Lane, Sample
+from worker.sample import Lane, Sample
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,17 +13,17 @@ from typing import Any
 import structlog
 
 from smalti.errors import SampleFailed, SmaltiError, Unavailable
-from smalti.following import LOOK_SECONDS
 from smalti.jobs.connection import MemoryFull
 from smalti.jobs.job import Claim, Failed
 from smalti.jobs.queue import JobQueue
-from smalti.metrics import COMMIT_SECONDS, SLOTS, SLOTS_OCCUPIED
+from smalti.runtime.following import LOOK_SECONDS
+from smalti.runtime.metrics import COMMIT_SECONDS, SLOTS, SLOTS_OCCUPIED
 from worker.admission import plan
 from worker.engine import Drawing, Engine, Rows
 from worker.ledger import Entry, Ledger, ended_indices
 from worker.reporter import Reporter
+from worker.sample import Sample, refused
 from worker.scheduler import Scheduler, Tick
-from worker.slot import Sample, refused
 from worker.waiting import wait_until
 
 log = structlog.get_logger()

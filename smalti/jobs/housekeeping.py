@@ -7,7 +7,13 @@ import structlog
 
 from smalti.errors import RedisUnfit, Unavailable
 from smalti.jobs.queue import JobQueue
-from smalti.metrics import QUEUE_AGE_SECONDS, QUEUE_SAMPLES, QUEUE_WORKERS, QUEUED_JOBS, RECOVERED_SAMPLES
+from smalti.runtime.metrics import (
+    QUEUE_AGE_SECONDS,
+    QUEUE_SAMPLES,
+    QUEUE_WORKERS,
+    QUEUED_JOBS,
+    RECOVERED_SAMPLES,
+)
 
 log = structlog.get_logger()
 _CHECK_SECONDS = 2.0  # somebody may change a running Redis

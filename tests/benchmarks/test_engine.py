@@ -6,7 +6,7 @@ import pytest
 from benchmarks.engine import AGAIN, drawing, ratios
 from benchmarks.processes import Processes
 from benchmarks.products import bare, bare_products, products
-from smalti.repository import ModelRepository
+from smalti.runtime.repository import ModelRepository
 from tests.worker.story import SHIPPED
 
 

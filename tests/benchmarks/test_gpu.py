@@ -15,12 +15,12 @@ from benchmarks.gpu_speed import TorchRows, ratios
 from benchmarks.gpu_waiting import Asked, lines, waiting
 from benchmarks.torch_loop import torch_loop
 from smalti.randomness import uniforms
-from smalti.repository import ModelRepository
-from smalti.session import open_session
+from smalti.runtime.repository import ModelRepository
+from smalti.runtime.session import open_session
 from tests.worker.story import SHIPPED, open_runner
 from worker.device_runner import DeviceRunner
 from worker.runner import GRAPH
-from worker.slot import Lane, Row
+from worker.sample import Lane, Row
 
 NAME = "digits-pixel-rnn-lecture"
 

@@ -3,7 +3,7 @@
 import onnx
 
 from benchmarks.profile import profile
-from smalti.repository import ModelRepository
+from smalti.runtime.repository import ModelRepository
 from tests.worker.story import SHIPPED
 
 

@@ -6,7 +6,7 @@ import pytest
 from benchmarks.torch_loop import torch_loop
 from benchmarks.worker import faster
 from smalti.randomness import uniforms
-from smalti.repository import ModelRepository
+from smalti.runtime.repository import ModelRepository
 from tests.worker.story import SHIPPED, drawn_alone, open_runner
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image as pillow
 
-from deploy.system import System, free_ports
+from local.system import System, free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.system

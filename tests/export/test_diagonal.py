@@ -8,19 +8,19 @@ import torch
 from export import diagonal, graphs
 from export import pixel_rnn as exporter
 from export.errors import ExportRefused
-from export.frame import export
 from export.graphs import Session
+from export.writing import export
 from models import pixel_rnn
 from models.diagonal import DiagonalPixelRNN
-from smalti import repository
-from smalti.repository import Data
-from smalti.session import open_session
-from training.data import ImageSet
-from training.families import make_task
+from smalti.runtime import repository
+from smalti.runtime.repository import Data
+from smalti.runtime.session import open_session
+from training.data.dataset import ImageSet
+from training.families.registry import make_task
 from training.loop import Loop
 from training.recipe import Recipe, TrainingRecipe
 from worker.runner import Runner
-from worker.slot import Lane, Row
+from worker.sample import Lane, Row
 
 pytestmark = pytest.mark.slow  # torch traces a network of many parts
 

@@ -14,13 +14,13 @@ from click.testing import CliRunner
 from export import __main__ as command
 from export import gan as exporter
 from export.errors import ExportRefused
-from export.frame import Exported
 from export.generations import export_generations
-from smalti.repository import Data, Graph, ModelRepository, Parity, Tensor
-from smalti.session import open_session
+from export.writing import Exported
+from smalti.runtime.repository import Data, Graph, ModelRepository, Parity, Tensor
+from smalti.runtime.session import open_session
 from training import checkpoint as checkpoints
-from training.data import ImageSet
-from training.families import make_task
+from training.data.dataset import ImageSet
+from training.families.registry import make_task
 from training.loop import Loop
 from training.recipe import Recipe, TrainingRecipe
 

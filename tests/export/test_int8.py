@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from evaluation import drawing
+from evaluation.graphs import Graphs
 from export import int8, quantise
 from export.errors import ExportRefused
-from smalti.repository import ModelRepository
-from training.evaluation import drawing
-from training.evaluation.graphs import Graphs
+from smalti.runtime.repository import ModelRepository
 
 SHIPPED = ModelRepository(Path(__file__).parents[2] / "model_repository")
 NAME = "digits-pixel-rnn-lecture"

@@ -7,7 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.errors import ExportRefused
 from export.quantise import INPUT_LEVELS, WEIGHT_LEVELS, ZERO, columns, quantise
-from smalti.session import open_session
+from smalti.runtime.session import open_session
 
 INPUTS, OUTPUTS, BOUND = 48, 20, 2.0
 ROW = np.arange(OUTPUTS, dtype=np.float32)

@@ -16,11 +16,11 @@ from grpc_status import rpc_status
 
 from server.address import listening_address
 from server.application import Application, make_queue
-from smalti import logs
-from smalti.channel import options
+from smalti.client.channel import options
 from smalti.jobs.connection import connect
 from smalti.jobs.queue import JobQueue
-from smalti.settings import ServerSettings
+from smalti.runtime import logs
+from smalti.runtime.settings import ServerSettings
 from smalti.v1 import images_pb2_grpc, jobs_pb2_grpc, models_pb2_grpc
 from tests.server.hand_worker import HandWorker
 from tests.server.toys import write_gan, write_vae

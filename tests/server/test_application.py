@@ -4,9 +4,9 @@ from threading import Event
 import pytest
 from redis.asyncio import Redis
 
+from local.private_redis import PrivateRedis
 from smalti.errors import RedisUnfit, SettingsInvalid
-from smalti.private_redis import PrivateRedis
-from smalti.repository import Model, ModelRepository
+from smalti.runtime.repository import Model, ModelRepository
 from smalti.v1 import images_pb2, jobs_pb2, models_pb2, types_pb2
 from tests.server.conftest import Running, refused
 from tests.server.hand_worker import HandWorker

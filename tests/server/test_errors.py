@@ -9,8 +9,8 @@ from google.rpc import error_details_pb2
 from grpc import StatusCode
 
 from server.errors import code_of, message_of, reason_of, status_of
+from smalti.client.failures import REASONS
 from smalti.errors import ImageRefused, InvalidRequest, ModelNotFound, QueueFull, SmaltiError, Unavailable
-from smalti.failures import REASONS
 
 UNCHANGED = (string.punctuation + " ").replace("%", "")  # by gRPC's percent-encoding
 

@@ -7,12 +7,12 @@ import grpc
 import pytest
 from PIL import Image as pillow
 
-from smalti.channel import KEEPALIVE_SECONDS
 from smalti.client import AsyncClient, Client
+from smalti.client.channel import KEEPALIVE_SECONDS
+from smalti.client.values import Completion, Interrupted, Job, SampleEnded, SampleRows
 from smalti.errors import DeadlinePassed, InvalidRequest, SettingsInvalid, Unavailable
-from smalti.settings import ServerSettings, read_settings
+from smalti.runtime.settings import ServerSettings, read_settings
 from smalti.v1 import jobs_pb2, jobs_pb2_grpc
-from smalti.values import Completion, Interrupted, Job, SampleEnded, SampleRows
 from tests.line import Line
 from tests.server.conftest import Running, StartServer
 from tests.server.hand_worker import HandWorker

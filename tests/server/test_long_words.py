@@ -14,8 +14,8 @@ from google.protobuf.message_factory import GetMessageClass
 from PIL import Image as pillow
 
 from smalti.client import AsyncClient, Client
+from smalti.client.values import Completion
 from smalti.errors import ImageRefused, InvalidRequest, JobNotFound, ModelNotFound, SmaltiError
-from smalti.values import Completion
 from tests.server.conftest import Refusal, Running
 from tests.server.test_fuzz import CLEAR, METHODS
 

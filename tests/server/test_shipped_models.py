@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from smalti.repository import ModelRepository
+from smalti.runtime.repository import ModelRepository
 from smalti.v1 import images_pb2, types_pb2
 from tests.server.conftest import Running
 

@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from smalti.repository import MANIFEST, Data, Graph, Manifest, Parity, Tensor
+from smalti.runtime.repository import MANIFEST, Data, Graph, Manifest, Parity, Tensor
 
 HEIGHT, WIDTH, COLOURS, LATENT = 4, 5, 4, 3
 PIXELS = HEIGHT * WIDTH

@@ -14,15 +14,15 @@ from typing import Any, Self, TypeVar
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
-from deploy.latencies import page_of
-from deploy.system import free_ports
+from local.latencies import page_of
+from local.private_redis import PrivateRedis
+from local.system import free_ports
 from server.health import ask
 from smalti.client import Client
+from smalti.client.values import Job
 from smalti.errors import Busy, Unavailable
 from smalti.jobs.job import JobState
 from smalti.jobs.keys import Keys
-from smalti.private_redis import PrivateRedis
-from smalti.values import Job
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 60.0  # far more than anything takes, so that a busy machine fails no test

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from deploy.system import stopping_on_signals
+from local.system import stopping_on_signals
 from tests.system.cluster import ROOT, Cluster
 from tests.toy_model import Toy, write_toy_model
 

@@ -10,7 +10,7 @@ from smalti.errors import SampleFailed
 from smalti.randomness import uniforms
 from worker.__main__ import main
 from worker.runner import Runner
-from worker.slot import Lane, Row
+from worker.sample import Lane, Row
 
 seed, index, deadly_row = (int(argument) for argument in sys.argv[1:])
 draw_row = Runner.draw_row

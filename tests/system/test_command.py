@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pytest
 from PIL import Image as pillow
 
-from deploy.system import free_ports
-from smalti.values import Completion
+from local.system import free_ports
+from smalti.client.values import Completion
 from tests.system.cluster import ROOT
 from tests.system.conftest import DIGITS
 
@@ -28,7 +28,7 @@ def smalti(calm):
     """Runs the command against the calm cluster, or another `server`."""
 
     def run(*arguments, server=calm.address):
-        command = [sys.executable, "-m", "smalti.cli", *map(str, arguments), "--server", server]
+        command = [sys.executable, "-m", "smalti.cli.main", *map(str, arguments), "--server", server]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
         assert "Traceback" not in done.stderr, done.stderr
         return Outcome(done.returncode, done.stdout.strip(), done.stderr.strip())

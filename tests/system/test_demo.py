@@ -7,7 +7,7 @@ import sys
 
 from PIL import Image as pillow
 
-from smalti.repository import ModelRepository
+from smalti.runtime.repository import ModelRepository
 from tests.system.cluster import ROOT
 
 
@@ -15,7 +15,7 @@ def test_the_demo_draws_a_sheet_and_prints_latencies(tmp_path):
     sheet = tmp_path / "demo.png"
     environment = {key: value for key, value in os.environ.items() if not key.startswith("SMALTI_")}
     done = subprocess.run(
-        [sys.executable, "-m", "deploy.demo", "--samples", "12", "--output", str(sheet)],
+        [sys.executable, "-m", "local.demo", "--samples", "12", "--output", str(sheet)],
         cwd=ROOT,
         env=environment,
         capture_output=True,

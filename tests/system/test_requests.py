@@ -4,9 +4,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from smalti.client.values import Completion, Image
 from smalti.errors import InvalidRequest, ModelNotFound, RequestConflict
 from smalti.jobs.job import JobState
-from smalti.values import Completion, Image
 from tests.system.conftest import DIGITS, POISON, POISONED, TOY
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from smalti.client.values import DrawFinished, DrawnRows
 from smalti.jobs.job import JobState
-from smalti.session import fingerprint
-from smalti.values import DrawFinished, DrawnRows
+from smalti.runtime.session import fingerprint
 from tests.system.conftest import DIGITS, TOY
 
 COUNTS = {TOY: 60, DIGITS: 200}

@@ -7,9 +7,9 @@ from threading import Event
 
 import pytest
 
+from smalti.client.values import DrawFinished, DrawStarted, Interrupted, Job, SampleEnded, SampleRows
 from smalti.errors import Unavailable
 from smalti.jobs.job import JobState
-from smalti.values import DrawFinished, DrawStarted, Interrupted, Job, SampleEnded, SampleRows
 from tests.system.conftest import TOY
 
 COUNT = 160

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from smalti.repository import Data
+from smalti.runtime.repository import Data
 from training import checkpoint as checkpoints
 from training import finite
-from training.data import ImageSet
+from training.data.dataset import ImageSet
 from training.errors import CheckpointRefused, TrainingDiverged
-from training.families import make_task
+from training.families.registry import make_task
 from training.loop import Loop
 from training.recipe import Recipe, TrainingRecipe
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from training import families
 from training import recipe as recipes
 from training.errors import RecipeRefused
+from training.families import registry as families
 
 GOOD = 'family = "pixel_rnn"\nvariant = "lecture"\n[training]\nsteps = 3\n'
 

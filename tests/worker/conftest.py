@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from smalti.jobs.queue import JobQueue
-from smalti.repository import Manifest, ModelRepository
+from smalti.runtime.repository import Manifest, ModelRepository
 from tests.worker.story import FINGERPRINT, SHIPPED, Gate, Shift, open_runner
 from worker.engine import Engine
 from worker.runner import Runner

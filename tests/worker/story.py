@@ -13,12 +13,12 @@ import numpy as np
 from smalti.errors import SampleFailed
 from smalti.jobs.job import Claim, Job, JobRequest, JobState, SampleResult
 from smalti.jobs.queue import JobQueue
-from smalti.repository import Manifest, ModelRepository
-from smalti.session import open_session
+from smalti.runtime.repository import Manifest, ModelRepository
+from smalti.runtime.session import open_session
 from worker.admission import plan
 from worker.engine import Divides, DrawsRows, Engine
 from worker.runner import GRAPH, Runner
-from worker.slot import Lane, Row, Sample
+from worker.sample import Lane, Row, Sample
 from worker.worker import Worker
 
 FINGERPRINT = "test-fingerprint"

@@ -15,8 +15,8 @@ from structlog.testing import capture_logs
 
 from smalti.errors import RepositoryDamaged
 from smalti.jobs.job import Failed, Finished, JobClass
-from smalti.repository import Model, ModelRepository
-from smalti.session import open_session
+from smalti.runtime.repository import Model, ModelRepository
+from smalti.runtime.session import open_session
 from tests.toy_model import Toy, write_toy_model
 from tests.worker.story import SHIPPED, a_sample, drawn_alone, finish, keeping, open_runner, pixels_of
 from tests.worker.test_seed_promise import Crowd, picture
@@ -24,8 +24,8 @@ from worker import engine
 from worker.device_runner import DeviceFailed, DeviceRunner
 from worker.engine import Engine, Provider
 from worker.runner import GRAPH
+from worker.sample import Lane, Row
 from worker.scheduler import Tick
-from worker.slot import Lane, Row
 
 BAD = 6  # a colour of the toy
 

@@ -11,15 +11,15 @@ import pytest
 from structlog.testing import capture_logs
 
 from smalti.errors import ModelNotFound, SampleFailed
-from smalti.repository import MANIFEST, Manifest, ModelRepository
+from smalti.runtime.repository import MANIFEST, Manifest, ModelRepository
 from tests.conftest import Until
 from tests.toy_model import Toy, write_toy_model
 from tests.worker.conftest import Model
 from tests.worker.story import SHIPPED, Gate, a_sample, drawn_alone, finish, open_runner, pixels_of
 from worker.engine import Engine
 from worker.runner import Runner
+from worker.sample import Row, Sample
 from worker.scheduler import Tick
-from worker.slot import Row, Sample
 
 Start = Callable[..., Engine]
 

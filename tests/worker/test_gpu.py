@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from smalti.errors import ProviderMissing
-from smalti.repository import Model, ModelRepository
-from smalti.session import open_session
+from smalti.runtime.repository import Model, ModelRepository
+from smalti.runtime.session import open_session
 from tests.worker.story import SHIPPED, a_sample, drawn_alone, finish, pixels_of
 from worker.device_runner import DeviceRunner
 from worker.runner import GRAPH, Runner

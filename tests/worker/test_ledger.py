@@ -7,7 +7,7 @@ from tests.worker.conftest import Model
 from tests.worker.story import a_sample, finish
 from worker import ledger as ledger_module
 from worker.ledger import Ledger
-from worker.slot import Sample
+from worker.sample import Sample
 
 
 def books(*samples: Sample) -> Ledger:

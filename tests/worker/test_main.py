@@ -12,9 +12,9 @@ from typing import IO
 import onnxruntime
 import pytest
 
+from local.private_redis import PrivateRedis
 from smalti.jobs.connection import connect
 from smalti.jobs.queue import JobQueue
-from smalti.private_redis import PrivateRedis
 from tests.conftest import Until
 from tests.rights import NEEDS_ROOT, WITHOUT_RIGHTS, lock
 from tests.worker.conftest import Model

@@ -8,11 +8,11 @@ from statistics import median
 import pytest
 from redis.asyncio import Redis
 
+from local.private_redis import PrivateRedis
 from smalti.jobs.connection import connect
 from smalti.jobs.job import JobState
 from smalti.jobs.queue import JobQueue
-from smalti.metrics import QUEUE_SAMPLES, RECOVERED_SAMPLES
-from smalti.private_redis import PrivateRedis
+from smalti.runtime.metrics import QUEUE_SAMPLES, RECOVERED_SAMPLES
 from tests.conftest import Until
 from tests.line import Line
 from tests.worker.conftest import Model

@@ -8,10 +8,10 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
+from local.private_redis import PrivateRedis
 from smalti.jobs.connection import connect
 from smalti.jobs.job import JobState
 from smalti.jobs.queue import JobQueue
-from smalti.private_redis import PrivateRedis
 from tests.conftest import Until
 from tests.worker.conftest import Hire, Model
 from tests.worker.story import a_request, assert_undisturbed, ended

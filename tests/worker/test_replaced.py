@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from smalti.jobs.queue import NO_WORKER, JobQueue
-from smalti.repository import ModelRepository
+from smalti.runtime.repository import ModelRepository
 from tests.conftest import Until
 from tests.toy_model import Toy, write_toy_model
 from tests.worker.conftest import Model

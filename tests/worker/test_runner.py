@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from smalti.errors import RepositoryDamaged
 from smalti.jobs.job import Failed, Finished
-from smalti.repository import Manifest, ModelRepository
-from smalti.session import open_graph
+from smalti.runtime.repository import Manifest, ModelRepository
+from smalti.runtime.session import open_graph
 from tests.toy_model import Toy, write_toy_model
 from tests.worker.conftest import Model
 from tests.worker.story import a_sample, drawn_alone, finish, keeping, open_runner, pixels_of
 from worker.runner import Runner
-from worker.slot import Lane, Row, Sample
+from worker.sample import Lane, Row, Sample
 
 BAD = 6  # a colour of the toy
 

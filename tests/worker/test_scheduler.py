@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from smalti.jobs.job import JobClass, Released
-from smalti.repository import ModelRepository
+from smalti.runtime.repository import ModelRepository
 from tests.toy_model import Toy, write_toy_model
 from tests.worker.story import a_claim, a_request
 from worker.admission import plan
+from worker.sample import Row, Sample
 from worker.scheduler import Scheduler, Tick
-from worker.slot import Row, Sample
 
 Make = Callable[..., Sample]
 

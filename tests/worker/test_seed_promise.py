@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from smalti.errors import SampleFailed
 from smalti.jobs.job import Finished, Job, JobClass, Released
 from smalti.jobs.queue import JobQueue
-from smalti.repository import Manifest
+from smalti.runtime.repository import Manifest
 from tests.conftest import Until
 from tests.worker.conftest import Hire, Model
 from tests.worker.story import (
@@ -34,8 +34,8 @@ from tests.worker.story import (
 )
 from worker.admission import plan
 from worker.engine import DrawsRows
+from worker.sample import Sample
 from worker.scheduler import Scheduler, Tick
-from worker.slot import Sample
 
 MOST = 64
 SHIPPED_MODELS = [

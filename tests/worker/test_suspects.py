@@ -15,9 +15,9 @@ from smalti.errors import SampleFailed, Unavailable
 from smalti.jobs.job import CommitReply, Job, JobClass, JobState, Progress
 from smalti.jobs.queue import JobQueue
 from smalti.randomness import uniforms
-from smalti.repository import Manifest
+from smalti.runtime.repository import Manifest
 from tests.conftest import Until
-from tests.jobs.story import take_lease_away
+from tests.smalti.jobs.story import take_lease_away
 from tests.toy_model import Toy, write_toy_model
 from tests.worker.conftest import Hire, Model
 from tests.worker.story import (
@@ -32,7 +32,7 @@ from tests.worker.story import (
     results,
 )
 from worker.runner import Runner
-from worker.slot import Lane, Row
+from worker.sample import Lane, Row
 
 SLOTS, SEED, TALL = 64, 7, 20
 LEASE_SECONDS = 0.1

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from local.private_redis import PrivateRedis
 from smalti.errors import Unavailable
 from smalti.jobs.connection import connect
 from smalti.jobs.job import Job, JobState, Progress
 from smalti.jobs.queue import NO_WORKER, CommitReplies, JobQueue
-from smalti.metrics import CORRUPT_COMMITS, FENCED_WRITES, JOB_SECONDS, TIME_TO_FIRST_ROW_SECONDS
-from smalti.private_redis import PrivateRedis
-from smalti.repository import ModelRepository
+from smalti.runtime.metrics import CORRUPT_COMMITS, FENCED_WRITES, JOB_SECONDS, TIME_TO_FIRST_ROW_SECONDS
+from smalti.runtime.repository import ModelRepository
 from tests.conftest import Until
 from tests.toy_model import Toy, write_toy_model
 from tests.worker.conftest import Hire, Model

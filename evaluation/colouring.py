@@ -1,0 +1,73 @@
+"""Whether drawn images use the palette as test images do: how many colours, and which."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data.dataset import ImageSet
+from training.data.sources import Pixels
+from training.measures.intervals import Groups, Values, estimate
+
+Shares = NDArray[np.float64]  # of all pixels, by colour: (colours,)
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """How images of one kind use the palette."""
+
+    kinds: Values  # different colours of each image: (images,)
+    shares: Shares
+
+
+@dataclass(frozen=True, slots=True)
+class Colouring:
+    """The use of colours of drawn, training and test images."""
+
+    drawn: Use
+    train: Use
+    test: Use
+    groups: Groups | None  # of the test images
+
+    def figures(self) -> dict[str, Any]:
+        """Colours an image, and the divergence of the colours' shares from those of test images, in bits."""
+        return {
+            "colours_per_image": {
+                "drawn": estimate(self.drawn.kinds),
+                "training_images": float(self.train.kinds.mean()),
+                "test": estimate(self.test.kinds, self.groups),
+            },
+            "histogram_divergence_bits": {
+                "drawn": divergence(self.drawn.shares, self.test.shares),
+                "training_images": divergence(self.train.shares, self.test.shares),
+            },
+        }
+
+
+def measure(drawn: Pixels, images: ImageSet) -> Colouring:
+    """Count colours."""
+    count = images.colours
+    return Colouring(
+        drawn=_use(drawn, count),
+        train=_use(images.train, count),
+        test=_use(images.test, count),
+        groups=images.test_groups,
+    )
+
+
+def divergence(one: Shares, other: Shares) -> float:
+    """Jensen and Shannon's divergence in bits (Lin, 1991): 0 between equals, 1 where no colour is common."""
+    middle = 0.5 * (one + other)
+    return 0.5 * (_relative_entropy(one, middle) + _relative_entropy(other, middle))
+
+
+def _relative_entropy(shares: Shares, reference: Shares) -> float:
+    there = shares > 0
+    return float((shares[there] * np.log2(shares[there] / reference[there])).sum())
+
+
+def _use(pixels: Pixels, colours: int) -> Use:
+    in_order = np.sort(pixels.reshape(len(pixels), -1), axis=1)
+    kinds = 1.0 + (np.diff(in_order, axis=1) != 0).sum(axis=1)
+    return Use(kinds, np.bincount(pixels.ravel(), minlength=colours) / pixels.size)

@@ -1,0 +1,193 @@
+"""Compares a VAE with an auto-encoder where no image lies: between the latents of images, and beside them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation import places
+from evaluation.graphs import Graphs
+from evaluation.places import Cloud, Latents
+from evaluation.resemblance import density_and_coverage
+from smalti.runtime.repository import Manifest
+from training.data.dataset import ImageSet
+from training.data.sources import Pixels
+from training.errors import EvaluationRefused
+from training.measures.distances import SCALE, Features, Yardstick, kernel_distance
+
+Value = TypeVar("Value", bound=np.generic)
+FAMILIES = ("vae", "autoencoder")
+COMPARED = 2000  # images of each kind compared at most: all pairs are
+PLACES = {  # what is decoded, in words
+    "images": "latents of test images",
+    "between": "halfway between two",
+    "swept": "swept, two at a time",
+    "fitted": "normal, fitted to the images' latents",
+    "prior": "N(0, 1)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """How much images resemble real ones, all together and each alone."""
+
+    distance: (
+        float  # kernel distance to the test images, in thousandths: also says whether kinds have their shares
+    )
+    density: float  # how often they lie near training images: blind to shares, about 1 for real images
+
+    def figures(self) -> dict[str, float]:
+        """Plain values."""
+        return {"kernel_distance": round(self.distance, 1), "density": round(self.density, 3)}
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What one model makes of its latent space."""
+
+    manifest: Manifest
+    cloud: Cloud  # of the test images' latents
+    dimensions: tuple[int, int]  # of the sweep: row, column
+    likeness: dict[str, Likeness]  # by place
+    sweep: Pixels  # (steps², height, width)
+    plane: Pixels  # the same
+    drawn: Pixels  # from N(0, 1)
+
+    def figures(self) -> dict[str, Any]:
+        """Plain values; the deviations say how far the latents are from N(0, 1)."""
+        deviations = self.cloud.deviations
+        return {
+            "decoded_from": {name: found.figures() for name, found in self.likeness.items()},
+            "latent_deviation": {
+                "least": round(float(deviations.min()), 2),
+                "most": round(float(deviations.max()), 2),
+            },
+            "swept_dimensions": list(self.dimensions),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """Both models beside what the images themselves say."""
+
+    images: ImageSet
+    corners: Pixels  # the four test images between which the plane lies: (4, height, width)
+    models: tuple[Decoded, ...]
+    floor: Likeness  # of real images: the distance from training to test images, the density of test images
+
+    def figures(self) -> dict[str, Any]:
+        """All that was measured, for programs."""
+        found = {model.manifest.name: model.figures() for model in self.models}
+        return {"real_images": self.floor.figures(), "test_images": len(self.images.test), "models": found}
+
+
+def measure(
+    models: Sequence[Graphs], images: ImageSet, *, seed: int, count: int, steps: int, drawn: int
+) -> Contrast:
+    """Decode the same places in each model's space: `count` of every kind, and grids of `steps` a side.
+
+    Raises EvaluationRefused for models that were not trained on these images, or have no encoder.
+    """
+    for graphs in models:
+        _refuse_foreign(graphs.manifest, images)
+    ruler = _Ruler.of(images, seed)
+    chosen = np.random.default_rng([seed, 4]).permutation(len(images.test))[:4]
+    corners = images.test[chosen]
+    explored = tuple(
+        _explore(graphs, images.test, ruler, corners, seed, count, steps, drawn) for graphs in models
+    )
+    return Contrast(images, corners, explored, ruler.floor())
+
+
+@dataclass(frozen=True, slots=True)
+class _Ruler:
+    """Features of real images: (images, features)."""
+
+    yardstick: Yardstick
+    train: Features
+    test: Features
+
+    @classmethod
+    def of(cls, images: ImageSet, seed: int) -> "_Ruler":
+        yardstick = Yardstick(images.train, images.palette)
+        train, test = (yardstick.features(_some(part, seed)) for part in (images.train, images.test))
+        return cls(yardstick, train, test)
+
+    def likeness(self, pixels: Pixels) -> Likeness:
+        features = self.yardstick.features(pixels)
+        density, _ = density_and_coverage(self.train, features)
+        return Likeness(kernel_distance(features, self.test) * SCALE, density)
+
+    def floor(self) -> Likeness:
+        density, _ = density_and_coverage(self.train, self.test)
+        return Likeness(kernel_distance(self.train, self.test) * SCALE, density)
+
+
+def _explore(
+    graphs: Graphs,
+    test: Pixels,
+    ruler: _Ruler,
+    corners: Pixels,
+    seed: int,
+    count: int,
+    steps: int,
+    drawn: int,
+) -> Decoded:
+    means = encode(graphs, test)
+    cloud = Cloud.of(means)
+    found = {name: decode(graphs, latent) for name, latent in _latents(means, cloud, seed, count).items()}
+    dimensions = cloud.widest()
+    return Decoded(
+        manifest=graphs.manifest,
+        cloud=cloud,
+        dimensions=dimensions,
+        likeness={name: ruler.likeness(pixels) for name, pixels in found.items()},
+        sweep=decode(graphs, places.sweep(cloud, dimensions, steps)),
+        plane=decode(graphs, places.plane(encode(graphs, corners), steps)),
+        drawn=found["prior"][:drawn],
+    )
+
+
+def _latents(means: Latents, cloud: Cloud, seed: int, count: int) -> dict[str, Latents]:
+    """Of every kind of PLACES; pairs and directions are the same for all models of a seed."""
+    rngs = {name: np.random.default_rng([seed, number]) for number, name in enumerate(PLACES)}
+    return {
+        "images": _some(means, seed),
+        "between": places.between(means, count, rngs["between"]),
+        "swept": places.swept(cloud, count, rngs["swept"]),
+        "fitted": places.fitted(cloud, count, rngs["fitted"]),
+        "prior": places.prior(means.shape[1], count, rngs["prior"]),
+    }
+
+
+def encode(graphs: Graphs, pixels: Pixels) -> Latents:
+    """The means of the images' latents: (images, height, width) → (images, latents)."""
+    [means] = graphs.run("encode", {"pixels": pixels}, ["mean"])
+    return np.asarray(means)
+
+
+def decode(graphs: Graphs, latent: Latents) -> Pixels:
+    """The most likely images: (images, latents) → (images, height, width)."""
+    [pixels] = graphs.run("decode", {"latent": latent}, ["pixels"])
+    return np.asarray(pixels)
+
+
+def _some(values: NDArray[Value], seed: int) -> NDArray[Value]:
+    """At most COMPARED of them, the same for the same number of values: neighbours are often of one class."""
+    return values[np.sort(np.random.default_rng([seed, 9]).permutation(len(values))[:COMPARED])]
+
+
+def _refuse_foreign(manifest: Manifest, images: ImageSet) -> None:
+    if manifest.family not in FAMILIES:
+        raise EvaluationRefused(
+            f"{manifest.name} is {manifest.kind} and encodes nothing: give a VAE and an auto-encoder."
+        )
+    if manifest.data.digest != images.about.digest or manifest.palette != images.palette:
+        raise EvaluationRefused(
+            f"{manifest.name} was trained on other images ({manifest.data.name}), or on another palette of them: "
+            "give models and --data that belong together."
+        )
+    if len(images.test) < 4:
+        raise EvaluationRefused("Grids lie between four test images: there are fewer.")

@@ -1,0 +1,220 @@
+"""Writes a version into the model repository: graphs, then their digests and the manifest, then one rename."""
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import cast
+
+from pydantic import ValidationError
+
+from export.errors import ExportRefused
+from smalti.runtime import repository
+from smalti.runtime.repository import Graph, Manifest, ModelRepository, Parity, State
+from training import finite
+from training.checkpoint import Checkpoint
+from training.progress import Say, quiet
+
+# family: module with a function `write_graphs(checkpoint, folder) -> Exported`
+MODULES = {
+    "pixel_rnn": "export.pixel_rnn",
+    "vae": "export.vae",
+    "autoencoder": "export.vae",
+    "gan": "export.gan",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """What a family says of the graphs that it wrote into a folder, parity already found good."""
+
+    graphs: dict[str, Graph]
+    parity: Parity
+    states: tuple[State, ...] = ()
+    latent_size: int = 0
+
+
+WriteGraphs = Callable[[Checkpoint, Path], Exported]
+
+
+def export(checkpoint: Checkpoint, root: Path, *, version: int | None = None, say: Say = quiet) -> Path:
+    """Write the checkpoint's model as a version (the next free one) under `root`; the version's folder.
+
+    Raises ExportRefused, and then leaves the repository as it was.
+    """
+    [folder] = export_versions({version or _next_version(root, checkpoint.model): checkpoint}, root, say=say)
+    return folder
+
+
+def export_versions(checkpoints: Mapping[int, Checkpoint], root: Path, *, say: Say = quiet) -> list[Path]:
+    """Write one model's checkpoints as the versions that are their keys, all of them or none; the folders.
+
+    Raises ExportRefused, and then leaves the repository as it was.
+    """
+    for version, checkpoint in checkpoints.items():
+        _refuse_unfinished(checkpoint)
+        _refuse_other_weights(checkpoint, root / checkpoint.model / str(version))
+    return publish(
+        lambda place: [_write(each, place, version, say) for version, each in checkpoints.items()], root
+    )
+
+
+def publish(write: Callable[[Path], list[Path]], root: Path) -> list[Path]:
+    """Put the versions that `write` makes below a temporary folder under `root`, all of them or none; the folders.
+
+    Raises ExportRefused where one exists and draws otherwise, and then leaves the repository as it was.
+    """
+    with _workshop(root) as temporary:
+        written = write(temporary)
+        for folder in written:
+            _refuse_another(folder, root)
+        return [_move(folder, root) for folder in written]
+
+
+@contextmanager
+def _workshop(root: Path) -> Iterator[Path]:
+    """A temporary folder beside the models; raises ExportRefused where one cannot write there."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".export-", dir=root) as temporary:
+            yield Path(temporary)
+    except OSError as error:
+        raise ExportRefused(f"{root} cannot be written: {error.strerror}.") from error
+
+
+def what_next(folder: Path) -> str:
+    """How to see pictures of the version that was written."""
+    manifest = repository.read(folder).manifest
+    command = "smalti submit {} --watch" if manifest.family == "pixel_rnn" else "smalti draw {} -o {}.png"
+    asked = f"{manifest.name} --version {manifest.version} --count 16"
+    return (
+        f"A server and workers that run with SMALTI_MODEL_REPOSITORY={folder.parent.parent} serve it within seconds; "
+        f"then: {command.format(asked, manifest.name)}"
+    )
+
+
+def seal(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest beside the files it lists, as the last of them."""
+    (folder / repository.MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    repository.read(folder).verify()
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every file."""
+    return {file.name: _sha256(file) for file in sorted(folder.iterdir())}
+
+
+def _refuse_unfinished(checkpoint: Checkpoint) -> None:
+    if checkpoint.best is None or not checkpoint.figures:
+        raise ExportRefused("This training has not finished: run `python -m training` again, it goes on.")
+    if not finite.is_finite(checkpoint.best.weights):
+        raise ExportRefused(
+            "The network holds weights that are no numbers: train it anew with a lower learning rate."
+        )
+
+
+def _write(checkpoint: Checkpoint, root: Path, version: int, say: Say) -> Path:
+    say(f"{checkpoint.model} version {version}: writing its graphs and comparing them with torch")
+    folder = root / checkpoint.model / str(version)
+    folder.mkdir(parents=True)
+    write_graphs = cast(WriteGraphs, import_module(MODULES[checkpoint.recipe.family]).write_graphs)
+    exported = write_graphs(checkpoint, folder)
+    seal(folder, _manifest(checkpoint, exported, folder, version))
+    return folder
+
+
+def _manifest(checkpoint: Checkpoint, exported: Exported, folder: Path, version: int) -> Manifest:
+    try:
+        return Manifest(
+            name=checkpoint.model,
+            version=version,
+            family=checkpoint.recipe.family,
+            variant=checkpoint.recipe.variant,
+            height=checkpoint.height,
+            width=checkpoint.width,
+            palette=checkpoint.palette,
+            graphs=exported.graphs,
+            states=exported.states,
+            latent_size=exported.latent_size,
+            files=digests(folder),
+            data=checkpoint.about,
+            recipe=checkpoint.recipe.model_dump(mode="json"),
+            figures=checkpoint.figures | {"training_seconds": round(checkpoint.seconds)},
+            parity=exported.parity,
+        )
+    except ValidationError as error:
+        raise ExportRefused(
+            f"{checkpoint.model} does not fit into a manifest: {repository.fault_of(error)}."
+        ) from error
+
+
+def _refuse_another(folder: Path, root: Path) -> None:
+    """A version may be exported again, with newer figures, only if it draws the same."""
+    target = _place(folder, root)
+    if target.exists() and repository.read(target).manifest.digest != repository.read(folder).manifest.digest:
+        raise _draws_otherwise(target)
+
+
+def _refuse_other_weights(checkpoint: Checkpoint, target: Path) -> None:
+    """Refuse at once, before minutes of writing and comparing, where it is plain that the version there is another.
+
+    It is where its figures are others and its files have none of these weights. Where one of the two is the same,
+    comparing what is written decides.
+    """
+    if not target.exists():
+        return
+    there = repository.read(target).manifest
+    same_figures = there.figures | checkpoint.figures == there.figures
+    if not same_figures and not _has_a_weight(target, there, checkpoint):
+        raise _draws_otherwise(target)
+
+
+def _has_a_weight(folder: Path, manifest: Manifest, checkpoint: Checkpoint) -> bool:
+    """Whether a matrix of the network is in the files as it is or transposed; how the others lie there may differ."""
+    assert checkpoint.best is not None, "the training has finished"
+    matrices = [weight.cpu() for weight in finite.leaves(checkpoint.best.weights) if weight.ndim > 1]
+    written = [form.numpy().tobytes() for matrix in matrices for form in (matrix, matrix.mT)]
+    content = [(folder / file).read_bytes() for file in manifest.files]
+    return any(weight in each for each in content for weight in written)
+
+
+def _draws_otherwise(target: Path) -> ExportRefused:
+    return ExportRefused(
+        f"{target} exists and draws otherwise: versions never change by themselves, so export as another one (without "
+        "--version it is the next free one) or into another --repository; to put it in this place, remove that folder "
+        "first."
+    )
+
+
+def _move(folder: Path, root: Path) -> Path:
+    """Put the finished version in its place; of one that is there already, only the manifest is new.
+
+    What was measured of its graphs stays, since they are the same.
+    """
+    target = _place(folder, root)
+    if target.exists():
+        measured = repository.read(target).manifest.evaluation
+        seal(folder, repository.read(folder).manifest.model_copy(update={"evaluation": measured}))
+        shutil.copy2(folder / repository.MANIFEST, target / f".{repository.MANIFEST}")
+        (target / f".{repository.MANIFEST}").replace(target / repository.MANIFEST)
+        return target
+    target.parent.mkdir(exist_ok=True)
+    folder.rename(target)
+    return target
+
+
+def _place(folder: Path, root: Path) -> Path:
+    return root / folder.parent.name / folder.name
+
+
+def _next_version(root: Path, model: str) -> int:
+    return max(ModelRepository(root).models().get(model, (0,))) + 1
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,152 @@
+"""`make up`: the whole system on this machine until Ctrl-C; its Redis keeps the jobs for the next time."""
+
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from local.system import Ports, PortTaken, System, chosen_redis, stopping_on_signals
+from smalti.errors import SettingsInvalid, SmaltiError
+from smalti.runtime.settings import ServerSettings, read_settings
+
+_PORT = 50051
+_REDIS_FOLDER = Path(".cache/redis")
+_STEP = 10  # between the ports of two systems on one machine
+_HIGHEST = 65535
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Where the system is to listen; its first worker's metrics come after the server's."""
+
+    workers: int
+    port: int
+    metrics_port: int
+    redis_port: int
+
+    @property
+    def ports(self) -> Ports:
+        """Of each process; raises SettingsInvalid where one lies beyond the highest, or two are the same."""
+        metrics = range(self.metrics_port, self.metrics_port + self.workers + 1)
+        if metrics[-1] > _HIGHEST:
+            raise SettingsInvalid(
+                f"The metrics need ports {metrics[0]} to {metrics[-1]}: choose a lower --metrics-port."
+            )
+        if self.port in metrics or self.redis_port in metrics or self.port == self.redis_port:
+            raise SettingsInvalid(
+                "Two parts cannot share a port (--port, --metrics-port, --redis-port): "
+                f"the metrics take {metrics[0]} to {metrics[-1]}, the server {self.port}"
+                + (f", Redis {self.redis_port}." if self.redis_port else ".")
+            )
+        return Ports(
+            server=self.port,
+            server_metrics=metrics[0],
+            worker_metrics=tuple(metrics[1:]),
+            redis=self.redis_port,
+        )
+
+    @property
+    def redis_folder(self) -> Path:
+        """Of the private Redis: a system on another port has its own, as two on one folder would spoil it."""
+        return _REDIS_FOLDER if self.port == _PORT else _REDIS_FOLDER.with_name(f"redis-{self.port}")
+
+    def elsewhere(self) -> "Wanted | None":
+        """The same on the next ports that are all free; None where there are none."""
+        for step in range(_STEP, _HIGHEST, _STEP):
+            moved = replace(
+                self,
+                port=self.port + step,
+                metrics_port=self.metrics_port + step,
+                redis_port=self.redis_port and self.redis_port + step,
+            )
+            with suppress(SettingsInvalid):
+                if max(moved.port, moved.redis_port) <= _HIGHEST and not any(moved.ports.taken()):
+                    return moved
+        return None
+
+    def command(self) -> str:
+        """What to type for it."""
+        words = ["make up", f"WORKERS={self.workers}" if self.workers > 1 else ""]
+        words += [f"PORT={self.port}", f"METRICS_PORT={self.metrics_port}"]
+        words.append(f"REDIS_PORT={self.redis_port}" if self.redis_port else "")
+        return " ".join(word for word in words if word)
+
+
+class Port(click.IntRange):
+    """A port that a process can be told, and others can find."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            usual = f"take {self.min} to {self.max}, or leave it out"
+            self.fail(f"{value} is no port to listen on: {usual}.", param, ctx)
+
+
+@click.command()
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True)
+@click.option(
+    "--port",
+    type=Port(1, _HIGHEST),
+    default=_PORT,
+    show_default=True,
+    help="Of the server (make up PORT=...).",
+)
+@click.option(
+    "--metrics-port",
+    type=Port(1, _HIGHEST),
+    help="Of the server's metrics; the workers' are on the next ones (make up METRICS_PORT=...). "
+    "Without it SMALTI_METRICS_PORT, else 9401.",
+)
+@click.option(
+    "--redis-port",
+    type=Port(0, _HIGHEST),
+    default=0,
+    help="Of the private Redis (make up REDIS_PORT=...); any free one without it.",
+)
+def main(workers: int, port: int, metrics_port: int | None, redis_port: int) -> None:
+    """Run Redis, a server and workers on this machine until Ctrl-C.
+
+    Redis is the one of SMALTI_REDIS_URL, else a private one whose data stay in .cache/redis, or .cache/redis-PORT for
+    another port than 50051. A process that ends by itself is started again.
+    """
+    try:
+        with stopping_on_signals():
+            metrics_port = metrics_port or _first_metrics_port()
+            _run(Wanted(workers=workers, port=port, metrics_port=metrics_port, redis_port=redis_port))
+    except KeyboardInterrupt:
+        click.echo("Stopped; queued and running jobs go on when it is started again.")
+    except SmaltiError as error:
+        click.echo(f"{error}\nStopped the rest.", err=True)
+        sys.exit(1)
+
+
+def _first_metrics_port() -> int:
+    """SMALTI_METRICS_PORT, else the server's default."""
+    return read_settings(ServerSettings).metrics_port or ServerSettings.model_fields["metrics_port"].default
+
+
+def _run(wanted: Wanted) -> None:
+    system = System(
+        wanted.ports,
+        redis_url=chosen_redis(),
+        redis_folder=wanted.redis_folder.resolve(),
+        say=click.echo,
+        log=click.echo,
+    )
+    try:
+        with system:
+            hint = "" if wanted.port == _PORT else f" --server {system.address}"
+            click.echo(f"Ready on {system.address}; try: smalti models{hint}. Ctrl-C stops everything.")
+            system.keep()
+    except PortTaken as error:
+        other = wanted.elsewhere()
+        hint = f" To have both, type: {other.command()}" if other else ""
+        raise PortTaken(f"{error}{hint}") from error
+
+
+if __name__ == "__main__":
+    main()

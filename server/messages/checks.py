@@ -1,0 +1,125 @@
+"""Refuses what a request may not ask for, before anything is allocated for it."""
+
+from dataclasses import dataclass
+from math import isfinite
+
+from google.protobuf.duration_pb2 import Duration
+
+from smalti.errors import InvalidRequest
+from smalti.jobs.job import TEMPERATURE_RANGE, JobClass
+from smalti.randomness import MAX_SEED
+from smalti.runtime.repository import Manifest
+from smalti.v1 import jobs_pb2
+
+DEFAULT_STEPS = 8
+LONGEST_REQUEST_ID = 128
+LARGEST_PAGE = 500
+DEFAULT_PAGE = 50
+_CLASSES = {
+    jobs_pb2.JOB_CLASS_UNSPECIFIED: JobClass.STANDARD,
+    jobs_pb2.JOB_CLASS_INTERACTIVE: JobClass.INTERACTIVE,
+    jobs_pb2.JOB_CLASS_STANDARD: JobClass.STANDARD,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestLimits:
+    """How much one request may ask for."""
+
+    images: int = 256
+    response_bytes: int = 16 * 1024 * 1024  # of pixels in one response
+    retention_seconds: float = 7 * 86400.0
+    default_retention_seconds: float = 86400.0
+
+
+def check_images(count: int, manifest: Manifest, limits: RequestLimits, *, field: str) -> int:
+    """The count, if a request may have so many images of the model; raises InvalidRequest."""
+    pixel_bytes = 1 if len(manifest.palette) <= 256 else 2
+    fitting = limits.response_bytes // (manifest.height * manifest.width * pixel_bytes)
+    most = max(1, min(limits.images, fitting))
+    if not 1 <= count <= most:
+        raise InvalidRequest(
+            f"A request to {manifest.name} has 1 to {most} images, not {count}.", field=field
+        )
+    return count
+
+
+def check_indices(first_index: int, count: int) -> None:
+    """Raise InvalidRequest where indices leave the range that a seed has."""
+    if first_index + count - 1 > MAX_SEED:
+        raise InvalidRequest("first_index + count is more than 2^64.", field="first_index")
+
+
+def temperature_of(value: float) -> float:
+    """The temperature, 1 where none is given; raises InvalidRequest."""
+    low, high = TEMPERATURE_RANGE
+    if value == 0:
+        return 1.0
+    if (
+        not low <= round(value, 6) <= high
+    ):  # 32-bit floats of the limits are not quite the limits; NaN is refused
+        raise InvalidRequest(f"The temperature is {low} to {high:g}, not {value:g}.", field="temperature")
+    return value
+
+
+def steps_of(value: int) -> int:
+    """Steps with both ends, 8 where none are given; raises InvalidRequest."""
+    if value == 1:
+        raise InvalidRequest("There are at least 2 steps, one for each end.", field="steps")
+    return value or DEFAULT_STEPS
+
+
+def span_of(low: float, high: float) -> tuple[float, float]:
+    """The span of a sweep; raises InvalidRequest."""
+    if not (isfinite(low) and isfinite(high) and low < high):
+        raise InvalidRequest(
+            f"A sweep goes from low to a larger high, not from {low:g} to {high:g}.", field="low"
+        )
+    return low, high
+
+
+def dimensions_of(row: int, column: int, manifest: Manifest) -> tuple[int, int]:
+    """Two different dimensions of the model's latent; raises InvalidRequest."""
+    size = manifest.latent_size
+    for field, dimension in (("row_dimension", row), ("column_dimension", column)):
+        if dimension >= size:
+            raise InvalidRequest(
+                f"{manifest.name} has latent dimensions 0 to {size - 1}, not {dimension}.", field=field
+            )
+    if row == column:
+        raise InvalidRequest("A sweep needs two different dimensions.", field="column_dimension")
+    return row, column
+
+
+def retention_of(duration: Duration | None, limits: RequestLimits) -> float:
+    """Seconds for which results are kept; raises InvalidRequest."""
+    if duration is None:
+        return limits.default_retention_seconds
+    seconds = duration.seconds + duration.nanos * 1e-9
+    if not 0 <= seconds <= limits.retention_seconds:
+        raise InvalidRequest(
+            f"Results are kept for 0 to {limits.retention_seconds:.15g} s, and no longer.",
+            field="retention",
+        )
+    return seconds or limits.default_retention_seconds
+
+
+def request_id_of(value: str) -> str:
+    """The request_id; raises InvalidRequest where it is too long."""
+    if len(value) > LONGEST_REQUEST_ID:
+        raise InvalidRequest(f"A request_id has at most {LONGEST_REQUEST_ID} characters.", field="request_id")
+    return value
+
+
+def job_class_of(value: jobs_pb2.JobClass) -> JobClass:
+    """The class, standard where none is given; raises InvalidRequest."""
+    if value not in _CLASSES:
+        raise InvalidRequest(f"There is no class of jobs {value}.", field="job_class")
+    return _CLASSES[value]
+
+
+def page_size_of(value: int) -> int:
+    """Jobs on a page; raises InvalidRequest."""
+    if value > LARGEST_PAGE:
+        raise InvalidRequest(f"A page has at most {LARGEST_PAGE} jobs, not {value}.", field="page_size")
+    return value or DEFAULT_PAGE

@@ -1,0 +1,75 @@
+"""Describes jobs and models in the contract's messages."""
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from smalti.jobs.job import Job, JobClass, JobRequest, JobState
+from smalti.runtime.repository import Manifest
+from smalti.v1 import jobs_pb2, models_pb2, types_pb2
+
+_STATES = {
+    JobState.QUEUED: jobs_pb2.JOB_STATE_QUEUED,
+    JobState.RUNNING: jobs_pb2.JOB_STATE_RUNNING,
+    JobState.CANCELLING: jobs_pb2.JOB_STATE_CANCELLING,
+    JobState.SUCCEEDED: jobs_pb2.JOB_STATE_SUCCEEDED,
+    JobState.FAILED: jobs_pb2.JOB_STATE_FAILED,
+    JobState.CANCELLED: jobs_pb2.JOB_STATE_CANCELLED,
+}
+_CLASSES = {
+    JobClass.INTERACTIVE: jobs_pb2.JOB_CLASS_INTERACTIVE,
+    JobClass.STANDARD: jobs_pb2.JOB_CLASS_STANDARD,
+}
+
+
+def describe_job(job: Job) -> jobs_pb2.Job:
+    """A job as clients see it."""
+    request = job.request
+    return jobs_pb2.Job(
+        id=job.id,
+        model=model_of(request),
+        state=_STATES[job.state],
+        count=request.count,
+        seed=request.seed,
+        first_index=request.first_index,
+        temperature=request.temperature,
+        height=request.rows,
+        width=request.columns,
+        done=job.done,
+        failed=job.failed,
+        running=job.running,
+        created=_timestamp(job.created),
+        started=_timestamp(job.started),
+        ended=_timestamp(job.ended),
+        expires=_timestamp(job.expires),
+        reason=job.reason,
+        job_class=_CLASSES[request.job_class],
+    )
+
+
+def model_of(request: JobRequest) -> types_pb2.ModelVersion:
+    """The very model that a job is for."""
+    return types_pb2.ModelVersion(name=request.model, version=request.version, digest=request.digest)
+
+
+def describe_model(manifest: Manifest) -> models_pb2.Model:
+    """A model as clients see it."""
+    return models_pb2.Model(
+        name=manifest.name,
+        version=manifest.version,
+        family=manifest.family,
+        variant=manifest.variant,
+        height=manifest.height,
+        width=manifest.width,
+        palette=manifest.palette,
+        graphs=sorted(manifest.graphs),
+        latent_size=manifest.latent_size,
+        digest=manifest.digest,
+        licence=manifest.data.licence,
+    )
+
+
+def _timestamp(seconds: float | None) -> Timestamp | None:
+    if seconds is None:
+        return None
+    timestamp = Timestamp()
+    timestamp.FromMicroseconds(round(seconds * 1_000_000))
+    return timestamp

@@ -1,0 +1,115 @@
+"""Image messages ↔ pixels of a model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.oneshot.catalogue import ServedModel
+from smalti import media, palette
+from smalti.errors import ImageRefused, RepositoryDamaged
+from smalti.pictures import reader
+from smalti.pictures.report import reason_of
+from smalti.v1 import types_pb2
+
+Pixels = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Images in a model's palette, and what mapping them to it changed."""
+
+    pixels: Pixels  # (images, height, width)
+    colour_change: types_pb2.ColourChange
+
+
+def read(model: ServedModel, images: Sequence[types_pb2.Image], *, field: str = "images") -> Pictures:
+    """The images as pixels of the model; raises ImageRefused. Reading PNGs takes its time: not for the event loop."""
+    read_images = [
+        _read_numbered(model, image, field, number, len(images))
+        for number, image in enumerate(images, start=1)
+    ]
+    return Pictures(
+        pixels=np.stack([image.pixels for image in read_images]),
+        colour_change=types_pb2.ColourChange(
+            moved_pixels=sum(image.moved for image in read_images),
+            largest_distance=max(image.largest_distance for image in read_images),
+        ),
+    )
+
+
+def write(model: ServedModel, pixels: NDArray[Any], form: int) -> list[types_pb2.Image]:
+    """Pixels (images, height, width) that the model drew, as messages in the form that was asked for.
+
+    Raises RepositoryDamaged where it drew what its palette does not have.
+    """
+    if pixels.min() < 0 or pixels.max() >= len(model.manifest.palette):
+        raise RepositoryDamaged(
+            f"{model.manifest.name} version {model.manifest.version} drew a colour that its palette does not have: "
+            "export it again."
+        )
+    return [write_indices(model, encoded.tobytes(), form) for encoded in pixels.astype(_pixel_type(model))]
+
+
+def write_indices(model: ServedModel, indices: bytes, form: int) -> types_pb2.Image:
+    """One image from its pixels as bytes."""
+    height, width = model.manifest.height, model.manifest.width
+    if form == types_pb2.IMAGE_FORMAT_PIXELS:
+        return types_pb2.Image(pixels=types_pb2.Pixels(height=height, width=width, indices=indices))
+    return types_pb2.Image(png=media.png(indices, height=height, width=width, palette=model.manifest.palette))
+
+
+def _read_numbered(
+    model: ServedModel, image: types_pb2.Image, field: str, number: int, count: int
+) -> palette.Matched:
+    """As `_read_one`; of several images, an error says which it is about."""
+    try:
+        return _read_one(model, image, field)
+    except ImageRefused as error:
+        if count == 1:
+            raise
+        raise ImageRefused(f"Image {number} of {count} {reason_of(error)}.", field=error.field) from error
+
+
+def _read_one(model: ServedModel, image: types_pb2.Image, field: str) -> palette.Matched:
+    match image.WhichOneof("content"):
+        case "pixels":
+            return palette.Matched(_from_pixels(model, image.pixels, field), moved=0, largest_distance=0.0)
+        case "png":
+            return _from_png(model, image.png)
+        case _:
+            raise ImageRefused("The image is missing: give a PNG or pixels.", field=field)
+
+
+def _from_pixels(model: ServedModel, message: types_pb2.Pixels, field: str) -> Pixels:
+    manifest, kind = model.manifest, _pixel_type(model)
+    if (message.height, message.width) != (manifest.height, manifest.width):
+        raise ImageRefused(
+            f"The image is {message.width}×{message.height}, {manifest.name} draws {manifest.width}×{manifest.height}.",
+            field=field,
+        )
+    expected = manifest.height * manifest.width * kind.itemsize
+    if len(message.indices) != expected:
+        raise ImageRefused(
+            f"The image has {len(message.indices)} bytes of pixels, not {expected}.", field=field
+        )
+    pixels = np.frombuffer(message.indices, dtype=kind).astype(np.int64)
+    if pixels.max() >= len(manifest.palette):
+        raise ImageRefused(
+            f"The image has the pixel {pixels.max()}, the palette ends at {len(manifest.palette) - 1}.",
+            field=field,
+        )
+    return pixels.reshape(manifest.height, manifest.width)
+
+
+def _from_png(model: ServedModel, png: bytes) -> palette.Matched:
+    manifest = model.manifest
+    picture = reader.read(png, size=(manifest.width, manifest.height), formats=("PNG",))
+    flat = media.flat(picture.rgba, media.background_of(manifest.recipe, manifest.palette))
+    return palette.nearest(np.asarray(flat), model.palette)
+
+
+def _pixel_type(model: ServedModel) -> np.dtype[Any]:
+    return np.dtype("u1" if len(model.manifest.palette) <= 256 else "<u2")

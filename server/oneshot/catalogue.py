@@ -1,0 +1,246 @@
+"""Which model versions are served now: loads them, finds them by name, lets them go."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from functools import partial
+from typing import TypeVar
+
+import structlog
+
+from server.oneshot.batcher import Arrays, Batcher, BatchLimits
+from server.oneshot.runner import Runner, SessionOptions, open_runners
+from smalti import palette
+from smalti.errors import (
+    InvalidRequest,
+    ModelNotFound,
+    ProviderMissing,
+    RepositoryDamaged,
+    SmaltiError,
+    Unavailable,
+    did_you_mean,
+)
+from smalti.runtime.following import Following, Found
+from smalti.runtime.inventory import LeftOut
+from smalti.runtime.repository import Manifest, Model, ModelRepository
+
+log = structlog.get_logger()
+Result = TypeVar("Result")
+_LONGEST_NAME = 63
+
+
+class ServedModel:
+    """One version that is loaded: what is known of it, and a batcher for each of its one-shot graphs."""
+
+    def __init__(self, manifest: Manifest, runners: Mapping[str, Runner], limits: BatchLimits) -> None:
+        self.manifest = manifest
+        self.digest = manifest.digest
+        self.palette = palette.parse(manifest.palette)  # (colours, 3) uint8
+        self._batchers = {
+            graph: Batcher(runner, limits=limits, model=manifest.name, graph=graph)
+            for graph, runner in runners.items()
+        }
+
+    async def ask(self, graph: str, inputs: Arrays, *, deadline: float | None = None) -> Arrays:
+        """Outputs of a graph for rows of inputs; raises GraphNotServed, and what Batcher.ask raises."""
+        self.manifest.graph(graph)
+        return await self._batchers[graph].ask(inputs, deadline=deadline)
+
+    async def close(self) -> None:
+        """Answer what waits, and stop."""
+        await asyncio.gather(*(batcher.close() for batcher in self._batchers.values()))
+
+
+class Catalogue:
+    """The served versions of every model: what lies in the repository, as far as it is good and wanted.
+
+    What is exported anew in its place takes the place of the old one. What vanishes from the repository is served on:
+    it may be about to be put there again. What was unloaded stays so until it is loaded, or its files change.
+    """
+
+    def __init__(
+        self,
+        repository: ModelRepository,
+        pool: Executor,
+        *,
+        options: SessionOptions,
+        limits: BatchLimits,
+    ) -> None:
+        self._repository = repository
+        self._pool = pool
+        self._options = options
+        self._limits = limits
+        self._following = Following(repository)
+        self._served: dict[str, dict[int, ServedModel]] = {}
+        self._latest: dict[
+            tuple[str, int], str
+        ] = {}  # digest of each version as it was last found, served or not
+        self._has_started = False
+        self._to_come: set[tuple[str, int]] = (
+            set()
+        )  # versions that the first look found and are not tried yet
+        self._loading = asyncio.Lock()  # one at a time: loading is heavy, and twice the same is waste
+
+    def get(self, name: str, version: int = 0) -> ServedModel:
+        """A served version, 0 the latest; raises ModelNotFound, and Unavailable of what may still be loaded."""
+        check_name(name)
+        versions = self._served.get(name)
+        if not self._has_started:
+            self._refuse_what_may_come(name, version)
+        if not versions:
+            meant = did_you_mean(name, sorted(self._served))
+            raise ModelNotFound(
+                f"There is no model '{name}' here{meant}; there is {_listed(self._served)}.{self._why_not(name)}"
+            )
+        found = versions.get(version or max(versions))
+        if found is None:
+            raise ModelNotFound(
+                f"Model '{name}' has no version {version} here; it has {_listed(versions)}."
+                f"{self._why_not(name, str(version))}"
+            )
+        return found
+
+    def require_started(self) -> None:
+        """Raise Unavailable until every model that was there at the start has been loaded."""
+        if not self._has_started:
+            raise Unavailable("The server is still loading its models: try again in a moment.")
+
+    def _refuse_what_may_come(self, name: str, version: int) -> None:
+        served, comes = self._served.get(name, {}), any(each == name for each, _ in self._to_come)
+        if not served or (version not in served if version else comes):
+            self.require_started()
+
+    def _why_not(self, *parts: str) -> str:
+        """Why a model, or a version of it, that lies in the repository is not served."""
+        place = "/".join(parts)
+        reasons = (each.reason for each in self.left_out if f"{each.place}/".startswith(f"{place}/"))
+        return next((f" Left out: {reason}" for reason in reasons), "")
+
+    def models(self) -> list[ServedModel]:
+        """Every served version, by name and version."""
+        return [
+            self._served[name][version]
+            for name in sorted(self._served)
+            for version in sorted(self._served[name])
+        ]
+
+    @property
+    def left_out(self) -> list[LeftOut]:
+        """What lies in the repository and cannot be served, and why."""
+        return self._following.left_out
+
+    def statuses(self) -> dict[str, bool]:
+        """Every model that is there, by name: whether a version of it is served."""
+        places = (each.place.split("/")[0] for each in self.left_out if "/" in each.place)
+        return dict.fromkeys(places, False) | dict.fromkeys(self._served, True)
+
+    def is_replaced(self, name: str, version: int, digest: str) -> bool:
+        """Whether this version was another model when it was last found in the repository."""
+        return self._latest.get((name, version), digest) != digest
+
+    async def follow(self) -> None:
+        """Serve what is new in the repository; what cannot be served is left out, and logged once.
+
+        Raises ProviderMissing, as then nothing can be.
+        """
+        async with self._loading:
+            news = await self._off_the_loop(self._following.look)
+            self._to_come = {(found.name, found.number) for found in news}
+            for found in news:
+                await self._try(found)
+                self._to_come.discard((found.name, found.number))
+            self._has_started = True
+
+    async def load(self, name: str, version: int = 0) -> ServedModel:
+        """Serve a version as it is in the repository now, 0 the latest that is good.
+
+        Raises ModelNotFound, or RepositoryDamaged: of version 0, what is wrong with the latest where none is good.
+        """
+        check_name(name)
+        async with self._loading:
+            if version:
+                return await self._load(name, version)
+            return await self._load_latest(name)
+
+    async def _load_latest(self, name: str) -> ServedModel:
+        models = await self._off_the_loop(self._repository.models)
+        faults = []
+        for number in reversed(models.get(name, ())):
+            try:
+                return await self._load(name, number)
+            except RepositoryDamaged as error:
+                faults.append(error)
+                await self._off_the_loop(partial(self._following.leave_out, name, number, error))
+        if faults:
+            raise faults[0]
+        return await self._serve(await self._read(name, None))  # there is none, which this says
+
+    async def _load(self, name: str, version: int) -> ServedModel:
+        served = await self._serve(await self._read(name, version))
+        await self._off_the_loop(partial(self._following.settle, name, version))
+        return served
+
+    async def unload(self, name: str, version: int = 0) -> None:
+        """Serve a version no more, 0 every version; what runs is answered. Raises ModelNotFound."""
+        self.get(name, version)
+        async with self._loading:
+            versions = self._served.get(name, {})
+            gone = [versions.pop(each) for each in list(versions) if version in (0, each)]
+            if not versions:
+                self._served.pop(name, None)
+            await self._off_the_loop(partial(self._following.settle, name, version))
+        await asyncio.gather(*(model.close() for model in gone))
+        log.info("model unloaded", model=name, version=version or "all")
+
+    async def close(self) -> None:
+        """Answer what waits, and let every model go."""
+        await asyncio.gather(*(model.close() for model in self.models()))
+        self._served.clear()
+
+    async def _try(self, found: Found) -> None:
+        try:
+            await self._serve(await self._read(found.name, found.number))
+            self._following.take(found)
+        except ProviderMissing:
+            raise
+        except SmaltiError as error:
+            self._following.fail(found, error)
+
+    async def _read(self, name: str, version: int | None) -> Model:
+        return await self._off_the_loop(partial(self._repository.load, name, version))
+
+    async def _serve(self, model: Model) -> ServedModel:
+        """Serve it in place of what has its name and version; where that is the same model, only figures are new."""
+        manifest = model.manifest
+        before = self._served.get(manifest.name, {}).get(manifest.version)
+        if before and before.digest == manifest.digest:
+            before.manifest = manifest
+            return before
+        served = await self._open(model)
+        self._served.setdefault(manifest.name, {})[manifest.version] = served
+        self._latest[manifest.name, manifest.version] = served.digest
+        if before:
+            log.info("model replaced", model=manifest.name, version=manifest.version)
+            await before.close()
+        return served
+
+    async def _open(self, model: Model) -> ServedModel:
+        runners = await self._off_the_loop(
+            partial(open_runners, model, self._pool, options=self._options, warm_rows=self._limits.rows)
+        )
+        manifest = model.manifest
+        log.info("model served", model=manifest.name, version=manifest.version, graphs=sorted(runners))
+        return ServedModel(manifest, runners, self._limits)
+
+    async def _off_the_loop(self, work: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+
+def check_name(name: str) -> None:
+    """Raise InvalidRequest where a name is none, or too long to be repeated in an error."""
+    if not name or len(name) > _LONGEST_NAME:
+        raise InvalidRequest(f"Name a model, in 1 to {_LONGEST_NAME} characters.", field="model.name")
+
+
+def _listed(names: Mapping[str, object] | Mapping[int, object]) -> str:
+    return ", ".join(str(name) for name in sorted(names)) or "none"

@@ -1,0 +1,162 @@
+"""Draws one image through the queue while a client watches: submit, follow, and forget."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing
+from time import monotonic
+from typing import Any
+
+import structlog
+
+from server.messages.descriptions import model_of
+from server.messages.pictures import write_indices
+from server.oneshot.catalogue import ServedModel
+from server.queued.requests import Prepared, prepare_stream
+from server.queued.watching import Watching
+from server.readiness import Readiness
+from smalti.errors import JobNotFinished, JobNotFound, SampleFailed, SmaltiError, Unavailable
+from smalti.jobs.job import TERMINAL, Job, JobState, SampleRows
+from smalti.jobs.queue import NO_WORKER, JobQueue
+from smalti.v1 import images_pb2 as pb
+
+log = structlog.get_logger()
+_WORKER_SECONDS = 5.0  # to wait for a worker that has the model
+_FORGET_SECONDS = (
+    30.0  # to wait until a cancelled sample has left its slot; then its short retention forgets it
+)
+_FORGET_AGAIN_SECONDS = 0.2
+
+
+class StreamedDrawing:
+    """DrawStream's part behind the servicer."""
+
+    def __init__(
+        self,
+        queue: JobQueue,
+        watching: Watching,
+        readiness: Readiness,
+        *,
+        worker_seconds: float = _WORKER_SECONDS,
+    ) -> None:
+        self._queue = queue
+        self._watching = watching
+        self._readiness = readiness
+        self._worker_seconds = worker_seconds
+        self._background: set[asyncio.Task[None]] = set()
+
+    async def draw(
+        self, model: ServedModel, request: pb.DrawStreamRequest
+    ) -> AsyncGenerator[pb.DrawStreamResponse, None]:
+        """Started, rows, finished. Closing this early cancels the job; either way it is forgotten.
+
+        Raises SampleFailed, Unavailable where no worker draws this model, and what submitting raises.
+        """
+        prepared = await asyncio.to_thread(prepare_stream, model, request)
+        self._readiness.require_queue()
+        job = await self._submit(prepared)
+        try:
+            yield _started(job, prepared)
+            async with aclosing(self._rows(job)) as rows:
+                async for event in rows:
+                    yield event
+            yield await self._finished(model, job, request.format)
+        finally:
+            self._in_background(self._forget(job.id))
+
+    async def close(self) -> None:
+        """Wait until every job of a client that went away is cancelled and, where that is quick, forgotten."""
+        if self._background:
+            await asyncio.wait(self._background, timeout=2.0)
+
+    async def _submit(self, prepared: Prepared) -> Job:
+        """Submit, even when the client goes away meanwhile: then there is a job to forget."""
+        submitting = asyncio.create_task(self._queue.submit(prepared.request))
+        try:
+            return await asyncio.shield(submitting)
+        except asyncio.CancelledError:
+            self._in_background(self._forget_submitted(submitting))
+            raise
+
+    async def _rows(self, job: Job) -> AsyncGenerator[pb.DrawStreamResponse, None]:
+        patient_until = monotonic() + self._worker_seconds
+        async with aclosing(self._watching.watch(job.id, rows=True, through_stop=True)) as events:
+            async for event in events:
+                if isinstance(event, SampleRows):
+                    yield _rows(event, job)
+                elif isinstance(event, Job):
+                    await self._check(event, patient_until)
+
+    async def _check(self, job: Job, patient_until: float) -> None:
+        if job.state in TERMINAL and job.state is not JobState.SUCCEEDED:
+            raise SampleFailed(f"The image could not be drawn: {await self._why(job)}")
+        if job.reason == NO_WORKER and job.state is JobState.QUEUED and monotonic() > patient_until:
+            raise Unavailable(f"No worker draws {job.request.model} now.", retry_seconds=5.0)
+
+    async def _why(self, job: Job) -> str:
+        """Why the drawing's one sample has no image, as its result says; else what became of the job."""
+        async for result in self._queue.results(job.id):
+            if result.error:
+                return result.error
+        return f"{job.reason or job.state}."
+
+    async def _finished(self, model: ServedModel, job: Job, form: int) -> pb.DrawStreamResponse:
+        async for result in self._queue.results(job.id):
+            return pb.DrawStreamResponse(
+                finished=pb.DrawFinished(
+                    image=write_indices(model, result.pixels, form), log_probability=result.log_probability
+                )
+            )
+        raise SampleFailed("The image was drawn, but its result is gone.")
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _forget_submitted(self, submitting: "asyncio.Task[Job]") -> None:
+        try:
+            job = await submitting
+        except SmaltiError:
+            return  # nothing was submitted
+        await self._forget(job.id)
+
+    async def _forget(self, job_id: str) -> None:
+        """Cancel the job, which does nothing to one that has ended, and delete it as soon as it has ended."""
+        try:
+            await self._queue.cancel(job_id)
+            await self._delete_when_ended(job_id)
+        except JobNotFound:
+            pass
+        except SmaltiError as error:
+            log.warning(
+                "a streamed drawing stays until its retention has passed", job=job_id, error=str(error)
+            )
+
+    async def _delete_when_ended(self, job_id: str) -> None:
+        deadline = monotonic() + _FORGET_SECONDS
+        while True:
+            try:
+                return await self._queue.delete(job_id)
+            except JobNotFinished:
+                if monotonic() > deadline:
+                    raise
+            await asyncio.sleep(_FORGET_AGAIN_SECONDS)
+
+
+def _started(job: Job, prepared: Prepared) -> pb.DrawStreamResponse:
+    request = job.request
+    return pb.DrawStreamResponse(
+        started=pb.DrawStarted(
+            model=model_of(request),
+            seed=request.seed,
+            job_id=job.id,
+            height=request.rows,
+            width=request.columns,
+            colour_change=prepared.colour_change,
+        )
+    )
+
+
+def _rows(event: SampleRows, job: Job) -> pb.DrawStreamResponse:
+    assert len(event.pixels) % job.request.row_bytes == 0
+    return pb.DrawStreamResponse(rows=pb.DrawnRows(first_row=event.first_row, indices=event.pixels))

@@ -1,0 +1,142 @@
+"""Turns what clients ask for into a JobRequest, checked, with every choice made that they left open."""
+
+import secrets
+from dataclasses import dataclass
+from hashlib import sha256
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.messages import checks, pictures
+from server.messages.checks import RequestLimits
+from server.oneshot.catalogue import ServedModel
+from smalti.errors import GraphNotServed, InvalidRequest
+from smalti.jobs.job import JobClass, JobRequest
+from smalti.v1 import images_pb2, jobs_pb2, types_pb2
+
+STREAMED_RETENTION_SECONDS = 60.0  # enough to send the image; it is forgotten right after that
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request for the queue, and what a completion's image had to change."""
+
+    request: JobRequest
+    colour_change: types_pb2.ColourChange
+
+
+def prepare_job(model: ServedModel, message: jobs_pb2.SubmitRequest, limits: RequestLimits) -> Prepared:
+    """A job from Submit; the same message gives the same request. Raises InvalidRequest or GraphNotServed."""
+    request_id = checks.request_id_of(message.request_id)
+    retention = message.retention if message.HasField("retention") else None
+    return _prepare(
+        model,
+        message,
+        count=message.count or 1,
+        seed=message.seed if message.HasField("seed") else choose_seed(request_id),
+        first_index=message.first_index,
+        retention_seconds=checks.retention_of(retention, limits),
+        job_class=checks.job_class_of(message.job_class),
+    )
+
+
+def prepare_stream(model: ServedModel, message: images_pb2.DrawStreamRequest) -> Prepared:
+    """The job behind DrawStream: one interactive sample, forgotten soon. Raises InvalidRequest or GraphNotServed."""
+    return _prepare(
+        model,
+        message,
+        count=1,
+        seed=message.seed if message.HasField("seed") else choose_seed(""),
+        first_index=message.index,
+        retention_seconds=STREAMED_RETENTION_SECONDS,
+        job_class=JobClass.INTERACTIVE,
+    )
+
+
+def choose_seed(request_id: str) -> int:
+    """A seed for a request without one: of its request_id, so that sending again is the same request; else random."""
+    if not request_id:
+        return secrets.randbits(64)
+    return int.from_bytes(sha256(b"seed of " + request_id.encode()).digest()[:8])
+
+
+def _prepare(
+    model: ServedModel,
+    message: jobs_pb2.SubmitRequest | images_pb2.DrawStreamRequest,
+    *,
+    count: int,
+    seed: int,
+    first_index: int,
+    retention_seconds: float,
+    job_class: JobClass,
+) -> Prepared:
+    manifest = model.manifest
+    _require_drawable(model)
+    checks.check_indices(first_index, count)
+    temperature = checks.temperature_of(message.temperature)
+    forced, change = _forced(model, message)
+    request = JobRequest(
+        model=manifest.name,
+        version=manifest.version,
+        digest=model.digest,
+        rows=manifest.height,
+        columns=manifest.width,
+        colours=len(manifest.palette),
+        count=count,
+        seed=seed,
+        first_index=first_index,
+        temperature=temperature,
+        forced=forced,
+        retention_seconds=retention_seconds,
+        job_class=job_class,
+    )
+    return Prepared(request, change)
+
+
+def _require_drawable(model: ServedModel) -> None:
+    if "draw_row" not in model.manifest.graphs:
+        raise GraphNotServed(
+            f"{model.manifest.name} is {model.manifest.kind}; it draws at once, and not row by row, by jobs."
+        )
+
+
+def _forced(
+    model: ServedModel, message: jobs_pb2.SubmitRequest | images_pb2.DrawStreamRequest
+) -> tuple[bytes, types_pb2.ColourChange]:
+    """Pixels to keep as JobRequest.forced wants them, none where nothing is to be completed."""
+    if not message.HasField("completion"):
+        return b"", types_pb2.ColourChange()
+    completion = message.completion
+    keep = _kept(model, completion)
+    given = pictures.read(model, [completion.image], field="completion.image")
+    forced = np.where(keep, given.pixels[0], -1).astype("<i4")
+    return forced.tobytes(), given.colour_change
+
+
+def _kept(model: ServedModel, completion: images_pb2.Completion) -> NDArray[np.bool_]:
+    """Which pixels (height, width) to keep; raises InvalidRequest."""
+    height, width = model.manifest.height, model.manifest.width
+    match completion.WhichOneof("keep"):
+        case "rows":
+            return np.broadcast_to(_first_rows(completion.rows, height), (height, width))
+        case "mask":
+            return _mask(completion.mask, height, width)
+        case _:
+            raise InvalidRequest("Say what to keep of the image: rows or a mask.", field="completion.keep")
+
+
+def _first_rows(rows: int, height: int) -> NDArray[np.bool_]:
+    if rows > height:
+        raise InvalidRequest(f"The image has {height} rows, not {rows}.", field="completion.rows")
+    return np.arange(height)[:, None] < rows
+
+
+def _mask(mask: bytes, height: int, width: int) -> NDArray[np.bool_]:
+    if len(mask) != height * width:
+        raise InvalidRequest(
+            f"The mask has {len(mask)} bytes, the image {height * width} pixels.", field="completion.mask"
+        )
+    values = np.frombuffer(mask, dtype=np.uint8)
+    if values.max() > 1:
+        raise InvalidRequest("A byte of the mask is 1 (keep) or 0 (draw).", field="completion.mask")
+    return values.astype(bool).reshape(height, width)

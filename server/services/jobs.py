@@ -1,0 +1,134 @@
+"""Answers JobService: long drawing jobs, kept in the queue."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+from server.messages import checks
+from server.messages.checks import RequestLimits
+from server.messages.descriptions import describe_job
+from server.messages.pictures import write_indices
+from server.oneshot.catalogue import Catalogue, ServedModel
+from server.queued.requests import prepare_job
+from server.queued.watching import JobEvent, SampleEnd, Watching
+from server.readiness import Readiness
+from smalti.errors import ModelNotFound
+from smalti.jobs.job import Job, SampleResult, SampleRows
+from smalti.jobs.queue import NO_WORKER, JobQueue
+from smalti.runtime.metrics import JOBS_SUBMITTED
+from smalti.v1 import jobs_pb2 as pb
+from smalti.v1 import jobs_pb2_grpc, types_pb2
+
+MODEL_REPLACED = "MODEL_REPLACED"
+Context = Any  # grpc.aio.ServicerContext, whose stubs and runtime differ
+
+
+class JobService(jobs_pb2_grpc.JobServiceServicer):
+    """Requests about jobs; every RPC raises Unavailable while Redis is away."""
+
+    def __init__(
+        self,
+        queue: JobQueue,
+        catalogue: Catalogue,
+        watching: Watching,
+        readiness: Readiness,
+        limits: RequestLimits,
+    ) -> None:
+        self._queue = queue
+        self._catalogue = catalogue
+        self._watching = watching
+        self._readiness = readiness
+        self._limits = limits
+
+    async def Submit(self, request: pb.SubmitRequest, context: Context) -> pb.SubmitResponse:
+        model = self._catalogue.get(request.model.name, request.model.version)
+        prepared = await asyncio.to_thread(prepare_job, model, request, self._limits)
+        self._readiness.require_queue()
+        job = await self._queue.submit(prepared.request, request_id=request.request_id)
+        JOBS_SUBMITTED.labels(model.manifest.name).inc()
+        return pb.SubmitResponse(job=self._describe(job), colour_change=prepared.colour_change)
+
+    async def Get(self, request: pb.GetJobRequest, context: Context) -> pb.Job:
+        self._readiness.require_queue()
+        return self._describe(await self._queue.get(request.id))
+
+    async def List(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
+        size = checks.page_size_of(request.page_size)
+        self._readiness.require_queue()
+        jobs, token = await self._queue.list(limit=size, page_token=request.page_token)
+        return pb.ListJobsResponse(jobs=[self._describe(job) for job in jobs], next_page_token=token)
+
+    async def Watch(self, request: pb.WatchRequest, context: Context) -> AsyncIterator[pb.WatchResponse]:
+        self._readiness.require_queue()
+        async with aclosing(self._watching.watch(request.id, rows=request.rows)) as events:
+            async for event in events:
+                yield self._event(event)
+
+    async def Results(self, request: pb.ResultsRequest, context: Context) -> AsyncIterator[pb.SampleResult]:
+        self._readiness.require_queue()
+        job = await self._queue.get(request.id)
+        model = self._painter(job, request.format)
+        async with aclosing(self._queue.results(job.id, start=request.start, limit=request.limit)) as results:
+            async for result in results:
+                yield _result(result, job, model, request.format)
+
+    async def Cancel(self, request: pb.CancelJobRequest, context: Context) -> pb.Job:
+        self._readiness.require_queue()
+        return self._describe(await self._queue.cancel(request.id))
+
+    async def Delete(self, request: pb.DeleteJobRequest, context: Context) -> pb.DeleteJobResponse:
+        self._readiness.require_queue()
+        await self._queue.delete(request.id)
+        return pb.DeleteJobResponse()
+
+    def _describe(self, job: Job) -> pb.Job:
+        """A job as clients see it; where it waits for a model that another has replaced, it says so."""
+        request = job.request
+        replaced = self._catalogue.is_replaced(request.model, request.version, request.digest)
+        if job.reason == NO_WORKER and replaced:
+            return describe_job(replace(job, reason=MODEL_REPLACED))
+        return describe_job(job)
+
+    def _event(self, event: JobEvent) -> pb.WatchResponse:
+        match event:
+            case Job():
+                return pb.WatchResponse(job=self._describe(event))
+            case SampleRows():
+                return pb.WatchResponse(
+                    rows=pb.SampleRows(index=event.index, first_row=event.first_row, indices=event.pixels)
+                )
+            case SampleEnd():
+                return pb.WatchResponse(ended=pb.SampleEnded(index=event.index, succeeded=event.succeeded))
+
+    def _painter(self, job: Job, form: int) -> ServedModel | None:
+        """The model whose palette paints the results; pixels need none. Raises ModelNotFound."""
+        if form == types_pb2.IMAGE_FORMAT_PIXELS:
+            return None
+        model = self._catalogue.get(job.request.model, job.request.version)
+        if model.digest != job.request.digest:
+            raise ModelNotFound(
+                f"{job.request.model} version {job.request.version} was exported anew and may have other colours now: "
+                "put the old export back, or ask for pixels."
+            )
+        return model
+
+
+def _result(result: SampleResult, job: Job, model: ServedModel | None, form: int) -> pb.SampleResult:
+    return pb.SampleResult(
+        index=result.index,
+        image=None if result.error else _image(result.pixels, job, model, form),
+        log_probability=result.log_probability,
+        error=result.error,
+        fingerprint=result.fingerprint,
+    )
+
+
+def _image(pixels: bytes, job: Job, model: ServedModel | None, form: int) -> types_pb2.Image:
+    if model is not None:
+        return write_indices(model, pixels, form)
+    request = job.request
+    return types_pb2.Image(
+        pixels=types_pb2.Pixels(height=request.rows, width=request.columns, indices=pixels)
+    )

@@ -1,0 +1,44 @@
+"""Answers ModelService: which models are served, and serving others."""
+
+from typing import Any
+
+from server.messages.descriptions import describe_model
+from server.oneshot.catalogue import Catalogue
+from server.readiness import Readiness
+from smalti.v1 import models_pb2 as pb
+from smalti.v1 import models_pb2_grpc
+
+Context = Any  # grpc.aio.ServicerContext, whose stubs and runtime differ
+
+
+class ModelService(models_pb2_grpc.ModelServiceServicer):
+    """Requests about models."""
+
+    def __init__(self, catalogue: Catalogue, readiness: Readiness) -> None:
+        self._catalogue = catalogue
+        self._readiness = readiness
+
+    async def List(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
+        self._catalogue.require_started()
+        return pb.ListModelsResponse(
+            models=[describe_model(model.manifest) for model in self._catalogue.models()],
+            left_out=[
+                pb.LeftOut(place=each.place, reason=each.reason)
+                for each in self._catalogue.left_out
+                if "/" in each.place  # a version of a model: other things are the operator's, and in the log
+            ],
+        )
+
+    async def Get(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
+        manifest = self._catalogue.get(request.name, request.version).manifest
+        return pb.GetModelResponse(model=describe_model(manifest), manifest_json=manifest.model_dump_json())
+
+    async def Load(self, request: pb.LoadModelRequest, context: Context) -> pb.LoadModelResponse:
+        model = await self._catalogue.load(request.name, request.version)
+        await self._readiness.set_models(self._catalogue.statuses())
+        return pb.LoadModelResponse(model=describe_model(model.manifest))
+
+    async def Unload(self, request: pb.UnloadModelRequest, context: Context) -> pb.UnloadModelResponse:
+        await self._catalogue.unload(request.name, request.version)
+        await self._readiness.set_models(self._catalogue.statuses())
+        return pb.UnloadModelResponse()

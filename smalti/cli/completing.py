@@ -1,0 +1,249 @@
+"""The command `smalti complete`: hides a part of pictures and has a PixelRNN draw it, several times."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from smalti import media
+from smalti.cli import given, options
+from smalti.cli.output import (
+    Saved,
+    described,
+    enlargement,
+    plain,
+    print_json,
+    require_place,
+    save_each,
+    say,
+    say_colour_change,
+    usual_scale,
+    write_picture,
+    write_single,
+)
+from smalti.cli.places import Place
+from smalti.cli.terminal import Canvas, canvas_of, moves_pictures
+from smalti.cli.watching import INTERRUPTED, Band
+from smalti.client import Client
+from smalti.client.completion import Completed, Unfinished, fetch, first_rows, indexed, queued
+from smalti.client.values import Job, Model, ModelVersion
+from smalti.errors import InvalidRequest
+from smalti.pictures.fitting import Fit
+from smalti.pictures.formats import require_fit
+from smalti.pictures.report import Report
+
+_LEAST_SIDE = 80  # of a picture on a sheet, in screen pixels
+_PATIENCE_SECONDS = 60.0  # while the server is away
+
+
+@click.command()
+@click.argument("model")
+@options.pictures
+@options.fit
+@click.option(
+    "--hidden",
+    type=options.Number(0, 1, min_open=True),
+    metavar="PART",
+    help="Lower part that is hidden, such as 0.75; 0.5 where nothing else says what is kept.",
+)
+@options.rows
+@options.mask
+@click.option(
+    "--draws", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Of each picture."
+)
+@options.seed
+@options.first_index
+@options.temperature
+@click.option("--labels", is_flag=True, help="Say on the sheet which picture and which draw it is.")
+@options.version
+@options.output
+@options.scale
+@options.as_json
+@options.connected
+def complete(
+    client: Client,
+    model: str,
+    pictures: tuple[Path, ...],
+    how: Fit | None,
+    hidden: float | None,
+    rows: int | None,
+    mask: Path | None,
+    draws: int,
+    seed: int | None,
+    first_index: int,
+    temperature: float,
+    labels: bool,
+    version: int,
+    output: Place | None,
+    scale: int | None,
+    as_json: bool,
+) -> None:
+    """Draw the rest of pictures with a PixelRNN.
+
+    PICTURES are files, folders or zips; what in folders and zips cannot be used is skipped and named (exit code 5).
+    Their lower part is hidden (--hidden), or all but the first rows (--rows) or the light pixels of --mask FILE. A
+    drawn pixel sees only pixels before it, from the top left: what is kept below it does not guide it.
+
+    Into a FILE one draw of one picture is written enlarged; more become a sheet, with a row for each picture: the
+    original, what the model was shown, and every draw. Into a FOLDER each draw is a file of its own.
+    """
+    described = client.model(model, version=version)
+    kept = _kept(described.model, hidden, rows, mask, how)
+    found = given.read(described.model, pictures, how)
+    require_place(output, as_json=as_json)
+    background = media.background_of(described.manifest.get("recipe") or {}, described.model.palette)
+    unfinished = [
+        Unfinished(name=stem, image=indexed(media.flat(image, background)), kept=kept)
+        for stem, image in zip(given.stems(found.names), found.images, strict=True)
+    ]
+    if output is not None:
+        _require_room(output, scale, described.model, pictures=len(unfinished), draws=draws)
+    which = ModelVersion(described.model.name, described.model.version)
+    drawing = queued(
+        client, which, unfinished, draws=draws, seed=seed, first_index=first_index, temperature=temperature
+    )
+    console = Console(stderr=output is not None)
+    hidden_drawing = as_json or (output is not None and not moves_pictures(console))
+    try:
+        with drawing as jobs:
+            completed = [
+                _follow(
+                    client,
+                    picture,
+                    job,
+                    described.model.palette,
+                    console,
+                    labels=labels,
+                    hidden=hidden_drawing,
+                )
+                for picture, job in zip(unfinished, jobs, strict=True)
+            ]
+    except KeyboardInterrupt:
+        say("\nStopped; what was still to be drawn is cancelled.")
+        raise SystemExit(INTERRUPTED) from None
+    saved = None if output is None else _save(completed, output, labels=labels, scale=scale)
+    _hand_over(completed, found.report, output, saved, as_json=as_json)
+    given.tell_skipped(found.report)
+
+
+def _kept(model: Model, hidden: float | None, rows: int | None, mask: Path | None, how: Fit | None) -> bytes:
+    """Which pixels the model is shown, as `Unfinished.kept`."""
+    if sum(option is not None for option in (hidden, rows, mask)) > 1:
+        raise InvalidRequest("Say what is kept in one way: --hidden PART, --rows N or --mask FILE.")
+    if mask is not None:
+        return given.mask(model, mask, how)
+    if rows is None:
+        rows = model.height - max(1, round(model.height * (0.5 if hidden is None else hidden)))
+    if rows > model.height:
+        raise InvalidRequest(f"--rows is {rows}, and {model.name} draws {model.height} rows.")
+    return first_rows(rows, height=model.height, width=model.width)
+
+
+def _require_room(output: Place, scale: int | None, model: Model, *, pictures: int, draws: int) -> None:
+    """Raise InvalidRequest, before anything is drawn, where the result would be too large to write."""
+    times, single = scale or 1, output.is_folder or pictures * draws == 1
+    columns, rows = (1, 1) if single else (draws + 2, pictures)  # beside the original and what is shown
+    gap = 0 if single else 1
+    sides = [count * (side + gap) + gap for count, side in ((columns, model.width), (rows, model.height))]
+    require_fit(sides[0] * times, sides[1] * times, output.form)
+
+
+def _follow(
+    client: Client,
+    picture: Unfinished,
+    job: Job,
+    palette: tuple[str, ...],
+    console: Console,
+    *,
+    labels: bool,
+    hidden: bool,
+) -> Completed:
+    """Show a picture while it is completed, until it is."""
+    beside = [canvas_of(picture.image), canvas_of(picture.shown)]
+    draws = [Canvas(job.height, job.width, palette) for _ in range(job.count)]
+    title = picture.name if labels else ""
+    with Band(console, beside, draws, title=title, hidden=hidden) as band:
+        for event in client.watch(job.id, rows=band.wants_rows, patience_seconds=_PATIENCE_SECONDS):
+            band.show(event)
+        completed = fetch(client, picture, job)
+        band.finish(completed.images)
+    return completed
+
+
+def _hand_over(
+    completed: Sequence[Completed],
+    report: Report,
+    output: Place | None,
+    saved: Saved | None,
+    *,
+    as_json: bool,
+) -> None:
+    if as_json:
+        print_json(_summary(completed, output, saved) | given.skipped(report))
+        return
+    say_colour_change(given.total(each.job.colour_change for each in completed))
+    if saved:
+        say(f"Wrote {saved.words}.")
+    say(f"Drawn with seed {completed[0].job.seed}{_likelihood(completed)}.")
+
+
+def _likelihood(completed: Sequence[Completed]) -> str:
+    """Of a draw that is the only one; --json has those of many."""
+    draws = [draw for each in completed for draw in each.draws]
+    return f"; log-probability {draws[0].log_probability:.1f} nats" if len(draws) == 1 else ""
+
+
+def _save(completed: Sequence[Completed], output: Place, *, labels: bool, scale: int | None) -> Saved:
+    """Write the draws where they are wanted."""
+    draws = [draw for each in completed for draw in each.drawn]
+    if output.is_folder:
+        named = (
+            (f"{each.picture.name}-{each.number(draw):05d}", image)
+            for each in completed
+            for draw, image in zip(each.draws, each.drawn, strict=True)
+        )
+        return save_each(named, output, scale)
+    if len(draws) == 1:
+        words = write_single(draws[0], output, scale)
+    else:
+        size = _sheet(completed, labels=labels, scale=1).size
+        usual = usual_scale(_sheet(completed, labels=False, scale=1).size, output.form, _usual(completed))
+        picture = _sheet(completed, labels=labels, scale=scale or usual)
+        words = write_picture(picture, output, 1, usual=1) + enlargement(size, usual if scale is None else 1)
+    return Saved([str(output)] * len(draws), words)
+
+
+def _usual(completed: Sequence[Completed]) -> int:
+    return max(1, -(-_LEAST_SIDE // completed[0].picture.image.width))
+
+
+def _sheet(completed: Sequence[Completed], *, labels: bool, scale: int) -> Any:
+    rows = [[image.picture() for image in each.images] for each in completed]
+    draws = [f"draw {number}" for number in range(1, len(completed[0].draws) + 1)]
+    return media.contact_sheet(
+        rows,
+        scale=scale,
+        headings=["original", "shown", *draws] if labels else [],
+        labels=[each.picture.name for each in completed] if labels else [],
+    )
+
+
+def _summary(completed: Sequence[Completed], output: Place | None, saved: Saved | None) -> dict[str, Any]:
+    """What --json prints."""
+    first = completed[0].job
+    images = iter(described([image for each in completed for image in each.drawn], saved))
+    pictures = [
+        {
+            "name": each.picture.name,
+            "colour_change": plain(each.job.colour_change),
+            "draws": [
+                {"index": each.number(draw), "log_probability": draw.log_probability, "image": next(images)}
+                for draw in each.draws
+            ],
+        }
+        for each in completed
+    ]
+    where = None if output is None else str(output)
+    return {"model": plain(first.model), "seed": first.seed, "output": where, "pictures": pictures}

@@ -1,0 +1,104 @@
+"""Reads the pictures that a command is given, in the size of its model, and tells which could not be used."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image as pillow
+
+from smalti import media
+from smalti.cli.output import plain, say
+from smalti.client.values import ColourChange, Model
+from smalti.errors import ImageRefused
+from smalti.pictures import finding, fitting
+from smalti.pictures.fitting import Fit
+from smalti.pictures.reader import Picture
+from smalti.pictures.report import Report
+
+PARTLY = 5  # exit code: done, except for pictures that could not be used
+_IMAGES_AT_ONCE = 64  # in a request; servers take 256, unless they are large
+_PIXELS_AT_ONCE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The pictures that a command is to work on."""
+
+    model: Model
+    names: tuple[str, ...]  # where each is, from the path that was given
+    images: tuple[pillow.Image, ...]  # RGBA, in the model's size
+    report: Report
+
+    def portions(self) -> Iterator[Sequence[pillow.Image]]:
+        """The images, as many at a time as fit into a request."""
+        count = max(1, min(_IMAGES_AT_ONCE, _PIXELS_AT_ONCE // (self.model.height * self.model.width)))
+        for start in range(0, len(self.images), count):
+            yield self.images[start : start + count]
+
+
+def read(model: Model, paths: Sequence[Path], how: Fit | None) -> Given:
+    """The pictures of files, folders and zips; raises ImageRefused."""
+    gathered = finding.gather(paths, _fitting(model, how))
+    return Given(
+        model=model,
+        names=tuple(found.label for found in gathered.found),
+        images=tuple(found.content for found in gathered.found),
+        report=gathered.report,
+    )
+
+
+def picture(model: Model, path: Path, how: Fit | None) -> pillow.Image:
+    """The picture in a file (RGBA), in the model's size; raises ImageRefused."""
+    return finding.take_picture(path, _fitting(model, how))
+
+
+def mask(model: Model, path: Path, how: Fit | None) -> bytes:
+    """Which pixels a picture keeps by being light, one byte each; raises ImageRefused."""
+    return media.mask(picture(model, path, how))
+
+
+def stems(names: Sequence[str]) -> list[str]:
+    """The names without folder and ending; of equal ones the later get a number."""
+    seen: Counter[str] = Counter()
+    return [_numbered(Path(name).stem, seen) for name in names]
+
+
+def total(changes: Iterable[ColourChange]) -> ColourChange:
+    """What mapping the colours of all pictures to the palette changed."""
+    every = list(changes)
+    return ColourChange(
+        sum(change.moved_pixels for change in every), max(change.largest_distance for change in every)
+    )
+
+
+def skipped(report: Report) -> dict[str, Any]:
+    """For --json: the pictures that could not be used, if any."""
+    return {"skipped": plain(report.skipped)} if report.skipped else {}
+
+
+def tell_skipped(report: Report) -> None:
+    """Name the pictures that could not be used, and tell the shell; the last that a command does."""
+    if report.skipped:
+        say(report.skipped_sentence())
+        raise SystemExit(PARTLY)
+
+
+def _fitting(model: Model, how: Fit | None) -> Callable[[Picture], pillow.Image]:
+    """Brings pictures to the model's size; without a way to do it, refuses those of another."""
+    wanted = (model.width, model.height)
+
+    def fitted(picture: Picture) -> pillow.Image:
+        width, height = picture.rgba.size
+        if how is None and (width, height) != wanted:
+            reason = f"is {width}×{height}, and {model.name} takes {wanted[0]}×{wanted[1]}: see --fit"
+            raise ImageRefused(f"The image {reason}.", field="image")
+        return picture.rgba if how is None else fitting.fit(picture.rgba, wanted, how)
+
+    return fitted
+
+
+def _numbered(stem: str, seen: Counter[str]) -> str:
+    seen[stem] += 1
+    return stem if seen[stem] == 1 else f"{stem}-{seen[stem]}"

@@ -1,0 +1,352 @@
+"""Commands for jobs: submit, watch, results, cancel, delete, jobs."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from itertools import islice
+from math import isfinite
+from pathlib import Path
+from typing import TypeVar
+from uuid import uuid4
+
+import click
+from rich.console import Console
+
+from smalti.cli import options
+from smalti.cli.output import (
+    print_json,
+    print_table,
+    require_unmixed,
+    save_each,
+    say,
+    say_colour_change,
+    sheet,
+    write_picture,
+)
+from smalti.cli.places import Place, PlaceOption
+from smalti.cli.streams import OutputLost
+from smalti.cli.terminal import moves_pictures
+from smalti.cli.watching import INTERRUPTED, REASONS, LineView, LiveView, View, follow
+from smalti.client import Client
+from smalti.client.failures import Patience
+from smalti.client.values import Image, Job, JobEvent, SampleEnded, SampleResult, SampleRows
+from smalti.errors import Busy, InvalidRequest, ModelNotFound, SmaltiError, Unavailable
+from smalti.jobs.job import JobClass, JobState
+from smalti.media import SHEET_SCALE
+from smalti.pictures.fitting import Fit
+
+Answer = TypeVar("Answer")
+_JOB = click.argument("job")
+_PATIENCE = click.option(
+    "--patience",
+    type=options.Number(0),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to go on trying while the server is away or its queue full.",
+)
+
+
+@click.command()
+@click.argument("model")
+@click.option(
+    "--count", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Samples to draw."
+)
+@options.seed
+@options.first_index
+@options.temperature
+@click.option(
+    "--complete", "picture", type=options.PictureFile(), help="Picture to finish, with --rows or --mask."
+)
+@options.rows
+@options.mask
+@options.fit
+@click.option(
+    "--keep-seconds",
+    type=options.Number(1),
+    metavar="S",
+    help="How long results are kept after the job ended.",
+)
+@click.option(
+    "--class",
+    "job_class",
+    type=click.Choice([str(name) for name in JobClass]),
+    default=str(JobClass.STANDARD),
+    show_default=True,
+    help="Interactive samples are drawn first; standard ones make way.",
+)
+@click.option("--request-id", help="Sending the same one again gives the same job.")
+@click.option("--watch", "watching", is_flag=True, help="Follow the job until it has ended.")
+@_PATIENCE
+@options.version
+@options.as_json
+@options.connected
+def submit(
+    client: Client,
+    model: str,
+    count: int,
+    seed: int | None,
+    first_index: int,
+    temperature: float,
+    picture: Path | None,
+    rows: int | None,
+    mask: Path | None,
+    how: Fit | None,
+    keep_seconds: float | None,
+    job_class: str,
+    request_id: str | None,
+    watching: bool,
+    patience: float,
+    version: int,
+    as_json: bool,
+) -> None:
+    """Queue a job for a PixelRNN; print its id."""
+    ask = partial(
+        client.submit,
+        model,
+        count=count,
+        seed=seed,
+        first_index=first_index,
+        temperature=temperature,
+        completion=options.completion(client, model, version, picture, rows=rows, mask=mask, how=how),
+        retention_seconds=keep_seconds,
+        request_id=request_id or uuid4().hex,  # so that sending again is the same request
+        job_class=JobClass(job_class),
+        patience_seconds=0,
+        version=version,
+    )
+    job = _patiently(ask, patience)
+    with _naming(job):
+        if as_json:
+            print_json({"job": job} if watching else job)  # as the events that follow
+        else:
+            click.echo(job.id)
+    if not as_json:
+        say_colour_change(job.colour_change)
+    if watching:
+        _watch(client, job, as_json=as_json, patience=patience)
+
+
+@click.command()
+@_JOB
+@_PATIENCE
+@options.as_json
+@options.connected
+def watch(client: Client, job: str, patience: float, as_json: bool) -> None:
+    """Follow a job until it has ended.
+
+    In a terminal its samples are shown while they are drawn; elsewhere there is a line now and then; with
+    --json one JSON object a line for each event. Ctrl-C stops watching, not the job. The exit code is 0 only if
+    the job succeeded.
+    """
+    _watch(client, _patiently(partial(client.get_job, job), patience), as_json=as_json, patience=patience)
+
+
+@click.command()
+@_JOB
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=PlaceOption(),
+    help="FOLDER/ for one PNG a sample, FILE.png (or .webp, .jpg, .gif, .bmp) or - (standard output) for a sheet.",
+)
+@options.scale
+@click.option("--start", type=click.IntRange(0), default=0, help="Index of the first sample.")
+@click.option("--limit", type=click.IntRange(1), help="How many indices; all without it.")
+@options.as_json
+@options.connected
+def results(
+    client: Client,
+    job: str,
+    output: Place,
+    scale: int | None,
+    start: int,
+    limit: int | None,
+    as_json: bool,
+) -> None:
+    """Write a job's samples.
+
+    Those that are finished by now; smalti watch waits for all.
+    """
+    require_unmixed(output, as_json=as_json)
+    summary = Summary(client.results(job, start=start, limit=limit or 0))
+    written = _write(summary.images(), output, scale)
+    if as_json:
+        print_json({"job": job, "written": written, "failed": summary.failed, "output": str(output)})
+    else:
+        _tell_results(client.get_job(job), written, summary, output)
+    if not written:
+        raise _nothing_written(client.get_job(job), start)
+
+
+@click.command()
+@_JOB
+@options.as_json
+@options.connected
+def cancel(client: Client, job: str, as_json: bool) -> None:
+    """Stop a job; its finished samples stay."""
+    cancelled = client.cancel(job)
+    if as_json:
+        print_json(cancelled)
+    elif cancelled.state in (JobState.CANCELLED, JobState.CANCELLING):
+        click.echo(f"Job {job} is {cancelled.state} after {cancelled.done} of {cancelled.count} samples.")
+    else:
+        click.echo(f"Job {job} had already {cancelled.state}.")
+
+
+@click.command()
+@_JOB
+@options.as_json
+@options.connected
+def delete(client: Client, job: str, as_json: bool) -> None:
+    """Forget a job that has ended, and its results."""
+    client.delete(job)
+    if as_json:
+        print_json({"deleted": job})
+    else:
+        click.echo(f"Deleted job {job}.")
+
+
+@click.command()
+@click.option("--limit", type=click.IntRange(1, 1_000_000), default=20, show_default=True)
+@options.as_json
+@options.connected
+def jobs(client: Client, limit: int, as_json: bool) -> None:
+    """List jobs, newest first."""
+    newest = list(islice(client.jobs(page_size=min(limit, 500)), limit))
+    if as_json:
+        print_json(newest)
+    else:
+        print_table(_table(newest))
+        for reason in sorted({job.reason for job in newest} & REASONS.keys()):
+            say(f"{reason}: {REASONS[reason]}.")
+
+
+class Summary:
+    """Passes the images of results on and counts the samples that failed."""
+
+    def __init__(self, results: Iterator[SampleResult]) -> None:
+        self._results = results
+        self.failed = 0
+        self.first_error = ""
+
+    def images(self) -> Iterator[tuple[int, Image]]:
+        """Every finished image with its index."""
+        for result in self._results:
+            if result.image is not None:
+                yield result.index, result.image
+            else:
+                self.failed += 1
+                self.first_error = self.first_error or result.error
+
+
+class JsonView:
+    """One JSON object a line for every event."""
+
+    wants_rows = False
+
+    def show(self, event: JobEvent) -> None:
+        """Print the event under its name."""
+        print_json({_NAMES.get(type(event), "interrupted"): event})
+
+    def close(self) -> None:
+        """Nothing is left open."""
+
+
+_NAMES: dict[type, str] = {Job: "job", SampleRows: "rows", SampleEnded: "ended"}
+
+
+@contextmanager
+def _naming(job: Job) -> Iterator[None]:
+    """Where standard output takes no more, the id of a job that is queued already is not lost."""
+    try:
+        yield
+    except (OutputLost, click.exceptions.Exit):
+        say(f"Job {job.id} is queued.")
+        raise
+
+
+def _patiently(ask: Callable[[], Answer], patience_seconds: float) -> Answer:
+    """The answer; says why it takes long while the server is away or busy."""
+    patience, said = Patience(patience_seconds), ""
+    while True:
+        try:
+            return ask()
+        except (Busy, Unavailable) as error:
+            delay = patience.delay_after(error)
+            if str(error) != said:
+                limit = f" for up to {patience_seconds:g} s" if isfinite(patience_seconds) else ""
+                say(f"{error} Trying again{limit}.")
+            said = str(error)
+            time.sleep(delay)
+
+
+def _watch(client: Client, job: Job, *, as_json: bool, patience: float) -> None:
+    try:
+        view = _patiently(partial(_view, client, job, as_json=as_json), patience)
+        ended = follow(client, job, view, patience_seconds=patience)
+    except KeyboardInterrupt:
+        say(
+            f"\nStopped watching; job {job.id} goes on. "
+            f"smalti watch {job.id} follows it again, smalti cancel {job.id} stops it."
+        )
+        raise SystemExit(INTERRUPTED) from None
+    _judge(ended)
+
+
+def _view(client: Client, job: Job, *, as_json: bool) -> View:
+    console = Console(stderr=True)
+    if as_json:
+        return JsonView()
+    if moves_pictures(console):
+        with suppress(ModelNotFound):  # then nobody knows its colours any more
+            return LiveView(client, job, console)
+    return LineView(console)
+
+
+def _judge(job: Job) -> None:
+    """Raise unless the job succeeded, so that the exit code tells."""
+    match job.state:
+        case JobState.FAILED:
+            reason = f" ({job.reason})" if job.reason else ""
+            raise SmaltiError(
+                f"Job {job.id} failed: {job.failed} of {job.count} samples could not be drawn{reason}; "
+                "smalti results writes the others and says why."
+            )
+        case JobState.CANCELLED:
+            raise SmaltiError(f"Job {job.id} was cancelled after {job.done} of {job.count} samples.")
+
+
+def _write(images: Iterator[tuple[int, Image]], output: Place, scale: int | None) -> int:
+    if output.is_folder:
+        return len(save_each(((f"{index:05d}", image) for index, image in images), output, scale).files)
+    every = [image for _, image in images]
+    if every:
+        write_picture(sheet(every), output, scale, usual=SHEET_SCALE)
+    return len(every)
+
+
+def _nothing_written(job: Job, start: int) -> SmaltiError:
+    if start >= job.count:
+        return InvalidRequest(f"Job {job.id} has indices 0 to {job.count - 1}: none from --start {start} on.")
+    return SmaltiError(f"Job {job.id} has no finished sample to write{'' if job.is_over else ' yet'}.")
+
+
+def _tell_results(job: Job, written: int, summary: Summary, output: Place) -> None:
+    if written:
+        say(f"Wrote {written} of {job.count} samples to {output}.")
+    if summary.failed:
+        say(f"{summary.failed} failed; the first because: {summary.first_error}")
+    if not job.is_over:
+        say(f"The job is {job.state}; the others are still to come.")
+
+
+def _table(listed: Sequence[Job]) -> Sequence[Sequence[str]]:
+    return [("JOB", "MODEL", "STATE", "SAMPLES", "SUBMITTED", "REASON"), *map(_row, listed)]
+
+
+def _row(job: Job) -> Sequence[str]:
+    submitted = job.created.astimezone().strftime("%Y-%m-%d %H:%M:%S") if job.created else ""
+    return job.id, job.model.name, job.state, f"{job.done}/{job.count}", submitted, job.reason

@@ -1,0 +1,96 @@
+"""Commands for models: which there are, and which the server shall serve."""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+import click
+
+from smalti.cli import options
+from smalti.cli.output import print_json, print_manifest, print_table, say
+from smalti.client import Client
+from smalti.client.values import Model
+
+
+@click.command()
+@click.argument("name", required=False)
+@options.version
+@options.as_json
+@options.connected
+def models(client: Client, name: str | None, version: int, as_json: bool) -> None:
+    """List models, or print one's manifest."""
+    if name is not None:
+        manifest = client.model(name, version=version).manifest
+        (print_json if as_json else print_manifest)(manifest)
+    elif as_json:
+        print_json(client.models())
+    else:
+        print_table(_table(client.models()))
+        for each in client.left_out():
+            say(f"Left out: {each.reason}")
+
+
+@click.command()
+@click.argument("name")
+@options.version
+@options.as_json
+@options.connected
+def load(client: Client, name: str, version: int, as_json: bool) -> None:
+    """Have the server serve a model as it is in its repository now.
+
+    The server looks there by itself every few seconds, so this is for what was unloaded, and for the impatient.
+    """
+    model = client.load(name, version=version)
+    if as_json:
+        print_json(model)
+    else:
+        click.echo(f"{model.name} version {model.version} is served.")
+        for each in [] if version else client.left_out():
+            if _is_newer(each.place, model):
+                say(f"Left out: {each.reason}")
+
+
+@click.command()
+@click.argument("name")
+@click.option("--version", type=click.IntRange(0), default=0, metavar="N", help="Every version without it.")
+@options.as_json
+@options.connected
+def unload(client: Client, name: str, version: int, as_json: bool) -> None:
+    """Have the server serve a model no more.
+
+    Until it is loaded, its files change, or the server starts anew. Workers go on with its jobs.
+    """
+    client.unload(name, version=version)
+    if as_json:
+        print_json({"unloaded": {"name": name, "version": version or None}})
+    else:
+        which = f"version {version}" if version else "every version"
+        click.echo(f"{name} is served no more, in {which}; smalti load {name} serves it again.")
+
+
+def _is_newer(place: str, model: Model) -> bool:
+    name, _, number = place.partition("/")
+    return name == model.name and number.isdecimal() and int(number) > model.version
+
+
+def _table(served: list[Model]) -> Sequence[Sequence[str]]:
+    headings = ("MODEL", "VERSION", "FAMILY", "VARIANT", "SIZE", "COLOURS", "CAN")
+    kinds = [(kind, [model.version for model in versions]) for kind, versions in groupby(served, key=_kind)]
+    return [headings, *((name, _ranges(versions), *rest) for (name, *rest), versions in kinds)]
+
+
+def _kind(model: Model) -> tuple[str, ...]:
+    """What is said of a version beside its number: neighbours of which all is the same share a line."""
+    size, colours = f"{model.width}×{model.height}", str(len(model.palette))
+    return model.name, model.family, model.variant, size, colours, " ".join(model.graphs)
+
+
+def _ranges(versions: Sequence[int]) -> str:
+    """'1–3, 5' for 1, 2, 3 and 5, which ascend."""
+    return ", ".join(str(first) if first == last else f"{first}–{last}" for first, last in _runs(versions))
+
+
+def _runs(versions: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """First and last of consecutive numbers."""
+    for _, run in groupby(enumerate(versions), key=lambda pair: pair[1] - pair[0]):
+        numbers = [number for _, number in run]
+        yield numbers[0], numbers[-1]

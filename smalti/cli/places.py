@@ -1,0 +1,112 @@
+"""Where a command's pictures go: into a folder, into one file of a kind, or to standard output."""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from smalti.cli.streams import on_terminal
+from smalti.errors import InvalidRequest
+from smalti.pictures.files import unwritable, write_whole
+from smalti.pictures.formats import PNG, Format, format_of
+
+_OUTPUT = "-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A folder, a file, or standard output (path None)."""
+
+    path: Path | None
+    form: Format = PNG
+    is_folder: bool = False
+
+    def __str__(self) -> str:
+        if self.path is None:
+            return "standard output"
+        return f"{self.path}{os.sep}" if self.is_folder else str(self.path)
+
+    def file(self, name: str) -> Path:
+        """A file in the folder."""
+        assert self.path is not None, "only a folder has files"
+        return self.path / name
+
+    def write(self, data: bytes) -> None:
+        """Write the one file; raises InvalidRequest where that cannot be done."""
+        if self.path is None:
+            sys.stdout.buffer.write(data)
+        else:
+            write_whole(self.path, data)
+
+
+class PlaceOption(click.ParamType[Place]):
+    """Reads a place, and refuses one that cannot be written to before anything is drawn."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Place:
+        place = value if isinstance(value, Place) else _place(str(value))
+        _require_writable(place)
+        return place
+
+
+def _place(text: str) -> Place:
+    if text == _OUTPUT:
+        return _standard_output()
+    if not text:
+        raise InvalidRequest("-o names no place: write -o FILE.png, or -o FOLDER/.")
+    path = Path(text)
+    try:
+        return _folder_or_file(path, is_folder=text.endswith(("/", os.sep)))
+    except (OSError, ValueError) as error:  # a name that is too long, or has a zero in it
+        raise unwritable(path, error) from error
+
+
+def _standard_output() -> Place:
+    if on_terminal(sys.stdout):
+        raise InvalidRequest(
+            "Standard output is a terminal, and would show the bytes of the picture: "
+            "add > FILE or | COMMAND, or leave -o away to see it."
+        )
+    return Place(path=None)
+
+
+def _folder_or_file(path: Path, *, is_folder: bool) -> Place:
+    if path.is_dir():
+        return Place(path=path, is_folder=True)
+    if path.exists() and not path.is_file():  # a device or a pipe
+        return Place(path=path)
+    unnamed = path.name.startswith(".") and not path.suffix
+    if not is_folder and (unnamed or path.name.endswith(".") or not path.name.strip()):
+        raise InvalidRequest(
+            f"-o {str(path)!r} names neither a file nor a folder: write FILE.png, or {path}{os.sep} for a folder of "
+            "that name."
+        )
+    if is_folder or not path.suffix:
+        return Place(path=path, is_folder=True)
+    try:
+        return Place(path=path, form=format_of(path))
+    except InvalidRequest as error:
+        raise InvalidRequest(f"{error} For a folder of that name write {path}{os.sep}.") from error
+
+
+def _require_writable(place: Place) -> None:
+    """Raise InvalidRequest where it is plain by now that nothing can be written."""
+    if place.path is None:
+        return
+    if place.is_folder and place.path.exists() and not place.path.is_dir():
+        raise InvalidRequest(
+            f"{place.path} is a file and no folder; a picture's file has an ending, such as .png."
+        )
+    there = place.path if place.path.exists() else next(up for up in _parents(place.path) if up.exists())
+    if there != place.path and not there.is_dir():
+        raise InvalidRequest(f"{place.path} cannot be written: {there} is no folder.")
+    if not os.access(there, os.W_OK):
+        raise InvalidRequest(f"{place.path} cannot be written: there is no permission to write to {there}.")
+
+
+def _parents(path: Path) -> tuple[Path, ...]:
+    return tuple(path.absolute().parents)

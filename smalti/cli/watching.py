@@ -1,0 +1,299 @@
+"""Follows a drawing on the screen: live pictures in a terminal, plain lines elsewhere, JSON for scripts."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from time import monotonic
+from typing import Protocol, Self
+
+from rich.console import Console, Group, OverflowMethod, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from smalti.cli.terminal import (
+    Canvas,
+    Gallery,
+    bands_that_fit,
+    canvas_of,
+    columns_that_fit,
+    grid,
+    shows_pictures,
+)
+from smalti.client import Client
+from smalti.client.messages import palette_of
+from smalti.client.values import (
+    Image,
+    Interrupted,
+    Job,
+    JobEvent,
+    SampleEnded,
+    SampleRows,
+)
+from smalti.errors import Busy, Unavailable
+from smalti.jobs.job import JobState
+
+INTERRUPTED = 130  # the exit code by which shells know Ctrl-C
+_FRAME_SECONDS = 0.1  # between two pictures of the same screen
+_LINE_SECONDS = 1.0  # between two lines where there is no terminal
+_LINES_BESIDE_PICTURES = 5  # an empty line, the bar, its text, a notice, and the line with the cursor
+_BAR_WIDTH = 60
+REASONS = {  # for which a job waits
+    "NO_WORKER_FOR_MODEL": "no worker is running that draws this model",
+    "MODEL_REPLACED": "its model was exported anew, and no worker has the old export: put that back in its place, "
+    "or cancel the job and submit it again",
+}
+
+
+class View(Protocol):
+    """Shows what happens to a job."""
+
+    wants_rows: bool
+
+    def show(self, event: JobEvent) -> None:
+        """Show one event."""
+
+    def close(self) -> None:
+        """Leave the screen in order."""
+
+
+def follow(client: Client, job: Job, view: View, *, patience_seconds: float) -> Job:
+    """Show a job until it has ended; the job as it ended.
+
+    Raises KeyboardInterrupt on Ctrl-C, which does nothing to the job.
+    """
+    try:
+        for event in client.watch(job.id, rows=view.wants_rows, patience_seconds=patience_seconds):
+            view.show(event)
+            if isinstance(event, Job):
+                job = event
+    finally:
+        view.close()
+    return job
+
+
+class LineView:
+    """One line whenever the state changes, and at most one a second while samples are drawn."""
+
+    wants_rows = False
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._pace: Pace | None = None
+        self._state: tuple[JobState, str] | None = None
+        self._printed = 0.0
+        self._last_line = ""
+
+    def show(self, event: JobEvent) -> None:
+        """Print a line if it is time for one."""
+        match event:
+            case Interrupted():
+                self._print(f"{event.message} Trying again.")
+            case Job() if self._is_due(event):
+                self._pace = self._pace or Pace(event)
+                self._state = (event.state, event.reason)
+                self._printed = monotonic()
+                self._print(f"{event.state}: {describe(event, self._pace)}")
+
+    def close(self) -> None:
+        """Nothing is left open."""
+
+    def _is_due(self, job: Job) -> bool:
+        return (job.state, job.reason) != self._state or monotonic() - self._printed >= _LINE_SECONDS
+
+    def _print(self, line: str) -> None:
+        if line != self._last_line:
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._last_line = line
+
+
+class LiveView:
+    """A progress bar under pictures of as many samples as fit the terminal."""
+
+    wants_rows = True
+
+    def __init__(self, client: Client, job: Job, console: Console) -> None:
+        self._client = client
+        self._job = job
+        self._pace = Pace(job)
+        self._notice = ""
+        described = client.model(job.model.name, version=job.model.version)
+        palette = palette_of(described, job.model)
+        self._columns = columns_that_fit(job.width, console.width)
+        bands = bands_that_fit(job.height, console.height - _LINES_BESIDE_PICTURES)
+        self._gallery = Gallery(self._columns * bands, height=job.height, width=job.width, palette=palette)
+        self._screen = Screen(console, self._frame)
+
+    def show(self, event: JobEvent) -> None:
+        """Take the event up; the screen follows at its own pace."""
+        self._notice = f"{event.message} Trying again." if isinstance(event, Interrupted) else ""
+        match event:
+            case Job():
+                self._job = event
+            case SampleRows():
+                self._gallery.add_rows(event.index, event.first_row, event.indices)
+            case SampleEnded():
+                self._end(event)
+        self._screen.refresh(now=isinstance(event, Interrupted))
+
+    def close(self) -> None:
+        """Leave the last frame on the screen."""
+        self._screen.close()
+
+    def _end(self, event: SampleEnded) -> None:
+        lacks_rows = self._gallery.end(event.index)
+        if event.succeeded and lacks_rows:  # its last rows and its end were committed at once
+            with suppress(Busy, Unavailable):  # nobody stops watching for the last rows of one picture
+                self._complete(event.index)
+
+    def _complete(self, index: int) -> None:
+        for result in self._client.results(self._job.id, start=index, limit=1):
+            if result.index == index and result.image is not None:
+                self._gallery.complete(index, result.image)
+
+    def _frame(self) -> RenderableType:
+        lines = progress_lines(self._job, self._pace)
+        parts: list[RenderableType] = [lines]
+        if self._gallery.canvases:
+            parts = [grid(self._gallery.canvases, columns=self._columns), Text(), lines]
+        if self._notice:
+            parts.append(Text(self._notice, style="yellow", overflow="ellipsis", no_wrap=True))
+        return Group(*parts)
+
+
+class Band:
+    """Pictures side by side while a job draws the last of them; a context that leaves the screen in order.
+
+    Without a terminal it only tells, in a line, what keeps the drawing waiting.
+    """
+
+    def __init__(
+        self, console: Console, beside: Sequence[Canvas], draws: Sequence[Canvas], *, title: str, hidden: bool
+    ) -> None:
+        self.wants_rows = not hidden and shows_pictures(console)
+        self._console = console
+        self._canvases = [*beside, *draws]
+        self._draws = draws
+        self._title = title
+        self._notice = ""
+        self._screen = Screen(console, self._frame)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._screen.close()
+
+    def show(self, event: JobEvent) -> None:
+        """Take the event up; the screen follows at its own pace."""
+        if isinstance(event, SampleRows):
+            self._draws[event.index].add(event.first_row, event.indices)
+        self._tell(_obstacle(event))
+        if self.wants_rows:
+            self._screen.refresh()
+
+    def finish(self, images: Sequence[Image]) -> None:
+        """Show these, all that there are."""
+        self._canvases = [canvas_of(image) for image in images]
+        if self.wants_rows:
+            self._screen.refresh(now=True)
+
+    def _tell(self, notice: str) -> None:
+        if notice and notice != self._notice:
+            self._console.print(notice, highlight=False, markup=False, soft_wrap=True)
+        self._notice = notice
+
+    def _frame(self) -> RenderableType:
+        columns = columns_that_fit(self._canvases[0].width, self._console.width)
+        pictures = grid(self._canvases, columns=max(1, columns))
+        return Group(Text(self._title), pictures) if self._title else pictures
+
+
+class Screen:
+    """A part of the terminal that is drawn over and over, a few times a second at most."""
+
+    def __init__(self, console: Console, frame: "Frame") -> None:
+        self._frame = frame
+        self._live = Live(console=console, auto_refresh=False, get_renderable=frame, vertical_overflow="crop")
+        self._refreshed = 0.0
+
+    def refresh(self, *, now: bool = False) -> None:
+        """Draw the frame, unless it was drawn a moment ago."""
+        if not self._live.is_started:
+            self._live.start()
+        if now or monotonic() - self._refreshed >= _FRAME_SECONDS:
+            self._live.refresh()
+            self._refreshed = monotonic()
+
+    def close(self) -> None:
+        """Draw the last frame and give the terminal back."""
+        if self._live.is_started:
+            self._live.refresh()
+            self._live.stop()
+
+
+class Frame(Protocol):
+    """Makes what a screen shows now."""
+
+    def __call__(self) -> RenderableType: ...
+
+
+class Pace:
+    """How fast a job advances, from what was seen of it."""
+
+    def __init__(self, job: Job) -> None:
+        self._first = job.done
+        self._since = monotonic()
+
+    def samples_per_second(self, job: Job) -> float:
+        """Samples done since the watch began, over that time."""
+        seconds = monotonic() - self._since
+        return (job.done - self._first) / seconds if seconds > 0 else 0.0
+
+    def seconds_left(self, job: Job) -> float | None:
+        """At the pace so far; None before anything is known."""
+        rate = self.samples_per_second(job)
+        return (job.count - job.done - job.failed) / rate if rate > 0 else None
+
+
+def _obstacle(event: JobEvent) -> str:
+    """What keeps a job waiting, in a sentence."""
+    match event:
+        case Interrupted():
+            return f"{event.message} Trying again."
+        case Job() if event.reason in REASONS:
+            return f"Waiting: {REASONS[event.reason]}."
+        case _:
+            return ""
+
+
+def describe(job: Job, pace: Pace) -> str:
+    """Where the job stands, in words."""
+    return ", ".join(_facts(job, pace)) + "."
+
+
+def progress_lines(job: Job, pace: Pace) -> RenderableType:
+    """Where the job stands, under a bar."""
+    lines = Table.grid()
+    lines.add_row(ProgressBar(total=job.count, completed=job.done, width=_BAR_WIDTH))
+    overflow: OverflowMethod = "fold" if job.is_over else "ellipsis"  # the last line stays, and is told whole
+    words = f"{job.state}: {describe(job, pace)}"
+    lines.add_row(Text(words, no_wrap=not job.is_over, overflow=overflow))
+    return lines
+
+
+def _facts(job: Job, pace: Pace) -> Iterator[str]:
+    yield f"{job.done} of {job.count} samples"
+    if job.failed:
+        yield f"{job.failed} failed"
+    if job.reason:
+        yield REASONS.get(job.reason, job.reason)
+    if job.running and not job.is_over:
+        yield f"{job.running} being drawn"
+    if job.reason in REASONS and not job.is_over:
+        return  # while nobody can draw it, no pace says when it ends
+    if (rate := pace.samples_per_second(job)) > 0:
+        yield f"{rate:.1f} samples/s"
+    left = pace.seconds_left(job)
+    if left is not None and not job.is_over:
+        yield f"{left:.0f} s left"

@@ -1,1 +1,0 @@
-"""The commands of `smalti`, by what they are about."""

@@ -1,0 +1,1 @@
+"""What the server's and the workers' processes share."""

@@ -1,0 +1,147 @@
+"""Follows a model repository: what is new in it, look after look. Server and workers do it in the same way."""
+
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import NamedTuple, TypeAlias
+
+import structlog
+
+from smalti.errors import SmaltiError
+from smalti.printable import printable
+from smalti.runtime.inventory import LeftOut
+from smalti.runtime.repository import ModelRepository
+
+log = structlog.get_logger()
+LOOK_SECONDS = 3.0  # between two looks
+_AGAIN_SECONDS = 60.0  # after which what failed is tried again, though its files have not changed
+
+State: TypeAlias = tuple[
+    tuple[str, int, int, int], ...
+]  # of each file: name, size, times of both kinds of change
+
+
+class Found(NamedTuple):
+    """A version of a model as it was on disk when somebody looked."""
+
+    name: str
+    number: int
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """What is known of a version that could not be taken."""
+
+    state: State
+    reason: str
+    seconds: float  # when that was, by the monotonic clock
+
+
+class Following:
+    """What of a repository was taken, and what is left out.
+
+    Whatever is left out is logged once. A version that is still being copied fails until it is complete: so that is
+    told at the first look at once, and later only of what has not changed for two looks.
+    """
+
+    def __init__(self, repository: ModelRepository, *, names: Collection[str] = ()) -> None:
+        self._repository = repository
+        self._names = names
+        self._taken: dict[tuple[str, int], State] = {}
+        self._failed: dict[tuple[str, int], _Failure] = {}
+        self._strays: tuple[LeftOut, ...] = ()
+        self._seen: set[LeftOut] = set()  # at the last look
+        self._told: set[LeftOut] = set()
+        self._looks = 0
+
+    @property
+    def left_out(self) -> list[LeftOut]:
+        """What lies in the repository and is not served, and why."""
+        return sorted([*self._strays, *self._failures])
+
+    @property
+    def _failures(self) -> list[LeftOut]:
+        failed = list(self._failed.items())  # at once: threads look while others ask
+        return [LeftOut(f"{name}/{number}", each.reason) for (name, number), each in failed]
+
+    def look(self) -> list[Found]:
+        """Versions that are new or have changed, or that failed a while ago. Reads the disk: not for an event loop."""
+        there = self._repository.look()
+        found = {
+            (name, number): self._found(name, number)
+            for name, numbers in there.versions.items()
+            for number in numbers
+            if not self._names or name in self._names
+        }
+        self._taken = {key: state for key, state in self._taken.items() if key in found}
+        self._failed = {
+            key: failure
+            for key, failure in self._failed.items()
+            if key in found and failure.state == found[key].state
+        }
+        self._strays = there.left_out
+        self._looks += 1
+        self._tell()
+        return [each for each in found.values() if self._is_news(each)]
+
+    def take(self, found: Found) -> None:
+        """This version is known as it was found: it is no news until its files change."""
+        self._failed.pop(found[:2], None)
+        self._taken[found[:2]] = found.state
+
+    def fail(self, found: Found, error: SmaltiError) -> None:
+        """This version cannot be taken as it is."""
+        self._failed[found[:2]] = _Failure(found.state, str(error), monotonic())
+        if self._looks == 1:
+            self._tell()
+
+    def leave_out(self, name: str, number: int, error: SmaltiError) -> None:
+        """This version cannot be taken as it lies there now."""
+        self.fail(self._found(name, number), error)
+
+    def settle(self, name: str, number: int = 0) -> None:
+        """What lies there now of a model (number 0: of all its versions) is no news."""
+        for each in self._repository.models().get(name, ()):
+            if number in (0, each):
+                self.take(self._found(name, each))
+
+    def _is_news(self, found: Found) -> bool:
+        failure = self._failed.get(found[:2])
+        if failure is not None and monotonic() - failure.seconds < _AGAIN_SECONDS:
+            return False
+        return self._taken.get(found[:2]) != found.state
+
+    def _found(self, name: str, number: int) -> Found:
+        return Found(name, number, _state(self._repository.root / name / str(number)))
+
+    def _tell(self) -> None:
+        now = set(self.left_out)
+        for each in sorted(now - self._told if self._looks == 1 else (now & self._seen) - self._told):
+            tell = log.error if each in self._failures or not each.place else log.warning
+            tell(
+                "left out of the models",
+                place=each.place or printable(str(self._repository.root)),
+                reason=each.reason,
+            )
+            self._told.add(each)
+        self._seen, self._told = now, self._told & now
+
+
+def _state(folder: Path) -> State:
+    """Of all files but hidden ones; empty where the folder cannot be read."""
+    try:
+        names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    except OSError:
+        return ()
+    return tuple(_state_of(folder, name) for name in names)
+
+
+def _state_of(folder: Path, name: str) -> tuple[str, int, int, int]:
+    try:
+        status = (folder / name).stat()
+    except OSError:
+        return (name, 0, 0, 0)
+    return (name, status.st_size, status.st_mtime_ns, status.st_ctime_ns)

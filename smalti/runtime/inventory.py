@@ -1,0 +1,103 @@
+"""Looks through the folder of a model repository: which models and versions lie there, and what else, that is none.
+
+Whatever cannot be read or has an odd name is left out and noted; nothing that lies there ends the look.
+"""
+
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from smalti.printable import printable
+
+MANIFEST = "manifest.json"
+LARGEST_VERSION = 2**32 - 1  # that the contract's messages hold
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_VERSION = re.compile(r"[1-9][0-9]{0,9}")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class LeftOut:
+    """Something in the repository that is not served, and why."""
+
+    place: str  # below the repository's folder, such as sprites-vae/2; empty: the folder itself
+    reason: str  # one sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What lies in a repository."""
+
+    versions: Mapping[str, tuple[int, ...]]  # of every model, ascending
+    left_out: tuple[LeftOut, ...]
+
+
+def look(root: Path) -> Inventory:
+    """What lies in this folder now; never raises."""
+    walk = _Walk(root)
+    return Inventory(walk.models(), tuple(walk.left_out))
+
+
+class _Walk:
+    """One look, which notes what is no model."""
+
+    def __init__(self, root: Path) -> None:
+        self.left_out: list[LeftOut] = []
+        self._root = root
+
+    def models(self) -> dict[str, tuple[int, ...]]:
+        """The versions of every model."""
+        models = (entry for entry in self._entries(self._root) if self._is_model(entry))
+        return {folder.name: found for folder in models if (found := self._versions(folder))}
+
+    def _versions(self, folder: Path) -> tuple[int, ...]:
+        return tuple(sorted(int(entry.name) for entry in self._entries(folder) if self._is_version(entry)))
+
+    def _is_model(self, entry: Path) -> bool:
+        named = _NAME.fullmatch(entry.name) is not None
+        reason = "is no model: their names have at most 63 letters, a-z, 0-9 and '-'"
+        return self._is_folder(entry, expected=named) and (named or self._leave_out(entry, reason))
+
+    def _is_version(self, entry: Path) -> bool:
+        named = _VERSION.fullmatch(entry.name) is not None and int(entry.name) <= LARGEST_VERSION
+        reason = f"is no version: those are folders named 1, 2, 3, up to {LARGEST_VERSION}"
+        if not self._is_folder(entry, expected=named):
+            return False
+        return self._has_manifest(entry) if named else self._leave_out(entry, reason)
+
+    def _has_manifest(self, folder: Path) -> bool:
+        try:
+            mode = (folder / MANIFEST).stat().st_mode
+        except FileNotFoundError:
+            return self._leave_out(folder, f"has no {MANIFEST}, or not yet")
+        except OSError as error:
+            return self._leave_out(folder / MANIFEST, _unreadable(error))
+        return stat.S_ISREG(mode) or self._leave_out(folder / MANIFEST, "is no file")
+
+    def _entries(self, folder: Path) -> Iterator[Path]:
+        """What lies in a folder; hidden things are nobody's concern: exports that are being written, .DS_Store."""
+        try:
+            entries = sorted(folder.iterdir())
+        except OSError as error:
+            self._leave_out(folder, _unreadable(error))
+            return
+        yield from (entry for entry in entries if not entry.name.startswith("."))
+
+    def _is_folder(self, entry: Path, *, expected: bool) -> bool:
+        """Files are passed over in silence, unless one has the name of what should be a folder."""
+        try:
+            is_folder = stat.S_ISDIR(entry.stat().st_mode)
+        except OSError as error:
+            return self._leave_out(entry, _unreadable(error))
+        return is_folder or (expected and self._leave_out(entry, "is no folder"))
+
+    def _leave_out(self, place: Path, reason: str) -> bool:
+        """Note it; False, as it is not served."""
+        below = "" if place == self._root else printable(place.relative_to(self._root).as_posix())
+        self.left_out.append(LeftOut(below, f"{below or 'The model repository'} {reason}."))
+        return False
+
+
+def _unreadable(error: OSError) -> str:
+    return f"cannot be read: {error.strerror}"

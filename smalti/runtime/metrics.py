@@ -1,0 +1,118 @@
+"""Every metric of smalti, declared once; processes update them at their edges, never inside the arithmetic.
+
+Names follow Prometheus: `smalti_<thing>_<unit>[_total]`, base units, no label whose values a client could invent.
+"""
+
+from threading import Thread
+from wsgiref.simple_server import WSGIServer
+
+from prometheus_client import Counter, Gauge, Histogram, start_http_server
+
+from smalti.errors import SettingsInvalid
+from smalti.printable import printable
+
+_FAST = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+_SLOW = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 300, 1800, 7200, 43200)
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+# Server
+RPC_SECONDS = Histogram(
+    "smalti_rpc_seconds",
+    "Time to answer an RPC, streams until their end.",
+    ["service", "method", "code"],
+    buckets=(*_FAST, 60, 600),
+)
+RPCS_IN_PROGRESS = Gauge("smalti_rpcs_in_progress", "RPCs being answered now.", ["service", "method"])
+BATCH_WAIT_SECONDS = Histogram(
+    "smalti_batch_wait_seconds",
+    "Time a one-shot request waited for its batch.",
+    ["model", "graph"],
+    buckets=_FAST,
+)
+BATCH_COMPUTE_SECONDS = Histogram(
+    "smalti_batch_compute_seconds", "Time of one run of a one-shot graph.", ["model", "graph"], buckets=_FAST
+)
+BATCH_ROWS = Histogram(
+    "smalti_batch_rows",
+    "Images or latents in one run of a one-shot graph.",
+    ["model", "graph"],
+    buckets=_SIZES,
+)
+BATCH_WAITING_ROWS = Gauge(
+    "smalti_batch_waiting_rows", "Images or latents that wait for a run.", ["model", "graph"]
+)
+MODEL_LOAD_SECONDS = Histogram(
+    "smalti_model_load_seconds", "Time to load, check and warm a model.", ["model"], buckets=_SLOW
+)
+
+# Queue, as the process that exports it sees it
+QUEUED_JOBS = Gauge("smalti_queue_jobs", "Jobs that have not ended.", ["state"])
+QUEUE_SAMPLES = Gauge(
+    "smalti_queue_samples",
+    "Samples of jobs that have not ended, waiting (ready) or in slots (running).",
+    ["state"],
+)
+QUEUE_AGE_SECONDS = Gauge(
+    "smalti_queue_oldest_age_seconds", "Age of the oldest job that waits for its first sample."
+)
+QUEUE_WORKERS = Gauge("smalti_queue_workers", "Workers that hold a lease.")
+JOBS_SUBMITTED = Counter("smalti_jobs_submitted_total", "Jobs accepted by this server.", ["model"])
+RECOVERED_SAMPLES = Counter(
+    "smalti_recovered_samples_total", "Samples taken back from workers that fell silent."
+)
+
+# Worker
+QUEUE_WAIT_SECONDS = Histogram(
+    "smalti_queue_wait_seconds", "Time from submit until a sample was claimed.", ["model"], buckets=_SLOW
+)
+TIME_TO_FIRST_ROW_SECONDS = Histogram(
+    "smalti_time_to_first_row_seconds",
+    "Time from submit until a job's first row was committed.",
+    ["model"],
+    buckets=_SLOW,
+)
+JOB_SECONDS = Histogram(
+    "smalti_job_seconds", "Time from submit until a job's last sample ended.", ["model"], buckets=_SLOW
+)
+TICK_SECONDS = Histogram(
+    "smalti_tick_seconds", "Time to draw one row of every occupied slot.", ["model"], buckets=_FAST
+)
+TICK_ROWS = Histogram("smalti_tick_rows", "Slots that drew a row in one tick.", ["model"], buckets=_SIZES)
+COMMIT_SECONDS = Histogram("smalti_commit_seconds", "Time to commit the rows of one tick.", buckets=_FAST)
+SLOTS = Gauge("smalti_slots", "Slots of this worker.")
+SLOTS_OCCUPIED = Gauge("smalti_slots_occupied", "Slots that hold a sample.")
+ROWS_DRAWN = Counter("smalti_rows_drawn_total", "Rows drawn, replayed ones included.", ["model"])
+SAMPLES_ENDED = Counter("smalti_samples_ended_total", "Samples that left a slot.", ["model", "outcome"])
+PREEMPTED_SAMPLES = Counter(
+    "smalti_preempted_samples_total",
+    "Standard samples given back to make way for interactive ones.",
+    ["model"],
+)
+FENCED_WRITES = Counter("smalti_fenced_writes_total", "Writes refused because the sample had a new owner.")
+CORRUPT_COMMITS = Counter(
+    "smalti_corrupt_commits_total", "Commits that contradict committed rows; must stay 0."
+)
+
+
+class MetricsServer:
+    """Serves `/metrics` of this process; port 0 takes a free one, `port` says which."""
+
+    def __init__(self, host: str, port: int) -> None:
+        try:
+            self._server, self._thread = start_http_server(port, addr=host.strip("[]"))
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or "there is no host of this name"
+            raise SettingsInvalid(
+                f"SMALTI_METRICS_HOST, SMALTI_METRICS_PORT: cannot listen on "
+                f"port {port} of {printable(host)}: {reason}."
+            ) from error
+        self.port: int = self._server.server_port
+
+    _server: WSGIServer
+    _thread: Thread
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()

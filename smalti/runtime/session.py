@@ -1,0 +1,221 @@
+"""The only place that opens ONNX Runtime sessions, so that every process runs graphs the same way."""
+
+import hashlib
+import os
+import platform
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+from smalti.errors import ProviderMissing, RepositoryDamaged
+from smalti.printable import printable
+from smalti.runtime import contract, gpu, weights
+from smalti.runtime.contract import Kind
+from smalti.runtime.repository import Model
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_BATCH_AXIS = "batch"  # as every export names it
+_TYPES = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(bool)": "bool"}
+_CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
+_SOURCE = re.compile(  # all before a place in onnxruntime's own code, and the function there
+    r".*\.(?:cc|cpp|cuh?|h|hpp):\d+ "
+    r"(?:[^()]*?::[^()]*\((?:[^()]|\([^()]*\))*\)(?: const)?(?: \[.*?\])? |[A-Z]\w*[a-z][A-Z]\w* )?"
+)
+_CONDITION = re.compile(r".* was false\. (?=\S)")
+_ON_A_GPU = re.compile(r" ; GPU=.*")  # names the machine
+_PATH = re.compile(r"(?<![\w.])(?:/[^\s/:\"']+)+")  # an absolute one
+
+
+def open_graph(
+    model: Model, graph: str, *, batch: int | None = None, **options: Any
+) -> onnxruntime.InferenceSession:
+    """A session for a graph of a model, found to be what the manifest says; the options are open_session's.
+
+    Raises RepositoryDamaged where the file is no such graph, or has weights in files that the manifest does not list.
+    """
+    try:
+        file = model.manifest.graph(graph).file
+        content = model.content(file)
+        kept = {name: model.content(name) for name in _weights_of(model, content)}
+        session = _open(file, content, kept, batch=batch, **options)
+        _refuse_other_tensors(model, graph, session, batch)
+        _refuse_other_colours(model, content)
+    except RepositoryDamaged as error:
+        raise RepositoryDamaged(f"{model.title}: {error}") from error
+    except ValueError as error:
+        raise RepositoryDamaged(f"{model.title}: {model.manifest.graph(graph).file}: {error}.") from error
+    return session
+
+
+def told(error: Exception) -> str:
+    """What onnxruntime says to people, in one line: no codes, no places in its own source, no paths of this machine."""
+    line = _CODE.sub("", (str(error).splitlines() or [type(error).__name__])[0])
+    said = _ON_A_GPU.sub("", _CONDITION.sub("", _SOURCE.sub("", line.rsplit("Status Message: ", 1)[-1])))
+    return printable(_PATH.sub(lambda path: path[0].rsplit("/", 1)[1], said), longest=300)
+
+
+def open_session(path: Path, **options: Any) -> onnxruntime.InferenceSession:
+    """A session for a graph's file that belongs to no model; the options are _open's.
+
+    Raises RepositoryDamaged where it is no graph that onnxruntime can open.
+    """
+    content = path.read_bytes()
+    try:
+        kept = {name: (path.parent / name).read_bytes() for name in weights.files_of(content).own}
+    except ValueError as error:
+        raise RepositoryDamaged(f"onnxruntime cannot open {path.name}: {error}") from error
+    return _open(path.name, content, kept, **options)
+
+
+def _open(
+    name: str,
+    graph: bytes,
+    kept: Mapping[str, bytes],
+    *,
+    provider: str = "cpu",
+    threads: int = 1,
+    gpu_memory_megabytes: int = 2048,
+    batch: int | None = None,
+    cuda_graph: bool = False,
+    profile: Path | None = None,
+) -> onnxruntime.InferenceSession:
+    """A session on the provider that was asked for; raises ProviderMissing rather than fall back to another.
+
+    It is made of bytes, the graph's and those of the files in which it keeps weights. Of a file, onnxruntime would map
+    the weights, and draw with, or die of, whatever is written over them. Of bytes it copies what it needs.
+
+    With `batch` it takes batches of that size alone, so that nothing is left in the graph that computes shapes. With
+    `cuda_graph` a GPU's kernels are captured at the first runs; raises RepositoryDamaged where this graph forbids it.
+    With `profile` its times are written to a file whose name begins so, when `end_profiling` is called.
+    """
+    options = onnxruntime.SessionOptions()
+    if batch is not None:
+        options.add_free_dimension_override_by_name(_BATCH_AXIS, batch)
+    if profile is not None:
+        options.enable_profiling, options.profile_file_prefix = True, str(profile)
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry(
+        "session.intra_op.allow_spinning", "0"
+    )  # a spinning thread starves its neighbours
+    options.log_severity_level = 4  # what goes wrong is raised, and need not be printed too
+    options.add_external_initializers_from_files_in_memory(
+        list(kept), list(kept.values()), [len(content) for content in kept.values()]
+    )
+    if _PROVIDERS[provider] not in onnxruntime.get_available_providers():
+        raise _missing(provider)
+    if provider == "cuda":
+        onnxruntime.preload_dlls()  # finds CUDA's libraries where pip put them
+    try:
+        session = onnxruntime.InferenceSession(
+            graph, options, providers=[_provider(provider, gpu_memory_megabytes, cuda_graph)]
+        )
+    except Exception as error:  # onnxruntime raises types of its own C++ side, one per error code
+        raise RepositoryDamaged(f"onnxruntime cannot open {name}: {told(error)}") from error
+    _require(session, provider)
+    return session
+
+
+def fingerprint(provider: str, *, batches: Sequence[int] = ()) -> str:
+    """What, beside the model's digest, must be equal for the same seed to give the same bytes, as one word.
+
+    Runtime, provider and instruction set, and of a GPU its kind and the sizes of the batches: they decide the kernels,
+    and so the last bits of every sum.
+    """
+    machine = hashlib.sha256(_instruction_set().encode()).hexdigest()[:8]
+    version = onnxruntime.__version__.replace("+", "-")  # the queue joins several fingerprints by '+'
+    common = f"onnxruntime-{version}/{provider}/{platform.machine()}-{machine}"
+    return common if provider == "cpu" else f"{common}/{gpu.describe()}/{_joined(batches)}"
+
+
+def _weights_of(model: Model, content: bytes) -> set[str]:
+    """The files in which a graph keeps weights; raises ValueError for any that the session would not take from us."""
+    own, inner = weights.files_of(content)
+    unlisted = (own | inner) - model.manifest.files.keys()
+    if unlisted:
+        raise ValueError(
+            f"it keeps weights in '{printable(min(unlisted))}', which the manifest does not list with its SHA-256"
+        )
+    if inner:  # onnxruntime would look for that file in the folder where the process runs
+        raise ValueError(
+            f"it keeps weights of a node's own graph in '{min(inner)}'; only the graph's own weights may be there"
+        )
+    return own
+
+
+def _refuse_other_tensors(
+    model: Model, graph: str, session: onnxruntime.InferenceSession, batch: int | None
+) -> None:
+    said = model.manifest.graph(graph).signature
+    inputs, outputs = _kinds(session.get_inputs(), batch), _kinds(session.get_outputs(), batch)
+    fault = contract.difference("input", inputs, said.inputs) or contract.difference(
+        "output", outputs, said.outputs
+    )
+    surplus = [name for name in inputs if name not in said.inputs]
+    if surplus and not fault:
+        fault = f"it has an input '{printable(surplus[0])}'"
+    if fault:
+        raise ValueError(f"{fault}, as the manifest says")
+
+
+def _refuse_other_colours(model: Model, content: bytes) -> None:
+    colours, palette = weights.colours_of(content), len(model.manifest.palette)
+    if colours not in (0, palette):
+        raise ValueError(f"it draws with {colours} colours, but the palette has {palette}")
+
+
+def _kinds(tensors: Iterable[Any], batch: int | None) -> dict[str, Kind]:
+    """Of onnxruntime's descriptions, in a manifest's words; an axis of any size is −1."""
+    return {tensor.name: (_TYPES.get(tensor.type, tensor.type), _shape(tensor, batch)) for tensor in tensors}
+
+
+def _shape(tensor: Any, batch: int | None) -> tuple[int, ...]:
+    sizes = tuple(size if isinstance(size, int) else -1 for size in tensor.shape)
+    return (-1, *sizes[1:]) if batch is not None and sizes[:1] == (batch,) else sizes
+
+
+def _joined(batches: Sequence[int]) -> str:
+    return "-".join(map(str, batches))
+
+
+def _provider(name: str, gpu_memory_megabytes: int, cuda_graph: bool) -> str | tuple[str, dict[str, object]]:
+    if name == "cpu":
+        return _PROVIDERS["cpu"]
+    return _PROVIDERS[name], {
+        "gpu_mem_limit": gpu_memory_megabytes * 1024 * 1024,
+        "arena_extend_strategy": "kSameAsRequested",
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "use_tf32": 0,
+        "enable_cuda_graph": int(cuda_graph),
+    }
+
+
+def _require(session: onnxruntime.InferenceSession, provider: str) -> None:
+    # onnxruntime-gpu without CUDA's libraries opens the session on the CPU and only logs it.
+    if session.get_providers()[0] != _PROVIDERS[provider]:
+        raise _missing(provider)
+
+
+def _missing(provider: str) -> ProviderMissing:
+    return ProviderMissing(
+        f"SMALTI_PROVIDERS is '{provider}', but onnxruntime has no working {_PROVIDERS[provider]} here: "
+        "install smalti[serve-gpu] on a machine with an NVIDIA GPU, or set SMALTI_PROVIDERS=cpu."
+    )
+
+
+def _instruction_set() -> str:
+    """The CPU's name and vector extensions, which decide the kernels that onnxruntime picks."""
+    if not os.path.exists("/proc/cpuinfo"):
+        return platform.processor()
+    lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+    return next(
+        (
+            " ".join(sorted(w for w in line.split() if w.startswith(("avx", "amx", "fma", "asimd", "sve"))))
+            for line in lines
+            if line.startswith(("flags", "Features"))
+        ),
+        "",
+    )

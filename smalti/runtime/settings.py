@@ -1,0 +1,170 @@
+"""What a process may be told: SMALTI_* variables, read once, by `__main__`, and handed down."""
+
+import re
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from smalti.errors import SettingsInvalid
+from smalti.printable import printable
+from smalti.runtime.redis_url import check_redis_url
+
+_PREFIX = "SMALTI_"
+_OF_OTHERS = frozenset({"SERVER"})  # the command line's
+_NUMBER = re.compile(r"[0-9.eE+-]*")  # Python and pydantic read more than that, such as 1_0
+_SHOWN = 80  # characters of a wrong value in a sentence
+Seconds = Annotated[float, Field(ge=0.01, le=86400, allow_inf_nan=False)]  # a day is more than anybody waits
+Retention = Annotated[float, Field(ge=0.01, le=10 * 365 * 86400, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Total = Annotated[int, Field(ge=1, le=10**15)]  # Lua's numbers count so far, and further
+Bytes = Annotated[int, Field(ge=1, le=2**31 - 1)]  # as gRPC counts them
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class SharedSettings(BaseSettings):
+    """What server and worker have in common."""
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, env_ignore_empty=True, frozen=True)
+
+    redis_url: Annotated[str, AfterValidator(check_redis_url)] = "redis://localhost:6379/0"
+    pool: Annotated[
+        str,
+        Field(
+            pattern=r"^[a-z0-9-]{1,32}$", description="1 to 32 lower-case ASCII letters, digits and hyphens"
+        ),
+    ] = "default"  # separate queues on one Redis
+    allow_volatile_redis: bool = False  # for demonstrations: accept a Redis that may lose acknowledged jobs
+    model_repository: Path = Path("model_repository")
+    providers: Literal["cpu", "cuda"] = "cpu"
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1  # onnxruntime's threads within one operator
+    gpu_memory_megabytes: Count = 2048  # what onnxruntime may take of the GPU
+    lease_seconds: Seconds = 10.0  # silence after which another worker may take a worker's samples
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Port = 9401  # 0: any free one
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_plain(cls, value: Any, info: ValidationInfo) -> Any:
+        name = str(info.field_name)
+        if isinstance(value, str) and re.search(r"[\ud800-\udfff]", value):  # how Python reads such a byte
+            raise SettingsInvalid(f"{_variable(name)} has a byte that is not UTF-8: write it in UTF-8.")
+        is_number = cls.model_fields[name].annotation in (int, float)
+        if isinstance(value, str) and is_number and not _NUMBER.fullmatch(value.strip()):
+            raise PydanticCustomError("number", "it is no number")
+        return value
+
+
+class WorkerSettings(SharedSettings):
+    """What a worker may be told."""
+
+    metrics_port: Port = 9402
+    slots: Annotated[int, Field(ge=1, le=4096)] = 32  # samples drawn at once, one batch row each
+    interactive_share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = (
+        0.5  # of the slots, in which standard samples make way
+    )
+    grace_seconds: Seconds = 10.0  # after SIGTERM, for handing samples back while Redis is away
+    models: str = (
+        ""  # names of the models to draw, separated by commas; empty: every PixelRNN in the repository
+    )
+    gpu_buckets: Annotated[
+        str,
+        Field(
+            pattern=r"^([0-9]{1,4}(,[0-9]{1,4})*)?$",
+            description="sizes of batches separated by commas, such as 1,8",
+        ),
+    ] = ""  # sizes of batches on a GPU; all slots are always one of them
+
+    @field_validator("gpu_buckets")
+    @classmethod
+    def _within_the_slots(cls, buckets: str, info: ValidationInfo) -> str:
+        slots = info.data.get("slots", 0)
+        if any(not 1 <= size <= slots for size in _sizes(buckets)):
+            raise ValueError(f"sizes of batches that lie between 1 and the {slots} slots")
+        return buckets
+
+    @property
+    def gpu_batches(self) -> tuple[int, ...]:
+        """The sizes of batches that a GPU runs, ascending; the last one has room for all slots."""
+        return tuple(sorted({*_sizes(self.gpu_buckets), self.slots}))
+
+
+class ServerSettings(SharedSettings):
+    """What a server may be told."""
+
+    listen: str = "127.0.0.1:50051"
+    grace_seconds: Seconds = 10.0  # after SIGTERM, for requests that run
+    keepalive_seconds: Annotated[float, Field(ge=0.1, le=3600, allow_inf_nan=False)] = (
+        20.0  # without a word, after which a client is asked for a sign of life
+    )
+    max_batch: Count = 64  # rows of one-shot requests in one run
+    max_queue_delay_seconds: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = (
+        0.002  # that a one-shot request waits for others
+    )
+    max_waiting: Count = 1024  # rows of one-shot requests that may wait for one graph
+    max_images: Count = 256  # images in one one-shot request
+    max_message_bytes: Bytes = 16 * 1024 * 1024
+    max_job_samples: Total = 1_000_000
+    max_queued_jobs: Total = 10_000
+    max_queued_pixels: Total = 2_000_000_000  # pixels still to be drawn, in all jobs
+    max_retention_seconds: Retention = 7 * 86400.0
+    default_retention_seconds: Retention = 86400.0  # never more than the longest
+
+
+def _sizes(buckets: str) -> list[int]:
+    return [int(size) for size in buckets.split(",") if size]
+
+
+Settings = TypeVar("Settings", bound=SharedSettings)
+
+
+def read_settings(kind: type[Settings]) -> Settings:
+    """The settings in the environment; raises SettingsInvalid, naming the variable and what is wrong with it."""
+    try:
+        return kind()
+    except ValidationError as error:
+        first = error.errors()[0]
+        field, shown = str(first["loc"][0]), printable(str(first["input"]), longest=_SHOWN)
+        own_words = first["type"] == "value_error"
+        wanted = first["msg"].removeprefix("Value error, ") if own_words else _wanted(kind, field)
+        raise SettingsInvalid(f"{_variable(field)} is '{shown}': it takes {wanted}.") from error
+
+
+def _variable(field: str) -> str:
+    return _PREFIX + field.upper()
+
+
+def _wanted(kind: type[SharedSettings], field: str) -> str:
+    """What a field can be, in words."""
+    schema = kind.model_json_schema()["properties"][field]
+    match schema:
+        case {"description": words}:
+            return str(words)
+        case {"enum": choices}:
+            return " or ".join(", ".join(choices).rsplit(", ", 1))
+        case {"exclusiveMinimum": low, "maximum": high}:
+            return f"a number above {low} and up to {high}"
+        case {"type": ("integer" | "number") as number, "minimum": low, "maximum": high}:
+            return f"a {'whole ' if number == 'integer' else ''}number from {low} to {high}"
+        case {"type": "boolean"}:
+            return "true or false"
+    return "a text"
+
+
+def strange_variables(environment: Mapping[str, str]) -> Iterator[str]:
+    """A sentence for each SMALTI_* variable that nothing reads, which may be a slip of the pen."""
+    kinds = (WorkerSettings, ServerSettings)
+    known = {field.upper() for kind in kinds for field in kind.model_fields} | _OF_OTHERS
+    for variable in sorted(environment):
+        name = variable.upper().removeprefix(_PREFIX)
+        if variable.upper().startswith(_PREFIX) and name not in known:
+            alike = get_close_matches(name, known, n=1)
+            yield f"nothing reads {printable(variable)}" + (
+                f": did you mean {_PREFIX}{alike[0]}?" if alike else ""
+            )

@@ -1,0 +1,60 @@
+"""Resemblance: equal for images of one kind, and each figure sees what it is there for."""
+
+import numpy as np
+import pytest
+
+from evaluation import resemblance
+from evaluation.resemblance import Resemblance, density_and_coverage
+from tests.evaluation.images import PALETTE, image_set, squares
+from training.measures.distances import Yardstick
+
+
+@pytest.fixture
+def normal():
+    return lambda count, seed, middle=0.0: np.random.default_rng(seed).normal(middle, 1.0, (count, 6))
+
+
+def test_equal_distributions_have_density_one_and_the_coverage_that_theory_says(normal):
+    found = [density_and_coverage(normal(150, seed), normal(150, 1000 + seed)) for seed in range(20)]
+    density, coverage = np.mean(found, axis=0)
+    expected = 1 - np.prod([(150 - i) / (300 - i) for i in range(1, 6)])  # Naeem et al., 2020
+    assert density == pytest.approx(1.0, abs=0.1)
+    assert coverage == pytest.approx(expected, abs=0.03)
+
+
+def test_one_image_again_and_again_may_be_dense_but_covers_little(normal):
+    real = normal(100, 0)
+    density, coverage = density_and_coverage(real, np.zeros((100, 6)))
+    assert density > 1.0
+    assert coverage < 0.5
+
+
+def test_what_is_far_away_has_neither(normal):
+    assert density_and_coverage(normal(100, 0), normal(100, 1, middle=50.0)) == (0.0, 0.0)
+
+
+def test_the_excess_is_the_difference_of_the_distances(normal):
+    figures = Resemblance(normal(80, 1, 0.3), normal(90, 2), normal(40, 3), None).figures()["kernel_distance"]
+    assert figures["excess"].mean == pytest.approx(figures["drawn"] - figures["training_images"])
+
+
+def test_the_excess_over_training_images_is_decided_by_its_interval(normal):
+    """Its interval holds zero in 95 of 100 cases where there is none, and excludes it where there is."""
+    train = normal(800, 0)
+
+    def excess(seed, middle):
+        drawn, test = normal(150, 2 * seed + 1, middle), normal(60, 2 * seed + 2)
+        return Resemblance(drawn, train, test, None).figures()["kernel_distance"]["excess"]
+
+    alike = [excess(seed, 0.0) for seed in range(60)]
+    assert 0.85 <= np.mean([one.low < 0 < one.high for one in alike]) <= 1.0
+    assert np.mean([excess(seed, 0.5).low > 0 for seed in range(20)]) > 0.9
+
+
+def test_images_are_measured_by_the_yardstick():
+    images = image_set(squares(60, 0), squares(20, 1), squares(40, 2), groups=np.arange(40) // 2)
+    yardstick, drawn = Yardstick(images.train, PALETTE), squares(50, 3, colour=2)
+    figures = resemblance.measure(yardstick, drawn, images).figures()
+    assert figures["kernel_distance"]["drawn"] == pytest.approx(yardstick.distance(drawn, images.test))
+    assert figures["images_compared"] == 40
+    assert figures["coverage"]["drawn"] < figures["coverage"]["training_images"]

@@ -1,0 +1,91 @@
+"""The demo's and `make up`'s processes, for real."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from threading import Thread
+
+import pytest
+
+from local.system import System, free_ports
+from smalti.client import Client
+from smalti.client.values import Job
+from smalti.jobs.job import JobState
+
+pytestmark = pytest.mark.system
+MODEL = "digits-pixel-rnn"
+
+
+def a_system(**options):
+    return System(free_ports(1), redis_url=None, say=print, log=print, **options)
+
+
+@pytest.mark.slow
+def test_jobs_survive_a_restart_of_everything(tmp_path):
+    with a_system(redis_folder=tmp_path) as system, Client(system.address) as client:
+        job = client.submit(MODEL, count=2, seed=7)
+    with a_system(redis_folder=tmp_path) as system, Client(system.address) as client:
+        *_, ended = client.watch(job.id)
+        assert isinstance(ended, Job)
+        assert ended.state is JobState.SUCCEEDED
+        assert [result.index for result in client.results(job.id)] == [0, 1]
+
+
+@pytest.mark.slow
+def test_what_is_killed_is_started_again_and_the_rest_goes_on(tmp_path):
+    said: list[str] = []
+    with System(free_ports(1), redis_url=None, redis_folder=tmp_path, say=said.append) as system:
+        worker, server, redis = system.pids["worker"], system.pids["server"], system.pids["redis"]
+        keeping = Thread(target=system.keep, daemon=True)
+        keeping.start()
+        os.kill(worker, signal.SIGKILL)
+        os.kill(redis, signal.SIGKILL)
+        with Client(system.address) as client:
+            job = client.submit(MODEL, count=2, seed=7, patience_seconds=60)
+            *_, ended = client.watch(job.id, patience_seconds=60)
+        assert isinstance(ended, Job)
+        assert ended.state is JobState.SUCCEEDED
+        assert system.pids["worker"] != worker
+        assert system.pids["server"] == server
+        system.stop_keeping()
+        keeping.join()
+    assert any("The worker ended with exit code -9" in sentence for sentence in said)
+    assert any("The private Redis ended by itself" in sentence for sentence in said)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_or_a_closed_terminal_stops_all_that_the_demo_started(sent):
+    environment = {name: value for name, value in os.environ.items() if name != "SMALTI_REDIS_URL"}
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "local.demo"], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    assert demo.stdout is not None
+    redis = re.search(r"Redis on port (\d+)", demo.stdout.readline())
+    server = re.search(r"server on 127.0.0.1:(\d+)", demo.stdout.readline())
+    assert redis is not None
+    assert server is not None
+    demo.send_signal(sent)
+    said, _ = demo.communicate(timeout=60)
+    assert (demo.returncode, "everything that was started is stopped" in said) == (130, True)
+    for port in (redis[1], server[1]):
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", int(port)), timeout=5)
+
+
+def test_up_names_a_taken_port_and_starts_nothing():
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        up = subprocess.run(
+            [sys.executable, "-m", "local.up", "--port", str(port)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert up.returncode == 1
+    assert f"Port {port} of 127.0.0.1 is taken, which is for the server" in up.stderr
+    assert re.search(r"type: make up PORT=\d+ METRICS_PORT=\d+$", up.stderr, re.MULTILINE)
+    assert up.stdout == ""

@@ -1,0 +1,100 @@
+import re
+import socket
+
+import pytest
+
+from local.system import Ports, Process, ProcessDied, System, chosen_redis, free_ports
+from smalti.errors import SettingsInvalid, Unavailable
+
+
+def a_system(ports, said):
+    return System(ports, redis_url="redis://127.0.0.1:1/0", say=said.append)
+
+
+def test_a_process_that_ends_is_told_with_its_last_words(until_dead):
+    process = Process("tool", "json.tool", {}, None)  # its standard input is empty, which is no JSON
+    with pytest.raises(
+        ProcessDied, match=r"The tool ended with exit code 1; it said last:\n  Expecting value"
+    ):
+        until_dead(process)
+
+
+def test_the_log_of_a_process_is_passed_on_under_its_name(until_dead):
+    lines: list[str] = []
+    with pytest.raises(ProcessDied):
+        until_dead(Process("tool", "json.tool", {}, lines.append))
+    assert any(re.match(r"tool +\| Expecting value", line) for line in lines)
+
+
+def test_a_taken_port_is_named_before_anything_starts():
+    said: list[str] = []
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        ports = Ports(server=port, server_metrics=0, worker_metrics=())
+        with (
+            pytest.raises(SettingsInvalid, match=f"Port {port} of 127.0.0.1 is taken"),
+            a_system(ports, said),
+        ):
+            pass
+    assert said == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("SMALTI_REDIS_URL", "http://x"), ("SMALTI_LEASE_SECONDS", "inf")]
+)
+def test_a_setting_that_a_process_would_refuse_is_told_before_any_is_started(monkeypatch, variable, value):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsInvalid, match=variable):
+        chosen_redis()
+
+
+def test_redis_is_private_unless_a_url_says_otherwise(monkeypatch):
+    monkeypatch.setenv("SMALTI_REDIS_URL", "")
+    assert chosen_redis() is None
+    monkeypatch.setenv("SMALTI_REDIS_URL", "redis://localhost:6379/0")
+    assert chosen_redis() == "redis://localhost:6379/0"
+
+
+def test_a_redis_that_does_not_answer_is_told_at_once():
+    said: list[str] = []
+    with (
+        pytest.raises(Unavailable, match="SMALTI_REDIS_URL cannot be used: Redis does not answer"),
+        a_system(free_ports(1), said),
+    ):
+        pass
+
+
+def test_a_redis_that_refuses_is_told_with_its_reason(redis_url):
+    said: list[str] = []
+    with (
+        pytest.raises(Unavailable, match=r"cannot be used: .*Client names cannot contain spaces"),
+        System(free_ports(1), redis_url=f"{redis_url}?client_name=a%20b", say=said.append),
+    ):
+        pass
+
+
+def test_free_ports_differ():
+    ports = free_ports(workers=3)
+    assert len({ports.server, ports.server_metrics, *ports.worker_metrics}) == 5
+
+
+def test_every_process_has_its_metrics_page():
+    ports = Ports(server=1, server_metrics=2, worker_metrics=(3, 4))
+    assert a_system(ports, []).metrics_urls == {
+        "server": "http://127.0.0.1:2/metrics",
+        "worker 1": "http://127.0.0.1:3/metrics",
+        "worker 2": "http://127.0.0.1:4/metrics",
+    }
+
+
+@pytest.fixture
+def until_dead():
+    """Checks a process until it has ended, which raises."""
+
+    def check(process):
+        process._child.wait(30)
+        process.check()
+
+    return check

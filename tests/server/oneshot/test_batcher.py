@@ -1,0 +1,206 @@
+import asyncio
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from server.oneshot.batcher import Arrays, Batcher, BatchLimits
+from smalti.errors import BatcherFull, DeadlinePassed, GraphFailed, Unavailable
+
+LIMITS = BatchLimits(rows=4, delay_seconds=0.001, waiting_rows=64)
+
+
+class Graph:
+    """Adds one to every row; runs only when it may, fails on 13, and remembers what it ran."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.running = asyncio.Event()
+        self.may_run = asyncio.Event()
+        self.may_run.set()
+
+    async def __call__(self, inputs: Arrays) -> Arrays:
+        values = inputs["x"]
+        self.batches.append(values.tolist())
+        self.running.set()
+        await self.may_run.wait()
+        if 13 in values:
+            raise RuntimeError("unlucky")
+        return {"y": values + 1}
+
+    @property
+    def rows_run(self) -> list[int]:
+        return [value for batch in self.batches for value in batch]
+
+
+def x(*values: int) -> Arrays:
+    return {"x": np.array(values)}
+
+
+async def ask(batcher: Batcher, *values: int, deadline: float | None = None) -> list[int]:
+    answer = await batcher.ask(x(*values), deadline=deadline)
+    return list(answer["y"].tolist())
+
+
+async def busy_batcher(limits: BatchLimits = LIMITS) -> tuple[Graph, Batcher, "asyncio.Task[list[int]]"]:
+    """A batcher whose graph hangs in a run of [0], so that whatever comes now waits."""
+    graph = Graph()
+    graph.may_run.clear()
+    batcher = Batcher(graph, limits=limits)
+    first = asyncio.create_task(ask(batcher, 0))
+    await graph.running.wait()
+    return graph, batcher, first
+
+
+async def waiting(batcher: Batcher, *values: int, deadline: float | None = None) -> "asyncio.Task[list[int]]":
+    """A request that has arrived and waits."""
+    task = asyncio.create_task(ask(batcher, *values, deadline=deadline))
+    await asyncio.sleep(0)
+    return task
+
+
+async def test_a_lone_request_is_run_at_once():
+    batcher = Batcher(Graph(), limits=BatchLimits(rows=4, delay_seconds=3600.0, waiting_rows=8))
+    assert await asyncio.wait_for(ask(batcher, 5), timeout=5) == [6]
+    await batcher.close()
+
+
+async def test_requests_that_wait_together_are_run_together():
+    graph, batcher, first = await busy_batcher()
+    others = [await waiting(batcher, value) for value in (1, 2, 3)]
+    graph.may_run.set()
+    assert await asyncio.gather(first, *others) == [[1], [2], [3], [4]]
+    assert graph.batches == [[0], [1, 2, 3]]
+    await batcher.close()
+
+
+async def test_a_run_has_no_more_rows_than_it_may_and_takes_requests_in_order():
+    graph, batcher, first = await busy_batcher()
+    others = [await waiting(batcher, *values) for values in ((1, 2, 3), (4, 5), (6,))]
+    graph.may_run.set()
+    await asyncio.gather(first, *others)
+    assert graph.batches == [[0], [1, 2, 3], [4, 5, 6]]
+    await batcher.close()
+
+
+async def test_a_request_larger_than_a_run_is_cut_and_put_together_again():
+    graph = Graph()
+    batcher = Batcher(graph, limits=LIMITS)
+    assert await ask(batcher, *range(10)) == list(range(1, 11))
+    assert [len(batch) for batch in graph.batches] == [4, 4, 2]
+    await batcher.close()
+
+
+async def test_more_rows_than_may_wait_are_refused_at_once_with_a_delay():
+    graph, batcher, first = await busy_batcher(BatchLimits(rows=2, delay_seconds=0, waiting_rows=3))
+    accepted = await waiting(batcher, 1, 2)
+    with pytest.raises(BatcherFull) as caught:
+        await ask(batcher, 3, 4)
+    assert caught.value.retry_seconds > 0
+    graph.may_run.set()
+    assert (await first, await accepted) == ([1], [2, 3])
+    await batcher.close()
+
+
+async def test_a_request_whose_client_went_away_is_never_run_and_frees_its_place():
+    graph, batcher, first = await busy_batcher(BatchLimits(rows=4, delay_seconds=0, waiting_rows=2))
+    gone = await waiting(batcher, 1, 2)
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
+    stays = await waiting(batcher, 3, 4)
+    graph.may_run.set()
+    assert (await first, await stays) == ([1], [4, 5])
+    assert graph.rows_run == [0, 3, 4]
+    await batcher.close()
+
+
+async def test_a_request_whose_deadline_passed_is_never_run():
+    graph, batcher, first = await busy_batcher()
+    late = await waiting(batcher, 1, deadline=asyncio.get_running_loop().time())
+    graph.may_run.set()
+    with pytest.raises(DeadlinePassed):
+        await late
+    await first
+    assert graph.rows_run == [0]
+    await batcher.close()
+
+
+async def test_a_run_that_fails_fails_its_requests_and_no_others():
+    graph, batcher, first = await busy_batcher(BatchLimits(rows=2, delay_seconds=0, waiting_rows=9))
+    unlucky = [await waiting(batcher, 13), await waiting(batcher, 14)]
+    lucky = await waiting(batcher, 15)
+    graph.may_run.set()
+    assert await first == [1]
+    for request in unlucky:
+        with pytest.raises(GraphFailed, match="failed on a batch of 2"):
+            await request
+    assert await lucky == [16]
+    assert await ask(batcher, 16) == [17]
+    await batcher.close()
+
+
+async def test_outputs_with_another_number_of_rows_are_an_error_and_never_somebody_elses():
+    async def lose_a_row(inputs: Arrays) -> Arrays:
+        return {"y": inputs["x"][1:]}
+
+    batcher = Batcher(lose_a_row, limits=LIMITS)
+    with pytest.raises(GraphFailed):
+        await ask(batcher, 1, 2)
+    await batcher.close()
+
+
+async def test_closing_answers_what_waits_and_refuses_what_comes():
+    graph, batcher, first = await busy_batcher()
+    last = await waiting(batcher, 1)
+    closing = asyncio.create_task(batcher.close())
+    await asyncio.sleep(0)
+    with pytest.raises(Unavailable):
+        await ask(batcher, 2)
+    graph.may_run.set()
+    await closing
+    assert (await first, await last) == ([1], [2])
+
+
+@settings(deadline=None)  # the machine may be busy
+@given(
+    requests=st.lists(
+        st.tuples(st.integers(1, 9), st.sampled_from(["stays", "leaves", "unlucky"]), st.integers(0, 3)),
+        min_size=1,
+        max_size=25,
+    ),
+    rows=st.integers(1, 6),
+    delay=st.sampled_from([0.0, 0.0005]),
+)
+def test_every_request_gets_its_own_rows_once_whatever_arrives_fails_or_leaves(requests, rows, delay):
+    asyncio.run(_story(requests, BatchLimits(rows=rows, delay_seconds=delay, waiting_rows=60)))
+
+
+async def _story(requests: Sequence[tuple[int, str, int]], limits: BatchLimits) -> None:
+    graph = Graph()
+    batcher = Batcher(graph, limits=limits)
+    tasks, numbers = [], iter(range(100, 10_000))
+    for size, fate, pauses in requests:
+        values = [next(numbers) for _ in range(size)]
+        if fate == "unlucky":
+            values[-1] = 13
+        tasks.append((values, fate, asyncio.create_task(ask(batcher, *values))))
+        for _ in range(pauses):
+            await asyncio.sleep(0)
+        if fate == "leaves":
+            tasks[-1][2].cancel()
+    await asyncio.gather(*(task for _, _, task in tasks), return_exceptions=True)
+    for values, fate, task in tasks:
+        if task.cancelled():
+            assert fate == "leaves"
+        elif error := task.exception():
+            assert isinstance(error, BatcherFull | GraphFailed)
+        else:
+            assert fate != "unlucky"
+            assert task.result() == [value + 1 for value in values]
+    ran = [row for row in graph.rows_run if row != 13]
+    assert len(ran) == len(set(ran))
+    assert all(len(batch) <= limits.rows for batch in graph.batches)
+    assert await asyncio.wait_for(ask(batcher, 7), timeout=5) == [8]  # it still works
+    await batcher.close()

@@ -1,0 +1,259 @@
+"""Where pictures go: folders, kinds of files, standard output, and places that take nothing."""
+
+import resource
+import sys
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image as pillow
+
+from smalti.cli.main import main
+from smalti.cli.output import print_table
+from smalti.pictures import formats
+from smalti.v1 import images_pb2, jobs_pb2, models_pb2, types_pb2
+
+ONE = types_pb2.ModelVersion(name="toy", version=1)
+COLOURS = [(0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255)]  # the canned model's palette
+
+
+def pixels(*indices):
+    return types_pb2.Image(pixels=types_pb2.Pixels(height=2, width=2, indices=bytes(indices)))
+
+
+def colours_of(image):
+    pixels = image.convert("RGB")
+    return [pixels.getpixel((x, y)) for y in range(image.height) for x in range(image.width)]
+
+
+@pytest.fixture
+def smalti(server, tmp_path, monkeypatch):
+    """Runs the command in a folder of its own, against a server that draws and has a finished job of two."""
+    monkeypatch.chdir(tmp_path)
+    job = jobs_pb2.Job(id="7", model=ONE, count=2, height=2, width=2, state="JOB_STATE_SUCCEEDED")
+    server.answers["JobService/Get"] = lambda request: job
+    server.answers["JobService/Results"] = lambda request: iter(
+        [jobs_pb2.SampleResult(index=index, image=pixels(0, 1, 2, 3)) for index in range(2)]
+    )
+    server.answers["ImageService/Draw"] = lambda request: images_pb2.DrawResponse(
+        model=ONE, seed=4, images=[pixels(0, 1, 2, 3)] * request.count
+    )
+    server.answers["ImageService/Sweep"] = lambda request: images_pb2.SweepResponse(
+        model=ONE, steps=request.steps, images=[pixels(0, 1, 2, 3)] * request.steps**2
+    )
+
+    def run(*arguments):
+        return CliRunner().invoke(main, [*map(str, arguments)], env={"SMALTI_SERVER": server.address})
+
+    return run
+
+
+def work_requests(server):
+    """What was asked of the server, but for descriptions of models."""
+    return [request for request in server.requests if not isinstance(request, models_pb2.GetModelRequest)]
+
+
+@pytest.mark.parametrize("ending", ["png", "webp", "gif", "bmp", "PNG", "WebP"])
+def test_a_file_holds_what_its_ending_says_and_every_colour(smalti, tmp_path, ending):
+    assert smalti("draw", "toy", "-o", f"x.{ending}", "--scale", 1).exit_code == 0
+    with pillow.open(tmp_path / f"x.{ending}") as image:
+        assert image.format == ending.upper()
+        assert colours_of(image) == COLOURS
+
+
+@pytest.mark.parametrize("ending", ["jpg", "JPEG"])
+def test_a_jpeg_is_a_jpeg_and_its_loss_is_told(smalti, tmp_path, ending):
+    result = smalti("draw", "toy", "-o", f"x.{ending}")
+    with pillow.open(tmp_path / f"x.{ending}") as image:
+        assert image.format == "JPEG"
+    assert "JPEG changes colours" in result.stderr
+
+
+@pytest.mark.parametrize(("colours", "is_told"), [(256, False), (300, True)])
+def test_a_gif_keeps_256_colours_exactly_and_says_where_it_cannot_keep_more(colours, is_told):
+    picture = pillow.new("RGB", (20, 15))
+    picture.putdata([(number % colours % 256, number % colours // 256, 7) for number in range(300)])
+    gif = formats.format_of(Path("x.gif"))
+    assert bool(formats.loss(picture, gif)) == is_told
+    with pillow.open(BytesIO(formats.encoded(picture, gif))) as written:
+        assert (colours_of(written) == colours_of(picture)) != is_told
+
+
+@pytest.mark.parametrize("name", ["x.tiff", "run.v2", "x.npy", "x.pdf"])
+@pytest.mark.parametrize("command", [["draw", "toy"], ["results", "7"], ["sweep", "toy"]])
+def test_an_unknown_ending_is_refused_before_anything_is_drawn(server, smalti, tmp_path, command, name):
+    result = smalti(*command, "-o", name)
+    assert result.exit_code == 2
+    assert ".png, .webp, .jpg, .jpeg, .gif, .bmp" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert (server.requests, list(tmp_path.iterdir())) == ([], [])
+
+
+@pytest.mark.parametrize("command", [["draw", "toy", "--count", 2], ["results", "7"]])
+@pytest.mark.parametrize("name", ["run.v2/", "out/", "out", "there.v2", "deep/er/"])
+def test_a_slash_at_its_end_or_an_existing_folder_makes_a_folder_whatever_the_name(
+    smalti, tmp_path, command, name
+):
+    (tmp_path / "there.v2").mkdir()
+    assert smalti(*command, "-o", name).exit_code == 0
+    assert sorted(file.name for file in (tmp_path / name).iterdir()) == ["00000.png", "00001.png"]
+
+
+def test_files_in_a_folder_are_as_the_model_draws_them_unless_another_scale_is_asked_for(smalti, tmp_path):
+    for scale, side in ((), 2), (("--scale", 3), 6):
+        assert smalti("results", "7", "-o", "out/", *scale).exit_code == 0
+        with pillow.open(tmp_path / "out" / "00001.png") as image:
+            assert image.size == (side, side)
+
+
+@pytest.mark.parametrize(
+    ("command", "side"),
+    [
+        (["draw", "toy"], 2),
+        (["draw", "toy", "--count", 4], 7),  # a sheet: a gap, two columns of two pixels and a gap
+        (["sweep", "toy", "--steps", 2], 7),
+        (["results", "7"], 7),
+    ],
+)
+def test_each_pixel_becomes_as_many_as_the_scale_says_with_its_own_colour(smalti, tmp_path, command, side):
+    for scale in (1, 5):
+        assert smalti(*command, "--scale", scale, "-o", f"{scale}.png").exit_code == 0
+    with pillow.open(tmp_path / "1.png") as small, pillow.open(tmp_path / "5.png") as large:
+        assert (small.width, large.width) == (side, 5 * side)
+        assert colours_of(large.resize(small.size, pillow.Resampling.NEAREST)) == colours_of(small)
+        assert len(set(colours_of(large))) == len(set(colours_of(small)))
+
+
+def test_a_scale_that_would_fill_the_memory_is_refused(smalti, tmp_path):
+    assert smalti("draw", "toy", "--scale", 65, "-o", "x.png").exit_code == 2
+    result = smalti("draw", "toy", "--count", 5000, "--scale", 64, "-o", "x.png")
+    assert (result.exit_code, "too large" in result.stderr) == (2, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [["draw", "toy"], ["results", "7"], ["sweep", "toy"]])
+def test_a_dash_is_standard_output_which_has_the_picture_and_nothing_else(smalti, command):
+    result = smalti(*command, "-o", "-")
+    assert result.exit_code == 0
+    with pillow.open(BytesIO(result.stdout_bytes)) as image:
+        image.load()
+        assert image.format == "PNG"
+    again = BytesIO()
+    image.save(again, "PNG")
+    assert again.getvalue() == result.stdout_bytes
+
+
+def test_a_picture_and_json_do_not_share_standard_output(server, smalti):
+    for command in (["draw", "toy"], ["results", "7"]):
+        result = smalti(*command, "--json", "-o", "-")
+        assert (result.exit_code, result.stdout) == (2, "")
+    assert work_requests(server) == []
+
+
+def test_the_bytes_of_a_picture_are_kept_from_a_terminal(server, smalti, monkeypatch):
+    monkeypatch.setattr("smalti.cli.places.on_terminal", lambda stream: True)
+    result = smalti("draw", "toy", "-o", "-")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "terminal" in result.stderr
+    assert work_requests(server) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "file",
+        "file/",
+        "file/x.png",
+        "file/deep/x.png",
+        "file.png/",
+        "file.png/x/",
+        "n\0ught.png",
+        300 * "x" + ".png",
+    ],
+)
+def test_a_place_that_cannot_be_is_one_sentence(smalti, tmp_path, name):
+    for file in ("file", "file.png"):
+        (tmp_path / file).write_bytes(b"before")
+    result = smalti("draw", "toy", "-o", name)
+    assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "file.png"]
+    assert (tmp_path / "file").read_bytes() == b"before"
+
+
+@pytest.mark.parametrize("name", [".png", "x.", " ", "some/ ", "...", ".hidden"])
+def test_a_name_that_is_no_file_s_makes_no_folder_unless_a_slash_says_so(server, smalti, tmp_path, name):
+    result = smalti("draw", "toy", "-o", name)
+    assert (result.exit_code, server.requests, list(tmp_path.iterdir())) == (2, [], [])
+    assert "names neither a file nor a folder" in result.stderr
+    assert smalti("draw", "toy", "-o", f"{name}/").exit_code == 0
+    assert (tmp_path / name / "00000.png").exists()
+
+
+def test_a_device_is_written_to_as_it_is_and_a_full_one_told(smalti):
+    assert smalti("draw", "toy", "-o", "/dev/null").exit_code == 0
+    result = smalti("draw", "toy", "-o", "/dev/full")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "Error: /dev/full cannot be written: No space left on device.\n",
+    )
+
+
+@contextmanager
+def files_end_after(size):
+    """As on a disk that is full in the middle of a file."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("place", ["x.png", "x.bmp", "out/"])
+def test_of_a_file_that_cannot_be_written_to_its_end_nothing_is_left_and_what_was_there_stays(
+    smalti, tmp_path, place
+):
+    (tmp_path / "x.png").write_bytes(b"before")
+    with files_end_after(40):
+        result = smalti("draw", "toy", "-o", place)
+    assert (result.exit_code, "cannot be written" in result.stderr) == (2, True)
+    assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == ["x.png"]
+    assert (tmp_path / "x.png").read_bytes() == b"before"
+
+
+def test_a_link_stays_a_link_and_its_file_is_written(smalti, tmp_path):
+    (tmp_path / "link.png").symlink_to("real.png")
+    assert smalti("draw", "toy", "-o", "link.png").exit_code == 0
+    assert (tmp_path / "link.png").is_symlink()
+    assert (tmp_path / "real.png").read_bytes().startswith(b"\x89PNG")
+
+
+NAME = "a-model-with-quite-a-long-name-" + 50 * "x"
+
+
+@pytest.mark.parametrize("width", [200, 80, 40, 1])
+@pytest.mark.parametrize("looked_at", [True, False])
+def test_no_name_in_a_table_is_ever_cut(monkeypatch, capsys, width, looked_at):
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr("smalti.cli.output.on_terminal", lambda stream: looked_at)
+    words = "score reconstruct interpolate"
+    print_table([["MODEL", "SIZE", "CAN"], [NAME, "8×8", words], ["short", "8×8", ""]])
+    printed = capsys.readouterr().out
+    assert NAME in printed
+    assert printed.split() == ["MODEL", "SIZE", "CAN", NAME, "8×8", *words.split(), "short", "8×8"]
+    if not looked_at:
+        assert len(printed.splitlines()) == 3
+
+
+def test_colours_that_are_forced_into_a_file_cut_no_name_there(server, smalti, monkeypatch):
+    model = models_pb2.Model(name=NAME, version=1, family="vae", height=2, width=2, palette=["#000000"])
+    server.answers["ModelService/List"] = lambda request: models_pb2.ListModelsResponse(models=[model])
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    result = smalti("models")
+    assert [line.split()[0] for line in result.stdout.splitlines()] == ["MODEL", NAME]
+    assert smalti("models", "toy").stdout == '{\n  "figures": {}\n}\n'
+    assert sys.stdout is not None  # the command gave the streams back

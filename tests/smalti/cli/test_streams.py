@@ -1,0 +1,163 @@
+"""Standard output and standard error of the command: any encoding, closed, full, given up by their reader."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from smalti.cli.main import main
+from smalti.v1 import images_pb2, jobs_pb2, models_pb2, types_pb2
+
+COMMAND = f"{sys.executable} -m smalti"
+ROOT = Path(__file__).parents[3]
+ENCODINGS = ["ascii", "cp1252", "latin-1", "cp437", "utf-8", "utf-16"]
+NAME = "añ×−→模-\U0001f5bc"
+
+
+def every_help():
+    return [["--help"], *([name, "--help"] for name in main.commands)]
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_no_help_fails_for_the_encoding_of_standard_output(encoding):
+    for arguments in every_help():
+        result = CliRunner(charset=encoding).invoke(main, arguments)
+        assert result.exit_code == 0, result.exception
+        assert "Usage" in result.stdout_bytes.decode(encoding)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_no_table_line_json_or_error_fails_for_its_encoding(server, encoding):
+    model = models_pb2.Model(name=NAME, version=1, family="vae", height=2, width=2, palette=["#000000"])
+    job = jobs_pb2.Job(
+        id="7", model=types_pb2.ModelVersion(name=NAME), state="JOB_STATE_CANCELLED", reason=NAME, count=3
+    )
+    server.answers["ModelService/List"] = lambda request: models_pb2.ListModelsResponse(models=[model])
+    server.answers["JobService/List"] = lambda request: jobs_pb2.ListJobsResponse(jobs=[job])
+    server.answers["JobService/Get"] = lambda request: job
+    server.answers["JobService/Watch"] = lambda request: iter([jobs_pb2.WatchResponse(job=job)])
+    for arguments in (["models"], ["jobs"], ["jobs", "--json"], ["watch", "7"], ["watch", "7", "--json"]):
+        result = CliRunner(charset=encoding).invoke(main, arguments, env={"SMALTI_SERVER": server.address})
+        assert result.exit_code in (0, 1), result.exception
+        assert isinstance(result.exception, SystemExit | None)
+        said = result.stdout_bytes.decode(encoding) + result.stderr_bytes.decode(encoding)
+        assert said.strip()
+        if arguments == ["jobs", "--json"]:
+            assert json.loads(said)[0]["model"]["name"] == NAME
+    refused = CliRunner(charset=encoding).invoke(main, [NAME])
+    assert refused.exit_code == 2
+    assert "No such command" in refused.stderr_bytes.decode(encoding)
+
+
+def test_ascii_output_is_spelled_with_like_characters():
+    result = CliRunner(charset="ascii").invoke(main, ["sweep", "--help"])
+    assert "-3 without it" in result.stdout_bytes.decode("ascii")
+
+
+def shell(line, *, server="localhost:1"):
+    """What a shell's line comes to; `smalti` in it is the command."""
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", line.replace("smalti", COMMAND)],
+        cwd=ROOT,
+        env={**os.environ, "SMALTI_SERVER": server},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+FULL = "Error: Standard output cannot be written: No space left on device.\n"
+CLOSED = "Error: Standard output cannot be written: Bad file descriptor.\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "said"),
+    [
+        ("smalti models > /dev/full", 1, FULL),
+        ("smalti draw toy -o - > /dev/full", 1, FULL),
+        ("smalti --help >&-", 1, CLOSED),
+        ("smalti models --json >&- 2>&-", 1, ""),
+        ("smalti models > /dev/full 2> /dev/full", 1, ""),
+        ("smalti delete 7 2> /dev/full", 0, ""),  # what is said beside the work is not missed
+        ("smalti nothing 2>&-", 2, ""),
+        ("smalti models | true", 141, ""),
+    ],
+)
+def test_a_stream_that_takes_nothing_ends_the_command_with_a_sentence_at_most(server, line, code, said):
+    server.answers["ModelService/List"] = lambda request: models_pb2.ListModelsResponse(
+        models=[models_pb2.Model(name="toy", version=1)] * 5000
+    )
+    server.answers["ImageService/Draw"] = _a_drawing
+    server.answers["JobService/Delete"] = lambda request: jobs_pb2.DeleteJobResponse()
+    done = shell(line, server=server.address)
+    assert (done.returncode, done.stderr) == (code, said)
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "said"),
+    [
+        ("smalti submit toy > /dev/full", 1, FULL),
+        ("smalti submit toy --json >&-", 1, CLOSED),
+        ("smalti submit toy | true", 141, ""),
+    ],
+)
+def test_the_id_of_a_job_that_is_queued_is_not_lost_with_standard_output(server, line, code, said):
+    job = jobs_pb2.Job(id="7", state="JOB_STATE_QUEUED", count=1)
+    server.answers["JobService/Submit"] = lambda request: jobs_pb2.SubmitResponse(job=job)
+    done = shell(line, server=server.address)
+    assert (done.returncode, done.stderr) == (code, f"Job 7 is queued.\n{said}")
+
+
+def _a_drawing(request):
+    pixels = types_pb2.Pixels(height=2, width=2, indices=bytes(4))
+    model = types_pb2.ModelVersion(name="toy", version=1)
+    return images_pb2.DrawResponse(model=model, seed=4, images=[types_pb2.Image(pixels=pixels)])
+
+
+@pytest.mark.parametrize("arguments", [["models"], ["draw", "toy", "-o", "x.png"], ["submit", "toy"]])
+def test_ctrl_c_ends_a_command_that_waits_quietly(server, tmp_path, arguments):
+    asked, answer = threading.Event(), threading.Event()
+
+    def wait(request):
+        asked.set()
+        answer.wait(30)
+        return models_pb2.ListModelsResponse()
+
+    for name in ("ModelService/List", "ImageService/Draw", "JobService/Submit"):
+        server.answers[name] = wait
+    command = [sys.executable, "-m", "smalti", *arguments, "--server", server.address]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert asked.wait(30)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=30)
+    answer.set()
+    assert (process.returncode, said) == (130, (b"", b""))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_is_quiet_while_the_command_still_imports_what_it_needs(tmp_path):
+    (tmp_path / "grpc.py").write_text("print('importing', flush=True)\nimport time\ntime.sleep(30)\n")
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "smalti", "models"],
+        env=environment,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "importing\n"
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=10)
+    assert (process.returncode, said) == (130, ("", ""))

@@ -1,0 +1,407 @@
+"""Both clients over lines that are slow, lead nowhere, or lead through a proxy."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from math import inf, nan
+from time import monotonic
+
+import pytest
+from click.testing import CliRunner
+
+from smalti.address import parse_address
+from smalti.cli.main import main
+from smalti.client import AsyncClient, Client
+from smalti.client.channel import options
+from smalti.client.failures import cause_of
+from smalti.client.values import Interrupted
+from smalti.errors import InvalidRequest, QueueFull, SmaltiError, Unavailable
+from smalti.v1 import images_pb2, jobs_pb2, models_pb2, types_pb2
+from tests.line import Line
+
+ONE = types_pb2.ModelVersion(name="toy", version=1)
+NOT_CONNECTED = "failed to connect to all addresses; last error: UNKNOWN: ipv4:10.0.0.1:1: "
+NOT_FOUND = "errors resolving http1-refused:1: [field:hostname lookup error:address lookup failed for it: "
+PROXIES = ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+
+
+@pytest.fixture
+def answering(server):
+    server.answers["ModelService/List"] = lambda request: models_pb2.ListModelsResponse()
+    return server
+
+
+@contextmanager
+def listening(answer: Callable[[socket.socket], object]) -> Iterator[str]:
+    """The address of something that treats every connection so."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    answer(connection)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def web_server(connection: socket.socket) -> None:
+    connection.recv(1000)
+    connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+
+
+def free_address() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_a_server_at_the_end_of_a_slow_line_is_reached(answering):
+    with Line(answering.address, delay_seconds=0.4) as line, Client(line.address) as client:
+        assert client.models() == []
+        assert line.connections == 1
+
+
+async def test_an_async_client_reaches_a_server_at_the_end_of_a_slow_line(answering):
+    with Line(answering.address, delay_seconds=0.2) as line:
+        async with AsyncClient(line.address) as client:
+            assert await client.models() == []
+            assert line.connections == 1
+
+
+def test_a_large_answer_over_a_slow_line_is_no_silence(server):
+    """Whatever is asked meanwhile waits behind it."""
+    image = types_pb2.Image(pixels=types_pb2.Pixels(height=1, width=1, indices=bytes(400_000)))
+    server.answers["ImageService/Draw"] = lambda request: images_pb2.DrawResponse(model=ONE, images=[image])
+    line = Line(server.address, bytes_per_second=400_000)
+    with line, Client(line.address, keepalive_seconds=0.2) as client:
+        assert len(client.draw("toy").images[0].indices) == 400_000
+        assert line.connections == 1
+
+
+def test_a_server_that_comes_back_is_found_soon(answering):
+    with Client(answering.address) as client:
+        assert client.models() == []
+        answering.stop()
+        with pytest.raises(Unavailable):
+            client.models()
+        answering.start()
+        back = monotonic()
+        while True:
+            try:
+                client.models()
+                break
+            except Unavailable:
+                assert monotonic() - back < 2
+
+
+@pytest.mark.parametrize(
+    ("place", "cause"),
+    [
+        (free_address, "the connection was refused, so nothing listens there"),
+        (lambda: "no-such-host.invalid:1", "there is no host of this name"),
+    ],
+)
+async def test_why_a_server_cannot_be_reached_is_told(place, cause):
+    address = place()
+    sentence = f"No smalti server answers at {address}: {cause}."
+    with Client(address) as client, pytest.raises(Unavailable) as caught:
+        client.models()
+    assert str(caught.value) == sentence
+    async with AsyncClient(address) as async_client:
+        with pytest.raises(Unavailable) as caught:
+            await async_client.models()
+    assert str(caught.value) == sentence
+    result = CliRunner().invoke(main, ["models", "--server", address])
+    assert (result.exit_code, result.stderr) == (4, f"Error: {sentence}\n")
+
+
+@pytest.mark.parametrize(
+    ("answer", "cause"),
+    [
+        (web_server, "what listens there does not speak gRPC"),
+        (lambda connection: connection.recv(1000), "it hangs up at once, as servers do that want TLS"),
+    ],
+)
+def test_what_is_no_smalti_server_is_told_as_such(answer, cause):
+    with listening(answer) as address, Client(address) as client:
+        with pytest.raises(Unavailable) as caught:
+            client.models()
+        assert str(caught.value) == f"No smalti server answers at {address}: {cause}."
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        (NOT_CONNECTED + "connect() timed out", "the attempt to connect timed out"),
+        (
+            NOT_CONNECTED + "connection attempt timed out before receiving SETTINGS frame",
+            "it takes connections, but says nothing on them",
+        ),
+        (NOT_CONNECTED + "Network is unreachable", "no network leads there"),
+        (NOT_FOUND + "Domain name not found]", "there is no host of this name"),
+        (NOT_FOUND + "Could not contact DNS servers]", "its name cannot be looked up now"),
+        ("Socket closed", "it hung up"),
+        ("Stream removed (ping timeout)", "nothing came from it any more"),
+        ("Received RST_STREAM with error code 8", "the server or a proxy in between ended the call"),
+        ("Stream removed", "the server or a proxy in between ended the call"),
+        (
+            "GOAWAY received; Error code: 11; Debug Text: too_many_pings",
+            "it was asked too often for a sign of life, so make keepalive_seconds longer",
+        ),
+        ("Received http2 header with status: 502", "a proxy in between finds no way to it"),
+        ("something\nnew.", "something new"),
+    ],
+)
+def test_the_words_of_grpc_become_plain_ones(said, cause):
+    assert cause_of(said) == cause
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "localhost",
+        "localhost:",
+        ":50051",
+        "localhost:99999",
+        "localhost:0",
+        "localhost:-1",
+        "localhost:٣",
+        "local host:1",
+        "http://localhost:50051",
+        "dns:///localhost:50051",
+        "unix:/x",
+        "::1:50051",
+        "[::1]",
+        "[localhost]:1",
+        "x" * 10_000,
+    ],
+)
+async def test_a_wrong_address_is_one_sentence_with_an_example(address):
+    for kind in (Client, AsyncClient):
+        with pytest.raises(
+            InvalidRequest, match=r"write it as HOST:PORT, such as 127\.0\.0\.1:50051"
+        ) as caught:
+            kind(address)
+        assert len(str(caught.value)) < 250
+    result = CliRunner().invoke(main, ["models", "--server", address])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: The server's address is '")
+
+
+@pytest.mark.parametrize("variable", PROXIES)
+def test_a_proxy_for_the_web_is_not_asked_for_a_server_here(answering, monkeypatch, variable):
+    monkeypatch.setenv(variable, f"http://{free_address()}")
+    with Client(answering.address) as client:
+        assert client.models() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [("127.1:1", "127.0.0.1:1"), ("0:1", "0.0.0.0:1"), ("0x7f.1:1", "127.0.0.1:1"), ("[::1]:1", "[::1]:1")],
+)
+def test_a_short_number_of_a_host_is_read_as_the_system_reads_it(text, read):
+    address = parse_address(text)
+    assert address.text == read
+    assert address.is_loopback is (read != "0.0.0.0:1")
+
+
+def test_only_a_proxy_for_grpc_leads_to_another_machine(monkeypatch):
+    far, here = parse_address("192.0.2.1:50051"), parse_address("[::1]:50051")
+    for variable in PROXIES:
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    assert dict(options(far))["grpc.enable_http_proxy"] == 0
+    monkeypatch.setenv("grpc_proxy", "http://127.0.0.1:1")
+    assert dict(options(far))["grpc.enable_http_proxy"] == 1
+    assert dict(options(here))["grpc.enable_http_proxy"] == 0
+
+
+def test_a_proxy_that_leads_nowhere_is_told(monkeypatch):
+    for variable in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
+        monkeypatch.delenv(variable, raising=False)
+    with listening(_refuse_proxying) as proxy:
+        monkeypatch.setenv("grpc_proxy", f"http://{proxy}")
+        with (
+            Client("192.0.2.1:50051") as client,
+            pytest.raises(Unavailable, match="the proxy that grpc_proxy names"),
+        ):
+            client.models()
+
+
+def _refuse_proxying(connection: socket.socket) -> None:
+    connection.recv(1000)
+    connection.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+
+
+def too_much(request):
+    image = types_pb2.Image(pixels=types_pb2.Pixels(height=1, width=1, indices=bytes(65 * 1024 * 1024)))
+    return images_pb2.DrawResponse(model=ONE, images=[image])
+
+
+async def test_an_answer_that_is_too_large_is_told_with_both_sizes(server):
+    server.answers["ImageService/Draw"] = too_much
+    sentence = (
+        r"The answer of the server at .* has 68,157,\d+ bytes and this client takes 67,108,864: ask for fewer "
+        r"images at once, if there are several, or make the client with a larger max_answer_bytes\."
+    )
+    with Client(server.address) as client, pytest.raises(InvalidRequest, match=sentence):
+        client.draw("toy")
+    async with AsyncClient(server.address) as async_client:
+        with pytest.raises(InvalidRequest, match=sentence):
+            await async_client.draw("toy")
+
+
+async def test_a_client_may_take_larger_answers_than_others(server):
+    server.answers["ImageService/Draw"] = too_much
+    with Client(server.address, max_answer_bytes=80 * 1024 * 1024) as client:
+        assert len(client.draw("toy")) == 1
+    async with AsyncClient(server.address, max_answer_bytes=100) as async_client:
+        with pytest.raises(InvalidRequest, match=r"this client takes 100: .* max_answer_bytes"):
+            await async_client.draw("toy")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("timeout_seconds", value) for value in (nan, 0, -1, "5", None)),
+        *(("keepalive_seconds", value) for value in (nan, 0, -1, 0.0001, "5", None)),
+        *(("max_answer_bytes", value) for value in (0, -1, 2**31, 1.5, nan)),
+    ],
+)
+async def test_a_limit_that_no_client_can_keep_is_refused_when_it_is_made(name, value):
+    for kind in (Client, AsyncClient):
+        with pytest.raises(InvalidRequest, match=f"^{name} is .*; it must be"):
+            kind("localhost:50051", **{name: value})
+
+
+async def test_a_client_without_a_limit_waits_as_long_as_it_takes(answering):
+    with Client(answering.address, timeout_seconds=inf, keepalive_seconds=inf) as client:
+        assert client.models() == []
+    async with AsyncClient(answering.address, timeout_seconds=1e300, keepalive_seconds=1e300) as async_client:
+        assert await async_client.models() == []
+
+
+def test_a_refusal_without_a_delay_is_not_called_busy(server, refusal):
+    def refuse(request):
+        raise refusal("RESOURCE_EXHAUSTED", "NEVER_HEARD", "Too many headers.")
+
+    server.answers["JobService/Submit"] = refuse
+    with Client(server.address) as client, pytest.raises(SmaltiError) as caught:
+        client.submit("toy")
+    assert str(caught.value) == f"The server at {server.address} refuses this: Too many headers."
+    assert len(server.requests) == 1
+
+
+def test_a_watch_that_a_proxy_cuts_off_goes_on(server, refusal):
+    cuts = iter([True, False])
+
+    def answer(request):
+        job = jobs_pb2.Job(id="7", model=ONE, state="JOB_STATE_SUCCEEDED", height=2, width=2)
+        yield jobs_pb2.WatchResponse(job=job)
+        if next(cuts):
+            raise refusal("INTERNAL", "", "Received RST_STREAM with error code 2")
+        yield jobs_pb2.WatchResponse(job=job)
+
+    server.answers["JobService/Watch"] = answer
+    with Client(server.address) as client:
+        _, interrupted, *_ = client.watch("7")
+    assert isinstance(interrupted, Interrupted)
+    assert interrupted.message == (
+        f"The connection to the server at {server.address} broke off: the server or a proxy in "
+        "between ended the call."
+    )
+
+
+def full_at_first(server, refusal, times=1):
+    def answer(request):
+        if len(server.requests) <= times:
+            raise refusal("RESOURCE_EXHAUSTED", "QUEUE_FULL", "The queue is full.", retry=0.05)
+        return jobs_pb2.SubmitResponse(job=jobs_pb2.Job(id="7", state="JOB_STATE_QUEUED", model=ONE))
+
+    server.answers["JobService/Submit"] = answer
+
+
+def submit(server, *arguments):
+    return CliRunner().invoke(main, ["submit", "toy", "--server", server.address, *map(str, arguments)])
+
+
+def test_the_patience_of_submit_is_for_a_full_queue_too(server, refusal):
+    full_at_first(server, refusal, times=2)
+    result = submit(server, "--patience", 30)
+    assert (result.exit_code, result.stdout) == (0, "7\n")
+    assert result.stderr == "The queue is full. Trying again for up to 30 s.\n"
+    assert len({request.request_id for request in server.requests}) == 1
+    assert len(server.requests) == 3
+
+
+def test_without_patience_submit_asks_once(server, refusal):
+    full_at_first(server, refusal)
+    result = submit(server, "--patience", 0)
+    assert (result.exit_code, result.stderr) == (4, "Error: The queue is full.\n")
+    assert len(server.requests) == 1
+
+
+def test_the_patience_of_submit_outlasts_a_server_that_is_away(server, refusal):
+    full_at_first(server, refusal, times=0)
+    server.stop()
+    coming_back = threading.Timer(0.3, server.start)
+    coming_back.start()
+    result = submit(server, "--patience", 30)
+    coming_back.join()
+    assert (result.exit_code, result.stdout) == (0, "7\n")
+    assert result.stderr.startswith(f"No smalti server answers at {server.address}: ")
+
+
+async def test_an_async_submission_sent_again_is_the_same_request(server, refusal):
+    full_at_first(server, refusal)
+    async with AsyncClient(server.address) as client:
+        assert (await client.submit("toy")).id == "7"
+    first, second = server.requests
+    assert first == second
+
+
+async def test_without_patience_an_async_submission_is_sent_once(server, refusal):
+    full_at_first(server, refusal)
+    async with AsyncClient(server.address) as client:
+        with pytest.raises(QueueFull):
+            await client.submit("toy", patience_seconds=0)
+    assert len(server.requests) == 1
+
+
+def test_patience_counts_from_the_failure_and_not_from_the_last_event(server, refusal, monkeypatch):
+    """A job may wait for an hour without an event before its server is away for a second."""
+    clock = [0.0]
+    monkeypatch.setattr("smalti.client.failures.monotonic", lambda: clock[0])
+    watches = iter(["first", "second"])
+
+    def answer(request):
+        job = jobs_pb2.Job(id="7", model=ONE, state="JOB_STATE_QUEUED", height=2, width=2)
+        yield jobs_pb2.WatchResponse(job=job)
+        if next(watches) == "first":
+            clock[0] += 3600
+            raise refusal("UNAVAILABLE", "UNAVAILABLE", "Redis is away.", retry=0.05)
+        job.state = jobs_pb2.JOB_STATE_SUCCEEDED
+        yield jobs_pb2.WatchResponse(job=job)
+
+    server.answers["JobService/Watch"] = answer
+    with Client(server.address) as client:
+        assert len(list(client.watch("7", patience_seconds=60))) == 3
+
+
+def test_the_command_asks_no_proxy_for_the_web(answering):
+    proxies = dict.fromkeys(PROXIES, f"http://{free_address()}")
+    command = [sys.executable, "-m", "smalti.cli.main", "models", "--json", "--server", answering.address]
+    done = subprocess.run(command, env=os.environ | proxies, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")

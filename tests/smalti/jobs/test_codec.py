@@ -1,0 +1,50 @@
+"""What goes into Redis comes out the same."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smalti.jobs.codec import decode_ended, decode_request, decode_result, encode_request, hash_request
+from smalti.jobs.job import JobClass, JobRequest
+from tests.smalti.jobs.story import request_for
+
+REQUESTS = st.builds(
+    JobRequest,
+    model=st.text(),
+    version=st.integers(0, 2**32),
+    digest=st.text(),
+    rows=st.integers(1, 99),
+    columns=st.integers(1, 99),
+    colours=st.integers(1, 65536),
+    count=st.integers(1, 2**40),
+    seed=st.integers(0, 2**64 - 1),
+    first_index=st.integers(0, 2**64 - 1),
+    temperature=st.floats(0.05, 10),
+    forced=st.binary(),
+    retention_seconds=st.floats(0, 1e9),
+    job_class=st.sampled_from(JobClass),
+)
+
+
+@given(REQUESTS)
+def test_a_request_comes_back_as_it_was(request: JobRequest) -> None:
+    assert decode_request(encode_request(request), request.forced) == request
+
+
+@given(REQUESTS, REQUESTS)
+def test_only_equal_requests_have_equal_hashes(one: JobRequest, other: JobRequest) -> None:
+    assert (hash_request(one) == hash_request(other)) == (one == other)
+
+
+@given(st.binary(), st.floats(allow_nan=False))
+def test_pixels_of_a_result_may_hold_any_byte(pixels: bytes, log_probability: float) -> None:
+    result = decode_result(3, b"+17\n%r\ncpu\n" % log_probability + pixels)
+    assert (result.index, result.pixels, result.log_probability) == (3, pixels, log_probability)
+    assert (result.error, result.fingerprint) == ("", "cpu")
+
+
+def test_an_entry_of_an_ended_sample_that_is_cut_off_waits() -> None:
+    assert decode_ended(b"\0\0\0\5\0\0\0\2\0\0") == [(2, True), (1, False)]
+
+
+def test_the_size_of_a_row_follows_from_the_palette() -> None:
+    assert (request_for(colours=256).row_bytes, request_for(colours=257).row_bytes) == (3, 6)

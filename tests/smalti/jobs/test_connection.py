@@ -1,0 +1,417 @@
+"""Which Redis is fit, and what its errors become."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from redis import exceptions
+from redis.asyncio import Redis
+
+from local.private_redis import PrivateRedis
+from smalti.errors import JobNotFound, QueueFull, RedisUnfit, Unavailable
+from smalti.jobs.connection import Refused, connect, refuse_if_unfit, unavailable_when_away
+from smalti.jobs.job import JobState
+from smalti.jobs.queue import JobQueue
+from tests.conftest import Until
+from tests.smalti.jobs.story import request_for
+
+FIT = {"redis_version": "7.0.15", "aof_enabled": 1, "maxmemory": 1000, "maxmemory_policy": "noeviction"}
+
+
+@pytest.mark.parametrize("version", ["6.2.0", "7.0.15", "8.0", "10.1.2"])
+def test_redis_from_6_2_on_is_fit(version: str) -> None:
+    refuse_if_unfit(FIT | {"redis_version": version}, allow_volatile=False)
+
+
+@pytest.mark.parametrize("version", ["5.0.14", "6.0.16", "2.8"])
+def test_an_older_redis_is_refused_in_any_case(version: str) -> None:
+    with pytest.raises(RedisUnfit, match="too old"):
+        refuse_if_unfit(FIT | {"redis_version": version}, allow_volatile=True)
+
+
+@pytest.mark.parametrize(
+    ("fault", "word"),
+    [
+        ({"aof_enabled": 0}, "appendonly"),
+        ({"maxmemory": 0}, "set maxmemory;"),
+        ({"maxmemory_policy": "allkeys-lru"}, "noeviction"),
+    ],
+)
+def test_a_redis_that_could_lose_jobs_is_refused_unless_that_is_allowed(
+    fault: dict[str, Any], word: str
+) -> None:
+    with pytest.raises(RedisUnfit, match=word):
+        refuse_if_unfit(FIT | fault, allow_volatile=False)
+    refuse_if_unfit(FIT | fault, allow_volatile=True)
+
+
+def test_a_redis_that_still_reads_its_data_is_not_judged() -> None:
+    with pytest.raises(Unavailable, match="reading its data"):
+        refuse_if_unfit(FIT | {"aof_enabled": 0, "loading": 1}, allow_volatile=False)
+
+
+async def test_a_private_redis_is_fit_until_it_may_forget(own_redis: PrivateRedis) -> None:
+    async with connect(own_redis.url) as redis:
+        queue = JobQueue(redis)
+        await queue.check()
+        await redis.config_set("appendonly", "no")
+        await redis.config_set("maxmemory-policy", "allkeys-lru")
+        with pytest.raises(RedisUnfit, match="appendonly to yes, set maxmemory-policy"):
+            await queue.check()
+        await JobQueue(redis, allow_volatile=True).check()
+
+
+async def test_a_queue_whose_redis_became_unfit_refuses_all_until_a_check_finds_it_mended(
+    own_redis: PrivateRedis,
+) -> None:
+    async with connect(own_redis.url) as redis:
+        queue = JobQueue(redis)
+        await redis.config_set("maxmemory", 0)
+        with pytest.raises(RedisUnfit):
+            await queue.check()
+        for call in (queue.ping(), queue.depth(), queue.list(limit=1), queue.recover()):
+            with pytest.raises(Unavailable, match="set maxmemory"):
+                await call
+        await redis.config_set("maxmemory", "100mb")
+        await queue.check()
+        await queue.ping()
+
+
+async def test_no_command_reaches_a_redis_that_was_restarted_unfit(own_redis: PrivateRedis) -> None:
+    async with connect(own_redis.url) as redis:
+        queue = JobQueue(redis)
+        await queue.ping()  # given connections to the one that was fit
+        restart_with(own_redis, "--maxmemory-policy", "allkeys-lru")
+        for _ in range(12):
+            with pytest.raises(Unavailable, match="noeviction"):
+                await queue.submit(request_for())
+    async with connect(own_redis.url, allow_volatile=True) as redis:
+        assert await redis.dbsize() == 0  # then not one of them was written
+        assert (await JobQueue(redis, allow_volatile=True).submit(request_for())).id
+
+
+async def test_a_full_redis_can_be_asked_from_any_start(own_redis: PrivateRedis) -> None:
+    async with connect(own_redis.url) as redis:
+        known = JobQueue(redis)
+        await known.check()
+        job = await known.submit(request_for())
+    restart_with(own_redis, "--maxmemory", "400kb")  # less than an empty Redis uses
+    async with connect(own_redis.url) as redis:
+        new = JobQueue(redis, pool="new")
+        for queue in (known_again := JobQueue(redis), new):
+            await queue.check()
+            with pytest.raises(QueueFull):
+                await queue.submit(request_for())
+        assert await redis.hget("smalti:{new}:meta", "schema")  # so that no other layout takes its place
+        assert (await known_again.cancel(job.id)).state is JobState.CANCELLED
+        await known_again.delete(job.id)
+
+
+async def test_a_queue_of_another_layout_is_refused(redis: Redis) -> None:
+    queue = JobQueue(redis, pool="other")
+    await redis.hset("smalti:{other}:meta", "schema", "99")
+    with pytest.raises(RedisUnfit, match="layout"):
+        await queue.check()
+
+
+OF_A_POOL = ["meta", "jobs", "queued", "workers", "expiry", "events", "bell", "urgent"]
+
+
+@pytest.mark.parametrize("name", OF_A_POOL)
+async def test_a_key_of_the_pool_that_somebody_else_wrote_is_named_until_it_is_gone(
+    redis: Redis, name: str
+) -> None:
+    queue, key = JobQueue(redis), "smalti:{default}:" + name
+    await redis.set(key, "x")
+    with pytest.raises(RedisUnfit, match=f"The key '{key}' in this Redis is not smalti's.*SMALTI_POOL"):
+        await queue.check()
+    with pytest.raises(Refused, match=key):
+        await queue.depth()
+    await redis.delete(key)
+    await queue.check()
+    await queue.depth()
+
+
+async def test_a_key_of_another_kind_that_a_script_meets_is_one_sentence(redis: Redis) -> None:
+    queue = JobQueue(redis)
+    await redis.zadd("smalti:{default}:workers", {"gone": 1})
+    await redis.set("smalti:{default}:held:gone", "x")
+    await redis.hset("smalti:{default}:meta", "recovered", (await redis.time())[0] * 1000)
+    with pytest.raises(Refused, match="A key in this Redis is not smalti's"):
+        await queue.recover()
+
+
+SINGLE_READS: dict[str, Callable[[JobQueue], Awaitable[Any]]] = {
+    "bell": lambda queue: queue.wait_for_work(0.1),
+    "urgent": lambda queue: queue.wait_for_urgent(0.1),
+    "events": lambda queue: anext(queue.events()),
+    "jobs": lambda queue: queue.list(limit=1),
+    "ended:a": lambda queue: queue.ended("a"),
+}
+
+
+@pytest.mark.parametrize("name", SINGLE_READS)
+async def test_a_key_of_another_kind_that_is_asked_for_by_itself_is_named(redis: Redis, name: str) -> None:
+    key = "smalti:{default}:" + name
+    await redis.eval("redis.call('LPUSH', KEYS[1], 'x')", 1, key)
+    with pytest.raises(Refused, match=f"The key '{key}'"):
+        await SINGLE_READS[name](JobQueue(redis))
+
+
+async def test_what_lies_in_the_place_of_a_job_and_is_none_hides_no_other_job(redis: Redis) -> None:
+    queue, prefix = JobQueue(redis), "smalti:{default}:"
+    job = await queue.submit(request_for())
+    await redis.set(prefix + "job:zzzz", "x")
+    await redis.zadd(prefix + "jobs", {"zzzz": 99})
+    await redis.zadd(prefix + "expiry", {"zzzz": 1})
+    for call in (queue.get("zzzz"), queue.cancel("zzzz"), queue.delete("zzzz")):
+        with pytest.raises(JobNotFound):
+            await call
+    assert [each.id for each in (await queue.list(limit=5))[0]] == [job.id]
+    assert await queue.expire() == 1
+    assert await redis.zcard(prefix + "jobs") == 1
+
+
+async def test_a_redis_that_is_away_is_unavailable_within_seconds() -> None:
+    server = PrivateRedis().start()
+    server.stop()
+    async with connect(server.url) as redis:
+        queue = JobQueue(redis)
+        with pytest.raises(Unavailable):
+            await asyncio.wait_for(queue.depth(), 8)
+
+
+async def test_hundreds_of_calls_at_once_wait_for_a_connection(redis: Redis) -> None:
+    queue = JobQueue(redis)
+    await asyncio.gather(*(queue.depth() for _ in range(300)))
+    assert len(await redis.client_list()) < 50
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        exceptions.BusyLoadingError("LOADING"),
+        exceptions.ResponseError("BUSY Redis is busy running a script"),
+        exceptions.ResponseError("MISCONF Errors writing to the AOF file: No space left on device"),
+        exceptions.ReadOnlyError("You can't write against a read only replica."),
+        exceptions.OutOfMemoryError("command not allowed when used memory > 'maxmemory'."),
+        exceptions.ResponseError(
+            "Error running script (call to f_1): @user_script:9: -OOM command not allowed"
+        ),
+        exceptions.ResponseError(
+            "Error running script (call to f_1): @user_script:9: -MISCONF Errors writing"
+        ),
+        exceptions.TimeoutError("slow"),
+        ConnectionResetError("gone"),
+    ],
+)
+def test_what_passes_by_itself_is_unavailable(error: Exception) -> None:
+    with pytest.raises(Unavailable), unavailable_when_away():
+        raise error
+
+
+async def test_a_wrong_password_is_said_at_once_and_not_waited_for(own_redis: PrivateRedis) -> None:
+    async with connect(own_redis.url) as redis:
+        await redis.config_set("requirepass", "secret")
+    for url in (own_redis.url, own_redis.url.replace("redis://", "redis://:wrong@")):
+        async with connect(url) as redis:
+            with pytest.raises(RedisUnfit, match="password"):
+                await JobQueue(redis).check()
+
+
+PASSING = [
+    "LOADING Redis is loading the dataset in memory",
+    "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+    "MISCONF Errors writing to the AOF file: No space left on device",
+    "NOREPLICAS Not enough good replicas to write.",
+    "READONLY You can't write against a read only replica.",
+    "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+    "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
+    "CLUSTERDOWN The cluster is down",
+    "TRYAGAIN Multiple keys request during rehashing of slot",
+    "MOVED 3999 127.0.0.1:6381",
+    "ASK 3999 127.0.0.1:6381",
+    "REDIRECT 127.0.0.1:6381",
+    "INPROG Failover already in progress.",
+    "NOGOODSLAVE No suitable replica to promote",
+    "NOMASTERLINK Can't SYNC while not connected with my master",
+    "IOERR error or timeout reading to target instance",
+    "UNKILLABLE Sorry the script already executed write commands against the dataset.",
+    "SOMEDAY a word that no Redis says yet",
+    "ERR max number of clients reached",
+    "ERR max number of clients + cluster connections reached",
+    "ERR Error running script (call to f_1): @user_script:1: Script killed by user with SCRIPT KILL...",
+    "ERR Error running script (call to f_1): @user_script:9: -NOREPLICAS Not enough good replicas to write.",
+    "READONLY You can't write against a read only replica. script: 1f, on @user_script:9.",
+    "OOM command not allowed when used memory > 'maxmemory'. script: 1f, on @user_script:9.",
+]
+REFUSING = [
+    "NOAUTH Authentication required.",
+    "WRONGPASS invalid username-password pair or user is disabled.",
+    "NOPERM this user has no permissions to run the 'evalsha' command or its subcommand",
+    "DENIED Redis is running in protected mode because protected mode is enabled",
+    "ERR Client sent AUTH, but no password is set",
+    "ERR AUTH <password> called without any password configured for the default user. Are you sure?",
+    "ERR DB index is out of range",
+    "ERR SELECT is not allowed in cluster mode",
+    "ERR Error running script (call to f_1): @user_script: 9: The user executing the script can't run this command",
+    "ERR unknown command `EVALSHA`, with args beginning with: ",
+    "NOPROTO unsupported protocol version",
+    "WRONGTYPE Operation against a key holding the wrong kind of value",
+    "WRONGTYPE Operation against a key holding the wrong kind of value script: 1f, on @user_script:9.",
+    "ERR Error running script (call to f_1): @user_script:9: -WRONGTYPE Operation against a key",
+    "ERR Error running script (call to f_1): @user_script:9: WRONGTYPE Operation against a key",
+]
+OURS = [
+    "ERR syntax error",
+    "ERR EXEC without MULTI",
+    "ERR Error running script (call to f_1): @user_script:9: attempt to index a nil value",
+    "CROSSSLOT Keys in request don't hash to the same slot",
+]
+
+
+async def answered(redis: Redis, reply: str, *, in_pipeline: bool) -> None:
+    """Have a real Redis give this reply, in a pipeline or not."""
+    with unavailable_when_away():
+        async with redis.pipeline(transaction=False) as pipe:
+            asked = pipe if in_pipeline else redis
+            await asked.eval("return redis.error_reply(ARGV[1])", 0, reply)
+            await pipe.execute()
+
+
+@pytest.mark.parametrize("in_pipeline", [False, True])
+@pytest.mark.parametrize("reply", PASSING)
+async def test_a_reply_that_may_pass_is_unavailable(redis: Redis, reply: str, in_pipeline: bool) -> None:
+    with pytest.raises(Unavailable) as raised:
+        await answered(redis, reply, in_pipeline=in_pipeline)
+    assert not isinstance(raised.value, Refused)
+
+
+@pytest.mark.parametrize("reply", REFUSING)
+async def test_a_reply_that_only_a_person_can_mend_says_so(redis: Redis, reply: str) -> None:
+    with pytest.raises(Refused):
+        await answered(redis, reply, in_pipeline=False)
+
+
+@pytest.mark.parametrize("in_pipeline", [False, True])
+@pytest.mark.parametrize("reply", OURS)
+async def test_a_mistake_of_ours_stays_what_it_is(redis: Redis, reply: str, in_pipeline: bool) -> None:
+    with pytest.raises(exceptions.ResponseError):
+        await answered(redis, reply, in_pipeline=in_pipeline)
+
+
+async def test_a_database_that_redis_does_not_have_is_said_at_the_start(redis_url: str) -> None:
+    async with connect(redis_url.removesuffix("/0") + "/99") as redis:
+        with pytest.raises(RedisUnfit, match="database"):
+            await JobQueue(redis).check()
+
+
+@pytest.mark.parametrize("option", ["client_name=a%20b", "client_name=a%0Ab"])
+async def test_whatever_a_greeting_is_refused_for_is_said_with_the_reason_of_redis(
+    redis_url: str, option: str
+) -> None:
+    async with connect(f"{redis_url}?{option}") as redis:
+        with pytest.raises(Refused, match="Client names cannot contain spaces"):
+            await JobQueue(redis).ping()
+        with pytest.raises(RedisUnfit, match="Client names cannot contain spaces"):
+            await JobQueue(redis).check()
+
+
+@pytest.mark.parametrize("reply", [b":1\r\n", b"+OK\r\n"])
+async def test_what_greets_unlike_redis_is_said_to_be_none(reply: bytes) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1024):
+            writer.write(reply)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as other:
+        port = other.sockets[0].getsockname()[1]
+        async with connect(f"redis://u:pw@127.0.0.1:{port}/0?protocol=3") as redis:
+            with pytest.raises(Unavailable, match="no Redis"):
+                await JobQueue(redis).ping()
+
+
+async def test_a_password_that_is_changed_while_we_run_is_waited_for(own_redis: PrivateRedis) -> None:
+    async with connect(own_redis.url) as redis, connect(own_redis.url) as admin:
+        queue = JobQueue(redis)
+        await queue.check()
+        await admin.config_set("requirepass", "secret")
+        await admin.client_kill_filter(_type="normal", skipme=True)
+        with pytest.raises(Refused, match="password"):
+            await queue.ping()
+        await admin.config_set("requirepass", "")
+        await queue.check()
+
+
+async def test_readers_that_a_demotion_unblocks_are_told_that_redis_is_away(
+    own_redis: PrivateRedis, until: Until
+) -> None:
+    async with connect(own_redis.url) as redis, connect(own_redis.url) as admin:
+        queue = JobQueue(redis)
+        events = queue.events()
+        await anext(events)
+        blocked = [asyncio.ensure_future(queue.wait_for_work(5)), asyncio.ensure_future(anext(events))]
+
+        async def both_wait() -> bool:
+            return int((await admin.info("clients"))["blocked_clients"]) == 2
+
+        await until(both_wait)
+        await admin.execute_command("REPLICAOF", "127.0.0.1", "1")
+        for reader in blocked:
+            with pytest.raises(Unavailable, match="UNBLOCKED"):
+                await reader
+        with pytest.raises(Unavailable, match="read only"):
+            await queue.recover()
+        await admin.execute_command("REPLICAOF", "NO", "ONE")
+        await queue.recover()
+
+
+async def test_what_is_no_redis_is_said_to_be_none() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as other:
+        port = other.sockets[0].getsockname()[1]
+        async with connect(f"redis://127.0.0.1:{port}/0") as redis:
+            with pytest.raises(Unavailable, match="no Redis"):
+                await JobQueue(redis).ping()
+
+
+def restart_with(server: PrivateRedis, *options: str) -> None:
+    """Kill it and start it on the same data with other options, as quickly as that goes."""
+    server.kill()
+    server._command = lambda port, usual=server._command: [*usual(port), *options]  # type: ignore[method-assign,misc]
+    server.start()
+
+
+async def test_a_stopped_redis_does_not_hang_its_callers(own_redis: PrivateRedis) -> None:
+    async with connect(own_redis.url) as redis:
+        queue = JobQueue(redis)
+        await queue.ping()
+        os.kill(own_redis.pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(Unavailable):
+                await asyncio.wait_for(queue.ping(), 12)
+        finally:
+            os.kill(own_redis.pid, signal.SIGCONT)
+        await queue.ping()
+
+
+async def test_a_loop_of_calls_ends_whenever_it_is_cancelled(redis: Redis) -> None:
+    queue = JobQueue(redis)
+
+    async def ask_for_ever() -> None:
+        while True:
+            await queue.ping()
+
+    for attempt in range(50):
+        asking = asyncio.create_task(ask_for_ever())
+        await asyncio.sleep(attempt / 10_000)  # before, in and after a call
+        asking.cancel()
+        done, _ = await asyncio.wait([asking], timeout=5)
+        assert done, "it went on as if it had not been cancelled"

@@ -1,0 +1,119 @@
+"""Whatever lies in a model repository, or where one should be, is passed over with a sentence; the rest is found."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from smalti.runtime import inventory
+from smalti.runtime.repository import MANIFEST, ModelRepository
+from tests.rights import NEEDS_ROOT, WITHOUT_RIGHTS, lock
+
+LOOK = """
+import sys
+from pathlib import Path
+from smalti.runtime import inventory
+print(*(left_out.reason for left_out in inventory.look(Path(sys.argv[1])).left_out), sep="\\n")
+"""
+
+
+@pytest.fixture
+def root(toy_repository: Path) -> Path:
+    """A repository with one good model."""
+    return toy_repository
+
+
+def reasons(root: Path) -> list[str]:
+    """Why things are left out; the good model is found all the same."""
+    found = inventory.look(root)
+    assert found.versions == {"toy-pixel-rnn": (1,)}
+    return [each.reason for each in found.left_out]
+
+
+@pytest.mark.parametrize(
+    "name", ["lost+found", "__MACOSX", "Sprites", "sprites.bak", "a" * 64, "ü", "a b", "-x"]
+)
+def test_a_folder_whose_name_no_model_can_have_is_left_out_with_one_sentence(root: Path, name: str) -> None:
+    (root / name / "1").mkdir(parents=True)
+    [reason] = reasons(root)
+    assert reason.startswith(f"{name} is no model")
+
+
+@pytest.mark.parametrize("name", [b"caf\xff", b"a\nb", b"\x1b[31m", b"\xe2\x80\xae"])
+def test_a_name_that_cannot_be_printed_is_escaped(root: Path, name: bytes) -> None:
+    os.mkdir(os.fsencode(root) + b"/" + name)
+    [reason] = reasons(root)
+    assert reason.isprintable()
+
+
+@pytest.mark.parametrize("name", ["01", "v1", "-1", "0", "latest", "1.0", "99999999999", "4294967296", "١"])
+def test_a_version_folder_whose_name_is_no_version_is_left_out_with_one_sentence(
+    root: Path, name: str
+) -> None:
+    (root / "toy-pixel-rnn" / name).mkdir()
+    (root / "toy-pixel-rnn" / name / MANIFEST).write_text("{}")
+    [reason] = reasons(root)
+    assert reason.startswith(f"toy-pixel-rnn/{name} is no version")
+
+
+def test_a_version_without_a_manifest_is_left_out(root: Path) -> None:
+    (root / "toy-pixel-rnn" / "2").mkdir()
+    assert reasons(root) == ["toy-pixel-rnn/2 has no manifest.json, or not yet."]
+
+
+def test_files_and_links_where_folders_should_be_are_left_out(root: Path) -> None:
+    (root / "a-file").touch()
+    (root / "dangling").symlink_to("nowhere")
+    (root / "loop").symlink_to("loop")
+    os.mkfifo(root / "pipe")
+    (root / "toy-pixel-rnn" / "2").touch()
+    assert reasons(root) == [
+        "a-file is no folder.",
+        "dangling cannot be read: No such file or directory.",
+        "loop cannot be read: Too many levels of symbolic links.",
+        "pipe is no folder.",
+        "toy-pixel-rnn/2 is no folder.",
+    ]
+
+
+def test_hidden_things_and_readmes_are_nobodys_concern(root: Path) -> None:
+    for name in (".DS_Store", "README.md", "toy-pixel-rnn/NOTES.txt", "toy-pixel-rnn/.DS_Store"):
+        (root / name).touch()
+    (root / ".export-x3c").mkdir()
+    assert reasons(root) == []
+
+
+def test_a_repository_that_is_none_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    for name, reason in (
+        ("absent", "No such file or directory"),
+        ("file", "Not a directory"),
+        ("loop", "Too many levels of symbolic links"),
+    ):
+        [left_out] = ModelRepository(tmp_path / name).look().left_out
+        assert left_out.reason == f"The model repository cannot be read: {reason}."
+
+
+@NEEDS_ROOT
+def test_what_may_not_be_read_is_left_out_with_one_sentence(root: Path) -> None:
+    for name in ("toy-vae/1", "toy-gan", "lost+found"):
+        (root / name).mkdir(parents=True)
+        lock(root / name)
+    assert seen_without_rights(root) == [
+        "lost+found is no model: their names have at most 63 letters, a-z, 0-9 and '-'.",
+        "toy-gan cannot be read: Permission denied.",
+        "toy-vae/1/manifest.json cannot be read: Permission denied.",
+    ]
+    assert seen_without_rights(root / "toy-gan") == [
+        "The model repository cannot be read: Permission denied."
+    ]
+
+
+def seen_without_rights(root: Path) -> list[str]:
+    """The reasons for which somebody without rights leaves things out."""
+    command = [*WITHOUT_RIGHTS, sys.executable, "-c", LOOK, str(root)]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    return found.stdout.splitlines()

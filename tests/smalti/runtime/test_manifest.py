@@ -1,0 +1,316 @@
+"""A manifest is outside data: whatever is wrong with one is found when it is read, and said in one sentence."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from smalti.errors import RepositoryDamaged
+from smalti.runtime.repository import MANIFEST, Manifest, ModelRepository, read
+from tests.server.toys import write_gan, write_vae
+from tests.toy_model import write_toy_model
+
+SHIPPED = ModelRepository(Path(__file__).parents[3] / "model_repository")
+Change = Callable[[dict[str, Any]], object]
+
+
+@pytest.fixture
+def vae(tmp_path: Path) -> Path:
+    """The folder of a toy VAE."""
+    write_vae(tmp_path)
+    return tmp_path / "toy-vae" / "1"
+
+
+@pytest.fixture
+def pixel_rnn(toy_repository: Path) -> Path:
+    """The folder of a toy PixelRNN."""
+    return toy_repository / "toy-pixel-rnn" / "1"
+
+
+def changed(folder: Path, change: Change) -> Path:
+    """The folder, its manifest changed."""
+    content = json.loads((folder / MANIFEST).read_text())
+    change(content)
+    (folder / MANIFEST).write_text(json.dumps(content))
+    return folder
+
+
+def refusal(folder: Path) -> str:
+    """Why a version is refused: one line, in which no path of this machine is."""
+    with pytest.raises(RepositoryDamaged) as caught:
+        read(folder).verify()
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    assert str(folder.parents[1]) not in sentence
+    assert len(sentence) < 500
+    return sentence
+
+
+@pytest.mark.parametrize("name", sorted(SHIPPED.models()))
+def test_every_shipped_manifest_is_good(name: str) -> None:
+    SHIPPED.load(name)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "it is empty"),
+        (b"\0" * 4096, "it is empty"),
+        (b"{", "it is no JSON: Expecting property name"),
+        (b"[1, 2]", "it is no object, but a list"),
+        (b"null", "it is no object, but a NoneType"),
+        (b"\xff\xfe{\x00}\x00", "it is not text in UTF-8"),
+        (b'{"a": NaN}', "the number NaN"),
+        (b'{"a": -Infinity}', "the number -Infinity"),
+        (b'{"a": 1e999}', "1e999, which is too large"),
+        (b'{"name": "x", "name": "y"}', "it has 'name' twice"),
+        (b'{"a": {"b\\u001b[31m": 1, "b\\u001b[31m": 1}}', r"it has 'b\x1b[31m' twice"),
+        (b'{"a":' * 100_000, "nested too deeply"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "the number 99999999999999999999…, which is too large"),
+        (b'{"a": "' + b"x" * 5_000_000 + b'"}', "larger than 4194304 bytes"),
+        (b"{}", "name is missing"),
+    ],
+)
+def test_a_manifest_that_is_no_proper_json_is_refused_with_what_is_wrong(
+    vae: Path, content: bytes, sentence: str
+) -> None:
+    (vae / MANIFEST).write_bytes(content)
+    assert sentence in refusal(vae)
+
+
+def test_a_mark_before_the_json_is_passed_over(vae: Path) -> None:
+    (vae / MANIFEST).write_bytes(b"\xef\xbb\xbf" + (vae / MANIFEST).read_bytes())
+    read(vae).verify()
+
+
+WRONG: dict[str, tuple[Change, str]] = {
+    "a negative latent": (lambda m: m.update(latent_size=-5), "latent_size is -5"),
+    "a latent that is no number": (lambda m: m.update(latent_size="3"), "latent_size is '3'"),
+    "a latent with a fraction": (lambda m: m.update(latent_size=3.5), "latent_size is 3.5"),
+    "a latent that is true": (lambda m: m.update(latent_size=True), "latent_size is True"),
+    "no latent": (lambda m: m.update(latent_size=0), "latent_size is 0, which a vae cannot have"),
+    "another latent": (lambda m: m.update(latent_size=9), "float32 [batch, 3], not float32 [batch, 9]"),
+    "no height": (lambda m: m.update(height=0), "height is 0"),
+    "a huge width": (lambda m: m.update(width=10**9), "width is 1000000000"),
+    "another height": (lambda m: m.update(height=7), "not int64 [batch, 7, 5]"),
+    "version 0": (lambda m: m.update(version=0), "version is 0"),
+    "a version beyond the messages'": (lambda m: m.update(version=2**32), "version is 4294967296"),
+    "another version": (lambda m: m.update(version=2), "belongs to toy-vae version 2"),
+    "a path as its name": (lambda m: m.update(name="../x"), "name is '../x'"),
+    "an unknown family": (lambda m: m.update(family="diffusion"), "family is 'diffusion'"),
+    "a family of other graphs": (lambda m: m.update(family="gan"), "it has no graph 'generate'"),
+    "a variant of two lines": (lambda m: m.update(variant="a\nb"), "variant is 'a\\nb'"),
+    "one colour": (lambda m: m.update(palette=["#000000"]), "palette is"),
+    "a colour by name": (lambda m: m["palette"].__setitem__(1, "red"), "palette.1 is 'red'"),
+    "a colour that is a number": (lambda m: m["palette"].__setitem__(1, 7), "palette.1 is 7"),
+    "no graphs": (lambda m: m.update(graphs={}), "it has no graph 'decode'"),
+    "a foreign graph": (lambda m: m["graphs"].update(x=m["graphs"]["decode"]), "a graph 'x'"),
+    "a wrong input": (
+        lambda m: m["graphs"]["decode"]["inputs"][0].update(name="latnet"),
+        "no input 'latent'",
+    ),
+    "a surplus input": (
+        lambda m: m["graphs"]["decode"]["inputs"].append(m["graphs"]["encode"]["inputs"][0]),
+        "an input 'pixels', which nothing feeds",
+    ),
+    "an input twice": (
+        lambda m: m["graphs"]["decode"]["inputs"].append(m["graphs"]["decode"]["inputs"][0]),
+        "an input twice",
+    ),
+    "a wrong type": (
+        lambda m: m["graphs"]["decode"]["inputs"][0].update(type="bool"),
+        "is bool [batch, 3], not float32",
+    ),
+    "a missing output": (lambda m: m["graphs"]["encode"].update(outputs=[]), "it has no output 'mean'"),
+    "states of a VAE": (
+        lambda m: m.update(states=[{"input": "a", "output": "b", "type": "bool", "shape": []}]),
+        "it has states, which a vae cannot have",
+    ),
+    "a digest in capitals": (lambda m: m["files"].update({"decode.onnx": "A" * 64}), "files.decode.onnx is"),
+    "a negative count": (lambda m: m["parity"].update(images=-1), "parity.images is -1"),
+    "a background that is no colour": (
+        lambda m: m.update(recipe={"data": {"background": "puce"}}),
+        "recipe.data.background is 'puce'",
+    ),
+    "a recipe of another shape": (
+        lambda m: m.update(recipe={"optimiser": [1]}),
+        "recipe.optimiser is no object",
+    ),
+    "a field of tomorrow": (lambda m: m.update(tomorrow=1), "tomorrow is no field that a manifest has there"),
+    "another schema": (lambda m: m.update(schema_version=2), "schema_version is 2"),
+}
+
+
+@pytest.mark.parametrize("change", WRONG)
+def test_a_manifest_with_one_wrong_value_is_refused_by_the_name_of_the_field(vae: Path, change: str) -> None:
+    spoil, sentence = WRONG[change]
+    assert sentence in refusal(changed(vae, spoil))
+
+
+def test_states_must_be_told_apart_and_fit_into_memory(pixel_rnn: Path) -> None:
+    whole = (pixel_rnn / MANIFEST).read_text()
+    assert "have the same input" in refusal(changed(pixel_rnn, lambda m: m["states"][0].update(input="row")))
+    (pixel_rnn / MANIFEST).write_text(whole)
+    assert "have the same output" in refusal(
+        changed(pixel_rnn, lambda m: m["states"][1].update(output="hash_out"))
+    )
+    (pixel_rnn / MANIFEST).write_text(whole)
+    assert "the most" in refusal(changed(pixel_rnn, lambda m: m["states"][0].update(shape=[4096, 4096])))
+    (pixel_rnn / MANIFEST).write_text(whole)
+    assert "it has no input 'taint'" not in refusal(changed(pixel_rnn, lambda m: m.update(states=[])))
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "../2/decode.onnx",
+        "../../../etc/passwd",
+        "/etc/passwd",
+        "..\\2\\decode.onnx",
+        "C:\\decode.onnx",
+        "sub/decode.onnx",
+        "./decode.onnx",
+        "..",
+        ".hidden",
+        "",
+        "a\0b",
+        "a\nb",
+        "x" * 300,
+    ],
+)
+def test_a_file_outside_of_the_versions_folder_is_refused_wherever_a_manifest_names_it(
+    vae: Path, file: str
+) -> None:
+    whole = (vae / MANIFEST).read_text()
+    assert "graphs.decode.file is" in refusal(changed(vae, lambda m: m["graphs"]["decode"].update(file=file)))
+    (vae / MANIFEST).write_text(whole)
+    assert "files." in refusal(changed(vae, lambda m: m["files"].update({file: "0" * 64})))
+
+
+def test_a_graph_whose_file_has_no_digest_is_refused(vae: Path) -> None:
+    assert "'decode.onnx' is not listed in files" in refusal(
+        changed(vae, lambda m: m["files"].pop("decode.onnx"))
+    )
+
+
+@pytest.mark.parametrize("file", ["decode.onnx", MANIFEST])
+def test_a_link_that_leads_out_of_the_folder_is_refused_and_one_within_is_followed(
+    vae: Path, tmp_path: Path, file: str
+) -> None:
+    (vae / file).rename(vae / "kept")
+    (vae / file).symlink_to("kept")
+    read(vae).verify()
+    (vae / "kept").rename(tmp_path / "outside")
+    (vae / file).unlink()
+    (vae / file).symlink_to(tmp_path / "outside")
+    assert f"toy-vae/1/{file} is a link that leads out of its folder" in refusal(vae)
+
+
+@pytest.mark.parametrize("file", ["decode.onnx", MANIFEST])
+def test_a_file_that_is_gone_or_a_folder_or_a_pipe_or_a_circle_of_links_is_refused(
+    vae: Path, file: str
+) -> None:
+    (vae / file).unlink()
+    assert f"toy-vae/1/{file} cannot be read: No such file" in refusal(vae)
+    (vae / file).symlink_to(file)
+    assert f"toy-vae/1/{file} cannot be read: " in refusal(vae)
+    (vae / file).unlink()
+    os.mkfifo(vae / file)
+    assert f"toy-vae/1/{file} is no file" in refusal(vae)
+    (vae / file).unlink()
+    (vae / file).mkdir()
+    assert f"toy-vae/1/{file} is no file" in refusal(vae)
+
+
+values = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(),
+    st.just([]),
+    st.just({}),
+    st.lists(st.integers(-2, 9), max_size=3),
+)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_whatever_a_manifest_holds_it_is_a_manifest_or_one_sentence(
+    tmp_path: Path, data: st.DataObject
+) -> None:
+    for write in (write_vae, write_gan, write_toy_model):
+        if not (tmp_path / write.__name__).exists():
+            write(tmp_path / write.__name__)
+    folder = data.draw(st.sampled_from(sorted(tmp_path.glob("*/*/1"))))
+    whole = (folder / MANIFEST).read_text()
+    content = json.loads(whole)
+    place, key = data.draw(st.sampled_from(list(_places(content))))
+    place[key] = data.draw(values)
+    (folder / MANIFEST).write_text(json.dumps(content))
+    try:
+        said = _read(folder)
+    finally:
+        (folder / MANIFEST).write_text(whole)
+    assert "\n" not in said
+
+
+def _read(folder: Path) -> str:
+    """Why the manifest is refused; nothing where it is good."""
+    try:
+        read(folder)
+    except RepositoryDamaged as error:
+        return str(error)
+    return ""
+
+
+def _places(content: Any) -> Any:
+    """Every container and key in the JSON."""
+    for key, value in list(content.items() if isinstance(content, dict) else enumerate(content)):
+        yield content, key
+        if isinstance(value, dict | list):
+            yield from _places(value)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            lambda m: m.update(palette=["#fff", "#000000"]),
+            "palette.0 is '#fff', but must be a colour, such as '#1a2b3c'",
+        ),
+        (lambda m: m.update(name="A b"), "must be a name of a-z, 0-9 and '-', such as 'sprites-vae'"),
+        (lambda m: m.update(height=1.5), "height is 1.5, but must be a whole number, such as 8"),
+        (lambda m: m.update(height=10**30), "but must be at most 1024"),
+        (lambda m: m.update(graphs=3), "graphs is 3, but must be an object"),
+        (lambda m: m["files"].update(x="12"), "files.x is '12', but must be a SHA-256"),
+        (lambda m: m.update(extra=1), "extra is no field that a manifest has there"),
+        (lambda m: m["parity"].update(pixels_equal="yes"), "must be true or false"),
+        (lambda m: m.update(palette=["#000000"]), "must have at least 2 entries"),
+    ],
+)
+def test_a_wrong_field_of_a_manifest_is_told_in_plain_words(vae: Path, change: Change, sentence: str) -> None:
+    said = refusal(changed(vae, change))
+    assert sentence in said
+    assert not any(word in said for word in ("pattern", "Input", "^", "valid"))
+
+
+def test_colours_written_large_are_the_same_colours(vae: Path) -> None:
+    before = read(vae).manifest
+    after = read(
+        changed(vae, lambda m: m.update(palette=[colour.upper() for colour in m["palette"]]))
+    ).manifest
+    assert (after.palette, after.digest) == (before.palette, before.digest)
+
+
+def test_a_palette_of_another_length_than_the_networks_logits_is_refused() -> None:
+    manifest = json.loads(SHIPPED.load("digits-vae").manifest.model_dump_json())
+    for palette in (manifest["palette"][:5], manifest["palette"][:-1], [*manifest["palette"], "#123456"]):
+        with pytest.raises(ValidationError, match=rf"its palette has {len(palette)} colours, but .* with 17"):
+            Manifest.model_validate_json(json.dumps(manifest | {"palette": palette}))

@@ -1,0 +1,164 @@
+"""Somebody who waits sees a first row within two ticks of a busy worker, and who makes way loses nothing."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from smalti.jobs.job import Job, JobClass, JobRequest
+from smalti.jobs.queue import Claims, JobQueue
+from smalti.runtime.metrics import PREEMPTED_SAMPLES
+from smalti.runtime.repository import Manifest
+from tests.conftest import Until
+from tests.toy_model import Toy, write_toy_model
+from tests.worker.conftest import Hire, Model
+from tests.worker.story import a_request, assert_undisturbed, ended, open_runner
+
+SEED = 99
+
+
+class Noting(JobQueue):
+    """A queue that knows which jobs' samples its worker has."""
+
+    def __init__(self, redis: Redis) -> None:
+        super().__init__(redis)
+        self.claimed: set[str] = set()
+
+    async def claim(self, *arguments: Any, **options: Any) -> Claims:
+        claims = await super().claim(*arguments, **options)
+        self.claimed |= {claim.job for claim in claims}
+        return claims
+
+
+@pytest.fixture
+def queue(redis: Redis) -> Noting:
+    """An empty queue."""
+    return Noting(redis)
+
+
+def interactive(manifest: Manifest, **changes: Any) -> JobRequest:
+    fields: dict[str, Any] = {"count": 1, "seed": SEED, "job_class": JobClass.INTERACTIVE}
+    return a_request(manifest, **fields | changes)
+
+
+def has_row(queue: JobQueue, job: Job) -> Callable[[], Any]:
+    async def has_it() -> bool:
+        return any(rows.pixels for rows in await queue.rows(job.id, {}))
+
+    return has_it
+
+
+def made_way(manifest: Manifest) -> float:
+    return float(PREEMPTED_SAMPLES.labels(manifest.name)._value.get())
+
+
+async def test_the_first_row_is_seen_within_two_ticks_of_a_busy_worker(
+    queue: Noting, hire: Hire, toy: Model, until: Until
+) -> None:
+    manifest, _ = toy
+    shift = hire(queue, toy, slots=2)
+    standard = await queue.submit(a_request(manifest, count=50))
+    shift.gate.permit(2)
+    await until(lambda: shift.gate.begun == 3)  # and a fourth tick is handed out
+    hurried = await queue.submit(interactive(manifest))
+    await until(lambda: hurried.id in queue.claimed)
+    shift.gate.permit(2)
+    await until(has_row(queue, hurried))
+    assert shift.gate.rows == 4
+    shift.gate.open()
+    for job, changes in ((hurried, {"seed": SEED}), (standard, {})):
+        await until(ended(queue, job), seconds=30)
+        await assert_undisturbed(queue, job, toy, **changes)
+
+
+@pytest.mark.parametrize("row", range(6))
+async def test_a_sample_that_makes_way_at_any_row_goes_on_with_the_same_bytes(
+    queue: Noting, hire: Hire, toy: Model, until: Until, row: int
+) -> None:
+    manifest, _ = toy
+    before = made_way(manifest)
+    shift = hire(queue, toy, slots=1)
+    standard = await queue.submit(a_request(manifest, count=1))
+    if row:
+        shift.gate.permit(row)
+    await until(lambda: shift.gate.begun == row + 1)
+    hurried = await queue.submit(interactive(manifest))
+    await until(lambda: hurried.id in queue.claimed)
+    shift.gate.open()
+    for job, changes in ((hurried, {"seed": SEED}), (standard, {})):
+        await until(ended(queue, job))
+        await assert_undisturbed(queue, job, toy, **changes)
+    last = row == manifest.height - 1  # then its slot is free already
+    assert made_way(manifest) == before + (not last)
+
+
+async def test_who_makes_way_keeps_every_row_that_was_drawn_and_is_charged_nothing(
+    queue: Noting, hire: Hire, toy: Model, redis: Redis, until: Until
+) -> None:
+    manifest, _ = toy
+    shift = hire(queue, toy, slots=1)
+    standard = await queue.submit(a_request(manifest, count=1))
+    shift.gate.permit(2)
+    await until(lambda: shift.gate.begun == 3)
+    hurried = await queue.submit(interactive(manifest))
+    await until(lambda: hurried.id in queue.claimed)
+    shift.gate.permit(2)
+    await until(has_row(queue, hurried))
+    sample, pixels = (f"smalti:{{default}}:{name}:{standard.id}:0" for name in ("sample", "pixels"))
+    assert await redis.strlen(pixels) == 3 * manifest.width  # the third was under way
+    assert await redis.hget(sample, "crashes") == b"0"
+    [held] = await redis.keys("smalti:{default}:held:*")
+    assert await redis.hkeys(held) == [f"{hurried.id}:0".encode()]  # it is nobody's now
+
+
+async def test_nobody_makes_way_where_there_is_a_free_slot(
+    queue: Noting, hire: Hire, toy: Model, until: Until
+) -> None:
+    manifest, _ = toy
+    before = made_way(manifest)
+    shift = hire(queue, toy, slots=3)
+    standard = await queue.submit(a_request(manifest, count=2))
+    shift.gate.permit(2)
+    await until(lambda: shift.gate.begun == 3)
+    hurried = await queue.submit(interactive(manifest))
+    await until(lambda: hurried.id in queue.claimed)
+    shift.gate.open()
+    await until(ended(queue, hurried))
+    await until(ended(queue, standard))
+    assert made_way(manifest) == before
+
+
+async def test_an_interactive_sample_of_another_model_is_drawn_in_the_next_tick(
+    queue: Noting, hire: Hire, toy: Model, tmp_path: Path, until: Until
+) -> None:
+    manifest, _ = toy
+    write_toy_model(tmp_path / "wide", Toy(name="wide", width=9, height=3))
+    wide = open_runner(tmp_path / "wide", "wide")
+    shift = hire(queue, toy, wide, slots=2)
+    standard = await queue.submit(a_request(manifest, count=10))
+    shift.gate.permit(2)
+    await until(lambda: shift.gate.begun == 3)
+    hurried = await queue.submit(interactive(wide[0]))
+    await until(lambda: hurried.id in queue.claimed)
+    shift.gate.permit(1)  # of the tick that had begun
+    await until(has_row(queue, hurried))
+    shift.gate.open()
+    for job, model, changes in ((hurried, wide, {"seed": SEED}), (standard, toy, {})):
+        await until(ended(queue, job))
+        await assert_undisturbed(queue, job, model, **changes)
+
+
+async def test_standard_samples_are_drawn_beside_any_number_of_interactive_ones(
+    queue: Noting, hire: Hire, toy: Model, until: Until
+) -> None:
+    manifest, _ = toy
+    shift = hire(queue, toy, slots=4)
+    crowd = await queue.submit(interactive(manifest, count=1000))
+    standard = await queue.submit(a_request(manifest, count=6))
+    shift.gate.open()
+    await until(ended(queue, standard), seconds=30)
+    assert (await queue.get(crowd.id)).done < 1000
+    await queue.cancel(crowd.id)
+    await assert_undisturbed(queue, standard, toy)

@@ -1,1 +1,0 @@
-"""Measures exported models on test images: one module for each kind of figure."""

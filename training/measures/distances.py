@@ -1,0 +1,157 @@
+"""How far drawn images are from real ones, for a network that has no likelihood.
+
+Images are compared by features that anyone can recompute: colour and strength of edges, averaged over a coarse grid,
+each in units of its spread over the training images. No network that learned from other data is involved, so figures
+compare models on the same data, and nothing else.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from smalti import palette as colours
+from training.data.dataset import ImageSet
+from training.data.sources import Pixels
+
+GRID = 5  # cells along each side
+FLAT = 0.1  # of the features' typical spread: one that varies less is taken to vary that much
+SCALE = 1000.0  # kernel distances are small: they are given in thousandths
+PORTION = 2048  # images at once
+KERNEL_PORTION = 256  # images that are compared with all others at once
+
+Features = NDArray[np.float64]
+
+
+class Yardstick:
+    """Measures distances in units of the training images' spread."""
+
+    def __init__(self, train: Pixels, palette: Sequence[str]) -> None:
+        self.lab = colours.to_lab(colours.parse(palette))  # (colours, 3)
+        self.train = train
+        found = self._raw(train)
+        deviation = found.std(axis=0)
+        # A corner that is always blank varies by rounding alone: in such units any speck would be a world away.
+        least = FLAT * float(np.sqrt((deviation**2).mean())) + 1e-6
+        self.middle, self.spread = found.mean(axis=0), np.maximum(deviation, least)
+        self.train_features = self.features(train)
+
+    def features(self, pixels: Pixels) -> Features:
+        """(images, height, width) → (images, features)."""
+        return np.asarray((self._raw(pixels) - self.middle) / self.spread)
+
+    def distance(self, drawn: Pixels, real: Pixels) -> float:
+        """Kernel distance between drawn and real images, in thousandths."""
+        return kernel_distance(self.features(drawn), self.features(real)) * SCALE
+
+    def nearest_training_image(self, pixels: Pixels) -> float:
+        """The median CIELAB distance a pixel (root mean square) from each image to its nearest training image."""
+        return float(np.median(nearest(pixels, self.train, self.lab).distance))
+
+    def figures(self, drawn: Pixels, images: ImageSet) -> dict[str, Any]:
+        """What is to be known of drawn images, each beside the same of test images."""
+        test, train = images.test, images.train
+        return {
+            "test_kernel_distance": round(self.distance(drawn, test), 1),
+            "test_images": len(test),
+            "drawn_images": len(drawn),
+            "baselines": {"training_images": round(self.distance(train, test), 1)},
+            "colours_per_image": {"drawn": _colours(drawn), "test": _colours(test)},
+            "nearest_training_image": {
+                "drawn": round(self.nearest_training_image(drawn), 2),
+                "test": round(self.nearest_training_image(test), 2),
+            },
+        }
+
+    def _raw(self, pixels: Pixels) -> Features:
+        starts = range(0, len(pixels), PORTION)
+        return np.concatenate([self._raw_portion(pixels[start : start + PORTION]) for start in starts])
+
+    def _raw_portion(self, pixels: Pixels) -> Features:
+        painted = torch.from_numpy(self._painted(pixels)).permute(0, 3, 1, 2)  # (images, 3, height, width)
+        lightness = painted[:, :1]
+        across = F.pad(lightness.diff(dim=3).abs(), (0, 1))
+        down = F.pad(lightness.diff(dim=2).abs(), (0, 0, 0, 1))
+        planes = torch.cat([painted, across, down], dim=1)
+        return F.adaptive_avg_pool2d(planes, GRID).flatten(1).numpy()
+
+    def _painted(self, pixels: Pixels) -> Features:
+        return np.asarray(self.lab[pixels])
+
+
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """For each image the nearest of others."""
+
+    distance: NDArray[np.float64]  # CIELAB a pixel, root mean square: (images,)
+    index: NDArray[np.int64]  # which of the others: (images,)
+
+
+def nearest(images: Pixels, others: Pixels, lab: Features, *, same: bool = False) -> Nearest:
+    """The nearest of `others` to each of `images`, both (count, height, width), by their colours in CIELAB.
+
+    With `same`, image i is also number i of the others and is passed over. They are searched in single precision, which
+    is fast; the distance to the one that was found is exact.
+    """
+    middle = lab.mean(axis=0)
+    painted = _flat(images, lab - middle)
+    best = np.full(len(images), np.inf, dtype=np.float32)
+    index = np.zeros(len(images), dtype=np.int64)
+    for start in range(0, len(others), PORTION):
+        part = _flat(others[start : start + PORTION], lab - middle)
+        squared = (part**2).sum(axis=1) - 2 * painted @ part.T  # lacks what is the same for all others
+        if same:
+            own = np.arange(start, min(start + len(part), len(images)))
+            squared[own, own - start] = np.inf
+        closest = squared.argmin(axis=1)
+        found = squared[np.arange(len(images)), closest]
+        index = np.where(found < best, start + closest, index)
+        best = np.minimum(found, best)
+    apart = (lab[images] - lab[others[index]]) ** 2
+    return Nearest(np.sqrt(apart.sum(axis=-1).mean(axis=(1, 2))), index)
+
+
+def _flat(pixels: Pixels, lab: Features) -> NDArray[np.float32]:
+    """Images painted, each one row: (images, values)."""
+    return lab.astype(np.float32)[pixels].reshape(len(pixels), -1)
+
+
+def kernel_distance(one: Features, other: Features) -> float:
+    """The squared maximum mean discrepancy by the cubic kernel, unbiased, so it may fall below 0 between equals.
+
+    Bińkowski et al., "Demystifying MMD GANs", ICLR 2018, on our own features: (images, features) each.
+    """
+    within = (mean_of_pairs(features) for features in (one, other))
+    return sum(within) - 2 * float(mean_kernel(one, other).mean())
+
+
+def mean_kernel(one: Features, other: Features) -> NDArray[np.float64]:
+    """The cubic kernel of each image of `one` with those of `other`, on average: (images,).
+
+    Some images at a time, so that memory does not grow with the pairs.
+    """
+    starts = range(0, len(one), KERNEL_PORTION)
+    return np.concatenate([_kernel(one[at : at + KERNEL_PORTION], other).mean(axis=1) for at in starts])
+
+
+def mean_of_pairs(features: Features) -> float:
+    """The mean kernel over all pairs of two different images: (images, features)."""
+    count = len(features)
+    own = ((features**2).sum(axis=1) / features.shape[1] + 1.0) ** 3
+    return float((mean_kernel(features, features).sum() * count - own.sum()) / (count * (count - 1)))
+
+
+def _kernel(one: Features, other: Features) -> Features:
+    """Between all pairs: (images, features) each → (images, other images)."""
+    product = one @ other.T
+    product /= one.shape[1]
+    product += 1.0
+    return np.asarray(product * product * product)
+
+
+def _colours(images: Pixels) -> float:
+    return round(float(np.mean([len(np.unique(image)) for image in images])), 1)
