@@ -11,10 +11,10 @@ from smalti.runtime.metrics import (
     CORRUPT_COMMITS,
     FENCED_WRITES,
     JOB_SECONDS,
-    PREEMPTED_SAMPLES,
     QUEUE_WAIT_SECONDS,
     ROWS_DRAWN,
     SAMPLES_ENDED,
+    SAMPLES_MADE_WAY,
     TIME_TO_FIRST_ROW_SECONDS,
 )
 from worker.ledger import Entry, committed_first_row
@@ -75,7 +75,7 @@ class Reporter:
         outcome = _outcome(entry, reply.verdict)
         SAMPLES_ENDED.labels(claim.request.model, outcome).inc()
         if isinstance(entry.sample.outcome, Released):
-            PREEMPTED_SAMPLES.labels(claim.request.model).inc()
+            SAMPLES_MADE_WAY.labels(claim.request.model).inc()
         if isinstance(entry.sample.outcome, Failed):
             log.warning("sample failed", job=claim.job, sample=claim.index, reason=entry.sample.outcome.error)
 

@@ -38,7 +38,7 @@ class Scheduler:
 
     def __init__(self, slots: int, *, interactive_slots: int = 0) -> None:
         self._interactive_slots = interactive_slots
-        self._urgent: deque[Sample] = deque()
+        self._interactive: deque[Sample] = deque()
         self._waiting: deque[Sample] = deque()
         self._free = list(range(slots - 1, -1, -1))  # highest first: the lowest is popped
         self._occupied: dict[int, Sample] = {}
@@ -49,12 +49,12 @@ class Scheduler:
     @property
     def room(self) -> int:
         """How many samples more could be in the next tick; less than 0 where more are waiting."""
-        return len(self._free) - len(self._waiting) - len(self._urgent) - len(self._suspects)
+        return len(self._free) - len(self._waiting) - len(self._interactive) - len(self._suspects)
 
     @property
-    def urgent_room(self) -> int:
+    def interactive_room(self) -> int:
         """How many interactive samples more could be in the next tick, because standard ones make way."""
-        return max(0, self._interactive_slots - len(self._urgent) - self._interactive_in_slots)
+        return max(0, self._interactive_slots - len(self._interactive) - self._interactive_in_slots)
 
     def enqueue(self, samples: Iterable[Sample]) -> None:
         """Have samples wait for slots."""
@@ -111,7 +111,7 @@ class Scheduler:
         gone = {id(sample) for sample in samples}
         if not gone:
             return
-        self._urgent = deque(sample for sample in self._urgent if id(sample) not in gone)
+        self._interactive = deque(sample for sample in self._interactive if id(sample) not in gone)
         self._waiting = deque(sample for sample in self._waiting if id(sample) not in gone)
         self._suspects = deque(sample for sample in self._suspects if id(sample) not in gone)
         self._free_slots([slot for slot, sample in self._in_slots() if id(sample) in gone])
@@ -123,7 +123,7 @@ class Scheduler:
     def _queue_of(self, sample: Sample) -> deque[Sample]:
         if sample.is_suspect:
             return self._suspects
-        return self._urgent if sample.is_interactive else self._waiting
+        return self._interactive if sample.is_interactive else self._waiting
 
     def _in_slots(self) -> list[tuple[int, Sample]]:
         return [*self._occupied.items(), *([self._suspect] if self._suspect else [])]
@@ -131,15 +131,15 @@ class Scheduler:
     def _admit(self) -> None:
         if self._suspects and not self._suspect and self._has_place_for(self._suspects[0]):
             self._suspect = self._free.pop(), self._suspects.popleft()
-        while self._urgent and (self._free or self._preempt()):
-            self._occupied[self._free.pop()] = self._urgent.popleft()
+        while self._interactive and (self._free or self._make_way()):
+            self._occupied[self._free.pop()] = self._interactive.popleft()
         while self._waiting and self._free:
             self._occupied[self._free.pop()] = self._waiting.popleft()
 
     def _has_place_for(self, suspect: Sample) -> bool:
-        return bool(self._free) or (suspect.is_interactive and self._preempt())
+        return bool(self._free) or (suspect.is_interactive and self._make_way())
 
-    def _preempt(self) -> bool:
+    def _make_way(self) -> bool:
         """Have that standard sample make way of which the fewest rows must be drawn again; whether one did."""
         standard = [sample for sample in self._occupied.values() if not sample.is_interactive]
         if not standard or self._interactive_in_slots >= self._interactive_slots:
@@ -165,8 +165,8 @@ class Scheduler:
     def _whose_turn(self, present: dict[str, list[tuple[int, Sample]]]) -> str:
         known = [digest for digest in self._turns.order if digest in present]
         order = known + sorted(present.keys() - known)
-        urgent = [digest for digest in order if any(map(_has_just_come, present[digest]))]
-        digest = urgent[0] if urgent and not self._turns.was_early else order[0]
+        interactive = [digest for digest in order if any(map(_has_just_come, present[digest]))]
+        digest = interactive[0] if interactive and not self._turns.was_early else order[0]
         self._turns_before = self._turns
         self._turns = _Turns((*(other for other in order if other != digest), digest), digest != order[0])
         return digest

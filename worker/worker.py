@@ -99,7 +99,7 @@ class Worker:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._stop_when(stopping, grace))
             tasks.create_task(self._claim_samples())
-            tasks.create_task(self._listen_for_urgent())
+            tasks.create_task(self._listen_for_interactive())
             tasks.create_task(self._draw_rows())
             tasks.create_task(self._commit_rows())
             tasks.create_task(self._keep_lease())
@@ -118,15 +118,15 @@ class Worker:
     async def _claim_samples(self) -> None:
         """Keep the slots filled, and a worker without samples known to the queue; let nobody wait for a free slot."""
         while not self._stopping.is_set():
-            room, urgent = self._room(), self._urgent_room()
-            if room <= 0 and not (urgent and self._somebody_waits):
+            room, interactive = self._room(), self._interactive_room()
+            if room <= 0 and not (interactive and self._somebody_waits):
                 await _wait_for(self._has_room)
                 continue
             if self._is_stuck:  # a claim would renew the lease
                 await wait_until(self._stopping, seconds=self._lease_seconds / 3)
                 continue
             try:
-                claims = await self._claim(max(0, room), urgent)
+                claims = await self._claim(max(0, room), interactive)
                 if len(claims) < room:  # all there is
                     await self._wait_for_work()
             except MemoryFull:
@@ -139,15 +139,15 @@ class Worker:
         """How many samples to claim; bounded, so that a slow Redis does not let ended ones pile up."""
         return min(self._scheduler.room, 2 * self._slots - len(self._ledger))
 
-    def _urgent_room(self) -> int:
+    def _interactive_room(self) -> int:
         """How many interactive samples to claim, though there may be no free slot; bounded likewise."""
-        return max(0, min(self._scheduler.urgent_room, 2 * self._slots - len(self._ledger)))
+        return max(0, min(self._scheduler.interactive_room, 2 * self._slots - len(self._ledger)))
 
     @property
     def _is_stuck(self) -> bool:
         return self._engine.busy_seconds >= self._lease_seconds
 
-    async def _claim(self, limit: int, urgent: int) -> Sequence[Claim]:
+    async def _claim(self, limit: int, interactive: int) -> Sequence[Claim]:
         self._somebody_waits = False
         claims = await self._queue.claim(
             self.name,
@@ -155,7 +155,7 @@ class Worker:
             digests=self._engine.digests,
             fingerprint=self._fingerprint,
             limit=limit,
-            urgent=urgent,
+            interactive=interactive,
             slots=self._slots,
         )
         self._claims += 1  # only now: had the reply been lost, the same number would bring it again
@@ -188,11 +188,11 @@ class Worker:
         """Until the queue's bell rings, or it is time to be seen again."""
         await self._or_stop(self._queue.wait_for_work(min(_IDLE_SECONDS, self._lease_seconds / 3)))
 
-    async def _listen_for_urgent(self) -> None:
+    async def _listen_for_interactive(self) -> None:
         """Have a worker without room look for interactive samples, whenever there is one and now and then."""
         while not self._stopping.is_set():
             try:
-                await self._or_stop(self._queue.wait_for_urgent(_IDLE_SECONDS))
+                await self._or_stop(self._queue.wait_for_interactive(_IDLE_SECONDS))
                 self._redis_answered()
                 self._somebody_waits = True
                 self._has_room.set()

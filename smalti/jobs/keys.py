@@ -21,7 +21,7 @@
 | `deleted:<id>` | string | the call that deleted the job, for a minute |
 | `expiry` | zset | jobs that ended, by the end of their retention |
 | `events` | stream, capped | hints to watchers |
-| `bell`, `urgent` | stream, capped | hints to idle workers / to busy ones too: interactive samples wait |
+| `bell`, `interactive` | stream, capped | hints to idle workers / to busy ones too: interactive samples wait |
 
 The class is `interactive` or `standard`, the client empty until there is fairness between clients. The totals are those
 of jobs that have not ended: jobs, ready and running samples, pixels to draw. A fresh sample (index ≥ next) has no key:
@@ -70,7 +70,7 @@ class Keys:
         kinds = {
             b"hash": ("meta",),
             b"zset": ("jobs", "queued", "workers", "expiry"),
-            b"stream": ("events", "bell", "urgent"),
+            b"stream": ("events", "bell", "interactive"),
         }
         return {self.prefix + name: kind for kind, names in kinds.items() for name in names}
 
@@ -87,8 +87,8 @@ class Keys:
         return self.prefix + "bell"
 
     @property
-    def urgent(self) -> str:
-        return self.prefix + "urgent"
+    def interactive(self) -> str:
+        return self.prefix + "interactive"
 
     def job(self, job_id: str) -> str:
         return f"{self.prefix}job:{job_id}"

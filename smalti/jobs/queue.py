@@ -227,21 +227,21 @@ class JobQueue:
         digests: Sequence[str],
         fingerprint: str,
         limit: int,
-        urgent: int | None = None,
+        interactive: int | None = None,
         slots: int | None = None,
     ) -> Claims:
         """Take up to `limit` samples of jobs whose model is in `digests`, and a lease.
 
-        Interactive samples come first, up to `urgent` of them even where `limit` is less; without `urgent` up to
-        `limit`. Then come standard ones, and interactive ones again where those leave room. Of a worker that holds more
-        than its `slots`, no more are said to be running.
+        Interactive samples come first, up to `interactive` of them even where `limit` is less (default: `limit`).
+        Then come standard ones, and interactive ones again where those leave room. Of a worker that holds more than
+        its `slots`, no more are said to be running.
 
         The same sequence number again gives the same samples: count up only after a reply. A worker name is of one
         process, never used again. Neither fingerprint nor digests contain white space or '+'.
         """
         if re.search(r"[\s+]", fingerprint):
             raise ValueError(f"a fingerprint is one word without '+', not {fingerprint!r}")
-        first = limit if urgent is None else urgent
+        first = limit if interactive is None else interactive
         reply = await self._run(
             script.CLAIM, worker, self._lease, sequence, fingerprint, limit, first, slots or "", *digests
         )
@@ -268,9 +268,9 @@ class JobQueue:
         """Return when there may be something to claim, or after `seconds`."""
         await self._wait_for_bell(self._keys.bell, seconds)
 
-    async def wait_for_urgent(self, seconds: float) -> None:
+    async def wait_for_interactive(self, seconds: float) -> None:
         """Return when there may be an interactive sample to claim, or after `seconds`."""
-        await self._wait_for_bell(self._keys.urgent, seconds)
+        await self._wait_for_bell(self._keys.interactive, seconds)
 
     # What watchers read.
 

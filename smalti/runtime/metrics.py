@@ -83,8 +83,8 @@ SLOTS = Gauge("smalti_slots", "Slots of this worker.")
 SLOTS_OCCUPIED = Gauge("smalti_slots_occupied", "Slots that hold a sample.")
 ROWS_DRAWN = Counter("smalti_rows_drawn_total", "Rows drawn, replayed ones included.", ["model"])
 SAMPLES_ENDED = Counter("smalti_samples_ended_total", "Samples that left a slot.", ["model", "outcome"])
-PREEMPTED_SAMPLES = Counter(
-    "smalti_preempted_samples_total",
+SAMPLES_MADE_WAY = Counter(
+    "smalti_samples_made_way_total",
     "Standard samples given back to make way for interactive ones.",
     ["model"],
 )

@@ -57,7 +57,7 @@ def test_images_that_make_way_for_somebody_who_waits_stay_the_same(pair, undistu
     expected, one = undisturbed(model, count=LONG[model]), undisturbed(DIGITS, count=COUNTS[DIGITS])
 
     def made_way() -> float:
-        return float(sum(worker.metric("smalti_preempted_samples_total") for worker in pair.workers))
+        return float(sum(worker.metric("smalti_samples_made_way_total") for worker in pair.workers))
 
     before, asked = made_way(), 0
     job = pair.submit(model, count=LONG[model])

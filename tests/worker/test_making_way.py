@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from smalti.jobs.job import Job, JobClass, JobRequest
 from smalti.jobs.queue import Claims, JobQueue
-from smalti.runtime.metrics import PREEMPTED_SAMPLES
+from smalti.runtime.metrics import SAMPLES_MADE_WAY
 from smalti.runtime.repository import Manifest
 from tests.conftest import Until
 from tests.toy_model import Toy, write_toy_model
@@ -51,7 +51,7 @@ def has_row(queue: JobQueue, job: Job) -> Callable[[], Any]:
 
 
 def made_way(manifest: Manifest) -> float:
-    return float(PREEMPTED_SAMPLES.labels(manifest.name)._value.get())
+    return float(SAMPLES_MADE_WAY.labels(manifest.name)._value.get())
 
 
 async def test_the_first_row_is_seen_within_two_ticks_of_a_busy_worker(

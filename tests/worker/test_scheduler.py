@@ -114,13 +114,13 @@ def test_there_is_room_for_successors_while_last_rows_are_drawn(sample: Make) ->
     assert scheduler.room == 2
 
 
-def urgent(sample: Make, index: int = 100, **changes: Any) -> Sample:
+def interactive(sample: Make, index: int = 100, **changes: Any) -> Sample:
     return sample(index, job_class=JobClass.INTERACTIVE, **changes)
 
 
 def test_a_waiting_interactive_sample_gets_a_free_slot_before_standard_ones(sample: Make) -> None:
     scheduler = Scheduler(1)
-    first, second, hurried = sample(0, rows_left=1), sample(1), urgent(sample)
+    first, second, hurried = sample(0, rows_left=1), sample(1), interactive(sample)
     scheduler.enqueue([first, second, hurried])
     assert in_slots(scheduler.next_tick()) == {0: hurried}
 
@@ -129,7 +129,7 @@ def test_the_standard_sample_with_the_fewest_rows_makes_way(sample: Make) -> Non
     scheduler = Scheduler(3, interactive_slots=1)
     samples = [sample(0, rows_left=1), sample(1, rows_left=5), sample(2, rows_left=3)]
     scheduler.enqueue(samples)
-    hurried = urgent(sample)
+    hurried = interactive(sample)
     scheduler.enqueue([hurried])
     assert (
         in_slots(scheduler.next_tick())[0] is hurried
@@ -138,35 +138,35 @@ def test_the_standard_sample_with_the_fewest_rows_makes_way(sample: Make) -> Non
     samples = [sample(0, rows_left=4), sample(1, rows_left=6), sample(2, rows_left=5)]
     fuller.enqueue(samples)
     fuller.next_tick()
-    fuller.enqueue([hurried := urgent(sample)])
+    fuller.enqueue([hurried := interactive(sample)])
     assert in_slots(fuller.next_tick()) == {0: samples[0], 1: hurried, 2: samples[2]}
 
 
 def test_who_makes_way_leaves_as_soon_as_its_last_row_is_drawn(sample: Make) -> None:
     scheduler = Scheduler(1, interactive_slots=1)
-    ousted = sample()
-    scheduler.enqueue([ousted])
+    moved = sample()
+    scheduler.enqueue([moved])
     assert scheduler.next_tick() is not None
-    scheduler.enqueue([urgent(sample)])
+    scheduler.enqueue([interactive(sample)])
     scheduler.next_tick()
-    assert (ousted.outcome, ousted.rows_left) == (None, 0)  # its row is under way
-    ousted.append(a_row(ousted))
-    assert isinstance(ousted.outcome, Released)
-    assert len(ousted.progress().pixels) == ousted.claim.request.row_bytes
+    assert (moved.outcome, moved.rows_left) == (None, 0)  # its row is under way
+    moved.append(a_row(moved))
+    assert isinstance(moved.outcome, Released)
+    assert len(moved.progress().pixels) == moved.claim.request.row_bytes
 
 
-def test_interactive_samples_oust_no_more_than_their_share_and_never_each_other(sample: Make) -> None:
+def test_interactive_samples_move_no_more_than_their_share_and_never_each_other(sample: Make) -> None:
     scheduler = Scheduler(4, interactive_slots=2)
     standard = [sample(index) for index in range(4)]
     scheduler.enqueue(standard)
     scheduler.next_tick()
-    assert scheduler.urgent_room == 2
-    hurried = [urgent(sample, 100 + index) for index in range(3)]
+    assert scheduler.interactive_room == 2
+    hurried = [interactive(sample, 100 + index) for index in range(3)]
     scheduler.enqueue(hurried)
     drawn = in_slots(scheduler.next_tick()).values()
     assert [one for one in hurried if one in drawn] == hurried[:2]
     assert len([one for one in standard if one in drawn]) == 2
-    assert scheduler.urgent_room == 0
+    assert scheduler.interactive_room == 0
 
 
 def test_a_tick_that_is_taken_back_is_handed_out_again_with_who_came(sample: Make) -> None:
@@ -177,7 +177,7 @@ def test_a_tick_that_is_taken_back_is_handed_out_again_with_who_came(sample: Mak
     tick = scheduler.next_tick()  # its samples 1 and 2, of which 1 has its last row in it
     assert tick is not None
     scheduler.take_back(tick)
-    scheduler.enqueue([hurried := urgent(sample), waiting := sample(3)])
+    scheduler.enqueue([hurried := interactive(sample), waiting := sample(3)])
     again = scheduler.next_tick()
     assert again is not None
     assert in_slots(again) == {0: hurried, 1: samples[1], 2: samples[2]}
@@ -203,7 +203,7 @@ def test_the_model_of_an_interactive_sample_is_next(sample: Make) -> None:
     scheduler = Scheduler(4, interactive_slots=2)
     scheduler.enqueue([sample(0, digest="a"), sample(1, digest="b"), sample(2, digest="c")])
     ticks = [scheduler.next_tick(), scheduler.next_tick()]
-    scheduler.enqueue([urgent(sample, digest="a")])
+    scheduler.enqueue([interactive(sample, digest="a")])
     ticks += [scheduler.next_tick() for _ in range(3)]
     assert [tick.digest for tick in ticks if tick] == ["a", "b", "a", "c", "b"]
 
@@ -213,7 +213,7 @@ def test_interactive_samples_leave_other_models_every_second_tick(sample: Make) 
     scheduler.enqueue([sample(0, digest="b")])
     turns = []
     for index in range(6):
-        scheduler.enqueue([urgent(sample, 100 + index, digest="a", rows_left=6)])
+        scheduler.enqueue([interactive(sample, 100 + index, digest="a", rows_left=6)])
         tick = scheduler.next_tick()
         turns.append(tick.digest if tick else "")
     assert turns.count("b") >= 2

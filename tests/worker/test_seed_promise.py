@@ -77,7 +77,9 @@ class Crowd:
 
     def admit(self) -> None:
         """Take the first that comes, if there is room for it."""
-        room = self._scheduler.room > 0 or (self.coming[0].is_interactive and self._scheduler.urgent_room)
+        room = self._scheduler.room > 0 or (
+            self.coming[0].is_interactive and self._scheduler.interactive_room
+        )
         if room:
             self._held.append(self.coming.pop(0))
             self._scheduler.enqueue(self._held[-1:])

@@ -182,17 +182,17 @@ async def test_an_interactive_suspect_finds_a_slot_in_a_full_worker(
     queue: JobQueue, redis: Redis, hire: Hire, toy: Model, until: Until
 ) -> None:
     manifest, _ = toy
-    urgent = await queue.submit(a_request(manifest, count=1, job_class=JobClass.INTERACTIVE))
+    interactive = await queue.submit(a_request(manifest, count=1, job_class=JobClass.INTERACTIVE))
     await queue.claim("dead", sequence=0, digests=[manifest.digest], fingerprint=FINGERPRINT, limit=1)
     await queue.submit(a_request(manifest, count=9))
     shift = hire(queue, toy, slots=2)  # given a worker that is full of standard samples
     await until(holding(queue, 3))
     await take_lease_away(queue, redis, "dead")
     shift.gate.permit(3)  # then one of them makes way, long before it is drawn to its end
-    await until(ended(queue, urgent, JobState.RUNNING))
+    await until(ended(queue, interactive, JobState.RUNNING))
     await until(lambda: shift.worker._scheduler.suspect)
     shift.gate.open()
-    await until(ended(queue, urgent))
+    await until(ended(queue, interactive))
 
 
 @pytest.mark.slow

@@ -52,11 +52,11 @@ local function announce(id)
   redis.call('XADD', key('events'), 'MAXLEN', '~', '1000', '*', 'job', id)
 end
 
-local urgent = false  -- whether this script made interactive samples claimable
+local interactive = false  -- whether this script made interactive samples claimable
 
 local function ring_bell()
   redis.call('XADD', key('bell'), 'MAXLEN', '1', '*', 'work', '1')
-  if urgent then redis.call('XADD', key('urgent'), 'MAXLEN', '1', '*', 'work', '1') end
+  if interactive then redis.call('XADD', key('interactive'), 'MAXLEN', '1', '*', 'work', '1') end
 end
 
 local found = {}  -- jobs that this script looked at
@@ -229,7 +229,7 @@ local function give_back(job, index, released, crashes)
   else redis.call('ZADD', key('returned', job.id), int(rows), index) end
   count(meta, 'ready', 1)
   redis.call('ZADD', ready_key(job.digest, job.class), 'NX', '0', job.id)  -- before jobs that have begun nothing yet
-  urgent = urgent or job.class == 'interactive'
+  interactive = interactive or job.class == 'interactive'
 end
 
 -- What becomes of a sample that its worker no longer holds; `released` is the token of its release, '' for none.

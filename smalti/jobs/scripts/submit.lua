@@ -45,7 +45,7 @@ redis.call('ZADD', ready_key(ARGV[8], ARGV[14]), turn, id)
 redis.call('HINCRBY', meta, 'live', '1')
 redis.call('HINCRBY', meta, 'ready', int(count))
 redis.call('HINCRBY', meta, 'pixels', int(pixels))
-urgent = ARGV[14] == 'interactive'
+interactive = ARGV[14] == 'interactive'
 ring_bell()
 announce(id)
 return {'QUEUED', id}

@@ -14,11 +14,11 @@ async def submit(queue: JobQueue, count: int, job_class: JobClass) -> Job:
     return await queue.submit(request_for(count=count, job_class=job_class))
 
 
-async def classes(queue: JobQueue, limit: int, urgent: int | None = None) -> tuple[int, int]:
+async def classes(queue: JobQueue, limit: int, interactive: int | None = None) -> tuple[int, int]:
     """How many interactive and standard samples a claim brings."""
-    claims = await claim_from(queue, limit=limit, urgent=urgent)
-    interactive = [claim for claim in claims if claim.request.job_class is JobClass.INTERACTIVE]
-    return len(interactive), len(claims) - len(interactive)
+    claims = await claim_from(queue, limit=limit, interactive=interactive)
+    hurried = [claim for claim in claims if claim.request.job_class is JobClass.INTERACTIVE]
+    return len(hurried), len(claims) - len(hurried)
 
 
 async def test_an_interactive_sample_overtakes_a_standard_job_that_was_there_before(queue: JobQueue) -> None:
@@ -35,20 +35,20 @@ async def test_a_job_is_standard_unless_it_says_otherwise(queue: JobQueue) -> No
 async def test_a_worker_without_room_gets_interactive_samples_only(queue: JobQueue) -> None:
     await submit(queue, 1000, JobClass.STANDARD)
     await submit(queue, 5, JobClass.INTERACTIVE)
-    assert await classes(queue, limit=0, urgent=3) == (3, 0)
+    assert await classes(queue, limit=0, interactive=3) == (3, 0)
 
 
 async def test_a_stream_of_interactive_samples_leaves_standard_ones_their_part(queue: JobQueue) -> None:
     await submit(queue, 1000, JobClass.STANDARD)
     await submit(queue, 1000, JobClass.INTERACTIVE)
-    assert await classes(queue, limit=8, urgent=5) == (5, 3)
-    assert await classes(queue, limit=8, urgent=0) == (0, 8)
+    assert await classes(queue, limit=8, interactive=5) == (5, 3)
+    assert await classes(queue, limit=8, interactive=0) == (0, 8)
 
 
 async def test_interactive_samples_take_the_room_that_standard_ones_leave(queue: JobQueue) -> None:
     await submit(queue, 2, JobClass.STANDARD)
     await submit(queue, 1000, JobClass.INTERACTIVE)
-    assert await classes(queue, limit=8, urgent=3) == (6, 2)
+    assert await classes(queue, limit=8, interactive=3) == (6, 2)
 
 
 async def test_a_released_standard_sample_still_waits_behind_interactive_ones(queue: JobQueue) -> None:
@@ -66,8 +66,8 @@ async def test_busy_workers_hear_of_interactive_samples(queue: JobQueue, redis: 
     if way != "submit":
         await submit(queue, 1, JobClass.INTERACTIVE)
         [claim] = await claim_from(queue)
-        await queue.wait_for_urgent(5)  # it rang for the job
-    waiting = asyncio.create_task(queue.wait_for_urgent(30))
+        await queue.wait_for_interactive(5)  # it rang for the job
+    waiting = asyncio.create_task(queue.wait_for_interactive(30))
     if way == "submit":
         await submit(queue, 1, JobClass.INTERACTIVE)
     elif way == "release":
@@ -83,7 +83,7 @@ async def test_standard_samples_do_not_disturb_busy_workers(queue: JobQueue) -> 
     await submit(queue, 1, JobClass.STANDARD)
     [claim] = await claim_from(queue)
     await queue.commit("anna", [drawn(claim, 0, 1, Released())])
-    waiting = asyncio.create_task(queue.wait_for_urgent(30))
+    waiting = asyncio.create_task(queue.wait_for_interactive(30))
     await asyncio.wait({waiting}, timeout=0.1)
     assert not waiting.done()
     waiting.cancel()

@@ -117,7 +117,7 @@ async def test_a_queue_of_another_layout_is_refused(redis: Redis) -> None:
         await queue.check()
 
 
-OF_A_POOL = ["meta", "jobs", "queued", "workers", "expiry", "events", "bell", "urgent"]
+OF_A_POOL = ["meta", "jobs", "queued", "workers", "expiry", "events", "bell", "interactive"]
 
 
 @pytest.mark.parametrize("name", OF_A_POOL)
@@ -146,7 +146,7 @@ async def test_a_key_of_another_kind_that_a_script_meets_is_one_sentence(redis: 
 
 SINGLE_READS: dict[str, Callable[[JobQueue], Awaitable[Any]]] = {
     "bell": lambda queue: queue.wait_for_work(0.1),
-    "urgent": lambda queue: queue.wait_for_urgent(0.1),
+    "interactive": lambda queue: queue.wait_for_interactive(0.1),
     "events": lambda queue: anext(queue.events()),
     "jobs": lambda queue: queue.list(limit=1),
     "ended:a": lambda queue: queue.ended("a"),

@@ -88,7 +88,7 @@ class ModelQueue:
 
     jobs: dict[str, ModelJob] = field(default_factory=dict)
 
-    def claimable(self, worker: str, limit: int, urgent: int) -> "list[Counter[JobClass]]":
+    def claimable(self, worker: str, limit: int, interactive: int) -> "list[Counter[JobClass]]":
         """How many samples of each class such a claim brings: one of these; it may depend on who has a suspect."""
         known: Counter[JobClass] = Counter()
         suspects: Counter[JobClass] = Counter()
@@ -99,15 +99,15 @@ class ModelQueue:
         if self.has_suspect(worker):
             suspects.clear()
         with_one = [known + Counter([job_class]) for job_class in JobClass if suspects[job_class]]
-        return [self._claimable(waiting, limit, urgent) for waiting in with_one or [known]]
+        return [self._claimable(waiting, limit, interactive) for waiting in with_one or [known]]
 
     def has_suspect(self, worker: str) -> bool:
         held = [sample for job in self.jobs.values() for sample in job.in_place("running")]
         return any(s.worker == worker and s.was_suspect and s.rows <= s.claimed_rows for s in held)
 
     @staticmethod
-    def _claimable(waiting: "Counter[JobClass]", limit: int, urgent: int) -> "Counter[JobClass]":
-        first = min(urgent, waiting[JobClass.INTERACTIVE])
+    def _claimable(waiting: "Counter[JobClass]", limit: int, interactive: int) -> "Counter[JobClass]":
+        first = min(interactive, waiting[JobClass.INTERACTIVE])
         standard = min(max(0, limit - first), waiting[JobClass.STANDARD])
         more = min(max(0, limit - first - standard), waiting[JobClass.INTERACTIVE] - first)
         return +Counter({JobClass.INTERACTIVE: first + more, JobClass.STANDARD: standard})
@@ -267,11 +267,15 @@ class QueueMachine(RuleBasedStateMachine):
         return job.id
 
     @rule(
-        target=claims, worker=WORKERS, limit=st.integers(0, 5), urgent=st.integers(0, 3), twice=st.booleans()
+        target=claims,
+        worker=WORKERS,
+        limit=st.integers(0, 5),
+        interactive=st.integers(0, 3),
+        twice=st.booleans(),
     )
-    def claim(self, worker: str, limit: int, urgent: int, twice: bool) -> Any:
-        expected = self.model.claimable(worker, limit, urgent)
-        claims = self._run(claim_from(self._queue(twice), worker, limit=limit, urgent=urgent))
+    def claim(self, worker: str, limit: int, interactive: int, twice: bool) -> Any:
+        expected = self.model.claimable(worker, limit, interactive)
+        claims = self._run(claim_from(self._queue(twice), worker, limit=limit, interactive=interactive))
         assert Counter(claim.request.job_class for claim in claims) in expected
         assert sum(claim.is_suspect for claim in claims) <= (not self.model.has_suspect(worker))
         for claim in claims:
