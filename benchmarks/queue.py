@@ -13,9 +13,11 @@ from redis.asyncio import Redis
 
 from benchmarks import machine
 from local.private_redis import PrivateRedis
+from smalti.jobs.clients import ClientQueue
 from smalti.jobs.connection import connect
 from smalti.jobs.job import Claim, Finished, JobRequest, Progress
-from smalti.jobs.queue import JobQueue
+from smalti.jobs.store import QueueStore
+from smalti.jobs.workers import WorkerQueue
 
 ROWS, COLUMNS = 20, 20
 Answer = TypeVar("Answer")
@@ -90,27 +92,28 @@ class Time(Protocol):
         ...
 
 
-async def draw(queue: JobQueue, worker: str, time: Time, slots: int, repetitions: int) -> None:
+async def draw(store: QueueStore, worker: str, time: Time, slots: int, repetitions: int) -> None:
     """Jobs of as many samples as there are slots, one after another."""
-    claim = partial(queue.claim, worker, digests=["d" * 64], fingerprint="cpu", limit=slots)
+    clients, workers = ClientQueue(store), WorkerQueue(store)
+    claim = partial(workers.claim, worker, digests=["d" * 64], fingerprint="cpu", limit=slots)
     for sequence in range(repetitions):
-        await time("submit", partial(queue.submit, request_for(slots)))
+        await time("submit", partial(clients.submit, request_for(slots)))
         claims = await time(f"claim of {slots}", partial(claim, sequence=sequence))
         for row in range(ROWS):
             name = "finish" if row == ROWS - 1 else "commit"
-            await time(f"{name} of {slots}", partial(queue.commit, worker, rows_of(claims, row)))
+            await time(f"{name} of {slots}", partial(workers.commit, worker, rows_of(claims, row)))
 
 
 async def _untimed(_: str, call: Callable[[], Awaitable[Answer]]) -> Answer:
     return await call()
 
 
-async def life_microseconds(queue: JobQueue, redis: Redis, slots: int, repetitions: int) -> float:
+async def life_microseconds(store: QueueStore, redis: Redis, slots: int, repetitions: int) -> float:
     """What a sample takes of Redis' processor from its submit to its end, the fsyncs included; a median."""
     found = []
     for number in range(repetitions):
         before = await _processor_seconds(redis)
-        await draw(queue, f"life-{slots}-{number}", _untimed, slots, 1)
+        await draw(store, f"life-{slots}-{number}", _untimed, slots, 1)
         found.append(1e6 * (await _processor_seconds(redis) - before) / slots)
     return median(found)
 
@@ -139,12 +142,12 @@ def main(repetitions: int, file: Path | None) -> None:
 async def _measure(repetitions: int) -> tuple[dict[str, dict[str, float]], dict[int, float]]:
     with PrivateRedis() as server:
         async with connect(server.url) as redis:
-            queue, watch, lives = JobQueue(redis), Stopwatch(redis), {}
+            store, watch, lives = QueueStore(redis), Stopwatch(redis), {}
             version = (await redis.info("server"))["redis_version"]
             click.echo(f"Redis {version}, appendfsync always, one client\n{machine.headline()}")
             for slots in (1, 32, 64, 256):
-                await draw(queue, f"worker-{slots}", watch.time, slots, repetitions)
-                lives[slots] = await life_microseconds(queue, redis, slots, repetitions)
+                await draw(store, f"worker-{slots}", watch.time, slots, repetitions)
+                lives[slots] = await life_microseconds(store, redis, slots, repetitions)
             return watch.figures(), lives
 
 

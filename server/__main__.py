@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
-from server.application import Application, make_queue
+from server.application import Application, make_store
 from smalti.errors import SmaltiError
 from smalti.jobs.connection import connect
 from smalti.runtime import logs
@@ -25,7 +25,7 @@ async def run(settings: ServerSettings) -> None:
     try:
         with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="compute") as pool:
             async with connect(settings.redis_url, allow_volatile=settings.allow_volatile_redis) as redis:
-                application = Application(settings, make_queue(redis, settings), pool)
+                application = Application(settings, make_store(redis, settings), pool)
                 log.info("metrics served", host=settings.metrics_host, port=metrics.port)
                 await _run_until_stopped(application, stopping)
     finally:

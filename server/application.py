@@ -24,7 +24,10 @@ from server.services.images import ImageService
 from server.services.jobs import JobService
 from server.services.models import ModelService
 from server.upkeep import Upkeep
-from smalti.jobs.queue import JobQueue, QueueLimits
+from smalti.jobs.clients import ClientQueue, QueueLimits
+from smalti.jobs.store import QueueStore
+from smalti.jobs.upkeep import QueueUpkeep
+from smalti.jobs.watchers import WatcherQueue
 from smalti.printable import printable
 from smalti.runtime.following import LOOK_SECONDS
 from smalti.runtime.repository import ModelRepository
@@ -39,7 +42,7 @@ _LAST_WORD_SECONDS = 0.2  # for sending the last responses
 class Application:
     """A server with all its services; `port` says where it listens."""
 
-    def __init__(self, settings: ServerSettings, queue: JobQueue, pool: Executor) -> None:
+    def __init__(self, settings: ServerSettings, store: QueueStore, pool: Executor) -> None:
         self._settings = settings
         self._gate = Gate()
         self._server, self.port = make_server(
@@ -50,19 +53,22 @@ class Application:
         )
         self._health = health.aio.HealthServicer()
         self._readiness = Readiness(self._health)
-        self._hints = Hints(queue)
+        queue, watchers = ClientQueue(store, limits=_queue_limits(settings)), WatcherQueue(store)
+        self._hints = Hints(watchers)
         self.catalogue = _catalogue(settings, pool)
-        watching = Watching(queue, self._hints)
-        self._drawing = StreamedDrawing(queue, watching, self._readiness)
-        self._upkeep = Upkeep(queue, self._readiness)
-        self._add_services(queue, watching, pool)
+        watching = Watching(queue, watchers, self._hints)
+        self._drawing = StreamedDrawing(queue, watchers, watching, self._readiness)
+        self._upkeep = Upkeep(QueueUpkeep(store), self._readiness)
+        self._add_services(queue, watchers, watching, pool)
         self._background: list[asyncio.Task[None]] = []
 
-    def _add_services(self, queue: JobQueue, watching: Watching, pool: Executor) -> None:
+    def _add_services(
+        self, queue: ClientQueue, watchers: WatcherQueue, watching: Watching, pool: Executor
+    ) -> None:
         limits, server, catalogue = _limits(self._settings), self._server, self.catalogue
         images = ImageService(catalogue, pool, self._drawing, limits)
         images_pb2_grpc.add_ImageServiceServicer_to_server(images, server)
-        jobs = JobService(queue, catalogue, watching, self._readiness, limits)
+        jobs = JobService(queue, watchers, catalogue, watching, self._readiness, limits)
         jobs_pb2_grpc.add_JobServiceServicer_to_server(jobs, server)
         models = ModelService(catalogue, self._readiness)
         models_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
@@ -126,19 +132,21 @@ class Application:
         await asyncio.gather(refusing, idle)
 
 
-def make_queue(redis: Redis, settings: ServerSettings) -> JobQueue:
-    """The queue with the limits of these settings."""
-    limits = QueueLimits(
-        jobs=settings.max_queued_jobs,
-        pixels=settings.max_queued_pixels,
-        samples_per_job=settings.max_job_samples,
-    )
-    return JobQueue(
+def make_store(redis: Redis, settings: ServerSettings) -> QueueStore:
+    """Where these settings keep the queue."""
+    return QueueStore(
         redis,
         pool=settings.pool,
         lease_seconds=settings.lease_seconds,
-        limits=limits,
         allow_volatile=settings.allow_volatile_redis,
+    )
+
+
+def _queue_limits(settings: ServerSettings) -> QueueLimits:
+    return QueueLimits(
+        jobs=settings.max_queued_jobs,
+        pixels=settings.max_queued_pixels,
+        samples_per_job=settings.max_job_samples,
     )
 
 

@@ -8,7 +8,7 @@ from server.readiness import Readiness
 from smalti.errors import RedisUnfit, Unavailable
 from smalti.jobs.connection import Refused
 from smalti.jobs.housekeeping import Housekeeping
-from smalti.jobs.queue import JobQueue
+from smalti.jobs.upkeep import QueueUpkeep
 
 log = structlog.get_logger()
 
@@ -16,7 +16,7 @@ log = structlog.get_logger()
 class Upkeep:
     """Every server runs one, as every worker does; they do not disturb each other."""
 
-    def __init__(self, queue: JobQueue, readiness: Readiness) -> None:
+    def __init__(self, queue: QueueUpkeep, readiness: Readiness) -> None:
         self._queue = queue
         self._readiness = readiness
         self._fit = self._was_fit = False

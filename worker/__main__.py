@@ -10,7 +10,9 @@ from redis.asyncio import Redis
 
 from smalti.errors import SmaltiError, Unavailable
 from smalti.jobs.connection import connect
-from smalti.jobs.queue import JobQueue
+from smalti.jobs.store import QueueStore
+from smalti.jobs.upkeep import QueueUpkeep
+from smalti.jobs.workers import WorkerQueue
 from smalti.runtime import logs
 from smalti.runtime.metrics import MetricsServer
 from smalti.runtime.repository import ModelRepository
@@ -38,19 +40,21 @@ async def run(settings: WorkerSettings) -> None:
     engine = _engine(settings)
     try:
         async with connect(settings.redis_url, allow_volatile=settings.allow_volatile_redis) as redis:
-            queue = _queue(settings, redis)
+            store = _store(settings, redis)
+            upkeep = QueueUpkeep(store)
             await engine.load()
             engine.require()
-            if await _redis_is_fit(queue, stopping):
+            if await _redis_is_fit(upkeep, stopping):
                 log.info("metrics served", host=settings.metrics_host, port=metrics.port)
-                await _run_until_stopped(_worker(settings, queue, engine), Recovery(queue), stopping)
+                worker = _worker(settings, WorkerQueue(store), engine)
+                await _run_until_stopped(worker, Recovery(upkeep), stopping)
     finally:
         engine.close()
         metrics.close()
 
 
-def _queue(settings: WorkerSettings, redis: Redis) -> JobQueue:
-    return JobQueue(
+def _store(settings: WorkerSettings, redis: Redis) -> QueueStore:
+    return QueueStore(
         redis,
         pool=settings.pool,
         lease_seconds=settings.lease_seconds,
@@ -70,7 +74,7 @@ def _engine(settings: WorkerSettings) -> Engine:
     return Engine(repository, slots=settings.slots, models=names, provider=provider)
 
 
-def _worker(settings: WorkerSettings, queue: JobQueue, engine: Engine) -> Worker:
+def _worker(settings: WorkerSettings, queue: WorkerQueue, engine: Engine) -> Worker:
     return Worker(
         queue,
         engine,
@@ -89,7 +93,7 @@ async def _run_until_stopped(worker: Worker, recovery: Recovery, stopping: async
         tasks.create_task(recovery.run(stopping))
 
 
-async def _redis_is_fit(queue: JobQueue, stopping: asyncio.Event) -> bool:
+async def _redis_is_fit(queue: QueueUpkeep, stopping: asyncio.Event) -> bool:
     """Wait until Redis answers; False if told to stop before. Raises RedisUnfit."""
     looks = 0
     while not stopping.is_set():

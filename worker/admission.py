@@ -55,11 +55,11 @@ def _check_temperature(temperature: float) -> None:
 def _forced(request: JobRequest) -> NDArray[np.int64]:
     """The user's pixels: (rows, columns) int64, −1 where there is none."""
     grid = (request.rows, request.columns)
-    if not request.forced:
+    if not request.kept:
         return np.full(grid, -1, dtype=np.int64)
-    if len(request.forced) != 4 * request.rows * request.columns:
+    if len(request.kept) != 4 * request.rows * request.columns:
         raise SampleFailed(f"The kept pixels are not {request.rows}×{request.columns} numbers of four bytes.")
-    forced = np.frombuffer(request.forced, dtype="<i4").astype(np.int64).reshape(grid)
+    forced = np.frombuffer(request.kept, dtype="<i4").astype(np.int64).reshape(grid)
     if forced.min() < -1 or forced.max() >= request.colours:
         raise SampleFailed(f"A kept pixel is not a colour of the palette (0 to {request.colours - 1}).")
     return forced

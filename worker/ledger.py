@@ -1,9 +1,9 @@
 """Keeps the books of a worker: which samples it holds, and what Redis has yet to be told of them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from smalti.jobs.job import CommitReply, Failed, Finished, Progress, Released, Verdict
+from smalti.jobs.job import CommitReply, Progress, Released, Verdict
 from worker.sample import Sample
 
 _COMMIT_BYTES = 4 * 1024 * 1024  # of pixels in one call, so that Redis is never busy for long
@@ -87,12 +87,3 @@ class Ledger:
 def committed_first_row(entry: Entry) -> bool:
     """Whether this commit brought a job's first row, as far as its worker can tell."""
     return entry.progress.index == 0 and entry.progress.first_row == 0 and bool(entry.progress.pixels)
-
-
-def ended_indices(entries: Sequence[Entry], job: str) -> set[int]:
-    """Which samples of a job ended in these entries."""
-    return {
-        entry.progress.index
-        for entry in entries
-        if entry.progress.job == job and isinstance(entry.progress.outcome, (Finished, Failed))
-    }

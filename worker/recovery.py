@@ -5,14 +5,14 @@ from contextlib import suppress
 
 from smalti.errors import RedisUnfit, Unavailable
 from smalti.jobs.housekeeping import Housekeeping
-from smalti.jobs.queue import JobQueue
+from smalti.jobs.upkeep import QueueUpkeep
 from worker.waiting import wait_until
 
 
 class Recovery:
     """Every worker runs one; they do not disturb each other."""
 
-    def __init__(self, queue: JobQueue) -> None:
+    def __init__(self, queue: QueueUpkeep) -> None:
         self._queue = queue
         self._housekeeping = Housekeeping(queue)
 

@@ -15,12 +15,12 @@ import structlog
 from smalti.errors import SampleFailed, SmaltiError, Unavailable
 from smalti.jobs.connection import MemoryFull
 from smalti.jobs.job import Claim, Failed
-from smalti.jobs.queue import JobQueue
+from smalti.jobs.workers import WorkerQueue
 from smalti.runtime.following import LOOK_SECONDS
 from smalti.runtime.metrics import COMMIT_SECONDS, SLOTS, SLOTS_OCCUPIED
 from worker.admission import plan
 from worker.engine import Drawing, Engine, Rows
-from worker.ledger import Entry, Ledger, ended_indices
+from worker.ledger import Entry, Ledger
 from worker.reporter import Reporter
 from worker.sample import Sample, refused
 from worker.scheduler import Scheduler, Tick
@@ -50,7 +50,7 @@ class Worker:
 
     def __init__(
         self,
-        queue: JobQueue,
+        queue: WorkerQueue,
         engine: Engine,
         *,
         slots: int,
@@ -316,11 +316,12 @@ class Worker:
             self._reporter.answered(entry, reply)
             if self._ledger.settle(entry, reply):
                 self._reporter.ended(entry, reply)
+                if reply.ends_job:
+                    self._reporter.job_ended(entry.sample)
                 gone.append(entry)
         self._scheduler.release([entry.sample for entry in gone])
         if gone:
             self._has_room.set()
-            await self._note_ended_jobs(gone)
         self._redis_answered()
 
     def _redis_answered(self) -> None:
@@ -328,13 +329,6 @@ class Worker:
         self._has_answer.set()
         if self._scheduler.suspect:  # it may wait to be told
             self._has_work.set()
-
-    async def _note_ended_jobs(self, gone: Sequence[Entry]) -> None:
-        """Observe the duration of jobs whose very last sample was among these."""
-        for job, sample in {entry.progress.job: entry.sample for entry in gone}.items():
-            last, _ = await self._queue.ended(job, cursor=sample.claim.request.count - 1, limit=1)
-            if last and last[0][0] in ended_indices(gone, job):
-                self._reporter.job_ended(sample)
 
     # Lease
 

@@ -15,8 +15,9 @@ from server.queued.requests import Prepared, prepare_stream
 from server.queued.watching import Watching
 from server.readiness import Readiness
 from smalti.errors import JobNotFinished, JobNotFound, SampleFailed, SmaltiError, Unavailable
+from smalti.jobs.clients import NO_WORKER, ClientQueue
 from smalti.jobs.job import TERMINAL, Job, JobState, SampleRows
-from smalti.jobs.queue import NO_WORKER, JobQueue
+from smalti.jobs.watchers import WatcherQueue
 from smalti.v1 import images_pb2 as pb
 
 log = structlog.get_logger()
@@ -32,13 +33,15 @@ class StreamedDrawing:
 
     def __init__(
         self,
-        queue: JobQueue,
+        queue: ClientQueue,
+        watchers: WatcherQueue,
         watching: Watching,
         readiness: Readiness,
         *,
         worker_seconds: float = _WORKER_SECONDS,
     ) -> None:
         self._queue = queue
+        self._watchers = watchers
         self._watching = watching
         self._readiness = readiness
         self._worker_seconds = worker_seconds
@@ -94,13 +97,13 @@ class StreamedDrawing:
 
     async def _why(self, job: Job) -> str:
         """Why the drawing's one sample has no image, as its result says; else what became of the job."""
-        async for result in self._queue.results(job.id):
+        async for result in self._watchers.results(job):
             if result.error:
                 return result.error
         return f"{job.reason or job.state}."
 
     async def _finished(self, model: ServedModel, job: Job, form: int) -> pb.DrawStreamResponse:
-        async for result in self._queue.results(job.id):
+        async for result in self._watchers.results(job):
             return pb.DrawStreamResponse(
                 finished=pb.DrawFinished(
                     image=write_indices(model, result.pixels, form), log_probability=result.log_probability

@@ -1,7 +1,6 @@
-"""Tells watchers that something happened to their job: one reader of the queue's events for the whole server.
+"""Tells watchers that something happened to their job, with one reader of the queue's events for the whole server.
 
-It reads only while somebody watches: at every tick of every worker there is an event, and each costs Redis and the
-server a round trip.
+It reads only while somebody watches: every tick of every worker causes an event, and each one costs a round trip.
 """
 
 import asyncio
@@ -19,26 +18,26 @@ _RETRY_SECONDS = 0.5
 
 
 class EventSource(Protocol):
-    """What of the queue is needed here."""
+    """The part of WatcherQueue that Hints needs."""
 
     def events(self) -> AsyncGenerator[set[str], None]:
-        """Ids of jobs on which something happened; nothing is missed after the first item, which is empty."""
+        """Ids of jobs on which something happened. The first item is empty; every later event is seen."""
         ...
 
 
 class Bell:
-    """Rings when something may have happened to one job."""
+    """Rings when something may have happened to a job."""
 
     def __init__(self) -> None:
         self._rung = asyncio.Event()
         self.stopped = False
 
     def ring(self) -> None:
-        """Something may have happened."""
+        """Wake whoever waits."""
         self._rung.set()
 
     async def wait(self, seconds: float) -> None:
-        """Return when it has rung since the last wait, or after `seconds`, because hints may be lost."""
+        """Return if it has rung since the last wait, or when it rings, or after `seconds`: hints may be lost."""
         try:
             async with asyncio.timeout(seconds):
                 await self._rung.wait()
@@ -48,7 +47,7 @@ class Bell:
 
 
 class Hints:
-    """Rings the bells of those who follow a job."""
+    """Rings the bells of watchers when their jobs change."""
 
     def __init__(self, queue: EventSource) -> None:
         self._queue = queue
@@ -72,11 +71,11 @@ class Hints:
 
     @property
     def followed(self) -> set[str]:
-        """Jobs that somebody follows."""
+        """Ids of the jobs that somebody follows."""
         return set(self._bells)
 
     async def run(self) -> None:
-        """Read events until cancelled; where Redis goes away, ring all, since events were missed, and read on."""
+        """Read events until cancelled. If Redis goes away, events are missed: ring all bells, and read on."""
         while True:
             await self._somebody_follows.wait()
             try:
@@ -89,7 +88,7 @@ class Hints:
         """Read events until nobody follows a job."""
         async with aclosing(self._queue.events()) as events:
             await anext(events)
-            self._ring_all()  # for what happened after they looked and before anybody listened
+            self._ring_all()  # for what happened after they looked at their jobs and before this reader listened
             async for jobs in events:
                 for job_id in jobs:
                     self._ring(self._bells.get(job_id, ()))
@@ -98,7 +97,7 @@ class Hints:
                     return
 
     def stop(self) -> None:
-        """Tell those who watch that the server stops."""
+        """Tell all watchers that the server stops."""
         self._stopped = True
         for bells in self._bells.values():
             for bell in bells:

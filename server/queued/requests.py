@@ -86,7 +86,7 @@ def _prepare(
         seed=seed,
         first_index=first_index,
         temperature=temperature,
-        forced=forced,
+        kept=forced,
         retention_seconds=retention_seconds,
         job_class=job_class,
     )
@@ -103,7 +103,7 @@ def _require_drawable(model: ServedModel) -> None:
 def _forced(
     model: ServedModel, message: jobs_pb2.SubmitRequest | images_pb2.DrawStreamRequest
 ) -> tuple[bytes, types_pb2.ColourChange]:
-    """Pixels to keep as JobRequest.forced wants them, none where nothing is to be completed."""
+    """Pixels to keep as JobRequest.kept wants them, none where nothing is to be completed."""
     if not message.HasField("completion"):
         return b"", types_pb2.ColourChange()
     completion = message.completion

@@ -1,4 +1,4 @@
-"""Follows one job: a snapshot, then what changed, until it has ended; reads durable state, so nothing is missed."""
+"""Follows one job: a snapshot, then every change until it has ended. It reads stored state, so nothing is missed."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Iterator
@@ -6,12 +6,16 @@ from dataclasses import dataclass, field
 
 from server.queued.hints import Bell, Hints
 from smalti.errors import Unavailable
+from smalti.jobs.clients import ClientQueue
 from smalti.jobs.job import TERMINAL, Job, SampleRows
-from smalti.jobs.queue import JobQueue
+from smalti.jobs.watchers import WatcherQueue
 
 _LOOK_ANYWAY_SECONDS = 1.0  # hints may be lost
-_BETWEEN_LOOKS_SECONDS = 0.03  # a busy job commits more often than anybody can see
-_COMPLETED_AT_ONCE = 256  # ended samples whose last rows are sent; with more nobody looks at single ones
+_BETWEEN_LOOKS_SECONDS = 0.03  # a busy job commits more often than a person can see
+_COMPLETED_AT_ONCE = (
+    256  # if more samples ended at once, their last rows are not sent: nobody looks at single ones
+)
+_ENDS_AT_ONCE = 10_000  # samples whose ends are read in one call
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,7 @@ JobEvent = Job | SampleRows | SampleEnd
 
 @dataclass(slots=True)
 class _Known:
-    """What one watcher has been told; grows with the samples in progress, never with those that ended."""
+    """What one watcher has seen. It grows with the samples in progress, not with those that ended."""
 
     job: Job | None = None
     cursor: int = 0  # of ended samples
@@ -37,20 +41,21 @@ class _Known:
 class Watching:
     """Gives watchers the events of their jobs.
 
-    A slow watcher costs no memory: state is read when it takes the next event, and what it missed between is skipped,
-    save which samples ended.
+    A slow watcher costs no memory: state is read when it takes the next event. It misses steps in between, but no
+    sample's end.
     """
 
-    def __init__(self, queue: JobQueue, hints: Hints) -> None:
+    def __init__(self, queue: ClientQueue, watchers: WatcherQueue, hints: Hints) -> None:
         self._queue = queue
+        self._watchers = watchers
         self._hints = hints
 
     async def watch(
         self, job_id: str, *, rows: bool, through_stop: bool = False
     ) -> AsyncGenerator[JobEvent, None]:
-        """The job, then rows, ends of samples and the job whenever it changed; last the job in a terminal state.
+        """The job; then rows, ends of samples, and the job when it has changed; last the job in a terminal state.
 
-        Raises JobNotFound, and Unavailable when Redis is away or, unless `through_stop`, when the server stops.
+        Raises JobNotFound; Unavailable when Redis is away, or when the server stops, unless `through_stop`.
         """
         known = _Known()
         with self._hints.follow(job_id) as bell:
@@ -62,16 +67,16 @@ class Watching:
                 await self._pause(bell, known, rows)
 
     async def _pause(self, bell: Bell, known: _Known, rows: bool) -> None:
-        """Until there may be news; but nobody who waits for a first row is kept from it."""
+        """Wait until there may be news. A watcher that still waits for its first row is never delayed."""
         if known.job is None or known.job.state not in TERMINAL:
             await bell.wait(_LOOK_ANYWAY_SECONDS)
             if known.rows or known.cursor or not rows:
                 await asyncio.sleep(_BETWEEN_LOOKS_SECONDS)
 
     async def _look(self, job_id: str, known: _Known, rows: bool) -> AsyncGenerator[JobEvent, None]:
-        """What is new. The job is read first: if it has ended then, everything else that is read is final."""
-        job = await self._queue.get(job_id)
+        """What is new. The job is read first: if it has ended, everything that is read after it is final."""
         first = known.job is None
+        job = await (self._queue.refresh(known.job) if known.job else self._queue.get(job_id))
         if first:
             yield job
         async for event in self._samples(job, known, rows):
@@ -89,25 +94,25 @@ class Watching:
                 known.rows.pop(end.index, None)
                 yield end
         if rows and job.state not in TERMINAL:
-            for event in await self._queue.rows(job.id, known.rows):
+            for event in await self._watchers.rows(job, known.rows):
                 known.rows[event.index] = event.first_row + len(event.pixels) // job.request.row_bytes
                 yield event
 
     async def _ends(self, job: Job, known: _Known) -> AsyncGenerator[list[SampleEnd], None]:
-        while True:
-            samples, known.cursor = await self._queue.ended(job.id, cursor=known.cursor)
-            if not samples:
-                return
+        may_be_more = True
+        while may_be_more:
+            samples, known.cursor = await self._watchers.ended(job, cursor=known.cursor, limit=_ENDS_AT_ONCE)
+            may_be_more = len(samples) == _ENDS_AT_ONCE
             yield [SampleEnd(index, succeeded) for index, succeeded in samples]
 
     async def _last_rows(
         self, job: Job, indices: list[int], known: _Known
     ) -> AsyncGenerator[SampleRows, None]:
-        """The rows that the watcher has not seen of samples that are complete."""
+        """Rows of complete samples that the watcher has not seen."""
         if len(indices) > _COMPLETED_AT_ONCE:
             return
         for run in _runs(indices):
-            async for result in self._queue.results(job.id, start=run.start, limit=len(run)):
+            async for result in self._watchers.results(job, start=run.start, limit=len(run)):
                 first_row = known.rows.get(result.index, 0)
                 missing = result.pixels[first_row * job.request.row_bytes :]
                 if missing:
@@ -115,7 +120,7 @@ class Watching:
 
 
 def _runs(indices: Iterable[int]) -> Iterator[range]:
-    """Consecutive numbers, in order, as ranges."""
+    """The numbers in order, as ranges of consecutive ones."""
     start = stop = None
     for index in sorted(indices):
         if index != stop:

@@ -1,4 +1,4 @@
-"""Answers JobService: long drawing jobs, kept in the queue."""
+"""Answers JobService: drawing jobs, which are kept in the queue."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,8 +15,9 @@ from server.queued.requests import prepare_job
 from server.queued.watching import JobEvent, SampleEnd, Watching
 from server.readiness import Readiness
 from smalti.errors import ModelNotFound
+from smalti.jobs.clients import NO_WORKER, ClientQueue
 from smalti.jobs.job import Job, SampleResult, SampleRows
-from smalti.jobs.queue import NO_WORKER, JobQueue
+from smalti.jobs.watchers import WatcherQueue
 from smalti.runtime.metrics import JOBS_SUBMITTED
 from smalti.v1 import jobs_pb2 as pb
 from smalti.v1 import jobs_pb2_grpc, types_pb2
@@ -30,13 +31,15 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
 
     def __init__(
         self,
-        queue: JobQueue,
+        queue: ClientQueue,
+        watchers: WatcherQueue,
         catalogue: Catalogue,
         watching: Watching,
         readiness: Readiness,
         limits: RequestLimits,
     ) -> None:
         self._queue = queue
+        self._watchers = watchers
         self._catalogue = catalogue
         self._watching = watching
         self._readiness = readiness
@@ -70,7 +73,8 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
         self._readiness.require_queue()
         job = await self._queue.get(request.id)
         model = self._painter(job, request.format)
-        async with aclosing(self._queue.results(job.id, start=request.start, limit=request.limit)) as results:
+        results = self._watchers.results(job, start=request.start, limit=request.limit)
+        async with aclosing(results):
             async for result in results:
                 yield _result(result, job, model, request.format)
 
@@ -84,7 +88,7 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
         return pb.DeleteJobResponse()
 
     def _describe(self, job: Job) -> pb.Job:
-        """A job as clients see it; where it waits for a model that another has replaced, it says so."""
+        """A job as clients see it. If it waits for a model that another one has replaced, its reason says so."""
         request = job.request
         replaced = self._catalogue.is_replaced(request.model, request.version, request.digest)
         if job.reason == NO_WORKER and replaced:
@@ -103,7 +107,7 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
                 return pb.WatchResponse(ended=pb.SampleEnded(index=event.index, succeeded=event.succeeded))
 
     def _painter(self, job: Job, form: int) -> ServedModel | None:
-        """The model whose palette paints the results; pixels need none. Raises ModelNotFound."""
+        """The model that has the palette for the results, None if the client asks for pixels. Raises ModelNotFound."""
         if form == types_pb2.IMAGE_FORMAT_PIXELS:
             return None
         model = self._catalogue.get(job.request.model, job.request.version)

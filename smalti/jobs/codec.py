@@ -2,7 +2,7 @@
 
 import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from hashlib import sha256
 from typing import TypeAlias
@@ -21,37 +21,38 @@ from smalti.jobs.job import (
     Verdict,
 )
 
-REQUEST_FIELDS = ("request", "forced")  # of a job: they never change
+REQUEST_FIELDS = ("request", "kept")  # of a job; they never change
 STATE_FIELDS = ("state", "done", "failed", "created", "started", "ended", "expires", "reason")
 Argument: TypeAlias = str | bytes | int
 
 
 def encode_request(request: JobRequest) -> bytes:
-    """All of a request but its forced pixels; the same request gives the same bytes."""
+    """A request without its kept pixels; the same request gives the same bytes."""
     fields = asdict(request)
-    del fields["forced"]
+    del fields["kept"]
     return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
 
 
-def decode_request(encoded: bytes, forced: bytes) -> JobRequest:
-    """The request again."""
+def decode_request(encoded: bytes, kept: bytes) -> JobRequest:
+    """The request that `encode_request` encoded."""
     fields = json.loads(encoded)
     fields["job_class"] = JobClass(fields["job_class"])
-    return JobRequest(**fields, forced=forced)
+    return JobRequest(**fields, kept=kept)
 
 
 def hash_request(request: JobRequest) -> str:
-    """By which a request_id that is used for another request is known."""
-    return sha256(encode_request(request) + b"\n" + request.forced).hexdigest()
+    """Two requests are equal if their hashes are: so a request_id that is used for another request is noticed."""
+    return sha256(encode_request(request) + b"\n" + request.kept).hexdigest()
 
 
-def decode_job(job_id: str, fields: Mapping[str, bytes | None], *, running: int) -> Job:
-    """A job from its hash (REQUEST_FIELDS, STATE_FIELDS) and its number of running samples."""
+def decode_job(job_id: str, request: JobRequest, state: Sequence[bytes | None], *, running: int) -> Job:
+    """A job from its request, the values of its STATE_FIELDS, and its number of running samples."""
+    fields = dict(zip(STATE_FIELDS, state, strict=True))
     created = _seconds(fields["created"])
     assert created is not None
     return Job(
         id=job_id,
-        request=decode_request(fields["request"] or b"", fields["forced"] or b""),
+        request=request,
         state=JobState(_text(fields["state"])),
         done=int(fields["done"] or 0),
         failed=int(fields["failed"] or 0),
@@ -65,7 +66,7 @@ def decode_job(job_id: str, fields: Mapping[str, bytes | None], *, running: int)
 
 
 def decode_claims(reply: Sequence[Sequence[Sequence[bytes]]]) -> list[Claim]:
-    """The claims in claim.lua's reply; samples of a job share its request."""
+    """The claims in claim.lua's reply; the samples of a job share its request."""
     jobs, samples = reply
     requests = {job[0]: (decode_request(job[1], job[2]), int(job[3]) / 1000) for job in jobs}
     return [
@@ -83,25 +84,28 @@ def decode_claims(reply: Sequence[Sequence[Sequence[bytes]]]) -> list[Claim]:
 
 
 def encode_progress(progress: Sequence[Progress]) -> list[Argument]:
-    """commit.lua's arguments for samples: what is said of each, packed into one, and their names."""
+    """commit.lua's arguments for samples: everything about them, packed into one, then their names."""
     return [b"".join(map(_packed, progress)), *(f"{part.job}:{part.index}" for part in progress)]
 
 
 def _packed(part: Progress) -> bytes:
     job, token, outcome = part.job.encode(), part.token.encode(), _outcome(part).encode()
     form = f">B{len(job)}sB{len(token)}sIII{len(part.pixels)}sH{len(outcome)}s"
-    values = len(job), job, len(token), token, _told(part), part.first_row, len(part.pixels), part.pixels
+    values = len(job), job, len(token), token, _place(part), part.first_row, len(part.pixels), part.pixels
     return struct.pack(form, *values, len(outcome), outcome)
 
 
-def _told(part: Progress) -> int:
+def _place(part: Progress) -> int:
     return 0 if part.place is None else 2 * part.place.rows + 1 + part.place.is_begun
 
 
 def decode_commit(reply: bytes) -> list[CommitReply]:
-    """commit.lua's reply: a line for each sample, of verdict and rows."""
+    """commit.lua's reply: a line for each sample: verdict, rows, and 'ends' if its job ended with it."""
     lines = (line.split() for line in reply.decode().splitlines())
-    return [CommitReply(verdict=Verdict(verdict), rows=int(rows)) for verdict, rows in lines]
+    return [
+        CommitReply(verdict=Verdict(verdict), rows=int(rows), ends_job=bool(ends))
+        for verdict, rows, *ends in lines
+    ]
 
 
 def decode_result(index: int, value: bytes) -> SampleResult:
@@ -118,7 +122,7 @@ def decode_result(index: int, value: bytes) -> SampleResult:
 
 
 def decode_ended(entries: bytes) -> list[tuple[int, bool]]:
-    """Samples in the order in which they ended; an entry that is cut off is left for the next time."""
+    """(index, succeeded) of samples in the order in which they ended; an incomplete last entry is left out."""
     numbers = [int.from_bytes(entries[at : at + 4]) for at in range(0, len(entries) // 4 * 4, 4)]
     return [(number >> 1, bool(number & 1)) for number in numbers]
 

@@ -1,4 +1,4 @@
-"""Looks after a queue: recovers samples on a beat of its own, checks its Redis, forgets old jobs, reads the gauges."""
+"""Does the upkeep of a queue on time: recovers samples, checks Redis, forgets old jobs, sets the gauges."""
 
 import asyncio
 from time import monotonic
@@ -6,7 +6,7 @@ from time import monotonic
 import structlog
 
 from smalti.errors import RedisUnfit, Unavailable
-from smalti.jobs.queue import JobQueue
+from smalti.jobs.upkeep import QueueUpkeep
 from smalti.runtime.metrics import (
     QUEUE_AGE_SECONDS,
     QUEUE_SAMPLES,
@@ -22,17 +22,17 @@ _GAUGE_SECONDS = 1.0
 
 
 class Housekeeping:
-    """Every server and every worker does it; they do not disturb each other."""
+    """Every server and every worker runs one; they do not disturb each other."""
 
-    def __init__(self, queue: JobQueue) -> None:
+    def __init__(self, queue: QueueUpkeep) -> None:
         self._queue = queue
         self._is_well = False  # whether everything succeeded when it was last tried
         self._checked = self._expired = self._measured = float("-inf")
 
     async def keep_recovering(self) -> None:
-        """Recover on the beat until cancelled, however long the other looks take.
+        """Recover every `recover_seconds` until cancelled, even while `look` takes long.
 
-        Where that fails it waits until `look`, which says why, has recovered.
+        If that fails, wait until `look` succeeds: it raises the reason.
         """
         while True:
             next_beat = monotonic() + self._queue.recover_seconds
@@ -44,10 +44,10 @@ class Housekeeping:
             await asyncio.sleep(next_beat - monotonic())
 
     async def look(self) -> None:
-        """Check, measure and forget, each now and then; to be called every `queue.recover_seconds`.
+        """Check, measure and forget if it is time for each; call this every `recover_seconds`.
 
-        Raises Unavailable, and RedisUnfit; after either the next look begins with a check, for it may be another Redis,
-        and then recovers.
+        Raises Unavailable and RedisUnfit. After either the next call first checks, because it may be another Redis, and
+        then recovers.
         """
         try:
             if not self._is_well:

@@ -1,4 +1,4 @@
-"""What a job and its samples are: plain values, which know nothing of Redis or ONNX."""
+"""Jobs and their samples as plain values, which know nothing of Redis or ONNX."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,14 +7,14 @@ TEMPERATURE_RANGE = (0.05, 10.0)
 
 
 class JobClass(StrEnum):
-    """Whose samples are handed out first."""
+    """Which samples are handed out first."""
 
-    INTERACTIVE = "interactive"  # somebody waits: before all others, and into slots that those hold
+    INTERACTIVE = "interactive"  # somebody waits: these come first, and standard samples make way for them
     STANDARD = "standard"
 
 
 class JobState(StrEnum):
-    """Where a job is between submit and the end of its retention."""
+    """The state of a job, from submit to the end of its retention."""
 
     QUEUED = "QUEUED"
     RUNNING = "RUNNING"
@@ -29,11 +29,11 @@ TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRequest:
-    """All that decides what a job draws, checked before it is queued."""
+    """Everything that decides what a job draws; it is checked before it is queued."""
 
     model: str
     version: int
-    digest: str  # of the model; only a worker that has loaded it may draw
+    digest: str  # of the model; only workers that have loaded it may draw
     rows: int
     columns: int
     colours: int  # size of the palette
@@ -41,7 +41,9 @@ class JobRequest:
     seed: int
     first_index: int = 0  # sample i is image first_index + i of the seed
     temperature: float = 1.0
-    forced: bytes = b""  # int32 little-endian for each pixel, −1 where it is drawn; empty: all are drawn
+    kept: bytes = (
+        b""  # kept pixels: int32 little-endian for each pixel, −1 if it is drawn; empty: all are drawn
+    )
     retention_seconds: float = 86400.0
     job_class: JobClass = JobClass.STANDARD
 
@@ -84,7 +86,7 @@ class Claim:
     pixels: bytes = b""  # the rows committed so far
     queued_seconds: float = 0.0  # from submit to this claim
     is_suspect: bool = (
-        False  # a worker fell silent with it: draw it with nothing beside it, and tell each row before
+        False  # a worker fell silent with it: draw it alone, and report each row before drawing it
     )
 
 
@@ -104,35 +106,35 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """The worker gives the sample back; no attempt is charged."""
+    """The worker gives the sample back; no crash is counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """How far a sample is that shows no new rows: by it the queue tells the culprit from who was beside it."""
+    """How far a sample without new rows is. With it the queue can tell which sample made a worker crash."""
 
-    rows: int  # drawn since the claim, those drawn again included
-    is_begun: bool = False  # the next row is begun, with nothing beside it
+    rows: int  # drawn since the claim, including rows drawn again
+    is_begun: bool = False  # the next row has begun, and the sample is drawn alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """One sample's part of a commit: rows drawn since the last one, and how it ended, if it did."""
+    """One sample's part of a commit: the rows drawn since the last one, and how it ended, if it did."""
 
     job: str
     index: int
     token: str
     first_row: int
     pixels: bytes = b""  # whole rows
-    place: Place | None = None  # of a suspect, and of a sample whose committed rows are drawn again
+    place: Place | None = None  # only of a suspect, or of a sample whose committed rows are drawn again
     outcome: Finished | Failed | Released | None = None
 
 
 class Verdict(StrEnum):
-    """What became of one Progress."""
+    """What the queue did with one Progress."""
 
     ACCEPTED = "ACCEPTED"
-    DUPLICATE = "DUPLICATE"  # a resend: the very bytes were there already
+    DUPLICATE = "DUPLICATE"  # sent again: the same bytes were there already
     BEHIND = "BEHIND"  # Redis holds fewer rows than first_row: send again from `CommitReply.rows`
     FENCED = "FENCED"  # the token is no longer the sample's: another worker may have it
     CANCELLED = "CANCELLED"  # the job is being cancelled: drop the sample
@@ -144,12 +146,13 @@ class CommitReply:
     """The answer to one Progress."""
 
     verdict: Verdict
-    rows: int  # committed rows of the sample, 0 where the verdict leaves that unknown
+    rows: int  # committed rows of the sample; 0 if the verdict leaves that unknown
+    ends_job: bool = False  # this was the last sample of its job: now all are done or failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleResult:
-    """What one sample came to; `pixels` is empty where it failed."""
+    """The result of one sample; `pixels` is empty if it failed."""
 
     index: int
     pixels: bytes = b""
@@ -160,7 +163,7 @@ class SampleResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleRows:
-    """Rows of a sample in progress, for those who watch."""
+    """Rows of a sample in progress, for watchers."""
 
     index: int
     first_row: int
@@ -176,4 +179,4 @@ class QueueDepth:
     ready_samples: int  # claimable now
     running_samples: int
     workers: int  # with a lease
-    oldest_seconds: float  # age of the oldest job that waits
+    oldest_seconds: float  # age of the oldest queued job

@@ -4,55 +4,56 @@
 |---|---|---|
 | `meta` | hash | schema; last fencing token, recovery, end of a silence, turn; jobs submitted; drawing rate; totals |
 | `jobs` | zset | every job by serial number, for List |
-| `job:<id>` | hash | request, forced pixels, sizes; state, next (cursor), counts, reason, fingerprint, times |
-| `queued` | zset | jobs of which no sample was claimed yet, by submit time |
-| `ready:<digest>:<class>:<client>` | zset | jobs with claimable samples, by whose turn is longest ago |
+| `job:<id>` | hash | request, kept pixels, sizes; state, next (cursor), counts, reason, fingerprint, times |
+| `queued` | zset | jobs without a claimed sample so far, by submit time |
+| `ready:<digest>:<class>:<client>` | zset | jobs with claimable samples, by their last turn, the oldest first |
 | `returned:<id>` | zset | samples given back or recovered, by committed rows |
-| `suspects:<id>` | zset | those with which a worker fell silent without progress, by crashes, then rows |
+| `suspects:<id>` | zset | samples with which a worker fell silent without progress, by crashes, then rows |
 | `running:<id>` | set | samples that some worker holds |
-| `sample:<id>:<i>` | hash | fingerprint, rows at its claim, rows told since, crashes, their row, token of release |
+| `sample:<id>:<i>` | hash | fingerprint, rows at its claim, last reported place, crashes, crash row, token of release |
 | `pixels:<id>:<i>` | string | committed rows, only ever appended to |
 | `result:<id>:<chunk>` | hash | index → outcome, token, log-probability, fingerprint, pixels or error; HSETNX |
-| `ended:<id>` | string | 4 bytes for each ended sample, in that order: 2 · index + (1 if it succeeded) |
+| `ended:<id>` | string | 4 bytes for each ended sample, in the order of ends: 2 · index + (1 if it succeeded) |
 | `workers` | zset | workers by the end of their lease |
-| `worker:<w>` | hash | fingerprint, digests, slots, last claim's sequence number and reply, last suspect it was given |
+| `worker:<w>` | hash | fingerprint, digests, slots, last claim's sequence number and reply, its last suspect |
 | `held:<w>` | hash | its samples, `<id>:<i>` → fencing token |
 | `request:<hash of client>:<hash of request_id>` | string | job id and hash of the request |
 | `deleted:<id>` | string | the call that deleted the job, for a minute |
 | `expiry` | zset | jobs that ended, by the end of their retention |
 | `events` | stream, capped | hints to watchers |
-| `bell`, `interactive` | stream, capped | hints to idle workers / to busy ones too: interactive samples wait |
+| `bell`, `interactive` | stream, capped | hints to idle workers; to all workers: interactive samples wait |
 
-The class is `interactive` or `standard`, the client empty until there is fairness between clients. The totals are those
-of jobs that have not ended: jobs, ready and running samples, pixels to draw. A fresh sample (index ≥ next) has no key:
-queuing a million samples costs one hash. Times are milliseconds by Redis' clock.
+The class is `interactive` or `standard`. The client is empty: there is no fairness between clients yet. The totals
+count jobs that have not ended, their ready and running samples, and their pixels to draw. A fresh sample (index ≥ next)
+has no key, so a million queued samples cost one hash. Times are milliseconds by Redis' clock.
 
-What the queue promises, given a Redis that passes `JobQueue.check`:
+The queue's promises, on a Redis that passes `QueueUpkeep.check`:
 
 - A submit that was acknowledged survives a crash of Redis; the same request_id never makes two jobs.
 - Every call may be sent twice: the second time has no further effect (redis-py sends again what timed out).
-- Each sample is in one place: fresh, returned, suspected, running, done, failed or cancelled. No token comes twice.
+- Each sample is in one place: fresh, returned, suspect, running, done, failed or cancelled. No token comes twice.
 - Only the holder of a sample's last token writes it; committed rows never change; a sample has one result.
 - A worker that falls silent for a lease loses its samples, rows included, to others; an outage of Redis is not silence.
-- A sample whose workers fell silent three times in a row, without progress between, fails instead of looping. After the
-  first time it is a suspect until it has a new row: a worker has one at most, and draws it alone, so that nobody pays
-  for what another did.
+- A sample fails when three workers in a row fell silent with it without progress. After the first of these crashes it
+  is a suspect until it has a new row. A worker has one suspect at most and draws it alone, so that no other sample is
+  blamed for its crashes.
 - Interactive samples are handed out first, up to the number that a worker keeps for them, then standard ones.
-- A cancelled job ends CANCELLED, at its workers' next commits or when their leases end; ended samples stay.
-- Once its job has ended, every key of it has a TTL.
-- At its memory limit Redis refuses new jobs and claims; what runs is finished, and all can be read and freed.
+- A cancelled job ends CANCELLED when its workers commit next or their leases end; ended samples stay.
+- When a job has ended, all its keys have a TTL.
+- At its memory limit Redis refuses new jobs and claims. What runs is finished; everything can be read and freed.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
+LAYOUT = "5"  # of the keys and their fields; raise it when they change
 CHUNK = 1024  # results in one hash; shared.lua has the same number
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The keys of one pool; the braces keep them in one slot of a Redis cluster."""
+    """The keys of one pool. The braces in them keep them in one slot of a Redis cluster."""
 
     pool: str
 
@@ -66,7 +67,7 @@ class Keys:
 
     @property
     def kinds(self) -> Mapping[str, bytes]:
-        """The keys that a pool has once, and what each is."""
+        """The keys that every pool has, and their types."""
         kinds = {
             b"hash": ("meta",),
             b"zset": ("jobs", "queued", "workers", "expiry"),
@@ -106,7 +107,7 @@ class Keys:
         return f"{self.prefix}pixels:{job_id}:{index}"
 
     def result(self, job_id: str, index: int) -> str:
-        """Of the chunk in which the sample's result is."""
+        """The chunk that holds the sample's result."""
         return f"{self.prefix}result:{job_id}:{index // CHUNK}"
 
     def ended(self, job_id: str) -> str:
@@ -114,7 +115,7 @@ class Keys:
 
 
 def request_key(client: str, request_id: str) -> str:
-    """Name, without prefix, of the key that remembers a request_id, empty for none; hashed, as clients choose both."""
+    """The key of a request_id, without prefix; empty for none. It is hashed, because clients choose both words."""
     return f"request:{_short_hash(client)}:{_short_hash(request_id)}" if request_id else ""
 
 

@@ -1,4 +1,4 @@
-"""Loads the Lua scripts and runs them, by their hash where Redis knows them already."""
+"""Loads the Lua scripts and runs them: by their hash, if Redis knows them already."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _FOLDER = files("smalti.jobs") / "scripts"
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One transition of the queue, run by Redis as a whole."""
+    """One transition of the queue. Redis runs it as a whole."""
 
     source: str
     sha: str
@@ -22,7 +22,7 @@ class Script:
     async def __call__(
         self, redis: Redis, keys: Sequence[str], arguments: Sequence[str | bytes | int] = ()
     ) -> Any:  # what a script returns is up to the script
-        """Run it; a Redis that has forgotten its scripts is sent the source again."""
+        """Run it. If Redis has forgotten its scripts, send the source again."""
         try:
             return await redis.evalsha(self.sha, len(keys), *keys, *arguments)
         except NoScriptError:
@@ -31,7 +31,7 @@ class Script:
 
 def _load(name: str) -> Script:
     source = "\n".join((_FOLDER / file).read_text("utf-8") for file in ("shared.lua", f"{name}.lua"))
-    # Redis names scripts so; nothing secret depends on it.
+    # Redis names scripts by their SHA-1; nothing secret depends on it.
     return Script(source, sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 

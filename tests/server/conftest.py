@@ -15,13 +15,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
 from server.address import listening_address
-from server.application import Application, make_queue
+from server.application import Application, make_store
 from smalti.client.channel import options
 from smalti.jobs.connection import connect
-from smalti.jobs.queue import JobQueue
 from smalti.runtime import logs
 from smalti.runtime.settings import ServerSettings
 from smalti.v1 import images_pb2_grpc, jobs_pb2_grpc, models_pb2_grpc
+from tests.queues import Queues, queues_of
 from tests.server.hand_worker import HandWorker
 from tests.server.toys import write_gan, write_vae
 from tests.toy_model import write_toy_model
@@ -34,7 +34,7 @@ class Running:
     """A server that runs in this process, and stubs of all its services."""
 
     def __init__(
-        self, application: Application, queue: JobQueue, address: str, channel: grpc.aio.Channel
+        self, application: Application, queue: Queues, address: str, channel: grpc.aio.Channel
     ) -> None:
         self.application = application
         self.queue = queue
@@ -82,13 +82,13 @@ def start_server(repository: Path, redis_url: str, until) -> StartServer:
         settings = ServerSettings(**usual | given)
         with ThreadPoolExecutor(2) as pool:
             async with connect(settings.redis_url) as redis:
-                queue = make_queue(redis, settings)
-                application = Application(settings, queue, pool)
+                store = make_store(redis, settings)
+                application = Application(settings, store, pool)
                 address = replace(listening_address(settings.listen), port=application.port)
                 serving = asyncio.create_task(application.serve())
                 try:
                     async with grpc.aio.insecure_channel(address.text, options(address)) as channel:
-                        running = Running(application, queue, address.text, channel)
+                        running = Running(application, queues_of(store), address.text, channel)
                         if ready is not None:
                             await until(lambda: _has_status(running, ready, serving), seconds=60)
                         yield running
@@ -110,7 +110,7 @@ async def server(start_server: StartServer) -> AsyncIterator[Running]:
 @pytest.fixture
 def hand_worker(server: Running) -> HandWorker:
     """Draws the server's jobs, row by row, when it is told to."""
-    return HandWorker(server.queue, [model.digest for model in server.application.catalogue.models()])
+    return HandWorker(server.queue.workers, [model.digest for model in server.application.catalogue.models()])
 
 
 async def _has_status(running: Running, service: str, serving: "asyncio.Task[None]") -> bool:

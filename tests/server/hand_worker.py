@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import count
 
 from smalti.jobs.job import Claim, CommitReply, Failed, Finished, Progress
-from smalti.jobs.queue import JobQueue
+from smalti.jobs.workers import WorkerQueue
 
 LOG_PROBABILITY = -12.5
 
@@ -12,7 +12,7 @@ LOG_PROBABILITY = -12.5
 class HandWorker:
     """Every pixel of sample i is colour i modulo 3."""
 
-    def __init__(self, queue: JobQueue, digests: Sequence[str]) -> None:
+    def __init__(self, queue: WorkerQueue, digests: Sequence[str]) -> None:
         self._queue = queue
         self._digests = digests
         self._sequence = count(1)

@@ -119,7 +119,7 @@ async def test_a_streamed_drawing_over_a_frozen_line_fails_in_both_ends(server: 
             await anext(drawing)
 
         async def is_forgotten() -> bool:
-            return not (await server.queue.list(limit=10))[0]
+            return not (await server.queue.clients.list(limit=10))[0]
 
         await until(is_forgotten)
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from smalti.jobs.queue import JobQueue
 from smalti.runtime.repository import Manifest, ModelRepository
+from tests.queues import Queues, queues_on
 from tests.worker.story import FINGERPRINT, SHIPPED, Gate, Shift, open_runner
 from worker.engine import Engine
 from worker.runner import Runner
@@ -39,13 +39,13 @@ async def hire(tmp_path: Path) -> AsyncIterator[Hire]:
     """Starts workers whose ticks wait for permits, unless the gate is opened."""
     shifts: list[Shift] = []
 
-    def start(queue: JobQueue, *models: Model, slots: int = 4, **options: Any) -> Shift:
+    def start(queue: Queues, *models: Model, slots: int = 4, **options: Any) -> Shift:
         engine = Engine(ModelRepository(tmp_path / "nothing"), slots=slots)
         gate = Gate(models[0][1])
         for manifest, runner in models:
             engine.add(manifest, gate if runner is models[0][1] else runner)
         defaults: dict[str, Any] = {"fingerprint": FINGERPRINT, "lease_seconds": 10.0}
-        worker = Worker(queue, engine, slots=slots, **defaults | options)
+        worker = Worker(queue.workers, engine, slots=slots, **defaults | options)
         shift = Shift(worker, engine, gate)
         shift.task = asyncio.create_task(worker.run(shift.stopping))
         shifts.append(shift)
@@ -61,6 +61,6 @@ async def hire(tmp_path: Path) -> AsyncIterator[Hire]:
 
 
 @pytest.fixture
-def queue(redis: Redis) -> JobQueue:
+def queue(redis: Redis) -> Queues:
     """An empty queue."""
-    return JobQueue(redis)
+    return queues_on(redis)

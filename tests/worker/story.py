@@ -12,9 +12,9 @@ import numpy as np
 
 from smalti.errors import SampleFailed
 from smalti.jobs.job import Claim, Job, JobRequest, JobState, SampleResult
-from smalti.jobs.queue import JobQueue
 from smalti.runtime.repository import Manifest, ModelRepository
 from smalti.runtime.session import open_session
+from tests.queues import Queues
 from worker.admission import plan
 from worker.engine import Divides, DrawsRows, Engine
 from worker.runner import GRAPH, Runner
@@ -144,20 +144,18 @@ class Shift:
         await self.task
 
 
-async def results(queue: JobQueue, job: Job) -> list[SampleResult]:
-    return [result async for result in queue.results(job.id)]
+async def results(queue: Queues, job: Job) -> list[SampleResult]:
+    return [result async for result in queue.watchers.results(job)]
 
 
-def ended(queue: JobQueue, job: Job, state: JobState = JobState.SUCCEEDED) -> Callable[[], Any]:
+def ended(queue: Queues, job: Job, state: JobState = JobState.SUCCEEDED) -> Callable[[], Any]:
     async def is_it() -> bool:
-        return (await queue.get(job.id)).state is state
+        return (await queue.clients.get(job.id)).state is state
 
     return is_it
 
 
-async def assert_undisturbed(
-    queue: JobQueue, job: Job, model: tuple[Manifest, Runner], **changes: Any
-) -> None:
+async def assert_undisturbed(queue: Queues, job: Job, model: tuple[Manifest, Runner], **changes: Any) -> None:
     """Every sample is what it would be if drawn alone."""
     manifest, runner = model
     alone = Runner(runner._session, manifest, slots=1)  # own state: a worker may draw with the other
@@ -166,8 +164,8 @@ async def assert_undisturbed(
         assert (result.pixels, result.log_probability) == expected
 
 
-def holding(queue: JobQueue, samples: int) -> Callable[[], Any]:
+def holding(queue: Queues, samples: int) -> Callable[[], Any]:
     async def do_they() -> bool:
-        return (await queue.depth()).running_samples == samples
+        return (await queue.upkeep.depth()).running_samples == samples
 
     return do_they

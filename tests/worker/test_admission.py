@@ -24,7 +24,7 @@ def test_each_row_has_the_random_numbers_of_its_positions(toy: Model) -> None:
 
 def test_kept_pixels_are_forced_and_all_others_drawn(toy: Model) -> None:
     manifest, _ = toy
-    drawn = plan(a_claim(a_request(manifest, forced=keeping(manifest, {(2, 3): 6}))), manifest)
+    drawn = plan(a_claim(a_request(manifest, kept=keeping(manifest, {(2, 3): 6}))), manifest)
     assert drawn.forced[2, 3] == 6
     assert (drawn.forced == -1).sum() == manifest.height * manifest.width - 1
 
@@ -46,7 +46,7 @@ def test_rows_of_another_worker_are_forced_to_what_they_were(toy: Model) -> None
         ({"temperature": 0.0}, r"temperature 0\.0 is not between 0\.05 and 10\.0"),
         ({"temperature": float("nan")}, "temperature nan"),
         ({"temperature": float("inf")}, "temperature inf"),
-        ({"forced": b"\0" * 8}, "not 6×5 numbers of four bytes"),
+        ({"kept": b"\0" * 8}, "not 6×5 numbers of four bytes"),
         ({"first_index": MAX_SEED + 1}, "must be between"),
         ({"seed": -1}, "must be between"),
     ],
@@ -62,7 +62,7 @@ def test_what_the_model_cannot_draw_is_refused_in_one_sentence(
 @pytest.mark.parametrize("colour", [-2, 7, 500])
 def test_a_kept_pixel_outside_the_palette_is_refused(toy: Model, colour: int) -> None:
     manifest, _ = toy
-    request = a_request(manifest, forced=keeping(manifest, {(0, 0): colour}))
+    request = a_request(manifest, kept=keeping(manifest, {(0, 0): colour}))
     with pytest.raises(SampleFailed, match=r"not a colour of the palette \(0 to 6\)"):
         plan(a_claim(request), manifest)
 

@@ -109,7 +109,7 @@ def test_any_mix_of_slots_refills_and_interruptions_gives_the_cpus_bytes(
 ) -> None:
     manifest, plain = toy
     changes: list[dict[str, Any]] = [{}, {"temperature": 0.4}, {"temperature": 2.5}, {"seed": 8}]
-    changes.append({"forced": keeping(manifest, {(0, 1): 3, (4, 4): 0})})
+    changes.append({"kept": keeping(manifest, {(0, 1): 3, (4, 4): 0})})
     samples = [
         a_sample(manifest, index, job_class=job_class, **changes[kind])
         for index, (kind, job_class) in enumerate(kinds)
@@ -143,7 +143,7 @@ def test_nan_fails_its_sample_alone_and_is_gone_with_it(tmp_path: Path) -> None:
     write_toy_model(tmp_path, Toy(poison=BAD))
     manifest, plain = open_runner(tmp_path, "toy-pixel-rnn")
     runner = OnDevice(ModelRepository(tmp_path).load("toy-pixel-rnn"), [3]).runner
-    poisoned = a_sample(manifest, 1, forced=keeping(manifest, {(1, 1): BAD}))
+    poisoned = a_sample(manifest, 1, kept=keeping(manifest, {(1, 1): BAD}))
     samples = [a_sample(manifest, 0), poisoned, a_sample(manifest, 2)]
     finish(runner, samples)
     assert [type(sample.outcome) for sample in samples] == [Finished, Failed, Finished]

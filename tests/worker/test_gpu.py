@@ -92,7 +92,7 @@ def test_given_pixels_have_the_cpus_log_probabilities(model: Model, on_gpu: Make
     pixels, _ = drawn_alone(on_cpu, manifest, 1)
     picture = np.frombuffer(pixels, dtype=np.uint8).astype(np.int64).reshape(manifest.height, manifest.width)
     [expected] = open_session(model.path("score")).run(["logp"], {"pixels": picture[None]})
-    sample, runner, found = a_sample(manifest, 1, forced=picture.astype("<i4").tobytes()), on_gpu(), []
+    sample, runner, found = a_sample(manifest, 1, kept=picture.astype("<i4").tobytes()), on_gpu(), []
     for _ in range(manifest.height):
         [row] = runner.draw_row([sample.next_lane(0)])
         found.append(row.log_probabilities)

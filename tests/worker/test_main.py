@@ -14,8 +14,9 @@ import pytest
 
 from local.private_redis import PrivateRedis
 from smalti.jobs.connection import connect
-from smalti.jobs.queue import JobQueue
+from smalti.jobs.job import Job
 from tests.conftest import Until
+from tests.queues import Queues, queues_on
 from tests.rights import NEEDS_ROOT, WITHOUT_RIGHTS, lock
 from tests.worker.conftest import Model
 from tests.worker.story import SHIPPED, a_request, assert_undisturbed, ended
@@ -147,7 +148,7 @@ async def test_a_hung_engine_ends_the_process_with_one_line(
     manifest, _ = toy
     process = start("-c", HANGING, SMALTI_REDIS_URL=own_redis.url, SMALTI_LEASE_SECONDS="0.3")
     async with connect(own_redis.url) as redis:
-        await JobQueue(redis).submit(a_request(manifest))
+        await queues_on(redis).clients.submit(a_request(manifest))
     log = await asyncio.to_thread(process.communicate, timeout=60)
     assert process.returncode == 1
     assert "gives up its samples and stops" in log[1]
@@ -174,9 +175,9 @@ async def test_a_worker_that_was_stopped_for_many_leases_goes_on_when_it_wakes(
     manifest, _ = toy
     process = start("-c", SLOW, SMALTI_REDIS_URL=own_redis.url, SMALTI_LEASE_SECONDS="0.3", SMALTI_SLOTS="2")
     async with connect(own_redis.url) as redis:
-        queue = JobQueue(redis, lease_seconds=0.3)
-        job = await queue.submit(a_request(manifest, count=3))
-        await until(lambda: _first_row_of(queue, job.id), seconds=30)
+        queue = queues_on(redis, lease_seconds=0.3)
+        job = await queue.clients.submit(a_request(manifest, count=3))
+        await until(lambda: _first_row_of(queue, job), seconds=30)
         process.send_signal(signal.SIGSTOP)
         await until(lambda: _all_given_back(queue))
         await asyncio.sleep(1.0)  # three leases: it has no condition to wait for, as it is stopped
@@ -188,13 +189,13 @@ async def test_a_worker_that_was_stopped_for_many_leases_goes_on_when_it_wakes(
     assert (process.returncode, "worker stopped" in log) == (0, True)
 
 
-async def _first_row_of(queue: JobQueue, job_id: str) -> bool:
-    return bool(await queue.rows(job_id, {}))
+async def _first_row_of(queue: Queues, job: Job) -> bool:
+    return bool(await queue.watchers.rows(job, {}))
 
 
-async def _all_given_back(queue: JobQueue) -> bool:
-    await queue.recover()
-    return (await queue.depth()).running_samples == 0
+async def _all_given_back(queue: Queues) -> bool:
+    await queue.upkeep.recover()
+    return (await queue.upkeep.depth()).running_samples == 0
 
 
 FAILING = """
@@ -214,10 +215,12 @@ async def test_a_gpu_that_fails_ends_the_process_with_one_line(
     manifest, _ = toy
     process = start("-c", FAILING, SMALTI_REDIS_URL=own_redis.url)
     async with connect(own_redis.url) as redis:
-        queue = JobQueue(redis)
-        job = await queue.submit(a_request(manifest))
+        queue = queues_on(redis)
+        job = await queue.clients.submit(a_request(manifest))
         log = await asyncio.to_thread(process.communicate, timeout=60)
-        assert (await queue.get(job.id)).running == 4  # they wait for the lease to run out, as after a kill
+        assert (
+            await queue.clients.get(job.id)
+        ).running == 4  # they wait for the lease to run out, as after a kill
     assert process.returncode == 1
     assert log[1].count("The GPU failed in a tick of toy-pixel-rnn") == 1
     assert "Traceback" not in log[1]

@@ -1,17 +1,20 @@
 """Somebody who waits sees a first row within two ticks of a busy worker, and who makes way loses nothing."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
-from smalti.jobs.job import Job, JobClass, JobRequest
-from smalti.jobs.queue import Claims, JobQueue
+from smalti.jobs.job import Claim, Job, JobClass, JobRequest
+from smalti.jobs.store import QueueStore
+from smalti.jobs.workers import WorkerQueue
 from smalti.runtime.metrics import SAMPLES_MADE_WAY
 from smalti.runtime.repository import Manifest
 from tests.conftest import Until
+from tests.queues import Queues, queues_on
 from tests.toy_model import Toy, write_toy_model
 from tests.worker.conftest import Hire, Model
 from tests.worker.story import a_request, assert_undisturbed, ended, open_runner
@@ -19,23 +22,30 @@ from tests.worker.story import a_request, assert_undisturbed, ended, open_runner
 SEED = 99
 
 
-class Noting(JobQueue):
-    """A queue that knows which jobs' samples its worker has."""
+class Noting(WorkerQueue):
+    """A queue that notes which jobs' samples were claimed."""
 
-    def __init__(self, redis: Redis) -> None:
-        super().__init__(redis)
+    def __init__(self, store: QueueStore) -> None:
+        super().__init__(store)
         self.claimed: set[str] = set()
 
-    async def claim(self, *arguments: Any, **options: Any) -> Claims:
+    async def claim(self, *arguments: Any, **options: Any) -> list[Claim]:
         claims = await super().claim(*arguments, **options)
         self.claimed |= {claim.job for claim in claims}
         return claims
 
 
 @pytest.fixture
-def queue(redis: Redis) -> Noting:
+def queue(redis: Redis) -> Queues:
     """An empty queue."""
-    return Noting(redis)
+    queue = queues_on(redis)
+    return replace(queue, workers=Noting(queue.store))
+
+
+def has_claimed(queue: Queues, job: Job) -> Callable[[], bool]:
+    noting = queue.workers
+    assert isinstance(noting, Noting)
+    return lambda: job.id in noting.claimed
 
 
 def interactive(manifest: Manifest, **changes: Any) -> JobRequest:
@@ -43,9 +53,9 @@ def interactive(manifest: Manifest, **changes: Any) -> JobRequest:
     return a_request(manifest, **fields | changes)
 
 
-def has_row(queue: JobQueue, job: Job) -> Callable[[], Any]:
+def has_row(queue: Queues, job: Job) -> Callable[[], Any]:
     async def has_it() -> bool:
-        return any(rows.pixels for rows in await queue.rows(job.id, {}))
+        return any(rows.pixels for rows in await queue.watchers.rows(job, {}))
 
     return has_it
 
@@ -55,15 +65,15 @@ def made_way(manifest: Manifest) -> float:
 
 
 async def test_the_first_row_is_seen_within_two_ticks_of_a_busy_worker(
-    queue: Noting, hire: Hire, toy: Model, until: Until
+    queue: Queues, hire: Hire, toy: Model, until: Until
 ) -> None:
     manifest, _ = toy
     shift = hire(queue, toy, slots=2)
-    standard = await queue.submit(a_request(manifest, count=50))
+    standard = await queue.clients.submit(a_request(manifest, count=50))
     shift.gate.permit(2)
     await until(lambda: shift.gate.begun == 3)  # and a fourth tick is handed out
-    hurried = await queue.submit(interactive(manifest))
-    await until(lambda: hurried.id in queue.claimed)
+    hurried = await queue.clients.submit(interactive(manifest))
+    await until(has_claimed(queue, hurried))
     shift.gate.permit(2)
     await until(has_row(queue, hurried))
     assert shift.gate.rows == 4
@@ -75,17 +85,17 @@ async def test_the_first_row_is_seen_within_two_ticks_of_a_busy_worker(
 
 @pytest.mark.parametrize("row", range(6))
 async def test_a_sample_that_makes_way_at_any_row_goes_on_with_the_same_bytes(
-    queue: Noting, hire: Hire, toy: Model, until: Until, row: int
+    queue: Queues, hire: Hire, toy: Model, until: Until, row: int
 ) -> None:
     manifest, _ = toy
     before = made_way(manifest)
     shift = hire(queue, toy, slots=1)
-    standard = await queue.submit(a_request(manifest, count=1))
+    standard = await queue.clients.submit(a_request(manifest, count=1))
     if row:
         shift.gate.permit(row)
     await until(lambda: shift.gate.begun == row + 1)
-    hurried = await queue.submit(interactive(manifest))
-    await until(lambda: hurried.id in queue.claimed)
+    hurried = await queue.clients.submit(interactive(manifest))
+    await until(has_claimed(queue, hurried))
     shift.gate.open()
     for job, changes in ((hurried, {"seed": SEED}), (standard, {})):
         await until(ended(queue, job))
@@ -95,15 +105,15 @@ async def test_a_sample_that_makes_way_at_any_row_goes_on_with_the_same_bytes(
 
 
 async def test_who_makes_way_keeps_every_row_that_was_drawn_and_is_charged_nothing(
-    queue: Noting, hire: Hire, toy: Model, redis: Redis, until: Until
+    queue: Queues, hire: Hire, toy: Model, redis: Redis, until: Until
 ) -> None:
     manifest, _ = toy
     shift = hire(queue, toy, slots=1)
-    standard = await queue.submit(a_request(manifest, count=1))
+    standard = await queue.clients.submit(a_request(manifest, count=1))
     shift.gate.permit(2)
     await until(lambda: shift.gate.begun == 3)
-    hurried = await queue.submit(interactive(manifest))
-    await until(lambda: hurried.id in queue.claimed)
+    hurried = await queue.clients.submit(interactive(manifest))
+    await until(has_claimed(queue, hurried))
     shift.gate.permit(2)
     await until(has_row(queue, hurried))
     sample, pixels = (f"smalti:{{default}}:{name}:{standard.id}:0" for name in ("sample", "pixels"))
@@ -114,16 +124,16 @@ async def test_who_makes_way_keeps_every_row_that_was_drawn_and_is_charged_nothi
 
 
 async def test_nobody_makes_way_where_there_is_a_free_slot(
-    queue: Noting, hire: Hire, toy: Model, until: Until
+    queue: Queues, hire: Hire, toy: Model, until: Until
 ) -> None:
     manifest, _ = toy
     before = made_way(manifest)
     shift = hire(queue, toy, slots=3)
-    standard = await queue.submit(a_request(manifest, count=2))
+    standard = await queue.clients.submit(a_request(manifest, count=2))
     shift.gate.permit(2)
     await until(lambda: shift.gate.begun == 3)
-    hurried = await queue.submit(interactive(manifest))
-    await until(lambda: hurried.id in queue.claimed)
+    hurried = await queue.clients.submit(interactive(manifest))
+    await until(has_claimed(queue, hurried))
     shift.gate.open()
     await until(ended(queue, hurried))
     await until(ended(queue, standard))
@@ -131,17 +141,17 @@ async def test_nobody_makes_way_where_there_is_a_free_slot(
 
 
 async def test_an_interactive_sample_of_another_model_is_drawn_in_the_next_tick(
-    queue: Noting, hire: Hire, toy: Model, tmp_path: Path, until: Until
+    queue: Queues, hire: Hire, toy: Model, tmp_path: Path, until: Until
 ) -> None:
     manifest, _ = toy
     write_toy_model(tmp_path / "wide", Toy(name="wide", width=9, height=3))
     wide = open_runner(tmp_path / "wide", "wide")
     shift = hire(queue, toy, wide, slots=2)
-    standard = await queue.submit(a_request(manifest, count=10))
+    standard = await queue.clients.submit(a_request(manifest, count=10))
     shift.gate.permit(2)
     await until(lambda: shift.gate.begun == 3)
-    hurried = await queue.submit(interactive(wide[0]))
-    await until(lambda: hurried.id in queue.claimed)
+    hurried = await queue.clients.submit(interactive(wide[0]))
+    await until(has_claimed(queue, hurried))
     shift.gate.permit(1)  # of the tick that had begun
     await until(has_row(queue, hurried))
     shift.gate.open()
@@ -151,14 +161,14 @@ async def test_an_interactive_sample_of_another_model_is_drawn_in_the_next_tick(
 
 
 async def test_standard_samples_are_drawn_beside_any_number_of_interactive_ones(
-    queue: Noting, hire: Hire, toy: Model, until: Until
+    queue: Queues, hire: Hire, toy: Model, until: Until
 ) -> None:
     manifest, _ = toy
     shift = hire(queue, toy, slots=4)
-    crowd = await queue.submit(interactive(manifest, count=1000))
-    standard = await queue.submit(a_request(manifest, count=6))
+    crowd = await queue.clients.submit(interactive(manifest, count=1000))
+    standard = await queue.clients.submit(a_request(manifest, count=6))
     shift.gate.open()
     await until(ended(queue, standard), seconds=30)
-    assert (await queue.get(crowd.id)).done < 1000
-    await queue.cancel(crowd.id)
+    assert (await queue.clients.get(crowd.id)).done < 1000
+    await queue.clients.cancel(crowd.id)
     await assert_undisturbed(queue, standard, toy)

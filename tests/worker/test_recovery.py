@@ -11,10 +11,10 @@ from redis.asyncio import Redis
 from local.private_redis import PrivateRedis
 from smalti.jobs.connection import connect
 from smalti.jobs.job import JobState
-from smalti.jobs.queue import JobQueue
 from smalti.runtime.metrics import QUEUE_SAMPLES, RECOVERED_SAMPLES
 from tests.conftest import Until
 from tests.line import Line
+from tests.queues import Queues, queues_on
 from tests.worker.conftest import Model
 from tests.worker.story import a_request
 from worker.recovery import Recovery
@@ -32,13 +32,13 @@ async def test_samples_of_a_silent_worker_are_recovered_and_counted(
     redis: Redis, toy: Model, stopping: asyncio.Event, until: Until
 ) -> None:
     manifest, _ = toy
-    queue = JobQueue(redis, lease_seconds=0.2)
-    job = await queue.submit(a_request(manifest, count=3))
-    await queue.claim("silent", sequence=0, digests=[manifest.digest], fingerprint="cpu", limit=3)
+    queue = queues_on(redis, lease_seconds=0.2)
+    job = await queue.clients.submit(a_request(manifest, count=3))
+    await queue.workers.claim("silent", sequence=0, digests=[manifest.digest], fingerprint="cpu", limit=3)
     before = RECOVERED_SAMPLES._value.get()
-    task = asyncio.create_task(Recovery(queue).run(stopping))
+    task = asyncio.create_task(Recovery(queue.upkeep).run(stopping))
     await until(lambda: RECOVERED_SAMPLES._value.get() == before + 3)
-    assert (await queue.get(job.id)).running == 0
+    assert (await queue.clients.get(job.id)).running == 0
     stopping.set()
     await task
 
@@ -49,14 +49,14 @@ async def test_jobs_whose_retention_has_passed_are_forgotten_and_the_gauges_foll
     monkeypatch.setattr("smalti.jobs.housekeeping._EXPIRE_SECONDS", 0.05)
     monkeypatch.setattr("smalti.jobs.housekeeping._GAUGE_SECONDS", 0.05)
     manifest, _ = toy
-    queue = JobQueue(redis, lease_seconds=0.2)
-    waiting = await queue.submit(a_request(manifest, count=9))
-    old = await queue.submit(a_request(manifest, retention_seconds=0.1))
-    await queue.cancel(old.id)
-    task = asyncio.create_task(Recovery(queue).run(stopping))
+    queue = queues_on(redis, lease_seconds=0.2)
+    waiting = await queue.clients.submit(a_request(manifest, count=9))
+    old = await queue.clients.submit(a_request(manifest, retention_seconds=0.1))
+    await queue.clients.cancel(old.id)
+    task = asyncio.create_task(Recovery(queue.upkeep).run(stopping))
 
     async def only_one() -> bool:
-        return [job.id for job in (await queue.list(limit=5))[0]] == [waiting.id]
+        return [job.id for job in (await queue.clients.list(limit=5))[0]] == [waiting.id]
 
     await until(only_one)
     await until(lambda: QUEUE_SAMPLES.labels("ready")._value.get() == 9)
@@ -72,11 +72,13 @@ async def test_samples_are_recovered_also_where_redis_is_slow_compared_with_the_
     with Line(url.removeprefix("redis://").partition("/")[0], delay_seconds=0.11) as line:  # each way
         slow = f"redis://{line.address}/0"
         async with connect(slow) as far, connect(url) as near:
-            queue = JobQueue(near, lease_seconds=1.0)
-            task = asyncio.create_task(Recovery(JobQueue(far, lease_seconds=1.0)).run(stopping))
-            await queue.submit(a_request(manifest, count=1))
+            queue = queues_on(near, lease_seconds=1.0)
+            task = asyncio.create_task(Recovery(queues_on(far, lease_seconds=1.0).upkeep).run(stopping))
+            await queue.clients.submit(a_request(manifest, count=1))
             await until(lambda: near.hexists("smalti:{default}:meta", "recovered"))
-            await queue.claim("silent", sequence=0, digests=[manifest.digest], fingerprint="cpu", limit=1)
+            await queue.workers.claim(
+                "silent", sequence=0, digests=[manifest.digest], fingerprint="cpu", limit=1
+            )
             gaps = await recoveries_until(near, lambda: given_back(queue))
             assert median(gaps) < 400  # ms; less than half a lease, and than two answers of Redis
             stopping.set()
@@ -93,8 +95,8 @@ async def recoveries_until(redis: Redis, condition: Callable[[], Awaitable[bool]
     return [later - earlier for earlier, later in pairwise(sorted(set(times)))]
 
 
-async def given_back(queue: JobQueue) -> bool:
-    return (await queue.depth()).ready_samples == 1
+async def given_back(queue: Queues) -> bool:
+    return (await queue.upkeep.depth()).ready_samples == 1
 
 
 async def test_recovery_goes_on_after_redis_was_away(
@@ -102,13 +104,13 @@ async def test_recovery_goes_on_after_redis_was_away(
 ) -> None:
     manifest, _ = toy
     async with connect(own_redis.url) as redis:
-        queue = JobQueue(redis, lease_seconds=0.3)
-        task = asyncio.create_task(Recovery(queue).run(stopping))
-        job = await queue.submit(a_request(manifest, count=1))
+        queue = queues_on(redis, lease_seconds=0.3)
+        task = asyncio.create_task(Recovery(queue.upkeep).run(stopping))
+        job = await queue.clients.submit(a_request(manifest, count=1))
         own_redis.kill()
         own_redis.start()
-        await queue.claim("silent", sequence=0, digests=[manifest.digest], fingerprint="cpu", limit=1)
+        await queue.workers.claim("silent", sequence=0, digests=[manifest.digest], fingerprint="cpu", limit=1)
         await until(lambda: given_back(queue))
-        assert (await queue.get(job.id)).state is JobState.RUNNING
+        assert (await queue.clients.get(job.id)).state is JobState.RUNNING
         stopping.set()
         await task

@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 from local.private_redis import PrivateRedis
 from smalti.jobs.connection import connect
 from smalti.jobs.job import JobState
-from smalti.jobs.queue import JobQueue
 from tests.conftest import Until
+from tests.queues import Queues, queues_on
 from tests.worker.conftest import Hire, Model
 from tests.worker.story import a_request, assert_undisturbed, ended
 from worker.recovery import Recovery
@@ -54,11 +54,11 @@ async def test_a_worker_waits_while_redis_is_of_no_use_and_draws_on_afterwards(
     monkeypatch.setattr("smalti.jobs.housekeeping._CHECK_SECONDS", 0.1)  # 2 s in earnest
     manifest, _ = toy
     async with connect(own_redis.url) as redis, connect(own_redis.url) as admin:
-        queue = JobQueue(redis, lease_seconds=2.0)
+        queue = queues_on(redis, lease_seconds=2.0)
         shift = hire(queue, toy, slots=4, lease_seconds=2.0)
-        recovering = asyncio.create_task(Recovery(queue).run(shift.stopping))
+        recovering = asyncio.create_task(Recovery(queue.upkeep).run(shift.stopping))
         count = 20 if is_drawing else 1
-        job = await queue.submit(a_request(manifest, count=count))
+        job = await queue.clients.submit(a_request(manifest, count=count))
         if is_drawing:
             shift.gate.permit(2)
             await until(lambda: shift.gate.rows == 2)
@@ -71,10 +71,10 @@ async def test_a_worker_waits_while_redis_is_of_no_use_and_draws_on_afterwards(
             shift.gate.open()
             await until(lambda: any(reason in str(line.get("reason", "")) for line in logs))
             await admin.execute_command(*good)
-        later = await JobQueue(admin).submit(a_request(manifest, count=2, seed=9))
+        later = await queues_on(admin).clients.submit(a_request(manifest, count=2, seed=9))
         for each in (job, later):
             await until(ended_by(admin, each.id))
-        await assert_undisturbed(JobQueue(admin), job, toy)
+        await assert_undisturbed(queues_on(admin), job, toy)
         assert not shift.task.done()
         assert not recovering.done()
         await shift.stop()
@@ -86,9 +86,9 @@ async def test_a_worker_on_a_full_redis_draws_what_it_has_says_once_that_it_clai
 ) -> None:
     manifest, _ = toy
     async with connect(own_redis.url) as redis:
-        queue = JobQueue(redis)
+        queue = queues_on(redis)
         shift = hire(queue, toy, slots=4)
-        job = await queue.submit(a_request(manifest, count=8))
+        job = await queue.clients.submit(a_request(manifest, count=8))
         shift.gate.permit(1)
         await until(lambda: shift.gate.rows == 1)
         with capture_logs() as logs:
@@ -116,14 +116,14 @@ def waits_for_work(redis: Redis) -> Callable[[], Any]:
 
 def ended_by(redis: Redis, job_id: str) -> Callable[[], Any]:
     async def has_it() -> bool:
-        return (await JobQueue(redis).get(job_id)).state is JobState.SUCCEEDED
+        return (await queues_on(redis).clients.get(job_id)).state is JobState.SUCCEEDED
 
     return has_it
 
 
-def done(queue: JobQueue, job_id: str, samples: int) -> Callable[[], Any]:
+def done(queue: Queues, job_id: str, samples: int) -> Callable[[], Any]:
     async def are_they() -> bool:
-        return (await queue.get(job_id)).done == samples
+        return (await queue.clients.get(job_id)).done == samples
 
     return are_they
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from smalti.jobs.queue import NO_WORKER, JobQueue
+from smalti.jobs.clients import NO_WORKER
 from smalti.runtime.repository import ModelRepository
 from tests.conftest import Until
+from tests.queues import Queues
 from tests.toy_model import Toy, write_toy_model
 from tests.worker.conftest import Model
 from tests.worker.story import FINGERPRINT, a_request, assert_undisturbed, ended, open_runner
@@ -19,7 +20,7 @@ from worker.worker import Worker
 
 
 async def test_jobs_of_a_model_that_is_exported_anew_are_drawn_by_the_export_they_are_for(
-    queue: JobQueue,
+    queue: Queues,
     toy_repository: Path,
     toy: Model,
     tmp_path: Path,
@@ -33,16 +34,16 @@ async def test_jobs_of_a_model_that_is_exported_anew_are_drawn_by_the_export_the
         shutil.rmtree(toy_repository / old.name)
         new = write_toy_model(toy_repository, Toy(colours=5))
         await until(lambda: len(worker_with_both.digests) == 2)
-        jobs = [await queue.submit(a_request(manifest, count=3)) for manifest in (old, new)]
+        jobs = [await queue.clients.submit(a_request(manifest, count=3)) for manifest in (old, new)]
         for job in jobs:
             await until(ended(queue, job))
     await assert_undisturbed(queue, jobs[0], toy)
     await assert_undisturbed(queue, jobs[1], open_runner(toy_repository, new.name))
-    waiting = await queue.submit(a_request(old, count=3))
+    waiting = await queue.clients.submit(a_request(old, count=3))
     async with at_work(queue, toy_repository):  # given workers that were restarted since
-        other = await queue.submit(a_request(new))
+        other = await queue.clients.submit(a_request(new))
         await until(ended(queue, other))
-        assert (await queue.get(waiting.id)).reason == NO_WORKER
+        assert (await queue.clients.get(waiting.id)).reason == NO_WORKER
         shutil.rmtree(toy_repository / old.name)
         shutil.copytree(
             tmp_path / "kept" / old.name, toy_repository / old.name
@@ -52,12 +53,12 @@ async def test_jobs_of_a_model_that_is_exported_anew_are_drawn_by_the_export_the
 
 
 @asynccontextmanager
-async def at_work(queue: JobQueue, root: Path) -> AsyncIterator[Engine]:
+async def at_work(queue: Queues, root: Path) -> AsyncIterator[Engine]:
     """A worker that draws with what it finds in the repository; its engine."""
     engine = Engine(ModelRepository(root), slots=2)
     await engine.load()
     stopping = asyncio.Event()
-    worker = Worker(queue, engine, slots=2, fingerprint=FINGERPRINT, lease_seconds=10.0)
+    worker = Worker(queue.workers, engine, slots=2, fingerprint=FINGERPRINT, lease_seconds=10.0)
     task = asyncio.create_task(worker.run(stopping))
     try:
         yield engine

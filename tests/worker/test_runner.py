@@ -64,7 +64,7 @@ def test_what_happened_in_a_slot_before_does_not_matter(model: Model) -> None:
 def test_kept_pixels_are_kept_and_the_rest_is_drawn_after_them(model: Model) -> None:
     manifest, runner = model
     kept = {(0, 0): 3, (2, 1): 0, (2, 2): 5}
-    pixels, _ = drawn_alone(runner, manifest, 0, forced=keeping(manifest, kept))
+    pixels, _ = drawn_alone(runner, manifest, 0, kept=keeping(manifest, kept))
     picture = np.frombuffer(pixels, dtype=np.uint8).reshape(manifest.height, manifest.width)
     assert {place: picture[place] for place in kept} == kept
     assert pixels != drawn_alone(runner, manifest, 0)[0]
@@ -128,7 +128,7 @@ class Broken:
 
 
 def _with(manifest: Manifest, index: int, kept: dict[tuple[int, int], int]) -> Sample:
-    return a_sample(manifest, index, forced=keeping(manifest, kept))
+    return a_sample(manifest, index, kept=keeping(manifest, kept))
 
 
 def _lane(manifest: Manifest, slot: int) -> Lane:

@@ -14,9 +14,9 @@ from redis.asyncio import Redis
 
 from smalti.errors import SampleFailed
 from smalti.jobs.job import Finished, Job, JobClass, Released
-from smalti.jobs.queue import JobQueue
 from smalti.runtime.repository import Manifest
 from tests.conftest import Until
+from tests.queues import Queues, queues_on
 from tests.worker.conftest import Hire, Model
 from tests.worker.story import (
     SHIPPED,
@@ -128,7 +128,7 @@ def test_any_mix_of_neighbours_slots_and_interruptions_gives_the_same_bytes(
 ) -> None:
     manifest, runner = toy
     changes: list[dict[str, Any]] = [{}, {"temperature": 0.4}, {"temperature": 2.5}, {"seed": 8}]
-    changes.append({"forced": keeping(manifest, {(0, 1): 3, (4, 4): 0})})
+    changes.append({"kept": keeping(manifest, {(0, 1): 3, (4, 4): 0})})
     samples = [
         a_sample(manifest, index, job_class=job_class, **changes[kind])
         for index, (kind, job_class) in enumerate(kinds)
@@ -141,13 +141,13 @@ def test_any_mix_of_neighbours_slots_and_interruptions_gives_the_same_bytes(
         assert drawn[index] == drawn_alone(runner, manifest, index, **changes[kind])
 
 
-async def kill(shift: Shift, redis: Redis, queue: JobQueue) -> None:
+async def kill(shift: Shift, redis: Redis, queue: Queues) -> None:
     """End a worker without a farewell, and its lease."""
     shift.task.cancel()
     await asyncio.wait({shift.task})
-    await queue.recover()
+    await queue.upkeep.recover()
     await redis.zadd("smalti:{default}:workers", {shift.worker.name: 1})
-    assert await queue.recover() > 0
+    assert await queue.upkeep.recover() > 0
 
 
 @pytest.mark.parametrize("name", ["toy-pixel-rnn", "digits-pixel-rnn"])
@@ -155,8 +155,8 @@ async def test_samples_whose_workers_are_killed_after_every_row_give_the_same_by
     redis: Redis, hire: Hire, toy_repository: Path, until: Until, name: str
 ) -> None:
     model = open_runner(toy_repository if name.startswith("toy") else SHIPPED, name)
-    manifest, queue = model[0], JobQueue(redis)
-    job = await queue.submit(a_request(manifest, count=3))
+    manifest, queue = model[0], queues_on(redis)
+    job = await queue.clients.submit(a_request(manifest, count=3))
     for rows in range(1, manifest.height):
         shift = hire(queue, model, slots=3)
         shift.gate.permit(rows)  # those that it draws again, and one
@@ -181,16 +181,16 @@ async def test_a_resume_by_another_fingerprint_waits_for_the_first_to_die_and_is
     redis: Redis, hire: Hire, toy: Model, until: Until
 ) -> None:
     manifest, _ = toy
-    queue = JobQueue(redis)
-    job = await queue.submit(a_request(manifest, count=3))
+    queue = queues_on(redis)
+    job = await queue.clients.submit(a_request(manifest, count=3))
     first = hire(queue, toy, slots=1, fingerprint="cpu/avx2")
     first.gate.permit(2)
     await until(committed(redis, job, 2 * manifest.width, samples=1))
-    second = hire(JobQueue(redis), toy, slots=2, fingerprint="cpu/avx512")
+    second = hire(queues_on(redis), toy, slots=2, fingerprint="cpu/avx512")
     second.gate.open()
-    other = await queue.submit(a_request(manifest, count=2, seed=8))
+    other = await queue.clients.submit(a_request(manifest, count=2, seed=8))
     await until(ended(queue, other))  # which it may draw
-    assert (await queue.get(job.id)).running == 1  # while the other job stays with its own worker
+    assert (await queue.clients.get(job.id)).running == 1  # while the other job stays with its own worker
     await kill(first, redis, queue)
     await until(ended(queue, job))
     flags = {result.index: result.fingerprint for result in await results(queue, job)}

@@ -13,10 +13,10 @@ from redis.asyncio import Redis
 
 from smalti.errors import SampleFailed, Unavailable
 from smalti.jobs.job import CommitReply, Job, JobClass, JobState, Progress
-from smalti.jobs.queue import JobQueue
 from smalti.randomness import uniforms
 from smalti.runtime.repository import Manifest
 from tests.conftest import Until
+from tests.queues import Queues, queues_on
 from tests.smalti.jobs.story import take_lease_away
 from tests.toy_model import Toy, write_toy_model
 from tests.worker.conftest import Hire, Model
@@ -69,9 +69,9 @@ def tall(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 
 @pytest.fixture
-def impatient(redis: Redis) -> JobQueue:
+def impatient(redis: Redis) -> Queues:
     """An empty queue with short leases."""
-    return JobQueue(redis, lease_seconds=LEASE_SECONDS)
+    return queues_on(redis, lease_seconds=LEASE_SECONDS)
 
 
 async def die(shift: Shift) -> None:
@@ -83,17 +83,17 @@ async def die(shift: Shift) -> None:
 
 @pytest.mark.parametrize("row", [0, 1, 10, 19])
 async def test_a_sample_that_kills_its_workers_fails_and_63_others_are_drawn_undisturbed(
-    impatient: JobQueue, hire: Hire, tall: Model, row: int
+    impatient: Queues, hire: Hire, tall: Model, row: int
 ) -> None:
     manifest, runner = tall
-    job = await impatient.submit(a_request(manifest, count=64, seed=SEED))
+    job = await impatient.clients.submit(a_request(manifest, count=64, seed=SEED))
     deaths = 0
-    while (await impatient.get(job.id)).state is not JobState.FAILED:
+    while (await impatient.clients.get(job.id)).state is not JobState.FAILED:
         deadly = Deadly(runner, manifest, index=23, row=row)
         shift = hire(impatient, (manifest, deadly), slots=SLOTS, lease_seconds=LEASE_SECONDS)
         shift.gate.open()
         deaths += await _until_dead_or_done(impatient, shift, job)
-    now = await impatient.get(job.id)
+    now = await impatient.clients.get(job.id)
     assert (now.done, now.failed) == (63, 1)
     assert deaths <= 7
     alone = Runner(runner._session, manifest, slots=1)
@@ -104,31 +104,31 @@ async def test_a_sample_that_kills_its_workers_fails_and_63_others_are_drawn_und
             assert result.pixels == drawn_alone(alone, manifest, result.index)[0]
 
 
-async def _until_dead_or_done(queue: JobQueue, shift: Shift, job: Job) -> bool:
+async def _until_dead_or_done(queue: Queues, shift: Shift, job: Job) -> bool:
     """Look after the queue, as others do, until the worker died (True) or the job has ended."""
-    while not shift.task.done() and (await queue.get(job.id)).state is not JobState.FAILED:
-        await queue.recover()
+    while not shift.task.done() and (await queue.clients.get(job.id)).state is not JobState.FAILED:
+        await queue.upkeep.recover()
         await asyncio.sleep(0.01)
     if not shift.task.done():
         await shift.stop()
         return False
-    while (await queue.depth()).workers:
-        await queue.recover()
+    while (await queue.upkeep.depth()).workers:
+        await queue.upkeep.recover()
         await asyncio.sleep(0.01)
     return True
 
 
 async def test_a_suspect_is_drawn_with_nothing_beside_it_and_its_bytes_are_the_same(
-    queue: JobQueue, redis: Redis, hire: Hire, toy: Model, until: Until
+    queue: Queues, redis: Redis, hire: Hire, toy: Model, until: Until
 ) -> None:
     manifest, runner = toy
-    job = await queue.submit(a_request(manifest, count=3))
+    job = await queue.clients.submit(a_request(manifest, count=3))
     dead = hire(queue, toy, slots=2)  # given a worker that died with two samples before their first row
     await until(holding(queue, 2))
     await die(dead)
-    await queue.recover()
+    await queue.upkeep.recover()
     await redis.zadd("smalti:{default}:workers", {dead.worker.name: 1})
-    await queue.recover()
+    await queue.upkeep.recover()
     ticks: list[int] = []
     watched = Watched(runner, manifest, ticks)
     hire(queue, (manifest, watched)).gate.open()
@@ -159,11 +159,11 @@ async def test_a_suspect_goes_on_after_redis_was_away_in_its_turn_though_nothing
     redis: Redis, hire: Hire, toy: Model, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest, _ = toy
-    queue = JobQueue(redis, lease_seconds=1.0)
-    job = await queue.submit(a_request(manifest, count=1))
-    await queue.claim("dead", sequence=0, digests=[manifest.digest], fingerprint=FINGERPRINT, limit=1)
+    queue = queues_on(redis, lease_seconds=1.0)
+    job = await queue.clients.submit(a_request(manifest, count=1))
+    await queue.workers.claim("dead", sequence=0, digests=[manifest.digest], fingerprint=FINGERPRINT, limit=1)
     await take_lease_away(queue, redis, "dead")
-    commit, failures = queue.commit, iter([True] * 4)
+    commit, failures = queue.workers.commit, iter([True] * 4)
 
     async def fail_at_first(worker: str, progress: Sequence[Progress]) -> list[CommitReply]:
         if any(part.place and part.place.is_begun for part in progress) and next(failures, False):
@@ -173,18 +173,18 @@ async def test_a_suspect_goes_on_after_redis_was_away_in_its_turn_though_nothing
     monkeypatch.setattr(queue, "commit", fail_at_first)
     hire(queue, toy, slots=1, lease_seconds=1.0).gate.open()
     await until(holding(queue, 1))
-    waiting = await queue.submit(a_request(manifest, count=1, job_class=JobClass.INTERACTIVE))
+    waiting = await queue.clients.submit(a_request(manifest, count=1, job_class=JobClass.INTERACTIVE))
     await until(ended(queue, job))  # then it does not wait for ever for an answer to a call that nobody makes
     await until(ended(queue, waiting))
 
 
 async def test_an_interactive_suspect_finds_a_slot_in_a_full_worker(
-    queue: JobQueue, redis: Redis, hire: Hire, toy: Model, until: Until
+    queue: Queues, redis: Redis, hire: Hire, toy: Model, until: Until
 ) -> None:
     manifest, _ = toy
-    interactive = await queue.submit(a_request(manifest, count=1, job_class=JobClass.INTERACTIVE))
-    await queue.claim("dead", sequence=0, digests=[manifest.digest], fingerprint=FINGERPRINT, limit=1)
-    await queue.submit(a_request(manifest, count=9))
+    interactive = await queue.clients.submit(a_request(manifest, count=1, job_class=JobClass.INTERACTIVE))
+    await queue.workers.claim("dead", sequence=0, digests=[manifest.digest], fingerprint=FINGERPRINT, limit=1)
+    await queue.clients.submit(a_request(manifest, count=9))
     shift = hire(queue, toy, slots=2)  # given a worker that is full of standard samples
     await until(holding(queue, 3))
     await take_lease_away(queue, redis, "dead")
@@ -197,11 +197,11 @@ async def test_an_interactive_suspect_finds_a_slot_in_a_full_worker(
 
 @pytest.mark.slow
 async def test_no_sample_fails_of_sixty_random_kills(
-    impatient: JobQueue, hire: Hire, tall: Model, until: Until
+    impatient: Queues, hire: Hire, tall: Model, until: Until
 ) -> None:
     manifest, _ = tall
     chance = random.Random(5)
-    job = await impatient.submit(a_request(manifest, count=400, seed=SEED))
+    job = await impatient.clients.submit(a_request(manifest, count=400, seed=SEED))
 
     def hired() -> Shift:
         return hire(impatient, tall, slots=32, lease_seconds=LEASE_SECONDS)
@@ -211,7 +211,7 @@ async def test_no_sample_fails_of_sixty_random_kills(
         for shift in shifts:
             shift.gate.permit(chance.randint(1, 12))
         await asyncio.sleep(chance.random() / 20)  # whenever that is, is a moment to die
-        await impatient.recover()
+        await impatient.upkeep.recover()
         victim = chance.randrange(3)
         await die(shifts[victim])
         shifts[victim] = hired()
@@ -219,9 +219,9 @@ async def test_no_sample_fails_of_sixty_random_kills(
         shift.gate.open()
 
     async def over() -> bool:
-        await impatient.recover()
-        return (await impatient.get(job.id)).state in {JobState.SUCCEEDED, JobState.FAILED}
+        await impatient.upkeep.recover()
+        return (await impatient.clients.get(job.id)).state in {JobState.SUCCEEDED, JobState.FAILED}
 
     await until(over, seconds=60)
-    now = await impatient.get(job.id)
+    now = await impatient.clients.get(job.id)
     assert (now.state, now.done, now.failed) == (JobState.SUCCEEDED, 400, 0)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,15 @@ from redis.asyncio import Redis
 
 from local.private_redis import PrivateRedis
 from smalti.errors import Unavailable
+from smalti.jobs.clients import NO_WORKER
 from smalti.jobs.connection import connect
-from smalti.jobs.job import Job, JobState, Progress
-from smalti.jobs.queue import NO_WORKER, CommitReplies, JobQueue
+from smalti.jobs.job import CommitReply, Job, JobState, Progress
+from smalti.jobs.store import QueueStore
+from smalti.jobs.workers import WorkerQueue
 from smalti.runtime.metrics import CORRUPT_COMMITS, FENCED_WRITES, JOB_SECONDS, TIME_TO_FIRST_ROW_SECONDS
 from smalti.runtime.repository import ModelRepository
 from tests.conftest import Until
+from tests.queues import Queues, queues_on
 from tests.toy_model import Toy, write_toy_model
 from tests.worker.conftest import Hire, Model
 from tests.worker.story import (
@@ -33,27 +37,27 @@ from worker.engine import Engine
 from worker.worker import EngineHung, Worker
 
 
-async def test_a_job_is_drawn_to_its_end(queue: JobQueue, hire: Hire, model: Model, until: Until) -> None:
+async def test_a_job_is_drawn_to_its_end(queue: Queues, hire: Hire, model: Model, until: Until) -> None:
     manifest, _ = model
     hire(queue, model).gate.open()
-    job = await queue.submit(a_request(manifest, count=11))
+    job = await queue.clients.submit(a_request(manifest, count=11))
     await until(ended(queue, job))
-    assert (await queue.get(job.id)).done == 11
+    assert (await queue.clients.get(job.id)).done == 11
     assert {result.fingerprint for result in await results(queue, job)} == {FINGERPRINT}
     await assert_undisturbed(queue, job, model)
 
 
 async def test_jobs_share_the_slots_and_do_not_touch_each_other(
-    queue: JobQueue, hire: Hire, toy: Model, until: Until
+    queue: Queues, hire: Hire, toy: Model, until: Until
 ) -> None:
     manifest, _ = toy
     kept = keeping(manifest, {(0, 0): 2, (3, 3): 4})
     changes: list[dict[str, Any]] = [
         {"seed": 1},
-        {"seed": 2, "forced": kept},
+        {"seed": 2, "kept": kept},
         {"seed": 3, "temperature": 0.5},
     ]
-    jobs = [await queue.submit(a_request(manifest, count=5, **change)) for change in changes]
+    jobs = [await queue.clients.submit(a_request(manifest, count=5, **change)) for change in changes]
     hire(queue, toy, slots=3).gate.open()
     for job, change in zip(jobs, changes, strict=True):
         await until(ended(queue, job))
@@ -61,11 +65,11 @@ async def test_jobs_share_the_slots_and_do_not_touch_each_other(
 
 
 async def test_several_models_take_turns_in_one_worker(
-    queue: JobQueue, hire: Hire, toy: Model, tmp_path: Path, until: Until
+    queue: Queues, hire: Hire, toy: Model, tmp_path: Path, until: Until
 ) -> None:
     write_toy_model(tmp_path / "wide", Toy(name="wide", width=9, height=3))
     wide = open_runner(tmp_path / "wide", "wide")
-    jobs = [(await queue.submit(a_request(model[0], count=6)), model) for model in (toy, wide)]
+    jobs = [(await queue.clients.submit(a_request(model[0], count=6)), model) for model in (toy, wide)]
     hire(queue, toy, wide).gate.open()
     for job, model in jobs:
         await until(ended(queue, job))
@@ -73,33 +77,33 @@ async def test_several_models_take_turns_in_one_worker(
 
 
 async def test_rows_are_seen_while_the_rest_is_drawn(
-    queue: JobQueue, hire: Hire, toy: Model, until: Until
+    queue: Queues, hire: Hire, toy: Model, until: Until
 ) -> None:
     manifest, runner = toy
     shift = hire(queue, toy)
-    job = await queue.submit(a_request(manifest, count=1))
+    job = await queue.clients.submit(a_request(manifest, count=1))
     shift.gate.permit(2)
 
     async def two_rows() -> bool:
-        return [len(rows.pixels) for rows in await queue.rows(job.id, {})] == [2 * manifest.width]
+        return [len(rows.pixels) for rows in await queue.watchers.rows(job, {})] == [2 * manifest.width]
 
     await until(two_rows)
-    [rows] = await queue.rows(job.id, {})
+    [rows] = await queue.watchers.rows(job, {})
     assert rows.pixels == drawn_alone(runner, manifest, 0)[0][: 2 * manifest.width]
 
 
 async def test_an_idle_worker_lets_jobs_know_that_their_model_can_be_drawn(
-    queue: JobQueue, hire: Hire, toy: Model, redis: Redis, until: Until
+    queue: Queues, hire: Hire, toy: Model, redis: Redis, until: Until
 ) -> None:
     manifest, _ = toy
-    impatient = JobQueue(redis, lease_seconds=0.2)
+    impatient = queues_on(redis, lease_seconds=0.2)
     hire(impatient, toy, lease_seconds=0.2)
-    other = await queue.submit(a_request(manifest, digest="f" * 64))
-    assert (await queue.get(other.id)).reason == NO_WORKER
+    other = await queue.clients.submit(a_request(manifest, digest="f" * 64))
+    assert (await queue.clients.get(other.id)).reason == NO_WORKER
 
     async def workers() -> int:
-        await impatient.recover()
-        return (await impatient.depth()).workers
+        await impatient.upkeep.recover()
+        return (await impatient.upkeep.depth()).workers
 
     await until(workers)
     for _ in range(20):  # given several leases without work
@@ -108,31 +112,31 @@ async def test_an_idle_worker_lets_jobs_know_that_their_model_can_be_drawn(
 
 
 async def test_a_cancelled_job_leaves_its_slots_to_the_next(
-    queue: JobQueue, hire: Hire, toy: Model, until: Until
+    queue: Queues, hire: Hire, toy: Model, until: Until
 ) -> None:
     manifest, _ = toy
     shift = hire(queue, toy, slots=2)
-    cancelled = await queue.submit(a_request(manifest, count=50))
+    cancelled = await queue.clients.submit(a_request(manifest, count=50))
     shift.gate.permit(1)
     await until(lambda: shift.gate.rows == 1)
-    await queue.cancel(cancelled.id)
-    job = await queue.submit(a_request(manifest, count=2))
+    await queue.clients.cancel(cancelled.id)
+    job = await queue.clients.submit(a_request(manifest, count=2))
     shift.gate.open()
     await until(ended(queue, cancelled, JobState.CANCELLED))
     await until(ended(queue, job))
     await assert_undisturbed(queue, job, toy)
-    assert (await queue.get(cancelled.id)).done < 50
+    assert (await queue.clients.get(cancelled.id)).done < 50
 
 
 async def test_a_poisonous_sample_fails_alone_with_its_reason(
-    queue: JobQueue, hire: Hire, tmp_path: Path, until: Until
+    queue: Queues, hire: Hire, tmp_path: Path, until: Until
 ) -> None:
     write_toy_model(tmp_path, Toy(poison=6))
     model = open_runner(tmp_path, "toy-pixel-rnn")
     manifest, _ = model
-    healthy = await queue.submit(a_request(manifest, count=6))
-    poisoned = await queue.submit(a_request(manifest, count=1, forced=keeping(manifest, {(1, 1): 6})))
-    later = await queue.submit(a_request(manifest, count=6, seed=8))
+    healthy = await queue.clients.submit(a_request(manifest, count=6))
+    poisoned = await queue.clients.submit(a_request(manifest, count=1, kept=keeping(manifest, {(1, 1): 6})))
+    later = await queue.clients.submit(a_request(manifest, count=6, seed=8))
     hire(queue, model, slots=3).gate.open()
     await until(ended(queue, poisoned, JobState.FAILED))
     [failed] = await results(queue, poisoned)
@@ -144,11 +148,11 @@ async def test_a_poisonous_sample_fails_alone_with_its_reason(
 
 
 async def test_a_sample_that_the_model_cannot_draw_fails_at_once(
-    queue: JobQueue, hire: Hire, toy: Model, until: Until
+    queue: Queues, hire: Hire, toy: Model, until: Until
 ) -> None:
     manifest, _ = toy
     shift = hire(queue, toy)  # given a worker that draws nothing at all
-    job = await queue.submit(a_request(manifest, count=1, temperature=0.0))
+    job = await queue.clients.submit(a_request(manifest, count=1, temperature=0.0))
     await until(ended(queue, job, JobState.FAILED))
     assert "temperature 0.0 is not between" in (await results(queue, job))[0].error
     assert shift.gate.rows == 0
@@ -158,14 +162,14 @@ async def test_samples_of_a_lost_lease_are_dropped_and_drawn_anew(
     redis: Redis, hire: Hire, toy: Model, until: Until
 ) -> None:
     manifest, _ = toy
-    queue = JobQueue(redis, lease_seconds=0.2)
+    queue = queues_on(redis, lease_seconds=0.2)
     shift = hire(queue, toy, lease_seconds=60.0)  # given a worker that renews too seldom
-    job = await queue.submit(a_request(manifest, count=4))
+    job = await queue.clients.submit(a_request(manifest, count=4))
     shift.gate.permit(3)
     await until(lambda: shift.gate.rows == 3)
 
     async def recovered() -> int:
-        return await queue.recover()
+        return await queue.upkeep.recover()
 
     await until(recovered)
     fenced = FENCED_WRITES._value.get()
@@ -176,18 +180,18 @@ async def test_samples_of_a_lost_lease_are_dropped_and_drawn_anew(
 
 
 async def test_a_worker_that_learns_of_its_lost_lease_drops_all_and_claims_anew(
-    queue: JobQueue, redis: Redis, hire: Hire, toy: Model, until: Until
+    queue: Queues, redis: Redis, hire: Hire, toy: Model, until: Until
 ) -> None:
     manifest, _ = toy
     shift = hire(queue, toy, lease_seconds=1.0)
-    job = await queue.submit(a_request(manifest, count=4))
+    job = await queue.clients.submit(a_request(manifest, count=4))
     await until(holding(queue, 4))
-    await queue.recover()
+    await queue.upkeep.recover()
 
     async def lost() -> bool:
         """Given a lease that is over, unless the worker renews it just then."""
         await redis.zadd("smalti:{default}:workers", {shift.worker.name: 1})
-        return await queue.recover() == 4
+        return await queue.upkeep.recover() == 4
 
     await until(lost)
     await until(
@@ -199,11 +203,11 @@ async def test_a_worker_that_learns_of_its_lost_lease_drops_all_and_claims_anew(
 
 
 async def test_rows_that_redis_forgot_are_sent_again(
-    queue: JobQueue, hire: Hire, toy: Model, redis: Redis, until: Until
+    queue: Queues, hire: Hire, toy: Model, redis: Redis, until: Until
 ) -> None:
     manifest, _ = toy
     shift = hire(queue, toy)
-    job = await queue.submit(a_request(manifest, count=1))
+    job = await queue.clients.submit(a_request(manifest, count=1))
     shift.gate.permit(3)
     key = f"smalti:{{default}}:pixels:{job.id}:0"
 
@@ -218,11 +222,11 @@ async def test_rows_that_redis_forgot_are_sent_again(
 
 
 async def test_rows_that_contradict_committed_ones_raise_the_alarm(
-    queue: JobQueue, hire: Hire, toy: Model, redis: Redis, until: Until
+    queue: Queues, hire: Hire, toy: Model, redis: Redis, until: Until
 ) -> None:
     manifest, _ = toy
     shift = hire(queue, toy)
-    job = await queue.submit(a_request(manifest, count=1))
+    job = await queue.clients.submit(a_request(manifest, count=1))
     shift.gate.permit(1)
     key = f"smalti:{{default}}:pixels:{job.id}:0"
 
@@ -242,9 +246,9 @@ async def test_drawing_goes_on_while_redis_is_away_and_nothing_is_lost(
 ) -> None:
     manifest, _ = toy
     async with connect(own_redis.url) as redis:
-        queue = JobQueue(redis)
+        queue = queues_on(redis)
         shift = hire(queue, toy, slots=4)
-        job = await queue.submit(a_request(manifest, count=20))
+        job = await queue.clients.submit(a_request(manifest, count=20))
         shift.gate.permit(2)
         await until(lambda: shift.gate.rows == 2)
         own_redis.kill()
@@ -256,24 +260,24 @@ async def test_drawing_goes_on_while_redis_is_away_and_nothing_is_lost(
         await shift.stop()
 
 
-def ended_after_outage(queue: JobQueue, job: Job) -> Callable[[], Any]:
+def ended_after_outage(queue: Queues, job: Job) -> Callable[[], Any]:
     async def is_it() -> bool:
         try:
-            return (await queue.get(job.id)).state is JobState.SUCCEEDED
+            return (await queue.clients.get(job.id)).state is JobState.SUCCEEDED
         except Unavailable:
             return False
 
     return is_it
 
 
-class SlowToCommit(JobQueue):
+class SlowToCommit(WorkerQueue):
     """A queue whose commits take as long as a test wants."""
 
-    def __init__(self, redis: Redis) -> None:
-        super().__init__(redis)
+    def __init__(self, store: QueueStore) -> None:
+        super().__init__(store)
         self.answers = asyncio.Event()
 
-    async def commit(self, worker: str, progress: Sequence[Progress]) -> CommitReplies:
+    async def commit(self, worker: str, progress: Sequence[Progress]) -> list[CommitReply]:
         await self.answers.wait()
         return await super().commit(worker, progress)
 
@@ -282,15 +286,16 @@ async def test_slow_commits_do_not_let_drawn_samples_pile_up(
     redis: Redis, hire: Hire, toy: Model, until: Until
 ) -> None:
     manifest, _ = toy
-    queue = SlowToCommit(redis)
-    shift = hire(queue, toy, slots=2)
-    job = await queue.submit(a_request(manifest, count=50))
+    queue = queues_on(redis)
+    slow = SlowToCommit(queue.store)
+    shift = hire(replace(queue, workers=slow), toy, slots=2)
+    job = await queue.clients.submit(a_request(manifest, count=50))
     shift.gate.open()
     await until(lambda: shift.gate.rows >= 2 * manifest.height)  # the slots are filled twice
     with pytest.raises(AssertionError):
         await until(lambda: shift.gate.rows > 2 * manifest.height, seconds=0.3)  # and no third time
-    assert (await queue.depth()).running_samples == 2  # the other two have left their slots
-    queue.answers.set()
+    assert (await queue.upkeep.depth()).running_samples == 2  # the other two have left their slots
+    slow.answers.set()
     await until(ended(queue, job))
 
 
@@ -298,13 +303,14 @@ async def test_no_more_samples_are_said_to_be_drawn_than_there_are_slots(
     redis: Redis, hire: Hire, toy: Model, until: Until
 ) -> None:
     manifest, _ = toy
-    queue = SlowToCommit(redis)
-    shift = hire(queue, toy, slots=2)
+    queue = queues_on(redis)
+    slow = SlowToCommit(queue.store)
+    shift = hire(replace(queue, workers=slow), toy, slots=2)
     for _ in range(2):
-        await queue.submit(a_request(manifest, count=20))
+        await queue.clients.submit(a_request(manifest, count=20))
 
     async def running() -> list[int]:
-        return [job.running for job in (await queue.list(limit=2))[0]]  # both at one moment
+        return [job.running for job in (await queue.clients.list(limit=2))[0]]  # both at one moment
 
     shift.gate.open()
     await until(
@@ -315,26 +321,26 @@ async def test_no_more_samples_are_said_to_be_drawn_than_there_are_slots(
 
     async def over() -> bool:
         seen.append(sum(await running()))
-        return {job.state for job in (await queue.list(limit=2))[0]} == {JobState.SUCCEEDED}
+        return {job.state for job in (await queue.clients.list(limit=2))[0]} == {JobState.SUCCEEDED}
 
-    queue.answers.set()
+    slow.answers.set()
     await until(over)
     assert max(seen) <= 2
     assert await running() == [0, 0]
 
 
 async def test_stopping_gives_every_sample_back_with_its_rows_and_charges_nothing(
-    queue: JobQueue, hire: Hire, toy: Model, redis: Redis, until: Until
+    queue: Queues, hire: Hire, toy: Model, redis: Redis, until: Until
 ) -> None:
     manifest, _ = toy
     first = hire(queue, toy, slots=3)
-    job = await queue.submit(a_request(manifest, count=3))
+    job = await queue.clients.submit(a_request(manifest, count=3))
     first.gate.permit(2)
     await until(lambda: first.gate.rows == 2)
     first.stopping.set()
     first.gate.permit(2)  # for the ticks that may be handed out already
     await first.task
-    depth = await queue.depth()
+    depth = await queue.upkeep.depth()
     assert (depth.ready_samples, depth.running_samples, depth.workers) == (3, 0, 0)
     for index in range(3):
         rows = await redis.strlen(f"smalti:{{default}}:pixels:{job.id}:{index}") / manifest.width
@@ -350,9 +356,9 @@ async def test_stopping_while_redis_is_away_takes_the_grace_and_no_longer(
 ) -> None:
     manifest, _ = toy
     async with connect(own_redis.url) as redis:
-        queue = JobQueue(redis)
+        queue = queues_on(redis)
         shift = hire(queue, toy, grace_seconds=0.5)
-        await queue.submit(a_request(manifest, count=4))
+        await queue.clients.submit(a_request(manifest, count=4))
         shift.gate.permit(1)
         await until(lambda: shift.gate.rows == 1)
         own_redis.kill()
@@ -367,9 +373,9 @@ async def test_a_hung_engine_loses_its_lease_though_its_process_lives(
 ) -> None:
     monkeypatch.setattr("worker.worker._LEASES_UNTIL_HUNG", 1000.0)
     manifest, _ = toy
-    queue = JobQueue(redis, lease_seconds=0.2)
+    queue = queues_on(redis, lease_seconds=0.2)
     stuck = hire(queue, toy, slots=2, lease_seconds=0.2)
-    job = await queue.submit(a_request(manifest, count=3))
+    job = await queue.clients.submit(a_request(manifest, count=3))
     stuck.gate.permit(1)
     await until(lambda: stuck.gate.rows == 1)  # given an engine that hangs in its second tick
     await until(given_back(queue, 3))
@@ -382,9 +388,9 @@ async def test_a_worker_whose_engine_hangs_gives_up_and_others_go_on(
     redis: Redis, hire: Hire, toy: Model, until: Until
 ) -> None:
     manifest, _ = toy
-    queue = JobQueue(redis, lease_seconds=0.2)
+    queue = queues_on(redis, lease_seconds=0.2)
     stuck = hire(queue, toy, lease_seconds=0.2)
-    job = await queue.submit(a_request(manifest, count=2))
+    job = await queue.clients.submit(a_request(manifest, count=2))
     stuck.gate.permit(1)
     with pytest.raises(ExceptionGroup) as raised:
         await asyncio.wait_for(stuck.task, 10)
@@ -395,26 +401,26 @@ async def test_a_worker_whose_engine_hangs_gives_up_and_others_go_on(
     await assert_undisturbed(queue, job, toy)
 
 
-def given_back(queue: JobQueue, samples: int) -> Callable[[], Any]:
+def given_back(queue: Queues, samples: int) -> Callable[[], Any]:
     async def are_they() -> bool:
-        await queue.recover()
-        depth = await queue.depth()
+        await queue.upkeep.recover()
+        depth = await queue.upkeep.depth()
         return (depth.ready_samples, depth.workers) == (samples, 0)
 
     return are_they
 
 
 async def test_a_model_that_appears_in_the_repository_is_drawn_with(
-    queue: JobQueue, toy_repository: Path, monkeypatch: pytest.MonkeyPatch, until: Until
+    queue: Queues, toy_repository: Path, monkeypatch: pytest.MonkeyPatch, until: Until
 ) -> None:
     monkeypatch.setattr("worker.worker.LOOK_SECONDS", 0.05)
     engine = Engine(ModelRepository(toy_repository), slots=2)
     await engine.load()
     stopping = asyncio.Event()
-    worker = Worker(queue, engine, slots=2, fingerprint=FINGERPRINT, lease_seconds=10.0)
+    worker = Worker(queue.workers, engine, slots=2, fingerprint=FINGERPRINT, lease_seconds=10.0)
     task = asyncio.create_task(worker.run(stopping))
     manifest = write_toy_model(toy_repository, Toy(name="newcomer"))
-    job = await queue.submit(a_request(manifest, count=3))
+    job = await queue.clients.submit(a_request(manifest, count=3))
     await until(ended(queue, job))
     stopping.set()
     await task
@@ -422,11 +428,11 @@ async def test_a_model_that_appears_in_the_repository_is_drawn_with(
 
 
 async def test_waiting_and_drawing_are_measured(
-    queue: JobQueue, hire: Hire, tmp_path: Path, until: Until
+    queue: Queues, hire: Hire, tmp_path: Path, until: Until
 ) -> None:
     write_toy_model(tmp_path, Toy(name="measured"))
     model = open_runner(tmp_path, "measured")
-    jobs = [await queue.submit(a_request(model[0], count=5)) for _ in range(2)]
+    jobs = [await queue.clients.submit(a_request(model[0], count=5)) for _ in range(2)]
     hire(queue, model, slots=2).gate.open()
     for job in jobs:
         await until(ended(queue, job))

@@ -1,5 +1,5 @@
--- cancel.lua: stop a job. Samples that wait are cancelled now, running ones at their worker's next commit (or when its
--- lease ends); ended ones stay. A job that has ended is left as it is.
+-- cancel.lua: stop a job. Waiting samples are cancelled now, running ones at their worker's next commit or when its lease
+-- ends. Ended samples stay, and a job that has ended does not change.
 -- KEYS  1 meta
 -- ARGV  1 job id
 -- Returns 1, or 0 if there is no such job.
@@ -10,7 +10,7 @@ if job.state ~= 'QUEUED' and job.state ~= 'RUNNING' then return 1 end
 
 allow_beyond_memory_limit()
 local running = redis.call('SCARD', key('running', job.id))
-local waiting = job.count - job.done - job.failed - job.cancelled - running  -- whatever place they should be in
+local waiting = job.count - job.done - job.failed - job.cancelled - running  -- even samples that a cut-off script lost
 for _, set in ipairs({'returned', 'suspects'}) do
   local given_back = redis.call('ZRANGE', key(set, job.id), 0, -1)
   for _, index in ipairs(given_back) do forget_sample(job, index) end

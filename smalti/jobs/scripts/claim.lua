@@ -1,27 +1,27 @@
 -- claim.lua: hand samples to a worker, each with a fencing token larger than any before.
--- Interactive samples come first, up to a number, then standard ones, then further interactive ones. In a class jobs take
--- turns; in a job, samples that were drawn in part come first. A job stays with the fingerprint that began it while a
--- worker of that fingerprint lives. A worker holds one suspect at most: a sample with which another fell silent, until it
--- has a new row.
+-- Interactive samples come first, up to a limit, then standard ones, then further interactive ones. In a class jobs take
+-- turns; in a job, samples that are drawn in part come first. A job stays with the fingerprint that began it while a
+-- worker of that fingerprint lives. A suspect is a sample with which a worker fell silent and that has no new row since;
+-- a worker holds one at most.
 -- KEYS  1 meta
 -- ARGV  1 worker   2 lease, ms   3 sequence number   4 fingerprint   5 most samples
---       6 interactive samples that come first, be it more than the most   7 the worker's slots, '' for as many as it claims
+--       6 most interactive samples that come first; may exceed 5   7 the worker's slots, '' if unknown
 --       8… digests of its models
--- Returns {jobs, samples}: jobs {id, request, forced, age in ms at the claim}, samples {job id, index, token, rows so far,
--- 1 for a suspect}. The worker's last sequence number again gives what is left of the same samples, an earlier one
--- nothing.
+-- Returns {jobs, samples}: jobs {id, request, kept pixels, age in ms at the claim}, samples {job id, index, token, rows so
+-- far, 1 for a suspect}. The worker's last sequence number again gives those of the same samples that it still holds; an
+-- earlier one gives nothing.
 
 local worker, lease, sequence = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local fingerprint, limit, first_interactive = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
 local me, held = key('worker', worker), key('held', worker)
-local SCANNED = 256  -- jobs of other fingerprints passed over in one claim
+local SCANNED = 256  -- jobs of other fingerprints skipped in one claim
 
 local function reply_with(taken, claimed)
   local jobs, samples, listed = {}, {}, {}
   for _, sample in ipairs(taken) do
     local id, index, token, is_fresh = unpack(sample)
     if not listed[id] then
-      local f = redis.call('HMGET', key('job', id), 'request', 'forced', 'created')
+      local f = redis.call('HMGET', key('job', id), 'request', 'kept', 'created')
       jobs[#jobs + 1] = {id, f[1], f[2], int(math.max(0, claimed - tonumber(f[3])))}
       listed[id] = true
     end
@@ -33,7 +33,7 @@ local function reply_with(taken, claimed)
   return {jobs, samples}
 end
 
--- What the last claim gave and is still held.
+-- The samples of the last claim that the worker still holds.
 local function remembered()
   local taken = {}
   for line in string.gmatch(redis.call('HGET', me, 'reply') or '', '[^\n]+') do
@@ -80,14 +80,14 @@ local function has_suspect()
 end
 local may_suspect = not has_suspect()
 
--- Whether a job has a sample for this worker; all that are ready have some, but perhaps only suspects.
+-- Whether a ready job has a sample for this worker: it may have nothing but suspects.
 local function has_sample(id)
   if may_suspect or redis.call('EXISTS', key('returned', id)) == 1 then return true end
   local f = redis.call('HMGET', key('job', id), 'next', 'count')
   return not f[1] or tonumber(f[1]) < tonumber(f[2])
 end
 
--- Up to `most` jobs of a class that this worker may draw, the one whose turn is longest ago first.
+-- Up to `most` jobs of a class that this worker may draw; the one that has waited longest for its turn comes first.
 local function jobs_in_turn(class, most)
   local found = {}
   for _, digest in ipairs(digests) do
@@ -112,7 +112,7 @@ end
 local token = tonumber(redis.call('HGET', meta, 'token') or '0')
 local taken, touched = {}, {}
 
--- A sample begun under another fingerprint names both, so that its result says so.
+-- The fingerprints that draw a sample: if another one began it, its result names both.
 local function drawn_by(sample, rows)
   local before = redis.call('HGET', sample, 'fingerprint')
   if not before or before == fingerprint or rows == 0 then return fingerprint end
@@ -125,7 +125,7 @@ local function assign(job, index, begun)
   token = math.max(token + 1, now_us)
   if begun then
     local rows = rows_of(job, index)
-    redis.call('HSET', sample, 'fingerprint', drawn_by(sample, rows), 'claimed_rows', int(rows), 'told', '0')
+    redis.call('HSET', sample, 'fingerprint', drawn_by(sample, rows), 'claimed_rows', int(rows), 'reported', '0')
   else
     redis.call('HSET', sample, 'fingerprint', fingerprint)
   end
@@ -141,9 +141,9 @@ local function begin(job)
   redis.call('ZREM', key('queued'), job.id)
 end
 
-local again = {}  -- how many samples of a set were taken; they leave it at the end, so the next ones are behind them
+local again = {}  -- set → samples taken from it; they leave it only at the end, so the next ones are behind them
 
--- Up to `most` samples that were given back, the first in order; returns how many.
+-- Take the first samples of a set, up to `most`; returns how many.
 local function take_again(job, set, most)
   local name = key(set, job.id)
   local first = again[name] or 0
@@ -156,7 +156,7 @@ local function take_again(job, set, most)
   return #indices
 end
 
--- A suspect of the job, if this worker may have one; returns how many.
+-- Take a suspect of the job if this worker may have one; returns how many.
 local function take_suspect(job)
   if not may_suspect or take_again(job, 'suspects', 1) == 0 then return 0 end
   may_suspect = false
@@ -199,7 +199,7 @@ local function take(head, share)
   return number
 end
 
--- Hand out samples of a class until `total` are handed out in all.
+-- Hand out samples of a class until this claim has `total`.
 local function hand_out(class, total)
   while #taken < total do
     local before, heads = #taken, jobs_in_turn(class, total - #taken)
@@ -216,7 +216,7 @@ hand_out('interactive', limit)
 
 local lines = {}
 for _, sample in ipairs(taken) do lines[#lines + 1] = table.concat(sample, ' ', 1, 3) end
--- In this order, so that a Redis which refuses a command half way (its rights may change) loses no sample.
+-- In this order, so that no sample is lost if Redis refuses a command half way, because its rights were changed.
 redis.call('HSET', meta, 'token', int(token))
 redis.call('HSET', me, 'sequence', int(sequence), 'claimed', int(now), 'reply', table.concat(lines, '\n'))
 conclude()

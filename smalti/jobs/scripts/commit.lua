@@ -1,16 +1,16 @@
 -- commit.lua: append the rows a worker drew, end the samples it finished, and renew its lease.
 -- KEYS  1 meta
--- ARGV  1 worker   2 lease, ms   3 what is said of each sample, packed   4… the samples, <job id>:<index>, none twice
--- Packed are, in turn: job id, token, rows told, first row, pixels, ending ('' goes on, 'done <log-probability>', 'fail <error>',
--- 'release'); in one argument, because Redis and its clients spend more on two hundred than on all they say.
--- Rows told are how far a sample is: 0 untold; 2 · rows + 1; one more where the next row is begun, alone (recover.lua).
--- Returns a line for each, in order: verdict and number of committed rows. ACCEPTED, DUPLICATE, BEHIND, FENCED,
--- CANCELLED, CORRUPT as job.py explains them. A contradiction of committed rows fails the sample, since its bytes must
--- not change.
+-- ARGV  1 worker   2 lease, ms   3 the progress of each sample, packed   4… the samples, <job id>:<index>, none twice
+-- Packed for each sample: job id, token, place, first row, pixels, ending ('' goes on, 'done <log-probability>',
+-- 'fail <error>', 'release'). They are one argument because hundreds of small ones cost more than their contents.
+-- The place is how far a sample is: 0 not reported; 2 · rows + 1; one more if the next row has begun, alone (recover.lua).
+-- Returns a line for each sample, in order: verdict, number of committed rows, and 'ends' if it was the last sample of its
+-- job: all are done or failed now. The verdicts are ACCEPTED, DUPLICATE, BEHIND, FENCED, CANCELLED, CORRUPT, as job.py
+-- explains them. Pixels that contradict committed rows fail the sample, since its bytes must not change.
 
 local PACKED = '>Bc0Bc0I4I4I4c0I2c0'
 local worker, lease, packed = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local touched, said, drawn = {}, {}, 0
+local touched, written, results, drawn = {}, {}, {}, 0
 
 -- The worker's samples and their tokens.
 local function held_tokens()
@@ -23,10 +23,10 @@ local function index_of(member, id)
   return string.sub(member, #id + 2)
 end
 
--- A write without the sample's token: one that was sent twice has had its effect already.
+-- A write without the sample's token. If it was sent twice, the first one has had its effect already.
 local function refuse(job, index, token, outcome)
   local result = redis.call('HGET', result_key(job.id, index), index)
-  if result and string.sub(result, 2, #token + 2) == token .. '\n' then return 'DUPLICATE', job.rows end
+  if result and string.sub(result, 2, #token + 2) == token .. '\n' then return 'DUPLICATE', job.rows, true end
   if job.state == 'CANCELLING' or job.state == 'CANCELLED' then return 'CANCELLED', 0 end
   local released = outcome == 'release' and redis.call('HGET', sample_key(job.id, index), 'released')
   if released == token then return 'DUPLICATE', 0 end
@@ -37,7 +37,7 @@ local function note_drawn(job, bytes)
   drawn = drawn + bytes / job.row_bytes * job.sample_pixels / job.rows
 end
 
--- What becomes of rows that do not just follow the committed ones; returns a verdict and the bytes there are now.
+-- Append rows that overlap the committed ones or leave a gap; returns a verdict and the number of committed bytes.
 local function compare(job, name, start, pixels)
   local length = redis.call('STRLEN', name)
   if start > length then return 'BEHIND', length end
@@ -58,8 +58,8 @@ local function shorten(name, length)
   end
 end
 
--- Append rows; returns a verdict and the number of rows there are now. They come off again where they do not follow the
--- committed ones: so the many that do need no look beforehand.
+-- Append rows; returns a verdict and the number of committed rows. Most rows follow the committed ones, so they are
+-- appended without a look; those that do not are taken off again.
 local function append(job, member, first_row, pixels)
   local name, start = prefix .. 'pixels:' .. member, first_row * job.row_bytes
   local stop = start + #pixels
@@ -70,7 +70,7 @@ local function append(job, member, first_row, pixels)
   end
   if length then shorten(name, length - #pixels) end
   local verdict, committed = compare(job, name, start, pixels)
-  return verdict, math.floor(committed / job.row_bytes)  -- of a row that was cut off, everything is sent again
+  return verdict, math.floor(committed / job.row_bytes)  -- an incomplete row is sent again as a whole
 end
 
 local function finish(job, index, token, outcome, detail)
@@ -84,7 +84,8 @@ local function finish(job, index, token, outcome, detail)
   take_from(worker, job.id, index)
 end
 
-local function apply(member, held, id, token, told, first_row, pixels, ending)
+-- Returns a verdict, the number of committed rows, and whether the sample has a result now.
+local function apply(member, held, id, token, place, first_row, pixels, ending)
   local job, outcome, detail = find(id), '', ''
   if not job then return 'FENCED', 0 end
   if ending ~= '' then outcome, detail = string.match(ending, '^(%a+) ?(.*)$') end
@@ -94,27 +95,44 @@ local function apply(member, held, id, token, told, first_row, pixels, ending)
     finish(job, index_of(member, id), token, 'release')
     return 'CANCELLED', 0
   end
-  if told > 0 then redis.call('HSET', prefix .. 'sample:' .. member, 'told', int(told)) end
+  if place > 0 then redis.call('HSET', prefix .. 'sample:' .. member, 'reported', int(place)) end
   local verdict, rows = append(job, member, first_row, pixels)
   if verdict == 'CORRUPT' then
     finish(job, index_of(member, id), token, 'fail', 'Rows were drawn twice with different pixels.')
   elseif outcome == 'done' and rows < job.rows then
-    verdict = 'BEHIND'
+    return 'BEHIND', rows
   elseif outcome ~= '' then
     finish(job, index_of(member, id), token, outcome, detail)
     verdict = 'ACCEPTED'
   end
-  return verdict, rows
+  return verdict, rows, verdict == 'CORRUPT' or outcome == 'done' or outcome == 'fail'
 end
 
--- A line of the reply; most are the same, and numbers are slow to write.
+-- A line of the reply. Most are the same, and turning numbers into text is slow.
 local function line_of(verdict, rows)
-  said[verdict] = said[verdict] or {}
-  said[verdict][rows] = said[verdict][rows] or verdict .. ' ' .. int(rows)
-  return said[verdict][rows]
+  written[verdict] = written[verdict] or {}
+  written[verdict][rows] = written[verdict][rows] or verdict .. ' ' .. int(rows)
+  return written[verdict][rows]
 end
 
--- Pixels a second over the last 5 s or more, from which submit computes a retry delay.
+-- The index of the sample that ended last, if all samples of the job are done or failed.
+local function last_index(job)
+  if job.done + job.failed < job.count then return nil end
+  local entry = redis.call('GETRANGE', key('ended', job.id), -4, -1)
+  return #entry == 4 and int(math.floor(struct.unpack('>I4', entry) / 2))
+end
+
+-- Mark the lines of samples with which their jobs ended. Read from Redis, so that a call sent twice says it twice.
+local function mark_ends(lines)
+  local last = {}
+  for place, result in pairs(results) do
+    local job = find(result.id)
+    if last[job.id] == nil then last[job.id] = last_index(job) or false end
+    if last[job.id] == result.index then lines[place] = lines[place] .. ' ends' end
+  end
+end
+
+-- Measure pixels a second over 5 s or more; submit computes its retry delay from that.
 local function measure_rate()
   local f = redis.call('HMGET', meta, 'rate_since', 'rate_pixels')
   local since = tonumber(f[1] or '0')
@@ -132,15 +150,17 @@ allow_beyond_memory_limit()
 redis.call('ZADD', key('workers'), 'XX', int(now + lease), worker)
 local tokens, lines, returned, at = held_tokens(), {}, false, 1
 for place = 1, #ARGV - 3 do
-  local id, token, told, first_row, pixels, ending, next = struct.unpack(PACKED, packed, at)
+  local id, token, reported, first_row, pixels, ending, next = struct.unpack(PACKED, packed, at)
   local member = ARGV[place + 3]
-  local verdict, rows = apply(member, tokens[member], id, token, told, first_row, pixels, ending)
+  local verdict, rows, has_result = apply(member, tokens[member], id, token, reported, first_row, pixels, ending)
   lines[place] = line_of(verdict, rows)
+  if has_result then results[place] = {id = id, index = index_of(member, id)} end
   returned = returned or ending == 'release'
-  if told > 0 and #pixels + #ending > 0 then returned = true end  -- its worker may have the next suspect
+  if reported > 0 and #pixels + #ending > 0 then returned = true end  -- its worker may have the next suspect
   at = next
 end
 conclude()
+mark_ends(lines)
 if drawn > 0 then measure_rate() end
 if returned then ring_bell() end
 for id in pairs(touched) do announce(id) end

@@ -1,7 +1,7 @@
 -- delete.lua: forget a job that has ended, and its results.
 -- KEYS  1 meta
--- ARGV  1 job id   2 a word for this call, by which a call that is sent twice is known
--- Returns 'DELETED', 'RUNNING' where it has not ended, or 'MISSING'.
+-- ARGV  1 job id   2 a word of this call, the same if it is sent twice
+-- Returns 'DELETED', 'RUNNING' if it has not ended, or 'MISSING'.
 
 local id = ARGV[1]
 local job = find(id)

@@ -1,6 +1,6 @@
--- drawable.lua: which models can be drawn now.
+-- drawable.lua: say which models can be drawn now.
 -- KEYS  1 meta
--- Returns the digests that each worker with a lease has loaded, a line of words for each worker.
+-- Returns a line for each worker with a lease: the digests of the models it has loaded, separated by spaces.
 
 local lines = {}
 for _, worker in ipairs(redis.call('ZRANGEBYSCORE', key('workers'), int(now), '+inf')) do

@@ -1,7 +1,7 @@
 -- expire.lua: forget jobs whose retention has passed.
 -- KEYS  1 meta
--- ARGV  1 most jobs in this call
--- Returns how many were forgotten.
+-- ARGV  1 most jobs to forget in this call
+-- Returns the number of jobs forgotten.
 
 allow_beyond_memory_limit()
 local due = redis.call('ZRANGEBYSCORE', key('expiry'), '-inf', int(now), 'LIMIT', '0', ARGV[1])

@@ -1,7 +1,7 @@
--- leave.lua: forget a worker that stops; samples it did not release are given back, without a crash counted.
+-- leave.lua: forget a worker that stops. Samples that it still holds are given back, and no crash is counted.
 -- KEYS  1 meta
 -- ARGV  1 worker
--- Returns how many samples it still held.
+-- Returns nothing.
 
 allow_beyond_memory_limit()
 local worker, touched = ARGV[1], {}
@@ -20,4 +20,3 @@ redis.call('ZREM', key('workers'), worker)
 redis.call('DEL', key('worker', worker))
 if #held > 0 then ring_bell() end
 for id in pairs(touched) do announce(id) end
-return #held

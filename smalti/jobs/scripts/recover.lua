@@ -1,13 +1,14 @@
--- recover.lua: take samples back from workers whose lease has run out; give up those that crash their workers.
--- A worker tells how far a sample is whose committed rows it draws again, and of a suspect also that it begins a row,
--- which it then draws with nothing beside it (see commit.lua). So an innocent sample is not charged with a crash while
--- it is drawn again or waits beside others, and a suspect only for what it did alone.
--- If nobody recovered for half a lease, Redis or everybody was away: every worker gets a fresh lease first, unless it has
--- not been heard since the last such silence. For that one a silence counts as a quarter of a lease: a dead worker loses
--- its samples also where every call comes late, and a live one may meet a second outage before it is heard again.
+-- recover.lua: take samples back from workers whose lease has run out; fail samples that crash their workers.
+-- Workers report a place (see commit.lua): how far a sample is whose committed rows are drawn again, and, before a suspect's
+-- row, that it begins, alone. So a sample gets no crash while its rows are drawn again or while it waits for others, and a
+-- suspect gets one only for rows that it drew alone.
+-- If nobody recovered for half a lease, that was an outage: Redis or everybody was away. Every worker then first gets a
+-- fresh lease, except one that was not heard since the outage before. For that one the outage counts as a quarter of a
+-- lease. So a dead worker loses its samples even if every recovery comes late, and a live one survives two outages in a
+-- row.
 -- KEYS  1 meta
--- ARGV  1 lease, ms   2 most samples in this call
--- Returns {samples taken back, 1 if there are more}.
+-- ARGV  1 lease, ms   2 most samples to take back in this call
+-- Returns {samples taken back, 1 if there are more, else 0}.
 
 allow_beyond_memory_limit()
 local lease, budget = tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -37,16 +38,17 @@ local function give_up(job, index, token)
     'Given up: ' .. CRASHES .. ' workers in turn fell silent before they had drawn its next row.')
 end
 
--- Crashes of a sample after its worker fell silent with it. No charge: a row committed since the claim; a suspect
--- between two of its rows; rows drawn again, unless the last worker fell silent at the very same row.
-local function charged(job, index)
-  local f = redis.call('HMGET', sample_key(job.id, index), 'claimed_rows', 'crashes', 'told', 'fell_at')
-  local again, crashes, told = tonumber(f[1] or '0'), tonumber(f[2] or '0'), tonumber(f[3] or '0')
+-- The crashes of a sample after its worker fell silent with it. None is added for a suspect between two of its rows, nor
+-- while rows were drawn again, unless the last worker fell silent at the same row. A row committed since the claim clears
+-- them.
+local function crashes_after_silence(job, index)
+  local f = redis.call('HMGET', sample_key(job.id, index), 'claimed_rows', 'crashes', 'reported', 'crash_row')
+  local again, crashes, place = tonumber(f[1] or '0'), tonumber(f[2] or '0'), tonumber(f[3] or '0')
   if rows_of(job, index) > again then return 0 end
-  if told == 0 then return crashes + 1 end
-  local row, begun = math.floor((told - 1) / 2), told % 2 == 0
+  if place == 0 then return crashes + 1 end
+  local row, begun = math.floor((place - 1) / 2), place % 2 == 0
   if crashes > 0 and not begun then return crashes end
-  redis.call('HSET', sample_key(job.id, index), 'fell_at', int(row))
+  redis.call('HSET', sample_key(job.id, index), 'crash_row', int(row))
   local was_alive = row < again - (begun and 0 or LATE) and row ~= tonumber(f[4] or '-1')
   return was_alive and crashes or crashes + 1
 end
@@ -56,7 +58,7 @@ local function take_back(worker, id, index, token)
   take_from(worker, id, index)
   taken = taken + 1
   if not job then return end
-  local crashes = charged(job, index)
+  local crashes = crashes_after_silence(job, index)
   if crashes >= CRASHES and job.state ~= 'CANCELLING' then give_up(job, index, token)
   else return_sample(job, index, '', crashes) end
   touched[id] = true

@@ -1,8 +1,8 @@
--- renew.lua: keep the samples of a worker whose drawing advances.
+-- renew.lua: renew the lease of a worker, so that it keeps its samples.
 -- KEYS  1 meta
 -- ARGV  1 worker   2 lease, ms
--- Returns 1 if renewed, 0 if the lease has run out and its samples were given back. (A lease that ran out unnoticed,
--- because Redis was away, is renewed: nobody else can have the samples yet.)
+-- Returns 1 if renewed, 0 if the lease has run out and the samples were given back. A lease that ran out while nobody
+-- recovered is renewed: no other worker can have the samples yet.
 
 allow_beyond_memory_limit()
 local workers = key('workers')

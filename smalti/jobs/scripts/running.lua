@@ -1,11 +1,11 @@
--- running.lua: how many samples are in workers' slots, and how their jobs stand at the same moment.
--- A worker holds more than its slots while the last rows of some are on their way to Redis and it has claimed others by
--- then: those whose claim is longest ago have left their slots.
+-- running.lua: count the samples in workers' slots, and read the state of jobs at the same moment.
+-- A worker may hold more samples than it has slots: it claims new ones while the last rows of others are on their way to
+-- Redis. The samples that it claimed first have left their slots and are not counted.
 -- KEYS  1 meta
--- ARGV  1 names of a job's fields, separated by spaces   2 … jobs
--- Returns the number of all jobs together, then of each of these its number and those fields.
+-- ARGV  1 names of a job's fields, separated by spaces   2… job ids; none of both for the total only
+-- Returns {total of all jobs, then for each of these jobs {its number, values of those fields}}.
 
-local left, left_in_all = {}, 0  -- by job
+local left, left_in_all = {}, 0  -- samples that have left their slots, by job and in all
 
 local function by_age(held)
   local samples, fields = {}, redis.call('HGETALL', held)

@@ -1,14 +1,14 @@
--- shared.lua: what the scripts of one pool do in the same way; it is put in front of each of them.
--- KEYS  1 smalti:{pool}:meta   (the prefix of every other key: keys.py has the table)
--- Times are milliseconds by Redis' clock. Numbers become text only through int(): Lua's own conversion rounds large ones.
+-- shared.lua: functions that several scripts use. script.py puts this file in front of each of them.
+-- KEYS  1 smalti:{pool}:meta   (every other key has the same prefix; keys.py has the table)
+-- Times are milliseconds by Redis' clock. Use int() to turn numbers into text: Lua's own conversion rounds large ones.
 
 local meta = KEYS[1]
 local prefix = string.sub(meta, 1, -5)
 local CHUNK = 1024  -- results in one hash; keys.py has the same number
-local CRASHES = 3  -- silent workers in a row, without progress between, after which a sample is given up
-local LATE = 4  -- rows that a worker may have drawn since it last told how far it is
-local TTL_MARGIN = 60000  -- `expire` forgets a job first; the TTL is for the case that nobody runs it
-local WORKER_TTL = 600000  -- at least; remembers the last claim of a worker that fell silent
+local CRASHES = 3  -- workers in a row that fell silent with a sample, without progress, before it fails
+local LATE = 4  -- rows that a worker may have drawn since it last reported a place
+local TTL_MARGIN = 60000  -- the TTL is for the case that nobody calls `expire`, which forgets a job earlier
+local WORKER_TTL = 600000  -- at least; keeps the last claim of a worker that fell silent
 
 local clock = redis.call('TIME')
 local now_us = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
@@ -38,8 +38,8 @@ local function result_key(id, index)
   return key('result', id, int(math.floor(tonumber(index) / CHUNK)))
 end
 
--- At its memory limit Redis refuses a script's first write, but never a later one. Scripts that finish or free
--- something begin with a write that needs no memory, so that only `submit` and `claim` are refused.
+-- At its memory limit Redis refuses a script's first write, but no later one. Scripts that finish or free something
+-- begin with a write that needs no memory, so that Redis refuses only `submit` and `claim`.
 local function allow_beyond_memory_limit()
   redis.call('DEL', key('none'))
 end
@@ -61,7 +61,7 @@ end
 
 local found = {}  -- jobs that this script looked at
 
--- What lies in a job's place and is none of smalti's is no job; the others go on.
+-- A key of another type in a job's place is not smalti's: it counts as no job, and the script goes on.
 local function fields_of_job(name, ...)
   local fields = redis.pcall('HMGET', name, ...)
   if not fields.err then return fields end
@@ -81,15 +81,15 @@ local function read_job(id)
   }
 end
 
--- The numbers of a job, or nil if there is none; read once in a script, and kept up to date by `add`.
+-- A job's fields, or nil if there is no such job. It is read once in a script; `add` keeps it up to date.
 local function find(id)
   if found[id] == nil then found[id] = read_job(id) or false end
   return found[id] or nil
 end
 
--- What happens to many samples in the same way is written by `conclude`, in a few calls at the end of the script.
+-- Writes that are alike for many samples are collected here. `conclude` makes a few calls of them at the end.
 local sums, calls, entries = {}, {}, {}
-local PASSED = 1000  -- values in one call, an even number; Lua passes no more than some thousand
+local PASSED = 1000  -- values in one call, an even number; Lua cannot pass many thousands
 
 local function count(name, field, number)
   sums[name] = sums[name] or {}
@@ -101,7 +101,7 @@ local function add(job, field, number)
   count(job.key, field, number)
 end
 
--- A command that takes as many values, or pairs of them, as one likes.
+-- A variadic command: its values, or pairs of values, are collected and sent together.
 local function later(command, name, value, other)
   calls[command] = calls[command] or {}
   local values = calls[command][name] or {}
@@ -116,7 +116,7 @@ local function each_chunk(job, command, ...)
   end
 end
 
--- A request_id may have been given to a younger job since.
+-- Whether the request_id still belongs to this job: a younger one may have it since.
 local function owns_request_key(job)
   if job.request_key == '' then return false end
   local known = redis.call('GET', prefix .. job.request_key)
@@ -148,7 +148,7 @@ local function settle(job)
   else end_job(job, 'SUCCEEDED') end
 end
 
-local function write_put_off(commands)
+local function write_collected(commands)
   for _, command in ipairs(commands) do
     for name, values in pairs(calls[command] or {}) do
       for first = 1, #values, PASSED do
@@ -158,14 +158,14 @@ local function write_put_off(commands)
   end
 end
 
--- Write what was put off, and end the jobs of which that was the rest. Where Redis refuses a command half way, samples
--- are in two places rather than in none: what is added comes first, then the counts, then what is removed.
+-- Write what was collected, and end the jobs that have no sample left. First comes what is added, then the counts, then
+-- what is removed: if Redis refuses a command half way, a sample is in two places rather than in none.
 local function conclude()
-  write_put_off({'SADD', 'HSET'})
+  write_collected({'SADD', 'HSET'})
   for name, fields in pairs(sums) do
     for field, number in pairs(fields) do redis.call('HINCRBY', name, field, int(number)) end
   end
-  write_put_off({'SREM', 'HDEL', 'ZREM'})
+  write_collected({'SREM', 'HDEL', 'ZREM'})
   for name, list in pairs(entries) do redis.call('APPEND', name, table.concat(list)) end
   for _, job in pairs(found) do
     if job then settle(job) end
@@ -194,7 +194,7 @@ local function cancel_sample(job, index)
   count(meta, 'pixels', -job.sample_pixels)
 end
 
--- Write a sample's result, once. outcome: '+' succeeded, '-' failed; the value is
+-- Write a sample's result, once. The outcome is '+' succeeded or '-' failed. The value is
 -- outcome token \n log-probability \n fingerprint \n (pixels or error).
 local function end_sample(job, index, outcome, token, log_probability, payload)
   local fingerprint = redis.call('HGET', sample_key(job.id, index), 'fingerprint') or ''
@@ -213,26 +213,26 @@ local function rows_of(job, index)
   return redis.call('STRLEN', pixels_key(job.id, index)) / job.row_bytes
 end
 
--- Silent workers in a row without progress between; a row committed since the claim is progress.
+-- Workers in a row that fell silent with the sample without progress. A row committed since the claim is progress.
 local function crashes_of(job, index)
   local known = redis.call('HMGET', sample_key(job.id, index), 'claimed_rows', 'crashes')
   if rows_of(job, index) > tonumber(known[1] or '0') then return 0 end
   return tonumber(known[2] or '0')
 end
 
--- Make a sample claimable again, with its rows; as a suspect where a worker fell silent with it. Among suspects those
--- come first that have fewer crashes: they may be innocent.
+-- Make a sample claimable again, with its rows; with crashes it is a suspect. Suspects with fewer crashes come first:
+-- they may be innocent.
 local function give_back(job, index, released, crashes)
   local rows = rows_of(job, index)
   redis.call('HSET', sample_key(job.id, index), 'released', released, 'crashes', int(crashes))
   if crashes > 0 then redis.call('ZADD', key('suspects', job.id), int(rows - crashes * 1e9), index)
   else redis.call('ZADD', key('returned', job.id), int(rows), index) end
   count(meta, 'ready', 1)
-  redis.call('ZADD', ready_key(job.digest, job.class), 'NX', '0', job.id)  -- before jobs that have begun nothing yet
+  redis.call('ZADD', ready_key(job.digest, job.class), 'NX', '0', job.id)  -- before jobs without a sample begun
   interactive = interactive or job.class == 'interactive'
 end
 
--- What becomes of a sample that its worker no longer holds; `released` is the token of its release, '' for none.
+-- Give back, or cancel, a sample that its worker no longer holds. `released` is the token of its release, '' if none.
 local function return_sample(job, index, released, crashes)
   if job.state == 'CANCELLING' then cancel_sample(job, index) else give_back(job, index, released, crashes) end
 end

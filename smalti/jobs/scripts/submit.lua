@@ -1,10 +1,11 @@
--- submit.lua: queue a job, unless its request_id already did, or the queue is full. O(1): samples are made when claimed.
+-- submit.lua: queue a job, unless its request_id already queued one or the queue is full. O(1): samples are made when
+-- they are claimed.
 -- KEYS  1 meta   2 job:<id>
 -- ARGV  1 job id   2 name of the request key without prefix, or ''   3 hash of the request   4 most jobs
---       5 most pixels   6 request   7 forced pixels   8 model digest   9 count   10 rows   11 row bytes
+--       5 most pixels   6 request   7 kept pixels   8 model digest   9 count   10 rows   11 row bytes
 --       12 pixels of a sample   13 retention, ms   14 class
--- Returns {'QUEUED', id of the job, which may be an older one with the same request}, {'CONFLICT', id} where the
--- request_id was used for another request, or {'FULL', retry in ms}.
+-- Returns {'QUEUED', job id}, which may be an older job with the same request_id and request; {'CONFLICT', id of the job
+-- that used the request_id for another request}; or {'FULL', retry in ms}.
 
 local id, request_key, hash = ARGV[1], ARGV[2], ARGV[3]
 local sample_pixels, count = tonumber(ARGV[12]), tonumber(ARGV[9])
@@ -34,7 +35,7 @@ if waiting + pixels > tonumber(ARGV[5]) then return {'FULL', retry_ms(waiting + 
 
 local serial = int(redis.call('HINCRBY', meta, 'submitted', '1'))
 local turn = int(redis.call('HINCRBY', meta, 'turn', '1'))
-redis.call('HSET', KEYS[2], 'request', ARGV[6], 'forced', ARGV[7], 'digest', ARGV[8], 'count', ARGV[9], 'rows', ARGV[10],
+redis.call('HSET', KEYS[2], 'request', ARGV[6], 'kept', ARGV[7], 'digest', ARGV[8], 'count', ARGV[9], 'rows', ARGV[10],
   'row_bytes', ARGV[11], 'sample_pixels', ARGV[12], 'retention', ARGV[13], 'request_key', request_key,
   'serial', serial, 'created', int(now), 'state', 'QUEUED', 'next', '0', 'done', '0', 'failed', '0',
   'cancelled', '0', 'reason', '', 'fingerprint', '', 'class', ARGV[14])

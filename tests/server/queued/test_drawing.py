@@ -23,7 +23,7 @@ async def claimed(hand_worker: HandWorker, until):
 
 
 async def is_forgotten(server: Running) -> bool:
-    jobs, _ = await server.queue.list(limit=10)
+    jobs, _ = await server.queue.clients.list(limit=10)
     return not jobs
 
 
@@ -58,7 +58,7 @@ async def test_a_client_that_goes_away_cancels_the_drawing_and_it_is_forgotten(
     call.cancel()
 
     async def is_cancelled() -> bool:
-        return (await server.queue.get(job_id)).state is JobState.CANCELLING
+        return (await server.queue.clients.get(job_id)).state is JobState.CANCELLING
 
     await until(is_cancelled)
     reply = await hand_worker.look(claim, first_row=1)
@@ -91,7 +91,7 @@ async def test_an_image_that_cannot_be_drawn_says_why(server: Running, hand_work
 
 async def test_an_image_whose_job_somebody_cancels_says_so(server: Running, hand_worker: HandWorker, until):
     call = draw(server)
-    await server.queue.cancel((await anext(aiter(call))).started.job_id)
+    await server.queue.clients.cancel((await anext(aiter(call))).started.job_id)
     assert (await refused(call)).message == "The image could not be drawn: CANCELLED."
 
 
@@ -110,7 +110,7 @@ async def test_a_completion_is_forced_and_its_colours_are_counted(server: Runnin
     call = draw(server, completion=completion)
     assert (await anext(aiter(call))).started.colour_change.moved_pixels == 0
     claim = await claimed(hand_worker, until)
-    assert claim.request.forced == b"\2\0\0\0" * WIDTH + b"\xff" * 4 * (HEIGHT - 1) * WIDTH
+    assert claim.request.kept == b"\2\0\0\0" * WIDTH + b"\xff" * 4 * (HEIGHT - 1) * WIDTH
     call.cancel()
 
 

@@ -152,8 +152,8 @@ async def test_watchers_are_told_to_come_back_when_the_server_stops(server: Runn
 
 
 async def test_followers_that_go_leave_nothing_behind(server: Running):
-    hints = Hints(server.queue)
-    watching = Watching(server.queue, hints)
+    hints = Hints(server.queue.watchers)
+    watching = Watching(server.queue.clients, server.queue.watchers, hints)
     job_id = await submit(server)
     watcher = watching.watch(job_id, rows=True)
     await anext(watcher)

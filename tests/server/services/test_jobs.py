@@ -42,7 +42,7 @@ async def forced_of(server: Running, **completion) -> np.ndarray:
     """The pixels that a worker is told to keep, (HEIGHT, WIDTH)."""
     given = images_pb2.Completion(**{"image": picture()} | completion)
     job = await submit(server, completion=given)
-    forced = (await server.queue.get(job.id)).request.forced
+    forced = (await server.queue.clients.get(job.id)).request.kept
     return np.frombuffer(forced, "<i4").reshape(HEIGHT, WIDTH)
 
 
@@ -293,9 +293,11 @@ async def test_a_job_that_has_begun_and_lost_its_old_export_keeps_its_rows_until
     first, second = await hand_worker.claim(2)
     await hand_worker.draw(first, first_row=0, rows=HEIGHT)
     await hand_worker.draw(second, first_row=0, rows=2)
-    await server.queue.leave("hand")  # given that its only worker stops in the midst of it
+    await server.queue.workers.leave("hand")  # given that its only worker stops in the midst of it
     await export_anew(server, repository, Toy(colours=5))
-    newer = HandWorker(server.queue, [model.digest for model in server.application.catalogue.models()])
+    newer = HandWorker(
+        server.queue.workers, [model.digest for model in server.application.catalogue.models()]
+    )
     assert await newer.draw_all() == 0  # then no worker draws on with other weights
     assert await reason_of(server, job.id) == "MODEL_REPLACED"
     await export_anew(server, repository, Toy())

@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
-from smalti.jobs.queue import JobQueue
+from tests.queues import Queues, queues_on
 from tests.smalti.jobs.audit import audit_pool
 
 
 @pytest.fixture
-async def queue(redis: Redis) -> AsyncIterator[JobQueue]:
+async def queue(redis: Redis) -> AsyncIterator[Queues]:
     """A queue whose leases do not run out by themselves; whatever a test did to it, its invariants hold at the end."""
-    yield JobQueue(redis, lease_seconds=60)
+    yield queues_on(redis, lease_seconds=60)
     await audit_pool(redis)

@@ -1,13 +1,12 @@
 """The persons and things of the queue's tests: a small job, workers that draw it, a Redis that is sent all twice."""
 
-from collections import Counter
 from typing import Any
 
 from redis.asyncio import Redis
 
 from smalti.jobs.job import Claim, Finished, JobRequest, Progress
 from smalti.jobs.keys import Keys
-from smalti.jobs.queue import JobQueue
+from tests.queues import Queues
 
 ROWS, COLUMNS = 4, 3
 
@@ -48,12 +47,16 @@ def finished(claim: Claim) -> Progress:
     return drawn(claim, len(claim.pixels) // COLUMNS, ROWS, Finished(-1.5))
 
 
-async def claim_from(queue: JobQueue, worker: str = "anna", *, limit: int = 1, **changes: Any) -> list[Claim]:
+async def claim_from(queue: Queues, worker: str = "anna", *, limit: int = 1, **changes: Any) -> list[Claim]:
     """A claim of the worker's next sequence number."""
-    numbers = queue.__dict__.setdefault("test_sequences", Counter())
-    numbers[worker] += 1
-    fields = {"sequence": numbers[worker], "digests": ["digest-a"], "fingerprint": "cpu", "limit": limit}
-    return await queue.claim(worker, **fields | changes)
+    queue.claims[worker] += 1
+    fields: dict[str, Any] = {
+        "sequence": queue.claims[worker],
+        "digests": ["digest-a"],
+        "fingerprint": "cpu",
+        "limit": limit,
+    }
+    return await queue.workers.claim(worker, **fields | changes)
 
 
 async def silence(redis: Redis, worker: str) -> None:
@@ -61,10 +64,10 @@ async def silence(redis: Redis, worker: str) -> None:
     await redis.zadd(Keys("default").prefix + "workers", {worker: 1}, xx=True)
 
 
-async def take_lease_away(queue: JobQueue, redis: Redis, worker: str) -> int:
-    await queue.recover()  # somebody has recovered just now, so this is no outage
+async def take_lease_away(queue: Queues, redis: Redis, worker: str) -> int:
+    await queue.upkeep.recover()  # somebody has recovered just now, so this is no outage
     await silence(redis, worker)
-    return await queue.recover()
+    return await queue.upkeep.recover()
 
 
 class Twice:

@@ -6,55 +6,55 @@ import pytest
 from redis.asyncio import Redis
 
 from smalti.jobs.job import Job, JobClass, Released
-from smalti.jobs.queue import JobQueue
+from tests.queues import Queues
 from tests.smalti.jobs.story import claim_from, drawn, request_for, take_lease_away
 
 
-async def submit(queue: JobQueue, count: int, job_class: JobClass) -> Job:
-    return await queue.submit(request_for(count=count, job_class=job_class))
+async def submit(queue: Queues, count: int, job_class: JobClass) -> Job:
+    return await queue.clients.submit(request_for(count=count, job_class=job_class))
 
 
-async def classes(queue: JobQueue, limit: int, interactive: int | None = None) -> tuple[int, int]:
+async def classes(queue: Queues, limit: int, interactive: int | None = None) -> tuple[int, int]:
     """How many interactive and standard samples a claim brings."""
     claims = await claim_from(queue, limit=limit, interactive=interactive)
     hurried = [claim for claim in claims if claim.request.job_class is JobClass.INTERACTIVE]
     return len(hurried), len(claims) - len(hurried)
 
 
-async def test_an_interactive_sample_overtakes_a_standard_job_that_was_there_before(queue: JobQueue) -> None:
+async def test_an_interactive_sample_overtakes_a_standard_job_that_was_there_before(queue: Queues) -> None:
     await submit(queue, 1000, JobClass.STANDARD)
     await submit(queue, 2, JobClass.INTERACTIVE)
     assert await classes(queue, limit=3) == (2, 1)
 
 
-async def test_a_job_is_standard_unless_it_says_otherwise(queue: JobQueue) -> None:
-    job = await queue.submit(request_for())
-    assert (await queue.get(job.id)).request.job_class is JobClass.STANDARD
+async def test_a_job_is_standard_unless_it_says_otherwise(queue: Queues) -> None:
+    job = await queue.clients.submit(request_for())
+    assert (await queue.clients.get(job.id)).request.job_class is JobClass.STANDARD
 
 
-async def test_a_worker_without_room_gets_interactive_samples_only(queue: JobQueue) -> None:
+async def test_a_worker_without_room_gets_interactive_samples_only(queue: Queues) -> None:
     await submit(queue, 1000, JobClass.STANDARD)
     await submit(queue, 5, JobClass.INTERACTIVE)
     assert await classes(queue, limit=0, interactive=3) == (3, 0)
 
 
-async def test_a_stream_of_interactive_samples_leaves_standard_ones_their_part(queue: JobQueue) -> None:
+async def test_a_stream_of_interactive_samples_leaves_standard_ones_their_part(queue: Queues) -> None:
     await submit(queue, 1000, JobClass.STANDARD)
     await submit(queue, 1000, JobClass.INTERACTIVE)
     assert await classes(queue, limit=8, interactive=5) == (5, 3)
     assert await classes(queue, limit=8, interactive=0) == (0, 8)
 
 
-async def test_interactive_samples_take_the_room_that_standard_ones_leave(queue: JobQueue) -> None:
+async def test_interactive_samples_take_the_room_that_standard_ones_leave(queue: Queues) -> None:
     await submit(queue, 2, JobClass.STANDARD)
     await submit(queue, 1000, JobClass.INTERACTIVE)
     assert await classes(queue, limit=8, interactive=3) == (6, 2)
 
 
-async def test_a_released_standard_sample_still_waits_behind_interactive_ones(queue: JobQueue) -> None:
+async def test_a_released_standard_sample_still_waits_behind_interactive_ones(queue: Queues) -> None:
     job = await submit(queue, 1, JobClass.STANDARD)
     [claim] = await claim_from(queue)
-    await queue.commit("anna", [drawn(claim, 0, 2, Released())])
+    await queue.workers.commit("anna", [drawn(claim, 0, 2, Released())])
     await submit(queue, 1, JobClass.INTERACTIVE)
     assert await classes(queue, limit=1) == (1, 0)
     [again] = await claim_from(queue)
@@ -62,36 +62,36 @@ async def test_a_released_standard_sample_still_waits_behind_interactive_ones(qu
 
 
 @pytest.mark.parametrize("way", ["submit", "release", "leave", "recover"])
-async def test_busy_workers_hear_of_interactive_samples(queue: JobQueue, redis: Redis, way: str) -> None:
+async def test_busy_workers_hear_of_interactive_samples(queue: Queues, redis: Redis, way: str) -> None:
     if way != "submit":
         await submit(queue, 1, JobClass.INTERACTIVE)
         [claim] = await claim_from(queue)
-        await queue.wait_for_interactive(5)  # it rang for the job
-    waiting = asyncio.create_task(queue.wait_for_interactive(30))
+        await queue.workers.wait_for_interactive(5)  # it rang for the job
+    waiting = asyncio.create_task(queue.workers.wait_for_interactive(30))
     if way == "submit":
         await submit(queue, 1, JobClass.INTERACTIVE)
     elif way == "release":
-        await queue.commit("anna", [drawn(claim, 0, 1, Released())])
+        await queue.workers.commit("anna", [drawn(claim, 0, 1, Released())])
     elif way == "leave":
-        await queue.leave("anna")
+        await queue.workers.leave("anna")
     else:
         await take_lease_away(queue, redis, "anna")
     await asyncio.wait_for(waiting, 5)
 
 
-async def test_standard_samples_do_not_disturb_busy_workers(queue: JobQueue) -> None:
+async def test_standard_samples_do_not_disturb_busy_workers(queue: Queues) -> None:
     await submit(queue, 1, JobClass.STANDARD)
     [claim] = await claim_from(queue)
-    await queue.commit("anna", [drawn(claim, 0, 1, Released())])
-    waiting = asyncio.create_task(queue.wait_for_interactive(30))
+    await queue.workers.commit("anna", [drawn(claim, 0, 1, Released())])
+    waiting = asyncio.create_task(queue.workers.wait_for_interactive(30))
     await asyncio.wait({waiting}, timeout=0.1)
     assert not waiting.done()
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
 
 
-async def test_a_cancelled_interactive_job_leaves_nothing_to_claim(queue: JobQueue) -> None:
+async def test_a_cancelled_interactive_job_leaves_nothing_to_claim(queue: Queues) -> None:
     job = await submit(queue, 3, JobClass.INTERACTIVE)
     await claim_from(queue, limit=1)
-    await queue.cancel(job.id)
+    await queue.clients.cancel(job.id)
     assert await classes(queue, limit=9) == (0, 0)

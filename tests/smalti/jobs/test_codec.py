@@ -19,7 +19,7 @@ REQUESTS = st.builds(
     seed=st.integers(0, 2**64 - 1),
     first_index=st.integers(0, 2**64 - 1),
     temperature=st.floats(0.05, 10),
-    forced=st.binary(),
+    kept=st.binary(),
     retention_seconds=st.floats(0, 1e9),
     job_class=st.sampled_from(JobClass),
 )
@@ -27,7 +27,7 @@ REQUESTS = st.builds(
 
 @given(REQUESTS)
 def test_a_request_comes_back_as_it_was(request: JobRequest) -> None:
-    assert decode_request(encode_request(request), request.forced) == request
+    assert decode_request(encode_request(request), request.kept) == request
 
 
 @given(REQUESTS, REQUESTS)

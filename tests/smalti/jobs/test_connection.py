@@ -13,9 +13,9 @@ from redis.asyncio import Redis
 from local.private_redis import PrivateRedis
 from smalti.errors import JobNotFound, QueueFull, RedisUnfit, Unavailable
 from smalti.jobs.connection import Refused, connect, refuse_if_unfit, unavailable_when_away
-from smalti.jobs.job import JobState
-from smalti.jobs.queue import JobQueue
+from smalti.jobs.job import Job, JobState
 from tests.conftest import Until
+from tests.queues import Queues, queues_on
 from tests.smalti.jobs.story import request_for
 
 FIT = {"redis_version": "7.0.15", "aof_enabled": 1, "maxmemory": 1000, "maxmemory_policy": "noeviction"}
@@ -55,66 +55,71 @@ def test_a_redis_that_still_reads_its_data_is_not_judged() -> None:
 
 async def test_a_private_redis_is_fit_until_it_may_forget(own_redis: PrivateRedis) -> None:
     async with connect(own_redis.url) as redis:
-        queue = JobQueue(redis)
-        await queue.check()
+        queue = queues_on(redis)
+        await queue.upkeep.check()
         await redis.config_set("appendonly", "no")
         await redis.config_set("maxmemory-policy", "allkeys-lru")
         with pytest.raises(RedisUnfit, match="appendonly to yes, set maxmemory-policy"):
-            await queue.check()
-        await JobQueue(redis, allow_volatile=True).check()
+            await queue.upkeep.check()
+        await queues_on(redis, allow_volatile=True).upkeep.check()
 
 
 async def test_a_queue_whose_redis_became_unfit_refuses_all_until_a_check_finds_it_mended(
     own_redis: PrivateRedis,
 ) -> None:
     async with connect(own_redis.url) as redis:
-        queue = JobQueue(redis)
+        queue = queues_on(redis)
         await redis.config_set("maxmemory", 0)
         with pytest.raises(RedisUnfit):
-            await queue.check()
-        for call in (queue.ping(), queue.depth(), queue.list(limit=1), queue.recover()):
+            await queue.upkeep.check()
+        for call in (
+            queue.clients.list(limit=1),
+            queue.upkeep.depth(),
+            queue.clients.list(limit=1),
+            queue.upkeep.recover(),
+        ):
             with pytest.raises(Unavailable, match="set maxmemory"):
                 await call
         await redis.config_set("maxmemory", "100mb")
-        await queue.check()
-        await queue.ping()
+        await queue.upkeep.check()
+        await queue.clients.list(limit=1)
 
 
 async def test_no_command_reaches_a_redis_that_was_restarted_unfit(own_redis: PrivateRedis) -> None:
     async with connect(own_redis.url) as redis:
-        queue = JobQueue(redis)
-        await queue.ping()  # given connections to the one that was fit
+        queue = queues_on(redis)
+        await queue.clients.list(limit=1)  # given connections to the one that was fit
         restart_with(own_redis, "--maxmemory-policy", "allkeys-lru")
         for _ in range(12):
             with pytest.raises(Unavailable, match="noeviction"):
-                await queue.submit(request_for())
+                await queue.clients.submit(request_for())
     async with connect(own_redis.url, allow_volatile=True) as redis:
         assert await redis.dbsize() == 0  # then not one of them was written
-        assert (await JobQueue(redis, allow_volatile=True).submit(request_for())).id
+        assert (await queues_on(redis, allow_volatile=True).clients.submit(request_for())).id
 
 
 async def test_a_full_redis_can_be_asked_from_any_start(own_redis: PrivateRedis) -> None:
     async with connect(own_redis.url) as redis:
-        known = JobQueue(redis)
-        await known.check()
-        job = await known.submit(request_for())
+        known = queues_on(redis)
+        await known.upkeep.check()
+        job = await known.clients.submit(request_for())
     restart_with(own_redis, "--maxmemory", "400kb")  # less than an empty Redis uses
     async with connect(own_redis.url) as redis:
-        new = JobQueue(redis, pool="new")
-        for queue in (known_again := JobQueue(redis), new):
-            await queue.check()
+        new = queues_on(redis, pool="new")
+        for queue in (known_again := queues_on(redis), new):
+            await queue.upkeep.check()
             with pytest.raises(QueueFull):
-                await queue.submit(request_for())
+                await queue.clients.submit(request_for())
         assert await redis.hget("smalti:{new}:meta", "schema")  # so that no other layout takes its place
-        assert (await known_again.cancel(job.id)).state is JobState.CANCELLED
-        await known_again.delete(job.id)
+        assert (await known_again.clients.cancel(job.id)).state is JobState.CANCELLED
+        await known_again.clients.delete(job.id)
 
 
 async def test_a_queue_of_another_layout_is_refused(redis: Redis) -> None:
-    queue = JobQueue(redis, pool="other")
+    queue = queues_on(redis, pool="other")
     await redis.hset("smalti:{other}:meta", "schema", "99")
     with pytest.raises(RedisUnfit, match="layout"):
-        await queue.check()
+        await queue.upkeep.check()
 
 
 OF_A_POOL = ["meta", "jobs", "queued", "workers", "expiry", "events", "bell", "interactive"]
@@ -124,32 +129,32 @@ OF_A_POOL = ["meta", "jobs", "queued", "workers", "expiry", "events", "bell", "i
 async def test_a_key_of_the_pool_that_somebody_else_wrote_is_named_until_it_is_gone(
     redis: Redis, name: str
 ) -> None:
-    queue, key = JobQueue(redis), "smalti:{default}:" + name
+    queue, key = queues_on(redis), "smalti:{default}:" + name
     await redis.set(key, "x")
     with pytest.raises(RedisUnfit, match=f"The key '{key}' in this Redis is not smalti's.*SMALTI_POOL"):
-        await queue.check()
+        await queue.upkeep.check()
     with pytest.raises(Refused, match=key):
-        await queue.depth()
+        await queue.upkeep.depth()
     await redis.delete(key)
-    await queue.check()
-    await queue.depth()
+    await queue.upkeep.check()
+    await queue.upkeep.depth()
 
 
 async def test_a_key_of_another_kind_that_a_script_meets_is_one_sentence(redis: Redis) -> None:
-    queue = JobQueue(redis)
+    queue = queues_on(redis)
     await redis.zadd("smalti:{default}:workers", {"gone": 1})
     await redis.set("smalti:{default}:held:gone", "x")
     await redis.hset("smalti:{default}:meta", "recovered", (await redis.time())[0] * 1000)
     with pytest.raises(Refused, match="A key in this Redis is not smalti's"):
-        await queue.recover()
+        await queue.upkeep.recover()
 
 
-SINGLE_READS: dict[str, Callable[[JobQueue], Awaitable[Any]]] = {
-    "bell": lambda queue: queue.wait_for_work(0.1),
-    "interactive": lambda queue: queue.wait_for_interactive(0.1),
-    "events": lambda queue: anext(queue.events()),
-    "jobs": lambda queue: queue.list(limit=1),
-    "ended:a": lambda queue: queue.ended("a"),
+SINGLE_READS: dict[str, Callable[[Queues], Awaitable[Any]]] = {
+    "bell": lambda queue: queue.workers.wait_for_work(0.1),
+    "interactive": lambda queue: queue.workers.wait_for_interactive(0.1),
+    "events": lambda queue: anext(queue.watchers.events()),
+    "jobs": lambda queue: queue.clients.list(limit=1),
+    "ended:a": lambda queue: queue.watchers.ended(Job(id="a", request=request_for(), created=0.0)),
 }
 
 
@@ -158,20 +163,20 @@ async def test_a_key_of_another_kind_that_is_asked_for_by_itself_is_named(redis:
     key = "smalti:{default}:" + name
     await redis.eval("redis.call('LPUSH', KEYS[1], 'x')", 1, key)
     with pytest.raises(Refused, match=f"The key '{key}'"):
-        await SINGLE_READS[name](JobQueue(redis))
+        await SINGLE_READS[name](queues_on(redis))
 
 
 async def test_what_lies_in_the_place_of_a_job_and_is_none_hides_no_other_job(redis: Redis) -> None:
-    queue, prefix = JobQueue(redis), "smalti:{default}:"
-    job = await queue.submit(request_for())
+    queue, prefix = queues_on(redis), "smalti:{default}:"
+    job = await queue.clients.submit(request_for())
     await redis.set(prefix + "job:zzzz", "x")
     await redis.zadd(prefix + "jobs", {"zzzz": 99})
     await redis.zadd(prefix + "expiry", {"zzzz": 1})
-    for call in (queue.get("zzzz"), queue.cancel("zzzz"), queue.delete("zzzz")):
+    for call in (queue.clients.get("zzzz"), queue.clients.cancel("zzzz"), queue.clients.delete("zzzz")):
         with pytest.raises(JobNotFound):
             await call
-    assert [each.id for each in (await queue.list(limit=5))[0]] == [job.id]
-    assert await queue.expire() == 1
+    assert [each.id for each in (await queue.clients.list(limit=5))[0]] == [job.id]
+    assert await queue.upkeep.expire() == 1
     assert await redis.zcard(prefix + "jobs") == 1
 
 
@@ -179,14 +184,14 @@ async def test_a_redis_that_is_away_is_unavailable_within_seconds() -> None:
     server = PrivateRedis().start()
     server.stop()
     async with connect(server.url) as redis:
-        queue = JobQueue(redis)
+        queue = queues_on(redis)
         with pytest.raises(Unavailable):
-            await asyncio.wait_for(queue.depth(), 8)
+            await asyncio.wait_for(queue.upkeep.depth(), 8)
 
 
 async def test_hundreds_of_calls_at_once_wait_for_a_connection(redis: Redis) -> None:
-    queue = JobQueue(redis)
-    await asyncio.gather(*(queue.depth() for _ in range(300)))
+    queue = queues_on(redis)
+    await asyncio.gather(*(queue.upkeep.depth() for _ in range(300)))
     assert len(await redis.client_list()) < 50
 
 
@@ -219,7 +224,7 @@ async def test_a_wrong_password_is_said_at_once_and_not_waited_for(own_redis: Pr
     for url in (own_redis.url, own_redis.url.replace("redis://", "redis://:wrong@")):
         async with connect(url) as redis:
             with pytest.raises(RedisUnfit, match="password"):
-                await JobQueue(redis).check()
+                await queues_on(redis).upkeep.check()
 
 
 PASSING = [
@@ -306,7 +311,7 @@ async def test_a_mistake_of_ours_stays_what_it_is(redis: Redis, reply: str, in_p
 async def test_a_database_that_redis_does_not_have_is_said_at_the_start(redis_url: str) -> None:
     async with connect(redis_url.removesuffix("/0") + "/99") as redis:
         with pytest.raises(RedisUnfit, match="database"):
-            await JobQueue(redis).check()
+            await queues_on(redis).upkeep.check()
 
 
 @pytest.mark.parametrize("option", ["client_name=a%20b", "client_name=a%0Ab"])
@@ -315,9 +320,9 @@ async def test_whatever_a_greeting_is_refused_for_is_said_with_the_reason_of_red
 ) -> None:
     async with connect(f"{redis_url}?{option}") as redis:
         with pytest.raises(Refused, match="Client names cannot contain spaces"):
-            await JobQueue(redis).ping()
+            await queues_on(redis).clients.list(limit=1)
         with pytest.raises(RedisUnfit, match="Client names cannot contain spaces"):
-            await JobQueue(redis).check()
+            await queues_on(redis).upkeep.check()
 
 
 @pytest.mark.parametrize("reply", [b":1\r\n", b"+OK\r\n"])
@@ -331,29 +336,32 @@ async def test_what_greets_unlike_redis_is_said_to_be_none(reply: bytes) -> None
         port = other.sockets[0].getsockname()[1]
         async with connect(f"redis://u:pw@127.0.0.1:{port}/0?protocol=3") as redis:
             with pytest.raises(Unavailable, match="no Redis"):
-                await JobQueue(redis).ping()
+                await queues_on(redis).clients.list(limit=1)
 
 
 async def test_a_password_that_is_changed_while_we_run_is_waited_for(own_redis: PrivateRedis) -> None:
     async with connect(own_redis.url) as redis, connect(own_redis.url) as admin:
-        queue = JobQueue(redis)
-        await queue.check()
+        queue = queues_on(redis)
+        await queue.upkeep.check()
         await admin.config_set("requirepass", "secret")
         await admin.client_kill_filter(_type="normal", skipme=True)
         with pytest.raises(Refused, match="password"):
-            await queue.ping()
+            await queue.clients.list(limit=1)
         await admin.config_set("requirepass", "")
-        await queue.check()
+        await queue.upkeep.check()
 
 
 async def test_readers_that_a_demotion_unblocks_are_told_that_redis_is_away(
     own_redis: PrivateRedis, until: Until
 ) -> None:
     async with connect(own_redis.url) as redis, connect(own_redis.url) as admin:
-        queue = JobQueue(redis)
-        events = queue.events()
+        queue = queues_on(redis)
+        events = queue.watchers.events()
         await anext(events)
-        blocked = [asyncio.ensure_future(queue.wait_for_work(5)), asyncio.ensure_future(anext(events))]
+        blocked = [
+            asyncio.ensure_future(queue.workers.wait_for_work(5)),
+            asyncio.ensure_future(anext(events)),
+        ]
 
         async def both_wait() -> bool:
             return int((await admin.info("clients"))["blocked_clients"]) == 2
@@ -364,9 +372,9 @@ async def test_readers_that_a_demotion_unblocks_are_told_that_redis_is_away(
             with pytest.raises(Unavailable, match="UNBLOCKED"):
                 await reader
         with pytest.raises(Unavailable, match="read only"):
-            await queue.recover()
+            await queue.upkeep.recover()
         await admin.execute_command("REPLICAOF", "NO", "ONE")
-        await queue.recover()
+        await queue.upkeep.recover()
 
 
 async def test_what_is_no_redis_is_said_to_be_none() -> None:
@@ -379,7 +387,7 @@ async def test_what_is_no_redis_is_said_to_be_none() -> None:
         port = other.sockets[0].getsockname()[1]
         async with connect(f"redis://127.0.0.1:{port}/0") as redis:
             with pytest.raises(Unavailable, match="no Redis"):
-                await JobQueue(redis).ping()
+                await queues_on(redis).clients.list(limit=1)
 
 
 def restart_with(server: PrivateRedis, *options: str) -> None:
@@ -391,23 +399,23 @@ def restart_with(server: PrivateRedis, *options: str) -> None:
 
 async def test_a_stopped_redis_does_not_hang_its_callers(own_redis: PrivateRedis) -> None:
     async with connect(own_redis.url) as redis:
-        queue = JobQueue(redis)
-        await queue.ping()
+        queue = queues_on(redis)
+        await queue.clients.list(limit=1)
         os.kill(own_redis.pid, signal.SIGSTOP)
         try:
             with pytest.raises(Unavailable):
-                await asyncio.wait_for(queue.ping(), 12)
+                await asyncio.wait_for(queue.clients.list(limit=1), 12)
         finally:
             os.kill(own_redis.pid, signal.SIGCONT)
-        await queue.ping()
+        await queue.clients.list(limit=1)
 
 
 async def test_a_loop_of_calls_ends_whenever_it_is_cancelled(redis: Redis) -> None:
-    queue = JobQueue(redis)
+    queue = queues_on(redis)
 
     async def ask_for_ever() -> None:
         while True:
-            await queue.ping()
+            await queue.clients.list(limit=1)
 
     for attempt in range(50):
         asking = asyncio.create_task(ask_for_ever())

@@ -27,6 +27,7 @@ from smalti.jobs.job import (
     CommitReply,
     Failed,
     Finished,
+    Job,
     JobClass,
     JobState,
     Place,
@@ -34,7 +35,7 @@ from smalti.jobs.job import (
     Released,
     Verdict,
 )
-from smalti.jobs.queue import JobQueue
+from tests.queues import Queues, queues_on
 from tests.smalti.jobs.audit import audit_pool
 from tests.smalti.jobs.story import COLUMNS, ROWS, Twice, claim_from, request_for, rows_of, take_lease_away
 
@@ -227,9 +228,9 @@ class QueueMachine(RuleBasedStateMachine):
         self.server.flush()
         self.runner = asyncio.Runner()
         self.redis = self._run(_connected(self.server.url))
-        self.once = JobQueue(self.redis, lease_seconds=60)
-        self.twice = JobQueue(Twice(self.redis), lease_seconds=60)  # type: ignore[arg-type]  # it behaves like one
-        self.twice.__dict__["test_sequences"] = self.once.__dict__.setdefault("test_sequences", Counter())
+        self.once = queues_on(self.redis, lease_seconds=60)
+        self.twice = queues_on(Twice(self.redis), lease_seconds=60)  # type: ignore[arg-type]  # it behaves like one
+        self.twice = replace(self.twice, claims=self.once.claims)
         self.model = ModelQueue()
         self.request_ids: dict[str, str] = {}
         self.last_token = 0
@@ -241,7 +242,7 @@ class QueueMachine(RuleBasedStateMachine):
     def _run(self, call: Coroutine[Any, Any, Answer]) -> Answer:
         return self.runner.run(call)
 
-    def _queue(self, twice: bool) -> JobQueue:
+    def _queue(self, twice: bool) -> Queues:
         return self.twice if twice else self.once
 
     @rule(
@@ -256,7 +257,7 @@ class QueueMachine(RuleBasedStateMachine):
         if known in self.model.jobs:
             count, job_class = len(self.model.jobs[known].samples), self.model.jobs[known].job_class
         request = request_for(count=count, job_class=job_class)
-        job = self._run(self._queue(twice).submit(request, request_id=request_id))
+        job = self._run(self._queue(twice).clients.submit(request, request_id=request_id))
         if known in self.model.jobs:
             assert job.id == known
             return job.id
@@ -340,7 +341,7 @@ class QueueMachine(RuleBasedStateMachine):
         expected = self.model.commit(progress)
         if twice:
             expected = self.model.commit(progress)
-        [reply] = self._run(self._queue(twice).commit(worker, [progress]))
+        [reply] = self._run(self._queue(twice).workers.commit(worker, [progress]))
         assert reply == expected
 
     @rule(worker=WORKERS, twice=st.booleans())
@@ -352,21 +353,21 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(worker=WORKERS, twice=st.booleans())
     def leave(self, worker: str, twice: bool) -> None:
         self.model.lose(worker, crashed=False)
-        self._run(self._queue(twice).leave(worker))
+        self._run(self._queue(twice).workers.leave(worker))
 
     @rule(job_id=jobs, twice=st.booleans())
     def cancel(self, job_id: str, twice: bool) -> None:
         if job_id in self.model.jobs:
             self.model.cancel(self.model.jobs[job_id])
-            self._run(self._queue(twice).cancel(job_id))
+            self._run(self._queue(twice).clients.cancel(job_id))
         else:
             with pytest.raises(JobNotFound):
-                self._run(self._queue(twice).cancel(job_id))
+                self._run(self._queue(twice).clients.cancel(job_id))
 
     @rule(job_id=jobs, twice=st.booleans())
     def delete(self, job_id: str, twice: bool) -> None:
         job = self.model.jobs.get(job_id)
-        delete = self._queue(twice).delete(job_id)
+        delete = self._queue(twice).clients.delete(job_id)
         if job and job.state in TERMINAL:
             self._run(delete)
             del self.model.jobs[job_id]
@@ -384,7 +385,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     async def _compare(self) -> None:
         await audit_pool(self.redis)
-        jobs, _ = await self.once.list(limit=1000)
+        jobs, _ = await self.once.clients.list(limit=1000)
         assert {job.id for job in jobs} == set(self.model.jobs)
         for job in jobs:
             model = self.model.jobs[job.id]
@@ -394,18 +395,18 @@ class QueueMachine(RuleBasedStateMachine):
                 len(model.in_place("running")),
             )
             assert (job.state, (job.done, job.failed, job.running)) == (model.state, counts)
-            await self._compare_pixels(job.id, model)
+            await self._compare_pixels(job, model)
 
-    async def _compare_pixels(self, job_id: str, model: ModelJob) -> None:
-        rows = {part.index: part.pixels for part in await self.once.rows(job_id, {})}
-        results = {r.index: (r.pixels, bool(r.error)) async for r in self.once.results(job_id)}
+    async def _compare_pixels(self, job: Job, model: ModelJob) -> None:
+        rows = {part.index: part.pixels for part in await self.once.watchers.rows(job, {})}
+        results = {r.index: (r.pixels, bool(r.error)) async for r in self.once.watchers.results(job)}
         for index, sample in enumerate(model.samples):
             if sample.place in {"running", "returned"}:
                 assert rows.get(index, b"") == rows_of(index, 0, sample.rows)
             elif sample.place in {"done", "failed"}:
                 whole = (rows_of(index, 0, ROWS), False)
                 assert results[index] == (whole if sample.place == "done" else (b"", True))
-        ended = dict((await self.once.ended(job_id))[0])
+        ended = dict((await self.once.watchers.ended(job))[0])
         assert ended == {index: not failed for index, (_, failed) in results.items()}
 
 

@@ -9,7 +9,7 @@ from local.private_redis import PrivateRedis
 from smalti.errors import Unavailable
 from smalti.jobs.connection import connect
 from smalti.jobs.job import Claim, JobState
-from smalti.jobs.queue import JobQueue
+from tests.queues import Queues, queues_on
 from tests.smalti.jobs.story import claim_from, finished, request_for, take_lease_away
 
 
@@ -21,18 +21,18 @@ async def redis(own_redis: PrivateRedis) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
-def queue(redis: Redis) -> JobQueue:
+def queue(redis: Redis) -> Queues:
     """Its queue."""
-    return JobQueue(redis)
+    return queues_on(redis)
 
 
 @pytest.mark.parametrize("write", ["xadd", "zrem", "sadd", "hincrby", "zadd"])
 async def test_samples_of_a_claim_that_redis_cut_short_are_drawn_all_the_same(
-    queue: JobQueue, redis: Redis, write: str
+    queue: Queues, redis: Redis, write: str
 ) -> None:
-    job = await queue.submit(request_for(count=5))
+    job = await queue.clients.submit(request_for(count=5))
     await claim_from(queue, "first", limit=2)
-    await queue.leave("first")  # given samples that were given back, a suspect, and fresh ones
+    await queue.workers.leave("first")  # given samples that were given back, a suspect, and fresh ones
     await claim_from(queue, "second", limit=1)
     await take_lease_away(queue, redis, "second")
     await redis.acl_setuser("default", enabled=True, commands=[f"-{write}"])
@@ -41,18 +41,23 @@ async def test_samples_of_a_claim_that_redis_cut_short_are_drawn_all_the_same(
     await redis.acl_setuser("default", enabled=True, categories=["+@all"])
     for sequence in range(1, 9):  # then the worker asks again, and goes on
         claims = await claim(queue, sequence)
-        await queue.commit("third", [finished(each) for each in claims])
-    assert ((await queue.get(job.id)).state, (await queue.get(job.id)).done) == (JobState.SUCCEEDED, 5)
+        await queue.workers.commit("third", [finished(each) for each in claims])
+    assert ((await queue.clients.get(job.id)).state, (await queue.clients.get(job.id)).done) == (
+        JobState.SUCCEEDED,
+        5,
+    )
 
 
-async def test_a_job_that_lost_samples_can_still_be_cancelled(queue: JobQueue, redis: Redis) -> None:
-    job = await queue.submit(request_for(count=4))
+async def test_a_job_that_lost_samples_can_still_be_cancelled(queue: Queues, redis: Redis) -> None:
+    job = await queue.clients.submit(request_for(count=4))
     await claim_from(queue, "first", limit=2)
-    await queue.leave("first")
-    await redis.delete(queue._keys.prefix + f"returned:{job.id}")  # given two samples that are nowhere
-    assert (await queue.cancel(job.id)).state is JobState.CANCELLED
-    await queue.delete(job.id)
+    await queue.workers.leave("first")
+    await redis.delete(queue.store.keys.prefix + f"returned:{job.id}")  # given two samples that are nowhere
+    assert (await queue.clients.cancel(job.id)).state is JobState.CANCELLED
+    await queue.clients.delete(job.id)
 
 
-async def claim(queue: JobQueue, sequence: int) -> list[Claim]:
-    return await queue.claim("third", sequence=sequence, digests=["digest-a"], fingerprint="cpu", limit=9)
+async def claim(queue: Queues, sequence: int) -> list[Claim]:
+    return await queue.workers.claim(
+        "third", sequence=sequence, digests=["digest-a"], fingerprint="cpu", limit=9
+    )

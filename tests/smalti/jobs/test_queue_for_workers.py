@@ -12,8 +12,8 @@ from smalti.errors import Unavailable
 from smalti.jobs.connection import connect
 from smalti.jobs.job import Claim, Failed, Finished, JobState, Released, Verdict
 from smalti.jobs.keys import Keys
-from smalti.jobs.queue import JobQueue
 from tests.conftest import Until
+from tests.queues import Queues, queues_on
 from tests.smalti.jobs.audit import audit_pool
 from tests.smalti.jobs.story import (
     COLUMNS,
@@ -29,25 +29,25 @@ from tests.smalti.jobs.story import (
 PREFIX = Keys("default").prefix
 
 
-async def verdict(queue: JobQueue, claim: Claim, first: int, last: int, outcome: Any = None) -> Any:
-    [reply] = await queue.commit("anna", [drawn(claim, first, last, outcome)])
+async def verdict(queue: Queues, claim: Claim, first: int, last: int, outcome: Any = None) -> Any:
+    [reply] = await queue.workers.commit("anna", [drawn(claim, first, last, outcome)])
     return reply.verdict, reply.rows
 
 
-async def test_samples_are_handed_out_once_in_order_and_only_as_many_as_there_are(queue: JobQueue) -> None:
-    job = await queue.submit(request_for(count=3, first_index=10))
+async def test_samples_are_handed_out_once_in_order_and_only_as_many_as_there_are(queue: Queues) -> None:
+    job = await queue.clients.submit(request_for(count=3, first_index=10))
     first = await claim_from(queue, "anna", limit=2)
     second = await claim_from(queue, "berta", limit=2)
     assert [claim.index for claim in first + second] == [0, 1, 2]
     assert {claim.request for claim in first} == {job.request}
-    now = await queue.get(job.id)
+    now = await queue.clients.get(job.id)
     assert (now.state, now.running, now.started is not None) == (JobState.RUNNING, 3, True)
 
 
 async def test_every_token_is_larger_than_those_before_even_within_a_microsecond(
-    queue: JobQueue, redis: Redis
+    queue: Queues, redis: Redis
 ) -> None:
-    await queue.submit(request_for(count=300))
+    await queue.clients.submit(request_for(count=300))
     future = 2**53 - 1000  # as after a failover to a Redis whose clock is behind
     claims = await claim_from(queue, limit=100)
     claims += await claim_from(queue, limit=100)
@@ -59,96 +59,96 @@ async def test_every_token_is_larger_than_those_before_even_within_a_microsecond
     assert all(claim.token.isdigit() for claim in claims)
 
 
-async def test_the_same_sequence_number_again_gives_the_same_samples(queue: JobQueue) -> None:
-    await queue.submit(request_for(count=9))
+async def test_the_same_sequence_number_again_gives_the_same_samples(queue: Queues) -> None:
+    await queue.clients.submit(request_for(count=9))
     first = await claim_from(queue, sequence=1, limit=3)
     assert await claim_from(queue, sequence=1, limit=5) == first
     assert await claim_from(queue, sequence=2, limit=3) != first
     assert await claim_from(queue, sequence=1, limit=3) == []  # a late copy of an old call
 
 
-async def test_a_claim_sent_again_leaves_out_what_was_cancelled_since(queue: JobQueue) -> None:
-    job = await queue.submit(request_for(count=2))
+async def test_a_claim_sent_again_leaves_out_what_was_cancelled_since(queue: Queues) -> None:
+    job = await queue.clients.submit(request_for(count=2))
     kept, gone = await claim_from(queue, sequence=1, limit=2)
-    await queue.commit("anna", [drawn(gone, 0, 1, Released())])
+    await queue.workers.commit("anna", [drawn(gone, 0, 1, Released())])
     assert await claim_from(queue, sequence=1, limit=2) == [kept]
-    assert (await queue.get(job.id)).running == 1
+    assert (await queue.clients.get(job.id)).running == 1
 
 
-async def test_a_worker_gets_only_jobs_of_models_it_has(queue: JobQueue) -> None:
-    await queue.submit(request_for(digest="digest-a"))
-    other = await queue.submit(request_for(digest="digest-b"))
+async def test_a_worker_gets_only_jobs_of_models_it_has(queue: Queues) -> None:
+    await queue.clients.submit(request_for(digest="digest-a"))
+    other = await queue.clients.submit(request_for(digest="digest-b"))
     assert [claim.job for claim in await claim_from(queue, limit=9, digests=["digest-b"])] == [other.id]
     assert len(await claim_from(queue, limit=9, digests=["digest-a", "digest-b"])) == 1
 
 
-async def test_jobs_take_turns_so_that_a_small_one_need_not_wait_for_a_large_one(queue: JobQueue) -> None:
-    large = await queue.submit(request_for(count=1000))
+async def test_jobs_take_turns_so_that_a_small_one_need_not_wait_for_a_large_one(queue: Queues) -> None:
+    large = await queue.clients.submit(request_for(count=1000))
     await claim_from(queue, limit=8)
-    small = await queue.submit(request_for(count=1))
+    small = await queue.clients.submit(request_for(count=1))
     claims = await claim_from(queue, limit=1) + await claim_from(queue, limit=1)
     assert {claim.job for claim in claims} == {large.id, small.id}
 
 
-async def test_free_slots_are_shared_by_the_jobs_that_wait(queue: JobQueue) -> None:
-    large = await queue.submit(request_for(count=1000))
-    small = await queue.submit(request_for(count=3))
+async def test_free_slots_are_shared_by_the_jobs_that_wait(queue: Queues) -> None:
+    large = await queue.clients.submit(request_for(count=1000))
+    small = await queue.clients.submit(request_for(count=3))
     jobs = [claim.job for claim in await claim_from(queue, limit=32)]
     assert (jobs.count(small.id), jobs.count(large.id)) == (3, 29)
 
 
 async def test_a_job_stays_with_the_fingerprint_that_began_it_while_such_a_worker_lives(
-    queue: JobQueue, redis: Redis
+    queue: Queues, redis: Redis
 ) -> None:
-    job = await queue.submit(request_for(count=4))
+    job = await queue.clients.submit(request_for(count=4))
     [claim] = await claim_from(queue, "anna", fingerprint="cpu")
-    await queue.commit("anna", [drawn(claim, 0, 1)])
+    await queue.workers.commit("anna", [drawn(claim, 0, 1)])
     assert await claim_from(queue, "gpu", fingerprint="gpu", limit=4) == []
     await take_lease_away(queue, redis, "anna")
     claims = await claim_from(queue, "gpu", fingerprint="gpu", limit=4)
-    await queue.commit("gpu", [finished(claim) for claim in claims])
-    fingerprints = {r.index: r.fingerprint async for r in queue.results(job.id)}
+    await queue.workers.commit("gpu", [finished(claim) for claim in claims])
+    fingerprints = {r.index: r.fingerprint async for r in queue.watchers.results(job)}
     assert fingerprints == {0: "cpu+gpu", 1: "gpu", 2: "gpu", 3: "gpu"}
 
 
-async def test_jobs_of_another_fingerprint_do_not_hide_one_that_may_be_drawn(queue: JobQueue) -> None:
+async def test_jobs_of_another_fingerprint_do_not_hide_one_that_may_be_drawn(queue: Queues) -> None:
     for _ in range(40):
-        await queue.submit(request_for(count=2))
+        await queue.clients.submit(request_for(count=2))
     await claim_from(queue, "anna", fingerprint="cpu", limit=40)
-    free = await queue.submit(request_for())
+    free = await queue.clients.submit(request_for())
     assert [c.job for c in await claim_from(queue, "gpu", fingerprint="gpu", limit=2)] == [free.id]
 
 
-async def test_rows_are_appended_until_the_sample_is_done(queue: JobQueue) -> None:
-    job = await queue.submit(request_for())
+async def test_rows_are_appended_until_the_sample_is_done(queue: Queues) -> None:
+    job = await queue.clients.submit(request_for())
     [claim] = await claim_from(queue)
     assert await verdict(queue, claim, 0, 1) == (Verdict.ACCEPTED, 1)
     assert await verdict(queue, claim, 1, 3) == (Verdict.ACCEPTED, 3)
     assert await verdict(queue, claim, 3, 3) == (Verdict.ACCEPTED, 3)  # nothing new: does it go on?
     assert await verdict(queue, claim, 3, 4, Finished(-12.25)) == (Verdict.ACCEPTED, 4)
-    [result] = [result async for result in queue.results(job.id)]
+    [result] = [result async for result in queue.watchers.results(job)]
     assert (result.pixels, result.log_probability, result.fingerprint) == (rows_of(0, 0, 4), -12.25, "cpu")
-    ended = await queue.get(job.id)
+    ended = await queue.clients.get(job.id)
     assert (ended.state, ended.done, ended.running) == (JobState.SUCCEEDED, 1, 0)
     assert ended.ended is not None
     assert ended.expires == pytest.approx(ended.ended + 86400)
 
 
-async def test_rows_that_are_sent_again_are_stored_once(queue: JobQueue) -> None:
-    job = await queue.submit(request_for())
+async def test_rows_that_are_sent_again_are_stored_once(queue: Queues) -> None:
+    job = await queue.clients.submit(request_for())
     [claim] = await claim_from(queue)
     await verdict(queue, claim, 0, 2)
     assert await verdict(queue, claim, 0, 2) == (Verdict.DUPLICATE, 2)
     assert await verdict(queue, claim, 1, 3) == (Verdict.ACCEPTED, 3)
-    assert [rows.pixels for rows in await queue.rows(job.id, {})] == [rows_of(0, 0, 3)]
+    assert [rows.pixels for rows in await queue.watchers.rows(job, {})] == [rows_of(0, 0, 3)]
     await verdict(queue, claim, 3, 4, Finished(-1.0))
     assert await verdict(queue, claim, 3, 4, Finished(-1.0)) == (Verdict.DUPLICATE, 4)
-    assert (await queue.get(job.id)).done == 1
+    assert (await queue.clients.get(job.id)).done == 1
 
 
 @pytest.mark.parametrize("kept", [0, 1, COLUMNS, 2 * COLUMNS - 1])  # bytes; a row may be cut off
-async def test_a_redis_that_lost_rows_asks_for_them(queue: JobQueue, redis: Redis, kept: int) -> None:
-    job = await queue.submit(request_for())
+async def test_a_redis_that_lost_rows_asks_for_them(queue: Queues, redis: Redis, kept: int) -> None:
+    job = await queue.clients.submit(request_for())
     [claim] = await claim_from(queue)
     pixels = f"{PREFIX}pixels:{job.id}:0"
     await verdict(queue, claim, 0, 3)
@@ -160,284 +160,287 @@ async def test_a_redis_that_lost_rows_asks_for_them(queue: JobQueue, redis: Redi
     assert await verdict(queue, claim, 3, 4, Finished(-1.0)) == (Verdict.BEHIND, whole)
     assert await redis.get(pixels) == (left or None)
     assert await verdict(queue, claim, whole, 4, Finished(-1.0)) == (Verdict.ACCEPTED, 4)
-    assert (await queue.get(job.id)).state is JobState.SUCCEEDED
+    assert (await queue.clients.get(job.id)).state is JobState.SUCCEEDED
 
 
-async def test_a_sample_without_all_its_rows_is_not_done(queue: JobQueue) -> None:
-    job = await queue.submit(request_for())
+async def test_a_sample_without_all_its_rows_is_not_done(queue: Queues) -> None:
+    job = await queue.clients.submit(request_for())
     [claim] = await claim_from(queue)
     assert await verdict(queue, claim, 0, 3, Finished(-1.0)) == (Verdict.BEHIND, 3)
-    assert (await queue.get(job.id)).done == 0
+    assert (await queue.clients.get(job.id)).done == 0
 
 
 @pytest.mark.parametrize("pixels", [b"\1\2\3", rows_of(0, 0, 1) + b"\1\2\3", rows_of(0, 0, ROWS + 1)])
 async def test_rows_that_contradict_committed_ones_or_the_size_fail_the_sample(
-    queue: JobQueue, pixels: bytes
+    queue: Queues, pixels: bytes
 ) -> None:
-    job = await queue.submit(request_for())
+    job = await queue.clients.submit(request_for())
     [claim] = await claim_from(queue)
     await verdict(queue, claim, 0, 2)
-    [reply] = await queue.commit("anna", [replace(drawn(claim, 0, 0), pixels=pixels)])
+    [reply] = await queue.workers.commit("anna", [replace(drawn(claim, 0, 0), pixels=pixels)])
     assert reply.verdict is Verdict.CORRUPT
-    [result] = [result async for result in queue.results(job.id)]
+    [result] = [result async for result in queue.watchers.results(job)]
     assert (result.pixels, "different pixels" in result.error) == (b"", True)
-    assert (await queue.get(job.id)).state is JobState.FAILED
+    assert (await queue.clients.get(job.id)).state is JobState.FAILED
 
 
-async def test_a_sample_that_fails_fails_alone(queue: JobQueue) -> None:
-    job = await queue.submit(request_for(count=2))
+async def test_a_sample_that_fails_fails_alone(queue: Queues) -> None:
+    job = await queue.clients.submit(request_for(count=2))
     bad, good = await claim_from(queue, limit=2)
-    await queue.commit(
+    await queue.workers.commit(
         "anna", [drawn(bad, 0, 1, Failed("Its logits were not numbers.\nNone.")), finished(good)]
     )
-    ended = await queue.get(job.id)
+    ended = await queue.clients.get(job.id)
     assert (ended.state, ended.done, ended.failed) == (JobState.FAILED, 1, 1)
     assert ended.reason == "SAMPLES_FAILED"
-    first, second = [result async for result in queue.results(job.id)]
+    first, second = [result async for result in queue.watchers.results(job)]
     assert (first.error, first.pixels) == ("Its logits were not numbers.\nNone.", b"")
     assert (second.error, second.pixels) == ("", rows_of(1, 0, ROWS))
 
 
-async def test_a_released_sample_goes_on_elsewhere_from_its_last_row(queue: JobQueue) -> None:
-    await queue.submit(request_for(count=3))
+async def test_a_released_sample_goes_on_elsewhere_from_its_last_row(queue: Queues) -> None:
+    await queue.clients.submit(request_for(count=3))
     none, some, more = await claim_from(queue, limit=3)
-    await queue.commit(
+    await queue.workers.commit(
         "anna",
         [drawn(none, 0, 0, Released()), drawn(some, 0, 1, Released()), drawn(more, 0, 3, Released())],
     )
     again = await claim_from(queue, "berta", limit=3)
     assert [claim.index for claim in again] == [more.index, some.index, none.index]  # most advanced first
     assert [claim.pixels for claim in again] == [rows_of(2, 0, 3), rows_of(1, 0, 1), b""]
-    [late] = await queue.commit("anna", [drawn(more, 3, 4)])
+    [late] = await queue.workers.commit("anna", [drawn(more, 3, 4)])
     assert late.verdict is Verdict.FENCED
 
 
-async def test_pixels_of_two_bytes_are_counted_in_rows(queue: JobQueue) -> None:
-    job = await queue.submit(request_for(colours=300))
+async def test_pixels_of_two_bytes_are_counted_in_rows(queue: Queues) -> None:
+    job = await queue.clients.submit(request_for(colours=300))
     [claim] = await claim_from(queue)
     two_rows = replace(drawn(claim, 0, 0), pixels=b"\x2b\x01" * 2 * COLUMNS)
-    [reply] = await queue.commit("anna", [two_rows])
-    assert (reply.rows, (await queue.rows(job.id, {0: 1}))[0].pixels) == (2, b"\x2b\x01" * COLUMNS)
+    [reply] = await queue.workers.commit("anna", [two_rows])
+    assert (reply.rows, (await queue.watchers.rows(job, {0: 1}))[0].pixels) == (2, b"\x2b\x01" * COLUMNS)
 
 
 async def test_a_sample_whose_worker_died_is_drawn_by_another(redis: Redis, until: Until) -> None:
-    queue = JobQueue(redis, lease_seconds=0.2)
-    await queue.submit(request_for())
+    queue = queues_on(redis, lease_seconds=0.2)
+    await queue.clients.submit(request_for())
     [lost] = await claim_from(queue, "gone")  # given a worker that claimed it, drew two rows and fell silent
-    await queue.commit("gone", [drawn(lost, 0, 2)])
-    assert await until(queue.recover) == 1  # when its lease runs out
+    await queue.workers.commit("gone", [drawn(lost, 0, 2)])
+    assert await until(queue.upkeep.recover) == 1  # when its lease runs out
     [again] = await claim_from(queue, "alive")
     assert (again.index, int(again.token) > int(lost.token)) == (
         lost.index,
         True,
     )  # then another gets it, fenced,
     assert again.pixels == rows_of(0, 0, 2)  # with its rows
-    replies = [await queue.commit("gone", [drawn(lost, 2, 3)]), await queue.commit("gone", [finished(lost)])]
+    replies = [
+        await queue.workers.commit("gone", [drawn(lost, 2, 3)]),
+        await queue.workers.commit("gone", [finished(lost)]),
+    ]
     assert {reply.verdict for [reply] in replies} == {Verdict.FENCED}
-    [reply] = await queue.commit("alive", [finished(again)])
+    [reply] = await queue.workers.commit("alive", [finished(again)])
     assert reply.verdict is Verdict.ACCEPTED
     await audit_pool(redis)
 
 
 @pytest.mark.parametrize("sign_of_life", ["commit", "renew", "claim"])
 async def test_commits_renewals_and_claims_keep_the_lease(
-    queue: JobQueue, redis: Redis, sign_of_life: str
+    queue: Queues, redis: Redis, sign_of_life: str
 ) -> None:
-    await queue.submit(request_for())
+    await queue.clients.submit(request_for())
     [claim] = await claim_from(queue, "anna")
     await claim_from(queue, "silent", limit=0)
     now = (await redis.time())[0] * 1000
     await redis.zadd(PREFIX + "workers", {"anna": now + 5000, "silent": now + 5000})  # five seconds are left
     if sign_of_life == "commit":
-        await queue.commit("anna", [drawn(claim, 0, 0)])
+        await queue.workers.commit("anna", [drawn(claim, 0, 0)])
     elif sign_of_life == "renew":
-        assert await queue.renew("anna")
+        assert await queue.workers.renew("anna")
     else:
         await claim_from(queue, "anna", limit=0)
     assert (await redis.zscore(PREFIX + "workers", "anna") or 0) >= now + 60_000
     assert await redis.zscore(PREFIX + "workers", "silent") == now + 5000
 
 
-async def test_a_lease_that_ran_out_is_known_to_its_worker(queue: JobQueue, redis: Redis) -> None:
-    await queue.submit(request_for())
+async def test_a_lease_that_ran_out_is_known_to_its_worker(queue: Queues, redis: Redis) -> None:
+    await queue.clients.submit(request_for())
     await claim_from(queue, "anna")
-    assert await queue.renew("anna")
+    assert await queue.workers.renew("anna")
     await take_lease_away(queue, redis, "anna")
-    assert not await queue.renew("anna")
-    assert not await queue.renew("never came")
+    assert not await queue.workers.renew("anna")
+    assert not await queue.workers.renew("never came")
 
 
 async def test_after_an_outage_everybody_gets_a_fresh_lease_first(redis: Redis, until: Until) -> None:
-    queue = JobQueue(redis, lease_seconds=0.2)
-    await queue.submit(request_for())
+    queue = queues_on(redis, lease_seconds=0.2)
+    await queue.clients.submit(request_for())
     await claim_from(queue, "anna")
-    await queue.recover()
+    await queue.upkeep.recover()
     workers = PREFIX + "workers"
     now = (await redis.time())[0] * 1000
     await redis.hset(
         PREFIX + "meta", "recovered", str(now - 60_000)
     )  # given that nobody recovered for a minute
     await redis.zadd(workers, {"anna": now - 50_000})
-    assert await queue.recover() == 0
+    assert await queue.upkeep.recover() == 0
     assert (await redis.zscore(workers, "anna") or 0) > now
-    assert await until(queue.recover) == 1  # and she stays silent
+    assert await until(queue.upkeep.recover) == 1  # and she stays silent
 
 
-async def beat_after(redis: Redis, queue: JobQueue, silence_ms: int) -> int:
+async def beat_after(redis: Redis, queue: Queues, silence_ms: int) -> int:
     """A recovery so long after the last one: what Redis keeps of times is moved into the past."""
     for name in ("recovered", "silence"):
         await redis.hincrby(PREFIX + "meta", name, -silence_ms)
     workers: Any = await redis.zrange(PREFIX + "workers", 0, -1)  # without scores: only names
     for worker in workers:
         await redis.zincrby(PREFIX + "workers", -silence_ms, worker)
-    return await queue.recover()
+    return await queue.upkeep.recover()
 
 
 @pytest.mark.parametrize("gap", [0.6, 1.1, 2.5])
 async def test_a_dead_worker_loses_its_samples_also_where_every_recovery_comes_late(
-    queue: JobQueue, redis: Redis, gap: float
+    queue: Queues, redis: Redis, gap: float
 ) -> None:
     lease_ms = 60_000
-    await queue.submit(request_for(count=2))
-    await queue.recover()
+    await queue.clients.submit(request_for(count=2))
+    await queue.upkeep.recover()
     await claim_from(queue, "dead")
     await claim_from(queue, "alive")
     recovered = []
     for _ in range(8):
         recovered.append(await beat_after(redis, queue, int(gap * lease_ms)))
-        assert await queue.renew("alive")
+        assert await queue.workers.renew("alive")
     assert sum(recovered) == 1
-    assert not await queue.renew("dead")
+    assert not await queue.workers.renew("dead")
 
 
 async def test_a_second_outage_before_a_live_worker_is_heard_again_costs_it_no_sample(
-    queue: JobQueue, redis: Redis
+    queue: Queues, redis: Redis
 ) -> None:
-    await queue.submit(request_for())
-    await queue.recover()
+    await queue.clients.submit(request_for())
+    await queue.upkeep.recover()
     await claim_from(queue, "alive")
     assert [await beat_after(redis, queue, ms) for ms in (600_000, 10_000, 3_600_000)] == [0, 0, 0]
-    assert await queue.renew("alive")
+    assert await queue.workers.renew("alive")
 
 
 async def test_a_clock_that_jumps_back_does_not_make_leases_long(redis: Redis, until: Until) -> None:
-    queue = JobQueue(redis, lease_seconds=0.2)
-    await queue.submit(request_for())
+    queue = queues_on(redis, lease_seconds=0.2)
+    await queue.clients.submit(request_for())
     await claim_from(queue, "anna")
     now = (await redis.time())[0] * 1000
     await redis.hset(PREFIX + "meta", "recovered", str(now + 60_000))
     await redis.zadd(PREFIX + "workers", {"anna": now + 60_000})
-    assert await until(queue.recover) == 1
+    assert await until(queue.upkeep.recover) == 1
 
 
-async def test_a_sample_that_was_claimed_three_times_without_a_row_fails(
-    queue: JobQueue, redis: Redis
-) -> None:
-    job = await queue.submit(request_for())
+async def test_a_sample_that_was_claimed_three_times_without_a_row_fails(queue: Queues, redis: Redis) -> None:
+    job = await queue.clients.submit(request_for())
     for worker in ("one", "two", "three"):
-        assert (await queue.get(job.id)).state is not JobState.FAILED
+        assert (await queue.clients.get(job.id)).state is not JobState.FAILED
         await claim_from(queue, worker)
         await take_lease_away(queue, redis, worker)
-    ended = await queue.get(job.id)
+    ended = await queue.clients.get(job.id)
     assert (ended.state, ended.failed) == (JobState.FAILED, 1)
-    [result] = [result async for result in queue.results(job.id)]
+    [result] = [result async for result in queue.watchers.results(job)]
     assert "3 workers" in result.error
 
 
-async def test_a_committed_row_clears_the_count_of_crashes(queue: JobQueue, redis: Redis) -> None:
-    job = await queue.submit(request_for())
+async def test_a_committed_row_clears_the_count_of_crashes(queue: Queues, redis: Redis) -> None:
+    job = await queue.clients.submit(request_for())
     for row in range(ROWS):
         [claim] = await claim_from(queue, f"first-{row}")
         await take_lease_away(queue, redis, f"first-{row}")
         [claim] = await claim_from(queue, f"second-{row}")
-        await queue.commit(f"second-{row}", [drawn(claim, row, row + 1)])
+        await queue.workers.commit(f"second-{row}", [drawn(claim, row, row + 1)])
         await take_lease_away(queue, redis, f"second-{row}")
-    assert (await queue.get(job.id)).failed == 0
+    assert (await queue.clients.get(job.id)).failed == 0
 
 
-async def test_a_worker_that_stops_in_order_is_charged_nothing(queue: JobQueue) -> None:
-    job = await queue.submit(request_for(count=2))
+async def test_a_worker_that_stops_in_order_is_charged_nothing(queue: Queues) -> None:
+    job = await queue.clients.submit(request_for(count=2))
     for worker in ("one", "two", "three", "four"):
         assert len(await claim_from(queue, worker, limit=2)) == 2
-        await queue.leave(worker)
-    now = await queue.get(job.id)
+        await queue.workers.leave(worker)
+    now = await queue.clients.get(job.id)
     assert (now.failed, now.running) == (0, 0)
-    assert (await queue.depth()).workers == 0
+    assert (await queue.upkeep.depth()).workers == 0
 
 
-async def test_ten_recoverers_at_once_give_a_sample_back_once(queue: JobQueue, redis: Redis) -> None:
-    await queue.submit(request_for(count=700))
+async def test_ten_recoverers_at_once_give_a_sample_back_once(queue: Queues, redis: Redis) -> None:
+    await queue.clients.submit(request_for(count=700))
     await claim_from(queue, "gone", limit=600)
-    await queue.recover()
+    await queue.upkeep.recover()
     await redis.zadd(PREFIX + "workers", {"gone": 1})
-    assert sum(await asyncio.gather(*(queue.recover() for _ in range(10)))) == 600
-    assert (await queue.depth()).ready_samples == 700
+    assert sum(await asyncio.gather(*(queue.upkeep.recover() for _ in range(10)))) == 600
+    assert (await queue.upkeep.depth()).ready_samples == 700
     assert (
         len(await claim_from(queue, "anna", limit=999)) == 101
     )  # fresh ones, and one that may be the culprit
 
 
-async def test_an_idle_worker_hears_of_work_at_once(queue: JobQueue, redis: Redis) -> None:
-    await queue.submit(request_for())
-    await queue.wait_for_work(5)  # what rang before it listened counts too
-    waiting = asyncio.create_task(queue.wait_for_work(30))
+async def test_an_idle_worker_hears_of_work_at_once(queue: Queues, redis: Redis) -> None:
+    await queue.clients.submit(request_for())
+    await queue.workers.wait_for_work(5)  # what rang before it listened counts too
+    waiting = asyncio.create_task(queue.workers.wait_for_work(30))
     await asyncio.wait({waiting}, timeout=0.05)
     assert not waiting.done()
-    await queue.submit(request_for())
+    await queue.clients.submit(request_for())
     await asyncio.wait_for(waiting, 5)
 
 
-async def test_an_idle_worker_looks_for_itself_after_a_while(queue: JobQueue) -> None:
-    await asyncio.wait_for(queue.wait_for_work(0.05), 5)
+async def test_an_idle_worker_looks_for_itself_after_a_while(queue: Queues) -> None:
+    await asyncio.wait_for(queue.workers.wait_for_work(0.05), 5)
 
 
 @pytest.mark.parametrize("way", ["release", "leave", "recover"])
-async def test_samples_given_back_ring_the_bell(queue: JobQueue, redis: Redis, way: str) -> None:
-    await queue.submit(request_for())
+async def test_samples_given_back_ring_the_bell(queue: Queues, redis: Redis, way: str) -> None:
+    await queue.clients.submit(request_for())
     [claim] = await claim_from(queue)
-    await queue.wait_for_work(5)
-    waiting = asyncio.create_task(queue.wait_for_work(30))
+    await queue.workers.wait_for_work(5)
+    waiting = asyncio.create_task(queue.workers.wait_for_work(30))
     if way == "release":
-        await queue.commit("anna", [drawn(claim, 0, 1, Released())])
+        await queue.workers.commit("anna", [drawn(claim, 0, 1, Released())])
     elif way == "leave":
-        await queue.leave("anna")
+        await queue.workers.leave("anna")
     else:
         await take_lease_away(queue, redis, "anna")
     await asyncio.wait_for(waiting, 5)
 
 
-async def test_redis_may_forget_its_scripts_at_any_time(queue: JobQueue, redis: Redis) -> None:
-    job = await queue.submit(request_for())
+async def test_redis_may_forget_its_scripts_at_any_time(queue: Queues, redis: Redis) -> None:
+    job = await queue.clients.submit(request_for())
     await redis.script_flush()
     [claim] = await claim_from(queue)
     await redis.script_flush()
-    await queue.commit("anna", [finished(claim)])
-    assert (await queue.get(job.id)).state is JobState.SUCCEEDED
+    await queue.workers.commit("anna", [finished(claim)])
+    assert (await queue.clients.get(job.id)).state is JobState.SUCCEEDED
 
 
 async def test_a_killed_redis_keeps_every_acknowledged_job_and_row(own_redis: PrivateRedis) -> None:
     async with connect(own_redis.url) as redis:
-        queue = JobQueue(redis, lease_seconds=10)
-        await queue.recover()
-        jobs = [await queue.submit(request_for(count=2, seed=n), request_id=f"r{n}") for n in range(5)]
+        queue = queues_on(redis, lease_seconds=10)
+        await queue.upkeep.recover()
+        jobs = [
+            await queue.clients.submit(request_for(count=2, seed=n), request_id=f"r{n}") for n in range(5)
+        ]
         claims = await claim_from(queue, limit=3)
-        await queue.commit("anna", [drawn(claim, 0, 2) for claim in claims])
+        await queue.workers.commit("anna", [drawn(claim, 0, 2) for claim in claims])
         own_redis.kill()
         with pytest.raises(Unavailable):
-            await queue.ping()
+            await queue.clients.list(limit=1)
         with pytest.raises(Unavailable):
-            await queue.submit(request_for())
+            await queue.clients.submit(request_for())
         own_redis.start()
-        assert [(await queue.get(job.id)).request for job in jobs] == [job.request for job in jobs]
-        assert (await queue.submit(request_for(count=2, seed=3), request_id="r3")).id == jobs[3].id
-        assert await queue.recover() == 0
-        replies = await queue.commit(
+        assert [(await queue.clients.get(job.id)).request for job in jobs] == [job.request for job in jobs]
+        assert (await queue.clients.submit(request_for(count=2, seed=3), request_id="r3")).id == jobs[3].id
+        assert await queue.upkeep.recover() == 0
+        replies = await queue.workers.commit(
             "anna", [replace(finished(c), first_row=2, pixels=rows_of(c.index, 2, 4)) for c in claims]
         )
         assert {reply.verdict for reply in replies} == {Verdict.ACCEPTED}
         await audit_pool(redis)
 
 
-async def test_a_fingerprint_is_one_word(queue: JobQueue) -> None:
+async def test_a_fingerprint_is_one_word(queue: Queues) -> None:
     with pytest.raises(ValueError, match="one word"):
         await claim_from(queue, fingerprint="two words")

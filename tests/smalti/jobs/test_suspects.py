@@ -8,7 +8,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from smalti.jobs.job import Claim, Job, JobState, Place, Progress
-from smalti.jobs.queue import JobQueue
+from tests.queues import Queues
 from tests.smalti.jobs.audit import audit_pool
 from tests.smalti.jobs.story import COLUMNS, claim_from, drawn, finished, request_for, take_lease_away
 
@@ -26,45 +26,45 @@ def at(claim: Claim, rows: int, *, is_begun: bool = False) -> Progress:
     )
 
 
-async def lose(queue: JobQueue, redis: Redis, worker: str, *, limit: int = 99) -> Sequence[Claim]:
+async def lose(queue: Queues, redis: Redis, worker: str, *, limit: int = 99) -> Sequence[Claim]:
     """What a worker claimed that fell silent right after."""
     claims = await claim_from(queue, worker, limit=limit)
     await take_lease_away(queue, redis, worker)
     return claims
 
 
-async def half_drawn(queue: JobQueue, redis: Redis) -> Job:
+async def half_drawn(queue: Queues, redis: Redis) -> Job:
     """A tall sample that has ten rows; its worker fell silent after them."""
-    job = await queue.submit(request_for(rows=TALL))
+    job = await queue.clients.submit(request_for(rows=TALL))
     [claim] = await claim_from(queue, "first")
-    await queue.commit("first", [drawn(claim, 0, 10)])
+    await queue.workers.commit("first", [drawn(claim, 0, 10)])
     await take_lease_away(queue, redis, "first")
     return job
 
 
-async def falls_silent_at(queue: JobQueue, redis: Redis, worker: str, *places: Place) -> None:
+async def falls_silent_at(queue: Queues, redis: Redis, worker: str, *places: Place) -> None:
     [claim] = await claim_from(queue, worker)
     for place in places:
-        await queue.commit(worker, [at(claim, place.rows, is_begun=place.is_begun)])
+        await queue.workers.commit(worker, [at(claim, place.rows, is_begun=place.is_begun)])
     await take_lease_away(queue, redis, worker)
 
 
 async def test_nobody_fails_of_two_workers_that_died_right_after_their_claims(
-    queue: JobQueue, redis: Redis
+    queue: Queues, redis: Redis
 ) -> None:
-    job = await queue.submit(request_for(count=32, rows=TALL))
+    job = await queue.clients.submit(request_for(count=32, rows=TALL))
     claims = await claim_from(queue, "first", limit=32)  # given a worker that died after eight rows
-    await queue.commit("first", [drawn(claim, 0, 8) for claim in claims])
+    await queue.workers.commit("first", [drawn(claim, 0, 8) for claim in claims])
     await take_lease_away(queue, redis, "first")
     assert len(await lose(queue, redis, "second")) == 32  # and two that died right after their claims
     assert len(await lose(queue, redis, "third")) == 1
-    now = await queue.get(job.id)
+    now = await queue.clients.get(job.id)
     assert (now.state, now.failed) == (JobState.RUNNING, 0)
     await audit_pool(redis)
 
 
-async def test_a_worker_holds_one_suspect_at_a_time_beside_all_others(queue: JobQueue, redis: Redis) -> None:
-    await queue.submit(request_for(count=6))
+async def test_a_worker_holds_one_suspect_at_a_time_beside_all_others(queue: Queues, redis: Redis) -> None:
+    await queue.clients.submit(request_for(count=6))
     assert len(await lose(queue, redis, "gone", limit=4)) == 4
     claims = await claim_from(queue, "anna", limit=9)
     assert sorted(claim.is_suspect for claim in claims) == [False, False, True]
@@ -72,78 +72,76 @@ async def test_a_worker_holds_one_suspect_at_a_time_beside_all_others(queue: Job
     [other] = await claim_from(queue, "berta", limit=9)  # another worker may have another one
     assert other.is_suspect
     suspect = next(claim for claim in claims if claim.is_suspect)
-    await queue.commit("anna", [finished(suspect)])
+    await queue.workers.commit("anna", [finished(suspect)])
     [next_one] = await claim_from(queue, "anna", limit=9)
     assert next_one.is_suspect
 
 
-async def test_a_claim_that_is_sent_again_says_again_who_is_a_suspect(queue: JobQueue, redis: Redis) -> None:
-    await queue.submit(request_for(count=3))
+async def test_a_claim_that_is_sent_again_says_again_who_is_a_suspect(queue: Queues, redis: Redis) -> None:
+    await queue.clients.submit(request_for(count=3))
     await lose(queue, redis, "gone", limit=2)
     fields: dict[str, Any] = {"sequence": 7, "digests": ["digest-a"], "fingerprint": "cpu", "limit": 9}
-    assert await queue.claim("anna", **fields) == await queue.claim("anna", **fields)
+    assert await queue.workers.claim("anna", **fields) == await queue.workers.claim("anna", **fields)
 
 
-async def test_a_worker_that_has_its_suspect_gets_samples_of_jobs_behind(
-    queue: JobQueue, redis: Redis
-) -> None:
+async def test_a_worker_that_has_its_suspect_gets_samples_of_jobs_behind(queue: Queues, redis: Redis) -> None:
     for _ in range(3):
-        await queue.submit(request_for(count=2))
+        await queue.clients.submit(request_for(count=2))
     assert len(await lose(queue, redis, "gone", limit=6)) == 6
-    await queue.submit(request_for(count=2))  # behind three jobs that have nothing but suspects
+    await queue.clients.submit(request_for(count=2))  # behind three jobs that have nothing but suspects
     claims = await claim_from(queue, "anna", limit=3)
     assert sorted(claim.is_suspect for claim in claims) == [False, False, True]
 
 
-async def test_suspects_that_have_cost_fewer_workers_come_first(queue: JobQueue, redis: Redis) -> None:
-    await queue.submit(request_for(count=2))
+async def test_suspects_that_have_cost_fewer_workers_come_first(queue: Queues, redis: Redis) -> None:
+    await queue.clients.submit(request_for(count=2))
     await lose(queue, redis, "gone")
     [twice] = await lose(queue, redis, "gone too")
     [once] = await claim_from(queue, "anna", limit=9)
     assert once.index != twice.index
 
 
-async def test_the_end_of_a_suspect_rings_for_the_next(queue: JobQueue, redis: Redis) -> None:
-    await queue.submit(request_for(count=2))
+async def test_the_end_of_a_suspect_rings_for_the_next(queue: Queues, redis: Redis) -> None:
+    await queue.clients.submit(request_for(count=2))
     await lose(queue, redis, "gone")
     [suspect] = await claim_from(queue, "anna", limit=9)
-    await queue.wait_for_work(5)
-    waiting = asyncio.create_task(queue.wait_for_work(60))
-    await queue.commit("anna", [at(suspect, 0, is_begun=True)])
-    await queue.commit("anna", [replace(finished(suspect), place=Place(4))])
+    await queue.workers.wait_for_work(5)
+    waiting = asyncio.create_task(queue.workers.wait_for_work(60))
+    await queue.workers.commit("anna", [at(suspect, 0, is_begun=True)])
+    await queue.workers.commit("anna", [replace(finished(suspect), place=Place(4))])
     await asyncio.wait_for(waiting, 10)
 
 
 async def test_a_suspect_is_given_up_after_the_third_worker_and_its_mates_finish(
-    queue: JobQueue, redis: Redis
+    queue: Queues, redis: Redis
 ) -> None:
-    job = await queue.submit(request_for(count=3))
+    job = await queue.clients.submit(request_for(count=3))
     await lose(queue, redis, "one")
-    await queue.recover()
+    await queue.upkeep.recover()
     for worker in ("two", "three", "four", "five"):  # given that sample 1 takes every worker with it
         [claim] = await claim_from(queue, worker, limit=9)
-        await queue.commit(worker, [at(claim, 0, is_begun=True)])
+        await queue.workers.commit(worker, [at(claim, 0, is_begun=True)])
         if claim.index != 1:
-            await queue.commit(worker, [finished(claim)])
+            await queue.workers.commit(worker, [finished(claim)])
         else:
             await take_lease_away(queue, redis, worker)
-    now = await queue.get(job.id)
+    now = await queue.clients.get(job.id)
     assert (now.state, now.done, now.failed) == (JobState.FAILED, 2, 1)
-    assert [result.index async for result in queue.results(job.id) if result.error] == [1]
+    assert [result.index async for result in queue.watchers.results(job) if result.error] == [1]
     await audit_pool(redis)
 
 
-async def test_drawing_rows_again_counts_as_being_alive(queue: JobQueue, redis: Redis) -> None:
+async def test_drawing_rows_again_counts_as_being_alive(queue: Queues, redis: Redis) -> None:
     job = await half_drawn(queue, redis)
     for again in (1, 2, 3, 4, 5):  # given five workers that died, each at another of the ten rows
         await falls_silent_at(queue, redis, f"worker-{again}", *(Place(row) for row in range(1, again + 1)))
     [claim] = await claim_from(queue, "anna")
     assert not claim.is_suspect
-    assert (await queue.get(job.id)).failed == 0
+    assert (await queue.clients.get(job.id)).failed == 0
 
 
 async def test_a_sample_that_dies_near_the_end_of_what_it_draws_again_is_a_suspect(
-    queue: JobQueue, redis: Redis
+    queue: Queues, redis: Redis
 ) -> None:
     await half_drawn(queue, redis)
     await falls_silent_at(
@@ -154,55 +152,55 @@ async def test_a_sample_that_dies_near_the_end_of_what_it_draws_again_is_a_suspe
 
 
 async def test_a_suspect_is_not_charged_with_what_happens_between_its_rows(
-    queue: JobQueue, redis: Redis
+    queue: Queues, redis: Redis
 ) -> None:
     job = await half_drawn(queue, redis)
     await falls_silent_at(queue, redis, "second")
     for worker in ("three", "four", "five", "six"):
         await falls_silent_at(queue, redis, worker, Place(0, is_begun=True), Place(1))
-    assert (await queue.get(job.id)).failed == 0
+    assert (await queue.clients.get(job.id)).failed == 0
 
 
 async def test_a_suspect_that_falls_at_another_old_row_each_time_is_innocent(
-    queue: JobQueue, redis: Redis
+    queue: Queues, redis: Redis
 ) -> None:
     job = await half_drawn(queue, redis)
     await falls_silent_at(queue, redis, "second")
     for row in range(9):
         await falls_silent_at(queue, redis, f"worker-{row}", Place(row, is_begun=True))
-    assert (await queue.get(job.id)).failed == 0
+    assert (await queue.clients.get(job.id)).failed == 0
 
 
 async def test_a_suspect_that_falls_at_the_same_old_row_each_time_is_given_up(
-    queue: JobQueue, redis: Redis
+    queue: Queues, redis: Redis
 ) -> None:
     job = await half_drawn(queue, redis)
     await falls_silent_at(queue, redis, "second")
     for worker in ("three", "four", "five"):  # the first of them could be chance
-        assert (await queue.get(job.id)).failed == 0
+        assert (await queue.clients.get(job.id)).failed == 0
         await falls_silent_at(queue, redis, worker, Place(5, is_begun=True))
-    assert (await queue.get(job.id)).failed == 1
+    assert (await queue.clients.get(job.id)).failed == 1
 
 
-async def test_a_suspect_with_a_new_row_is_none_any_more(queue: JobQueue, redis: Redis) -> None:
+async def test_a_suspect_with_a_new_row_is_none_any_more(queue: Queues, redis: Redis) -> None:
     await half_drawn(queue, redis)
     await falls_silent_at(queue, redis, "second")
     [claim] = await claim_from(queue, "third")
     assert claim.is_suspect
-    await queue.commit("third", [drawn(claim, 10, 11)])
-    await queue.leave("third")
+    await queue.workers.commit("third", [drawn(claim, 10, 11)])
+    await queue.workers.leave("third")
     [claim] = await claim_from(queue, "anna")
     assert not claim.is_suspect
 
 
-async def test_suspects_of_a_cancelled_job_are_cancelled(queue: JobQueue, redis: Redis) -> None:
-    job = await queue.submit(request_for(count=3))
+async def test_suspects_of_a_cancelled_job_are_cancelled(queue: Queues, redis: Redis) -> None:
+    job = await queue.clients.submit(request_for(count=3))
     await lose(queue, redis, "gone")
-    assert (await queue.cancel(job.id)).state is JobState.CANCELLED
+    assert (await queue.clients.cancel(job.id)).state is JobState.CANCELLED
     await audit_pool(redis)
 
 
-async def test_rows_of_suspects_are_seen_while_they_wait(queue: JobQueue, redis: Redis) -> None:
+async def test_rows_of_suspects_are_seen_while_they_wait(queue: Queues, redis: Redis) -> None:
     job = await half_drawn(queue, redis)
     await falls_silent_at(queue, redis, "second")
-    assert [len(rows.pixels) for rows in await queue.rows(job.id, {})] == [10 * COLUMNS]
+    assert [len(rows.pixels) for rows in await queue.watchers.rows(job, {})] == [10 * COLUMNS]

@@ -1,0 +1,61 @@
+"""Where the queue of one pool is kept: its Redis, its keys, its scripts."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from math import ceil
+from typing import Any
+
+from redis.asyncio import Redis
+
+from smalti.jobs.connection import Refused, unavailable_when_away
+from smalti.jobs.keys import Keys
+from smalti.jobs.script import Script
+
+BLOCK_SECONDS = 1.0  # longest wait for a stream; less than the connection's timeout
+
+
+class QueueStore:
+    """What ClientQueue, WorkerQueue, WatcherQueue and QueueUpkeep of one pool share; pools do not see each other.
+
+    Everything that is read or written through it raises Unavailable while Redis is away, or unfit as
+    `QueueUpkeep.check` found it. `redis` comes from `smalti.jobs.connection.connect`.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        pool: str = "default",
+        lease_seconds: float = 10.0,
+        allow_volatile: bool = False,
+    ) -> None:
+        self.redis: Any = redis  # redis-py's types cannot say that this client answers in bytes
+        self.keys = Keys(pool)
+        self.lease_ms = ceil(lease_seconds * 1000)
+        self.allow_volatile = allow_volatile
+        self.unfit = ""  # why this Redis must not be used, as `QueueUpkeep.check` found it last
+
+    @contextmanager
+    def available(self, key: str = "") -> Iterator[None]:
+        """Raise Unavailable if Redis is away or unfit; `key` is named in the message if it is not smalti's."""
+        if self.unfit:
+            raise Refused(self.unfit)
+        with unavailable_when_away(key):
+            yield
+
+    async def run(
+        self, script: Script, *arguments: str | bytes | int, keys: Sequence[str] = ()
+    ) -> Any:  # each script has its own reply
+        """Run a script of the queue; the first key is always `meta`."""
+        with self.available():
+            return await script(self.redis, [self.keys.meta, *keys], arguments)
+
+    async def read_stream(
+        self, stream: str, after: bytes | str, seconds: float
+    ) -> Sequence[tuple[bytes, Mapping[bytes, bytes]]]:
+        """The entries after one; waits for the first at most `seconds`, and at most BLOCK_SECONDS."""
+        block = max(1, ceil(min(seconds, BLOCK_SECONDS) * 1000))
+        with self.available(stream):
+            found = await self.redis.xread({stream: after}, count=1000, block=block)
+        entries: Sequence[tuple[bytes, Mapping[bytes, bytes]]] = found[0][1] if found else []
+        return entries

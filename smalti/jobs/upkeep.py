@@ -1,0 +1,96 @@
+"""Keeps a queue in order: checks its Redis, recovers samples, forgets old jobs, and counts what is there."""
+
+from smalti.errors import RedisUnfit
+from smalti.jobs import script
+from smalti.jobs.connection import NOT_OURS, Refused, refuse_if_unfit, unavailable_when_away
+from smalti.jobs.job import QueueDepth
+from smalti.jobs.keys import LAYOUT
+from smalti.jobs.store import QueueStore
+
+_RECOVERED_AT_ONCE = 256  # samples in one script call, so that it stays short
+_EXPIRED_AT_ONCE = 4  # jobs, each with up to a thousand keys
+
+
+class QueueUpkeep:
+    """Every worker and every server calls these now and then (`smalti.jobs.housekeeping`)."""
+
+    def __init__(self, store: QueueStore) -> None:
+        self._store = store
+
+    @property
+    def recover_seconds(self) -> float:
+        """How often somebody must call `recover`: four times a lease, at least once a second.
+
+        If nobody does for half a lease, that counts as an outage. After an outage, every worker that was heard since
+        the last one first gets a fresh lease.
+        """
+        return min(1.0, self._store.lease_ms / 4000)
+
+    async def check(self) -> None:
+        """Raise RedisUnfit if this Redis is too old, refuses us, could lose jobs, has a queue of another layout, or has
+        keys of somebody else under the queue's names.
+
+        From then on every call on this store raises Unavailable with that reason, until `check` finds it mended. Call
+        it now and then: the configuration of a running Redis may be changed.
+        """
+        store = self._store
+        try:
+            with unavailable_when_away():
+                refuse_if_unfit(await store.redis.info(), allow_volatile=store.allow_volatile)
+                await self._refuse_others_keys()
+                await self._refuse_another_layout()
+        except (Refused, RedisUnfit) as error:
+            store.unfit = str(error)
+            raise RedisUnfit(store.unfit) from error
+        store.unfit = ""
+
+    async def recover(self) -> int:
+        """Take samples back from workers whose lease has run out; returns how many. Call it every `recover_seconds`."""
+        recovered, more = 0, True
+        while more:
+            taken, more = await self._store.run(script.RECOVER, self._store.lease_ms, _RECOVERED_AT_ONCE)
+            recovered += taken
+        return recovered
+
+    async def expire(self) -> int:
+        """Forget jobs whose retention has passed; returns how many."""
+        expired = 0
+        while forgotten := await self._store.run(script.EXPIRE, _EXPIRED_AT_ONCE):
+            expired += forgotten
+        return expired
+
+    async def depth(self) -> QueueDepth:
+        """How much is in the queue now; the cost does not grow with the queue."""
+        live, queued, ready, workers, oldest = await self._store.run(script.DEPTH)
+        (running,) = await self._store.run(script.RUNNING)
+        return QueueDepth(
+            queued_jobs=queued,
+            running_jobs=live - queued,
+            ready_samples=ready,
+            running_samples=running,
+            workers=workers,
+            oldest_seconds=oldest / 1000,
+        )
+
+    async def _refuse_others_keys(self) -> None:
+        """Raise RedisUnfit if somebody else wrote a key of the pool; those of single jobs are too many to check."""
+        kinds = self._store.keys.kinds
+        async with self._store.redis.pipeline(transaction=False) as pipe:
+            for name in kinds:
+                pipe.type(name)
+            found = await pipe.execute()
+        for (name, kind), reply in zip(kinds.items(), found, strict=True):
+            if reply not in (b"none", kind):
+                raise RedisUnfit(f"The key '{name}' in this Redis {NOT_OURS}")
+
+    async def _refuse_another_layout(self) -> None:
+        """Raise RedisUnfit if the queue has another layout. Read before writing: a full Redis can still be read."""
+        meta = self._store.keys.meta
+        layout = await self._store.redis.hget(meta, "schema")
+        if layout is None:
+            layout = await script.LAYOUT(self._store.redis, [meta], [LAYOUT])
+        if layout != LAYOUT.encode():
+            raise RedisUnfit(
+                f"The queue in this Redis has layout {layout.decode(errors='replace')}, this smalti needs {LAYOUT}: "
+                "let the old workers finish it, or set SMALTI_POOL to another name."
+            )

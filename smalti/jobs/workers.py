@@ -1,0 +1,81 @@
+"""The queue for workers: they claim samples, commit rows, keep their lease, and wait for work."""
+
+import re
+from collections.abc import Sequence
+from time import monotonic
+
+from smalti.jobs import codec, script
+from smalti.jobs.job import Claim, CommitReply, Progress
+from smalti.jobs.store import QueueStore
+
+
+class WorkerQueue:
+    """Hands samples to workers and stores what they draw. A worker's name is never used by a second process."""
+
+    def __init__(self, store: QueueStore) -> None:
+        self._store = store
+        self._last_rung: dict[str, bytes | str] = {}  # bell → its last entry that was read
+
+    async def claim(
+        self,
+        worker: str,
+        *,
+        sequence: int,
+        digests: Sequence[str],
+        fingerprint: str,
+        limit: int,
+        interactive: int | None = None,
+        slots: int | None = None,
+    ) -> list[Claim]:
+        """Take up to `limit` samples of jobs whose model is in `digests`, and a lease.
+
+        Interactive samples come first, up to `interactive` of them even if `limit` is less (default: `limit`). Then
+        come standard ones, then further interactive ones if there is room left. A worker that holds more samples than
+        `slots` is reported to run no more than `slots`.
+
+        The same sequence number again gives the same samples: count up only after a reply. Neither fingerprint nor
+        digests contain white space or '+'.
+        """
+        if re.search(r"[\s+]", fingerprint):
+            raise ValueError(f"a fingerprint is one word without '+', not {fingerprint!r}")
+        first = limit if interactive is None else interactive
+        lease = self._store.lease_ms
+        reply = await self._store.run(
+            script.CLAIM, worker, lease, sequence, fingerprint, limit, first, slots or "", *digests
+        )
+        return codec.decode_claims(reply)
+
+    async def commit(self, worker: str, progress: Sequence[Progress]) -> list[CommitReply]:
+        """Store what was drawn since the last commit, and renew the lease.
+
+        Send a Progress for every held sample, also without pixels: the reply says which ones were cancelled. No sample
+        comes twice in a call. A reply also says whether the sample was the last of its job.
+        """
+        samples = codec.encode_progress(progress)
+        return codec.decode_commit(
+            await self._store.run(script.COMMIT, worker, self._store.lease_ms, *samples)
+        )
+
+    async def renew(self, worker: str) -> bool:
+        """Keep the worker's samples for another lease; False if the lease has run out and they are gone."""
+        return bool(await self._store.run(script.RENEW, worker, self._store.lease_ms))
+
+    async def leave(self, worker: str) -> None:
+        """Forget a worker that stops. Samples that it still holds are given back, and no crash is counted."""
+        await self._store.run(script.LEAVE, worker)
+
+    async def wait_for_work(self, seconds: float) -> None:
+        """Return when there may be something to claim, or after `seconds`."""
+        await self._wait_for_bell(self._store.keys.bell, seconds)
+
+    async def wait_for_interactive(self, seconds: float) -> None:
+        """Return when there may be an interactive sample to claim, or after `seconds`."""
+        await self._wait_for_bell(self._store.keys.interactive, seconds)
+
+    async def _wait_for_bell(self, bell: str, seconds: float) -> None:
+        deadline = monotonic() + seconds
+        while (left := deadline - monotonic()) > 0:
+            entries = await self._store.read_stream(bell, self._last_rung.get(bell, "0-0"), left)
+            if entries:
+                self._last_rung[bell] = entries[-1][0]
+                return
