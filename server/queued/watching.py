@@ -12,9 +12,7 @@ from smalti.jobs.watchers import WatcherQueue
 
 _LOOK_ANYWAY_SECONDS = 1.0  # hints may be lost
 _BETWEEN_LOOKS_SECONDS = 0.03  # a busy job commits more often than a person can see
-_COMPLETED_AT_ONCE = (
-    256  # if more samples ended at once, their last rows are not sent: nobody looks at single ones
-)
+_COMPLETED_AT_ONCE = 256  # if more samples ended at once, nobody looks at their last rows: skip them
 _ENDS_AT_ONCE = 10_000  # samples whose ends are read in one call
 
 

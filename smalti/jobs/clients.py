@@ -46,9 +46,7 @@ class ClientQueue:
         """
         self._refuse_too_large(request)
         job_id = await self._submit(request, request_id, client)
-        return await self._refresh(
-            job_id, request
-        )  # equal requests only share a request_id: no need to read it
+        return await self._refresh(job_id, request)  # also for an older job: its request is equal
 
     async def get(self, job_id: str) -> Job:
         """The job as it is now; its reason is NO_WORKER_FOR_MODEL while it waits for a worker that has its model."""

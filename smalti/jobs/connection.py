@@ -1,4 +1,4 @@
-"""How smalti reaches Redis: short bounded retries, its errors turned into smalti's, its fitness looked at."""
+"""Connects to Redis: retries for a few seconds, checks that Redis is fit, and turns its errors into smalti's."""
 
 import asyncio
 import re
@@ -17,7 +17,7 @@ _ANSWER_SECONDS = 2.0  # with two retries about 7 s, less than a default lease
 _RETRIES = 2
 _CONNECTIONS = 32  # of one process; further calls wait for one instead of failing
 _OLDEST = (6, 2)
-# What a person must mend, in Redis or in SMALTI_REDIS_URL. redis-py has classes for a part of it only.
+# A person must mend these, in Redis or in SMALTI_REDIS_URL. redis-py has classes for some of them only.
 _REFUSALS = (exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.NoPermissionError)
 _REFUSING = re.compile(
     r"\b(?:NOAUTH|WRONGPASS|NOPERM|DENIED|AUTH)\b|The user executing the script|DB index|SELECT is not allowed"
@@ -25,8 +25,8 @@ _REFUSING = re.compile(
 NOT_OURS = "is not smalti's, though it has such a name: delete it, or set SMALTI_POOL to another name."
 _WRONG_KIND = re.compile(r"\bWRONGTYPE\b")
 _LACKING = re.compile(r"unknown command|\bNOPROTO\b")
-# A reply begins with a word. These mean that smalti asked for nonsense, which waiting does not mend; all the others are
-# about the state of Redis, and so may pass, also those that a later Redis or a proxy will think of.
+# An error begins with a word. These words mean a mistake in smalti's command, so waiting does not help. All other words
+# are about the state of Redis, which may pass; so are unknown ones of a later Redis or a proxy.
 _OUR_MISTAKES = frozenset({"ERR", "CROSSSLOT", "NOSCRIPT", "EXECABORT", "BUSYGROUP", "BUSYKEY", "NOGROUP"})
 _NOT_NOW = (
     exceptions.ReadOnlyError,
@@ -36,7 +36,7 @@ _NOT_NOW = (
     exceptions.AskError,
 )
 _NOT_NOW_WORDS = re.compile(r"max number of clients|Script killed by user")
-# How redis-py wraps what a command of a pipeline meets, and Redis 6.2 what one in a script does.
+# How redis-py wraps the error of a command in a pipeline, and Redis 6.2 the error of a command in a script.
 _PIPELINED = re.compile(r"Command # \d+ \(.*\) of pipeline caused error: \(['\"](.*)['\"],\)", re.DOTALL)
 _IN_SCRIPT = re.compile(r": -([A-Z]{2,})\b")  # "Error running script …: @user_script:9: -OOM …"
 
@@ -46,18 +46,18 @@ class MemoryFull(Unavailable):
 
 
 class Refused(Unavailable):
-    """Redis answers, but a person must change it, or SMALTI_REDIS_URL, before it is of use."""
+    """Redis answers, but a person must change it, or SMALTI_REDIS_URL, before smalti can use it."""
 
 
 class _Unfit(exceptions.RedisError):
-    """What a new connection leads to could lose jobs; of redis-py's kind, so that it closes the connection."""
+    """The Redis behind a new connection could lose jobs. A redis-py error, so that redis-py closes the connection."""
 
 
 def connect(url: str, *, allow_volatile: bool = False) -> Redis:
-    """A client that gives up on a Redis that is away after a few seconds; every script may safely be sent twice.
+    """A client that tries again for a few seconds, then gives up; every script may safely be sent twice.
 
-    Each new connection asks for INFO before anything else is sent over it. So no command ever reaches a Redis that was
-    restarted with a configuration by which it could lose jobs, not even one that redis-py sends again by itself.
+    Each new connection first asks for INFO. So no command reaches a Redis that was restarted with a configuration that
+    could lose jobs, not even a command that redis-py sends again by itself.
     """
     pool = BlockingConnectionPool.from_url(
         url,
@@ -72,7 +72,7 @@ def connect(url: str, *, allow_volatile: bool = False) -> Redis:
 
 
 def _greeting(*, allow_volatile: bool) -> Callable[[Any], Awaitable[None]]:
-    """What a connection says first; redis-py's types leave open what a connection is."""
+    """What each new connection does first. Connections are Any: redis-py has no common type for them."""
 
     async def greet(connection: Any) -> None:
         info = await _introduce(connection)
@@ -87,7 +87,7 @@ def _greeting(*, allow_volatile: bool) -> Callable[[Any], Awaitable[None]]:
 
 
 async def _introduce(connection: Any) -> Mapping[str, str]:
-    """Log in, and ask for INFO. A refusal is never a mistake of ours here: all that is said comes from the URL."""
+    """Log in, and ask for INFO. A refusal is not smalti's mistake here: everything it sends comes from the URL."""
     try:
         await connection.on_connect()
         await connection.send_command("INFO", check_health=False)
@@ -96,7 +96,11 @@ async def _introduce(connection: Any) -> Mapping[str, str]:
         if _meaning(error) is None:
             raise _Unfit(f"Redis refuses what SMALTI_REDIS_URL says ({_brief(str(error))}).") from error
         raise
-    except (AttributeError, TypeError, ValueError) as error:  # as redis-py or we read a reply of another kind
+    except (
+        AttributeError,
+        TypeError,
+        ValueError,
+    ) as error:  # redis-py or _parse_info got a reply of another type
         raise exceptions.InvalidResponse("it greets in another way") from error
 
 
@@ -107,10 +111,10 @@ def _parse_info(reply: bytes | str) -> Mapping[str, str]:
 
 @contextmanager
 def unavailable_when_away(key: str = "") -> Iterator[None]:
-    """Turn what redis-py raises when Redis is away, loading, busy, full, a replica or unfit into Unavailable.
+    """Turn redis-py's errors into Unavailable if Redis is away, loading, busy, full, a replica or unfit.
 
-    What only a person can mend is Refused, a kind of Unavailable; the one key that is asked for, if it is one, is named
-    there. A mistake of smalti's own stays what it is.
+    If a person must mend it, the error is Refused, a kind of Unavailable. It names `key`, if that is not smalti's.
+    Errors that are smalti's own mistakes stay as they are.
     """
     try:
         with _never_losing_a_cancel():
@@ -123,7 +127,7 @@ def unavailable_when_away(key: str = "") -> Iterator[None]:
 
 
 def _meaning(error: exceptions.RedisError | OSError, key: str = "") -> Unavailable | None:
-    """What callers are told; None of a mistake of smalti's own."""
+    """The error for callers; None if it is smalti's own mistake."""
     text = _PIPELINED.sub(r"\1", str(error))
     if isinstance(error, _Unfit):
         return Refused(text)
@@ -145,7 +149,7 @@ def _called(key: str) -> str:
 
 
 def is_of_wrong_kind(reply: object) -> bool:
-    """Whether Redis refused a command because of what somebody else put under the key."""
+    """Whether Redis refused a command because somebody else put another type of value under the key."""
     return bool(_WRONG_KIND.search(str(reply)))
 
 
@@ -160,14 +164,14 @@ def _meaning_of_a_reply(error: exceptions.ResponseError, text: str) -> Unavailab
 
 
 def _first_word(error: exceptions.ResponseError, text: str) -> str:
-    """The word with which the reply began, or that of the command in a script which failed."""
-    cut_off: str | None = getattr(error, "status_code", None)  # redis-py keeps the words that it knows apart
+    """The first word of an error; for a script, that of the command in it that failed."""
+    cut_off: str | None = getattr(error, "status_code", None)  # redis-py cuts off the words that it knows
     found = _IN_SCRIPT.search(text) or (not cut_off and re.match(r"([A-Z]{2,})\b", text))
     return found[1] if found else cut_off or ""
 
 
 def _brief(text: str) -> str:
-    """Without the script's name and line, which tell an operator nothing."""
+    """The error without the script's name and line, which do not help an operator."""
     found = _IN_SCRIPT.search(text)
     return text[found.start(1) :] if found else text
 
@@ -178,10 +182,10 @@ def _may_pass(word: str) -> bool:
 
 @contextmanager
 def _never_losing_a_cancel() -> Iterator[None]:
-    """Raise CancelledError at the end if the task was cancelled meanwhile and redis-py went on all the same.
+    """Raise CancelledError at the end if the task was cancelled but redis-py went on.
 
-    It sends by asyncio.wait_for, which before Python 3.12 gives its result to a task that is cancelled in the moment
-    when the result is there; a loop around the call would then never end.
+    It uses asyncio.wait_for. Before Python 3.12, that returns the result if the task is cancelled just when the result
+    arrives, and the cancel is lost: a loop around the call would never end.
     """
     before = _cancels()
     try:
@@ -195,7 +199,7 @@ def _never_losing_a_cancel() -> Iterator[None]:
 
 
 def _cancels() -> int:
-    """How often the running task was cancelled; 0 where there is none."""
+    """How often the running task was cancelled; 0 if no task runs."""
     try:
         task = asyncio.current_task()
     except RuntimeError:
@@ -206,7 +210,7 @@ def _cancels() -> int:
 def refuse_if_unfit(info: Mapping[str, Any], *, allow_volatile: bool) -> None:
     """Raise RedisUnfit if a Redis with this INFO is too old, or could lose acknowledged jobs.
 
-    One that has just been started and reads its data says too little to judge: that is Unavailable.
+    A Redis that is still reading its data cannot be judged yet: that is Unavailable.
     """
     version = str(info.get("redis_version", "0"))
     if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < _OLDEST:

@@ -41,9 +41,7 @@ class JobRequest:
     seed: int
     first_index: int = 0  # sample i is image first_index + i of the seed
     temperature: float = 1.0
-    kept: bytes = (
-        b""  # kept pixels: int32 little-endian for each pixel, −1 if it is drawn; empty: all are drawn
-    )
+    kept: bytes = b""  # an int32, little-endian, for each pixel; −1 if it is drawn; empty if all are
     retention_seconds: float = 86400.0
     job_class: JobClass = JobClass.STANDARD
 
@@ -85,9 +83,7 @@ class Claim:
     request: JobRequest
     pixels: bytes = b""  # the rows committed so far
     queued_seconds: float = 0.0  # from submit to this claim
-    is_suspect: bool = (
-        False  # a worker fell silent with it: draw it alone, and report each row before drawing it
-    )
+    is_suspect: bool = False  # a worker fell silent with it: draw it alone, and report each row first
 
 
 @dataclass(frozen=True, slots=True)

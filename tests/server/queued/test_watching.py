@@ -7,8 +7,10 @@ from server.queued.hints import Hints
 from server.queued.watching import Watching
 from smalti.errors import Unavailable
 from smalti.v1 import jobs_pb2, types_pb2
+from tests.queues import queues_on
 from tests.server.conftest import Running, refused
 from tests.server.hand_worker import HandWorker
+from tests.smalti.jobs.story import Counting
 
 MODEL = types_pb2.ModelVersion(name="toy-pixel-rnn")
 HEIGHT, WIDTH = 6, 5
@@ -160,6 +162,23 @@ async def test_followers_that_go_leave_nothing_behind(server: Running):
     assert hints.followed == {job_id}
     await watcher.aclose()
     assert hints.followed == set()
+
+
+async def test_a_look_reads_a_job_and_what_changed_once(server: Running, hand_worker: HandWorker, redis):
+    counting = Counting(redis)
+    queue = queues_on(counting)  # type: ignore[arg-type]  # it behaves like one
+    job_id = await submit(server)
+    [claim] = await hand_worker.claim()
+    watcher = Watching(queue.clients, queue.watchers, Hints(queue.watchers)).watch(job_id, rows=True)
+    assert await counting.taken_by(anext(watcher)) == 2  # the request of a job and its state
+    await hand_worker.draw(claim, first_row=0, rows=2)
+    assert await counting.taken_by(anext(watcher)) == 3  # ends, samples in progress, their rows
+    await hand_worker.draw(claim, first_row=2, rows=HEIGHT - 2)
+    assert await counting.taken_by(_all(watcher)) == 3  # state, ends, the result with the last rows
+
+
+async def _all(watcher):
+    return [event async for event in watcher]
 
 
 class _Broken:

@@ -1,5 +1,6 @@
-"""The persons and things of the queue's tests: a small job, workers that draw it, a Redis that is sent all twice."""
+"""What the queue's tests share: a small job, workers that draw it, a Redis that gets every script twice."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from redis.asyncio import Redis
@@ -60,18 +61,18 @@ async def claim_from(queue: Queues, worker: str = "anna", *, limit: int = 1, **c
 
 
 async def silence(redis: Redis, worker: str) -> None:
-    """Let a worker's lease run out now, which otherwise takes its time."""
+    """Let a worker's lease run out now."""
     await redis.zadd(Keys("default").prefix + "workers", {worker: 1}, xx=True)
 
 
 async def take_lease_away(queue: Queues, redis: Redis, worker: str) -> int:
-    await queue.upkeep.recover()  # somebody has recovered just now, so this is no outage
+    await queue.upkeep.recover()  # so that the silence that follows is no outage
     await silence(redis, worker)
     return await queue.upkeep.recover()
 
 
 class Twice:
-    """A Redis whose first reply to every script is lost, so that it is sent again."""
+    """A Redis that loses its first reply to every script, so that the script is sent again."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -86,3 +87,34 @@ class Twice:
     async def eval(self, *arguments: Any) -> Any:
         await self._redis.eval(*arguments)
         return await self._redis.eval(*arguments)
+
+
+class Counting:
+    """A Redis that counts round trips: a pipeline is one."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self.round_trips = 0
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "pipeline":
+            return self._pipeline
+        return self._counted(getattr(self._redis, name))
+
+    def _pipeline(self, **options: Any) -> Any:
+        pipe = self._redis.pipeline(**options)
+        pipe.execute = self._counted(pipe.execute)  # type: ignore[method-assign]
+        return pipe
+
+    def _counted(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def count(*arguments: Any, **options: Any) -> Any:
+            self.round_trips += 1
+            return call(*arguments, **options)
+
+        return count
+
+    async def taken_by(self, call: Awaitable[Any]) -> int:
+        """The round trips of one call."""
+        before = self.round_trips
+        await call
+        return self.round_trips - before

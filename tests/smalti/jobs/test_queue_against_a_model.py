@@ -1,4 +1,4 @@
-"""Any order of calls, each sent once or twice, leaves the real queue where a queue in plain Python is."""
+"""After any calls in any order, each sent once or twice, the real queue agrees with a model in plain Python."""
 
 import asyncio
 from collections import Counter
@@ -52,24 +52,24 @@ class ModelSample:
     crashes: int = 0
     released: str = ""
     claimed_rows: int = 0
-    told: Place | None = None
+    reported: Place | None = None
     was_suspect: bool = False  # when it was claimed
-    fell_at: int = -1
+    crash_row: int = -1
 
     @property
     def is_suspect(self) -> bool:
         return self.crashes > 0
 
-    def charge(self) -> None:
+    def crash(self) -> None:
         """Its worker fell silent."""
         if self.rows > self.claimed_rows:
             self.crashes = 0
-        elif self.told is None:
+        elif self.reported is None:
             self.crashes += 1
-        elif self.told.is_begun or not self.is_suspect:
-            late = 0 if self.told.is_begun else 4
-            was_alive = self.told.rows < self.claimed_rows - late and self.told.rows != self.fell_at
-            self.fell_at = self.told.rows
+        elif self.reported.is_begun or not self.is_suspect:
+            late = 0 if self.reported.is_begun else 4
+            was_alive = self.reported.rows < self.claimed_rows - late and self.reported.rows != self.crash_row
+            self.crash_row = self.reported.rows
             self.crashes += not was_alive
 
 
@@ -78,6 +78,7 @@ class ModelJob:
     samples: list[ModelSample]
     job_class: JobClass = JobClass.STANDARD
     state: JobState = JobState.QUEUED
+    ended: list[ModelSample] = field(default_factory=list)  # done and failed, in that order
 
     def in_place(self, *places: str) -> list[ModelSample]:
         return [sample for sample in self.samples if sample.place in places]
@@ -85,12 +86,12 @@ class ModelJob:
 
 @dataclass
 class ModelQueue:
-    """What the scripts do, without Redis, races or bytes."""
+    """Does what the scripts do, without Redis, races or bytes."""
 
     jobs: dict[str, ModelJob] = field(default_factory=dict)
 
     def claimable(self, worker: str, limit: int, interactive: int) -> "list[Counter[JobClass]]":
-        """How many samples of each class such a claim brings: one of these; it may depend on who has a suspect."""
+        """How many samples of each class a claim may bring; two answers if a suspect may be of either class."""
         known: Counter[JobClass] = Counter()
         suspects: Counter[JobClass] = Counter()
         for job in self.jobs.values():
@@ -120,11 +121,20 @@ class ModelQueue:
         assert claim.pixels == rows_of(claim.index, 0, sample.rows)
         assert claim.is_suspect == sample.is_suspect
         sample.place, sample.worker, sample.token = "running", worker, claim.token
-        sample.claimed_rows, sample.told, sample.was_suspect = sample.rows, None, sample.is_suspect
+        sample.claimed_rows, sample.reported, sample.was_suspect = sample.rows, None, sample.is_suspect
         if job.state is JobState.QUEUED:
             job.state = JobState.RUNNING
 
     def commit(self, progress: Progress) -> CommitReply:
+        reply = self._commit(progress)
+        is_end = isinstance(progress.outcome, (Finished, Failed)) and reply.verdict is Verdict.ACCEPTED
+        if is_end or reply.verdict in (Verdict.CORRUPT, Verdict.DUPLICATE):
+            job = self.jobs[progress.job]
+            is_over = len(job.ended) == len(job.samples)
+            return replace(reply, ends_job=is_over and job.ended[-1] is job.samples[progress.index])
+        return reply
+
+    def _commit(self, progress: Progress) -> CommitReply:
         job = self.jobs.get(progress.job)
         if job is None:
             return CommitReply(verdict=Verdict.FENCED, rows=0)
@@ -134,7 +144,7 @@ class ModelQueue:
         if job.state is JobState.CANCELLING and not isinstance(progress.outcome, Finished):
             self._end(job, sample, "cancelled")
             return CommitReply(verdict=Verdict.CANCELLED, rows=0)
-        sample.told = progress.place or sample.told
+        sample.reported = progress.place or sample.reported
         reply = self._append(sample, progress)
         if reply.verdict is Verdict.CORRUPT:
             self._end(job, sample, "failed")
@@ -149,7 +159,7 @@ class ModelQueue:
         lost = [(job, s) for job in self.jobs.values() for s in job.in_place("running") if s.worker == worker]
         for job, sample in lost:
             if crashed:
-                sample.charge()
+                sample.crash()
             elif sample.rows > sample.claimed_rows:
                 sample.crashes = 0
             if job.state is JobState.CANCELLING:
@@ -204,6 +214,8 @@ class ModelQueue:
 
     def _end(self, job: ModelJob, sample: ModelSample, place: str) -> None:
         sample.place = place
+        if place in {"done", "failed"}:
+            job.ended.append(sample)
         self._settle(job)
 
     @staticmethod
@@ -313,7 +325,7 @@ class QueueMachine(RuleBasedStateMachine):
         progress = replace(self._progress(sample, skipped, rows, outcome), place=place)
         if spoilt and progress.first_row < self._rows_of(
             sample
-        ):  # rows that Redis has: it takes new ones on trust
+        ):  # only rows that Redis has: it cannot check new ones
             progress = replace(progress, pixels=bytes(value + 1 for value in progress.pixels))
         self._commit(worker, progress, twice)
 

@@ -19,6 +19,7 @@ from tests.queues import Queues, queues_on
 from tests.smalti.jobs.audit import audit_pool
 from tests.smalti.jobs.story import (
     ROWS,
+    Counting,
     claim_from,
     drawn,
     finished,
@@ -379,3 +380,27 @@ async def test_a_sample_whose_third_worker_died_while_it_was_cancelled_is_no_fai
     await take_lease_away(queue, redis, "three")
     ended = await queue.clients.get(job.id)
     assert (ended.state, ended.failed) == (JobState.CANCELLED, 0)
+
+
+async def test_a_job_that_is_known_is_not_read_again(redis: Redis) -> None:
+    counting = Counting(redis)
+    queue = queues_on(counting)  # type: ignore[arg-type]  # it behaves like one
+    job = await queue.clients.submit(request_for(count=2))
+    claims = await claim_from(queue, limit=2)
+    await queue.workers.commit("anna", [drawn(claims[0], 0, 1)])  # Redis knows the scripts now
+    assert await counting.taken_by(queue.clients.get(job.id)) == 2
+    assert await counting.taken_by(queue.clients.refresh(job)) == 1
+    assert await counting.taken_by(queue.watchers.rows(job, {})) == 2
+    assert await counting.taken_by(queue.workers.commit("anna", [finished(claim) for claim in claims])) == 1
+    assert await counting.taken_by(anext(queue.watchers.results(job))) == 1
+    assert (
+        await counting.taken_by(queue.clients.submit(request_for())) == 3
+    )  # the job, its state, the models drawn now
+
+
+async def test_a_refreshed_job_that_was_forgotten_is_not_found(queue: Queues) -> None:
+    job = await queue.clients.cancel((await queue.clients.submit(request_for())).id)
+    assert await queue.clients.refresh(job) == job
+    await queue.clients.delete(job.id)
+    with pytest.raises(JobNotFound):
+        await queue.clients.refresh(job)

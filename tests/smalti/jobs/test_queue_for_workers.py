@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from local.private_redis import PrivateRedis
 from smalti.errors import Unavailable
 from smalti.jobs.connection import connect
-from smalti.jobs.job import Claim, Failed, Finished, JobState, Released, Verdict
+from smalti.jobs.job import Claim, Failed, Finished, JobState, Progress, Released, Verdict
 from smalti.jobs.keys import Keys
 from tests.conftest import Until
 from tests.queues import Queues, queues_on
@@ -18,6 +18,7 @@ from tests.smalti.jobs.audit import audit_pool
 from tests.smalti.jobs.story import (
     COLUMNS,
     ROWS,
+    Twice,
     claim_from,
     drawn,
     finished,
@@ -196,6 +197,40 @@ async def test_a_sample_that_fails_fails_alone(queue: Queues) -> None:
     first, second = [result async for result in queue.watchers.results(job)]
     assert (first.error, first.pixels) == ("Its logits were not numbers.\nNone.", b"")
     assert (second.error, second.pixels) == ("", rows_of(1, 0, ROWS))
+
+
+@pytest.mark.parametrize("sent", ["once", "twice"])
+async def test_a_commit_says_which_sample_was_the_last_of_its_job(redis: Redis, sent: str) -> None:
+    queue = queues_on(Twice(redis) if sent == "twice" else redis)  # type: ignore[arg-type]  # it behaves like one
+    for count in (3, 2):
+        await queue.clients.submit(request_for(count=count))
+    claims = await claim_from(queue, limit=5)
+    large, small = [[c for c in claims if c.request.count == count] for count in (3, 2)]
+
+    async def ends(*progress: Progress) -> list[bool]:
+        return [reply.ends_job for reply in await queue.workers.commit("anna", progress)]
+
+    assert await ends(drawn(large[0], 0, 1), finished(small[0])) == [False, False]
+    assert await ends(finished(large[2]), finished(small[1]), finished(large[0])) == [False, True, False]
+    assert await ends(drawn(large[1], 0, 1, Failed("no"))) == [True]
+    assert await ends(finished(large[2]), finished(small[1])) == [False, True]  # a late copy says the same
+    await audit_pool(redis)
+
+
+async def test_the_end_of_a_job_with_cancelled_samples_is_no_last_sample(queue: Queues) -> None:
+    job = await queue.clients.submit(request_for(count=2))
+    [claim] = await claim_from(queue)
+    await queue.clients.cancel(job.id)
+    [reply] = await queue.workers.commit("anna", [finished(claim)])
+    assert (reply.verdict, reply.ends_job) == (Verdict.ACCEPTED, False)
+
+
+async def test_a_contradiction_that_fails_the_last_sample_ends_its_job(queue: Queues) -> None:
+    await queue.clients.submit(request_for())
+    [claim] = await claim_from(queue)
+    await queue.workers.commit("anna", [drawn(claim, 0, 1)])
+    [reply] = await queue.workers.commit("anna", [replace(drawn(claim, 0, 0), pixels=b"\1\2\3")])
+    assert (reply.verdict, reply.ends_job) == (Verdict.CORRUPT, True)
 
 
 async def test_a_released_sample_goes_on_elsewhere_from_its_last_row(queue: Queues) -> None:
