@@ -18,9 +18,10 @@ from smalti.runtime.session import fingerprint
 from smalti.runtime.settings import WorkerSettings, read_settings, strange_variables
 from worker.device_runner import DeviceFailed
 from worker.engine import Engine, Provider
+from worker.lease import EngineHung
 from worker.recovery import Recovery
 from worker.waiting import wait_until
-from worker.worker import EngineHung, Worker
+from worker.worker import Worker
 
 log = structlog.get_logger()
 

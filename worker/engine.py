@@ -57,7 +57,7 @@ class Provider:
     gpu_batches: Sequence[int] = ()  # their sizes, on a GPU; none: all slots at once
 
 
-class Drawing:
+class PendingTick:
     """A tick on its way through the engine: await it for its rows, one for each sample, in order."""
 
     def __init__(self, tick: Tick, rows: Future[Rows]) -> None:
@@ -65,7 +65,7 @@ class Drawing:
         self._rows = rows
 
     def recall(self) -> bool:
-        """Stop it, if the engine has not begun it yet; whether that is so, and nothing of it is drawn."""
+        """Cancel it if the engine has not begun it yet. Return True if it was cancelled: nothing of it is drawn."""
         return self._rows.cancel()
 
     def __await__(self) -> Generator[Any, None, Rows]:
@@ -142,9 +142,9 @@ class Engine:
                 f"{self._why_none()}"
             )
 
-    def draw(self, tick: Tick) -> Drawing:
+    def draw(self, tick: Tick) -> PendingTick:
         """Draw one row for each sample of the tick; ticks are drawn one after another, in order of the calls."""
-        return Drawing(tick, self._thread.submit(self._watched, self._draw, tick))
+        return PendingTick(tick, self._thread.submit(self._watched, self._draw, tick))
 
     def close(self) -> None:
         """Let the thread end after what it is doing."""

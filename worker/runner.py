@@ -10,7 +10,7 @@ from smalti.errors import RepositoryDamaged, SampleFailed
 from smalti.runtime.repository import Manifest
 from smalti.runtime.session import told
 from worker.sample import Lane, Row
-from worker.state import SlotStates
+from worker.slot_states import SlotStates
 
 GRAPH = "draw_row"
 INPUTS = ("reset", "row", "uniform", "forced", "temperature")

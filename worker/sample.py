@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from smalti.errors import SampleFailed
 from smalti.jobs.job import Claim, Failed, Finished, JobClass, Place, Progress, Released
-from worker.admission import Plan
+from worker.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from smalti.jobs.job import Claim, Job, JobRequest, JobState, SampleResult
 from smalti.jobs.queue import JobQueue
 from smalti.runtime.repository import Manifest, ModelRepository
 from smalti.runtime.session import open_session
-from worker.admission import plan
 from worker.engine import Divides, DrawsRows, Engine
+from worker.plan import plan
 from worker.runner import GRAPH, Runner
 from worker.sample import Lane, Row, Sample
 from worker.worker import Worker

@@ -14,7 +14,7 @@ from smalti.jobs.job import JobClass, Released
 from smalti.runtime.repository import ModelRepository
 from tests.toy_model import Toy, write_toy_model
 from tests.worker.story import a_claim, a_request
-from worker.admission import plan
+from worker.plan import plan
 from worker.sample import Row, Sample
 from worker.scheduler import Scheduler, Tick
 

@@ -32,8 +32,8 @@ from tests.worker.story import (
     pixels_of,
     results,
 )
-from worker.admission import plan
 from worker.engine import DrawsRows
+from worker.plan import plan
 from worker.sample import Sample
 from worker.scheduler import Scheduler, Tick
 

@@ -30,7 +30,8 @@ from tests.worker.story import (
     results,
 )
 from worker.engine import Engine
-from worker.worker import EngineHung, Worker
+from worker.lease import EngineHung
+from worker.worker import Worker
 
 
 async def test_a_job_is_drawn_to_its_end(queue: JobQueue, hire: Hire, model: Model, until: Until) -> None:
@@ -365,7 +366,7 @@ async def test_stopping_while_redis_is_away_takes_the_grace_and_no_longer(
 async def test_a_hung_engine_loses_its_lease_though_its_process_lives(
     redis: Redis, hire: Hire, toy: Model, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.worker._LEASES_UNTIL_HUNG", 1000.0)
+    monkeypatch.setattr("worker.lease._LEASES_UNTIL_HUNG", 1000.0)
     manifest, _ = toy
     queue = JobQueue(redis, lease_seconds=0.2)
     stuck = hire(queue, toy, slots=2, lease_seconds=0.2)

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from smalti.runtime.repository import State
-from worker.state import SlotStates
+from worker.slot_states import SlotStates
 
 NAMES = ("hidden", "counts")
 

@@ -10,7 +10,7 @@ from smalti.errors import SampleFailed
 from smalti.randomness import MAX_SEED, uniforms
 from tests.worker.conftest import Model
 from tests.worker.story import a_claim, a_request, keeping
-from worker.admission import plan
+from worker.plan import plan
 
 
 def test_each_row_has_the_random_numbers_of_its_positions(toy: Model) -> None:
