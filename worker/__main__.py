@@ -25,8 +25,8 @@ from worker.worker import Worker
 
 log = structlog.get_logger()
 
-# How long a thread may keep the interpreter from another one that waits for it. By Python's default, 5 ms, the engine
-# waits for the event loop through half a tick (docs/experiments/0007-profile.md).
+# How long a thread may hold the interpreter while another one waits for it. With Python's default of 5 ms, the engine
+# waits for the event loop for half a tick (docs/experiments/0007-profile.md).
 _SWITCH_SECONDS = 1e-4
 _REDIS_LOOK_SECONDS = 1.0
 _LOOKS_PER_LOG_LINE = 5
@@ -84,14 +84,14 @@ def _worker(settings: WorkerSettings, queue: JobQueue, engine: Engine) -> Worker
 
 
 async def _run_until_stopped(worker: Worker, recovery: Recovery, stopping: asyncio.Event) -> None:
-    """Both, or neither: a worker without its lease-keeping or recovery never goes on in silence."""
+    """Run both; if one fails, the other is cancelled: a worker never goes on alone without recovery."""
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(worker.run(stopping))
         tasks.create_task(recovery.run(stopping))
 
 
 async def _redis_is_fit(queue: JobQueue, stopping: asyncio.Event) -> bool:
-    """Wait until Redis answers; False if told to stop before. Raises RedisUnfit."""
+    """Wait until Redis answers. Return False if the worker is told to stop first. Raises RedisUnfit."""
     looks = 0
     while not stopping.is_set():
         try:
@@ -113,7 +113,7 @@ def _stop_signals() -> asyncio.Event:
 
 
 def main() -> None:
-    """Exit 0 after an orderly stop, 1 with one sentence where something is wrong."""
+    """Exit 0 after an orderly stop, or 1 with one sentence that says what is wrong."""
     sys.setswitchinterval(_SWITCH_SECONDS)
     logs.configure(level="info", form="text")  # until the settings are known
     try:
@@ -125,7 +125,7 @@ def main() -> None:
     except* (EngineHung, DeviceFailed) as group:
         _say(group)
         sys.stderr.flush()
-        # The interpreter would wait for the engine's thread, which never ends, or free what the GPU has lost already.
+        # A normal exit would wait for the engine's thread, which never ends, or free memory that the GPU has lost.
         os._exit(1)
     except* SmaltiError as group:
         _say(group)

@@ -1,4 +1,4 @@
-"""Tells Prometheus and the log what became of samples."""
+"""Reports to Prometheus and the log what happens to samples."""
 
 from collections.abc import Callable, Sequence
 
@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 
 class Reporter:
-    """Counts and logs what happens to samples, one method for each event."""
+    """One method for each event."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -44,7 +44,7 @@ class Reporter:
         ROWS_DRAWN.labels(tick.samples[0].claim.request.model).inc(len(tick.samples))
 
     def answered(self, part: CommitPart, reply: CommitReply) -> None:
-        """Redis has answered a sample's part of a commit."""
+        """Redis answered a sample's part of a commit."""
         claim, verdict = part.sample.claim, reply.verdict
         if verdict is Verdict.FENCED:
             FENCED_WRITES.inc()
@@ -58,7 +58,7 @@ class Reporter:
             TIME_TO_FIRST_ROW_SECONDS.labels(claim.request.model).observe(self.age(part.sample))
 
     def ended(self, part: CommitPart, reply: CommitReply) -> None:
-        """A sample has left this worker."""
+        """A sample is held no longer."""
         claim = part.sample.claim
         outcome = _outcome(part, reply.verdict)
         SAMPLES_ENDED.labels(claim.request.model, outcome).inc()
@@ -72,7 +72,7 @@ class Reporter:
         JOB_SECONDS.labels(sample.claim.request.model).observe(self.age(sample))
 
     def lease_lost(self, samples: int) -> None:
-        """The lease ran out; what was held is others' now."""
+        """The lease ran out, and the samples that were held belong to others now."""
         log.warning("lease lost", samples=samples)
 
     def age(self, sample: Sample) -> float:
