@@ -9,8 +9,11 @@ from torch.nn import functional as F
 
 from export import graphs
 from export.compose import Composition
-from models.diagonal import DiagonalLayer, DiagonalPixelRNN
-from models.diagonal_drawer import DiagonalDrawer, Logarithm, direction_weights, put_together
+from models.diagonal import DiagonalPixelRNN
+from models.diagonal_drawer import DiagonalDrawer
+from models.diagonal_parts import Logarithm, Starts
+from models.diagonal_row import State, assemble_row
+from models.diagonal_weights import DiagonalWeights, LayerWeights
 from models.neighbourhood import COPIED_LEFT, LEFT, take
 from models.pixel_rnn import constant, log_probabilities
 
@@ -21,7 +24,7 @@ def draw_row_graph(drawer: DiagonalDrawer) -> ModelProto:
     """DiagonalDrawer.forward: its parts are traced, and the row is put together of them."""
     inputs = [*_row_inputs(drawer.width), *_state_kinds(drawer, "")]
     row = Row(drawer, Composition(inputs))
-    found = put_together(row, [value.name for value in inputs], len(drawer.layers))
+    found = assemble_row(row, [value.name for value in inputs], drawer.layers)
     outputs = [
         _kind("pixels", torch.int64, [drawer.width]),
         _kind("logp", torch.float32, [drawer.width]),
@@ -61,7 +64,7 @@ def _examples(drawer: DiagonalDrawer) -> dict[str, Sequence[Tensor]]:
     numbers = torch.ones(BATCH, drawer.width)
     given = [torch.tensor([True, False]), torch.zeros(BATCH, dtype=torch.int64), numbers, -numbers.long()]
     with torch.no_grad():
-        put_together(met, [*given, torch.ones(BATCH), *drawer.fresh(BATCH)], len(drawer.layers))
+        assemble_row(met, [*given, torch.ones(BATCH), *drawer.fresh(BATCH)], drawer.layers)
     return met.examples
 
 
@@ -83,7 +86,7 @@ def score_graph(network: DiagonalPixelRNN, drawer: DiagonalDrawer) -> ModelProto
     """pixels (batch, height, width) → logp: a row's pixels are known, so ONNX's LSTM runs through each row at once."""
     height, width = network.height, network.width
     pixels = torch.zeros(BATCH, height, width, dtype=torch.int64)
-    begin, read_row = Begin(drawer), ReadRow(network, drawer)
+    begin, read_row = Begin(drawer), ReadRow(network.weights(), drawer)
     reset, _, rows, *state = begin(pixels)
     parts = {
         "begin": _trace(begin, [pixels]),
@@ -126,38 +129,46 @@ class Begin(nn.Module):
 class ReadRow(nn.Module):
     """DiagonalDrawer.forward for a row whose pixels are all given: each layer reads it from end to end."""
 
-    def __init__(self, network: DiagonalPixelRNN, drawer: DiagonalDrawer) -> None:
+    def __init__(self, weights: DiagonalWeights, drawer: DiagonalDrawer) -> None:
         super().__init__()
         self.opening, self.step = drawer.opening, drawer.step
-        self.sizes = [layer.hidden for layer in drawer.layers]
-        self.logarithm = Logarithm(network) if drawer.memory else None
-        self.rightward = nn.ModuleList(RowLSTM(layer, 0) for layer in drawer.layers)
-        self.leftward = nn.ModuleList(RowLSTM(layer, 1) for layer in drawer.layers)
-        self.embedding = constant(network.embedding.weight)
-        at_left = [[len(LEFT) + column + across for _, across in LEFT] for column in range(network.width)]
+        self.sizes = [layer.hidden for layer in weights.layers]
+        self.logarithm = Logarithm(weights) if drawer.memory else None
+        self.rightward = nn.ModuleList(RowLSTM(layer, leftward=False) for layer in weights.layers)
+        self.leftward = nn.ModuleList(RowLSTM(layer, leftward=True) for layer in weights.layers)
+        self.embedding = constant(weights.embedding)
+        at_left = [[len(LEFT) + column + across for _, across in LEFT] for column in range(weights.width)]
         self.register_buffer("at_left", torch.tensor(at_left), persistent=False)
-        self.register_buffer("palette", torch.arange(network.colours), persistent=False)
+        self.register_buffer("palette", torch.arange(weights.colours), persistent=False)
 
     at_left: Tensor
     palette: Tensor
 
     def forward(self, reset: Tensor, row: Tensor, pixels: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """Pixels (batch, width) and the state before → log-probabilities (batch, width), and the state after."""
-        recent, rightward, leftward, *used = self.opening.begin(reset, *state)
+        before = self.opening.begin(reset, State.of(state))
         starts = self.opening.starts(reset)
         outside = [self.opening.start(reset, self.opening.nothing)] * len(LEFT)
         left = take(torch.cat([*outside, pixels], dim=1), self.at_left)  # (batch, width, 3)
-        above = self.opening.pad(reset, recent)
+        above = self.opening.pad(reset, before.recent)
         same = (pixels[:, :, None] == self.palette).to(torch.int64)  # (batch, width, colours)
-        uses = self.logarithm(used[0][:, None] + same.cumsum(dim=1) - same) if self.logarithm else None
+        uses = self._uses(before.used, same)
         own = F.embedding(pixels, self.embedding)
         seen, rightward, leftward = self._layers(
-            self._look(left, above, row, uses), own, rightward, leftward, starts
+            self._look(left, above, row, uses), own, before.rightward, before.leftward, starts
         )
         beside = torch.cat([left[:, :, : len(COPIED_LEFT)], take(above, self.opening.copied)], dim=-1)
         logp = log_probabilities(self.step.logits(seen, torch.split(beside, 1, dim=-1), uses), pixels)
-        recent = torch.cat([recent[:, 1:], pixels[:, None]], dim=1)
-        return logp, recent, rightward, leftward, *(count + same.sum(dim=1) for count in used)
+        recent = torch.cat([before.recent[:, 1:], pixels[:, None]], dim=1)
+        used = None if before.used is None else before.used + same.sum(dim=1)
+        return logp, *State(recent, rightward, leftward, used).flat()
+
+    def _uses(self, used: Tensor | None, same: Tensor) -> Tensor | None:
+        """log(1 + uses) of every colour before each pixel: (batch, width, colours)."""
+        if self.logarithm is None or used is None:
+            return None
+        uses: Tensor = self.logarithm(used[:, None] + same.cumsum(dim=1) - same)
+        return uses
 
     def _look(self, left: Tensor, above: Tensor, row: Tensor, uses: Tensor | None) -> Tensor:
         """Features before the layers: (batch, width, features)."""
@@ -169,10 +180,9 @@ class ReadRow(nn.Module):
         return seen + uses @ self.step.memory
 
     def _layers(
-        self, seen: Tensor, own: Tensor, rightward: Tensor, leftward: Tensor, starts: Sequence[Tensor]
+        self, seen: Tensor, own: Tensor, rightward: Tensor, leftward: Tensor, starts: Starts
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Features after all layers, and both directions' hidden states, by those above and the starts of the row."""
-        count = len(self.sizes)
         above_left = torch.split(leftward, self.sizes, dim=-1)
         layers = zip(
             self.rightward,
@@ -181,7 +191,7 @@ class ReadRow(nn.Module):
             above_left,
             self.opening.residuals(above_left),
             self.step.out,
-            zip(*(starts[kind * count : (kind + 1) * count] for kind in range(4)), strict=True),
+            zip(*starts.rightward, *starts.leftward, strict=True),
             strict=True,
         )
         rights, lefts = [], []
@@ -199,10 +209,10 @@ class RowLSTM(nn.Module):
     For export only: torch's own LSTM is exported as a loop, and this one computes nothing in torch.
     """
 
-    def __init__(self, layer: DiagonalLayer, direction: int) -> None:
+    def __init__(self, layer: LayerWeights, *, leftward: bool) -> None:
         super().__init__()
-        weights = direction_weights(layer, direction)
-        seen = [weights.seen, *([layer.own.weight.T] if direction == 1 else []), weights.above]
+        weights = layer.leftward if leftward else layer.rightward
+        seen = [weights.seen, *([layer.own] if leftward else []), weights.above]
         self.hidden = layer.hidden
         self.inputs = constant(torch.cat(seen).T[None])  # (1, 4·hidden, inputs)
         self.recurrent = constant(weights.beside.T[None])  # (1, 4·hidden, hidden)

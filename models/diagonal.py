@@ -14,14 +14,19 @@ are seen; without it the row's last pixel would be out of sight), rows start fro
 for pictures in few colours: where the pixel is, how often each colour was used so far, which colours stand around it.
 """
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models import likeness as likenesses
 from models.diagonal_drawer import DiagonalDrawer
+from models.diagonal_weights import (
+    DiagonalWeights,
+    DirectionWeights,
+    HeadWeights,
+    LayerWeights,
+    PositionWeights,
+)
 from models.neighbourhood import ABOVE, COPIED_ABOVE, COPIED_LEFT, LEFT, REACH, neighbours, padded_image
 from models.scan import Diagonals, diagonals, scan
 
@@ -121,7 +126,23 @@ class DiagonalPixelRNN(nn.Module):
 
     def drawer(self) -> DiagonalDrawer:
         """The same network as a step path, its weights copied."""
-        return DiagonalDrawer(self)
+        return DiagonalDrawer(self.weights())
+
+    @torch.no_grad()
+    def weights(self) -> DiagonalWeights:
+        """All weights, as the step path and the exporter need them."""
+        return DiagonalWeights(
+            height=self.height,
+            width=self.width,
+            colours=self.colours,
+            embedding=self.embedding.weight,
+            table=self.table(),
+            bias=self.bias,
+            position=PositionWeights(self.position.rows, self.position.columns) if self.position else None,
+            memory=self.memory.weight.T if self.memory else None,
+            layers=[layer.weights() for layer in self.layers.children() if isinstance(layer, DiagonalLayer)],
+            head=self.head.weights(),
+        )
 
 
 class Position(nn.Module):
@@ -159,6 +180,13 @@ class Head(nn.Module):
         if used is not None:
             logits = logits + strengths[..., :1] * (used > 0) + strengths[..., 1:] * used
         return logits
+
+    def weights(self) -> HeadWeights:
+        """The weights, as right-hand sides of products."""
+        first, second = self.first, self.second
+        return HeadWeights(
+            first.weight.T, first.bias, second.weight.T, second.bias, self.copied, self.strengths
+        )
 
 
 class DiagonalLayer(nn.Module):
@@ -198,7 +226,20 @@ class DiagonalLayer(nn.Module):
             F.dropout(self.recurrent, self.recurrent_dropout, self.training),
             self.start,
         )
-        return cast(Tensor, self.out(found))
+        added: Tensor = self.out(found)
+        return added
+
+    def weights(self) -> LayerWeights:
+        """The weights, as right-hand sides of products."""
+        rightward, leftward = (self._direction_weights(direction) for direction in (0, 1))
+        return LayerWeights(
+            self.hidden, rightward, leftward, self.own.weight.T, self.out.weight.T, self.out.bias
+        )
+
+    def _direction_weights(self, direction: int) -> DirectionWeights:
+        beside, above = torch.split(self.recurrent[direction], self.hidden)
+        seen, bias = self.seen.weight.chunk(2)[direction], self.seen.bias.chunk(2)[direction]
+        return DirectionWeights(seen.T, beside, above, bias, *self.start[direction])
 
 
 def _used_before(pixels: Tensor, embedding: Tensor) -> Tensor:

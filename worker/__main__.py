@@ -20,14 +20,15 @@ from smalti.runtime.session import fingerprint
 from smalti.runtime.settings import WorkerSettings, read_settings, strange_variables
 from worker.device_runner import DeviceFailed
 from worker.engine import Engine, Provider
+from worker.lease import EngineHung
 from worker.recovery import Recovery
 from worker.waiting import wait_until
-from worker.worker import EngineHung, Worker
+from worker.worker import Worker
 
 log = structlog.get_logger()
 
-# How long a thread may keep the interpreter from another one that waits for it. By Python's default, 5 ms, the engine
-# waits for the event loop through half a tick (docs/experiments/0007-profile.md).
+# How long a thread may hold the interpreter while another one waits for it. With Python's default of 5 ms, the engine
+# waits for the event loop for half a tick (docs/experiments/0007-profile.md).
 _SWITCH_SECONDS = 1e-4
 _REDIS_LOOK_SECONDS = 1.0
 _LOOKS_PER_LOG_LINE = 5
@@ -87,14 +88,14 @@ def _worker(settings: WorkerSettings, queue: WorkerQueue, engine: Engine) -> Wor
 
 
 async def _run_until_stopped(worker: Worker, recovery: Recovery, stopping: asyncio.Event) -> None:
-    """Both, or neither: a worker without its lease-keeping or recovery never goes on in silence."""
+    """Run both; if one fails, the other is cancelled: a worker never goes on alone without recovery."""
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(worker.run(stopping))
         tasks.create_task(recovery.run(stopping))
 
 
 async def _redis_is_fit(queue: QueueUpkeep, stopping: asyncio.Event) -> bool:
-    """Wait until Redis answers; False if told to stop before. Raises RedisUnfit."""
+    """Wait until Redis answers. Return False if the worker is told to stop first. Raises RedisUnfit."""
     looks = 0
     while not stopping.is_set():
         try:
@@ -116,7 +117,7 @@ def _stop_signals() -> asyncio.Event:
 
 
 def main() -> None:
-    """Exit 0 after an orderly stop, 1 with one sentence where something is wrong."""
+    """Exit 0 after an orderly stop, or 1 with one sentence that says what is wrong."""
     sys.setswitchinterval(_SWITCH_SECONDS)
     logs.configure(level="info", form="text")  # until the settings are known
     try:
@@ -128,7 +129,7 @@ def main() -> None:
     except* (EngineHung, DeviceFailed) as group:
         _say(group)
         sys.stderr.flush()
-        # The interpreter would wait for the engine's thread, which never ends, or free what the GPU has lost already.
+        # A normal exit would wait for the engine's thread, which never ends, or free memory that the GPU has lost.
         os._exit(1)
     except* SmaltiError as group:
         _say(group)

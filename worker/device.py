@@ -36,9 +36,9 @@ class Layout:
     type: str  # as NumPy and the manifest name it
     shape: tuple[int, ...]
 
-    def size(self, rows: int) -> int:
-        """Bytes of so many rows, up to where the next tensor may begin."""
-        size = rows * prod(self.shape) * np.dtype(self.type).itemsize
+    def size(self, entries: int) -> int:
+        """Bytes of so many entries of a batch, rounded up to where the next tensor may begin."""
+        size = entries * prod(self.shape) * np.dtype(self.type).itemsize
         return -(-size // _ALIGNED) * _ALIGNED
 
 
@@ -52,38 +52,36 @@ class Place:
 
 
 class Block:
-    """Tensors of so many rows in one piece of the device's memory, with a copy on the host: one transfer moves them.
+    """Tensors of one batch in one piece of the device's memory, with a copy on the host: one transfer moves them all.
 
-    All are zeros at first.
+    They are zeros at first.
     """
 
-    def __init__(self, layouts: Iterable[Layout], rows: int, device: Device) -> None:
+    def __init__(self, layouts: Iterable[Layout], entries: int, device: Device) -> None:
         self._layouts = {layout.name: layout for layout in layouts}
-        self._rows = rows
+        self._entries = entries
         self._offsets: dict[str, int] = {}
         size = 0
         for layout in self._layouts.values():
             self._offsets[layout.name] = size
-            size += layout.size(rows)
-        self._is_shared = (
-            device == "cpu"
-        )  # OrtValue.numpy() is a copy of a GPU's memory, but the CPU's itself
+            size += layout.size(entries)
+        self._is_shared = device == "cpu"  # OrtValue.numpy() copies a GPU's memory, but not the CPU's
         self._bytes = np.zeros(size, dtype=np.uint8)
         self._value = OrtValue.ortvalue_from_shape_and_type([size], np.uint8, device)
         self.host: Mapping[str, NDArray[Any]] = self._views(self._bytes)
         self.upload()
 
-    def place(self, name: str, rows: int) -> Place:
-        """Where the first rows of a tensor are."""
+    def place(self, name: str, entries: int) -> Place:
+        """Where the first entries of a tensor are."""
         layout = self._layouts[name]
-        return Place(self._value.data_ptr() + self._offsets[name], layout.type, (rows, *layout.shape))
+        return Place(self._value.data_ptr() + self._offsets[name], layout.type, (entries, *layout.shape))
 
     def upload(self) -> None:
-        """Have on the device what is on the host."""
+        """Copy the host's values to the device."""
         self._value.update_inplace(self._bytes)
 
     def download(self) -> Mapping[str, NDArray[Any]]:
-        """What is on the device, in arrays of its own."""
+        """Copy the device's values into new arrays."""
         found = self._value.numpy()
         return self._views(found.copy() if self._is_shared else found)
 
@@ -91,15 +89,15 @@ class Block:
         return {name: self._view(content, layout) for name, layout in self._layouts.items()}
 
     def _view(self, content: NDArray[np.uint8], layout: Layout) -> NDArray[Any]:
-        shape = (self._rows, *layout.shape)
+        shape = (self._entries, *layout.shape)
         return np.ndarray(shape, layout.type, buffer=content, offset=self._offsets[layout.name])
 
 
 class Pass:
     """One run of a graph from and to fixed places: what a CUDA graph can capture.
 
-    `number` is the captured graph's: greater than 0, as onnxruntime keeps 0 for itself. No other Pass of the session
-    may have it, since a replay would read and write the other's places.
+    `number` identifies the captured graph. It is greater than 0, which onnxruntime reserves, and no other Pass of the
+    session has it: a replay would read and write the other one's places.
     """
 
     def __init__(
@@ -121,9 +119,9 @@ class Pass:
             self._binding.bind_output(name, *self._bound(place))
 
     def run(self, *, captured: bool) -> None:
-        """Run, or capture and replay, where the session can capture at all.
+        """Run plainly, or capture and replay if the session can capture.
 
-        What a node on the CPU reads, onnxruntime copies there when it is bound, so plain runs bind everything anew.
+        onnxruntime copies the inputs of nodes on the CPU when they are bound, so a plain run binds all inputs again.
         """
         if not captured:
             self._bind_inputs()

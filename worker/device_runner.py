@@ -20,22 +20,23 @@ log = structlog.get_logger()
 
 OpenSession: TypeAlias = Callable[[int, bool], BindingSession]  # size of the batch, whether to capture
 
-_ROWS_OF_A_REHEARSAL = 4  # from either state to the other twice
+_ROWS_OF_A_REHEARSAL = 4  # so that each copy of the state is read twice and written twice
 _REHEARSALS_UNTIL_CAPTURED = 2  # onnxruntime runs every graph twice before it captures it at the third run
 
 
 class DeviceFailed(SmaltiError):
-    """The GPU failed in a tick: whatever it holds, and all that is asked of it later, is lost to this process."""
+    """The GPU failed in a tick: this process can no longer use it, and everything on it is lost."""
 
 
 class DeviceRunner:
     """Advances the slots of one model on a device; `warm` and all ticks come from one thread.
 
-    A tick runs the smallest of the `buckets` that has room for its highest slot, idle slots on harmless values, because
-    kernels, and so the bits, are chosen by the shape of the batch.
+    A tick runs the smallest of the `buckets` that has room for its highest slot; idle slots get harmless values. Sizes
+    are fixed, because the shape of the batch decides the kernels, and so the bits.
 
-    There are two states, and a tick goes from one to the other: in one place, a captured graph would write what it has
-    still to read. So a tick must hold every slot whose sample goes on; the state of the others is lost.
+    There are two copies of the state. A tick reads one and writes the other: with a single copy, a captured graph would
+    overwrite values that it has yet to read. So a tick must contain every slot whose sample goes on; the state of all
+    other slots is lost.
     """
 
     def __init__(
@@ -54,14 +55,15 @@ class DeviceRunner:
         sessions = self._sessions()  # before any memory is asked for: they find CUDA's libraries
         layouts = [Layout(state.input, state.type, state.shape) for state in manifest.states]
         self._states = (Block(layouts, self._sizes[-1], device), Block(layouts, self._sizes[-1], device))
-        self._current = 0  # which of them the next tick begins with
+        self._current = 0  # which of them the next tick reads
         self._next_rows: dict[int, int] = {}  # of every slot in the last tick
         self._buckets = self._bind(sessions)
 
     def draw_row(self, lanes: Sequence[Lane]) -> list[Row]:
         """One row for each lane, in order. Raises DeviceFailed.
 
-        No lane is tried alone: bad values were refused at admission, NaN stays in its slot. What fails is the device.
+        No lane is run alone after a failure: bad values were refused before, NaN stays in its slot, so it is the
+        device that failed.
         """
         self._check_succession(lanes)
         bucket = self._bucket(lanes)
@@ -80,8 +82,8 @@ class DeviceRunner:
     def warm(self) -> None:
         """Run every bucket, so that its kernels are captured before the first sample comes.
 
-        Where they cannot be, or a replay draws anything else than plain runs, this model is drawn without capture.
-        Raises RepositoryDamaged where it cannot be run at all.
+        If they cannot be captured, or a replay draws something else than a plain run, the model is drawn without
+        capture. Raises RepositoryDamaged if it cannot be run at all.
         """
         fault = self._fault_of_capture() if self.is_captured else ""
         try:
@@ -96,13 +98,13 @@ class DeviceRunner:
             raise RepositoryDamaged(f"{self._name}: the GPU cannot run {GRAPH}: {told(error)}") from error
 
     def apart(self) -> "DeviceRunner":
-        """Another runner of the same graph, with states of its own; it takes as much of the device's memory."""
+        """Another runner of the same graph, with states of its own; it takes as much memory on the device."""
         other = DeviceRunner(self._open_session, self._manifest, buckets=self._sizes, device=self._device)
         other.warm()
         return other
 
     def _sessions(self) -> dict[int, BindingSession]:
-        """For every size, with capture where this model allows it. Raises RepositoryDamaged or ProviderMissing."""
+        """A session for every size, with capture if allowed. Raises RepositoryDamaged or ProviderMissing."""
         try:
             return {size: self._open_session(size, self.is_captured) for size in self._sizes}
         except RepositoryDamaged as refused:
@@ -122,7 +124,7 @@ class DeviceRunner:
         self.is_captured = False
 
     def _fault_of_capture(self) -> str:
-        """Why captured kernels cannot be used here; empty where they draw just what plain runs draw."""
+        """Why captured kernels cannot be used here; empty if they draw exactly what plain runs draw."""
         try:
             plain = self._rehearse(captured=False)
             for _ in range(_REHEARSALS_UNTIL_CAPTURED):
@@ -133,7 +135,7 @@ class DeviceRunner:
         return "" if same else "replayed kernels draw something else than plain runs"
 
     def _rehearse(self, *, captured: bool) -> bytes:
-        """All that a few rows in every slot of every bucket draw, always the same."""
+        """What a few fixed rows draw in every slot of every bucket."""
         return b"".join(
             bucket.drawn(_rehearsal(self._manifest, size, row), row % 2, captured=captured)
             for (size, bucket), row in product(self._buckets.items(), range(_ROWS_OF_A_REHEARSAL))
@@ -183,19 +185,19 @@ class _Bucket:
         ]
 
     def run(self, lanes: Sequence[Lane], state: int, *, captured: bool) -> None:
-        """A tick that begins with that state and ends with the other."""
+        """Run a tick that reads this copy of the state and writes the other."""
         _fill(self._up.host, lanes)
         self._up.upload()
         self._passes[state].run(captured=captured)
 
     def rows(self, lanes: Sequence[Lane]) -> list[Row]:
-        """What the last tick drew in these lanes."""
+        """The rows that the last tick drew in these lanes."""
         drawn = self._down.download()
         pixels, log_probabilities = (drawn[name] for name in OUTPUTS)
         return [Row(pixels[lane.slot], log_probabilities[lane.slot]) for lane in lanes]
 
     def drawn(self, lanes: Sequence[Lane], state: int, *, captured: bool) -> bytes:
-        """Run a tick: all that comes down."""
+        """Run a tick and return all its outputs as bytes."""
         self.run(lanes, state, captured=captured)
         return b"".join(values.tobytes() for values in self._down.download().values())
 
@@ -206,7 +208,7 @@ def _layouts(tensors: Sequence[Tensor], names: Sequence[str]) -> list[Layout]:
 
 
 def _fill(host: Mapping[str, NDArray[Any]], lanes: Sequence[Lane]) -> None:
-    """Set the inputs of a tick: of its lanes what they say, of idle slots a row that harms nobody."""
+    """Set the inputs of a tick: the values of its lanes, and harmless values for idle slots."""
     for name, idle in (("reset", True), ("row", 0), ("uniform", 1.0), ("forced", 0), ("temperature", 1.0)):
         host[name].fill(idle)
     slots = [lane.slot for lane in lanes]
@@ -218,10 +220,10 @@ def _fill(host: Mapping[str, NDArray[Any]], lanes: Sequence[Lane]) -> None:
 
 
 def _rehearsal(manifest: Manifest, size: int, row: int) -> list[Lane]:
-    """A row in every slot; every third pixel is given."""
+    """A row in every slot; every third pixel is forced."""
     width = manifest.width
-    given = np.where(np.arange(width) % 3, -1, row % len(manifest.palette))
+    forced = np.where(np.arange(width) % 3, -1, row % len(manifest.palette))
     return [
-        Lane(slot, row % manifest.height, uniforms(0, slot, row * width, width), given, 1.0)
+        Lane(slot, row % manifest.height, uniforms(0, slot, row * width, width), forced, 1.0)
         for slot in range(size)
     ]

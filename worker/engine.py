@@ -31,19 +31,19 @@ class DrawsRows(Protocol):
     """What the engine needs of a Runner, on the CPU or on a device."""
 
     def draw_row(self, lanes: Sequence[Lane]) -> Sequence[Row | SampleFailed]:
-        """One row for each lane, in order. Every sample of the model that goes on is among them, tick after tick."""
+        """One row for each lane, in order. Every tick contains every sample of the model that goes on."""
         ...
 
     def warm(self) -> None:
-        """Be ready for the first sample."""
+        """Prepare for the first sample."""
         ...
 
 
-class Divides(DrawsRows, Protocol):
-    """A runner that an engine can have twice."""
+class ModelRunner(DrawsRows, Protocol):
+    """The runner of a model; it can make another one for suspects."""
 
     def apart(self) -> "DrawsRows":
-        """Another one, with states of its own."""
+        """Another runner of the same graph, with states of its own."""
         ...
 
 
@@ -54,10 +54,10 @@ class Provider:
     name: str = "cpu"
     threads: int = 1
     gpu_memory_megabytes: int = 2048
-    gpu_batches: Sequence[int] = ()  # their sizes, on a GPU; none: all slots at once
+    gpu_batches: Sequence[int] = ()  # their sizes, on a GPU; none: one size, all slots
 
 
-class Drawing:
+class PendingTick:
     """A tick on its way through the engine: await it for its rows, one for each sample, in order."""
 
     def __init__(self, tick: Tick, rows: Future[Rows]) -> None:
@@ -65,7 +65,7 @@ class Drawing:
         self._rows = rows
 
     def recall(self) -> bool:
-        """Stop it, if the engine has not begun it yet; whether that is so, and nothing of it is drawn."""
+        """Cancel it if the engine has not begun it yet. Return True if it was cancelled: nothing of it is drawn."""
         return self._rows.cancel()
 
     def __await__(self) -> Generator[Any, None, Rows]:
@@ -75,8 +75,8 @@ class Drawing:
 class Engine:
     """Draws rows with every PixelRNN of a repository, or with those named, all versions.
 
-    A Runner keeps the state of `slots` slots; all of them are run by one thread. A model that was exported anew in its
-    place stays ready beside the new one, for jobs that were submitted for it, as long as this process lives.
+    Each model has a runner, which keeps the state of `slots` slots; one thread runs them all. When another export
+    replaces a model, both stay ready while this process lives: there may be jobs for the old one.
     """
 
     def __init__(
@@ -92,36 +92,36 @@ class Engine:
         self._wanted = models
         self._provider = provider
         self._manifests: dict[str, Manifest] = {}
-        self._runners: dict[str, Divides] = {}
-        self._apart: dict[str, DrawsRows] = {}  # with which suspects are drawn; made when there is one
+        self._runners: dict[str, ModelRunner] = {}
+        self._apart: dict[str, DrawsRows] = {}  # runners for suspects, made when there is one
         self._following = Following(repository, names=models)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
         self._busy_since: float | None = None
 
     @property
     def digests(self) -> Sequence[str]:
-        """Of the models that are ready."""
+        """The digests of all models that are ready."""
         return list(self._runners)
 
     @property
     def busy_seconds(self) -> float:
-        """How long the thread has been at what it does now, mostly a tick; 0 where it does nothing."""
+        """How long the thread has been busy with its present work, mostly a tick; 0 if it is idle."""
         since = self._busy_since
         return 0.0 if since is None else monotonic() - since
 
     def manifest(self, digest: str) -> Manifest:
-        """Of a model that is ready."""
+        """The manifest of a model that is ready."""
         return self._manifests[digest]
 
-    def add(self, manifest: Manifest, runner: Divides) -> None:
-        """Have a model ready."""
+    def add(self, manifest: Manifest, runner: ModelRunner) -> None:
+        """Draw with this model from now on."""
         self._manifests[manifest.digest] = manifest
         self._runners[manifest.digest] = runner
 
     async def load(self) -> None:
         """Load and warm what is new in the repository; a model that cannot be loaded is logged, once, and left out.
 
-        Raises ProviderMissing where none can be run here.
+        Raises ProviderMissing if no model can run here.
         """
         for found in await asyncio.to_thread(self._following.look):
             await self._load(found)
@@ -142,12 +142,12 @@ class Engine:
                 f"{self._why_none()}"
             )
 
-    def draw(self, tick: Tick) -> Drawing:
+    def draw(self, tick: Tick) -> PendingTick:
         """Draw one row for each sample of the tick; ticks are drawn one after another, in order of the calls."""
-        return Drawing(tick, self._thread.submit(self._watched, self._draw, tick))
+        return PendingTick(tick, self._thread.submit(self._watched, self._draw, tick))
 
     def close(self) -> None:
-        """Let the thread end after what it is doing."""
+        """Let the thread end after its present work."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _draw(self, tick: Tick) -> Rows:
@@ -168,7 +168,7 @@ class Engine:
         return printable(str(self._repository.root))
 
     def _pixel_rnns(self) -> list[str]:
-        """Names in the repository, by the manifests of their latest versions."""
+        """Names of the models whose latest version has `draw_row`."""
         return [
             name
             for name, numbers in self._repository.models().items()
@@ -182,24 +182,24 @@ class Engine:
             return False
 
     def _why_not(self, name: str, drawable: Sequence[str]) -> str:
-        """Why a model that was named cannot be drawn with."""
+        """Why a model named in the settings cannot be drawn with."""
         left_out = self._following.left_out
         reasons = [each.reason for each in left_out if each.place.partition("/")[0] == name]
         if reasons:
             return f"is left out ({reasons[0].rstrip('.')})"
         if name not in self._repository.models():
             return f"is not there{did_you_mean(name, drawable)}"
-        return "is no PixelRNN, so that the server draws with it and no worker can"
+        return "is no PixelRNN: the server draws with it, a worker cannot"
 
     def _why_none(self) -> str:
-        """Of the whole repository, where it cannot be read."""
+        """Why the whole repository cannot be read, if that is so."""
         return next((f" {each.reason}" for each in self._following.left_out if not each.place), "")
 
     async def _load(self, found: Found) -> None:
         try:
             model = await asyncio.to_thread(self._repository.load, found.name, found.number)
             if GRAPH in model.manifest.graphs and model.manifest.digest not in self._manifests:
-                await self._make_ready(model)  # a VAE or a GAN is the server's
+                await self._make_ready(model)  # without that graph, the server draws with it
             self._following.take(found)
         except (RepositoryDamaged, ModelNotFound) as error:
             self._following.fail(found, error)
@@ -213,13 +213,13 @@ class Engine:
         log.info("model ready", model=manifest.name, version=manifest.version, digest=manifest.digest[:12])
 
     async def _warm(self, runner: DrawsRows) -> None:
-        """Beside the drawing, which goes on; a GPU belongs to the engine's thread alone."""
+        """Drawing goes on meanwhile; but only the engine's thread may use a GPU."""
         if self._provider.name == "cpu":
             await asyncio.to_thread(runner.warm)
         else:
             await asyncio.wrap_future(self._thread.submit(self._watched, runner.warm))
 
-    def _open(self, model: Model) -> Divides:
+    def _open(self, model: Model) -> ModelRunner:
         if self._provider.name == "cpu":
             session = open_graph(model, GRAPH, threads=self._provider.threads)
             return Runner(session, model.manifest, slots=self._slots)
@@ -239,7 +239,7 @@ class Engine:
         return session
 
     def _watched(self, work: Callable[..., Result], *arguments: object) -> Result:
-        """Do the work, and let it be seen how long it takes."""
+        """Do the work, and show in `busy_seconds` how long it takes."""
         self._busy_since = monotonic()
         try:
             return work(*arguments)

@@ -1,4 +1,4 @@
-"""Looks after the queue beside the drawing, so that a worker's death is noticed by any other."""
+"""Looks after the queue while the worker draws, so that any worker notices the death of another."""
 
 import asyncio
 from contextlib import suppress
@@ -10,16 +10,16 @@ from worker.waiting import wait_until
 
 
 class Recovery:
-    """Every worker runs one; they do not disturb each other."""
+    """The upkeep of the queue. Every worker runs one, and they do not disturb each other."""
 
     def __init__(self, queue: QueueUpkeep) -> None:
         self._queue = queue
         self._housekeeping = Housekeeping(queue)
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Look after the queue until told to stop; while Redis is away or unfit there is nothing to look after.
+        """Look after the queue until told to stop; do nothing while Redis is away or unfit.
 
-        That one became unfit is found here; what the worker itself asks of it is refused from then on, and it says so.
+        If Redis becomes unfit, it is noticed here; from then on the queue refuses the worker's calls.
         """
         async with asyncio.TaskGroup() as tasks:
             recovering = tasks.create_task(self._housekeeping.keep_recovering())

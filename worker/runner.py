@@ -1,4 +1,4 @@
-"""Runs one model's `draw_row`: a row for each slot it is given, every slot's state kept between its rows."""
+"""Runs one model's `draw_row` on the CPU, and keeps the state of every slot between its rows."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias
@@ -10,7 +10,7 @@ from smalti.errors import RepositoryDamaged, SampleFailed
 from smalti.runtime.repository import Manifest
 from smalti.runtime.session import told
 from worker.sample import Lane, Row
-from worker.state import SlotStates
+from worker.slot_states import SlotStates
 
 GRAPH = "draw_row"
 INPUTS = ("reset", "row", "uniform", "forced", "temperature")
@@ -20,12 +20,12 @@ Outputs: TypeAlias = Sequence[NDArray[Any]]  # OUTPUTS, then the states; the bat
 
 
 def last_colour_of(width: int) -> Lane:
-    """A row that draws a network's last colour: in such heat all are alike, and 1 is beyond all but the last."""
+    """A row that draws a network's last colour: so hot, all colours are alike, and the number 1 takes the last one."""
     return Lane(0, 0, np.ones(width, dtype=np.float32), np.full(width, -1), 1e6)
 
 
 def check_colours(pixels: NDArray[Any], manifest: Manifest) -> None:
-    """Raise ValueError where pixels were drawn for which the palette has no colour."""
+    """Raise ValueError if a pixel was drawn for which the palette has no colour."""
     if pixels.max() >= len(manifest.palette):
         raise ValueError(
             f"it drew colour {pixels.max() + 1}, and its palette has {len(manifest.palette)}: export it again"
@@ -43,7 +43,8 @@ class Session(Protocol):
 class Runner:
     """Advances the slots of one model on the CPU; all calls come from one thread.
 
-    Only what is occupied is run: a sample's bits do not depend on the size of the batch. (A GPU has a DeviceRunner.)
+    Only occupied slots are run, since a sample's bits do not depend on the size of the batch here. (For a GPU there is
+    DeviceRunner.)
     """
 
     def __init__(self, session: Session, manifest: Manifest, *, slots: int) -> None:
@@ -58,9 +59,9 @@ class Runner:
         self._states = SlotStates(manifest.states)
 
     def draw_row(self, lanes: Sequence[Lane]) -> Sequence[Row | SampleFailed]:
-        """One row for each lane, in order; a slot that is not among them has nothing to go on with.
+        """One row for each lane, in order; the state of all other slots is lost.
 
-        Where onnxruntime refuses the batch, each lane is run alone, so that only the culprit fails.
+        If onnxruntime refuses the batch, each lane is run alone, so that only the bad one fails.
         """
         try:
             outputs = self._run(lanes)
@@ -93,7 +94,7 @@ class Runner:
     def warm(self) -> None:
         """Run the smallest and the largest batch once, so that the first samples need not wait for buffers.
 
-        Raises RepositoryDamaged where the graph cannot even draw those, or its palette is not the network's.
+        Raises RepositoryDamaged if the graph cannot draw those, or the palette does not fit the network.
         """
         try:
             for count in {1, self._slots}:
@@ -104,7 +105,7 @@ class Runner:
             raise RepositoryDamaged(f"{self._name}: onnxruntime cannot run {GRAPH}: {told(error)}") from error
 
     def _check(self, count: int, outputs: Outputs) -> None:
-        """Raise ValueError where outputs have other shapes than the graph's file says."""
+        """Raise ValueError if an output has another shape than the manifest says."""
         for name, shape, output in zip(self._outputs, self._shapes, outputs, strict=True):
             if output.shape != (count, *shape):
                 raise ValueError(f"its output '{name}' came as {output.shape}, not as {(count, *shape)}")
@@ -129,6 +130,6 @@ class Runner:
         }
 
     def _idle(self, slot: int) -> Lane:
-        """One that keeps the palette's last colour: a network that does not know it is found out."""
+        """A lane that forces the palette's last colour: a network without that colour fails here."""
         uniform = np.ones(self._width, dtype=np.float32)
         return Lane(slot, 0, uniform, np.full(self._width, self._last_colour), 1.0)

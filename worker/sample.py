@@ -1,4 +1,4 @@
-"""What a slot holds: one sample being drawn, from its claim until Redis has its end."""
+"""What a slot holds: one sample being drawn, from its claim until Redis knows its end."""
 
 from dataclasses import dataclass
 from math import isfinite
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from smalti.errors import SampleFailed
 from smalti.jobs.job import Claim, Failed, Finished, JobClass, Place, Progress, Released
-from worker.admission import Plan
+from worker.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class Lane:
     """One slot's part of a tick."""
 
     slot: int
-    row: int  # which row of the picture; at row 0 the slot's state starts afresh
+    row: int  # of the image; at row 0 the slot's state starts afresh
     uniform: NDArray[np.float32]  # (columns,)
     forced: NDArray[np.int64]  # (columns,), −1 where a pixel is drawn
     temperature: float
@@ -33,8 +33,8 @@ class Row:
 class Sample:
     """One sample being drawn. All its rows are kept until it has ended, since Redis may ask for any of them again.
 
-    Rows that were committed before this claim are drawn again, forced to what they were: that brings the network's
-    state, and the log-probability, to where the other worker was.
+    Rows that were committed before this claim are drawn again as forced pixels. That brings the network's state and the
+    log-probability to where the other worker was.
     """
 
     def __init__(self, claim: Claim, plan: Plan, *, claimed_at: float = 0.0) -> None:
@@ -45,8 +45,8 @@ class Sample:
         self.committed = len(claim.pixels) // claim.request.row_bytes  # rows that Redis has
         self.log_probability = 0.0
         self.outcome: Finished | Failed | Released | None = None
-        self.is_suspect = claim.is_suspect  # a worker fell silent with it: it is drawn with nothing beside it
-        self.is_begun = False  # of a suspect: whether its next row is begun
+        self.is_suspect = claim.is_suspect  # a worker fell silent with it, so it is drawn alone
+        self.is_begun = False  # whether this suspect's next row is begun
         self.told: Place | None = None  # the last place that Redis has acknowledged
         self._drawn_before = self.committed  # rows that are drawn again
         self._leaving = False
@@ -55,7 +55,7 @@ class Sample:
 
     @property
     def digest(self) -> str:
-        """Of the model that draws it."""
+        """The digest of its model."""
         return self.claim.request.digest
 
     @property
@@ -65,29 +65,29 @@ class Sample:
 
     @property
     def is_cleared(self) -> bool:
-        """Whether a suspect has a new row, so that it is none any more."""
+        """Whether this suspect has a new row, so that it need no longer be drawn alone."""
         return self.is_suspect and self.committed > self._drawn_before
 
     @property
     def rows_again(self) -> int:
-        """Rows to hand out that were drawn before."""
+        """How many of the rows to hand out were drawn before."""
         return max(0, self._drawn_before - self.row)
 
     @property
     def place(self) -> Place | None:
-        """How far it is, where its new rows do not show that."""
+        """How far it is, if its new rows do not show that."""
         if self.is_suspect:
             return Place(self.drawn, self.is_begun)
         return Place(self.drawn) if 0 < self.drawn < self._drawn_before else None
 
     @property
     def rows_left(self) -> int:
-        """Rows to hand out, replayed ones included; none once it has ended or makes way."""
+        """How many rows to hand out, those drawn again included; 0 once it has ended or makes way."""
         return 0 if self.outcome or self._leaving else self.claim.request.rows - self.row
 
     @property
     def has_news(self) -> bool:
-        """Whether there is something that Redis does not know."""
+        """Whether there is anything that Redis does not know."""
         place = self.place
         return (
             bool(self.outcome)
@@ -101,34 +101,35 @@ class Sample:
         return self.claim.queued_seconds
 
     def next_lane(self, slot: int) -> Lane:
-        """What the next tick has to draw for this sample. It does not depend on what the last one drew.
+        """What the next tick has to draw for this sample.
 
-        (That is in the slot's state.) So ticks can be handed out before the one under way has ended.
+        It does not depend on what the last tick drew (that is in the slot's state). So a tick can be handed out while
+        the one before it is still under way.
         """
         row, plan = self.row, self._plan
         self.row += 1
         return Lane(slot, row, plan.uniform[row], plan.forced[row], plan.temperature)
 
     def take_back(self) -> None:
-        """The last lane was not drawn after all: the next one is for its row again."""
+        """Undo the last `next_lane`, which was not drawn after all."""
         self.row -= 1
 
     def make_way(self) -> None:
-        """Go back to the queue, as soon as the rows that were handed out are drawn: none is for nothing."""
+        """Go back to the queue after the scheduled rows are drawn, so no work is lost."""
         self._leaving = True
         self._leave()
 
     def begin_again(self) -> None:
-        """Go on among others, with all rows drawn again: where the sample was, its state stays."""
+        """Go on as an ordinary sample. All rows are drawn again, since the state is in the suspects' runner."""
         claim, plan = self.claim, self._plan
-        kept = np.frombuffer(self._pixels, dtype=plan.pixel_type).reshape(-1, claim.request.columns)
-        plan.forced[: len(kept)] = kept
+        again = np.frombuffer(self._pixels, dtype=plan.pixel_type).reshape(-1, claim.request.columns)
+        plan.forced[: len(again)] = again
         self.is_suspect, self.row, self.drawn, self.log_probability = False, 0, 0, 0.0
-        self._drawn_before = len(kept)
+        self._drawn_before = len(again)
 
     def append(self, row: Row) -> None:
-        """Take a drawn row; a row that no network means fails this sample, and nothing of it is kept."""
-        if self.outcome:  # it has failed while this row was under way
+        """Take a drawn row. Values that no network means fail this sample, and the row is not kept."""
+        if self.outcome:  # it failed while this row was under way
             return
         log_probability = float(np.add.reduce(row.log_probabilities, dtype=np.float64))
         error = self._fault(row, log_probability)
@@ -145,7 +146,7 @@ class Sample:
             self._leave()
 
     def fail(self, error: str) -> None:
-        """End the sample with one sentence for whoever asked for it."""
+        """End the sample with one sentence for its client."""
         self.outcome = Failed(error)
 
     def progress(self) -> Progress:
@@ -171,13 +172,12 @@ class Sample:
         return len(self._pixels) // self.claim.request.row_bytes
 
     def _fault(self, row: Row, log_probability: float) -> str:
-        if not isfinite(
-            log_probability
-        ):  # then one of its pixels' is not either: such a sum does not overflow
+        if not isfinite(log_probability):  # so a pixel's is not: a sum of finite ones does not overflow
             return (
-                f"The model's probabilities in row {self.drawn} are not numbers; try another seed or prefix."
+                f"The model's probabilities in row {self.drawn} are not numbers; "
+                "try another seed or other kept pixels."
             )
-        largest = np.maximum.reduce(row.pixels.view(np.uint64))  # what is below 0 is huge then
+        largest = np.maximum.reduce(row.pixels.view(np.uint64))  # a negative number becomes a huge one
         if largest >= self.claim.request.colours:
             return f"The model drew a colour in row {self.drawn} that its palette does not have."
         return ""

@@ -15,14 +15,14 @@ class Tick:
     digest: str
     samples: tuple[Sample, ...]
     lanes: tuple[Lane, ...]  # one for each sample
-    is_apart: bool = False  # a suspect alone: its state is not with the others'
+    is_apart: bool = False  # a suspect alone, drawn by the suspects' runner
 
 
 @dataclass(frozen=True, slots=True)
 class _Turns:
     """Whose turn is next."""
 
-    order: tuple[str, ...] = ()  # digests, the one whose turn is longest ago first
+    order: tuple[str, ...] = ()  # digests; the one that has waited longest comes first
     was_early: bool = False  # the last turn was taken before it was due
 
 
@@ -30,10 +30,10 @@ class Scheduler:
     """Fills free slots in the order of the claims, interactive samples first, the lowest slot first; models take turns.
 
     A slot is free as soon as its sample's last row is handed out: ticks are drawn in order, so the successor's first
-    row comes after it. In up to `interactive_slots` slots standard samples make way for interactive ones; and the model
-    of an interactive sample that has no row yet is next, but for one turn of the others between.
+    row comes after it. In up to `interactive_slots` slots, standard samples make way for interactive ones. The model of
+    an interactive sample without a row is drawn next, but other models have at least every second turn.
 
-    A suspect has a slot, but is in no tick of the others: it has ticks of its own.
+    A suspect has a slot, but ticks of its own: it is never in a tick with others.
     """
 
     def __init__(self, slots: int, *, interactive_slots: int = 0) -> None:
@@ -48,21 +48,21 @@ class Scheduler:
 
     @property
     def room(self) -> int:
-        """How many samples more could be in the next tick; less than 0 where more are waiting."""
+        """How many more samples the next tick could hold; negative if too many wait already."""
         return len(self._free) - len(self._waiting) - len(self._interactive) - len(self._suspects)
 
     @property
     def interactive_room(self) -> int:
-        """How many interactive samples more could be in the next tick, because standard ones make way."""
+        """How many more interactive samples the next tick could hold if standard ones make way."""
         return max(0, self._interactive_slots - len(self._interactive) - self._interactive_in_slots)
 
     def enqueue(self, samples: Iterable[Sample]) -> None:
-        """Have samples wait for slots."""
+        """Let samples wait for slots."""
         for sample in samples:
             self._queue_of(sample).append(sample)
 
     def next_tick(self) -> Tick | None:
-        """Admit what waits into slots, and choose what to draw; None where there is nothing."""
+        """Admit waiting samples into slots and choose what to draw; None if there is nothing to draw."""
         self._admit()
         by_model: dict[str, list[tuple[int, Sample]]] = {}
         for slot, sample in sorted(self._occupied.items(), key=itemgetter(0)):
@@ -74,16 +74,16 @@ class Scheduler:
 
     @property
     def suspect(self) -> Sample | None:
-        """The suspect in a slot."""
+        """The suspect that has a slot, if any."""
         return self._suspect[1] if self._suspect else None
 
     def next_suspect(self) -> Sample | None:
-        """Admit what waits into slots; the suspect in one."""
+        """Admit waiting samples into slots, then return the suspect that has one."""
         self._admit()
         return self.suspect
 
     def suspect_tick(self) -> Tick:
-        """The next row of the suspect in a slot."""
+        """A tick for the next row of the suspect that has a slot."""
         assert self._suspect is not None
         slot, suspect = self._suspect
         lane = suspect.next_lane(slot)
@@ -92,13 +92,13 @@ class Scheduler:
         return Tick(suspect.digest, (suspect,), (lane,), is_apart=True)
 
     def clear(self, suspect: Sample) -> None:
-        """Have a suspect that turned out to be innocent go on among the others."""
+        """Let a suspect that is cleared go on among the other samples."""
         self.release([suspect])
         suspect.begin_again()
         self._queue_of(suspect).appendleft(suspect)
 
     def take_back(self, tick: Tick) -> None:
-        """The last tick is not drawn after all: be as before it was handed out."""
+        """Undo the last `next_tick`, which is not drawn after all."""
         for sample, lane in zip(tick.samples, tick.lanes, strict=True):
             sample.take_back()
             if sample.rows_left == 1:  # its last row freed the slot
@@ -107,7 +107,7 @@ class Scheduler:
         self._turns = self._turns_before
 
     def release(self, samples: Iterable[Sample]) -> None:
-        """Free the slots of samples that failed or are no longer this worker's, and have them wait no longer."""
+        """Remove samples that failed or are no longer held, from their slots and from the waiting ones."""
         gone = {id(sample) for sample in samples}
         if not gone:
             return
@@ -140,7 +140,7 @@ class Scheduler:
         return bool(self._free) or (suspect.is_interactive and self._make_way())
 
     def _make_way(self) -> bool:
-        """Have that standard sample make way of which the fewest rows must be drawn again; whether one did."""
+        """Move the standard sample with the fewest rows out of its slot. Return False if none can be moved."""
         standard = [sample for sample in self._occupied.values() if not sample.is_interactive]
         if not standard or self._interactive_in_slots >= self._interactive_slots:
             return False

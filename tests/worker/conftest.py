@@ -1,4 +1,4 @@
-"""The models that tests of the worker draw with, and workers at work."""
+"""Models and running workers for the tests of the worker."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -36,7 +36,7 @@ def model(request: pytest.FixtureRequest, toy_repository: Path) -> Model:
 
 @pytest.fixture
 async def hire(tmp_path: Path) -> AsyncIterator[Hire]:
-    """Starts workers whose ticks wait for permits, unless the gate is opened."""
+    """Starts workers; their ticks wait for permits until the gate is opened."""
     shifts: list[Shift] = []
 
     def start(queue: Queues, *models: Model, slots: int = 4, **options: Any) -> Shift:

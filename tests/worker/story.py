@@ -1,4 +1,4 @@
-"""What tests of the worker tell their stories with: requests, claims, and the same samples drawn one at a time."""
+"""Helpers for tests of the worker: requests, claims, and samples that are drawn alone."""
 
 import asyncio
 import threading
@@ -15,8 +15,8 @@ from smalti.jobs.job import Claim, Job, JobRequest, JobState, SampleResult
 from smalti.runtime.repository import Manifest, ModelRepository
 from smalti.runtime.session import open_session
 from tests.queues import Queues
-from worker.admission import plan
-from worker.engine import Divides, DrawsRows, Engine
+from worker.engine import DrawsRows, Engine, ModelRunner
+from worker.plan import plan
 from worker.runner import GRAPH, Runner
 from worker.sample import Lane, Row, Sample
 from worker.worker import Worker
@@ -26,7 +26,7 @@ SHIPPED = Path(__file__).parents[2] / "model_repository"
 
 
 def a_request(manifest: Manifest, **changes: Any) -> JobRequest:
-    """A job for all that the model can draw."""
+    """A request that fits the model."""
     fields: dict[str, Any] = {
         "model": manifest.name,
         "version": manifest.version,
@@ -67,7 +67,7 @@ def open_runner(root: Path, name: str, *, slots: int = 32) -> tuple[Manifest, Ru
 
 
 def finish(runner: DrawsRows, samples: Sequence[Sample], *, rows: int | None = None) -> None:
-    """Draw the samples together, sample i in slot i, to their ends or so many rows further."""
+    """Draw the samples together, sample i in slot i, to their ends or for so many rows."""
     for _ in range(rows or max(sample.rows_left for sample in samples)):
         lanes = [(sample, sample.next_lane(slot)) for slot, sample in enumerate(samples) if sample.rows_left]
         drawn = runner.draw_row([lane for _, lane in lanes])
@@ -93,9 +93,9 @@ def drawn_alone(runner: DrawsRows, manifest: Manifest, index: int, **changes: An
 class Gate:
     """A runner that draws one row for each permit, so that a test decides how far the drawing is."""
 
-    def __init__(self, runner: Divides) -> None:
+    def __init__(self, runner: ModelRunner) -> None:
         self.begun = 0  # ticks that the engine has asked for
-        self.rows = 0  # of them, those that got their permit
+        self.rows = 0  # ticks that got their permit
         self._runner: DrawsRows = runner
         self._apart = runner.apart
         self._permits = threading.Semaphore(0)
@@ -113,7 +113,7 @@ class Gate:
         """Nothing to warm."""
 
     def apart(self) -> "Gate":
-        """Another one that waits for the same permits."""
+        """Another gate that waits for the same permits."""
         other = copy(self)
         other._runner = self._apart()
         return other
@@ -156,7 +156,7 @@ def ended(queue: Queues, job: Job, state: JobState = JobState.SUCCEEDED) -> Call
 
 
 async def assert_undisturbed(queue: Queues, job: Job, model: tuple[Manifest, Runner], **changes: Any) -> None:
-    """Every sample is what it would be if drawn alone."""
+    """Assert that every sample has the same bytes as if drawn alone."""
     manifest, runner = model
     alone = Runner(runner._session, manifest, slots=1)  # own state: a worker may draw with the other
     for result in await results(queue, job):

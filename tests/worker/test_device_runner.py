@@ -1,4 +1,4 @@
-"""On a device: the very rows of the CPU's runner, whatever the buckets; capture only where it draws the same."""
+"""A DeviceRunner draws the same rows as the CPU's runner in any bucket, and captures only if that draws the same."""
 
 import ctypes
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ from smalti.runtime.repository import Model, ModelRepository
 from smalti.runtime.session import open_session
 from tests.toy_model import Toy, write_toy_model
 from tests.worker.story import SHIPPED, a_sample, drawn_alone, finish, keeping, open_runner, pixels_of
-from tests.worker.test_seed_promise import Crowd, picture
+from tests.worker.test_seed_promise import Crowd, whole_image
 from worker import engine
 from worker.device_runner import DeviceFailed, DeviceRunner
 from worker.engine import Engine, Provider
@@ -31,7 +31,7 @@ BAD = 6  # a colour of the toy
 
 
 class Watched:
-    """A session on the CPU in a GPU's place; it remembers its runs, and fails or draws something else on demand."""
+    """A session on the CPU instead of a GPU; it notes its runs, and fails or draws something else on demand."""
 
     def __init__(self, path: Path, batch: int, captures: bool) -> None:
         self.batch = batch
@@ -100,7 +100,7 @@ def test_every_slot_of_every_bucket_draws_what_the_cpu_draws(
     kinds=st.lists(st.tuples(st.integers(0, 4), st.sampled_from(JobClass)), min_size=1, max_size=12),
     dice=st.randoms(use_true_random=False),
 )
-def test_any_mix_of_slots_refills_and_interruptions_gives_the_cpus_bytes(
+def test_any_mix_of_slots_and_interruptions_gives_the_same_bytes_as_the_cpu(
     toy_on_device: Put,
     toy: tuple[Any, Any],
     buckets: set[int],
@@ -116,7 +116,7 @@ def test_any_mix_of_slots_refills_and_interruptions_gives_the_cpus_bytes(
     ]
     crowd = Crowd((manifest, toy_on_device(*buckets).runner), max(buckets), samples)
     crowd.draw_all(lambda what: dice.random() < 0.7)
-    drawn = {sample.claim.index: (picture(sample), sample.log_probability) for sample in crowd.ended}
+    drawn = {sample.claim.index: (whole_image(sample), sample.log_probability) for sample in crowd.ended}
     assert len(crowd.ended) == len(kinds)
     for index, (kind, _) in enumerate(kinds):
         assert drawn[index] == drawn_alone(plain, manifest, index, **changes[kind])
@@ -139,7 +139,7 @@ def test_a_sample_goes_on_in_a_larger_bucket_and_comes_back(toy_on_device: Put, 
     assert (pixels_of(first), first.log_probability) == drawn_alone(plain, manifest, 0)
 
 
-def test_nan_fails_its_sample_alone_and_is_gone_with_it(tmp_path: Path) -> None:
+def test_nan_fails_only_its_sample_and_does_not_stay_in_the_slot(tmp_path: Path) -> None:
     write_toy_model(tmp_path, Toy(poison=BAD))
     manifest, plain = open_runner(tmp_path, "toy-pixel-rnn")
     runner = OnDevice(ModelRepository(tmp_path).load("toy-pixel-rnn"), [3]).runner
@@ -153,7 +153,7 @@ def test_nan_fails_its_sample_alone_and_is_gone_with_it(tmp_path: Path) -> None:
         assert pixels_of(sample) == drawn_alone(plain, manifest, index)[0]
 
 
-def test_a_row_whose_state_is_no_longer_there_is_never_drawn(toy_on_device: Put) -> None:
+def test_a_row_is_refused_if_the_state_before_it_is_lost(toy_on_device: Put) -> None:
     on = toy_on_device(2)
     kept, left_out = a_sample(on.manifest, 0), a_sample(on.manifest, 1)
     finish(on.runner, [kept, left_out], rows=1)
@@ -162,7 +162,7 @@ def test_a_row_whose_state_is_no_longer_there_is_never_drawn(toy_on_device: Put)
         on.runner.draw_row([left_out.next_lane(1)])
 
 
-def test_a_captured_graph_always_has_the_same_places(toy_on_device: Put) -> None:
+def test_a_captured_graph_is_always_run_with_the_same_addresses(toy_on_device: Put) -> None:
     on = toy_on_device(1, 4)
     on.runner.warm()
     finish(on.runner, [a_sample(on.manifest)])
@@ -181,7 +181,7 @@ def test_every_graph_is_captured_before_the_first_sample_comes(toy_on_device: Pu
         assert min(numbers.count(1), numbers.count(2)) > 3  # two runs, the capture, a replay
 
 
-def test_a_model_that_onnxruntime_will_not_capture_is_drawn_without(
+def test_a_model_that_onnxruntime_refuses_to_capture_is_drawn_without_capture(
     toy_on_device: Put, toy: tuple[Any, Any]
 ) -> None:
     def refuse(session: Watched) -> None:
@@ -196,7 +196,9 @@ def test_a_model_that_onnxruntime_will_not_capture_is_drawn_without(
     assert_draws_as(on, toy)
 
 
-def test_a_model_whose_capture_fails_is_drawn_without(toy_on_device: Put, toy: tuple[Any, Any]) -> None:
+def test_a_model_whose_capture_fails_is_drawn_without_capture(
+    toy_on_device: Put, toy: tuple[Any, Any]
+) -> None:
     def fail_to_capture(session: Watched) -> None:
         def fail(number: int) -> None:
             if number > 0 and len(session.runs) > 8:
@@ -231,7 +233,7 @@ class CopyingBinding:
         self._binding.bind_output(*arguments)
 
 
-def test_a_model_whose_replays_draw_something_else_is_drawn_without(
+def test_a_model_whose_replays_draw_something_else_is_drawn_without_capture(
     toy_on_device: Put, toy: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = Watched.io_binding
@@ -244,7 +246,7 @@ def test_a_model_whose_replays_draw_something_else_is_drawn_without(
 
 
 def assert_draws_as(on: OnDevice, plain: tuple[Any, Any]) -> None:
-    """Without capture, the same rows."""
+    """Assert that it draws the same rows, without capture."""
     manifest, runner = plain
     sample = a_sample(manifest)
     finish(on.runner, [sample])
@@ -253,7 +255,7 @@ def assert_draws_as(on: OnDevice, plain: tuple[Any, Any]) -> None:
     assert (pixels_of(sample), sample.log_probability) == drawn_alone(runner, manifest, 0)
 
 
-def test_a_model_that_cannot_run_at_all_is_found_out_when_it_is_warmed(toy_on_device: Put) -> None:
+def test_warming_refuses_a_model_that_cannot_run(toy_on_device: Put) -> None:
     def break_down(session: Watched) -> None:
         def fail(number: int) -> None:
             raise RuntimeError("out of memory\nwith a second line")
@@ -266,7 +268,7 @@ def test_a_model_that_cannot_run_at_all_is_found_out_when_it_is_warmed(toy_on_de
         toy_on_device(2, spoil=break_down).runner.warm()
 
 
-def test_a_device_that_fails_in_a_tick_is_one_sentence(toy_on_device: Put) -> None:
+def test_a_failure_of_the_device_is_told_in_one_sentence(toy_on_device: Put) -> None:
     on = toy_on_device(2)
     on.runner.warm()
 
@@ -280,7 +282,7 @@ def test_a_device_that_fails_in_a_tick_is_one_sentence(toy_on_device: Put) -> No
         on.runner.draw_row([a_sample(on.manifest).next_lane(0)])
 
 
-def test_rows_are_still_what_they_were_after_the_next_tick(toy_on_device: Put) -> None:
+def test_the_next_tick_does_not_change_the_rows_of_the_last(toy_on_device: Put) -> None:
     on = toy_on_device(1)
     sample = a_sample(on.manifest)
     [row] = on.runner.draw_row([sample.next_lane(0)])
@@ -289,7 +291,7 @@ def test_rows_are_still_what_they_were_after_the_next_tick(toy_on_device: Put) -
     assert (row.pixels.tolist(), row.log_probabilities.tolist()) == (pixels, log_probabilities)
 
 
-async def test_an_engine_for_a_gpu_draws_with_the_buckets_it_was_given(
+async def test_an_engine_for_a_gpu_draws_with_the_configured_buckets(
     toy_repository: Path, toy: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[dict[str, Any]] = []

@@ -62,7 +62,7 @@ async def test_the_engine_draws_a_tick_of_real_digits(engine_on: Start) -> None:
     ]
 
 
-async def test_all_versions_are_loaded_and_new_ones_when_they_come(engine_on: Start, tmp_path: Path) -> None:
+async def test_all_versions_are_loaded_also_those_that_come_later(engine_on: Start, tmp_path: Path) -> None:
     first = write_toy_model(tmp_path, Toy(version=1))
     engine = engine_on(tmp_path)
     await engine.load()
@@ -72,7 +72,9 @@ async def test_all_versions_are_loaded_and_new_ones_when_they_come(engine_on: St
     assert engine.digests == [first.digest, second.digest]
 
 
-async def test_a_version_that_was_exported_anew_is_drawn_with_too(engine_on: Start, tmp_path: Path) -> None:
+async def test_a_replaced_version_and_its_replacement_are_both_loaded(
+    engine_on: Start, tmp_path: Path
+) -> None:
     first = write_toy_model(tmp_path, Toy(height=6))
     engine = engine_on(tmp_path)
     await engine.load()
@@ -82,7 +84,7 @@ async def test_a_version_that_was_exported_anew_is_drawn_with_too(engine_on: Sta
     assert engine.digests == [first.digest, second.digest]
 
 
-async def test_models_that_were_not_asked_for_are_left_alone(engine_on: Start, tmp_path: Path) -> None:
+async def test_only_the_named_models_are_loaded(engine_on: Start, tmp_path: Path) -> None:
     write_toy_model(tmp_path, Toy(name="one"))
     two = write_toy_model(tmp_path, Toy(name="two"))
     engine = engine_on(tmp_path, models=["two"])
@@ -90,7 +92,7 @@ async def test_models_that_were_not_asked_for_are_left_alone(engine_on: Start, t
     assert engine.digests == [two.digest]
 
 
-async def test_a_damaged_model_is_left_out_until_it_is_mended(engine_on: Start, tmp_path: Path) -> None:
+async def test_a_damaged_model_is_left_out_until_it_is_repaired(engine_on: Start, tmp_path: Path) -> None:
     good, bad = write_toy_model(tmp_path, Toy(name="good")), write_toy_model(tmp_path, Toy(name="bad"))
     graph = tmp_path / "bad" / "1" / "draw_row.onnx"
     whole = graph.read_bytes()
@@ -128,7 +130,7 @@ async def test_a_model_with_a_bad_manifest_is_left_out_with_one_sentence(
     assert [reason.split("/")[0] for reason in told] == ["bad"]
 
 
-async def test_a_palette_longer_than_what_the_network_knows_leaves_the_model_out(
+async def test_a_model_whose_palette_is_longer_than_its_networks_is_left_out(
     engine_on: Start, tmp_path: Path
 ) -> None:
     write_toy_model(tmp_path, Toy(explosive=6))
@@ -137,7 +139,7 @@ async def test_a_palette_longer_than_what_the_network_knows_leaves_the_model_out
     assert engine.digests == []
 
 
-async def test_a_model_that_draws_at_once_is_not_the_workers(engine_on: Start, tmp_path: Path) -> None:
+async def test_a_model_without_draw_row_is_not_loaded(engine_on: Start, tmp_path: Path) -> None:
     shutil.copytree(SHIPPED / "digits-vae", tmp_path / "digits-vae")
     engine = engine_on(tmp_path)
     await engine.load()
@@ -145,7 +147,7 @@ async def test_a_model_that_draws_at_once_is_not_the_workers(engine_on: Start, t
         engine.require()
 
 
-async def test_a_named_model_that_is_not_there_is_said(engine_on: Start, toy_repository: Path) -> None:
+async def test_a_named_model_that_is_missing_is_an_error(engine_on: Start, toy_repository: Path) -> None:
     engine = engine_on(toy_repository, models=["toy-pixel-rnn", "nothing"])
     await engine.load()
     with pytest.raises(ModelNotFound, match="SMALTI_MODELS names nothing, which is not there; the "):
@@ -155,13 +157,13 @@ async def test_a_named_model_that_is_not_there_is_said(engine_on: Start, toy_rep
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("digits-vae", "which is no PixelRNN, so that the server draws with it and no worker can; the"),
+        ("digits-vae", "which is no PixelRNN: the server draws with it, a worker cannot; the"),
         ("toy-pixel-rn", r"which is not there \(did you mean toy-pixel-rnn\?\); the"),
         ("broken", "which is left out .*; the"),
         ("x" * 5000, "x{149}…, which is not there; the"),
     ],
 )
-async def test_a_named_model_that_no_worker_can_draw_with_is_told_why_and_never_offered(
+async def test_the_error_says_why_a_named_model_cannot_be_drawn_and_does_not_offer_it(
     engine_on: Start, toy_repository: Path, name: str, words: str
 ) -> None:
     shutil.copytree(SHIPPED / "digits-vae", toy_repository / "digits-vae")
@@ -215,7 +217,7 @@ async def test_a_tick_that_has_not_begun_can_be_recalled(
     assert gate.begun == 1
 
 
-async def test_it_is_seen_how_long_a_tick_takes(
+async def test_busy_seconds_shows_how_long_a_tick_takes(
     engine_on: Start, toy: Model, tmp_path: Path, until: Until
 ) -> None:
     manifest, runner = toy

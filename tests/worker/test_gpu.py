@@ -1,4 +1,4 @@
-"""On an NVIDIA GPU: the seed promise, the CPU's numbers, and replayed kernels that draw what plain runs draw."""
+"""On an NVIDIA GPU: the seed promise holds, and replayed kernels draw the same as plain runs and nearly as the CPU."""
 
 from collections.abc import Callable
 from functools import partial
@@ -80,24 +80,26 @@ def test_a_sample_resumed_at_any_row_goes_on_with_the_same_bits(model: Model, on
         assert resumed.log_probability == log_probability
 
 
-def test_replayed_kernels_draw_what_plain_runs_draw(model: Model, on_gpu: MakeRunner) -> None:
+def test_replayed_kernels_draw_the_same_as_plain_runs(model: Model, on_gpu: MakeRunner) -> None:
     captured, plain = on_gpu(), on_gpu(capture=False)
     for index in range(3):
         assert drawn_alone(captured, model.manifest, index) == drawn_alone(plain, model.manifest, index)
 
 
-def test_given_pixels_have_the_cpus_log_probabilities(model: Model, on_gpu: MakeRunner) -> None:
+def test_forced_pixels_have_the_log_probabilities_that_the_cpu_gives(
+    model: Model, on_gpu: MakeRunner
+) -> None:
     manifest = model.manifest
     on_cpu = Runner(open_session(model.path(GRAPH)), manifest, slots=1)
     pixels, _ = drawn_alone(on_cpu, manifest, 1)
-    picture = np.frombuffer(pixels, dtype=np.uint8).astype(np.int64).reshape(manifest.height, manifest.width)
-    [expected] = open_session(model.path("score")).run(["logp"], {"pixels": picture[None]})
-    sample, runner, found = a_sample(manifest, 1, kept=picture.astype("<i4").tobytes()), on_gpu(), []
+    image = np.frombuffer(pixels, dtype=np.uint8).astype(np.int64).reshape(manifest.height, manifest.width)
+    [expected] = open_session(model.path("score")).run(["logp"], {"pixels": image[None]})
+    sample, runner, found = a_sample(manifest, 1, kept=image.astype("<i4").tobytes()), on_gpu(), []
     for _ in range(manifest.height):
         [row] = runner.draw_row([sample.next_lane(0)])
         found.append(row.log_probabilities)
     assert np.abs(np.stack(found) - expected[0]).max() < 1e-4
 
 
-def test_it_is_captured(model: Model, on_gpu: MakeRunner) -> None:
+def test_shipped_models_are_captured(model: Model, on_gpu: MakeRunner) -> None:
     assert on_gpu().is_captured

@@ -1,4 +1,4 @@
-"""`python -m worker` says in one sentence what is wrong, waits for Redis, and stops when it is told to."""
+"""`python -m worker` tells in one sentence what is wrong, waits for Redis, and stops on SIGTERM."""
 
 import asyncio
 import os
@@ -77,7 +77,7 @@ def read_until(stream: IO[str] | None, words: str) -> str:
         ),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(start: Start, settings: dict[str, str], sentence: str) -> None:
+def test_an_error_is_told_in_one_line(start: Start, settings: dict[str, str], sentence: str) -> None:
     process = start(**settings)
     _, log = process.communicate(timeout=60)
     assert process.returncode == 1
@@ -112,9 +112,7 @@ async def test_a_redis_that_may_lose_jobs_is_refused(start: Start, own_redis: Pr
     assert (process.returncode, "set maxmemory-policy to noeviction" in log) == (1, True)
 
 
-def test_a_worker_waits_for_redis_draws_and_stops_when_it_is_told(
-    start: Start, own_redis: PrivateRedis
-) -> None:
+def test_a_worker_waits_for_redis_and_stops_on_sigterm(start: Start, own_redis: PrivateRedis) -> None:
     own_redis.kill()
     process = start(SMALTI_REDIS_URL=own_redis.url)
     read_until(process.stderr, "waiting for redis")
@@ -125,7 +123,7 @@ def test_a_worker_waits_for_redis_draws_and_stops_when_it_is_told(
     assert (process.returncode, "worker stopped" in log) == (0, True)
 
 
-def test_a_worker_that_waits_for_redis_stops_too(start: Start) -> None:
+def test_a_worker_that_waits_for_redis_stops_on_sigterm(start: Start) -> None:
     process = start()
     read_until(process.stderr, "waiting for redis")
     process.send_signal(signal.SIGTERM)
@@ -161,7 +159,7 @@ import worker.runner
 from worker.__main__ import main
 draw_row = worker.runner.Runner.draw_row
 def slow(self, lanes):
-    for _ in range(20):  # a stop comes in the midst of it, as of a computation
+    for _ in range(20):  # so that SIGSTOP comes in the middle, as in a computation
         time.sleep(0.005)
     return draw_row(self, lanes)
 worker.runner.Runner.draw_row = slow

@@ -1,4 +1,4 @@
-"""Somebody who waits sees a first row within two ticks of a busy worker, and who makes way loses nothing."""
+"""An interactive sample has its first row within two ticks, and the standard sample that makes way loses nothing."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -64,7 +64,7 @@ def made_way(manifest: Manifest) -> float:
     return float(SAMPLES_MADE_WAY.labels(manifest.name)._value.get())
 
 
-async def test_the_first_row_is_seen_within_two_ticks_of_a_busy_worker(
+async def test_an_interactive_sample_has_its_first_row_within_two_ticks_of_a_busy_worker(
     queue: Queues, hire: Hire, toy: Model, until: Until
 ) -> None:
     manifest, _ = toy
@@ -104,7 +104,7 @@ async def test_a_sample_that_makes_way_at_any_row_goes_on_with_the_same_bytes(
     assert made_way(manifest) == before + (not last)
 
 
-async def test_who_makes_way_keeps_every_row_that_was_drawn_and_is_charged_nothing(
+async def test_a_sample_that_makes_way_keeps_its_drawn_rows_and_is_charged_no_crash(
     queue: Queues, hire: Hire, toy: Model, redis: Redis, until: Until
 ) -> None:
     manifest, _ = toy
@@ -120,10 +120,10 @@ async def test_who_makes_way_keeps_every_row_that_was_drawn_and_is_charged_nothi
     assert await redis.strlen(pixels) == 3 * manifest.width  # the third was under way
     assert await redis.hget(sample, "crashes") == b"0"
     [held] = await redis.keys("smalti:{default}:held:*")
-    assert await redis.hkeys(held) == [f"{hurried.id}:0".encode()]  # it is nobody's now
+    assert await redis.hkeys(held) == [f"{hurried.id}:0".encode()]  # the standard sample is not held now
 
 
-async def test_nobody_makes_way_where_there_is_a_free_slot(
+async def test_no_sample_makes_way_if_there_is_a_free_slot(
     queue: Queues, hire: Hire, toy: Model, until: Until
 ) -> None:
     manifest, _ = toy

@@ -1,4 +1,4 @@
-"""Every worker looks after the queue: silent workers, old jobs, and the gauges."""
+"""Every worker looks after the queue: it recovers samples, forgets old jobs and sets the gauges."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -64,7 +64,7 @@ async def test_jobs_whose_retention_has_passed_are_forgotten_and_the_gauges_foll
     await task
 
 
-async def test_samples_are_recovered_also_where_redis_is_slow_compared_with_the_lease(
+async def test_samples_are_recovered_also_if_redis_is_slow_compared_with_the_lease(
     own_redis: PrivateRedis, toy: Model, stopping: asyncio.Event, until: Until
 ) -> None:
     manifest, _ = toy
@@ -86,7 +86,7 @@ async def test_samples_are_recovered_also_where_redis_is_slow_compared_with_the_
 
 
 async def recoveries_until(redis: Redis, condition: Callable[[], Awaitable[bool]]) -> list[int]:
-    """Milliseconds between the recoveries until then."""
+    """Milliseconds between recoveries until the condition holds."""
     times: list[int] = []
     async with asyncio.timeout(10):
         while not await condition():

@@ -1,4 +1,4 @@
-"""Redis is demoted, made unfit or filled while workers are there: they wait, say why, and go on."""
+"""Redis is demoted, made unfit or filled while workers run: they wait, log why, and go on."""
 
 import asyncio
 from collections.abc import Callable
@@ -40,7 +40,7 @@ NOT_OURS: Change = (
 
 @pytest.mark.parametrize(("bad", "good", "reason"), [DEMOTED, EVICTING, LOCKED, NOT_OURS])
 @pytest.mark.parametrize("is_drawing", [False, True])
-async def test_a_worker_waits_while_redis_is_of_no_use_and_draws_on_afterwards(
+async def test_a_worker_waits_while_redis_cannot_be_used_and_then_goes_on(
     own_redis: PrivateRedis,
     hire: Hire,
     toy: Model,
@@ -51,7 +51,7 @@ async def test_a_worker_waits_while_redis_is_of_no_use_and_draws_on_afterwards(
     reason: str,
     is_drawing: bool,
 ) -> None:
-    monkeypatch.setattr("smalti.jobs.housekeeping._CHECK_SECONDS", 0.1)  # 2 s in earnest
+    monkeypatch.setattr("smalti.jobs.housekeeping._CHECK_SECONDS", 0.1)  # instead of 2 s
     manifest, _ = toy
     async with connect(own_redis.url) as redis, connect(own_redis.url) as admin:
         queue = queues_on(redis, lease_seconds=2.0)
@@ -81,7 +81,7 @@ async def test_a_worker_waits_while_redis_is_of_no_use_and_draws_on_afterwards(
         await recovering
 
 
-async def test_a_worker_on_a_full_redis_draws_what_it_has_says_once_that_it_claims_no_more_and_goes_on(
+async def test_a_worker_on_a_full_redis_claims_nothing_draws_what_it_has_and_logs_it_once(
     own_redis: PrivateRedis, hire: Hire, toy: Model, until: Until
 ) -> None:
     manifest, _ = toy

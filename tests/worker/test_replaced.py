@@ -1,4 +1,4 @@
-"""A model is exported anew in its place while workers draw: every job is drawn by the export that it is for."""
+"""A model is replaced while workers draw: every job is drawn by the export that it was submitted for."""
 
 import asyncio
 import shutil
@@ -19,7 +19,7 @@ from worker.engine import Engine
 from worker.worker import Worker
 
 
-async def test_jobs_of_a_model_that_is_exported_anew_are_drawn_by_the_export_they_are_for(
+async def test_jobs_of_a_replaced_model_are_drawn_by_the_export_they_were_submitted_for(
     queue: Queues,
     toy_repository: Path,
     toy: Model,
@@ -54,7 +54,7 @@ async def test_jobs_of_a_model_that_is_exported_anew_are_drawn_by_the_export_the
 
 @asynccontextmanager
 async def at_work(queue: Queues, root: Path) -> AsyncIterator[Engine]:
-    """A worker that draws with what it finds in the repository; its engine."""
+    """Runs a worker on this repository; gives its engine."""
     engine = Engine(ModelRepository(root), slots=2)
     await engine.load()
     stopping = asyncio.Event()

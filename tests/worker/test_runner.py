@@ -54,7 +54,7 @@ def test_the_order_of_the_lanes_does_not_matter(model: Model) -> None:
         assert (one.log_probabilities == other.log_probabilities).all()
 
 
-def test_what_happened_in_a_slot_before_does_not_matter(model: Model) -> None:
+def test_earlier_samples_in_a_slot_do_not_matter(model: Model) -> None:
     manifest, runner = model
     first = drawn_alone(runner, manifest, 0)
     drawn_alone(runner, manifest, 1)  # in the same slot
@@ -65,12 +65,12 @@ def test_kept_pixels_are_kept_and_the_rest_is_drawn_after_them(model: Model) -> 
     manifest, runner = model
     kept = {(0, 0): 3, (2, 1): 0, (2, 2): 5}
     pixels, _ = drawn_alone(runner, manifest, 0, kept=keeping(manifest, kept))
-    picture = np.frombuffer(pixels, dtype=np.uint8).reshape(manifest.height, manifest.width)
-    assert {place: picture[place] for place in kept} == kept
+    image = np.frombuffer(pixels, dtype=np.uint8).reshape(manifest.height, manifest.width)
+    assert {place: image[place] for place in kept} == kept
     assert pixels != drawn_alone(runner, manifest, 0)[0]
 
 
-def test_nan_fails_its_sample_alone_and_is_gone_with_it(tmp_path: Path) -> None:
+def test_nan_fails_only_its_sample_and_does_not_stay_in_the_slot(tmp_path: Path) -> None:
     write_toy_model(tmp_path, Toy(poison=BAD))
     manifest, runner = open_runner(tmp_path, "toy-pixel-rnn")
     samples = [_with(manifest, 0, {}), _with(manifest, 1, {(1, 1): BAD}), _with(manifest, 2, {})]
@@ -101,7 +101,7 @@ def test_only_occupied_slots_are_run(toy: Model) -> None:
     assert session.batches == [2]
 
 
-def test_a_graph_that_cannot_run_at_all_is_found_out_when_it_is_warmed(toy: Model) -> None:
+def test_warming_refuses_a_graph_that_cannot_run(toy: Model) -> None:
     manifest, _ = toy
     with pytest.raises(
         RepositoryDamaged, match="toy-pixel-rnn version 1: onnxruntime cannot run draw_row: broken"
@@ -138,7 +138,7 @@ def _lane(manifest: Manifest, slot: int) -> Lane:
 @pytest.mark.parametrize(
     "name", ["digits-pixel-rnn", "digits-pixel-rnn-lecture-int8", "mnist-static-pixel-rnn"]
 )
-def test_a_palette_that_is_shorter_than_what_a_network_draws_with_is_found_when_it_is_warmed(
+def test_warming_refuses_a_palette_that_is_shorter_than_the_networks(
     name: str,
 ) -> None:
     model = ModelRepository(Path(__file__).parents[2] / "model_repository").load(name)

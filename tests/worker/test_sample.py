@@ -17,7 +17,7 @@ def a_row(pixels: list[int], log_probability: float = -1.0) -> Row:
     return Row(np.array(pixels), np.full(len(pixels), log_probability, dtype=np.float32))
 
 
-def test_a_sample_tells_the_rows_that_redis_has_not_acknowledged(toy: Model) -> None:
+def test_progress_contains_the_rows_that_redis_has_not_acknowledged(toy: Model) -> None:
     manifest, _ = toy
     sample = a_sample(manifest)
     sample.append(a_row([0, 1, 2, 3, 4]))
@@ -35,7 +35,7 @@ def test_the_last_row_finishes_a_sample_with_the_log_probability_of_all(toy: Mod
     assert sample.rows_left == 0
 
 
-def test_replayed_rows_are_not_told_again_but_count_in_the_log_probability(toy: Model) -> None:
+def test_rows_drawn_again_are_not_committed_again_but_count_in_the_log_probability(toy: Model) -> None:
     manifest, runner = toy
     whole = a_sample(manifest)
     finish(runner, [whole])
@@ -46,7 +46,7 @@ def test_replayed_rows_are_not_told_again_but_count_in_the_log_probability(toy: 
     assert resumed.log_probability == whole.log_probability
 
 
-def test_a_sample_in_replay_has_no_news(toy: Model) -> None:
+def test_a_sample_has_no_news_while_old_rows_are_drawn_again(toy: Model) -> None:
     manifest, runner = toy
     sample = a_sample(manifest, pixels=bytes(3 * manifest.width))
     finish(runner, [sample], rows=3)
@@ -71,7 +71,7 @@ def test_log_probabilities_that_are_not_numbers_fail_the_sample(toy: Model, bad:
     row.log_probabilities[2] = bad
     sample.append(row)
     assert sample.outcome == Failed(
-        "The model's probabilities in row 0 are not numbers; try another seed or prefix."
+        "The model's probabilities in row 0 are not numbers; try another seed or other kept pixels."
     )
     assert sample.progress().pixels == b""
 
@@ -94,6 +94,6 @@ def test_pixels_of_a_large_palette_are_two_bytes_the_low_one_first(tmp_path: Pat
 
 def test_a_refused_sample_says_why_and_has_no_pixels(toy: Model) -> None:
     manifest, _ = toy
-    claim = a_claim(a_request(manifest), pixels=b"\0\0\0")  # given bytes that are no whole row
+    claim = a_claim(a_request(manifest), pixels=b"\0\0\0")  # given bytes that are not a whole row
     progress = refused(claim, SampleFailed("No.")).progress()
     assert (progress.outcome, progress.pixels) == (Failed("No."), b"")

@@ -14,7 +14,7 @@ from smalti.jobs.job import JobClass, Released
 from smalti.runtime.repository import ModelRepository
 from tests.toy_model import Toy, write_toy_model
 from tests.worker.story import a_claim, a_request
-from worker.admission import plan
+from worker.plan import plan
 from worker.sample import Row, Sample
 from worker.scheduler import Scheduler, Tick
 
@@ -62,7 +62,7 @@ def test_every_tick_hands_out_the_next_row(sample: Make) -> None:
     assert ticks[6] is None
 
 
-def test_a_successor_has_the_slot_right_after_the_last_row(sample: Make) -> None:
+def test_the_next_sample_gets_a_slot_right_after_the_last_row(sample: Make) -> None:
     scheduler = Scheduler(2)
     first, second, third = sample(0, rows_left=1), sample(1, rows_left=3), sample(2)
     scheduler.enqueue([first, second, third])
@@ -87,7 +87,7 @@ def test_models_take_turns_and_keep_their_slots(sample: Make) -> None:
     assert [sorted(in_slots(tick)) for tick in turns] == [[0, 2], [1], [0, 2], [1]]
 
 
-def test_a_model_that_comes_later_waits_one_turn_at_most(sample: Make) -> None:
+def test_new_models_get_a_turn_before_the_first_one_gets_another(sample: Make) -> None:
     scheduler = Scheduler(3)
     scheduler.enqueue([sample(0, digest="b")])
     scheduler.next_tick()
@@ -104,7 +104,7 @@ def test_without_samples_there_is_no_tick(sample: Make) -> None:
     assert scheduler.next_tick() is None
 
 
-def test_there_is_room_for_successors_while_last_rows_are_drawn(sample: Make) -> None:
+def test_there_is_room_for_new_samples_while_last_rows_are_drawn(sample: Make) -> None:
     scheduler = Scheduler(4)
     scheduler.enqueue([sample(0, rows_left=1), sample(1, rows_left=2)])
     assert scheduler.room == 2
@@ -131,9 +131,7 @@ def test_the_standard_sample_with_the_fewest_rows_makes_way(sample: Make) -> Non
     scheduler.enqueue(samples)
     hurried = interactive(sample)
     scheduler.enqueue([hurried])
-    assert (
-        in_slots(scheduler.next_tick())[0] is hurried
-    )  # it came before the others had begun: nobody had to go
+    assert in_slots(scheduler.next_tick())[0] is hurried  # the others had not begun, so none had to make way
     fuller = Scheduler(3, interactive_slots=1)
     samples = [sample(0, rows_left=4), sample(1, rows_left=6), sample(2, rows_left=5)]
     fuller.enqueue(samples)
@@ -142,7 +140,7 @@ def test_the_standard_sample_with_the_fewest_rows_makes_way(sample: Make) -> Non
     assert in_slots(fuller.next_tick()) == {0: samples[0], 1: hurried, 2: samples[2]}
 
 
-def test_who_makes_way_leaves_as_soon_as_its_last_row_is_drawn(sample: Make) -> None:
+def test_a_sample_makes_way_after_its_scheduled_rows_are_drawn(sample: Make) -> None:
     scheduler = Scheduler(1, interactive_slots=1)
     moved = sample()
     scheduler.enqueue([moved])
@@ -155,7 +153,7 @@ def test_who_makes_way_leaves_as_soon_as_its_last_row_is_drawn(sample: Make) -> 
     assert len(moved.progress().pixels) == moved.claim.request.row_bytes
 
 
-def test_interactive_samples_move_no_more_than_their_share_and_never_each_other(sample: Make) -> None:
+def test_only_standard_samples_make_way_and_only_in_the_interactive_share(sample: Make) -> None:
     scheduler = Scheduler(4, interactive_slots=2)
     standard = [sample(index) for index in range(4)]
     scheduler.enqueue(standard)
@@ -169,7 +167,7 @@ def test_interactive_samples_move_no_more_than_their_share_and_never_each_other(
     assert scheduler.interactive_room == 0
 
 
-def test_a_tick_that_is_taken_back_is_handed_out_again_with_who_came(sample: Make) -> None:
+def test_a_tick_that_is_taken_back_is_handed_out_again_with_new_samples(sample: Make) -> None:
     scheduler = Scheduler(3, interactive_slots=1)
     samples = [sample(0, rows_left=1), sample(1, rows_left=2), sample(2, rows_left=6)]
     scheduler.enqueue(samples)

@@ -32,8 +32,8 @@ from tests.worker.story import (
     pixels_of,
     results,
 )
-from worker.admission import plan
 from worker.engine import DrawsRows
+from worker.plan import plan
 from worker.sample import Sample
 from worker.scheduler import Scheduler, Tick
 
@@ -66,7 +66,7 @@ def _first_rows(runner: Any, samples: list[Sample], rows: int) -> list[tuple[byt
 
 
 class Crowd:
-    """A scheduler and a real runner to which samples come; who makes way comes again with its rows."""
+    """A scheduler and a real runner to which samples come; one that makes way comes again with its rows."""
 
     def __init__(self, model: tuple[Manifest, DrawsRows], slots: int, coming: list[Sample]) -> None:
         self.coming = coming
@@ -76,7 +76,7 @@ class Crowd:
         self._held: list[Sample] = []
 
     def admit(self) -> None:
-        """Take the first that comes, if there is room for it."""
+        """Take the next sample, if there is room for it."""
         room = self._scheduler.room > 0 or (
             self.coming[0].is_interactive and self._scheduler.interactive_room
         )
@@ -95,7 +95,7 @@ class Crowd:
         self.ended += [sample for sample in gone if isinstance(sample.outcome, Finished)]
 
     def draw_all(self, chance: Callable[[str], bool]) -> None:
-        """Draw everything; chance decides who comes when, and which ticks are planned again."""
+        """Draw everything; chance decides when samples come, and which ticks are planned again."""
         while self.coming or self._held:
             while self.coming and chance("one more comes"):
                 self.admit()
@@ -108,12 +108,12 @@ class Crowd:
                 self.draw(tick)
 
     def _again(self, sample: Sample) -> Sample:
-        claim = replace(sample.claim, pixels=picture(sample))
+        claim = replace(sample.claim, pixels=whole_image(sample))
         return Sample(claim, plan(claim, self._manifest))
 
 
-def picture(sample: Sample) -> bytes:
-    """All rows of a sample, those that it came with included."""
+def whole_image(sample: Sample) -> bytes:
+    """All pixels of a sample, those that it came with included."""
     return sample.claim.pixels + pixels_of(sample)
 
 
@@ -135,14 +135,14 @@ def test_any_mix_of_neighbours_slots_and_interruptions_gives_the_same_bytes(
     ]
     crowd = Crowd(toy, slots, samples)
     crowd.draw_all(lambda what: dice.random() < 0.7)
-    drawn = {sample.claim.index: (picture(sample), sample.log_probability) for sample in crowd.ended}
+    drawn = {sample.claim.index: (whole_image(sample), sample.log_probability) for sample in crowd.ended}
     assert len(crowd.ended) == len(kinds)
     for index, (kind, _) in enumerate(kinds):
         assert drawn[index] == drawn_alone(runner, manifest, index, **changes[kind])
 
 
 async def kill(shift: Shift, redis: Redis, queue: Queues) -> None:
-    """End a worker without a farewell, and its lease."""
+    """End a worker that hands nothing back, and its lease."""
     shift.task.cancel()
     await asyncio.wait({shift.task})
     await queue.upkeep.recover()
@@ -168,7 +168,7 @@ async def test_samples_whose_workers_are_killed_after_every_row_give_the_same_by
 
 
 def committed(redis: Redis, job: Job, size: int, *, samples: int) -> Callable[[], Any]:
-    """Whether so many bytes of each of its first samples are."""
+    """Whether so many bytes of each of its first samples are committed."""
 
     async def are_they() -> bool:
         keys = [f"smalti:{{default}}:pixels:{job.id}:{index}" for index in range(samples)]
@@ -177,7 +177,7 @@ def committed(redis: Redis, job: Job, size: int, *, samples: int) -> Callable[[]
     return are_they
 
 
-async def test_a_resume_by_another_fingerprint_waits_for_the_first_to_die_and_is_flagged(
+async def test_a_sample_resumed_under_another_fingerprint_is_flagged_with_both(
     redis: Redis, hire: Hire, toy: Model, until: Until
 ) -> None:
     manifest, _ = toy

@@ -1,4 +1,4 @@
-"""A sample that takes its workers with it is given up, it alone; kills from outside fail nobody.
+"""A sample that kills its workers fails, and it alone; kills from outside fail no sample.
 
 A worker that dies is a task that ends without giving anything back: here its engine raises, or the task is cancelled.
 """
@@ -82,7 +82,7 @@ async def die(shift: Shift) -> None:
 
 
 @pytest.mark.parametrize("row", [0, 1, 10, 19])
-async def test_a_sample_that_kills_its_workers_fails_and_63_others_are_drawn_undisturbed(
+async def test_a_sample_that_kills_its_workers_fails_alone(
     impatient: Queues, hire: Hire, tall: Model, row: int
 ) -> None:
     manifest, runner = tall
@@ -105,7 +105,7 @@ async def test_a_sample_that_kills_its_workers_fails_and_63_others_are_drawn_und
 
 
 async def _until_dead_or_done(queue: Queues, shift: Shift, job: Job) -> bool:
-    """Look after the queue, as others do, until the worker died (True) or the job has ended."""
+    """Recover samples until the worker died (True) or the job has ended (False)."""
     while not shift.task.done() and (await queue.clients.get(job.id)).state is not JobState.FAILED:
         await queue.upkeep.recover()
         await asyncio.sleep(0.01)
@@ -118,7 +118,7 @@ async def _until_dead_or_done(queue: Queues, shift: Shift, job: Job) -> bool:
     return True
 
 
-async def test_a_suspect_is_drawn_with_nothing_beside_it_and_its_bytes_are_the_same(
+async def test_a_suspect_is_drawn_alone_with_the_same_bytes(
     queue: Queues, redis: Redis, hire: Hire, toy: Model, until: Until
 ) -> None:
     manifest, runner = toy
@@ -155,7 +155,7 @@ class Watched(Runner):
         return Watched(self, self._manifest, self._ticks, is_apart=True)
 
 
-async def test_a_suspect_goes_on_after_redis_was_away_in_its_turn_though_nothing_else_happens(
+async def test_a_suspect_goes_on_after_an_outage_of_redis_without_any_other_event(
     redis: Redis, hire: Hire, toy: Model, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest, _ = toy
@@ -174,11 +174,13 @@ async def test_a_suspect_goes_on_after_redis_was_away_in_its_turn_though_nothing
     hire(queue, toy, slots=1, lease_seconds=1.0).gate.open()
     await until(holding(queue, 1))
     waiting = await queue.clients.submit(a_request(manifest, count=1, job_class=JobClass.INTERACTIVE))
-    await until(ended(queue, job))  # then it does not wait for ever for an answer to a call that nobody makes
+    await until(
+        ended(queue, job)
+    )  # then it does not wait for ever for an answer to a call that is never made
     await until(ended(queue, waiting))
 
 
-async def test_an_interactive_suspect_finds_a_slot_in_a_full_worker(
+async def test_a_standard_sample_makes_way_for_an_interactive_suspect(
     queue: Queues, redis: Redis, hire: Hire, toy: Model, until: Until
 ) -> None:
     manifest, _ = toy
@@ -196,7 +198,7 @@ async def test_an_interactive_suspect_finds_a_slot_in_a_full_worker(
 
 
 @pytest.mark.slow
-async def test_no_sample_fails_of_sixty_random_kills(
+async def test_sixty_random_kills_fail_no_sample(
     impatient: Queues, hire: Hire, tall: Model, until: Until
 ) -> None:
     manifest, _ = tall
@@ -210,7 +212,7 @@ async def test_no_sample_fails_of_sixty_random_kills(
     for _ in range(60):
         for shift in shifts:
             shift.gate.permit(chance.randint(1, 12))
-        await asyncio.sleep(chance.random() / 20)  # whenever that is, is a moment to die
+        await asyncio.sleep(chance.random() / 20)  # a random moment to die
         await impatient.upkeep.recover()
         victim = chance.randrange(3)
         await die(shifts[victim])

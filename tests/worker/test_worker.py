@@ -1,4 +1,4 @@
-"""A worker on a real Redis: it draws what the queue hands out, and loses nothing whatever happens around it."""
+"""A worker on a real Redis draws what the queue hands out, and loses nothing, whatever happens around it."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -34,7 +34,8 @@ from tests.worker.story import (
     results,
 )
 from worker.engine import Engine
-from worker.worker import EngineHung, Worker
+from worker.lease import EngineHung
+from worker.worker import Worker
 
 
 async def test_a_job_is_drawn_to_its_end(queue: Queues, hire: Hire, model: Model, until: Until) -> None:
@@ -76,7 +77,7 @@ async def test_several_models_take_turns_in_one_worker(
         await assert_undisturbed(queue, job, model)
 
 
-async def test_rows_are_seen_while_the_rest_is_drawn(
+async def test_rows_are_visible_before_the_sample_is_finished(
     queue: Queues, hire: Hire, toy: Model, until: Until
 ) -> None:
     manifest, runner = toy
@@ -92,7 +93,7 @@ async def test_rows_are_seen_while_the_rest_is_drawn(
     assert rows.pixels == drawn_alone(runner, manifest, 0)[0][: 2 * manifest.width]
 
 
-async def test_an_idle_worker_lets_jobs_know_that_their_model_can_be_drawn(
+async def test_the_queue_knows_which_models_an_idle_worker_has(
     queue: Queues, hire: Hire, toy: Model, redis: Redis, until: Until
 ) -> None:
     manifest, _ = toy
@@ -111,7 +112,7 @@ async def test_an_idle_worker_lets_jobs_know_that_their_model_can_be_drawn(
         assert await workers() == 1
 
 
-async def test_a_cancelled_job_leaves_its_slots_to_the_next(
+async def test_a_cancelled_job_frees_its_slots_for_the_next_job(
     queue: Queues, hire: Hire, toy: Model, until: Until
 ) -> None:
     manifest, _ = toy
@@ -128,7 +129,7 @@ async def test_a_cancelled_job_leaves_its_slots_to_the_next(
     assert (await queue.clients.get(cancelled.id)).done < 50
 
 
-async def test_a_poisonous_sample_fails_alone_with_its_reason(
+async def test_a_sample_whose_values_become_nan_fails_alone_with_a_reason(
     queue: Queues, hire: Hire, tmp_path: Path, until: Until
 ) -> None:
     write_toy_model(tmp_path, Toy(poison=6))
@@ -158,7 +159,7 @@ async def test_a_sample_that_the_model_cannot_draw_fails_at_once(
     assert shift.gate.rows == 0
 
 
-async def test_samples_of_a_lost_lease_are_dropped_and_drawn_anew(
+async def test_samples_of_a_lost_lease_are_dropped_and_drawn_again(
     redis: Redis, hire: Hire, toy: Model, until: Until
 ) -> None:
     manifest, _ = toy
@@ -179,7 +180,7 @@ async def test_samples_of_a_lost_lease_are_dropped_and_drawn_anew(
     await assert_undisturbed(queue, job, toy)
 
 
-async def test_a_worker_that_learns_of_its_lost_lease_drops_all_and_claims_anew(
+async def test_a_worker_that_notices_its_lost_lease_drops_all_samples_and_claims_again(
     queue: Queues, redis: Redis, hire: Hire, toy: Model, until: Until
 ) -> None:
     manifest, _ = toy
@@ -194,15 +195,13 @@ async def test_a_worker_that_learns_of_its_lost_lease_drops_all_and_claims_anew(
         return await queue.upkeep.recover() == 4
 
     await until(lost)
-    await until(
-        holding(queue, 1)
-    )  # then it claims again, one that may be to blame, though no commit has told it
+    await until(holding(queue, 1))  # then it claims a suspect again, though no commit has told it
     shift.gate.open()
     await until(ended(queue, job))
     await assert_undisturbed(queue, job, toy)
 
 
-async def test_rows_that_redis_forgot_are_sent_again(
+async def test_rows_that_redis_lost_are_sent_again(
     queue: Queues, hire: Hire, toy: Model, redis: Redis, until: Until
 ) -> None:
     manifest, _ = toy
@@ -221,7 +220,7 @@ async def test_rows_that_redis_forgot_are_sent_again(
     await assert_undisturbed(queue, job, toy)
 
 
-async def test_rows_that_contradict_committed_ones_raise_the_alarm(
+async def test_rows_that_contradict_committed_ones_fail_the_job_and_are_counted(
     queue: Queues, hire: Hire, toy: Model, redis: Redis, until: Until
 ) -> None:
     manifest, _ = toy
@@ -234,14 +233,14 @@ async def test_rows_that_contradict_committed_ones_raise_the_alarm(
         return bool(await redis.strlen(key) == manifest.width)
 
     await until(committed)
-    alarms = CORRUPT_COMMITS._value.get()
+    corrupt = CORRUPT_COMMITS._value.get()
     await redis.append(key, b"\x63" * manifest.width)
     shift.gate.open()
     await until(ended(queue, job, JobState.FAILED))
-    await until(lambda: CORRUPT_COMMITS._value.get() == alarms + 1)
+    await until(lambda: CORRUPT_COMMITS._value.get() == corrupt + 1)
 
 
-async def test_drawing_goes_on_while_redis_is_away_and_nothing_is_lost(
+async def test_drawing_goes_on_while_redis_is_away(
     own_redis: PrivateRedis, hire: Hire, toy: Model, until: Until
 ) -> None:
     manifest, _ = toy
@@ -299,7 +298,7 @@ async def test_slow_commits_do_not_let_drawn_samples_pile_up(
     await until(ended(queue, job))
 
 
-async def test_no_more_samples_are_said_to_be_drawn_than_there_are_slots(
+async def test_jobs_never_report_more_running_samples_than_there_are_slots(
     redis: Redis, hire: Hire, toy: Model, until: Until
 ) -> None:
     manifest, _ = toy
@@ -313,9 +312,7 @@ async def test_no_more_samples_are_said_to_be_drawn_than_there_are_slots(
         return [job.running for job in (await queue.clients.list(limit=2))[0]]  # both at one moment
 
     shift.gate.open()
-    await until(
-        lambda: shift.gate.rows >= 2 * manifest.height
-    )  # twice as many samples are held as there are slots
+    await until(lambda: shift.gate.rows >= 2 * manifest.height)  # then it holds two samples for each slot
     assert sum(await running()) == 2
     seen = []
 
@@ -329,7 +326,7 @@ async def test_no_more_samples_are_said_to_be_drawn_than_there_are_slots(
     assert await running() == [0, 0]
 
 
-async def test_stopping_gives_every_sample_back_with_its_rows_and_charges_nothing(
+async def test_stopping_gives_back_every_sample_with_its_rows_and_without_a_crash(
     queue: Queues, hire: Hire, toy: Model, redis: Redis, until: Until
 ) -> None:
     manifest, _ = toy
@@ -351,7 +348,7 @@ async def test_stopping_gives_every_sample_back_with_its_rows_and_charges_nothin
     await assert_undisturbed(queue, job, toy)
 
 
-async def test_stopping_while_redis_is_away_takes_the_grace_and_no_longer(
+async def test_stopping_while_redis_is_away_takes_only_the_grace(
     own_redis: PrivateRedis, hire: Hire, toy: Model, until: Until
 ) -> None:
     manifest, _ = toy
@@ -368,10 +365,10 @@ async def test_stopping_while_redis_is_away_takes_the_grace_and_no_longer(
         assert 0.4 < asyncio.get_running_loop().time() - started < 5.0
 
 
-async def test_a_hung_engine_loses_its_lease_though_its_process_lives(
+async def test_a_worker_with_a_hung_engine_loses_its_lease(
     redis: Redis, hire: Hire, toy: Model, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.worker._LEASES_UNTIL_HUNG", 1000.0)
+    monkeypatch.setattr("worker.lease._LEASES_UNTIL_HUNG", 1000.0)
     manifest, _ = toy
     queue = queues_on(redis, lease_seconds=0.2)
     stuck = hire(queue, toy, slots=2, lease_seconds=0.2)
@@ -410,7 +407,7 @@ def given_back(queue: Queues, samples: int) -> Callable[[], Any]:
     return are_they
 
 
-async def test_a_model_that_appears_in_the_repository_is_drawn_with(
+async def test_a_model_that_is_added_to_the_repository_is_drawn(
     queue: Queues, toy_repository: Path, monkeypatch: pytest.MonkeyPatch, until: Until
 ) -> None:
     monkeypatch.setattr("worker.worker.LOOK_SECONDS", 0.05)
@@ -427,7 +424,7 @@ async def test_a_model_that_appears_in_the_repository_is_drawn_with(
     engine.close()
 
 
-async def test_waiting_and_drawing_are_measured(
+async def test_times_to_the_first_row_and_to_the_end_of_each_job_are_measured(
     queue: Queues, hire: Hire, tmp_path: Path, until: Until
 ) -> None:
     write_toy_model(tmp_path, Toy(name="measured"))

@@ -1,4 +1,4 @@
-"""A slot's state is where its last run left it, and is copied only when other slots are run."""
+"""States are kept from run to run, and copied only if other slots are run."""
 
 import weakref
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from smalti.runtime.repository import State
-from worker.state import SlotStates
+from worker.slot_states import SlotStates
 
 NAMES = ("hidden", "counts")
 
@@ -24,7 +24,7 @@ def states() -> SlotStates:
 
 
 def a_run(states: SlotStates, slots: list[int], seed: int = 0) -> list[NDArray[Any]]:
-    """What a run of these slots gives, kept."""
+    """Keep random outputs of a run of these slots, and return them."""
     rng = np.random.default_rng(seed)
     outputs: list[NDArray[Any]] = [
         rng.random((len(slots), 3)).astype(np.float32),
@@ -34,7 +34,7 @@ def a_run(states: SlotStates, slots: list[int], seed: int = 0) -> list[NDArray[A
     return outputs
 
 
-def test_the_same_slots_go_on_with_the_very_arrays_that_they_left(states: SlotStates) -> None:
+def test_the_same_slots_get_the_same_arrays_again(states: SlotStates) -> None:
     outputs = a_run(states, [0, 4, 7])
     again = states.of([0, 4, 7])
     assert all(again[name] is output for name, output in zip(NAMES, outputs, strict=True))
@@ -44,23 +44,23 @@ def test_the_same_slots_go_on_with_the_very_arrays_that_they_left(states: SlotSt
 def test_other_slots_get_their_own_states(states: SlotStates, slots: list[int]) -> None:
     hidden, counts = a_run(states, [0, 4, 7])
     found = states.of(slots)
-    for row, slot in enumerate(slots):
+    for entry, slot in enumerate(slots):
         if slot != 2:  # which was never run
             place = [0, 4, 7].index(slot)
-            assert (found["hidden"][row] == hidden[place]).all()
-            assert found["counts"][row] == counts[place]
+            assert (found["hidden"][entry] == hidden[place]).all()
+            assert found["counts"][entry] == counts[place]
     assert found["hidden"].dtype == np.float32
     assert found["counts"].dtype == np.int64
 
 
-def test_a_slot_that_was_never_run_has_some_state(states: SlotStates) -> None:
+def test_a_slot_that_was_never_run_gets_a_state_of_the_right_shape(states: SlotStates) -> None:
     assert {name: array.shape for name, array in states.of([5, 6]).items()} == {
         "hidden": (2, 3),
         "counts": (2,),
     }
 
 
-def test_slots_that_were_not_in_the_last_run_hold_no_memory(states: SlotStates) -> None:
+def test_states_of_slots_outside_the_last_run_are_freed(states: SlotStates) -> None:
     first, _ = a_run(states, [0, 1])
     gone = weakref.ref(first)
     del first

@@ -10,7 +10,7 @@ from smalti.errors import SampleFailed
 from smalti.randomness import MAX_SEED, uniforms
 from tests.worker.conftest import Model
 from tests.worker.story import a_claim, a_request, keeping
-from worker.admission import plan
+from worker.plan import plan
 
 
 def test_each_row_has_the_random_numbers_of_its_positions(toy: Model) -> None:
@@ -29,7 +29,7 @@ def test_kept_pixels_are_forced_and_all_others_drawn(toy: Model) -> None:
     assert (drawn.forced == -1).sum() == manifest.height * manifest.width - 1
 
 
-def test_rows_of_another_worker_are_forced_to_what_they_were(toy: Model) -> None:
+def test_rows_committed_before_the_claim_are_forced(toy: Model) -> None:
     manifest, _ = toy
     committed = bytes([1, 2, 3, 4, 5])
     drawn = plan(a_claim(a_request(manifest), pixels=committed), manifest)
@@ -51,7 +51,7 @@ def test_rows_of_another_worker_are_forced_to_what_they_were(toy: Model) -> None
         ({"seed": -1}, "must be between"),
     ],
 )
-def test_what_the_model_cannot_draw_is_refused_in_one_sentence(
+def test_a_request_that_the_model_cannot_draw_is_refused_in_one_sentence(
     toy: Model, changes: dict[str, Any], sentence: str
 ) -> None:
     manifest, _ = toy
@@ -68,7 +68,7 @@ def test_a_kept_pixel_outside_the_palette_is_refused(toy: Model, colour: int) ->
 
 
 @pytest.mark.parametrize("pixels", [bytes(3), bytes(35), bytes([0, 0, 9, 0, 0])])
-def test_committed_bytes_that_are_no_rows_of_this_picture_are_refused(toy: Model, pixels: bytes) -> None:
+def test_committed_bytes_that_are_not_rows_of_this_image_are_refused(toy: Model, pixels: bytes) -> None:
     manifest, _ = toy
     with pytest.raises(SampleFailed, match="drawn so far"):
         plan(replace(a_claim(a_request(manifest)), pixels=pixels), manifest)

@@ -15,23 +15,23 @@ from smalti.runtime.repository import Manifest
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that decides a sample's pixels, for each of its positions."""
+    """The numbers that decide a sample's pixels, for each position."""
 
     uniform: NDArray[np.float32]  # (rows, columns), in (0, 1]
     forced: NDArray[np.int64]  # (rows, columns), −1 where a pixel is drawn
     temperature: float
-    pixel_type: np.dtype[Any]  # as Redis stores a pixel
+    pixel_type: np.dtype[Any]  # of a pixel in Redis
 
 
 def plan(claim: Claim, manifest: Manifest) -> Plan:
-    """The sample's numbers; raises SampleFailed with one sentence where this model cannot draw it."""
+    """The sample's numbers; raises SampleFailed with one sentence if this model cannot draw it."""
     request = claim.request
     _check_grid(request, manifest)
     _check_temperature(request.temperature)
     pixel_type = np.dtype("<u1" if request.pixel_bytes == 1 else "<u2")
     forced = _forced(request)
-    kept = _rows_of_another_worker(claim, pixel_type)
-    forced[: len(kept)] = kept
+    committed = _committed_rows(claim, pixel_type)
+    forced[: len(committed)] = committed
     return Plan(_uniforms(claim), forced, request.temperature, pixel_type)
 
 
@@ -53,7 +53,7 @@ def _check_temperature(temperature: float) -> None:
 
 
 def _forced(request: JobRequest) -> NDArray[np.int64]:
-    """The user's pixels: (rows, columns) int64, −1 where there is none."""
+    """The kept pixels: (rows, columns) int64, −1 where a pixel is drawn."""
     grid = (request.rows, request.columns)
     if not request.kept:
         return np.full(grid, -1, dtype=np.int64)
@@ -65,15 +65,15 @@ def _forced(request: JobRequest) -> NDArray[np.int64]:
     return forced
 
 
-def _rows_of_another_worker(claim: Claim, pixel_type: np.dtype[Any]) -> NDArray[np.int64]:
-    """(rows, columns) int64 of what was committed before this claim."""
+def _committed_rows(claim: Claim, pixel_type: np.dtype[Any]) -> NDArray[np.int64]:
+    """The rows that were committed before this claim: (rows, columns) int64."""
     request = claim.request
     if len(claim.pixels) % request.row_bytes or len(claim.pixels) > request.rows * request.row_bytes:
-        raise SampleFailed(f"The {len(claim.pixels)} bytes drawn so far are not whole rows of this picture.")
-    kept = np.frombuffer(claim.pixels, dtype=pixel_type).astype(np.int64)
-    if kept.max(initial=0) >= request.colours:
+        raise SampleFailed(f"The {len(claim.pixels)} bytes drawn so far are not whole rows of this image.")
+    committed = np.frombuffer(claim.pixels, dtype=pixel_type).astype(np.int64)
+    if committed.max(initial=0) >= request.colours:
         raise SampleFailed("A pixel drawn so far is not a colour of the palette.")
-    return kept.reshape(-1, request.columns)
+    return committed.reshape(-1, request.columns)
 
 
 def _uniforms(claim: Claim) -> NDArray[np.float32]:

@@ -1,0 +1,145 @@
+"""Claims samples: keeps the slots filled, and lets interactive samples in when there is no free slot."""
+
+from collections.abc import Callable, Sequence
+
+from smalti.errors import SampleFailed, Unavailable
+from smalti.jobs.connection import MemoryFull
+from smalti.jobs.job import Claim
+from smalti.jobs.workers import WorkerQueue
+from worker.contact import Contact
+from worker.drawing import Drawing
+from worker.engine import Engine
+from worker.held_samples import HeldSamples
+from worker.lease import Lease
+from worker.plan import plan
+from worker.reporter import Reporter
+from worker.sample import Sample, refused
+from worker.scheduler import Scheduler
+from worker.signals import Signals
+from worker.waiting import wait_for_bell, wait_until
+
+_IDLE_SECONDS = 1.0  # at most, between two claims of a worker that has room, or looks for interactive samples
+
+
+class Claiming:
+    """Two tasks: one claims, the other listens for interactive samples."""
+
+    def __init__(
+        self,
+        queue: WorkerQueue,
+        engine: Engine,
+        *,
+        worker: str,
+        slots: int,
+        fingerprint: str,
+        scheduler: Scheduler,
+        held: HeldSamples,
+        drawing: Drawing,
+        lease: Lease,
+        signals: Signals,
+        contact: Contact,
+        reporter: Reporter,
+        clock: Callable[[], float],
+    ) -> None:
+        self._queue = queue
+        self._engine = engine
+        self._worker = worker
+        self._slots = slots
+        self._fingerprint = fingerprint
+        self._scheduler = scheduler
+        self._held = held
+        self._drawing = drawing
+        self._lease = lease
+        self._signals = signals
+        self._contact = contact
+        self._reporter = reporter
+        self._clock = clock
+        self._sequence = 0  # number of the next claim
+        self._interactive_may_wait = False  # set by `listen`, cleared by a claim
+
+    async def run(self) -> None:
+        """Claim whenever there is room. An idle worker claims too, so that the queue knows it is there."""
+        while not self._signals.stopping.is_set():
+            room, interactive = self._room(), self._interactive_room()
+            if room <= 0 and not (interactive and self._interactive_may_wait):
+                await self._signals.room.wait()
+            elif self._lease.is_stuck:  # a claim would renew the lease
+                await wait_until(self._signals.stopping, seconds=self._lease.seconds / 3)
+            else:
+                await self._claim_or_wait(max(0, room), interactive)
+
+    async def listen(self) -> None:
+        """Let a worker without room claim interactive samples, when one may have come and now and then."""
+        while not self._signals.stopping.is_set():
+            try:
+                await wait_for_bell(self._queue.wait_for_interactive(_IDLE_SECONDS), self._signals.stopping)
+                self._contact.answered()
+                self._interactive_may_wait = True
+                self._signals.room.notify()
+            except Unavailable as error:
+                await self._contact.wait_out(error)
+
+    def _room(self) -> int:
+        """How many samples to claim; bounded, so that a slow Redis does not let ended ones pile up."""
+        return min(self._scheduler.room, self._holdable)
+
+    def _interactive_room(self) -> int:
+        """How many interactive samples to claim even if no slot is free; bounded likewise."""
+        return max(0, min(self._scheduler.interactive_room, self._holdable))
+
+    @property
+    def _holdable(self) -> int:
+        """How many more samples this worker may hold: two for each slot in all."""
+        return 2 * self._slots - len(self._held)
+
+    async def _claim_or_wait(self, room: int, interactive: int) -> None:
+        try:
+            claims = await self._claim(room, interactive)
+            if len(claims) < room:  # the queue has no more
+                await self._wait_for_work()
+        except MemoryFull:
+            self._contact.claim_refused()
+            await wait_until(self._signals.stopping, seconds=_IDLE_SECONDS)
+        except Unavailable as error:
+            await self._contact.wait_out(error)
+
+    async def _claim(self, limit: int, interactive: int) -> Sequence[Claim]:
+        self._interactive_may_wait = False
+        claims = await self._queue.claim(
+            self._worker,
+            sequence=self._sequence,
+            digests=self._engine.digests,
+            fingerprint=self._fingerprint,
+            limit=limit,
+            interactive=interactive,
+            slots=self._slots,
+        )
+        self._sequence += 1  # only now: if the reply is lost, the same number brings the same samples again
+        self._contact.claim_answered()
+        if claims:
+            self._reporter.claimed(claims)
+            self._take_on([self._plan(claim) for claim in claims])
+        return claims
+
+    def _plan(self, claim: Claim) -> Sample:
+        now = self._clock()
+        try:
+            manifest = self._engine.manifest(claim.request.digest)
+            return Sample(claim, plan(claim, manifest), claimed_at=now)
+        except SampleFailed as error:
+            return refused(claim, error, claimed_at=now)
+
+    def _take_on(self, samples: Sequence[Sample]) -> None:
+        for sample in samples:
+            self._held.add(sample)
+        drawable = [sample for sample in samples if sample.outcome is None]
+        self._scheduler.enqueue(drawable)
+        if any(sample.is_interactive for sample in drawable):
+            self._drawing.plan_again()
+        self._signals.work.notify()
+        self._signals.news.notify()
+
+    async def _wait_for_work(self) -> None:
+        """Until the queue's bell rings, or the queue must hear from this worker again."""
+        seconds = min(_IDLE_SECONDS, self._lease.seconds / 3)
+        await wait_for_bell(self._queue.wait_for_work(seconds), self._signals.stopping)
