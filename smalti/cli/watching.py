@@ -21,7 +21,7 @@ from smalti.cli.terminal import (
     shows_pictures,
 )
 from smalti.client import Client
-from smalti.client.messages import palette_of
+from smalti.client.palettes import palette_of
 from smalti.client.values import (
     Image,
     Interrupted,
