@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -136,10 +137,10 @@ def play(command: str, bursts: Sequence[Burst]) -> Iterator[Frame]:
         yield Frame(picture_of(screen), _TYPING_SECONDS)
     yield Frame(picture_of(screen), _PAUSE_SECONDS)
     stream.feed(b"\r\n")
-    ends = [burst.seconds for burst in bursts[1:]]
-    for burst, end in zip(bursts, [*ends, bursts[-1].seconds], strict=True):
+    for burst, following in pairwise(bursts):
         stream.feed(burst.data)
-        yield Frame(picture_of(screen), end - burst.seconds)
+        yield Frame(picture_of(screen), following.seconds - burst.seconds)
+    stream.feed(bursts[-1].data)
     stream.feed(_PROMPT.encode())
     yield Frame(picture_of(screen), _LAST_SECONDS)
 

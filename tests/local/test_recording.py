@@ -35,7 +35,7 @@ def test_a_command_that_fails_is_not_recorded():
 
 
 def test_a_frame_shows_the_two_pixels_of_a_half_block():
-    *_, frame, last = play("", [Burst(0.0, HALF_BLOCK + b"\x1b[?25l")])
+    *_, frame, last = play("", [Burst(0.0, HALF_BLOCK + b"\x1b[?25l"), Burst(1.0, b"")])
     left, line = 16, 16 + 20  # the margin, and the line with the command
     assert frame.picture.getpixel((left, line)) == RED
     assert frame.picture.getpixel((left + 9, line + 9)) == RED
