@@ -19,7 +19,9 @@ from time import monotonic
 from typing import Any
 
 import click
+import numpy as np
 import pyte
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from local.system import System, free_ports, stopping_on_signals
@@ -202,9 +204,14 @@ def _font() -> ImageFont.FreeTypeFont:
 
 
 def gif(frames: Sequence[Frame]) -> bytes:
-    """An animated GIF that repeats for ever; up to 256 colours in all are exact."""
-    palette = _palette([frame.picture for frame in frames])
-    first, *others = (frame.picture.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames)
+    """An animated GIF that repeats for ever; raises SmaltiError for more than 256 colours in all."""
+    coded = [_codes(frame.picture) for frame in frames]
+    colours = np.unique(np.concatenate([np.unique(codes) for codes in coded]))
+    if len(colours) > _GIF_COLOURS:
+        raise SmaltiError(
+            f"The recording has {len(colours)} colours and a GIF holds {_GIF_COLOURS}: choose a model with fewer."
+        )
+    first, *others = (_indexed(codes, colours) for codes in coded)
     stream = BytesIO()
     first.save(
         stream,
@@ -218,16 +225,17 @@ def gif(frames: Sequence[Frame]) -> bytes:
     return stream.getvalue()
 
 
-def _palette(pictures: Sequence[Image.Image]) -> Image.Image:
-    """An image with the palette that all frames share."""
-    colours = sorted({colour for picture in pictures for _, colour in picture.getcolors(1 << 24) or ()})
-    every = Image.new("RGB", (len(colours), 1))
-    every.putdata(colours)  # type: ignore[arg-type]  # RGB pictures have tuples alone
-    if len(colours) > _GIF_COLOURS:
-        return every.quantize(_GIF_COLOURS)
-    palette = Image.new("P", (1, 1))
-    palette.putpalette(every.tobytes() + every.tobytes()[:3] * (_GIF_COLOURS - len(colours)))
-    return palette
+def _codes(picture: Image.Image) -> NDArray[np.uint32]:
+    """(height, width): each colour as one number."""
+    red, green, blue = np.moveaxis(np.asarray(picture, dtype=np.uint32), -1, 0)
+    return red << 16 | green << 8 | blue
+
+
+def _indexed(codes: NDArray[np.uint32], colours: NDArray[np.uint32]) -> Image.Image:
+    """The picture in a palette of all colours: Pillow's own mapping mixes up colours that are nearly the same."""
+    picture = Image.fromarray(np.searchsorted(colours, codes).astype(np.uint8)).convert("P")
+    picture.putpalette(b"".join(int(colour).to_bytes(3, "big") for colour in colours))
+    return picture
 
 
 if __name__ == "__main__":
