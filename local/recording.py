@@ -24,7 +24,8 @@ import pyte
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from local.system import System, free_ports, stopping_on_signals
+from local.ports import free_ports
+from local.system import System, stopping_on_signals
 from smalti.errors import SmaltiError
 from smalti.pictures.files import write_whole
 
@@ -228,7 +229,7 @@ def gif(frames: Sequence[Frame]) -> bytes:
 def _codes(picture: Image.Image) -> NDArray[np.uint32]:
     """(height, width): each colour as one number."""
     red, green, blue = np.moveaxis(np.asarray(picture, dtype=np.uint32), -1, 0)
-    return red << 16 | green << 8 | blue
+    return np.asarray(red << 16 | green << 8 | blue)
 
 
 def _indexed(codes: NDArray[np.uint32], colours: NDArray[np.uint32]) -> Image.Image:
