@@ -19,12 +19,12 @@ named = $(if $(filter command,$(firstword $(origin $(1)))),$(2) $($(1)))
 TESTS = $(sort $(wildcard tests/test_*.py) $(FAST_TESTS)) $(wildcard tests/system)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up proto check lint types imports generated test slow bench clean
+.PHONY: help setup demo up recording proto check lint types imports generated test slow bench clean
 
 help: ## list what there is
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-9s %s\n", $$1, $$2}'
 	@echo "  Variables: PYTHON=python3.12, WORKERS=3 PORT=50061 METRICS_PORT=9411 REDIS_PORT=6390 (up),"
-	@echo "             ARGS='...' (demo, up, test, bench),"
+	@echo "             ARGS='...' (demo, up, recording, test, bench),"
 	@echo "             TORCH_INDEX=URL, the package index to take torch from (README: its small CPU build)"
 
 # The environment
@@ -55,6 +55,9 @@ demo: $(RUN_READY) ## start the whole system, draw pictures, show latencies, sto
 
 up: $(RUN_READY) ## the whole system on this machine until Ctrl-C
 	@$(BIN)/python -m local.up --workers $(WORKERS) $(call named,PORT,--port) $(call named,METRICS_PORT,--metrics-port) $(call named,REDIS_PORT,--redis-port) $(ARGS)
+
+recording: $(VENV)/.dev ## record rows appearing in a terminal into docs/drawing.gif
+	@$(BIN)/python -m local.recording $(ARGS)
 
 bench: $(VENV)/.dev ## run all benchmarks (ten minutes); figures as JSON in out/benchmarks
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -12,8 +12,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
 from local.latencies import page_of
+from local.ports import free_ports
 from local.private_redis import PrivateRedis
-from local.system import System, free_ports
+from local.system import System
 from smalti.client import Client
 from smalti.jobs.job import TERMINAL, JobState
 

@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 
 from smalti import media
-from smalti.client import Client
-from smalti.client.values import Completion, DrawFinished, Image
+from smalti.client import Client, Completion, DrawFinished, Image
 
 model = sys.argv[1] if len(sys.argv) > 1 else "sprites-pixel-rnn"
 

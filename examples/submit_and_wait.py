@@ -7,8 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from smalti.client import Client
-from smalti.client.values import Interrupted, Job
+from smalti.client import Client, Interrupted, Job
 
 model = sys.argv[1] if len(sys.argv) > 1 else "sprites-pixel-rnn"
 folder = Path("samples")

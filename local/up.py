@@ -1,4 +1,4 @@
-"""`make up`: the whole system on this machine until Ctrl-C; its Redis keeps the jobs for the next time."""
+"""`make up`: the whole system on this machine until Ctrl-C; its Redis keeps the jobs until the next start."""
 
 import sys
 from contextlib import suppress
@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from local.system import Ports, PortTaken, System, chosen_redis, stopping_on_signals
+from local.ports import Ports, PortTaken
+from local.system import System, chosen_redis, stopping_on_signals
 from smalti.errors import SettingsInvalid, SmaltiError
 from smalti.runtime.settings import ServerSettings, read_settings
 
@@ -20,7 +21,7 @@ _HIGHEST = 65535
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Where the system is to listen; its first worker's metrics come after the server's."""
+    """The ports that a user wants; the workers' metrics follow the server's."""
 
     workers: int
     port: int
@@ -29,7 +30,7 @@ class Wanted:
 
     @property
     def ports(self) -> Ports:
-        """Of each process; raises SettingsInvalid where one lies beyond the highest, or two are the same."""
+        """The ports of each process; raises SettingsInvalid if one is too high or two are the same."""
         metrics = range(self.metrics_port, self.metrics_port + self.workers + 1)
         if metrics[-1] > _HIGHEST:
             raise SettingsInvalid(
@@ -50,11 +51,11 @@ class Wanted:
 
     @property
     def redis_folder(self) -> Path:
-        """Of the private Redis: a system on another port has its own, as two on one folder would spoil it."""
+        """The folder of the private Redis: one for each server port, because two servers would damage it."""
         return _REDIS_FOLDER if self.port == _PORT else _REDIS_FOLDER.with_name(f"redis-{self.port}")
 
     def elsewhere(self) -> "Wanted | None":
-        """The same on the next ports that are all free; None where there are none."""
+        """The same on higher ports that are all free, or None if there are none."""
         for step in range(_STEP, _HIGHEST, _STEP):
             moved = replace(
                 self,
@@ -68,7 +69,7 @@ class Wanted:
         return None
 
     def command(self) -> str:
-        """What to type for it."""
+        """The command to type for these ports."""
         words = ["make up", f"WORKERS={self.workers}" if self.workers > 1 else ""]
         words += [f"PORT={self.port}", f"METRICS_PORT={self.metrics_port}"]
         words.append(f"REDIS_PORT={self.redis_port}" if self.redis_port else "")
@@ -76,7 +77,7 @@ class Wanted:
 
 
 class Port(click.IntRange):
-    """A port that a process can be told, and others can find."""
+    """A port to listen on, with plain words for one that is none."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
@@ -93,25 +94,25 @@ class Port(click.IntRange):
     type=Port(1, _HIGHEST),
     default=_PORT,
     show_default=True,
-    help="Of the server (make up PORT=...).",
+    help="Port of the server (make up PORT=...).",
 )
 @click.option(
     "--metrics-port",
     type=Port(1, _HIGHEST),
-    help="Of the server's metrics; the workers' are on the next ones (make up METRICS_PORT=...). "
-    "Without it SMALTI_METRICS_PORT, else 9401.",
+    help="Port of the server's metrics; the workers' follow it (make up METRICS_PORT=...). "
+    "Default: SMALTI_METRICS_PORT, else 9401.",
 )
 @click.option(
     "--redis-port",
     type=Port(0, _HIGHEST),
     default=0,
-    help="Of the private Redis (make up REDIS_PORT=...); any free one without it.",
+    help="Port of the private Redis (make up REDIS_PORT=...). Default: any free one.",
 )
 def main(workers: int, port: int, metrics_port: int | None, redis_port: int) -> None:
     """Run Redis, a server and workers on this machine until Ctrl-C.
 
-    Redis is the one of SMALTI_REDIS_URL, else a private one whose data stay in .cache/redis, or .cache/redis-PORT for
-    another port than 50051. A process that ends by itself is started again.
+    The Redis is the one of SMALTI_REDIS_URL. Without that, a private one is started, with its data in .cache/redis
+    (.cache/redis-PORT for another port than 50051). A process that ends by itself is started again.
     """
     try:
         with stopping_on_signals():

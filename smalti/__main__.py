@@ -3,14 +3,14 @@
 import os
 import signal
 
-_INTERRUPTED = 130  # as smalti.cli.watching has it, which is not imported yet
+from smalti.cli.exit_codes import INTERRUPTED
 
 
 def main() -> None:
     """Run the command of `smalti.cli.main`."""
     before = signal.getsignal(signal.SIGINT)
     if before is signal.default_int_handler:  # not where Ctrl-C is to be ignored, as in the background
-        signal.signal(signal.SIGINT, lambda number, frame: os._exit(_INTERRUPTED))
+        signal.signal(signal.SIGINT, lambda number, frame: os._exit(INTERRUPTED))
     os.environ.setdefault(
         "GRPC_VERBOSITY", "NONE"
     )  # gRPC reads it when it is imported; our own words are enough

@@ -8,7 +8,9 @@ import click
 from rich.console import Console
 
 from smalti import media
-from smalti.cli import given, options
+from smalti.cli import inputs, options
+from smalti.cli.connecting import connected
+from smalti.cli.exit_codes import INTERRUPTED
 from smalti.cli.output import (
     Saved,
     described,
@@ -25,10 +27,9 @@ from smalti.cli.output import (
 )
 from smalti.cli.places import Place
 from smalti.cli.terminal import Canvas, canvas_of, moves_pictures
-from smalti.cli.watching import INTERRUPTED, Band
-from smalti.client import Client
+from smalti.cli.watching import CompletionView
+from smalti.client import Client, Job, Model, ModelVersion
 from smalti.client.completion import Completed, Unfinished, fetch, first_rows, indexed, queued
-from smalti.client.values import Job, Model, ModelVersion
 from smalti.errors import InvalidRequest
 from smalti.pictures.fitting import Fit
 from smalti.pictures.formats import require_fit
@@ -61,7 +62,7 @@ _PATIENCE_SECONDS = 60.0  # while the server is away
 @options.output
 @options.scale
 @options.as_json
-@options.connected
+@connected
 def complete(
     client: Client,
     model: str,
@@ -91,12 +92,12 @@ def complete(
     """
     described = client.model(model, version=version)
     kept = _kept(described.model, hidden, rows, mask, how)
-    found = given.read(described.model, pictures, how)
+    found = inputs.read(described.model, pictures, how)
     require_place(output, as_json=as_json)
     background = media.background_of(described.manifest.get("recipe") or {}, described.model.palette)
     unfinished = [
         Unfinished(name=stem, image=indexed(media.flat(image, background)), kept=kept)
-        for stem, image in zip(given.stems(found.names), found.images, strict=True)
+        for stem, image in zip(inputs.stems(found.names), found.images, strict=True)
     ]
     if output is not None:
         _require_room(output, scale, described.model, pictures=len(unfinished), draws=draws)
@@ -125,7 +126,7 @@ def complete(
         raise SystemExit(INTERRUPTED) from None
     saved = None if output is None else _save(completed, output, labels=labels, scale=scale)
     _hand_over(completed, found.report, output, saved, as_json=as_json)
-    given.tell_skipped(found.report)
+    inputs.tell_skipped(found.report)
 
 
 def _kept(model: Model, hidden: float | None, rows: int | None, mask: Path | None, how: Fit | None) -> bytes:
@@ -133,7 +134,7 @@ def _kept(model: Model, hidden: float | None, rows: int | None, mask: Path | Non
     if sum(option is not None for option in (hidden, rows, mask)) > 1:
         raise InvalidRequest("Say what is kept in one way: --hidden PART, --rows N or --mask FILE.")
     if mask is not None:
-        return given.mask(model, mask, how)
+        return inputs.mask(model, mask, how)
     if rows is None:
         rows = model.height - max(1, round(model.height * (0.5 if hidden is None else hidden)))
     if rows > model.height:
@@ -164,11 +165,11 @@ def _follow(
     beside = [canvas_of(picture.image), canvas_of(picture.shown)]
     draws = [Canvas(job.height, job.width, palette) for _ in range(job.count)]
     title = picture.name if labels else ""
-    with Band(console, beside, draws, title=title, hidden=hidden) as band:
-        for event in client.watch(job.id, rows=band.wants_rows, patience_seconds=_PATIENCE_SECONDS):
-            band.show(event)
+    with CompletionView(console, beside, draws, title=title, hidden=hidden) as view:
+        for event in client.watch(job.id, rows=view.wants_rows, patience_seconds=_PATIENCE_SECONDS):
+            view.show(event)
         completed = fetch(client, picture, job)
-        band.finish(completed.images)
+        view.finish(completed.images)
     return completed
 
 
@@ -181,9 +182,9 @@ def _hand_over(
     as_json: bool,
 ) -> None:
     if as_json:
-        print_json(_summary(completed, output, saved) | given.skipped(report))
+        print_json(_summary(completed, output, saved) | inputs.skipped(report))
         return
-    say_colour_change(given.total(each.job.colour_change for each in completed))
+    say_colour_change(inputs.total(each.job.colour_change for each in completed))
     if saved:
         say(f"Wrote {saved.words}.")
     say(f"Drawn with seed {completed[0].job.seed}{_likelihood(completed)}.")

@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from smalti.cli import given, options
-from smalti.cli.given import Given
+from smalti.cli import inputs, options
+from smalti.cli.connecting import connected
+from smalti.cli.inputs import Inputs
 from smalti.cli.output import (
     Saved,
     deliver,
@@ -25,8 +26,7 @@ from smalti.cli.output import (
     show,
 )
 from smalti.cli.places import Place
-from smalti.client import Client
-from smalti.client.values import Encoded, Image, Images, ImageSource, ScoreKind, Scores
+from smalti.client import Client, Encoded, Image, Images, ImageSource, ScoreKind, Scores
 from smalti.errors import InvalidRequest
 from smalti.pictures.fitting import Fit
 
@@ -46,7 +46,7 @@ _UNITS = {
 @options.output
 @options.scale
 @options.as_json
-@options.connected
+@connected
 def draw(
     client: Client,
     model: str,
@@ -89,7 +89,7 @@ def draw(
 @options.output
 @options.scale
 @options.as_json
-@options.connected
+@connected
 def sweep(
     client: Client,
     model: str,
@@ -122,7 +122,7 @@ def sweep(
 @options.fit
 @options.version
 @options.as_json
-@options.connected
+@connected
 def encode(
     client: Client, model: str, pictures: tuple[Path, ...], how: Fit | None, version: int, as_json: bool
 ) -> None:
@@ -132,7 +132,7 @@ def encode(
 
     PICTURES are files, folders or zips; what in folders and zips cannot be used is skipped and named (exit code 5).
     """
-    found = given.read(client.model(model, version=version).model, pictures, how)
+    found = inputs.read(client.model(model, version=version).model, pictures, how)
     replies = [client.encode(model, images, version=found.model.version) for images in found.portions()]
     _answer(
         found,
@@ -151,7 +151,7 @@ def encode(
 @options.output
 @options.scale
 @options.as_json
-@options.connected
+@connected
 def reconstruct(
     client: Client,
     model: str,
@@ -168,7 +168,7 @@ def reconstruct(
 
     PICTURES are files, folders or zips; what in folders and zips cannot be used is skipped and named (exit code 5).
     """
-    found = given.read(client.model(model, version=version).model, pictures, how)
+    found = inputs.read(client.model(model, version=version).model, pictures, how)
     require_place(output, as_json=as_json)
     replies = [client.reconstruct(model, images, version=found.model.version) for images in found.portions()]
     images = [image for reply in replies for image in reply.images]
@@ -191,7 +191,7 @@ def reconstruct(
 @options.output
 @options.scale
 @options.as_json
-@options.connected
+@connected
 def interpolate(
     client: Client,
     model: str,
@@ -209,7 +209,7 @@ def interpolate(
     By even steps between their latents, for a VAE or auto-encoder.
     """
     of = client.model(model, version=version).model
-    ends = [given.picture(of, end, how) for end in (first, last)]
+    ends = [inputs.picture(of, end, how) for end in (first, last)]
     require_place(output, as_json=as_json)
     between = client.interpolate(model, *ends, steps=steps, version=of.version)
     _hand_over(between, output, as_json=as_json, scale=scale, columns=steps)
@@ -222,7 +222,7 @@ def interpolate(
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), help="Of the noise of a VAE's bound.")
 @options.version
 @options.as_json
-@options.connected
+@connected
 def score(
     client: Client,
     model: str,
@@ -238,7 +238,7 @@ def score(
 
     PICTURES are files, folders or zips; what in folders and zips cannot be used is skipped and named (exit code 5).
     """
-    found = given.read(client.model(model, version=version).model, pictures, how)
+    found = inputs.read(client.model(model, version=version).model, pictures, how)
     replies = [
         client.score(model, images, seed=seed, version=found.model.version) for images in found.portions()
     ]
@@ -258,7 +258,7 @@ def _centre(
 ) -> ImageSource | None:
     """The picture of --image in the model's size, if there is one."""
     if image is not None:
-        return given.picture(client.model(model, version=version).model, image, how)
+        return inputs.picture(client.model(model, version=version).model, image, how)
     if how is not None:
         raise InvalidRequest("--fit says what to do with --image PICTURE, which is missing.")
     return None
@@ -283,7 +283,7 @@ def _latents(reply: Encoded) -> list[dict[str, Any]]:
 
 
 def _answer(
-    found: Given,
+    found: Inputs,
     replies: Sequence[Encoded | Images | Scores],
     values: Sequence[dict[str, Any]],
     line: Callable[[dict[str, Any]], str] | None = None,
@@ -292,24 +292,24 @@ def _answer(
     also: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Print a value for each picture by its name, as JSON or, where there is a way to say it, as a line."""
-    change = given.total(reply.colour_change for reply in replies)
+    change = inputs.total(reply.colour_change for reply in replies)
     named = list(zip(found.names, values, strict=True))
     if as_json:
         pictures = [{"name": name} | value for name, value in named]
         told = {"model": replies[0].model, **also, "colour_change": change, "pictures": pictures}
-        print_json(told | given.skipped(found.report))
+        print_json(told | inputs.skipped(found.report))
     else:
         say_colour_change(change)
         if line is not None:
             click.echo("".join(f"{name}: {line(value)}\n" for name, value in named), nl=False)
-    given.tell_skipped(found.report)
+    inputs.tell_skipped(found.report)
 
 
-def _save_named(images: Sequence[Image], found: Given, output: Place, scale: int | None) -> Saved:
+def _save_named(images: Sequence[Image], found: Inputs, output: Place, scale: int | None) -> Saved:
     """Into a folder one file each, by the picture's name; else as `save`."""
     if not output.is_folder:
         return save(images, output, scale=scale)
-    names = (f"{stem}-reconstructed" for stem in given.stems(found.names))
+    names = (f"{stem}-reconstructed" for stem in inputs.stems(found.names))
     return save_each(zip(names, images, strict=True), output, scale)
 
 

@@ -14,6 +14,8 @@ import click
 from rich.console import Console
 
 from smalti.cli import options
+from smalti.cli.connecting import connected
+from smalti.cli.exit_codes import INTERRUPTED
 from smalti.cli.output import (
     print_json,
     print_table,
@@ -25,12 +27,12 @@ from smalti.cli.output import (
     write_picture,
 )
 from smalti.cli.places import Place, PlaceOption
+from smalti.cli.progress import REASONS
 from smalti.cli.streams import OutputLost
 from smalti.cli.terminal import moves_pictures
-from smalti.cli.watching import INTERRUPTED, REASONS, LineView, LiveView, View, follow
-from smalti.client import Client
+from smalti.cli.watching import JsonView, LineView, LiveView, View, follow
+from smalti.client import Client, Image, Job, SampleResult
 from smalti.client.failures import Patience
-from smalti.client.values import Image, Job, JobEvent, SampleEnded, SampleResult, SampleRows
 from smalti.errors import Busy, InvalidRequest, ModelNotFound, SmaltiError, Unavailable
 from smalti.jobs.job import JobClass, JobState
 from smalti.media import SHEET_SCALE
@@ -81,7 +83,7 @@ _PATIENCE = click.option(
 @_PATIENCE
 @options.version
 @options.as_json
-@options.connected
+@connected
 def submit(
     client: Client,
     model: str,
@@ -132,7 +134,7 @@ def submit(
 @_JOB
 @_PATIENCE
 @options.as_json
-@options.connected
+@connected
 def watch(client: Client, job: str, patience: float, as_json: bool) -> None:
     """Follow a job until it has ended.
 
@@ -156,7 +158,7 @@ def watch(client: Client, job: str, patience: float, as_json: bool) -> None:
 @click.option("--start", type=click.IntRange(0), default=0, help="Index of the first sample.")
 @click.option("--limit", type=click.IntRange(1), help="How many indices; all without it.")
 @options.as_json
-@options.connected
+@connected
 def results(
     client: Client,
     job: str,
@@ -184,7 +186,7 @@ def results(
 @click.command()
 @_JOB
 @options.as_json
-@options.connected
+@connected
 def cancel(client: Client, job: str, as_json: bool) -> None:
     """Stop a job; its finished samples stay."""
     cancelled = client.cancel(job)
@@ -199,7 +201,7 @@ def cancel(client: Client, job: str, as_json: bool) -> None:
 @click.command()
 @_JOB
 @options.as_json
-@options.connected
+@connected
 def delete(client: Client, job: str, as_json: bool) -> None:
     """Forget a job that has ended, and its results."""
     client.delete(job)
@@ -212,7 +214,7 @@ def delete(client: Client, job: str, as_json: bool) -> None:
 @click.command()
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=20, show_default=True)
 @options.as_json
-@options.connected
+@connected
 def jobs(client: Client, limit: int, as_json: bool) -> None:
     """List jobs, newest first."""
     newest = list(islice(client.jobs(page_size=min(limit, 500)), limit))
@@ -240,22 +242,6 @@ class Summary:
             else:
                 self.failed += 1
                 self.first_error = self.first_error or result.error
-
-
-class JsonView:
-    """One JSON object a line for every event."""
-
-    wants_rows = False
-
-    def show(self, event: JobEvent) -> None:
-        """Print the event under its name."""
-        print_json({_NAMES.get(type(event), "interrupted"): event})
-
-    def close(self) -> None:
-        """Nothing is left open."""
-
-
-_NAMES: dict[type, str] = {Job: "job", SampleRows: "rows", SampleEnded: "ended"}
 
 
 @contextmanager

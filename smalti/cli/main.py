@@ -6,8 +6,8 @@ import click
 
 import smalti
 from smalti.cli import completing, images, jobs, models
+from smalti.cli.exit_codes import AWAY, FAILED, INTERRUPTED, NOT_FOUND, WRONG_USAGE
 from smalti.cli.streams import sound_streams
-from smalti.cli.watching import INTERRUPTED
 from smalti.errors import (
     Busy,
     DeadlinePassed,
@@ -19,15 +19,14 @@ from smalti.errors import (
     Unavailable,
 )
 
-_FAILED = 1
 _EXIT_CODES: dict[type[SmaltiError], int] = {
-    InvalidRequest: 2,
-    RequestConflict: 2,
-    ModelNotFound: 3,
-    JobNotFound: 3,
-    Busy: 4,
-    Unavailable: 4,
-    DeadlinePassed: 4,
+    InvalidRequest: WRONG_USAGE,
+    RequestConflict: WRONG_USAGE,
+    ModelNotFound: NOT_FOUND,
+    JobNotFound: NOT_FOUND,
+    Busy: AWAY,
+    Unavailable: AWAY,
+    DeadlinePassed: AWAY,
 }
 
 
@@ -81,7 +80,7 @@ def main() -> None:
 
 def exit_code(error: SmaltiError) -> int:
     """What the shell is told."""
-    return next((code for kind, code in _EXIT_CODES.items() if isinstance(error, kind)), _FAILED)
+    return next((code for kind, code in _EXIT_CODES.items() if isinstance(error, kind)), FAILED)
 
 
 for _command in (

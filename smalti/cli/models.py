@@ -6,16 +6,16 @@ from itertools import groupby
 import click
 
 from smalti.cli import options
+from smalti.cli.connecting import connected
 from smalti.cli.output import print_json, print_manifest, print_table, say
-from smalti.client import Client
-from smalti.client.values import Model
+from smalti.client import Client, Model
 
 
 @click.command()
 @click.argument("name", required=False)
 @options.version
 @options.as_json
-@options.connected
+@connected
 def models(client: Client, name: str | None, version: int, as_json: bool) -> None:
     """List models, or print one's manifest."""
     if name is not None:
@@ -33,7 +33,7 @@ def models(client: Client, name: str | None, version: int, as_json: bool) -> Non
 @click.argument("name")
 @options.version
 @options.as_json
-@options.connected
+@connected
 def load(client: Client, name: str, version: int, as_json: bool) -> None:
     """Have the server serve a model as it is in its repository now.
 
@@ -53,7 +53,7 @@ def load(client: Client, name: str, version: int, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--version", type=click.IntRange(0), default=0, metavar="N", help="Every version without it.")
 @options.as_json
-@options.connected
+@connected
 def unload(client: Client, name: str, version: int, as_json: bool) -> None:
     """Have the server serve a model no more.
 

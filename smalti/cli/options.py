@@ -1,31 +1,18 @@
 """Options that several commands share."""
 
-import re
-from collections.abc import Callable
-from functools import wraps
 from math import isnan
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from smalti.cli import given
+from smalti.cli import inputs
 from smalti.cli.places import PlaceOption
-from smalti.client import Client
-from smalti.client.channel import DEFAULT_ADDRESS
-from smalti.client.values import Completion
-from smalti.errors import GraphNotServed, InvalidRequest, ModelNotFound, SmaltiError
+from smalti.client import Client, Completion
+from smalti.errors import InvalidRequest
 from smalti.pictures import finding
 from smalti.pictures.fitting import Fit
 from smalti.pictures.formats import LARGEST_SCALE
-
-_FIELD = re.compile(r"^[a-z]+(?= is )|\b[a-z]+(_[a-z]+)+\b")  # of the contract, in a message
-_MEANT = re.compile(r".* \(did you mean [^()]*\?\)")  # after it the server lists every model
-_INSTEAD = {
-    "draw": "submit {model} --watch",
-    "submit": "draw {model}",
-}  # where a model is not made for a command
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Number(click.FloatRange):
@@ -107,51 +94,6 @@ scale = click.option(
 )
 
 
-def connected(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give the command a client of the server that --server or SMALTI_SERVER names.
-
-    Errors that name a field of the contract name the command's option instead.
-    """
-
-    @click.option(
-        "--server",
-        envvar="SMALTI_SERVER",
-        default=DEFAULT_ADDRESS,
-        show_default=True,
-        show_envvar=True,
-        metavar="ADDRESS",
-        help="HOST:PORT of the server.",
-    )
-    @wraps(command)
-    def run(*args: Any, server: str, **options: Any) -> Any:
-        try:
-            with Client(server) as client:
-                return command(client, *args, **options)
-        except SmaltiError as error:
-            error.args = (_reworded(error, click.get_current_context().command, options.get("model", "")),)
-            raise
-
-    return run
-
-
-def _reworded(error: SmaltiError, command: click.Command, model: str) -> str:
-    """The error in the words of the command line."""
-    if isinstance(error, ModelNotFound) and (meant := _MEANT.match(str(error))):
-        return f"{meant[0]}; smalti models lists them all."
-    message = _FIELD.sub(lambda field: _options_of(command).get(field[0], field[0]), str(error))
-    instead = _INSTEAD.get(command.name or "") if isinstance(error, GraphNotServed) else None
-    return f"{message} The command for it: smalti {instead.format(model=model)}" if instead else message
-
-
-def _options_of(command: click.Command) -> dict[str, str]:
-    """The command's options by the fields that they fill."""
-    return {
-        param.name or "": max(param.opts, key=len)
-        for param in command.params
-        if isinstance(param, click.Option)
-    }
-
-
 def completion(
     client: Client,
     model: str,
@@ -172,5 +114,5 @@ def completion(
     if (rows is None) == (mask is None):
         raise InvalidRequest("Say what of the picture to keep: either --rows N or --mask FILE.")
     described = client.model(model, version=version).model
-    kept = None if mask is None else given.mask(described, mask, how)
-    return Completion(image=given.picture(described, image, how), rows=rows, mask=kept)
+    kept = None if mask is None else inputs.mask(described, mask, how)
+    return Completion(image=inputs.picture(described, image, how), rows=rows, mask=kept)

@@ -19,7 +19,7 @@ from smalti import media
 from smalti.cli.places import Place
 from smalti.cli.streams import on_terminal
 from smalti.cli.terminal import canvas_of, columns_that_fit, grid, shows_pictures
-from smalti.client.values import ColourChange, Image
+from smalti.client import ColourChange, Image
 from smalti.errors import InvalidRequest
 from smalti.pictures.formats import Format, encoded, enlarged, fits, loss, require_fit, screen_scale
 

@@ -12,7 +12,8 @@ from typing import Any, TextIO
 
 import click
 
-READER_GONE = 141  # what shells tell of a command that SIGPIPE ended
+from smalti.cli.exit_codes import READER_GONE
+
 _SPELLED = "smalti-spelled"  # the name of the error handler below
 _ASCII = "smalti_ascii"  # click writes UTF-8 to a stream that calls itself ASCII, so ours has another name
 _SPELLINGS = {

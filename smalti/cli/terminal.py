@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.segment import Segment, Segments
 from rich.style import Style
 
-from smalti.client.values import Image
+from smalti.client import Image
 from smalti.media import HIDDEN
 
 _UPPER = "▀"

@@ -1,16 +1,16 @@
 """Follows a drawing on the screen: live pictures in a terminal, plain lines elsewhere, JSON for scripts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import Protocol, Self
 
-from rich.console import Console, Group, OverflowMethod, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
+from smalti.cli.output import print_json
+from smalti.cli.progress import REASONS, Pace, describe, progress_lines
 from smalti.cli.terminal import (
     Canvas,
     Gallery,
@@ -20,9 +20,8 @@ from smalti.cli.terminal import (
     grid,
     shows_pictures,
 )
-from smalti.client import Client
-from smalti.client.messages import palette_of
-from smalti.client.values import (
+from smalti.client import (
+    Client,
     Image,
     Interrupted,
     Job,
@@ -30,19 +29,13 @@ from smalti.client.values import (
     SampleEnded,
     SampleRows,
 )
+from smalti.client.palettes import palette_of
 from smalti.errors import Busy, Unavailable
 from smalti.jobs.job import JobState
 
-INTERRUPTED = 130  # the exit code by which shells know Ctrl-C
 _FRAME_SECONDS = 0.1  # between two pictures of the same screen
 _LINE_SECONDS = 1.0  # between two lines where there is no terminal
 _LINES_BESIDE_PICTURES = 5  # an empty line, the bar, its text, a notice, and the line with the cursor
-_BAR_WIDTH = 60
-REASONS = {  # for which a job waits
-    "NO_WORKER_FOR_MODEL": "no worker is running that draws this model",
-    "MODEL_REPLACED": "its model was exported anew, and no worker has the old export: put that back in its place, "
-    "or cancel the job and submit it again",
-}
 
 
 class View(Protocol):
@@ -107,6 +100,22 @@ class LineView:
         self._last_line = line
 
 
+class JsonView:
+    """One JSON object a line for every event."""
+
+    wants_rows = False
+
+    def show(self, event: JobEvent) -> None:
+        """Print the event under its name."""
+        print_json({_NAMES.get(type(event), "interrupted"): event})
+
+    def close(self) -> None:
+        """Nothing is left open."""
+
+
+_NAMES: dict[type, str] = {Job: "job", SampleRows: "rows", SampleEnded: "ended"}
+
+
 class LiveView:
     """A progress bar under pictures of as many samples as fit the terminal."""
 
@@ -161,7 +170,7 @@ class LiveView:
         return Group(*parts)
 
 
-class Band:
+class CompletionView:
     """Pictures side by side while a job draws the last of them; a context that leaves the screen in order.
 
     Without a terminal it only tells, in a line, what keeps the drawing waiting.
@@ -238,24 +247,6 @@ class Frame(Protocol):
     def __call__(self) -> RenderableType: ...
 
 
-class Pace:
-    """How fast a job advances, from what was seen of it."""
-
-    def __init__(self, job: Job) -> None:
-        self._first = job.done
-        self._since = monotonic()
-
-    def samples_per_second(self, job: Job) -> float:
-        """Samples done since the watch began, over that time."""
-        seconds = monotonic() - self._since
-        return (job.done - self._first) / seconds if seconds > 0 else 0.0
-
-    def seconds_left(self, job: Job) -> float | None:
-        """At the pace so far; None before anything is known."""
-        rate = self.samples_per_second(job)
-        return (job.count - job.done - job.failed) / rate if rate > 0 else None
-
-
 def _obstacle(event: JobEvent) -> str:
     """What keeps a job waiting, in a sentence."""
     match event:
@@ -265,35 +256,3 @@ def _obstacle(event: JobEvent) -> str:
             return f"Waiting: {REASONS[event.reason]}."
         case _:
             return ""
-
-
-def describe(job: Job, pace: Pace) -> str:
-    """Where the job stands, in words."""
-    return ", ".join(_facts(job, pace)) + "."
-
-
-def progress_lines(job: Job, pace: Pace) -> RenderableType:
-    """Where the job stands, under a bar."""
-    lines = Table.grid()
-    lines.add_row(ProgressBar(total=job.count, completed=job.done, width=_BAR_WIDTH))
-    overflow: OverflowMethod = "fold" if job.is_over else "ellipsis"  # the last line stays, and is told whole
-    words = f"{job.state}: {describe(job, pace)}"
-    lines.add_row(Text(words, no_wrap=not job.is_over, overflow=overflow))
-    return lines
-
-
-def _facts(job: Job, pace: Pace) -> Iterator[str]:
-    yield f"{job.done} of {job.count} samples"
-    if job.failed:
-        yield f"{job.failed} failed"
-    if job.reason:
-        yield REASONS.get(job.reason, job.reason)
-    if job.running and not job.is_over:
-        yield f"{job.running} being drawn"
-    if job.reason in REASONS and not job.is_over:
-        return  # while nobody can draw it, no pace says when it ends
-    if (rate := pace.samples_per_second(job)) > 0:
-        yield f"{rate:.1f} samples/s"
-    left = pace.seconds_left(job)
-    if left is not None and not job.is_over:
-        yield f"{left:.0f} s left"

@@ -1,6 +1,64 @@
-"""The Python client: `Client` for ordinary code, `AsyncClient` for asyncio."""
+"""The Python client: `Client` for ordinary code, `AsyncClient` for asyncio, and the values that they take and give."""
 
 from smalti.client.async_client import AsyncClient
 from smalti.client.client import Client
+from smalti.client.values import (
+    ColourChange,
+    Completion,
+    DrawEvent,
+    DrawFinished,
+    Drawn,
+    DrawnRows,
+    DrawStarted,
+    Encoded,
+    Image,
+    Images,
+    ImageSource,
+    ImageSources,
+    Interrupted,
+    Job,
+    JobEvent,
+    LeftOut,
+    Model,
+    ModelDetails,
+    ModelVersion,
+    SampleEnded,
+    SampleResult,
+    SampleRows,
+    ScoreKind,
+    Scores,
+    Swept,
+)
+from smalti.jobs.job import JobClass, JobState
 
-__all__ = ["AsyncClient", "Client"]
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "ColourChange",
+    "Completion",
+    "DrawEvent",
+    "DrawFinished",
+    "DrawStarted",
+    "Drawn",
+    "DrawnRows",
+    "Encoded",
+    "Image",
+    "ImageSource",
+    "ImageSources",
+    "Images",
+    "Interrupted",
+    "Job",
+    "JobClass",
+    "JobEvent",
+    "JobState",
+    "LeftOut",
+    "Model",
+    "ModelDetails",
+    "ModelVersion",
+    "SampleEnded",
+    "SampleResult",
+    "SampleRows",
+    "ScoreKind",
+    "Scores",
+    "Swept",
+]

@@ -1,4 +1,4 @@
-"""Arrays of numpy and its like as pictures, without importing it: they tell their shape, type and bytes themselves."""
+"""Reads arrays as pictures without importing numpy: arrays describe themselves by __array_interface__."""
 
 from typing import Any
 
@@ -11,17 +11,17 @@ WANTED = (
     "(height, width) grey or (height, width, 3 or 4) colours"
 )
 WANTED_MANY = f"{WANTED}; many are a list of these, or an array of (count, height, width, 3 or 4)"
-_MODES = {(): "L", (3,): "RGB", (4,): "RGBA"}  # by what follows height and width
+_MODES = {(): "L", (3,): "RGB", (4,): "RGBA"}  # by the axes after height and width
 
 
 def listed(array: Any) -> list[Any]:
-    """The pictures of an array: of (count, height, width, 3 or 4) each, of any other shape the array as one."""
+    """The pictures in an array of (count, height, width, 3 or 4); an array of another shape is one picture."""
     array = _numeric(array)
     return [array[number] for number in range(len(array))] if len(_shape(array)) == 4 else [array]
 
 
 def picture(array: Any, wanted: str = WANTED) -> pillow.Image:
-    """One picture; raises ImageRefused, which says what is wanted, for what is none."""
+    """The array as a picture; raises ImageRefused, with what is wanted, if it is none."""
     array = _numeric(array)
     shape = _shape(array)
     is_picture = len(shape) >= 2 and shape[2:] in _MODES
@@ -32,7 +32,7 @@ def picture(array: Any, wanted: str = WANTED) -> pillow.Image:
 
 
 def _from_bytes(array: Any, shape: tuple[int, ...]) -> pillow.Image | None:
-    """Of an object that has its pixels in bytes beside it: Pillow looks for them in the object itself."""
+    """The picture of an object whose interface names a bytes object; Pillow cannot read these."""
     data, strides = (array.__array_interface__.get(name) for name in ("data", "strides"))
     if strides is not None or not isinstance(data, bytes | bytearray | memoryview):
         return None
@@ -41,7 +41,7 @@ def _from_bytes(array: Any, shape: tuple[int, ...]) -> pillow.Image | None:
 
 
 def mask(values: Any) -> bytes:
-    """One byte a pixel of a mask in bytes, or in an array of booleans or uint8; raises InvalidRequest."""
+    """A mask (bytes, or an array of booleans or uint8) as one byte a pixel; raises InvalidRequest."""
     if isinstance(values, bytes | bytearray | memoryview):
         return bytes(values)
     array = _numeric(values)
@@ -54,7 +54,7 @@ def mask(values: Any) -> bytes:
 
 
 def _numeric(array: Any) -> Any:
-    """A tensor as the array that it makes of itself."""
+    """An array stays as it is; a tensor is asked for its array."""
     if hasattr(array, "__array_interface__") or not hasattr(array, "__array__"):
         return array
     return array.__array__()
@@ -65,5 +65,5 @@ def _shape(array: Any) -> tuple[int, ...]:
 
 
 def _kind(array: Any) -> str:
-    """As numpy spells types: '|u1' is uint8, '<f8' is float64."""
+    """The type in numpy's spelling: '|u1' is uint8, '<f8' is float64."""
     return str(getattr(array, "__array_interface__", {}).get("typestr", ""))

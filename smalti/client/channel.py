@@ -1,21 +1,77 @@
-"""What the two clients' connections have in common."""
+"""How clients connect: address, credentials, metadata and limits, checked in one place for both clients."""
 
 import os
-from typing import Any
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self, TypeAlias
 
-from smalti.address import Address
-from smalti.client.messages import Palette, check_whole
-from smalti.client.values import ModelVersion
+import grpc
+
+from smalti.address import Address, parse_address
+from smalti.client.calls.fields import check_whole
 from smalti.errors import InvalidRequest, SmaltiError
 
 DEFAULT_ADDRESS = "localhost:50051"
+TIMEOUT_SECONDS = 60.0
 KEEPALIVE_SECONDS = 10.0  # servers refuse clients that ask more often than every 5 s
 MAX_ANSWER_BYTES = 64 * 1024 * 1024  # 256 images of 256 × 256 pixels and 65,536 colours, twice
 _LEAST_KEEPALIVE_SECONDS = 0.1  # as of servers
 _LONGEST_KEEPALIVE_SECONDS = 86_400.0
 _LEAST_TIMEOUT_SECONDS = 0.001
 _LONGEST_TIMEOUT_SECONDS = 1e9  # thirty years: beyond it there is no limit
-_CONNECT_MS = 10_000  # for one attempt: a line of seconds is slow, but no reason to give up
+_CONNECT_MS = 10_000  # for one attempt, so that a line with seconds of delay is slow but works
+_KEY = re.compile(r"(?!grpc-)[a-z0-9_.-]+(?<!-bin)")  # names that gRPC takes for text
+_TEXT = re.compile(r"[ -~]*")  # values that gRPC takes for text
+
+Metadata: TypeAlias = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """Everything that a client's connection needs; made by `Connection.to`.
+
+    Credentials belong to the channel; metadata is sent with every RPC.
+    """
+
+    target: Address
+    timeout_seconds: float | None  # of an answer that is not a stream; None is no limit
+    options: Sequence[tuple[str, int]]
+    credentials: grpc.ChannelCredentials | None
+    metadata: Metadata
+
+    @classmethod
+    def to(
+        cls,
+        address: str,
+        *,
+        credentials: grpc.ChannelCredentials | None,
+        metadata: Metadata,
+        timeout_seconds: float,
+        keepalive_seconds: float,
+        max_answer_bytes: int,
+    ) -> Self:
+        """Check all settings; raises InvalidRequest."""
+        target = parse_address(address)
+        return cls(
+            target=target,
+            timeout_seconds=_timeout(timeout_seconds),
+            options=options(target, keepalive_seconds=keepalive_seconds, max_answer_bytes=max_answer_bytes),
+            credentials=credentials,
+            metadata=_checked(metadata),
+        )
+
+    def channel(self) -> grpc.Channel:
+        """A channel for ordinary code."""
+        if self.credentials is None:
+            return grpc.insecure_channel(self.target.text, self.options)
+        return grpc.secure_channel(self.target.text, self.credentials, self.options)
+
+    def async_channel(self) -> grpc.aio.Channel:
+        """A channel for asyncio."""
+        if self.credentials is None:
+            return grpc.aio.insecure_channel(self.target.text, self.options)
+        return grpc.aio.secure_channel(self.target.text, self.credentials, self.options)
 
 
 def options(
@@ -26,8 +82,8 @@ def options(
 ) -> list[tuple[str, int]]:
     """Channel options: large responses pass, and a server that comes back is found within a second.
 
-    While a call runs, a connection on which nothing came for `keepalive_seconds` is asked whether it lives, and given
-    up after twice as long again: on a slow line the question waits behind what is being sent. Raises InvalidRequest.
+    While a call runs and nothing arrives for `keepalive_seconds`, gRPC sends a ping. If no reply comes for twice as
+    long, it gives the connection up; on a slow line a ping waits behind the data. Raises InvalidRequest.
     """
     seconds = _seconds("keepalive_seconds", keepalive_seconds, least=_LEAST_KEEPALIVE_SECONDS)
     keepalive_ms = round(1000 * min(seconds, _LONGEST_KEEPALIVE_SECONDS))
@@ -37,29 +93,29 @@ def options(
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 1000),
         ("grpc.min_reconnect_backoff_ms", _CONNECT_MS),  # despite its name the deadline of an attempt
-        ("grpc.dns_min_time_between_resolutions_ms", 1000),  # a server may come back under another number
+        ("grpc.dns_min_time_between_resolutions_ms", 1000),  # a server may come back at another IP address
         ("grpc.keepalive_time_ms", keepalive_ms),
         ("grpc.keepalive_timeout_ms", 2 * keepalive_ms),
         ("grpc.http2.max_pings_without_data", 0),  # no limit: a job may wait for hours without news
         ("grpc.http2.ping_timeout_ms", 2 * keepalive_ms),  # a minute otherwise, in spite of the above
-        ("grpc.http2.bdp_probe", 0),  # else there are pings amid data, whose answers slow lines delay
+        ("grpc.http2.bdp_probe", 0),  # it would send pings between data, and slow lines delay their replies
         ("grpc.enable_http_proxy", int(_wants_proxy(address))),
     ]
 
 
-def timeout_of(seconds: float) -> float | None:
-    """For gRPC, to which None is no limit; raises InvalidRequest."""
+def closed(address: str) -> SmaltiError:
+    """The error of a call through a closed client."""
+    return SmaltiError(f"This client of {address} is closed: make a new one.")
+
+
+def _timeout(seconds: float) -> float | None:
+    """As gRPC takes it: None is no limit."""
     seconds = _seconds("timeout_seconds", seconds, least=_LEAST_TIMEOUT_SECONDS)
     return seconds if seconds < _LONGEST_TIMEOUT_SECONDS else None
 
 
-def hung_up(address: str) -> SmaltiError:
-    """What is told of a call through a client that is closed."""
-    return SmaltiError(f"This client of {address} is closed: make a new one.")
-
-
 def _seconds(name: str, value: Any, *, least: float) -> float:
-    is_number = hasattr(value, "__float__")  # which text has not
+    is_number = hasattr(value, "__float__")  # text has none
     if not is_number or not float(value) >= least:
         raise InvalidRequest(
             f"{name} is {value!r}; it must be a number of seconds, at least {least:g}.", field=name
@@ -67,26 +123,29 @@ def _seconds(name: str, value: Any, *, least: float) -> float:
     return float(value)
 
 
+def _checked(metadata: Any) -> Metadata:
+    """The metadata as pairs; values may be secrets, so a refusal shows only the name."""
+    try:
+        pairs = [(name, value) for name, value in metadata]
+    except (TypeError, ValueError):
+        raise InvalidRequest(
+            "metadata must be pairs of a name and a text, such as [('x-team', 'art')].", field="metadata"
+        ) from None
+    for name, value in pairs:
+        if not (isinstance(name, str) and _KEY.fullmatch(name)):
+            raise InvalidRequest(
+                f"metadata has the name {name!r}; a name has lower-case letters, digits, '-', '_' and '.', "
+                "and neither begins with 'grpc-' nor ends with '-bin'.",
+                field="metadata",
+            )
+        if not (isinstance(value, str) and _TEXT.fullmatch(value)):
+            raise InvalidRequest(
+                f"The metadata {name} has a value that gRPC cannot send: it must be text in printable ASCII.",
+                field="metadata",
+            )
+    return tuple(pairs)
+
+
 def _wants_proxy(address: Address) -> bool:
-    """http_proxy is meant for the web; grpc_proxy, which gRPC reads too, can mean nothing else than this."""
+    """http_proxy is meant for the web; grpc_proxy, which gRPC reads too, is meant for this."""
     return bool(os.environ.get("grpc_proxy")) and not address.is_loopback  # noqa: SIM112  # its name
-
-
-class PaletteStore:
-    """Palettes of models, by digest too: a version may be exported anew. Bounded, because a client may live long."""
-
-    _CAPACITY = 64
-
-    def __init__(self) -> None:
-        self._palettes: dict[tuple[ModelVersion, str], Palette] = {}
-
-    def get(self, model: ModelVersion) -> Palette | None:
-        """The palette, if it was kept."""
-        return self._palettes.get((model, model.digest))
-
-    def keep(self, model: ModelVersion, palette: Palette) -> Palette:
-        """Remember the palette in place of the oldest one."""
-        while len(self._palettes) >= self._CAPACITY:
-            self._palettes.pop(next(iter(self._palettes)), None)
-        self._palettes[model, model.digest] = palette
-        return palette

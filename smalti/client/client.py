@@ -3,32 +3,31 @@
     with Client("localhost:50051") as client:
         client.draw("sprites-vae", count=16).images[0].save("first.png")
 
-Every method raises the errors of `smalti.errors`. Images go in as `smalti.client.values.Image`, Pillow images, paths
-or bytes of picture files, or arrays of uint8, one or many, and come out as `Image`. Version 0 of a model is the latest.
-Where the id of a job goes, the `Job` does, too.
+Every method raises the errors of `smalti.errors`. An image may be given as a `smalti.client.Image`, a Pillow image, the
+path or the bytes of a picture file, or an array of uint8; every image that comes back is an `Image`. Version 0 of a
+model is the latest. A job may be given as a `Job` or by its id.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import grpc
 
-from smalti.address import parse_address
-from smalti.client import messages
-from smalti.client.async_client import AsyncClient
+from smalti.client import calls
+from smalti.client.calls.call import Call, ImageCall, Palette
 from smalti.client.channel import (
     DEFAULT_ADDRESS,
     KEEPALIVE_SECONDS,
     MAX_ANSWER_BYTES,
-    PaletteStore,
-    hung_up,
-    options,
-    timeout_of,
+    TIMEOUT_SECONDS,
+    Connection,
+    Metadata,
+    closed,
 )
 from smalti.client.failures import Patience, from_rpc
-from smalti.client.messages import Call, Palette, PictureCall
+from smalti.client.palettes import PaletteStore, palette_of
 from smalti.client.progress import JobProgress
 from smalti.client.values import (
     Completion,
@@ -49,11 +48,10 @@ from smalti.client.values import (
     SampleResult,
     Scores,
     Swept,
+    pixel_bytes,
 )
 from smalti.errors import Busy, SmaltiError, Unavailable
 from smalti.jobs.job import JobClass
-
-__all__ = ["AsyncClient", "Client"]
 
 Reply = TypeVar("Reply")
 
@@ -61,33 +59,40 @@ Reply = TypeVar("Reply")
 class Client:
     """A connection to a smalti server; safe to share between threads.
 
-    `address` is HOST:PORT; raises InvalidRequest for anything else. `timeout_seconds` bounds each answer that is
-    not a stream; inf is no bound. A server from which nothing came for `keepalive_seconds` (at least 0.1) while a call
-    runs is asked for a sign of life, and taken for away when none comes for twice as long again; most servers hang up
-    on who asks more often than every 5 s. No message of an answer may be larger than `max_answer_bytes`.
+    `address` is HOST:PORT. `credentials` encrypt the connection (grpc.ssl_channel_credentials()); without them it is
+    plain text. `metadata`, pairs of a name and a text, is sent with every RPC. `timeout_seconds` limits each answer
+    that is not a stream; inf is no limit. If nothing arrives for `keepalive_seconds` (at least 0.1) while a call runs,
+    the client sends a ping, and after twice as long without a reply it takes the server for away; most servers hang up
+    on clients that ask more often than every 5 s. No message of an answer may be larger than `max_answer_bytes`.
+    Raises InvalidRequest for a value that cannot be used.
     """
 
     def __init__(
         self,
         address: str = DEFAULT_ADDRESS,
         *,
-        timeout_seconds: float = 60.0,
+        credentials: grpc.ChannelCredentials | None = None,
+        metadata: Metadata = (),
+        timeout_seconds: float = TIMEOUT_SECONDS,
         keepalive_seconds: float = KEEPALIVE_SECONDS,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
-        target = parse_address(address)
-        self.address = target.text
-        self._timeout_seconds = timeout_of(timeout_seconds)
-        self._is_closed = False
-        self._channel = grpc.insecure_channel(
-            target.text,
-            options(target, keepalive_seconds=keepalive_seconds, max_answer_bytes=max_answer_bytes),
+        self._connection = Connection.to(
+            address,
+            credentials=credentials,
+            metadata=metadata,
+            timeout_seconds=timeout_seconds,
+            keepalive_seconds=keepalive_seconds,
+            max_answer_bytes=max_answer_bytes,
         )
-        self._stubs = {stub: stub(self._channel) for stub in messages.SERVICES}
+        self.address = self._connection.target.text
+        self._is_closed = False
+        self._channel = self._connection.channel()
+        self._stubs = {service: service(self._channel) for service in calls.SERVICES}
         self._palettes = PaletteStore()
 
     def close(self) -> None:
-        """Hang up; streams that are still open end, and further calls raise SmaltiError."""
+        """Close the connection; open streams end, and further calls raise SmaltiError."""
         self._is_closed = True
         self._channel.close()
 
@@ -109,10 +114,10 @@ class Client:
     ) -> Drawn:
         """Images from random latents (VAE, auto-encoder, GAN).
 
-        Image i depends on the model and (seed, first_index + i) alone.
+        Image i depends only on the model, the seed and first_index + i.
         """
-        return self._pictures(
-            messages.draw(model, count=count, seed=seed, first_index=first_index, version=version)
+        return self._images(
+            calls.images.draw(model, count=count, seed=seed, first_index=first_index, version=version)
         )
 
     def draw_stream(
@@ -129,7 +134,7 @@ class Client:
 
         Closing the iterator stops the drawing.
         """
-        call = messages.draw_stream(
+        call = calls.images.draw_stream(
             model,
             seed=seed,
             index=index,
@@ -140,26 +145,26 @@ class Client:
         palette: Palette = ()
         for reply in self._stream(call):
             if reply.HasField("started"):
-                palette = self._palette(messages.version_of(reply.started.model))
+                palette = self._palette(calls.images.version_of(reply.started.model))
             yield call.read(reply, palette)
 
     def encode(self, model: str, images: ImageSources, *, version: int = 0) -> Encoded:
         """The latents of images (VAE, auto-encoder)."""
-        return self._ask(messages.encode(model, images, version=version))
+        return self._ask(calls.images.encode(model, images, version=version))
 
     def decode(self, model: str, latents: Sequence[Latent], *, version: int = 0) -> Images:
         """The images of latents (VAE, auto-encoder, GAN)."""
-        return self._pictures(messages.decode(model, latents, version=version))
+        return self._images(calls.images.decode(model, latents, version=version))
 
     def reconstruct(self, model: str, images: ImageSources, *, version: int = 0) -> Images:
-        """Images through the latent and back."""
-        return self._pictures(messages.reconstruct(model, images, version=version))
+        """Images encoded and decoded again."""
+        return self._images(calls.images.reconstruct(model, images, version=version))
 
     def interpolate(
         self, model: str, first: ImageSource, last: ImageSource, *, steps: int = 8, version: int = 0
     ) -> Images:
-        """`steps` images, evenly from the latent of the first image to that of the last."""
-        return self._pictures(messages.interpolate(model, first, last, steps=steps, version=version))
+        """`steps` images at even steps from the latent of the first image to that of the last."""
+        return self._images(calls.images.interpolate(model, first, last, steps=steps, version=version))
 
     def sweep(
         self,
@@ -176,13 +181,15 @@ class Client:
 
         The others are fixed at the image's latent, or at 0 without an image.
         """
-        return self._pictures(
-            messages.sweep(model, dimensions, image=image, steps=steps, low=low, high=high, version=version)
+        return self._images(
+            calls.images.sweep(
+                model, dimensions, image=image, steps=steps, low=low, high=high, version=version
+            )
         )
 
     def score(self, model: str, images: ImageSources, *, seed: int | None = None, version: int = 0) -> Scores:
-        """How likely, or how real, a model finds images; `Scores.kind` says which."""
-        return self._ask(messages.score(model, images, seed=seed, version=version))
+        """How likely a model finds images, or how real; `Scores.kind` says which."""
+        return self._ask(calls.images.score(model, images, seed=seed, version=version))
 
     # Jobs
     def submit(
@@ -202,10 +209,10 @@ class Client:
     ) -> Job:
         """Queue a job of `count` samples; sample i is image first_index + i of the seed.
 
-        While the server is away or its queue full, tries again for `patience_seconds`: a request_id, made
-        here where none is given, keeps that from queueing it twice.
+        While the server is away or its queue is full, the client tries again for `patience_seconds`. All tries send
+        the same request_id (a new one unless you give it), so the job is queued only once.
         """
-        call = messages.submit(
+        call = calls.jobs.submit(
             model,
             count=count,
             seed=seed,
@@ -226,20 +233,20 @@ class Client:
 
     def get_job(self, job: JobOrId) -> Job:
         """The job as it is now."""
-        return self._ask(messages.get_job(messages.id_of(job)))
+        return self._ask(calls.jobs.get_job(job))
 
     def jobs(self, *, page_size: int = 50) -> Iterator[Job]:
         """Every job that the server still knows, newest first; asks for page after page."""
         page_token, more = "", True
         while more:
-            page, page_token = self._ask(messages.jobs_page(page_token, page_size))
+            page, page_token = self._ask(calls.jobs.jobs_page(page_token, page_size))
             yield from page
             more = bool(page_token)
 
     def watch(
         self, job: JobOrId, *, rows: bool = False, patience_seconds: float = 60.0
     ) -> Iterator[JobEvent]:
-        """What happens to a job, from how it stands now to how it ended; nothing between is told twice.
+        """The events of a job, from its present state to its end; no event comes twice.
 
         With `rows` also the rows of samples in progress. While the server is away, yields Interrupted and
         tries again, until it has been away for `patience_seconds`.
@@ -255,61 +262,61 @@ class Client:
                 time.sleep(delay)
 
     def wait(self, job: JobOrId, *, patience_seconds: float = 60.0) -> Job:
-        """The job as it ended, whether it succeeded or not: `state` tells. Waits for that as `watch` does."""
+        """Wait, as `watch` does, until the job has ended; its `state` says whether it succeeded."""
         known = self.get_job(job)
         for event in self.watch(job, patience_seconds=patience_seconds):
             known = event if isinstance(event, Job) else known
         return known
 
     def results(self, job: JobOrId, *, start: int = 0, limit: int = 0) -> Iterator[SampleResult]:
-        """The samples that have ended by now, by index from `start`; limit 0 means all."""
+        """The samples that have ended by now, in order of their index from `start`; limit 0 means all."""
         palette = self._palette(self.get_job(job).model)
-        call = messages.results(messages.id_of(job), start=start, limit=limit)
+        call = calls.jobs.results(job, start=start, limit=limit)
         for reply in self._stream(call):
             yield call.read(reply, palette)
 
     def cancel(self, job: JobOrId) -> Job:
         """Stop a job; its finished samples stay."""
-        return self._ask(messages.cancel(messages.id_of(job)))
+        return self._ask(calls.jobs.cancel(job))
 
     def delete(self, job: JobOrId) -> None:
-        """Forget a job that has ended, and its results."""
-        self._ask(messages.delete(messages.id_of(job)))
+        """Delete a job that has ended, and its results."""
+        self._ask(calls.jobs.delete(job))
 
     # Models
     def models(self) -> list[Model]:
         """Every model version that the server serves."""
-        return self._ask(messages.models())
+        return self._ask(calls.models.models())
 
     def left_out(self) -> list[LeftOut]:
-        """Versions in the model repository that the server cannot serve, and why."""
-        return self._ask(messages.left_out())
+        """What the server cannot serve of its model repository, and why."""
+        return self._ask(calls.models.left_out())
 
     def model(self, name: str, *, version: int = 0) -> ModelDetails:
         """A model and its manifest."""
-        return self._ask(messages.model(name, version=version))
+        return self._ask(calls.models.model(name, version=version))
 
     def load(self, name: str, *, version: int = 0) -> Model:
-        """Serve a version as it is in the model repository now, the latest without a number.
+        """Serve a version (0: the latest) from the files that are in the model repository now.
 
-        The server looks there by itself every few seconds: this is for what was unloaded, or for at once.
+        The server looks there by itself every few seconds. Use this after `unload`, or to wait no longer.
         """
-        return self._ask(messages.load(name, version=version))
+        return self._ask(calls.models.load(name, version=version))
 
     def unload(self, name: str, *, version: int = 0) -> None:
-        """Stop serving a version, 0 every one, until it is loaded or its files change."""
-        self._ask(messages.unload(name, version=version))
+        """Stop serving a version (0: all versions), until it is loaded again or its files change."""
+        self._ask(calls.models.unload(name, version=version))
 
     def _watch_once(
         self, job: JobOrId, progress: JobProgress, patience: Patience, *, rows: bool
     ) -> Iterator[JobEvent]:
-        """The news from one connection; raises Unavailable when that ends before the job has."""
-        call = messages.watch(messages.id_of(job), rows=rows)
+        """New events from one connection; raises Unavailable if it ends before the job."""
+        call = calls.jobs.watch(job, rows=rows)
         for reply in self._stream(call):
             patience.renew()
             event = call.read(reply)
             if rows and isinstance(event, Job):
-                progress.pixel_bytes = messages.pixel_bytes(self._palette(event.model))
+                progress.pixel_bytes = pixel_bytes(self._palette(event.model))
             news = progress.news(event)
             if news is not None:
                 yield news
@@ -319,23 +326,23 @@ class Client:
     def _ask(self, call: Call[Reply]) -> Reply:
         return call.read(self._respond(call))
 
-    def _pictures(self, call: PictureCall[Reply]) -> Reply:
+    def _images(self, call: ImageCall[Reply]) -> Reply:
         reply = self._respond(call)
-        return call.read(reply, self._palette(messages.version_of(reply.model)))
+        return call.read(reply, self._palette(calls.images.version_of(reply.model)))
 
     def _palette(self, model: ModelVersion) -> Palette:
         return self._palettes.get(model) or self._palettes.keep(
-            model, messages.palette_of(self.model(model.name, version=model.version), model)
+            model, palette_of(self.model(model.name, version=model.version), model)
         )
 
-    def _respond(self, call: Call[Any] | PictureCall[Any]) -> Any:
+    def _respond(self, call: Call[Any] | ImageCall[Any]) -> Any:
         try:
-            return self._method(call)(call.request, timeout=self._timeout_seconds)
+            return self._start(call, timeout_seconds=self._connection.timeout_seconds)
         except grpc.RpcError as error:
             raise self._failed(error) from error
 
-    def _stream(self, call: Call[Any] | PictureCall[Any]) -> Iterator[Any]:
-        responses = self._method(call)(call.request)
+    def _stream(self, call: Call[Any] | ImageCall[Any]) -> Iterator[Any]:
+        responses = self._start(call)
         try:
             yield from responses
         except grpc.RpcError as error:
@@ -343,11 +350,12 @@ class Client:
         finally:
             responses.cancel()
 
-    def _method(self, call: Call[Any] | PictureCall[Any]) -> Callable[..., Any]:
+    def _start(self, call: Call[Any] | ImageCall[Any], *, timeout_seconds: float | None = None) -> Any:
+        """Every RPC starts here."""
         if self._is_closed:
-            raise hung_up(self.address)
-        method: Callable[..., Any] = getattr(self._stubs[call.service], call.method)
-        return method
+            raise closed(self.address)
+        method = getattr(self._stubs[call.service], call.method)
+        return method(call.request, timeout=timeout_seconds, metadata=self._connection.metadata)
 
     def _failed(self, error: grpc.RpcError) -> SmaltiError:
-        return hung_up(self.address) if self._is_closed else from_rpc(error, self.address)
+        return closed(self.address) if self._is_closed else from_rpc(error, self.address)

@@ -1,6 +1,5 @@
-"""Completes pictures: a job for each, all queued before the first is looked at, and none left behind."""
+"""Completes pictures: one job for each, all queued at once, and deleted at the end."""
 
-import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -8,30 +7,30 @@ from dataclasses import dataclass
 from PIL import Image as pillow
 
 from smalti import media
-from smalti.client import Client
+from smalti.client.client import Client
 from smalti.client.values import Completion, Image, Job, ModelVersion, SampleResult
 from smalti.errors import SampleFailed, SmaltiError
 
-_RETENTION_SECONDS = 3600.0  # for results whose turn has not come, and for jobs that could not be deleted
+_RETENTION_SECONDS = 3600.0  # for results that are read late, and for jobs that could not be deleted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unfinished:
-    """A picture of which the model is shown a part; the rest is to be drawn."""
+    """An image and its kept pixels; the model draws all others."""
 
     name: str
     image: Image
-    kept: bytes  # one byte a pixel, in raster order: 1 where the model is shown it, 0 where it draws
+    kept: bytes  # one byte a pixel, in raster order: 1 is kept, 0 is drawn
 
     @property
     def shown(self) -> Image:
-        """What the model is shown."""
+        """The image with only its kept pixels visible."""
         return hiding(self.image, self.kept)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completed:
-    """A picture, and the ways in which the model went on."""
+    """An image and the draws that complete it."""
 
     picture: Unfinished
     job: Job
@@ -39,16 +38,16 @@ class Completed:
 
     @property
     def drawn(self) -> list[Image]:
-        """The image of every draw: `fetch` takes none without."""
+        """The image of every draw; `fetch` makes sure that each has one."""
         return [draw.image for draw in self.draws if draw.image is not None]
 
     @property
     def images(self) -> list[Image]:
-        """Original, what the model was shown (in its own colours, as every draw has them), draws."""
+        """The original, its kept pixels in the model's palette, and the draws."""
         return [self.picture.image, hiding(self.drawn[0], self.picture.kept), *self.drawn]
 
     def number(self, draw: SampleResult) -> int:
-        """Which image of the seed a draw is."""
+        """The number of a draw among the images of its seed."""
         return self.job.first_index + draw.index
 
 
@@ -63,10 +62,10 @@ def queued(
     first_index: int,
     temperature: float,
 ) -> Iterator[list[Job]]:
-    """A job for each picture, in order; what is left of them is cancelled and forgotten at the end.
+    """Queue a job for each picture, in order; cancel and delete these jobs at the end.
 
-    They are images of one seed, numbered on from first_index through all pictures: two of which the same is shown
-    go on differently.
+    All draws share one seed and are numbered from first_index through all pictures, so equal pictures get different
+    draws.
     """
     jobs: list[Job] = []
     try:
@@ -90,7 +89,7 @@ def queued(
 
 
 def fetch(client: Client, picture: Unfinished, job: Job) -> Completed:
-    """The draws of a job that has ended; raises SampleFailed unless all are there."""
+    """The draws of a job that has ended; raises SampleFailed if one is missing."""
     results = tuple(client.results(job.id))
     for result in results:
         if result.image is None:
@@ -103,16 +102,16 @@ def fetch(client: Client, picture: Unfinished, job: Job) -> Completed:
 
 
 def first_rows(rows: int, *, height: int, width: int) -> bytes:
-    """What keeps the first rows, as `Unfinished.kept`."""
+    """The mask that keeps the first rows, as `Unfinished.kept`."""
     return bytes([1]) * (rows * width) + bytes((height - rows) * width)
 
 
 def indexed(picture: pillow.Image) -> Image:
-    """A Pillow image in a palette of its own colours."""
+    """A Pillow image as an image whose palette is its own colours."""
     flat = picture.convert("RGB").tobytes()
     colours = [flat[start : start + 3] for start in range(0, len(flat), 3)]
     numbers = {colour: number for number, colour in enumerate(dict.fromkeys(colours))}
-    return _image(
+    return Image.of_pixels(
         [numbers[colour] for colour in colours],
         height=picture.height,
         width=picture.width,
@@ -121,22 +120,14 @@ def indexed(picture: pillow.Image) -> Image:
 
 
 def hiding(image: Image, kept: bytes) -> Image:
-    """The image with every other pixel in the colour of what is hidden."""
+    """The image with all pixels that are not kept in the colour for hidden ones."""
     pixels = [pixel for row in image.pixels for pixel in row]
     seen = [pixel if keep else len(image.palette) for pixel, keep in zip(pixels, kept, strict=True)]
     palette = (*image.palette, media.HIDDEN)
-    return _image(seen, height=image.height, width=image.width, palette=palette)
-
-
-def _image(pixels: Sequence[int], *, height: int, width: int, palette: tuple[str, ...]) -> Image:
-    size = "B" if len(palette) <= 256 else "H"
-    indices = struct.pack(f"<{len(pixels)}{size}", *pixels)
-    return Image(height=height, width=width, indices=indices, palette=palette)
+    return Image.of_pixels(seen, height=image.height, width=image.width, palette=palette)
 
 
 def _forget(client: Client, job: Job) -> None:
-    with suppress(
-        SmaltiError
-    ):  # a job that is still stopping, or a server that is away: its retention is short
+    with suppress(SmaltiError):  # it may still be stopping, or the server be away; its retention is short
         client.cancel(job.id)
         client.delete(job.id)

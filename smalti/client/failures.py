@@ -1,4 +1,4 @@
-"""What gRPC raises → the tree of smalti's errors; the other direction is server/errors.py."""
+"""Turns the errors that gRPC raises into smalti's; server/errors.py is the other direction."""
 
 import re
 from collections.abc import Iterator
@@ -14,13 +14,13 @@ from grpc_status import rpc_status
 from smalti.errors import Busy, DeadlinePassed, InvalidRequest, SmaltiError, Unavailable
 
 DOMAIN = "smalti"
-_SHORTEST_DELAY_SECONDS = 0.05  # however eager the server's advice is
+_SHORTEST_DELAY_SECONDS = 0.05  # even if the server says less
 _LONGEST_QUOTE = 300  # characters of what gRPC or another server says
 Detail = TypeVar("Detail", bound=Message)
 
 
 class Patience:
-    """How long to go on trying while the server is away or busy, counted from the first failure in a row."""
+    """Limits how long a client tries again, counted from the first of several failures in a row."""
 
     def __init__(self, seconds: float) -> None:
         if not hasattr(seconds, "__float__") or isnan(seconds):
@@ -31,11 +31,11 @@ class Patience:
         self._deadline: float | None = None
 
     def renew(self) -> None:
-        """Something came through: count anew from the next failure."""
+        """A message arrived: count from the next failure."""
         self._deadline = None
 
     def delay_after(self, error: Busy | Unavailable) -> float:
-        """Seconds to wait before the next attempt; raises the error when there is no time for one."""
+        """Seconds to wait before the next try; raises the error if the time is up."""
         delay = max(error.retry_seconds, _SHORTEST_DELAY_SECONDS)
         now = monotonic()
         if self._deadline is None:
@@ -47,7 +47,7 @@ class Patience:
 
 
 def from_rpc(error: Any, address: str) -> SmaltiError:
-    """The SmaltiError that the server raised, or what a failed call to `address` means without its word.
+    """The SmaltiError that the server raised, or the best description of any other failure.
 
     `error` is a grpc.RpcError with code() and details(), as calls of grpc and grpc.aio raise it.
     """
@@ -59,7 +59,7 @@ def from_rpc(error: Any, address: str) -> SmaltiError:
 
 
 def reason_of(kind: type[SmaltiError]) -> str:
-    """The UPPER_SNAKE word by which an error's class travels: JobNotFound is JOB_NOT_FOUND."""
+    """The name of an error's class in UPPER_SNAKE, as it is sent: JobNotFound is JOB_NOT_FOUND."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).upper()
 
 
@@ -81,7 +81,7 @@ def _build(kind: type[SmaltiError], message: str, details: list[Any]) -> SmaltiE
 
 
 def cause_of(said: str) -> str:
-    """What gRPC says of a connection that failed, in plain words and without a full stop."""
+    """gRPC's words about a failed connection in plain English, without a full stop."""
     for pattern, cause in _CAUSES:
         if pattern.search(said):
             return cause
@@ -122,14 +122,14 @@ _TOO_LARGE = re.compile(
 
 
 def _without_reason(error: Any, address: str, details: list[Any]) -> SmaltiError:
-    """gRPC itself failed the call, or a server or proxy that is not smalti's answered."""
+    """The error of a call that gRPC itself failed, or that something other than smalti answered."""
     said = _one_line(error.details() or "no reason given")
     match error.code():
         case grpc.StatusCode.INTERNAL | grpc.StatusCode.UNKNOWN if _CUT.search(said):
             return _away(said, address, _retry_seconds(details, default=0.5))
         case grpc.StatusCode.UNAVAILABLE:
             return _away(error.details() or "", address, _retry_seconds(details, default=0.5))
-        case grpc.StatusCode.CANCELLED:  # not by this client, which does not wait for an answer then
+        case grpc.StatusCode.CANCELLED:  # by the server: a client that cancels waits for no answer
             return Unavailable(f"The server at {address} stopped before it had answered.", retry_seconds=0.5)
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return DeadlinePassed(f"The server at {address} did not answer in time.")
@@ -152,7 +152,7 @@ def _away(said: str, address: str, retry_seconds: float) -> Unavailable:
 
 
 def _exhausted(said: str, address: str, details: list[Any]) -> SmaltiError:
-    """A server that is busy says when to come again; whoever does not may be asked for ever."""
+    """Busy only if the server says when to try again; without that, trying again would never end."""
     if (sizes := _TOO_LARGE.search(said)) is not None:
         return _too_large(sizes, address)
     if _first(details, error_details_pb2.RetryInfo) is None:
@@ -174,7 +174,7 @@ def _too_large(sizes: re.Match[str], address: str) -> InvalidRequest:
 
 
 def _one_line(said: str) -> str:
-    """What somebody else wrote, fit for the middle of a sentence."""
+    """Text of others, made to fit into a sentence."""
     return " ".join(said.split())[:_LONGEST_QUOTE].rstrip(".")
 
 

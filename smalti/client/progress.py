@@ -1,4 +1,4 @@
-"""What a watcher knows of a job already, so that nothing is told twice when the watch starts again."""
+"""Remembers what a watcher has seen of a job, so that no event comes twice after a new connection."""
 
 from dataclasses import replace
 
@@ -7,9 +7,9 @@ from smalti.errors import Unavailable
 
 
 class JobProgress:
-    """Sorts the news out of the events of one job, over any number of connections.
+    """Filters the events of one job over any number of connections.
 
-    Each new connection begins with a snapshot and the rows drawn so far; of these only what is new passes.
+    Each new connection begins with a snapshot and all rows drawn so far; only what is new passes.
     """
 
     def __init__(self) -> None:
@@ -25,20 +25,20 @@ class JobProgress:
         return self.job is not None and self.job.is_over
 
     def news(self, event: JobEvent) -> JobEvent | None:
-        """The part of the event that was not known before; None where there is none.
+        """The new part of the event, or None if nothing is new.
 
-        How the job ended is told again after its last samples, so that it always comes last.
+        The end of the job is repeated after its last samples, so that it is always the last event.
         """
-        news = self._unknown_part(event)
+        news = self._new_part(event)
         self._last = news or self._last
         return news
 
     def interruption(self, error: Unavailable, retry_seconds: float) -> Interrupted:
-        """What to tell when the connection is lost."""
+        """The event for a lost connection."""
         self._last = Interrupted(message=str(error), retry_seconds=retry_seconds)
         return self._last
 
-    def _unknown_part(self, event: JobEvent) -> JobEvent | None:
+    def _new_part(self, event: JobEvent) -> JobEvent | None:
         match event:
             case Job():
                 return self._news_of_job(event)

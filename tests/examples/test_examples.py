@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image as pillow
 
-from local.system import System, free_ports
+from local.ports import free_ports
+from local.system import System
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.system

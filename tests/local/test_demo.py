@@ -4,7 +4,7 @@ from rich.console import Console
 
 from local.demo import choose, latency_table, write_sheet
 from local.latencies import Latency
-from smalti.client.values import Image, Model
+from smalti.client import Image, Model
 from smalti.errors import ModelNotFound
 
 

@@ -10,9 +10,9 @@ from threading import Thread
 
 import pytest
 
-from local.system import System, free_ports
-from smalti.client import Client
-from smalti.client.values import Job
+from local.ports import free_ports
+from local.system import System
+from smalti.client import Client, Job
 from smalti.jobs.job import JobState
 
 pytestmark = pytest.mark.system

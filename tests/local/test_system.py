@@ -3,7 +3,9 @@ import socket
 
 import pytest
 
-from local.system import Ports, Process, ProcessDied, System, chosen_redis, free_ports
+from local.ports import Ports, free_ports
+from local.processes import Process, ProcessDied
+from local.system import System, chosen_redis
 from smalti.errors import SettingsInvalid, Unavailable
 
 

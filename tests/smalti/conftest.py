@@ -1,4 +1,4 @@
-"""A real gRPC server that answers what a test tells it to."""
+"""A real gRPC server whose answers each test sets."""
 
 from collections.abc import Callable, Iterator
 from concurrent import futures
@@ -21,16 +21,17 @@ PALETTE = ("#000000", "#ff0000", "#00ff00", "#0000ff")
 
 
 class CannedServer:
-    """Answers each RPC, by its full name such as JobService/Get, with what `answers` has for it."""
+    """Answers each RPC by calling the function in `answers` under its name, such as JobService/Get."""
 
     def __init__(self) -> None:
         self.address = "127.0.0.1:0"  # a free port
         self.answers: dict[str, Answer] = {"ModelService/Get": lambda request: a_model(request.name)}
         self.requests: list[Any] = []
+        self.metadata: list[tuple[str, dict[str, Any]]] = []  # method and metadata of each request
         self.start()
 
     def start(self) -> None:
-        """Serve, on the same port as before; never on one that another server shares."""
+        """Serve on the same port as before, and never share it with another server."""
         self._server = grpc.server(futures.ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
         for name, service in SERVICES.items():
             service(_servicer(self, name), self._server)
@@ -40,12 +41,12 @@ class CannedServer:
         self._server.start()
 
     def stop(self) -> None:
-        """Cut every call off."""
+        """Cut off every call."""
         self._server.stop(grace=None).wait()
 
     def respond(self, method: str, request: Any, context: grpc.ServicerContext) -> Any:
-        """What the test wants answered; raises what it wants raised."""
-        self.requests.append(request)
+        """Give the test's answer, or raise its refusal."""
+        self._record(method, request, context)
         try:
             return self.answers[method](request)
         except Refusal as refusal:
@@ -53,11 +54,15 @@ class CannedServer:
 
     def stream(self, method: str, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         """The same for a streaming RPC."""
-        self.requests.append(request)
+        self._record(method, request, context)
         try:
             yield from self.answers[method](request)
         except Refusal as refusal:
             context.abort_with_status(rpc_status.to_status(refusal.status))
+
+    def _record(self, method: str, request: Any, context: grpc.ServicerContext) -> None:
+        self.requests.append(request)
+        self.metadata.append((method, dict(context.invocation_metadata())))
 
 
 class Refusal(Exception):
@@ -108,7 +113,7 @@ def _packed(detail: Any) -> any_pb2.Any:
 
 @pytest.fixture
 def server() -> Iterator[CannedServer]:
-    """A server that answers what the test puts into `answers`."""
+    """A server that answers with the functions that the test puts into `answers`."""
     canned = CannedServer()
     yield canned
     canned.stop()
@@ -116,5 +121,5 @@ def server() -> Iterator[CannedServer]:
 
 @pytest.fixture
 def refusal() -> type[Refusal]:
-    """To raise in an answer."""
+    """The exception that an answer raises to refuse a request."""
     return Refusal

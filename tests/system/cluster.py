@@ -15,11 +15,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
 from local.latencies import page_of
+from local.ports import free_ports
 from local.private_redis import PrivateRedis
-from local.system import free_ports
 from server.health import ask
-from smalti.client import Client
-from smalti.client.values import Job
+from smalti.client import Client, Job
 from smalti.errors import Busy, Unavailable
 from smalti.jobs.job import JobState
 from smalti.jobs.keys import Keys

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pytest
 from PIL import Image as pillow
 
-from local.system import free_ports
-from smalti.client.values import Completion
+from local.ports import free_ports
+from smalti.client import Completion
 from tests.system.cluster import ROOT
 from tests.system.conftest import DIGITS
 

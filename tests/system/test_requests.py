@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from smalti.client.values import Completion, Image
+from smalti.client import Completion, Image
 from smalti.errors import InvalidRequest, ModelNotFound, RequestConflict
 from smalti.jobs.job import JobState
 from tests.system.conftest import DIGITS, POISON, POISONED, TOY

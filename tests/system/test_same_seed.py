@@ -2,7 +2,7 @@
 
 import pytest
 
-from smalti.client.values import DrawFinished, DrawnRows
+from smalti.client import DrawFinished, DrawnRows
 from smalti.jobs.job import JobState
 from smalti.runtime.session import fingerprint
 from tests.system.conftest import DIGITS, TOY

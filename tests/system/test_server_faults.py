@@ -7,7 +7,7 @@ from threading import Event
 
 import pytest
 
-from smalti.client.values import DrawFinished, DrawStarted, Interrupted, Job, SampleEnded, SampleRows
+from smalti.client import DrawFinished, DrawStarted, Interrupted, Job, SampleEnded, SampleRows
 from smalti.errors import Unavailable
 from smalti.jobs.job import JobState
 from tests.system.conftest import TOY

@@ -12,7 +12,7 @@ from smalti.cli.terminal import (
     moves_pictures,
     shows_pictures,
 )
-from smalti.client.values import Image
+from smalti.client import Image
 
 PALETTE = ("#000000", "#ff0000", "#00ff00")
 

@@ -9,10 +9,11 @@ import pytest
 from PIL import Image as pillow
 from rich.console import Console
 
+from smalti.cli.progress import Pace, describe, progress_lines
 from smalti.cli.terminal import Canvas, canvas_of
-from smalti.cli.watching import Band, LineView, LiveView, Pace, describe, follow, progress_lines
-from smalti.client import Client
-from smalti.client.values import (
+from smalti.cli.watching import CompletionView, LineView, LiveView, follow
+from smalti.client import (
+    Client,
     Image,
     Interrupted,
     Job,
@@ -118,10 +119,10 @@ def test_a_job_is_followed_with_pictures_in_a_terminal(server):
     assert "SUCCEEDED: 2 of 2 samples" in last
 
 
-def a_band(console, *, hidden=False):
+def a_view(console, *, hidden=False):
     original = Image(height=2, width=1, indices=bytes([1, 1]), palette=PALETTE)
     draws = [Canvas(2, 1, PALETTE), Canvas(2, 1, PALETTE)]
-    return original, Band(console, [canvas_of(original)], draws, title="bat", hidden=hidden)
+    return original, CompletionView(console, [canvas_of(original)], draws, title="bat", hidden=hidden)
 
 
 RED, GREY = "255;0;0", "48;48;48"
@@ -133,11 +134,11 @@ def cell(upper, lower):
 
 def test_draws_grow_beside_the_picture_that_they_complete():
     console = a_console(terminal=True)
-    original, band = a_band(console)
-    with band:
-        band.show(a_job())
-        band.show(SampleRows(index=1, first_row=0, indices=bytes([1])))
-        band.finish([original] * 2)
+    original, view = a_view(console)
+    with view:
+        view.show(a_job())
+        view.show(SampleRows(index=1, first_row=0, indices=bytes([1])))
+        view.finish([original] * 2)
     shown = text_of(console)
     assert "bat" in shown
     assert cell(RED, RED) in shown  # the original
@@ -145,15 +146,15 @@ def test_draws_grow_beside_the_picture_that_they_complete():
     assert shown.rindex(cell(RED, RED)) > shown.rindex(cell(GREY, GREY))  # both are finished at the end
 
 
-def test_without_a_terminal_a_band_only_tells_what_it_waits_for():
+def test_without_a_terminal_a_view_only_tells_what_it_waits_for():
     console = a_console(terminal=False)
-    original, band = a_band(console)
-    with band:
+    original, view = a_view(console)
+    with view:
         for _ in range(2):
-            band.show(a_job(JobState.QUEUED, reason="NO_WORKER_FOR_MODEL"))
-        band.finish([original] * 2)
+            view.show(a_job(JobState.QUEUED, reason="NO_WORKER_FOR_MODEL"))
+        view.finish([original] * 2)
     assert text_of(console) == "Waiting: no worker is running that draws this model.\n"
-    assert not band.wants_rows
+    assert not view.wants_rows
 
 
 @pytest.fixture

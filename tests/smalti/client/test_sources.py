@@ -1,4 +1,4 @@
-"""The picture that both clients send, whatever they are given."""
+"""Both clients send a PNG, in whatever form an image is given."""
 
 import io
 from math import prod
@@ -6,7 +6,7 @@ from math import prod
 import pytest
 from PIL import Image as pillow
 
-from smalti.client import messages
+from smalti.client import calls
 from smalti.errors import ImageRefused
 from smalti.pictures import reader
 
@@ -18,7 +18,7 @@ def saved(image, form):
 
 
 def sent(source):
-    [image] = messages.score("toy", [source], seed=None, version=0).request.images
+    [image] = calls.images.score("toy", [source], seed=None, version=0).request.images
     return reader.read(image.png, formats=("PNG",)).rgba
 
 
@@ -52,17 +52,17 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path):
 
 
 class Foreign:
-    """An object that tells its pixels as numpy has it, and keeps them in bytes beside it."""
+    """An object with numpy's array interface whose pixels are in a bytes object."""
 
     def __init__(self, shape, data):
         self.__array_interface__ = {"version": 3, "shape": shape, "typestr": "|u1", "data": data}
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (2, 3, 3), (2, 3, 4)])
-def test_an_object_whose_pixels_are_bytes_beside_it_is_an_image(shape):
+def test_an_object_whose_array_interface_names_bytes_is_an_image(shape):
     assert sent(Foreign(shape, b"\xff" * prod(shape))).tobytes() == b"\xff" * 24
 
 
-def test_an_object_with_fewer_bytes_than_pixels_is_none():
+def test_an_object_with_fewer_bytes_than_pixels_is_refused():
     with pytest.raises(ImageRefused, match="This Foreign is no image"):
         sent(Foreign((2, 3), b"\xff"))

@@ -9,21 +9,21 @@ from typing import Any
 from PIL import Image as pillow
 
 from smalti import media
+from smalti.cli.exit_codes import PARTLY
 from smalti.cli.output import plain, say
-from smalti.client.values import ColourChange, Model
+from smalti.client import ColourChange, Model
 from smalti.errors import ImageRefused
 from smalti.pictures import finding, fitting
 from smalti.pictures.fitting import Fit
 from smalti.pictures.reader import Picture
 from smalti.pictures.report import Report
 
-PARTLY = 5  # exit code: done, except for pictures that could not be used
 _IMAGES_AT_ONCE = 64  # in a request; servers take 256, unless they are large
 _PIXELS_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class Inputs:
     """The pictures that a command is to work on."""
 
     model: Model
@@ -38,10 +38,10 @@ class Given:
             yield self.images[start : start + count]
 
 
-def read(model: Model, paths: Sequence[Path], how: Fit | None) -> Given:
+def read(model: Model, paths: Sequence[Path], how: Fit | None) -> Inputs:
     """The pictures of files, folders and zips; raises ImageRefused."""
     gathered = finding.gather(paths, _fitting(model, how))
-    return Given(
+    return Inputs(
         model=model,
         names=tuple(found.label for found in gathered.found),
         images=tuple(found.content for found in gathered.found),

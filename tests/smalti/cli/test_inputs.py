@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image as pillow
 
-from smalti.cli import given
+from smalti.cli import exit_codes, inputs
 from smalti.cli.main import main
 from smalti.pictures import reader
 from smalti.v1 import images_pb2, jobs_pb2, types_pb2
@@ -72,7 +72,7 @@ def test_of_a_folder_the_good_pictures_are_answered_and_the_others_named_at_the_
     folder = write(tmp_path / "pictures", ant=(2, 2), wide=(3, 2), zebra=(2, 2))
     (folder / "torn.png").write_bytes(a_picture()[:50])
     result = smalti(command, "toy", folder, "--json")
-    assert result.exit_code == given.PARTLY
+    assert result.exit_code == exit_codes.PARTLY
     told = json.loads(result.stdout)
     assert [picture["name"] for picture in told["pictures"]] == [f"{folder}/ant.png", f"{folder}/zebra.png"]
     assert told["skipped"] == [
@@ -192,7 +192,7 @@ def test_every_command_reads_deep_greys_and_orientation_alike(server, smalti, tm
 
 
 def test_pictures_of_one_name_get_files_of_their_own():
-    assert given.stems(["a/ant.png", "b/ant.png", "b.zip/bat.gif", "ant.jpg"]) == [
+    assert inputs.stems(["a/ant.png", "b/ant.png", "b.zip/bat.gif", "ant.jpg"]) == [
         "ant",
         "ant-2",
         "bat",

@@ -1,0 +1,9 @@
+"""What the exit codes of the command mean; imports nothing, so that it is there from the first moment."""
+
+FAILED = 1
+WRONG_USAGE = 2
+NOT_FOUND = 3
+AWAY = 4
+PARTLY = 5  # done, except for pictures that could not be used
+INTERRUPTED = 130  # shells use this for Ctrl-C
+READER_GONE = 141  # shells use this for a command that SIGPIPE ended

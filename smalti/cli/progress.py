@@ -1,0 +1,68 @@
+"""Says how far a job is, in words and as a bar."""
+
+from collections.abc import Iterator
+from time import monotonic
+
+from rich.console import OverflowMethod, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from smalti.client import Job
+
+_BAR_WIDTH = 60
+REASONS = {  # for which a job waits
+    "NO_WORKER_FOR_MODEL": "no worker is running that draws this model",
+    "MODEL_REPLACED": "its model was exported anew, and no worker has the old export: put that back in its place, "
+    "or cancel the job and submit it again",
+}
+
+
+class Pace:
+    """How fast a job advances, from what was seen of it."""
+
+    def __init__(self, job: Job) -> None:
+        self._first = job.done
+        self._since = monotonic()
+
+    def samples_per_second(self, job: Job) -> float:
+        """Samples done since the watch began, over that time."""
+        seconds = monotonic() - self._since
+        return (job.done - self._first) / seconds if seconds > 0 else 0.0
+
+    def seconds_left(self, job: Job) -> float | None:
+        """At the pace so far; None before anything is known."""
+        rate = self.samples_per_second(job)
+        return (job.count - job.done - job.failed) / rate if rate > 0 else None
+
+
+def describe(job: Job, pace: Pace) -> str:
+    """Where the job stands, in words."""
+    return ", ".join(_facts(job, pace)) + "."
+
+
+def progress_lines(job: Job, pace: Pace) -> RenderableType:
+    """Where the job stands, under a bar."""
+    lines = Table.grid()
+    lines.add_row(ProgressBar(total=job.count, completed=job.done, width=_BAR_WIDTH))
+    overflow: OverflowMethod = "fold" if job.is_over else "ellipsis"  # the last line stays, and is told whole
+    words = f"{job.state}: {describe(job, pace)}"
+    lines.add_row(Text(words, no_wrap=not job.is_over, overflow=overflow))
+    return lines
+
+
+def _facts(job: Job, pace: Pace) -> Iterator[str]:
+    yield f"{job.done} of {job.count} samples"
+    if job.failed:
+        yield f"{job.failed} failed"
+    if job.reason:
+        yield REASONS.get(job.reason, job.reason)
+    if job.running and not job.is_over:
+        yield f"{job.running} being drawn"
+    if job.reason in REASONS and not job.is_over:
+        return  # while nobody can draw it, no pace says when it ends
+    if (rate := pace.samples_per_second(job)) > 0:
+        yield f"{rate:.1f} samples/s"
+    left = pace.seconds_left(job)
+    if left is not None and not job.is_over:
+        yield f"{left:.0f} s left"

@@ -1,0 +1,183 @@
+"""The calls of JobService, made of plain values; their responses become plain values again."""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from smalti.client.calls.call import Call, ImageCall, Palette, from_values
+from smalti.client.calls.fields import check_whole, model_version, real, shown, text
+from smalti.client.calls.images import PIXELS, completion_message, read_colour_change, read_image, version_of
+from smalti.client.values import (
+    NO_CHANGE,
+    ColourChange,
+    Completion,
+    Job,
+    JobEvent,
+    JobOrId,
+    SampleEnded,
+    SampleResult,
+    SampleRows,
+)
+from smalti.errors import InvalidRequest
+from smalti.jobs.job import JobClass, JobState
+from smalti.v1 import jobs_pb2, jobs_pb2_grpc
+
+SERVICE: Any = jobs_pb2_grpc.JobServiceStub  # Any: grpc generates stubs without types
+_LONGEST_SECONDS = 1e11  # a Duration holds a little more; a server allows far less
+
+
+@from_values
+def submit(
+    model: str,
+    *,
+    count: int,
+    seed: int | None,
+    first_index: int,
+    temperature: float,
+    completion: Completion | None,
+    retention_seconds: float | None,
+    request_id: str | None,
+    job_class: JobClass | str,
+    version: int,
+) -> Call[Job]:
+    check_whole("count", count, least=1)
+    check_whole("seed", seed)
+    check_whole("first_index", first_index)
+    request = jobs_pb2.SubmitRequest(
+        request_id=text("request_id", request_id or uuid4().hex),
+        model=model_version(model, version),
+        count=count,
+        seed=seed,
+        first_index=first_index,
+        temperature=real("temperature", temperature),
+        completion=None if completion is None else completion_message(completion),
+        retention=None if retention_seconds is None else _duration(retention_seconds),
+        job_class=f"JOB_CLASS_{_job_class_of(job_class).name}",
+    )
+    return Call(SERVICE, "Submit", request, _submitted)
+
+
+@from_values
+def get_job(job: JobOrId) -> Call[Job]:
+    return Call(SERVICE, "Get", jobs_pb2.GetJobRequest(id=_id(job)), read_job)
+
+
+@from_values
+def jobs_page(page_token: str, page_size: int) -> Call[tuple[list[Job], str]]:
+    check_whole("page_size", page_size, bits=32)
+    request = jobs_pb2.ListJobsRequest(page_size=page_size, page_token=page_token)
+    return Call(
+        SERVICE, "List", request, lambda reply: (list(map(read_job, reply.jobs)), reply.next_page_token)
+    )
+
+
+@from_values
+def watch(job: JobOrId, *, rows: bool) -> Call[JobEvent]:
+    return Call(SERVICE, "Watch", jobs_pb2.WatchRequest(id=_id(job), rows=rows), read_job_event)
+
+
+@from_values
+def results(job: JobOrId, *, start: int, limit: int) -> ImageCall[SampleResult]:
+    check_whole("start", start)
+    check_whole("limit", limit)
+    request = jobs_pb2.ResultsRequest(id=_id(job), start=start, limit=limit, format=PIXELS)
+    return ImageCall(SERVICE, "Results", request, _result)
+
+
+@from_values
+def cancel(job: JobOrId) -> Call[Job]:
+    return Call(SERVICE, "Cancel", jobs_pb2.CancelJobRequest(id=_id(job)), read_job)
+
+
+@from_values
+def delete(job: JobOrId) -> Call[None]:
+    return Call(SERVICE, "Delete", jobs_pb2.DeleteJobRequest(id=_id(job)), lambda reply: None)
+
+
+# Values → messages
+def _job_class_of(job_class: JobClass | str) -> JobClass:
+    try:
+        return JobClass(job_class)
+    except ValueError as error:
+        raise InvalidRequest(
+            f"job_class is {shown(job_class)}; it must be {' or '.join(JobClass)}.", field="job_class"
+        ) from error
+
+
+def _duration(seconds: float) -> Duration:
+    if not (seconds := real("retention_seconds", seconds)) >= 0:
+        raise InvalidRequest(
+            f"retention_seconds is {seconds:g}; it must be a number from 0.", field="retention_seconds"
+        )
+    duration = Duration()
+    duration.FromMilliseconds(round(min(seconds, _LONGEST_SECONDS) * 1000))  # the server knows its limit
+    return duration
+
+
+def _id(job: JobOrId) -> str:
+    return text("job", job.id if isinstance(job, Job) else job)
+
+
+# Messages → values
+def _submitted(reply: jobs_pb2.SubmitResponse) -> Job:
+    return read_job(reply.job, read_colour_change(reply.colour_change))
+
+
+def read_job(message: jobs_pb2.Job, colour_change: ColourChange = NO_CHANGE) -> Job:
+    """A job as the server describes it."""
+    return Job(
+        id=message.id,
+        model=version_of(message.model),
+        state=JobState(jobs_pb2.JobState.Name(message.state).removeprefix("JOB_STATE_")),
+        count=message.count,
+        seed=message.seed,
+        first_index=message.first_index,
+        temperature=message.temperature,
+        height=message.height,
+        width=message.width,
+        done=message.done,
+        failed=message.failed,
+        running=message.running,
+        created=_time(message, "created"),
+        started=_time(message, "started"),
+        ended=_time(message, "ended"),
+        expires=_time(message, "expires"),
+        reason=message.reason,
+        job_class=_job_class(message),
+        colour_change=colour_change,
+    )
+
+
+def _job_class(message: jobs_pb2.Job) -> JobClass:
+    interactive = message.job_class == jobs_pb2.JOB_CLASS_INTERACTIVE
+    return JobClass.INTERACTIVE if interactive else JobClass.STANDARD
+
+
+def _time(message: jobs_pb2.Job, field: str) -> datetime | None:
+    if not message.HasField(field):
+        return None
+    timestamp: Timestamp = getattr(message, field)
+    return timestamp.ToDatetime(UTC)
+
+
+def read_job_event(reply: jobs_pb2.WatchResponse) -> JobEvent:
+    """The event in one message of Watch."""
+    if reply.HasField("job"):
+        return read_job(reply.job)
+    if reply.HasField("rows"):
+        rows = reply.rows
+        return SampleRows(index=rows.index, first_row=rows.first_row, indices=rows.indices)
+    return SampleEnded(index=reply.ended.index, succeeded=reply.ended.succeeded)
+
+
+def _result(reply: jobs_pb2.SampleResult, palette: Palette) -> SampleResult:
+    return SampleResult(
+        index=reply.index,
+        image=read_image(reply.image, palette) if reply.HasField("image") else None,
+        log_probability=reply.log_probability,
+        error=reply.error,
+        fingerprint=reply.fingerprint,
+    )
