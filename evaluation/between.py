@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from evaluation.contrast import PLACES, Contrast, Likeness, measure
-from evaluation.evaluate import load
 from evaluation.graphs import Graphs
+from evaluation.images import load
 from smalti.errors import SmaltiError
 from smalti.runtime.repository import ModelRepository
 from training import arguments

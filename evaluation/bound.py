@@ -9,14 +9,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from evaluation import abilities
+from evaluation.abilities import Cost
 from evaluation.graphs import Graphs
-from training.data.dataset import ImageSet
-from training.data.sources import Pixels
+from training.families.vae import ACTIVE
+from training.images import Groups, ImageSet, Pixels
 from training.measures import baselines
 from training.measures.comparison import against, units
-from training.measures.intervals import Estimate, Groups, Values, around, estimate, variance_of_mean
+from training.measures.intervals import Estimate, Values, around, estimate, variance_of_mean
 
-ACTIVE = 0.01  # variance of a mean over images from which a latent tells something (Burda et al., 2016)
 DRAWS = 16  # of the noise for each image, whose mean is the bound; fewer where there are
 DECODED = 20_000  # images or more in all: then each image matters less
 IMPORTANCE_IMAGES = 100  # whose importance samples are drawn, at the least
@@ -108,7 +109,7 @@ def measure(
 ) -> Bound:
     """Encode and decode the test images; with `samples` above 0, also by that many importance samples."""
     counted = baselines.nats_per_pixel(images)
-    plain = graphs.manifest.family == "autoencoder"
+    plain = abilities.cost(graphs.manifest) is Cost.RECONSTRUCTION
     outputs = ["mean"] if plain else ["mean", "log_deviation"]
     mean, *deviation = graphs.run("encode", {"pixels": images.test}, outputs)
     if plain:

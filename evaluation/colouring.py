@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.dataset import ImageSet
-from training.data.sources import Pixels
-from training.measures.intervals import Groups, Values, estimate
+from training.images import Groups, ImageSet, Pixels
+from training.measures.intervals import Values, estimate
 
 Shares = NDArray[np.float64]  # of all pixels, by colour: (colours,)
 

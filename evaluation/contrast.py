@@ -7,18 +7,16 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation import places
+from evaluation import abilities, places
 from evaluation.graphs import Graphs
 from evaluation.places import Cloud, Latents
 from evaluation.resemblance import density_and_coverage
 from smalti.runtime.repository import Manifest
-from training.data.dataset import ImageSet
-from training.data.sources import Pixels
 from training.errors import EvaluationRefused
+from training.images import ImageSet, Pixels
 from training.measures.distances import SCALE, Features, Yardstick, kernel_distance
 
 Value = TypeVar("Value", bound=np.generic)
-FAMILIES = ("vae", "autoencoder")
 COMPARED = 2000  # images of each kind compared at most: all pairs are
 PLACES = {  # what is decoded, in words
     "images": "latents of test images",
@@ -180,7 +178,7 @@ def _some(values: NDArray[Value], seed: int) -> NDArray[Value]:
 
 
 def _refuse_foreign(manifest: Manifest, images: ImageSet) -> None:
-    if manifest.family not in FAMILIES:
+    if not abilities.encodes(manifest):
         raise EvaluationRefused(
             f"{manifest.name} is {manifest.kind} and encodes nothing: give a VAE and an auto-encoder."
         )

@@ -9,9 +9,8 @@ from matplotlib.figure import Figure
 from evaluation.contrast import PLACES, Contrast, Decoded, Likeness
 from evaluation.places import REACH
 from smalti import palette as colours
-from training.data.dataset import ImageSet
-from training.data.sources import Pixels
 from training.errors import EvaluationRefused
+from training.images import ImageSet, Pixels
 
 GAP = 1  # pixels between images
 SIDE = 4.6  # of one grid, inches

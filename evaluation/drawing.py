@@ -5,20 +5,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluation import abilities
 from evaluation.graphs import Graphs
 from smalti.randomness import normals, uniforms
 from smalti.runtime.repository import Manifest
-from training.data.sources import Pixels
+from training.images import Pixels
 from training.progress import Say, quiet
 
 SLOTS = 128  # samples of a PixelRNN drawn at once
-GRAPHS = {"vae": "decode", "autoencoder": "decode", "gan": "generate"}  # from a latent to pixels
 
 
 def draw(graphs: Graphs, count: int, seed: int, *, say: Say = quiet) -> Pixels:
     """Samples 0 … count − 1 of a seed: (count, height, width). `say` hears how many there are so far."""
     manifest = graphs.manifest
-    if manifest.family == "pixel_rnn":
+    if abilities.draws_rows(manifest):
         drawn = []
         for start in range(0, count, SLOTS):
             if start:
@@ -26,7 +26,7 @@ def draw(graphs: Graphs, count: int, seed: int, *, say: Say = quiet) -> Pixels:
             drawn.append(_draw_rows(graphs, range(start, min(start + SLOTS, count)), seed))
         return np.concatenate(drawn)
     latent = np.stack([normals(seed, index, manifest.latent_size) for index in range(count)])
-    [pixels] = graphs.run(GRAPHS[manifest.family], {"latent": latent}, ["pixels"])
+    [pixels] = graphs.run(abilities.graph_from_latent(manifest), {"latent": latent}, ["pixels"])
     return pixels
 
 

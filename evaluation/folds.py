@@ -18,14 +18,14 @@ from training import memory, stopping
 from training import recipe as recipes
 from training.data import dataset as data
 from training.data import sources
-from training.data.dataset import ImageSet
-from training.data.sources import Indexed, Pictures, Pixels
+from training.data.sources import Indexed, Pictures
 from training.data.splits import Split
 from training.errors import DataRefused, RecipeRefused
-from training.families.registry import make_task
+from training.families.loading import make_task
+from training.images import Groups, ImageSet, Pixels
 from training.loop import Loop
 from training.measures import baselines
-from training.measures.intervals import Estimate, Groups, Values, estimate, plain
+from training.measures.intervals import Estimate, Values, estimate, plain
 from training.progress import Display
 from training.recipe import Recipe
 
@@ -36,7 +36,9 @@ WIDTH = 140  # of the table, where there is no terminal
 
 @runtime_checkable
 class Likely(Protocol):
-    """A task whose network says what an image costs."""
+    """A task whose network can say what an image costs."""
+
+    has_likelihood: bool  # whether `nats` is the negative log-likelihood or a bound of it
 
     def nats(self, pixels: Pixels) -> NDArray[np.float64]:
         """Of every image (images, height, width) → (images,)."""
@@ -135,7 +137,7 @@ def _train(
     )
     torch.manual_seed(recipe.seed)
     task = make_task(recipe, images, device)
-    if not isinstance(task, Likely) or recipe.family == "autoencoder":
+    if not isinstance(task, Likely) or not task.has_likelihood:
         raise RecipeRefused(f"The family {recipe.family} has no likelihood, so folds would tell nothing.")
     loop = Loop(task, images, recipe, folder, device)
     reached = loop.resume()

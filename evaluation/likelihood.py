@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.graphs import Graphs
-from training.data.dataset import ImageSet
 from training.errors import EvaluationRefused
+from training.images import Groups, ImageSet
 from training.measures import baselines
 from training.measures.comparison import against, units
-from training.measures.intervals import Groups, Values, estimate
+from training.measures.intervals import Values, estimate
 
 HIDDEN = (0.5, 0.75)  # the lower parts of an image that completion is asked for, as in the lecture
 

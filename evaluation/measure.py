@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation import bound, colouring, drawing, likelihood, memorisation, resemblance
+from evaluation import abilities, bound, colouring, drawing, likelihood, memorisation, resemblance
+from evaluation.abilities import Cost
 from evaluation.bound import Bound
 from evaluation.colouring import Colouring
 from evaluation.graphs import Graphs
@@ -12,9 +13,8 @@ from evaluation.likelihood import Likelihood
 from evaluation.memorisation import Memorisation
 from evaluation.resemblance import Resemblance
 from smalti.runtime.repository import Manifest
-from training.data.dataset import ImageSet
-from training.data.sources import Pixels
 from training.errors import EvaluationRefused
+from training.images import ImageSet, Pixels
 from training.measures.distances import Yardstick
 
 LEAST_SAMPLES = 20  # fewer tell nothing of a distribution
@@ -76,9 +76,10 @@ def measure(graphs: Graphs, images: ImageSet, effort: Effort, *, say: Callable[[
 
 
 def _cost(graphs: Graphs, images: ImageSet, effort: Effort) -> Likelihood | Bound | None:
-    if graphs.manifest.family == "gan":
+    kind = abilities.cost(graphs.manifest)
+    if kind is Cost.NONE:
         return None
-    if graphs.manifest.family == "pixel_rnn":
+    if kind is Cost.EXACT:
         return likelihood.measure(graphs, images)
     return bound.measure(
         graphs,

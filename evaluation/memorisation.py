@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti import palette as colours
-from training.data.dataset import ImageSet
-from training.data.sources import Pixels
+from training.images import ImageSet, Pixels
 from training.measures.distances import Features, Nearest, nearest
 
 COMPARED = 1000  # test and training images whose nearest training image is looked for, at most

@@ -12,9 +12,8 @@ from evaluation.likelihood import Likelihood
 from evaluation.measure import Findings
 from evaluation.memorisation import training_image
 from smalti import palette as colours
-from training.data.dataset import ImageSet
-from training.data.sources import Pixels
 from training.errors import EvaluationRefused
+from training.images import ImageSet, Pixels
 
 PAIRS = 12  # samples shown beside their nearest training image
 SHOWN_COLOURS = 40  # of the palette, the most frequent ones

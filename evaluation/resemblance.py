@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.dataset import ImageSet
-from training.data.sources import Pixels
+from training.images import Groups, ImageSet, Pixels
 from training.measures.distances import SCALE, Features, Yardstick, mean_kernel, mean_of_pairs
-from training.measures.intervals import Groups, around, variance_of_mean
+from training.measures.intervals import around, variance_of_mean
 
 COMPARED = 5000  # images of each kind compared at most: all pairs are
 PORTION = 512  # images whose distances to all others are held at once

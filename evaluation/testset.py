@@ -7,13 +7,13 @@ import click
 import numpy as np
 from PIL import Image
 
-from evaluation.evaluate import load
+from evaluation.images import load
 from smalti import palette as colours
 from smalti.errors import SmaltiError
 from smalti.runtime.repository import ModelRepository
 from training import arguments
-from training.data.dataset import ImageSet
 from training.errors import DataRefused
+from training.images import ImageSet
 
 
 @click.command()

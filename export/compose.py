@@ -8,9 +8,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-from export.graphs import OPSET
-
-IR_VERSION = 10  # the newest that all supported onnxruntime versions read
+from export.graphs import IR_VERSION, OPSET
 
 
 class Composition:

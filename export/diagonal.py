@@ -9,12 +9,11 @@ from torch.nn import functional as F
 
 from export import graphs
 from export.compose import Composition
+from export.graphs import EXAMPLE_BATCH
 from models.diagonal import DiagonalLayer, DiagonalPixelRNN
 from models.diagonal_drawer import DiagonalDrawer, Logarithm, direction_weights, put_together
 from models.neighbourhood import COPIED_LEFT, LEFT, take
 from models.pixel_rnn import constant, log_probabilities
-
-BATCH = 2  # of the examples: any but 1
 
 
 def draw_row_graph(drawer: DiagonalDrawer) -> ModelProto:
@@ -58,10 +57,19 @@ class Row:
 def _examples(drawer: DiagonalDrawer) -> dict[str, Sequence[Tensor]]:
     """Values that flow through each part when it draws a row."""
     met = Watched(drawer)
-    numbers = torch.ones(BATCH, drawer.width)
-    given = [torch.tensor([True, False]), torch.zeros(BATCH, dtype=torch.int64), numbers, -numbers.long()]
+    numbers = torch.ones(EXAMPLE_BATCH, drawer.width)
+    given = [
+        torch.tensor([True, False]),
+        torch.zeros(EXAMPLE_BATCH, dtype=torch.int64),
+        numbers,
+        -numbers.long(),
+    ]
     with torch.no_grad():
-        put_together(met, [*given, torch.ones(BATCH), *drawer.fresh(BATCH)], len(drawer.layers))
+        put_together(
+            met,
+            [*given, torch.ones(EXAMPLE_BATCH), *drawer.fresh(EXAMPLE_BATCH)],
+            len(drawer.layers),
+        )
     return met.examples
 
 
@@ -82,7 +90,7 @@ class Watched:
 def score_graph(network: DiagonalPixelRNN, drawer: DiagonalDrawer) -> ModelProto:
     """pixels (batch, height, width) → logp: a row's pixels are known, so ONNX's LSTM runs through each row at once."""
     height, width = network.height, network.width
-    pixels = torch.zeros(BATCH, height, width, dtype=torch.int64)
+    pixels = torch.zeros(EXAMPLE_BATCH, height, width, dtype=torch.int64)
     begin, read_row = Begin(drawer), ReadRow(network, drawer)
     reset, _, rows, *state = begin(pixels)
     parts = {

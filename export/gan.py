@@ -9,14 +9,12 @@ from torch import Tensor, nn
 from export import graphs
 from export.comparison import PARITY_IMAGES, PARITY_SEED, Comparison, latents
 from export.graphs import Session
-from export.writing import Exported
+from export.registry import Exported
 from models import gan
 from models.gan import Discriminator, Generator
 from smalti.runtime.repository import Parity
 from training.checkpoint import Checkpoint, fill
 from training.families.gan import make_networks, palette_colours
-
-BATCH = 2  # of the examples: any but 1
 
 
 class Generate(nn.Module):
@@ -71,7 +69,7 @@ def write_graphs(checkpoint: Checkpoint, folder: Path) -> Exported:
 
 def restore(checkpoint: Checkpoint) -> tuple[Generator, Discriminator]:
     """The checkpoint's best networks, in evaluation mode, the discriminator's weights normalised once and for all."""
-    assert checkpoint.best is not None, "the frame refuses unfinished trainings"
+    assert checkpoint.best is not None, "unfinished trainings are refused before"
     generator, discriminator = make_networks(
         checkpoint.recipe, height=checkpoint.height, width=checkpoint.width
     )
@@ -83,13 +81,13 @@ def restore(checkpoint: Checkpoint) -> tuple[Generator, Discriminator]:
 
 def generate_graph(generate: Generate) -> ModelProto:
     """Drawing."""
-    latent = torch.zeros(BATCH, generate.generator.latent_size)
+    latent = torch.zeros(graphs.EXAMPLE_BATCH, generate.generator.latent_size)
     return graphs.trace(generate, [latent], inputs=["latent"], outputs=["pixels"])
 
 
 def discriminate_graph(discriminate: Discriminate, *, height: int, width: int) -> ModelProto:
     """Judging."""
-    pixels = torch.zeros(BATCH, height, width, dtype=torch.int64)
+    pixels = torch.zeros(graphs.EXAMPLE_BATCH, height, width, dtype=torch.int64)
     return graphs.trace(discriminate, [pixels], inputs=["pixels"], outputs=["probability"])
 
 

@@ -20,6 +20,8 @@ from smalti.runtime.repository import Graph
 from smalti.runtime.session import open_session
 
 OPSET = 20
+IR_VERSION = 10  # the newest that all supported onnxruntime versions read
+EXAMPLE_BATCH = 2  # of the examples that are traced: torch takes a batch of 1 for a constant
 WEIGHTS = "weights.data"
 FORBIDDEN = frozenset(  # control flow prevents CUDA graphs; ONNX Runtime's random numbers cannot be repeated
     {

@@ -9,8 +9,7 @@ import onnx
 
 from evaluation import drawing
 from evaluation.graphs import Graphs
-from export import graphs
-from export import int8_score as reading
+from export import graphs, int8_score
 from export.errors import ExportRefused
 from export.quantise import quantise
 from export.writing import digests, publish, seal, what_next
@@ -57,7 +56,7 @@ def _write(original: Model, place: Path) -> Path:
     folder = place / f"{manifest.name}{SUFFIX}" / str(manifest.version)
     folder.mkdir(parents=True)
     draw_row = quantise(onnx.load(original.path("draw_row")), bounds)
-    score = reading.score_graph(draw_row, manifest.states, height=manifest.height, width=manifest.width)
+    score = int8_score.score_graph(draw_row, manifest.states, height=manifest.height, width=manifest.width)
     written = graphs.save({"draw_row": draw_row, "score": score}, folder)
     variant = Manifest.model_validate(
         manifest.model_dump()
@@ -76,7 +75,7 @@ def _write(original: Model, place: Path) -> Path:
 def _bounds(manifest: Manifest) -> dict[str, float]:
     if manifest.quantisation:
         raise ExportRefused(f"{manifest.name} is int8 already.")
-    if manifest.family != "pixel_rnn" or manifest.variant not in BOUNDS:
+    if "draw_row" not in manifest.graphs or manifest.variant not in BOUNDS:
         raise ExportRefused(
             f"{manifest.name} ({manifest.family}, {manifest.variant}) would not be faster as int8; there are int8 "
             f"variants of PixelRNNs of the variant {', '.join(BOUNDS)}."

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from evaluation.drawing import row_inputs
 from export import diagonal, graphs
+from export.comparison import PARITY_IMAGES, PARITY_SEED
 from export.errors import ExportRefused
 from export.graphs import Session
-from export.writing import Exported
+from export.registry import Exported
 from models import pixel_rnn
 from models.diagonal import DiagonalPixelRNN
 from models.diagonal_drawer import DiagonalDrawer
@@ -25,10 +26,8 @@ from smalti.runtime.repository import Parity, State
 from training.checkpoint import Checkpoint, fill
 from training.families.pixel_rnn import Network, make_network
 
-PARITY_IMAGES = 64
 SPARE_IMAGES = 8  # drawn besides, since a few may part at a tie
 TIE = 1e-5  # of probability: a random number this near to the edge between two colours may fall to either by rounding
-PARITY_SEED = 0
 NOISE_EVERY = 7  # pixels; no divisor of a usual width, so that all columns get some
 INPUTS = ("reset", "row", "uniform", "forced", "temperature")
 OUTPUTS = ("pixels", "logp")
@@ -59,7 +58,7 @@ def make_graphs(network: Network) -> dict[str, ModelProto]:
 
 def restore(checkpoint: Checkpoint) -> Network:
     """The checkpoint's best network, in evaluation mode."""
-    assert checkpoint.best is not None, "the frame refuses unfinished trainings"
+    assert checkpoint.best is not None, "unfinished trainings are refused before"
     network = make_network(
         checkpoint.recipe, height=checkpoint.height, width=checkpoint.width, colours=len(checkpoint.palette)
     )
@@ -69,7 +68,7 @@ def restore(checkpoint: Checkpoint) -> Network:
 
 def draw_row_graph(drawer: RasterDrawer) -> ModelProto:
     """The step path by torch's exporter: its loop over the columns becomes plain nodes."""
-    batch, width = 2, drawer.width
+    batch, width = graphs.EXAMPLE_BATCH, drawer.width
     example = (
         torch.tensor([True, False]),
         torch.zeros(batch, dtype=torch.int64),
@@ -144,7 +143,7 @@ def score_graph(network: LecturePixelRNN, drawer: RasterDrawer) -> ModelProto:
     model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", graphs.OPSET)], producer_name="smalti"
     )
-    model.ir_version = 10  # the newest that all supported onnxruntime versions read
+    model.ir_version = graphs.IR_VERSION
     onnx.checker.check_model(model)
     return model
 

@@ -10,14 +10,12 @@ from torch import Tensor, nn
 from export import graphs
 from export.comparison import PARITY_IMAGES, Comparison, latents
 from export.graphs import Session
-from export.writing import Exported
+from export.registry import Exported
 from models import vae
 from models.vae import VAE
 from smalti.runtime.repository import Parity
 from training.checkpoint import Checkpoint, fill
 from training.families.vae import PLAIN, make_network
-
-BATCH = 2  # of the examples: any but 1
 
 
 class Encode(nn.Module):
@@ -79,7 +77,7 @@ def write_graphs(checkpoint: Checkpoint, folder: Path) -> Exported:
 
 def restore(checkpoint: Checkpoint) -> VAE:
     """The checkpoint's best network, in evaluation mode."""
-    assert checkpoint.best is not None, "the frame refuses unfinished trainings"
+    assert checkpoint.best is not None, "unfinished trainings are refused before"
     network = make_network(
         checkpoint.recipe, height=checkpoint.height, width=checkpoint.width, colours=len(checkpoint.palette)
     )
@@ -96,13 +94,13 @@ def encode_graph(network: VAE, *, plain: bool) -> ModelProto:
 
 def decode_graph(network: VAE) -> ModelProto:
     """The way out."""
-    latent = torch.zeros(BATCH, network.latent_size)
+    latent = torch.zeros(graphs.EXAMPLE_BATCH, network.latent_size)
     return graphs.trace(Decode(network), [latent], inputs=["latent"], outputs=["pixels", "logits"])
 
 
 def score_graph(network: VAE) -> ModelProto:
     """There and back, and what it costs."""
-    noise = torch.zeros(BATCH, network.latent_size)
+    noise = torch.zeros(graphs.EXAMPLE_BATCH, network.latent_size)
     return graphs.trace(
         Score(network), [_pixels(network), noise], inputs=["pixels", "noise"], outputs=["elbo"]
     )
@@ -135,4 +133,4 @@ def check(network: VAE, sessions: dict[str, Session]) -> Parity:
 
 
 def _pixels(network: VAE) -> Tensor:
-    return torch.zeros(BATCH, network.height, network.width, dtype=torch.int64)
+    return torch.zeros(graphs.EXAMPLE_BATCH, network.height, network.width, dtype=torch.int64)

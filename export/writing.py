@@ -5,40 +5,17 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import cast
 
 from pydantic import ValidationError
 
 from export.errors import ExportRefused
+from export.registry import Exported, write_graphs
 from smalti.runtime import repository
-from smalti.runtime.repository import Graph, Manifest, ModelRepository, Parity, State
+from smalti.runtime.repository import Manifest, ModelRepository
 from training import finite
 from training.checkpoint import Checkpoint
 from training.progress import Say, quiet
-
-# family: module with a function `write_graphs(checkpoint, folder) -> Exported`
-MODULES = {
-    "pixel_rnn": "export.pixel_rnn",
-    "vae": "export.vae",
-    "autoencoder": "export.vae",
-    "gan": "export.gan",
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exported:
-    """What a family says of the graphs that it wrote into a folder, parity already found good."""
-
-    graphs: dict[str, Graph]
-    parity: Parity
-    states: tuple[State, ...] = ()
-    latent_size: int = 0
-
-
-WriteGraphs = Callable[[Checkpoint, Path], Exported]
 
 
 def export(checkpoint: Checkpoint, root: Path, *, version: int | None = None, say: Say = quiet) -> Path:
@@ -89,7 +66,7 @@ def _workshop(root: Path) -> Iterator[Path]:
 def what_next(folder: Path) -> str:
     """How to see pictures of the version that was written."""
     manifest = repository.read(folder).manifest
-    command = "smalti submit {} --watch" if manifest.family == "pixel_rnn" else "smalti draw {} -o {}.png"
+    command = "smalti submit {} --watch" if "draw_row" in manifest.graphs else "smalti draw {} -o {}.png"
     asked = f"{manifest.name} --version {manifest.version} --count 16"
     return (
         f"A server and workers that run with SMALTI_MODEL_REPOSITORY={folder.parent.parent} serve it within seconds; "
@@ -121,7 +98,6 @@ def _write(checkpoint: Checkpoint, root: Path, version: int, say: Say) -> Path:
     say(f"{checkpoint.model} version {version}: writing its graphs and comparing them with torch")
     folder = root / checkpoint.model / str(version)
     folder.mkdir(parents=True)
-    write_graphs = cast(WriteGraphs, import_module(MODULES[checkpoint.recipe.family]).write_graphs)
     exported = write_graphs(checkpoint, folder)
     seal(folder, _manifest(checkpoint, exported, folder, version))
     return folder

@@ -15,7 +15,7 @@ from training import checkpoint as checkpoints
 from training import recipe as recipes
 from training.checkpoint import Checkpoint
 from training.data.dataset import load
-from training.families.registry import make_task
+from training.families.loading import make_task
 from training.loop import Loop
 from training.progress import Display
 from training.recipe import Recipe

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from training.data.dataset import ImageSet
 from training.errors import DataRefused
+from training.images import ImageSet
 from training.recipe import Recipe
 
 

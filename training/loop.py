@@ -14,9 +14,9 @@ from torch import Tensor
 from training import checkpoint as checkpoints
 from training import finite, pictures
 from training.checkpoint import Best, Checkpoint, Generation, Point
-from training.data.dataset import ImageSet
 from training.errors import CheckpointRefused, NotFinite, TrainingDiverged
 from training.families.task import Task
+from training.images import ImageSet
 from training.recipe import Recipe, differences
 
 SHEET_IMAGES = 64

@@ -9,7 +9,7 @@ from PIL import Image
 
 from smalti import palette as colours
 from training.checkpoint import Point, written
-from training.data.sources import Pixels
+from training.images import Pixels
 
 COLUMNS = 16
 SCALE = 4  # screen pixels a pixel

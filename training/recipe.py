@@ -12,9 +12,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from smalti.runtime.repository import Family
 from training import faults
 from training.errors import RecipeRefused
+from training.registry import FAMILIES
 
 RECIPES = Path(__file__).parent / "recipes"
-DEFAULT_VARIANTS = {"pixel_rnn": "diagonal", "vae": "elbo", "autoencoder": "plain", "gan": "robust"}
 Options = TypeVar("Options", bound=BaseModel)
 
 
@@ -76,7 +76,7 @@ class Recipe(_Table):
     """All that decides a training, except the images."""
 
     family: Family
-    variant: str = ""  # by default the one of DEFAULT_VARIANTS; never empty afterwards
+    variant: str = ""  # if empty, the family's default is filled in
     model: Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9-]{0,40})?$")] = (
         ""  # the model's name after `<data>-`; by default the family's
     )
@@ -95,7 +95,8 @@ class Recipe(_Table):
     def _default_variant(cls, content: Any) -> Any:
         """Filled in before anything is checked, so that whoever names the default has the same recipe."""
         if isinstance(content, dict) and isinstance(family := content.get("family"), str):
-            return {"variant": DEFAULT_VARIANTS.get(family, "")} | content
+            entry = FAMILIES.get(family)
+            return {"variant": entry.default_variant if entry else ""} | content
         return content
 
     @property

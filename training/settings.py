@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from training import faults
 from training import recipe as recipes
 from training.errors import RecipeRefused
-from training.families import registry as families
+from training.families import loading as families
 from training.recipe import Recipe
 
 

@@ -10,8 +10,8 @@ from PIL import Image
 
 from evaluation import between, contrast
 from evaluation.contrast import PLACES
-from evaluation.evaluate import load
 from evaluation.graphs import Graphs
+from evaluation.images import load
 from smalti.runtime.repository import ModelRepository
 from training.errors import EvaluationRefused
 

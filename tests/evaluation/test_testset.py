@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from evaluation import testset
-from evaluation.evaluate import load
+from evaluation.images import load
 from smalti import palette as colours
 from smalti.runtime.repository import ModelRepository
 

@@ -15,8 +15,8 @@ from models.diagonal import DiagonalPixelRNN
 from smalti.runtime import repository
 from smalti.runtime.repository import Data
 from smalti.runtime.session import open_session
-from training.data.dataset import ImageSet
-from training.families.registry import make_task
+from training.families.loading import make_task
+from training.images import ImageSet
 from training.loop import Loop
 from training.recipe import Recipe, TrainingRecipe
 from worker.runner import Runner

@@ -15,12 +15,12 @@ from export import __main__ as command
 from export import gan as exporter
 from export.errors import ExportRefused
 from export.generations import export_generations
-from export.writing import Exported
+from export.registry import Exported
 from smalti.runtime.repository import Data, Graph, ModelRepository, Parity, Tensor
 from smalti.runtime.session import open_session
 from training import checkpoint as checkpoints
-from training.data.dataset import ImageSet
-from training.families.registry import make_task
+from training.families.loading import make_task
+from training.images import ImageSet
 from training.loop import Loop
 from training.recipe import Recipe, TrainingRecipe
 

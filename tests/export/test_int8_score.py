@@ -8,8 +8,7 @@ import pytest
 
 from evaluation import drawing
 from evaluation.graphs import Graphs
-from export import graphs
-from export import int8_score as reading
+from export import graphs, int8_score
 from export.errors import ExportRefused
 from smalti.runtime.repository import ModelRepository
 from smalti.runtime.session import open_session
@@ -25,7 +24,7 @@ def model(request):
 @pytest.fixture(scope="module")
 def score(model, tmp_path_factory):
     manifest, folder = model.manifest, tmp_path_factory.mktemp("score")
-    made = reading.score_graph(
+    made = int8_score.score_graph(
         onnx.load(model.path("draw_row")), manifest.states, height=manifest.height, width=manifest.width
     )
     assert graphs.save({"score": made}, folder)["score"] == manifest.graph("score")
@@ -55,7 +54,7 @@ def test_an_image_has_the_same_bits_in_every_batch(model, score):
 def test_nothing_of_drawing_is_left_in_it(model):
     manifest = model.manifest
     outputs = [state.output for state in manifest.states]
-    row = reading.reading(onnx.load(model.path("draw_row")), outputs, manifest.width)
+    row = int8_score.reading(onnx.load(model.path("draw_row")), outputs, manifest.width)
     kinds = {node.op_type for node in row.graph.node}
     assert not {"uniform", "temperature"} & {value.name for value in row.graph.input}
     assert not kinds & {"Less", "Exp", "Div"}
@@ -65,4 +64,4 @@ def test_nothing_of_drawing_is_left_in_it(model):
 def test_a_graph_that_chooses_pixels_otherwise_is_refused(model):
     manifest = model.manifest
     with pytest.raises(ExportRefused, match=f"in {manifest.width} places instead of {manifest.width + 1}"):
-        reading.reading(onnx.load(model.path("draw_row")), [], manifest.width + 1)
+        int8_score.reading(onnx.load(model.path("draw_row")), [], manifest.width + 1)

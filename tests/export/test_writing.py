@@ -12,20 +12,22 @@ from click.testing import CliRunner
 
 from evaluation.saving import save_in_manifest
 from export import pixel_rnn as exporter
-from export import writing as frame
+from export import writing
 from export.__main__ import main
 from export.comparison import Comparison
 from export.errors import ExportRefused
-from export.writing import Exported, export
+from export.registry import EXPORTERS, Exported
+from export.writing import export
 from models.pixel_rnn import LecturePixelRNN
 from smalti.runtime.repository import Data, Evaluation, Graph, ModelRepository, Parity
 from tests.toy_model import Toy
 from training import checkpoint as checkpoints
-from training.data.dataset import ImageSet
 from training.errors import CheckpointRefused
-from training.families.registry import make_task
+from training.families.loading import make_task
+from training.images import ImageSet
 from training.loop import Loop
 from training.recipe import Recipe, TrainingRecipe
+from training.registry import FAMILIES
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(
@@ -100,8 +102,8 @@ def test_an_export_can_be_loaded_says_where_it_comes_from_and_is_known_by_its_we
         ("last", "last_out", ()),
     ]
     assert {file.name for file in folder.iterdir()} == {*manifest.files, "manifest.json"}
-    assert frame._has_a_weight(folder, manifest, finished)
-    assert not frame._has_a_weight(folder, manifest, another)
+    assert writing._has_a_weight(folder, manifest, finished)
+    assert not writing._has_a_weight(folder, manifest, another)
 
 
 def test_a_wrong_export_leaves_nothing_behind(finished, tmp_path, monkeypatch):
@@ -173,14 +175,12 @@ def test_an_unfinished_training_is_not_exported(tmp_path):
 
 
 def test_every_family_that_can_be_trained_can_be_exported():
-    from training.families.registry import MODULES
-
-    assert frame.MODULES.keys() == MODULES.keys()
+    assert EXPORTERS.keys() == FAMILIES.keys()
 
 
 def test_an_export_says_what_to_do_next(finished, plain, tmp_path):
     folder = export(finished, tmp_path)
-    assert frame.what_next(folder) == (
+    assert writing.what_next(folder) == (
         f"A server and workers that run with SMALTI_MODEL_REPOSITORY={tmp_path} serve it within seconds; "
         "then: smalti submit tiles-pixel-rnn --version 1 --count 16 --watch"
     )

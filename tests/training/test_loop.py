@@ -9,9 +9,9 @@ import torch
 from smalti.runtime.repository import Data
 from training import checkpoint as checkpoints
 from training import finite
-from training.data.dataset import ImageSet
 from training.errors import CheckpointRefused, TrainingDiverged
-from training.families.registry import make_task
+from training.families.loading import make_task
+from training.images import ImageSet
 from training.loop import Loop
 from training.recipe import Recipe, TrainingRecipe
 

@@ -4,7 +4,7 @@ import pytest
 
 from training import recipe as recipes
 from training.errors import RecipeRefused
-from training.families import registry as families
+from training.families import loading as families
 
 GOOD = 'family = "pixel_rnn"\nvariant = "lecture"\n[training]\nsteps = 3\n'
 

@@ -1,51 +1,21 @@
 """Prepares images for training: pixels of one palette, in three parts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from smalti import palette as colours
-from smalti.pictures.report import EMPTY, Report
 from smalti.runtime import repository
 from training.data import duplicates, provenance, sources, splits
 from training.data import palettes as quantise
-from training.data.sources import Indexed, Pictures, Pixels
+from training.data.sources import Indexed, Pictures
 from training.errors import DataRefused
+from training.images import ImageSet, Pixels
 from training.recipe import DataRecipe
 
 Colours = NDArray[np.uint8]  # (colours, 3)
-
-
-@dataclass(frozen=True, slots=True)
-class ImageSet:
-    """The images of a training, as palette indices (images, height, width)."""
-
-    about: repository.Data
-    palette: tuple[str, ...]  # '#rrggbb', in the order of the indices
-    train: Pixels
-    valid: Pixels  # chooses when to stop, and nothing else
-    test: Pixels  # looked at once, at the end
-    test_groups: splits.Indices | None = None  # near-duplicates share a number; None: no image has any
-    report: Report = EMPTY  # what became of the files that were read
-    indexed: bool = False  # they came with their own size and palette
-
-    @property
-    def height(self) -> int:
-        """Rows of an image."""
-        return int(self.train.shape[1])
-
-    @property
-    def width(self) -> int:
-        """Columns of an image."""
-        return int(self.train.shape[2])
-
-    @property
-    def colours(self) -> int:
-        """How many colours the palette has."""
-        return len(self.palette)
 
 
 def load(path: Path | None, recipe: DataRecipe, *, palette: Sequence[str] | None = None) -> ImageSet:

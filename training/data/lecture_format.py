@@ -18,7 +18,8 @@ from training import arguments
 from training.data import dataset as data
 from training.data import palettes as quantise
 from training.data import sources, splits
-from training.data.sources import LECTURE_COLOURS, LECTURE_PIXELS, Pictures, Pixels
+from training.data.sources import LECTURE_COLOURS, LECTURE_PIXELS, Pictures
+from training.images import Pixels
 from training.measures import baselines
 from training.recipe import DataRecipe
 

@@ -21,8 +21,8 @@ from smalti.pictures.report import EMPTY, Report, Skipped, report_of
 from training.data import arrays, tables
 from training.data.tables import Table
 from training.errors import DataRefused
+from training.images import Pixels
 
-Pixels = NDArray[np.int64]
 OPAQUE = 128  # alpha from which a pixel belongs to the picture, of 255
 LECTURE_PIXELS, LECTURE_COLOURS = "pixel_color.txt", "colormap.txt"
 LEAST_CONTENT = 0.03  # opaque part of the square below which a picture is taken for empty

@@ -16,12 +16,11 @@ from models.gan import Discriminator, Generator
 from smalti import palette as colours
 from training import finite
 from training.data.augmentation import differentiably, mirrored
-from training.data.dataset import ImageSet
-from training.data.sources import Pixels
 from training.errors import RecipeRefused
 from training.families import losses
 from training.families.averaging import Average, fill_optimiser
 from training.families.options import Count, Fraction, Positive, Probability, Table
+from training.images import ImageSet, Pixels
 from training.measures.distances import Yardstick
 from training.recipe import Recipe, options
 

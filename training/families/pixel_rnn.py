@@ -11,11 +11,10 @@ from models import likeness, pixel_rnn
 from models.diagonal import DiagonalPixelRNN
 from models.pixel_rnn import LecturePixelRNN
 from training.data import augmentation
-from training.data.dataset import ImageSet
-from training.data.sources import Pixels
 from training.errors import RecipeRefused
 from training.families.descent import Descent, DescentOptions
 from training.families.options import Count, Fraction, Layers, NotNegative, Positive, Probability, Table
+from training.images import ImageSet, Pixels
 from training.measures import baselines
 from training.measures.comparison import likelihood_figures
 from training.recipe import Recipe, options
@@ -71,6 +70,7 @@ class PixelRNNTask(Descent[Network]):
     """A PixelRNN in training: mean log-likelihood up, all other things for its sake."""
 
     unit = "nats/image"
+    has_likelihood = True
 
     def __init__(
         self, network: Network, chosen: OptimiserOptions, images: ImageSet, device: torch.device

@@ -6,8 +6,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from training.data.dataset import ImageSet
-from training.data.sources import Pixels
+from training.images import ImageSet, Pixels
 from training.recipe import Recipe
 
 

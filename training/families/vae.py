@@ -11,13 +11,12 @@ from torch import Tensor
 from models import vae
 from models.vae import VAE, Enlarging
 from training.data.augmentation import mirrored
-from training.data.dataset import ImageSet
-from training.data.sources import Pixels
 from training.errors import RecipeRefused
 from training.families import losses
 from training.families.descent import Descent, DescentOptions
 from training.families.options import Count, Fraction, NotNegative, Positive, Probability, Table
 from training.families.schedule import ramp
+from training.images import ImageSet, Pixels
 from training.measures import baselines
 from training.measures.comparison import likelihood_figures
 from training.recipe import Recipe, options
@@ -76,6 +75,7 @@ class VAETask(Descent[VAE]):
         super().__init__(network, chosen, device, betas=(0.9, 0.999))
         self.flip, self.loss = chosen.flip, loss
         self.plain = variant == PLAIN
+        self.has_likelihood = not self.plain
         self.loss_of_images = LOSSES["elbo" if self.plain else variant]
 
     def step(self, images: Tensor, progress: float) -> float:

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.dataset import ImageSet
-from training.data.sources import Pixels
+from training.images import ImageSet, Pixels
 
 Probabilities = NDArray[np.float32]  # of the pixel that is there: (images, height, width)
 Nats = NDArray[np.float32]  # what that pixel costs: (images, height, width)

@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from training.data.dataset import ImageSet
+from training.images import Groups, ImageSet
 from training.measures import baselines
-from training.measures.intervals import Estimate, Groups, Values, estimate
+from training.measures.intervals import Estimate, Values, estimate
 
 
 def units(nats: Estimate, pixels: int) -> dict[str, Estimate]:

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from smalti import palette as colours
-from training.data.dataset import ImageSet
-from training.data.sources import Pixels
+from training.images import ImageSet, Pixels
 
 GRID = 5  # cells along each side
 FLAT = 0.1  # of the features' typical spread: one that varies less is taken to vary that much

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from training.images import Groups
+
 Values = NDArray[np.float64]
-Groups = NDArray[np.int64]  # images of one number are near-duplicates
 
 
 @dataclass(frozen=True, slots=True)

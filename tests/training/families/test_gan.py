@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from smalti.runtime.repository import Data
-from training.data.dataset import ImageSet
 from training.errors import RecipeRefused
 from training.families.gan import calibration, task
+from training.images import ImageSet
 from training.loop import Loop
 from training.recipe import Recipe, TrainingRecipe
 

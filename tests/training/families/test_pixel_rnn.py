@@ -6,10 +6,10 @@ import torch
 
 from smalti.runtime.repository import Data
 from training import recipe
-from training.data.dataset import ImageSet
 from training.errors import RecipeRefused
 from training.families import pixel_rnn
-from training.families.registry import make_task
+from training.families.loading import make_task
+from training.images import ImageSet
 from training.loop import Loop
 from training.recipe import Recipe, TrainingRecipe
 

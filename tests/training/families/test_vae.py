@@ -6,10 +6,10 @@ import torch
 
 from models import vae
 from smalti.runtime.repository import Data
-from training.data.dataset import ImageSet
 from training.errors import RecipeRefused
-from training.families.registry import make_task
+from training.families.loading import make_task
 from training.families.vae import VAETask, task
+from training.images import ImageSet
 from training.loop import Loop
 from training.recipe import Recipe, TrainingRecipe
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from smalti.runtime.repository import Data
-from training.data.dataset import ImageSet
+from training.images import ImageSet
 from training.measures import baselines
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from smalti.runtime.repository import Data
-from training.data.dataset import ImageSet
+from training.images import ImageSet
 
 PALETTE = ("#000000", "#ff0000", "#00ff00", "#ffffff")
 

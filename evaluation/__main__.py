@@ -1,4 +1,4 @@
-"""`python -m evaluation.evaluate MODEL`: measures an exported model on images held back."""
+"""`python -m evaluation MODEL`: measures an exported model on images held back."""
 
 import os
 import sys
@@ -7,20 +7,17 @@ from pathlib import Path
 
 import click
 import torch
-from pydantic import ValidationError
 from rich.console import Console
 
-from evaluation import report, saving
+from evaluation import abilities, report, saving
+from evaluation.abilities import Cost
 from evaluation.graphs import Graphs
+from evaluation.images import load
 from evaluation.measure import LEAST_SAMPLES, Effort, Findings, measure
 from smalti.errors import SmaltiError
 from smalti.runtime.repository import Manifest, ModelRepository
 from training import arguments
-from training.data import dataset as data
-from training.data.dataset import ImageSet
-from training.errors import EvaluationRefused
 from training.progress import Stages
-from training.recipe import DataRecipe
 
 WIDTH = 140  # of the tables, where there is no terminal
 
@@ -85,17 +82,6 @@ def main(
         raise click.ClickException(str(error)) from error
 
 
-def load(manifest: Manifest, path: Path | None) -> ImageSet:
-    """The images that a model was trained on, in its own palette, divided as they were then."""
-    try:
-        recipe = DataRecipe.model_validate(manifest.recipe.get("data", {}))
-    except ValidationError as error:
-        raise EvaluationRefused(
-            f"The recipe of {manifest.name} does not tell how its images were made."
-        ) from error
-    return data.load(path, recipe, palette=manifest.palette)
-
-
 def _hand_over(
     findings: Findings,
     graphs: Graphs,
@@ -123,10 +109,10 @@ def _hand_over(
 
 def _command(manifest: Manifest, path: Path | None, effort: Effort) -> str:
     """What to type for the same figures; of the data's path its last part, for the rest is this machine's."""
-    words = [f"python -m evaluation.evaluate {manifest.name} --version {manifest.version}"]
+    words = [f"python -m evaluation {manifest.name} --version {manifest.version}"]
     words += [f"--data {path.name}"] if path else []
     words += [f"--samples {effort.samples} --seed {effort.seed}"]
-    if manifest.family == "vae":
+    if abilities.cost(manifest) is Cost.BOUND:
         words += [f"--iwae {effort.importance_samples}"]
         words += [f"--iwae-images {effort.importance_images}"] if effort.importance_images else []
     return " ".join(words)

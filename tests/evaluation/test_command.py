@@ -1,4 +1,4 @@
-"""`python -m evaluation.evaluate`: the digits models that ship with the project, measured as a person would."""
+"""`python -m evaluation`: the digits models that ship with the project, measured as a person would."""
 
 import json
 import shutil
@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from evaluation.evaluate import main
+from evaluation.__main__ import main
 from smalti.runtime.repository import ModelRepository
-from training.families.registry import MODULES
+from training.registry import FAMILIES
 
 ROOT = Path(__file__).parents[2] / "model_repository"
 EFFORT = ["--samples", "40", "--iwae", "3", "--threads", "1"]
@@ -53,7 +53,7 @@ def test_what_is_exported_measures_as_it_did_in_training(name, tmp_path):
 
 
 def test_every_family_is_measured():
-    assert {name.removeprefix("digits-").replace("-", "_") for name in MODELS} == set(MODULES)
+    assert {name.removeprefix("digits-").replace("-", "_") for name in MODELS} == set(FAMILIES)
 
 
 def test_a_pixel_rnn_is_put_beside_counting_and_completes(tmp_path):
@@ -80,7 +80,7 @@ def test_saving_adds_the_figures_to_the_manifest_and_changes_nothing_else(reposi
     assert result.exit_code == 0, result.output
     assert after.evaluation is not None
     assert after.evaluation.figures["resemblance"]["kernel_distance"]["drawn"] > 0
-    command = f"python -m evaluation.evaluate digits-gan --version {after.version} --samples 40 --seed 0"
+    command = f"python -m evaluation digits-gan --version {after.version} --samples 40 --seed 0"
     assert after.evaluation.command == command
     assert after.model_copy(update={"evaluation": before.evaluation}) == before
     assert after.digest == before.digest
