@@ -28,20 +28,20 @@ WIDTH = 140  # of the tables, where there is no terminal
 @arguments.version
 @arguments.repository
 @click.option(
-    "--samples", type=click.IntRange(LEAST_SAMPLES), default=500, show_default=True, help="To draw."
+    "--samples", type=click.IntRange(LEAST_SAMPLES), default=500, show_default=True, help="How many to draw."
 )
 @click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the samples and of noise."
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="For the samples and for noise."
 )
 @click.option(
     "--iwae",
     type=click.IntRange(0),
     default=500,
     show_default=True,
-    help="Importance samples an image of a VAE.",
+    help="Importance samples per image, for a VAE.",
 )
 @click.option(
-    "--iwae-images", type=click.IntRange(2), help="Test images to draw them for; by default a minute's worth."
+    "--iwae-images", type=click.IntRange(2), help="Test images to draw them for; by default what takes a minute."
 )
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; by default all cores.")
 @click.option("--json", "json_file", type=arguments.Place(), help="Write all figures here.")
@@ -61,7 +61,7 @@ def main(
     plots: Path | None,
     save: bool,
 ) -> None:
-    """Measure MODEL, as it is exported, on the test images of the data it was trained on."""
+    """Measure MODEL, as it was exported, on the test images of the data it was trained on."""
     effort = Effort(samples=samples, seed=seed, importance_samples=iwae, importance_images=iwae_images)
     try:
         graphs = Graphs(ModelRepository(root).load(model, version), threads=_use(threads))
@@ -92,7 +92,7 @@ def _hand_over(
     plots: Path | None,
     save: bool,
 ) -> None:
-    """Write what was asked for, and say where."""
+    """Write the files that were asked for, and name them."""
     date = datetime.now(UTC).isoformat(timespec="seconds")
     evaluation = saving.describe(findings, command=command, date=date, seed=effort.seed)
     if json_file:
@@ -108,7 +108,7 @@ def _hand_over(
 
 
 def _command(manifest: Manifest, path: Path | None, effort: Effort) -> str:
-    """What to type for the same figures; of the data's path its last part, for the rest is this machine's."""
+    """The command that gives the same figures; the data's path is shortened to the file's name."""
     words = [f"python -m evaluation {manifest.name} --version {manifest.version}"]
     words += [f"--data {path.name}"] if path else []
     words += [f"--samples {effort.samples} --seed {effort.seed}"]
@@ -119,7 +119,7 @@ def _command(manifest: Manifest, path: Path | None, effort: Effort) -> str:
 
 
 def _use(threads: int | None) -> int:
-    """Let torch use so many threads, by default one a core; how many."""
+    """Set the number of torch's threads, by default one per core; returns it."""
     chosen = threads or os.cpu_count() or 1
     torch.set_num_threads(chosen)
     return chosen
@@ -131,7 +131,7 @@ def _console() -> Console:
 
 
 def _say(message: str) -> None:
-    """On standard error: standard output is for the figures."""
+    """Print to standard error: standard output is for the figures."""
     click.echo(message, err=True)
 
 
