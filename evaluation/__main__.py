@@ -41,7 +41,9 @@ WIDTH = 140  # of the tables, where there is no terminal
     help="Importance samples per image, for a VAE.",
 )
 @click.option(
-    "--iwae-images", type=click.IntRange(2), help="Test images to draw them for; by default what takes a minute."
+    "--iwae-images",
+    type=click.IntRange(2),
+    help="Test images to draw them for; by default what takes a minute.",
 )
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; by default all cores.")
 @click.option("--json", "json_file", type=arguments.Place(), help="Write all figures here.")

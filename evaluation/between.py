@@ -20,14 +20,19 @@ from training import arguments
 @click.command()
 @click.argument("models", nargs=-1, required=True)
 @click.option(
-    "--data", "path", type=click.Path(path_type=Path), help="What they were trained on; the digits by default."
+    "--data",
+    "path",
+    type=click.Path(path_type=Path),
+    help="What they were trained on; the digits by default.",
 )
 @click.option("--output", type=click.Path(path_type=Path), help="Write the picture here, as PNG.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @click.option(
     "--count", type=click.IntRange(20), default=2000, show_default=True, help="Latents of each kind."
 )
-@click.option("--steps", type=click.IntRange(2), default=11, show_default=True, help="Images along one side of a grid.")
+@click.option(
+    "--steps", type=click.IntRange(2), default=11, show_default=True, help="Images along one side of a grid."
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads.")
 @arguments.repository

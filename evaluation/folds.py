@@ -58,7 +58,9 @@ class Held:
 
 @click.command()
 @click.argument("recipe")
-@click.option("--data", "path", type=click.Path(path_type=Path), help="As for training; the digits by default.")
+@click.option(
+    "--data", "path", type=click.Path(path_type=Path), help="As for training; the digits by default."
+)
 @click.option("--folds", type=click.IntRange(3), default=5, show_default=True)
 @click.option(
     "--output", type=click.Path(path_type=Path), required=True, help="Folder for checkpoints and results."
@@ -148,7 +150,9 @@ def _train(
     ):
         finished = loop.run(display, until=stop)
     if not finished.figures:
-        console.print(f"stopped after step {finished.step} in {folder}: the same command continues from there")
+        console.print(
+            f"stopped after step {finished.step} in {folder}: the same command continues from there"
+        )
         raise click.exceptions.Exit(stopping.EXIT_CODE)
     assert finished.best is not None, "a finished training has a best step"
     torch.manual_seed(recipe.seed)  # the noise of a VAE's bound
