@@ -42,7 +42,7 @@ class Silent:
     def stepped(self, step, figure):
         pass
 
-    def looked(self, point, *, better):
+    def validated(self, point, *, better):
         pass
 
 
@@ -216,7 +216,7 @@ def test_the_command_names_its_stages_and_refuses_a_damaged_checkpoint(finished,
     (tmp_path / "run" / "checkpoint.pt").write_bytes(b"PK damaged")
     damaged = CliRunner().invoke(main, arguments)
     assert damaged.exit_code == 1
-    assert "no checkpoint that can be read" in damaged.stderr.splitlines()[-1]
+    assert "cannot be read as a checkpoint" in damaged.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

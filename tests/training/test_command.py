@@ -57,9 +57,9 @@ def test_digits_are_trained_on_without_data_and_the_figure_is_the_last_line(reci
 def test_a_second_run_goes_on_and_fresh_begins_anew(recipe, tmp_path):
     first = run(recipe, "--output", tmp_path / "run")
     again = run(recipe, "--output", tmp_path / "run")
-    assert "goes on from step 4" in again.output
+    assert "continues from step 4" in again.output
     assert again.output.splitlines()[-1] == first.output.splitlines()[-1]
-    assert "goes on" not in run(recipe, "--output", tmp_path / "run", "--fresh").output
+    assert "continues" not in run(recipe, "--output", tmp_path / "run", "--fresh").output
 
 
 @pytest.mark.parametrize(
@@ -141,14 +141,14 @@ def test_options_and_settings_change_the_recipe_and_the_name_is_the_models(recip
         (["--set", "training.generations=" + "[" * 5000], "training.generations: must be a list"),
         (["--set", "network.hidden=true"], "hidden: must be a whole number, not true"),
         (["--set", "network.hidden=99999999"], "hidden: must be at most 4096, not 99999999"),
-        (["--size", "8"], "brings its own size, 8×8: leave --size"),
-        (["--background", "#fff"], "nothing in it is transparent: leave --background"),
-        (["--set", "data.colours=17"], "leave --colours (data.colours) out"),
+        (["--size", "8"], "brings its own size, 8×8: leave out --size"),
+        (["--background", "#fff"], "nothing in it is transparent: leave out --background"),
+        (["--set", "data.colours=17"], "leave out --colours (data.colours)"),
         (["--output", "/dev/null"], "Nothing can be written into /dev/null"),
         (["--output", "/proc/x"], "Nothing can be written into /proc/x"),
         (["--set", "loss.weight=1"], "there is no 'loss.weight'"),
-        (["--size", "20"], "brings its own size, 8×8: leave --size (data.size) out"),
-        (["--colours", "5"], "brings its own palette of 17 colours: leave --colours (data.colours) out"),
+        (["--size", "20"], "brings its own size, 8×8: leave out --size (data.size)"),
+        (["--colours", "5"], "brings its own palette of 17 colours: leave out --colours (data.colours)"),
     ],
 )
 def test_a_wrong_setting_is_told_in_one_sentence_before_training(recipe, tmp_path, arguments, reason):
@@ -217,7 +217,7 @@ def test_ctrl_c_keeps_a_checkpoint_of_the_last_step_and_says_how_to_go_on(recipe
         said = process.stdout.read()
     assert process.returncode == 130, said
     assert "Traceback" not in said
-    assert "the same command goes on from there" in said
+    assert "the same command continues from there" in said
     kept = checkpoints.load(tmp_path / "run" / "checkpoint.pt")
     assert kept.step == len(kept.pending) >= 1
 
@@ -225,7 +225,7 @@ def test_ctrl_c_keeps_a_checkpoint_of_the_last_step_and_says_how_to_go_on(recipe
 def test_fresh_deletes_the_checkpoint_and_nothing_else(recipe, tmp_path):
     run(recipe, "--output", tmp_path)
     (tmp_path / "mine.txt").write_text("kept")
-    assert "goes on" not in run(recipe, "--output", tmp_path, "--fresh").output
+    assert "continues" not in run(recipe, "--output", tmp_path, "--fresh").output
     assert (tmp_path / "mine.txt").read_text() == "kept"
     assert recipe.exists()
 

@@ -34,7 +34,7 @@ class Silent:
     def stepped(self, step, figure):
         pass
 
-    def looked(self, point, *, better):
+    def validated(self, point, *, better):
         self.points.append((point, better))
 
 
@@ -250,7 +250,7 @@ def test_every_family_stops_at_the_first_loss_that_is_no_number_and_keeps_the_la
 ):
     recipe = FAMILIES[family]
     with pytest.raises(
-        TrainingDiverged, match=r"stopped at step 7, because the .* (is nan|no number)"
+        TrainingDiverged, match=r"stopped at step 7, because the .* (is nan|no longer a number)"
     ) as told:
         spoilt(a_loop(images, tmp_path, recipe), 6).run(Silent())
     assert "lower optimiser." in str(told.value)
@@ -310,7 +310,7 @@ def test_a_validation_figure_that_is_no_number_stops_training(images, tmp_path, 
 def test_a_test_figure_that_is_no_number_is_not_kept(images, tmp_path):
     loop = a_loop(images, tmp_path)
     loop.task.figures = lambda images: {"baselines": {"uniform": float("nan")}}
-    with pytest.raises(TrainingDiverged, match="a figure of the test images is no number"):
+    with pytest.raises(TrainingDiverged, match="a figure of the test images is not a number"):
         loop.run(Silent())
     assert checkpoints.load(tmp_path / "checkpoint.pt").figures == {}
 
@@ -319,7 +319,7 @@ def test_the_weights_of_another_network_are_told_in_one_sentence(images, tmp_pat
     a_loop(images, tmp_path).run(Silent(), until=lambda step: step == 4)
     found = checkpoints.load(tmp_path / "checkpoint.pt")
     checkpoints.save(replace(found, task={"network": {}}), tmp_path / "checkpoint.pt")
-    with pytest.raises(CheckpointRefused, match="does not hold this recipe's network"):
+    with pytest.raises(CheckpointRefused, match="does not contain this recipe's network"):
         a_loop(images, tmp_path).resume()
 
 
@@ -346,7 +346,7 @@ def test_a_checkpoint_that_does_not_fit_its_images_or_recipe_is_refused_before_a
     a_loop(images, tmp_path).run(Silent(), until=lambda step: step == 4)
     found = checkpoints.load(tmp_path / "checkpoint.pt")
     checkpoints.save(replace(found, **changes), tmp_path / "checkpoint.pt")
-    with pytest.raises(CheckpointRefused, match="--fresh to begin anew"):
+    with pytest.raises(CheckpointRefused, match="--fresh to start again"):
         a_loop(images, tmp_path).resume()
 
 
@@ -368,7 +368,7 @@ def test_weights_and_an_optimisers_state_of_another_network_are_refused_before_a
         content = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
         spoil(content)
         torch.save(content, tmp_path / "checkpoint.pt")
-        with pytest.raises(CheckpointRefused, match="--fresh to begin anew"):
+        with pytest.raises(CheckpointRefused, match="--fresh to start again"):
             a_loop(images, tmp_path).resume()
 
 

@@ -14,7 +14,7 @@ def shown(*, terminal):
     with Display(console, unit="nats/image", steps=4, done=0) as display:
         for step in range(1, 5):
             display.stepped(step, 700.0 - step)
-        display.looked(Point(4, 650.0, 640.0), better=True)
+        display.validated(Point(4, 650.0, 640.0), better=True)
     return stream.getvalue()
 
 
