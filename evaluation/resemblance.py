@@ -29,7 +29,7 @@ class Resemblance:
         return {"kernel_distance": self._kernel_distance(), **self._neighbourhoods()}
 
     def _kernel_distance(self) -> dict[str, Any]:
-        """Distances to the test images in thousandths; `excess` is that of drawn images minus that of training images."""
+        """Distances to the test images in thousandths; `excess` is the drawn images' minus the training images'."""
         within_drawn, within_train, within_test = map(mean_of_pairs, (self.drawn, self.train, self.test))
         to_drawn, to_train = (mean_kernel(self.test, images) for images in (self.drawn, self.train))
         # Both distances contain how alike the test images are among themselves, so the excess is linear in them.

@@ -185,7 +185,9 @@ def load(file: Path) -> Checkpoint:
         checkpoint = _KEPT.validate_python(content)
     except (ValidationError, RecursionError) as error:
         reason = faults.sentence(error) if isinstance(error, ValidationError) else "it is nested too deeply"
-        raise CheckpointRefused(f"{file} is not a valid checkpoint ({reason}): {_ADVICE}") from error
+        raise CheckpointRefused(
+            f"{file} does not contain what a checkpoint must contain ({reason}): {_ADVICE}"
+        ) from error
     if not finite.is_finite([checkpoint.task, checkpoint.figures, *_kept(checkpoint)]):
         raise CheckpointRefused(
             f"{file} has weights that are not numbers, so training cannot continue from it: train again with --fresh "

@@ -14,7 +14,7 @@ Groups = NDArray[np.int64]  # a number for each image; near-duplicates have the 
 
 @dataclass(frozen=True, slots=True)
 class ImageSet:
-    """The images of a training, as palette indices (images, height, width)."""
+    """The images of a training in three parts, each (images, height, width)."""
 
     about: repository.Data
     palette: tuple[str, ...]  # '#rrggbb', in the order of the indices
