@@ -17,9 +17,9 @@ from torch import Tensor
 from benchmarks import machine
 from smalti.runtime.repository import Data
 from training import memory, recipe
-from training.data.dataset import ImageSet
-from training.families.registry import make_task
+from training.families.loading import make_task
 from training.families.task import Task
+from training.images import ImageSet
 from training.recipe import Recipe
 
 RECIPE, SIDE = "pixel-rnn-mnist", 28

@@ -1,1 +1,1 @@
-""""""
+"""Measures exported models on images held back: `python -m evaluation MODEL`."""

@@ -1,4 +1,4 @@
-"""`python -m evaluation.between VAE AUTOENCODER`: shows what two models decode between and beside images."""
+"""`python -m evaluation.between VAE AUTOENCODER`: shows what two models decode between and far from images."""
 
 import json
 import sys
@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from evaluation.contrast import PLACES, Contrast, Likeness, measure
-from evaluation.evaluate import load
 from evaluation.graphs import Graphs
+from evaluation.images import load
 from smalti.errors import SmaltiError
 from smalti.runtime.repository import ModelRepository
 from training import arguments
@@ -20,14 +20,19 @@ from training import arguments
 @click.command()
 @click.argument("models", nargs=-1, required=True)
 @click.option(
-    "--data", "path", type=click.Path(path_type=Path), help="What they were trained on; without it, digits."
+    "--data",
+    "path",
+    type=click.Path(path_type=Path),
+    help="What they were trained on; the digits by default.",
 )
 @click.option("--output", type=click.Path(path_type=Path), help="Write the picture here, as PNG.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @click.option(
-    "--count", type=click.IntRange(20), default=2000, show_default=True, help="Latents of every kind."
+    "--count", type=click.IntRange(20), default=2000, show_default=True, help="Latents of each kind."
 )
-@click.option("--steps", type=click.IntRange(2), default=11, show_default=True, help="Images along a grid.")
+@click.option(
+    "--steps", type=click.IntRange(2), default=11, show_default=True, help="Images along one side of a grid."
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads.")
 @arguments.repository
@@ -42,10 +47,10 @@ def main(
     threads: int,
     root: Path,
 ) -> None:
-    """Decode the same places in the latent space of each of MODELS, a VAE and an auto-encoder of the same images.
+    """Decode the same places in the latent space of each of MODELS: a VAE and an auto-encoder of the same images.
 
-    Kernel distance to test images tells how far what is decoded there is from images as a whole; density, how often
-    one of it lies near training images.
+    The kernel distance to the test images says how far the decoded images are from real ones as a whole. The density
+    says how often a decoded image lies near training images.
     """
     try:
         opened = [Graphs(ModelRepository(root).load(model), threads=threads) for model in models]

@@ -1,4 +1,4 @@
-"""What a VAE's test images cost at most, and nearly: −ELBO, and the tighter bound of many importance samples."""
+"""Bounds what test images cost under a VAE: −ELBO, and a tighter bound by importance samples."""
 
 import math
 from collections.abc import Mapping
@@ -9,18 +9,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from evaluation import abilities
+from evaluation.abilities import Cost
 from evaluation.graphs import Graphs
-from training.data.dataset import ImageSet
-from training.data.sources import Pixels
+from training.families.vae import ACTIVE
+from training.images import Groups, ImageSet, Pixels
 from training.measures import baselines
 from training.measures.comparison import against, units
-from training.measures.intervals import Estimate, Groups, Values, around, estimate, variance_of_mean
+from training.measures.intervals import Estimate, Values, around, estimate, variance_of_mean
 
-ACTIVE = 0.01  # variance of a mean over images from which a latent tells something (Burda et al., 2016)
-DRAWS = 16  # of the noise for each image, whose mean is the bound; fewer where there are
-DECODED = 20_000  # images or more in all: then each image matters less
-IMPORTANCE_IMAGES = 100  # whose importance samples are drawn, at the least
-IMPORTANCE_DECODED = 50_000  # decoded images that may be spent on importance samples unasked
+DRAWS = 16  # of the noise for each image; the bound is their mean
+DECODED = 20_000  # images decoded in all; with more test images there are fewer draws of each
+IMPORTANCE_IMAGES = 100  # images that get importance samples, at the least
+IMPORTANCE_DECODED = 50_000  # images decoded for importance samples, unless more are asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Importance:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What the test images cost under a VAE, in nats; of an auto-encoder only the reconstruction."""
+    """What the test images cost under a VAE, in nats; for an auto-encoder, the reconstruction only."""
 
     reconstruction: Values  # (images,)
     divergence: NDArray[np.float64] | None  # (images, latents); None: an auto-encoder
@@ -52,11 +53,11 @@ class Bound:
 
     @property
     def mixture_nats(self) -> Values:
-        """Of every image under the best baseline: (images,)."""
+        """What every image costs under the best baseline: (images,)."""
         return np.asarray(self.counted[baselines.MIXTURE].sum((1, 2), dtype=np.float64))
 
     def figures(self) -> dict[str, Any]:
-        """The bounds with their parts; of an auto-encoder what there is, which is no likelihood."""
+        """The bounds with their parts; for an auto-encoder, the reconstruction, which is no likelihood."""
         pixels = self.counted[baselines.MIXTURE][0].size
         latents = self._latents()
         if self.divergence is None:
@@ -91,10 +92,10 @@ class Bound:
         }
 
     def _for_all(self, found: Importance) -> Estimate:
-        """The tighter bound of all test images: −ELBO of all, less what the chosen ones gained.
+        """The tighter bound for all test images: their −ELBO, less the mean gain of the chosen ones.
 
-        The gain varies far less between images than the bound itself, so a few images tell it well (a difference
-        estimator, Cochran, Sampling Techniques, 1977).
+        The gain varies far less between images than the bound does, so a few images are enough to estimate it (a
+        difference estimator: Cochran, Sampling Techniques, 1977).
         """
         groups, part = _of(self.groups, found.chosen), len(found.chosen) / len(self.nats)
         gain = self.nats[found.chosen] - found.nats
@@ -106,9 +107,9 @@ class Bound:
 def measure(
     graphs: Graphs, images: ImageSet, *, seed: int, samples: int, importance_images: int | None = None
 ) -> Bound:
-    """Encode and decode the test images; with `samples` above 0, also by that many importance samples."""
+    """Encode and decode the test images; with `samples` above 0, also draw that many importance samples."""
     counted = baselines.nats_per_pixel(images)
-    plain = graphs.manifest.family == "autoencoder"
+    plain = abilities.cost(graphs.manifest) is Cost.RECONSTRUCTION
     outputs = ["mean"] if plain else ["mean", "log_deviation"]
     mean, *deviation = graphs.run("encode", {"pixels": images.test}, outputs)
     if plain:
@@ -134,7 +135,7 @@ def measure(
 
 
 def choose(count: int, samples: int, wanted: int | None, seed: int) -> NDArray[np.int64]:
-    """Which of `count` images to draw importance samples for: as many as asked for, else as can be afforded."""
+    """The images to draw importance samples for: as many as asked for, or as many as take about a minute."""
     affordable = max(IMPORTANCE_IMAGES, IMPORTANCE_DECODED // max(samples, 1))
     size = min(count, affordable if wanted is None else wanted)
     return np.sort(np.random.default_rng(seed).permutation(count)[:size])
@@ -152,8 +153,8 @@ def weigh(
 ) -> Importance | None:
     """−log of the mean importance weight p(image|z) p(z) / q(z|image), z drawn from q, for each chosen image.
 
-    Burda, Grosse and Salakhutdinov, "Importance weighted autoencoders", ICLR 2016. More samples bring it nearer to the
-    exact likelihood, from above.
+    Burda, Grosse and Salakhutdinov, "Importance weighted autoencoders", ICLR 2016. The more samples, the nearer it
+    comes to the exact value, from above.
     """
     if samples < 1 or not len(chosen):
         return None

@@ -1,4 +1,4 @@
-"""Whether drawn images use the palette as test images do: how many colours, and which."""
+"""Compares which colours drawn images use, and how many, with test images."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,16 +6,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.dataset import ImageSet
-from training.data.sources import Pixels
-from training.measures.intervals import Groups, Values, estimate
+from training.images import Groups, ImageSet, Pixels
+from training.measures.intervals import Values, estimate
 
 Shares = NDArray[np.float64]  # of all pixels, by colour: (colours,)
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """How images of one kind use the palette."""
+    """How a set of images uses the palette."""
 
     kinds: Values  # different colours of each image: (images,)
     shares: Shares
@@ -23,7 +22,7 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Colouring:
-    """The use of colours of drawn, training and test images."""
+    """How drawn, training and test images use the palette."""
 
     drawn: Use
     train: Use
@@ -31,7 +30,7 @@ class Colouring:
     groups: Groups | None  # of the test images
 
     def figures(self) -> dict[str, Any]:
-        """Colours an image, and the divergence of the colours' shares from those of test images, in bits."""
+        """Colours per image, and how far the colours' shares are from those of test images, in bits."""
         return {
             "colours_per_image": {
                 "drawn": estimate(self.drawn.kinds),
@@ -46,7 +45,7 @@ class Colouring:
 
 
 def measure(drawn: Pixels, images: ImageSet) -> Colouring:
-    """Count colours."""
+    """Count the colours of drawn, training and test images."""
     count = images.colours
     return Colouring(
         drawn=_use(drawn, count),
@@ -57,7 +56,7 @@ def measure(drawn: Pixels, images: ImageSet) -> Colouring:
 
 
 def divergence(one: Shares, other: Shares) -> float:
-    """Jensen and Shannon's divergence in bits (Lin, 1991): 0 between equals, 1 where no colour is common."""
+    """The Jensen-Shannon divergence in bits (Lin, 1991): 0 if the shares are equal, 1 if no colour is common."""
     middle = 0.5 * (one + other)
     return 0.5 * (_relative_entropy(one, middle) + _relative_entropy(other, middle))
 

@@ -1,4 +1,4 @@
-"""Compares a VAE with an auto-encoder where no image lies: between the latents of images, and beside them."""
+"""Compares a VAE with an auto-encoder at latents that belong to no image: between images, and far from them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,20 +7,18 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation import places
+from evaluation import abilities, places
 from evaluation.graphs import Graphs
 from evaluation.places import Cloud, Latents
 from evaluation.resemblance import density_and_coverage
 from smalti.runtime.repository import Manifest
-from training.data.dataset import ImageSet
-from training.data.sources import Pixels
 from training.errors import EvaluationRefused
+from training.images import ImageSet, Pixels
 from training.measures.distances import SCALE, Features, Yardstick, kernel_distance
 
 Value = TypeVar("Value", bound=np.generic)
-FAMILIES = ("vae", "autoencoder")
 COMPARED = 2000  # images of each kind compared at most: all pairs are
-PLACES = {  # what is decoded, in words
+PLACES = {  # the latents that are decoded, in words
     "images": "latents of test images",
     "between": "halfway between two",
     "swept": "swept, two at a time",
@@ -31,12 +29,12 @@ PLACES = {  # what is decoded, in words
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
-    """How much images resemble real ones, all together and each alone."""
+    """How much images resemble real ones, as a whole and one by one."""
 
-    distance: (
-        float  # kernel distance to the test images, in thousandths: also says whether kinds have their shares
-    )
-    density: float  # how often they lie near training images: blind to shares, about 1 for real images
+    # Kernel distance to the test images, in thousandths. It notices if one kind of image is drawn too often.
+    distance: float
+    # How often they lie near training images; about 1 for real images. It does not notice that.
+    density: float
 
     def figures(self) -> dict[str, float]:
         """Plain values."""
@@ -45,7 +43,7 @@ class Likeness:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What one model makes of its latent space."""
+    """What one model decodes from places in its latent space."""
 
     manifest: Manifest
     cloud: Cloud  # of the test images' latents
@@ -70,15 +68,15 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """Both models beside what the images themselves say."""
+    """All models, with the figures of real images for comparison."""
 
     images: ImageSet
     corners: Pixels  # the four test images between which the plane lies: (4, height, width)
     models: tuple[Decoded, ...]
-    floor: Likeness  # of real images: the distance from training to test images, the density of test images
+    floor: Likeness  # real images: distance from training to test images, density of test images
 
     def figures(self) -> dict[str, Any]:
-        """All that was measured, for programs."""
+        """All figures, for programs."""
         found = {model.manifest.name: model.figures() for model in self.models}
         return {"real_images": self.floor.figures(), "test_images": len(self.images.test), "models": found}
 
@@ -86,9 +84,9 @@ class Contrast:
 def measure(
     models: Sequence[Graphs], images: ImageSet, *, seed: int, count: int, steps: int, drawn: int
 ) -> Contrast:
-    """Decode the same places in each model's space: `count` of every kind, and grids of `steps` a side.
+    """Decode the same places in each model's latent space: `count` of each kind, and grids of `steps` a side.
 
-    Raises EvaluationRefused for models that were not trained on these images, or have no encoder.
+    Raises EvaluationRefused for a model without an encoder, or one that was not trained on these images.
     """
     for graphs in models:
         _refuse_foreign(graphs.manifest, images)
@@ -151,7 +149,7 @@ def _explore(
 
 
 def _latents(means: Latents, cloud: Cloud, seed: int, count: int) -> dict[str, Latents]:
-    """Of every kind of PLACES; pairs and directions are the same for all models of a seed."""
+    """Latents for each of PLACES; with the same seed, every model gets the same pairs and directions."""
     rngs = {name: np.random.default_rng([seed, number]) for number, name in enumerate(PLACES)}
     return {
         "images": _some(means, seed),
@@ -175,19 +173,19 @@ def decode(graphs: Graphs, latent: Latents) -> Pixels:
 
 
 def _some(values: NDArray[Value], seed: int) -> NDArray[Value]:
-    """At most COMPARED of them, the same for the same number of values: neighbours are often of one class."""
+    """At most COMPARED of the values, spread over all: neighbours are often of one class."""
     return values[np.sort(np.random.default_rng([seed, 9]).permutation(len(values))[:COMPARED])]
 
 
 def _refuse_foreign(manifest: Manifest, images: ImageSet) -> None:
-    if manifest.family not in FAMILIES:
+    if not abilities.encodes(manifest):
         raise EvaluationRefused(
-            f"{manifest.name} is {manifest.kind} and encodes nothing: give a VAE and an auto-encoder."
+            f"{manifest.name} is {manifest.kind} and has no encoder: give a VAE and an auto-encoder."
         )
     if manifest.data.digest != images.about.digest or manifest.palette != images.palette:
         raise EvaluationRefused(
-            f"{manifest.name} was trained on other images ({manifest.data.name}), or on another palette of them: "
+            f"{manifest.name} was trained on other images ({manifest.data.name}), or with another palette: "
             "give models and --data that belong together."
         )
     if len(images.test) < 4:
-        raise EvaluationRefused("Grids lie between four test images: there are fewer.")
+        raise EvaluationRefused("A grid needs four test images at its corners; there are fewer.")

@@ -1,4 +1,4 @@
-"""Draws a contrast as one PNG: a row for each model, its figures first, then a column for each kind of grid."""
+"""Draws a contrast as one PNG: a line for each model, with its figures and its three grids."""
 
 from pathlib import Path
 
@@ -9,9 +9,8 @@ from matplotlib.figure import Figure
 from evaluation.contrast import PLACES, Contrast, Decoded, Likeness
 from evaluation.places import REACH
 from smalti import palette as colours
-from training.data.dataset import ImageSet
-from training.data.sources import Pixels
 from training.errors import EvaluationRefused
+from training.images import ImageSet, Pixels
 
 GAP = 1  # pixels between images
 SIDE = 4.6  # of one grid, inches
@@ -28,7 +27,7 @@ def save(contrast: Contrast, file: Path) -> None:
 
 
 def figure(contrast: Contrast) -> Figure:
-    """Of every model its distances as bars, its sweep, plane and draws."""
+    """For each model: its distances as bars, its sweep, its plane and its draws."""
     rows = len(contrast.models)
     made = Figure(figsize=(SIDE * 4.1, (SIDE + 0.4) * rows + 0.4), layout="constrained")
     for row, model in zip(made.subplots(rows, 4, squeeze=False), contrast.models, strict=True):
@@ -36,7 +35,7 @@ def figure(contrast: Contrast) -> Figure:
         for axes, (pixels, title) in zip(row[1:], _grids(model), strict=True):
             _show(axes, pixels, contrast.images, title)
     made.suptitle(
-        f"{contrast.images.about.name}: what is decoded where no image lies.  d: kernel distance to "
+        f"{contrast.images.about.name}: images decoded from latents of no image.  d: kernel distance to "
         f"{len(contrast.images.test)} test images, in thousandths;  p: density among training images.  "
         f"Real images: {_words(contrast.floor)}",
         fontsize=12,

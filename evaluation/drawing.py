@@ -1,24 +1,24 @@
-"""Draws samples as they are served: the same seed and index give the very images that users get."""
+"""Draws samples as server and worker do: the same seed and index give the same images."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluation import abilities
 from evaluation.graphs import Graphs
 from smalti.randomness import normals, uniforms
 from smalti.runtime.repository import Manifest
-from training.data.sources import Pixels
+from training.images import Pixels
 from training.progress import Say, quiet
 
 SLOTS = 128  # samples of a PixelRNN drawn at once
-GRAPHS = {"vae": "decode", "autoencoder": "decode", "gan": "generate"}  # from a latent to pixels
 
 
 def draw(graphs: Graphs, count: int, seed: int, *, say: Say = quiet) -> Pixels:
-    """Samples 0 … count − 1 of a seed: (count, height, width). `say` hears how many there are so far."""
+    """Samples 0 … count − 1 of a seed: (count, height, width). `say` is called with the number drawn so far."""
     manifest = graphs.manifest
-    if manifest.family == "pixel_rnn":
+    if abilities.draws_rows(manifest):
         drawn = []
         for start in range(0, count, SLOTS):
             if start:
@@ -26,12 +26,12 @@ def draw(graphs: Graphs, count: int, seed: int, *, say: Say = quiet) -> Pixels:
             drawn.append(_draw_rows(graphs, range(start, min(start + SLOTS, count)), seed))
         return np.concatenate(drawn)
     latent = np.stack([normals(seed, index, manifest.latent_size) for index in range(count)])
-    [pixels] = graphs.run(GRAPHS[manifest.family], {"latent": latent}, ["pixels"])
+    [pixels] = graphs.run(abilities.graph_from_latent(manifest), {"latent": latent}, ["pixels"])
     return pixels
 
 
 def _draw_rows(graphs: Graphs, indices: range, seed: int) -> Pixels:
-    """These samples, row by row; the graph hands its state from one row to the next."""
+    """Draw these samples row by row; the graph's state goes from one row to the next."""
     manifest = graphs.manifest
     uniform = _uniforms(manifest, indices, seed)
     states = {
@@ -50,7 +50,7 @@ def _draw_rows(graphs: Graphs, indices: range, seed: int) -> Pixels:
 def row_inputs(
     row: int, uniform: NDArray[np.float32], forced: Pixels | None = None
 ) -> dict[str, NDArray[Any]]:
-    """The inputs of `draw_row` beside its states, of slots that all stand in this row; both arrays (slots, width)."""
+    """The inputs of `draw_row`, without its states, if all slots are at this row; both arrays are (slots, width)."""
     count = len(uniform)
     return {
         "reset": np.full(count, row == 0),

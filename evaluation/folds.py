@@ -1,4 +1,4 @@
-"""`python -m evaluation.folds RECIPE`: trains a recipe on each fold of the data, so each image is held back once."""
+"""`python -m evaluation.folds RECIPE`: trains a recipe once per fold, so that each image is tested once."""
 
 import json
 import sys
@@ -18,37 +18,39 @@ from training import memory, stopping
 from training import recipe as recipes
 from training.data import dataset as data
 from training.data import sources
-from training.data.dataset import ImageSet
-from training.data.sources import Indexed, Pictures, Pixels
+from training.data.sources import Indexed, Pictures
 from training.data.splits import Split
 from training.errors import DataRefused, RecipeRefused
-from training.families.registry import make_task
+from training.families.loading import make_task
+from training.images import Groups, ImageSet, Pixels
 from training.loop import Loop
 from training.measures import baselines
-from training.measures.intervals import Estimate, Groups, Values, estimate, plain
+from training.measures.intervals import Estimate, Values, estimate, plain
 from training.progress import Display
 from training.recipe import Recipe
 
-VALID = 0.1  # part of all images that validates in each fold
+VALID = 0.1  # share of all images used for validation in each fold
 RESULT = "folds.json"
 WIDTH = 140  # of the table, where there is no terminal
 
 
 @runtime_checkable
 class Likely(Protocol):
-    """A task whose network says what an image costs."""
+    """A task whose network can say what an image costs."""
+
+    has_likelihood: bool  # whether `nats` is the negative log-likelihood or a bound of it
 
     def nats(self, pixels: Pixels) -> NDArray[np.float64]:
-        """Of every image (images, height, width) → (images,)."""
+        """What every image costs: (images, height, width) → (images,)."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What one fold's network says of the images held back from it."""
+    """What the test images of one fold cost under its network."""
 
     nats: Values  # (images,)
-    mixture: Values  # the same images under the best counting, of the same training images
+    mixture: Values  # the same under the best counting baseline of the same training images
     groups: Groups  # near-duplicates, numbered through all folds
     steps: int
     seconds: float
@@ -56,7 +58,9 @@ class Held:
 
 @click.command()
 @click.argument("recipe")
-@click.option("--data", "path", type=click.Path(path_type=Path), help="As for training; without it, digits.")
+@click.option(
+    "--data", "path", type=click.Path(path_type=Path), help="As for training; the digits by default."
+)
 @click.option("--folds", type=click.IntRange(3), default=5, show_default=True)
 @click.option(
     "--output", type=click.Path(path_type=Path), required=True, help="Folder for checkpoints and results."
@@ -64,9 +68,9 @@ class Held:
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; by default all cores.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 def main(recipe: str, path: Path | None, folds: int, output: Path, threads: int | None, device: str) -> None:
-    """Train RECIPE once for each fold, one after the other, and pool what the images held back cost.
+    """Train RECIPE once for each fold, one after the other, and pool what the test images of all folds cost.
 
-    Goes on where it was interrupted. Variants of one drawing are always in the same fold.
+    If it was interrupted, the same command continues. Variants of one drawing are always in the same fold.
     """
     memory.keep()
     if threads:
@@ -85,7 +89,7 @@ def main(recipe: str, path: Path | None, folds: int, output: Path, threads: int 
 def run(
     recipe: Recipe, path: Path | None, count: int, output: Path, console: Console, device: torch.device
 ) -> list[Held]:
-    """Train every fold that is not finished, and measure all; raises SmaltiError."""
+    """Train every unfinished fold, and measure all folds; raises SmaltiError."""
     found = sources.read(path, size=recipe.data.size, background=recipe.data.background)
     together = data.groups(found)
     numbers = _numbers(found, together)
@@ -103,9 +107,10 @@ def run(
 
 
 def divide(groups: Groups, count: int, seed: int = 0) -> list[Split]:
-    """Whole groups (images,), in an order of chance, into folds of about equal size: each tests once.
+    """Divide whole groups (images,), in random order, into folds of about equal size.
 
-    Of the others, whole groups of about a tenth of all images validate, and the rest is for training.
+    Each fold is the test set once. About a tenth of all images, again in whole groups, is then for validation, and
+    the rest for training.
     """
     if len(np.unique(groups)) < 2 * count:
         raise DataRefused(
@@ -117,7 +122,7 @@ def divide(groups: Groups, count: int, seed: int = 0) -> list[Split]:
 
 
 def figures(held: list[Held]) -> dict[str, Any]:
-    """Of all folds together, and of each."""
+    """The figures of all folds together, and of each fold."""
     pooled = _pooled(held)
     each = [
         {"images": len(fold.nats), "steps": fold.steps, "seconds": round(fold.seconds), **_estimates(fold)}
@@ -135,8 +140,8 @@ def _train(
     )
     torch.manual_seed(recipe.seed)
     task = make_task(recipe, images, device)
-    if not isinstance(task, Likely) or recipe.family == "autoencoder":
-        raise RecipeRefused(f"The family {recipe.family} has no likelihood, so folds would tell nothing.")
+    if not isinstance(task, Likely) or not task.has_likelihood:
+        raise RecipeRefused(f"The family {recipe.family} has no likelihood, so folds cannot be compared.")
     loop = Loop(task, images, recipe, folder, device)
     reached = loop.resume()
     with (
@@ -145,7 +150,9 @@ def _train(
     ):
         finished = loop.run(display, until=stop)
     if not finished.figures:
-        console.print(f"stopped after step {finished.step} in {folder}: the same command goes on from there")
+        console.print(
+            f"stopped after step {finished.step} in {folder}: the same command continues from there"
+        )
         raise click.exceptions.Exit(stopping.EXIT_CODE)
     assert finished.best is not None, "a finished training has a best step"
     torch.manual_seed(recipe.seed)  # the noise of a VAE's bound
@@ -154,13 +161,13 @@ def _train(
 
 
 def _numbers(found: Pictures | Indexed, together: Groups | None) -> Groups:
-    """Every image's group; one of its own where the data know of none."""
+    """The group of every image; without known groups, each image is one of its own."""
     count = len(found.rgb) if isinstance(found, Pictures) else len(found.pixels)
     return np.arange(count) if together is None else together
 
 
 def _dealt(groups: Groups, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """The fold of every image: the largest groups first, each into the fold that has the fewest images."""
+    """The fold of every image: the largest groups first, each into the fold with the fewest images so far."""
     sizes = np.bincount(groups)
     order = rng.permutation(len(sizes))
     fold, filled = np.zeros(len(sizes), dtype=np.int64), np.zeros(count, dtype=np.int64)
@@ -181,7 +188,7 @@ def _split(groups: Groups, test: NDArray[np.bool_], rng: np.random.Generator) ->
 
 
 def _places(output: Path, splits: list[Split]) -> list[tuple[Path, Split]]:
-    """A folder for each fold; one that holds the checkpoint of another division is refused."""
+    """A folder for each fold; raises RecipeRefused if the output folder belongs to another division."""
     note, text = output / "division.json", json.dumps([split.test.tolist() for split in splits])
     if note.exists() and note.read_text(encoding="utf-8") != text:
         raise RecipeRefused(f"{output} holds the folds of another division: give another --output.")

@@ -1,4 +1,4 @@
-"""A model's exported graphs, run in portions: what is measured is what is served."""
+"""Runs a model's exported graphs in portions, so that what is measured is what is served."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -12,8 +12,8 @@ from smalti.runtime.session import open_graph, told
 from training.errors import EvaluationRefused
 
 Arrays = Mapping[str, NDArray[Any]]
-PORTION = 128  # images at once
-PORTION_VALUES = 8_000_000  # values of the largest output at once, so that logits fit into memory
+PORTION = 128  # images at once, at most
+PORTION_VALUES = 8_000_000  # values of the largest output at once, at most: logits must fit into memory
 
 
 class Graphs:
@@ -25,21 +25,21 @@ class Graphs:
 
     @property
     def manifest(self) -> Manifest:
-        """What the model says of itself."""
+        """The model's manifest."""
         return self.model.manifest
 
     @property
     def name(self) -> str:
-        """For sentences."""
+        """The model's name and version, for messages."""
         return f"{self.manifest.name} version {self.manifest.version}"
 
     def run(self, graph: str, inputs: Arrays, outputs: Sequence[str]) -> list[NDArray[Any]]:
-        """The named outputs for all inputs, whose first axis are the images; raises GraphNotServed."""
+        """The named outputs for all inputs; the first axis is the batch. Raises GraphNotServed."""
         parts = list(self.portions(graph, inputs, outputs))
         return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
     def portions(self, graph: str, inputs: Arrays, outputs: Sequence[str]) -> Iterator[list[NDArray[Any]]]:
-        """The same, a portion at a time, in order: for outputs too large to be kept."""
+        """The same, one portion after the other: for outputs too large to be kept."""
         size = self.portion(graph)
         for start in range(0, len(next(iter(inputs.values()))), size):
             part = {name: values[start : start + size] for name, values in inputs.items()}
@@ -52,9 +52,9 @@ class Graphs:
         return max(1, min(PORTION, PORTION_VALUES // largest))
 
     def run_at_once(self, graph: str, inputs: Arrays, outputs: Sequence[str]) -> list[NDArray[Any]]:
-        """The named outputs; raises RepositoryDamaged where onnxruntime cannot run the graph.
+        """The named outputs for all inputs in one run.
 
-        Raises EvaluationRefused where it gives NaN, of which every figure would be made.
+        Raises RepositoryDamaged if onnxruntime cannot run the graph, EvaluationRefused if an output is NaN.
         """
         session = self._session(graph)
         try:
@@ -65,7 +65,7 @@ class Graphs:
             ) from error
         if any(np.isnan(values).any() for values in found if values.dtype.kind == "f"):
             raise EvaluationRefused(
-                f"{graph} of {self.name} gives values that are no numbers: export it anew."
+                f"{graph} of {self.name} gives values that are not numbers: export it again."
             )
         return found
 

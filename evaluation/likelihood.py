@@ -1,4 +1,4 @@
-"""What test images cost in nats, beside what counting achieves on the very same images."""
+"""Measures the exact negative log-likelihood of test images, next to counting baselines on the same images."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.graphs import Graphs
-from training.data.dataset import ImageSet
 from training.errors import EvaluationRefused
+from training.images import Groups, ImageSet
 from training.measures import baselines
 from training.measures.comparison import against, units
-from training.measures.intervals import Groups, Values, estimate
+from training.measures.intervals import Values, estimate
 
-HIDDEN = (0.5, 0.75)  # the lower parts of an image that completion is asked for, as in the lecture
+HIDDEN = (0.5, 0.75)  # the lower parts of an image that are hidden and completed, as in the lecture
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +27,16 @@ class Likelihood:
 
     @property
     def nats(self) -> Values:
-        """Of every image: (images,)."""
+        """What every image costs: (images,)."""
         return np.asarray(self.model.sum((1, 2), dtype=np.float64))
 
     @property
     def mixture_nats(self) -> Values:
-        """Of every image under the best baseline: (images,)."""
+        """What every image costs under the best baseline: (images,)."""
         return np.asarray(self.counted[baselines.MIXTURE].sum((1, 2), dtype=np.float64))
 
     def figures(self) -> dict[str, Any]:
-        """Exact likelihood, baselines beside it, and completion."""
+        """The exact likelihood, the baselines, and completion."""
         pixels = self.model[0].size
         counted = {name: found.sum((1, 2), dtype=np.float64) for name, found in self.counted.items()}
         return {
@@ -46,7 +46,7 @@ class Likelihood:
         }
 
     def completion(self, part: float) -> dict[str, Any]:
-        """What the lower `part` of the rows costs, given the rows above: raster order makes that exact."""
+        """What the lower `part` of the rows costs, given the rows above; exact, because pixels are in raster order."""
         rows = round(part * self.model.shape[1])
         model, mixture = (
             found[:, -rows:].sum((1, 2), dtype=np.float64)
@@ -60,7 +60,7 @@ class Likelihood:
 
 
 def measure(graphs: Graphs, images: ImageSet) -> Likelihood:
-    """Score the test images by the exported graph `score`; raises EvaluationRefused for what is no probability."""
+    """Score the test images by the exported graph `score`; raises EvaluationRefused if a result is not a number."""
     [log_probabilities] = graphs.run("score", {"pixels": images.test}, ["logp"])
     if not np.isfinite(log_probabilities).all():
         raise EvaluationRefused(f"{graphs.name} gives test images probabilities that are not numbers.")

@@ -1,10 +1,11 @@
-"""Measures all there is to measure of a model's family."""
+"""Measures all that a model's graphs allow: likelihood, resemblance, memorisation, colours."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation import bound, colouring, drawing, likelihood, memorisation, resemblance
+from evaluation import abilities, bound, colouring, drawing, likelihood, memorisation, resemblance
+from evaluation.abilities import Cost
 from evaluation.bound import Bound
 from evaluation.colouring import Colouring
 from evaluation.graphs import Graphs
@@ -12,40 +13,37 @@ from evaluation.likelihood import Likelihood
 from evaluation.memorisation import Memorisation
 from evaluation.resemblance import Resemblance
 from smalti.runtime.repository import Manifest
-from training.data.dataset import ImageSet
-from training.data.sources import Pixels
 from training.errors import EvaluationRefused
+from training.images import ImageSet, Pixels
 from training.measures.distances import Yardstick
 
-LEAST_SAMPLES = 20  # fewer tell nothing of a distribution
+LEAST_SAMPLES = 20  # fewer say nothing about a distribution
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effort:
-    """How much to draw."""
+    """How many samples to draw, and with which seed."""
 
     samples: int = 500  # images
     seed: int = 0
     importance_samples: int = 500  # for each image of a VAE
-    importance_images: int | None = (
-        None  # test images they are drawn for; None: as many as take about a minute
-    )
+    importance_images: int | None = None  # test images to draw them for; None: as many as take a minute
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """What was found of one model, with all that pictures of it need."""
+    """What was measured of one model, and the images that its plots show."""
 
     manifest: Manifest
     images: ImageSet
     drawn: Pixels
-    cost: Likelihood | Bound | None  # in nats; None for a GAN, which has no likelihood
+    cost: Likelihood | Bound | None  # in nats; None for a model without a likelihood
     resemblance: Resemblance
     memorisation: Memorisation
     colouring: Colouring
 
     def figures(self) -> dict[str, Any]:
-        """By kind; leaves are numbers, words and Estimates."""
+        """The figures by kind: numbers, words and Estimates in nested tables."""
         samples = {
             "resemblance": self.resemblance.figures(),
             "memorisation": self.memorisation.figures(),
@@ -57,7 +55,7 @@ class Findings:
 
 
 def measure(graphs: Graphs, images: ImageSet, effort: Effort, *, say: Callable[[str], None]) -> Findings:
-    """Measure a model on its own data's test images; raises EvaluationRefused. `say` hears what goes on."""
+    """Measure a model on the test images of its own data; raises EvaluationRefused. `say` gets each stage's name."""
     _refuse_foreign(graphs.manifest, images)
     say(f"scoring {len(images.test)} test images")
     cost = _cost(graphs, images, effort)
@@ -76,9 +74,10 @@ def measure(graphs: Graphs, images: ImageSet, effort: Effort, *, say: Callable[[
 
 
 def _cost(graphs: Graphs, images: ImageSet, effort: Effort) -> Likelihood | Bound | None:
-    if graphs.manifest.family == "gan":
+    kind = abilities.cost(graphs.manifest)
+    if kind is Cost.NONE:
         return None
-    if graphs.manifest.family == "pixel_rnn":
+    if kind is Cost.EXACT:
         return likelihood.measure(graphs, images)
     return bound.measure(
         graphs,
@@ -99,7 +98,7 @@ def _refuse_foreign(manifest: Manifest, images: ImageSet) -> None:
     if size != (images.height, images.width) or manifest.palette != images.palette:
         raise EvaluationRefused(
             f"The data give images of {images.height}×{images.width} in {images.colours} colours and {manifest.name} "
-            f"has {size[0]}×{size[1]} in {len(manifest.palette)}: its manifest does not tell how its images were made."
+            f"has {size[0]}×{size[1]} in {len(manifest.palette)}: its manifest does not say how its images were made."
         )
 
 

@@ -1,4 +1,4 @@
-"""Whether drawn images are training images remembered: how near they come to one, beside how near test images do."""
+"""Measures whether a model copies training images: how near drawn images come to one, compared with test images."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,26 +7,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti import palette as colours
-from training.data.dataset import ImageSet
-from training.data.sources import Pixels
+from training.images import ImageSet, Pixels
 from training.measures.distances import Features, Nearest, nearest
 
-COMPARED = 1000  # test and training images whose nearest training image is looked for, at most
-NEAR = 0.05  # the part of test images that are called near to a training image
+COMPARED = 1000  # test and training images to search for, at most
+NEAR = 0.05  # quantile: this share of the test images counts as near a training image
 
 
 @dataclass(frozen=True, slots=True)
 class Memorisation:
-    """The nearest training image, or mirrored one where training mirrored them, of each image."""
+    """For each image its nearest training image, or mirrored training image if training mirrored them."""
 
     drawn: Nearest
     test: Nearest
-    train: Nearest  # of some training images: the nearest other one
-    preference: dict[str, float]  # how often the nearest of training and test images is a training image
+    train: Nearest  # for some training images: the nearest other one
+    preference: dict[str, float]  # how often the nearest of all training and test images is a training image
     mirrored: bool
 
     def figures(self) -> dict[str, Any]:
-        """Medians, and how many drawn images are nearer than test images are."""
+        """Median distances, and how many drawn images are nearer than test images are."""
         near = float(np.quantile(self.test.distance, NEAR))
         return {
             "median_distance": {
@@ -48,7 +47,7 @@ class Memorisation:
 
 
 def measure(drawn: Pixels, images: ImageSet, *, mirrored: bool) -> Memorisation:
-    """Look for the nearest training images; `mirrored`: training showed the network their mirror images too."""
+    """Find the nearest training images; `mirrored` says that training mirrored images too."""
     lab = colours.to_lab(colours.parse(images.palette))
     train, test = _mixed(images.train), _mixed(images.test)[:COMPARED]
     valid = _mixed(images.valid)[:COMPARED]
@@ -66,7 +65,7 @@ def measure(drawn: Pixels, images: ImageSet, *, mirrored: bool) -> Memorisation:
 
 
 def training_image(images: ImageSet, index: int) -> Pixels:
-    """The training image, mirrored or not, that an index of Nearest means."""
+    """The training image, mirrored or not, that an index of Nearest stands for."""
     mirror, place = divmod(index, len(images.train))
     image = _mixed(images.train)[place]
     return np.asarray(image[:, ::-1] if mirror else image)
@@ -87,7 +86,7 @@ def _nearest(pixels: Pixels, train: Pixels, lab: Features, *, mirrored: bool, sa
 def _preference(pixels: Pixels, train: Pixels, test: Pixels, lab: Features, *, mirrored: bool) -> float:
     """How often the nearest of all training and test images is a training image.
 
-    One and the same image is compared with both, so it does not matter that flat images are near to everything.
+    Each image is compared with both, so it does not matter that flat images are near to everything.
     """
     to_train, to_test = (
         _nearest(pixels, others, lab, mirrored=mirrored).distance for others in (train, test)
@@ -96,7 +95,7 @@ def _preference(pixels: Pixels, train: Pixels, test: Pixels, lab: Features, *, m
 
 
 def _probability_less(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """That a value of `one` is less than one of `other`, ties half: 0.5 if they are alike (Mann and Whitney, 1947)."""
+    """The chance that a value of `one` is less than one of `other`; a tie counts half (Mann and Whitney, 1947)."""
     ordered = np.sort(other)
     more = len(other) - np.searchsorted(ordered, one, side="right")
     equal = np.searchsorted(ordered, one, side="right") - np.searchsorted(ordered, one, side="left")
@@ -104,5 +103,5 @@ def _probability_less(one: NDArray[np.float64], other: NDArray[np.float64]) -> f
 
 
 def _mixed(pixels: Pixels) -> Pixels:
-    """In an order of chance that is always the same: images of one kind often stand together."""
+    """The images in a random order that is always the same: in the data, images of one kind are often neighbours."""
     return pixels[np.random.default_rng(0).permutation(len(pixels))]

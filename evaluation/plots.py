@@ -1,4 +1,4 @@
-"""Draws what was found as PNG files."""
+"""Draws the findings as PNG files."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,16 +12,15 @@ from evaluation.likelihood import Likelihood
 from evaluation.measure import Findings
 from evaluation.memorisation import training_image
 from smalti import palette as colours
-from training.data.dataset import ImageSet
-from training.data.sources import Pixels
 from training.errors import EvaluationRefused
+from training.images import ImageSet, Pixels
 
 PAIRS = 12  # samples shown beside their nearest training image
-SHOWN_COLOURS = 40  # of the palette, the most frequent ones
+SHOWN_COLOURS = 40  # the most frequent colours of the palette
 
 
 def save(findings: Findings, folder: Path) -> list[Path]:
-    """Write all pictures that this family gives; which ones."""
+    """Write all pictures that the findings allow; returns their paths."""
     made: dict[str, Callable[[Findings], Figure]] = {
         "nearest": _nearest,
         "pairs": _pairs,
@@ -41,8 +40,8 @@ def save(findings: Findings, folder: Path) -> list[Path]:
 
 
 def _images(findings: Findings) -> Figure:
-    """Every test image: what it costs under the model against what it costs by counting."""
-    assert findings.cost is not None, "a GAN has no such picture"
+    """One point per test image: its cost under the model against its cost by counting."""
+    assert findings.cost is not None, "this picture is made only if there is a likelihood"
     what = "−ELBO" if isinstance(findings.cost, Bound) else "negative log-likelihood"
     counted, nats = findings.cost.mixture_nats, findings.cost.nats
     figure = Figure(figsize=(5, 5), layout="constrained")
@@ -56,7 +55,7 @@ def _images(findings: Findings) -> Figure:
 
 
 def _positions(findings: Findings) -> Figure:
-    """Mean nats of every position under the model, by counting, and the difference."""
+    """The mean nats of every position: under the model, by counting, and the difference."""
     assert isinstance(findings.cost, Likelihood)
     model = findings.cost.model.mean(axis=0)
     counted = findings.cost.counted["mixture_with_cache"].mean(axis=0)
@@ -86,7 +85,7 @@ def _map(
 
 
 def _nearest(findings: Findings) -> Figure:
-    """How near samples come to training images, beside how near test images do."""
+    """How near samples come to training images, compared with test images."""
     found = findings.memorisation
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot(

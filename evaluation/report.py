@@ -1,4 +1,4 @@
-"""Tells a person what was found: one table for each kind of figure."""
+"""Prints the findings: one table for each kind of figure."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ VERDICTS = {
 
 
 def show(findings: Findings, console: Console) -> None:
-    """All tables."""
+    """Print all tables."""
     figures = findings.figures()
     console.print(_heading(findings))
     for kind, tables in TABLES.items():
@@ -47,7 +47,7 @@ def _likelihood(figures: dict[str, Any]) -> list[Table]:
 
 def _bound(figures: dict[str, Any]) -> list[Table]:
     if "reconstruction_only" in figures:
-        title = "Reconstruction alone: no likelihood, for what a latent costs is left out"
+        title = "Reconstruction alone: no likelihood, because the cost of the latent is left out"
         return [_costs(title, "the auto-encoder", figures["reconstruction_only"], {}), _latents(figures)]
     title = "−ELBO: the exact negative log-likelihood is at most this"
     costs = _costs(title, "the model", figures["negative_elbo"], figures["baselines"])
@@ -97,7 +97,7 @@ def _latents(figures: dict[str, Any]) -> Table:
     found = figures["latents"]
     table = _table("Latents", "active", "of", "divergence of each, nats")
     each = " ".join(f"{nats:.2f}" for nats in found.get("divergence", []))
-    table.add_row(str(found["active"]), str(found["all"]), each or "none: nothing bounds them")
+    table.add_row(str(found["active"]), str(found["all"]), each or "none: an auto-encoder has no penalty")
     return table
 
 

@@ -1,4 +1,4 @@
-"""How much drawn images resemble test images as a whole, beside how much the training images do."""
+"""Measures how much drawn images as a whole resemble test images, compared with the training images."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,14 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.dataset import ImageSet
-from training.data.sources import Pixels
+from training.images import Groups, ImageSet, Pixels
 from training.measures.distances import SCALE, Features, Yardstick, mean_kernel, mean_of_pairs
-from training.measures.intervals import Groups, around, variance_of_mean
+from training.measures.intervals import around, variance_of_mean
 
-COMPARED = 5000  # images of each kind compared at most: all pairs are
-PORTION = 512  # images whose distances to all others are held at once
-NEIGHBOURS = 5  # Naeem et al. chose 5 for their images too
+COMPARED = 5000  # images of each kind, at most: every pair is compared
+PORTION = 512  # images at once; their distances to all others are in memory
+NEIGHBOURS = 5  # as in Naeem et al.
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +29,10 @@ class Resemblance:
         return {"kernel_distance": self._kernel_distance(), **self._neighbourhoods()}
 
     def _kernel_distance(self) -> dict[str, Any]:
-        """In thousandths, to the test images; `excess` is what drawn images are farther than training images."""
+        """Distances to the test images in thousandths; `excess` is the drawn images' minus the training images'."""
         within_drawn, within_train, within_test = map(mean_of_pairs, (self.drawn, self.train, self.test))
         to_drawn, to_train = (mean_kernel(self.test, images) for images in (self.drawn, self.train))
-        # How alike the test images are among themselves is in both distances, so the excess is linear in them.
+        # Both distances contain how alike the test images are among themselves, so the excess is linear in them.
         by_test = within_drawn - within_train - 2 * (to_drawn - to_train)
         by_drawn = 2 * (mean_kernel(self.drawn, self.drawn) - mean_kernel(self.drawn, self.test))
         variance = variance_of_mean(by_test, self.groups) + variance_of_mean(by_drawn)
@@ -45,7 +44,7 @@ class Resemblance:
         }
 
     def _neighbourhoods(self) -> dict[str, Any]:
-        """Density and coverage of as many drawn (and training) images as there are test images, portions averaged."""
+        """Density and coverage of drawn and of training images, in portions as large as the test set, averaged."""
         size = min(len(self.drawn), len(self.test))
         real = _mixed(self.test)[:size]
         drawn, train = (_averaged(real, images, size) for images in (self.drawn, _mixed(self.train)))
@@ -58,7 +57,7 @@ class Resemblance:
 
 
 def measure(yardstick: Yardstick, drawn: Pixels, images: ImageSet) -> Resemblance:
-    """The features of drawn, training and test images, of each at most COMPARED."""
+    """The features of drawn, training and test images, at most COMPARED of each."""
     test = _chosen(len(images.test))
     return Resemblance(
         drawn=yardstick.features(drawn[:COMPARED]),
@@ -71,9 +70,9 @@ def measure(yardstick: Yardstick, drawn: Pixels, images: ImageSet) -> Resemblanc
 def density_and_coverage(real: Features, drawn: Features) -> tuple[float, float]:
     """How often drawn images lie near real ones, and how many real images have a drawn one near.
 
-    Near a real image is whatever is no farther than its k-th nearest real neighbour. Density has 1 as its value for
-    equal distributions and may exceed it; coverage is at most 1. Naeem et al., "Reliable fidelity and diversity metrics
-    for generative models", ICML 2020, on our own features: (images, features) each.
+    An image is near a real one if it is no farther than that one's k-th nearest real neighbour. The density is 1 for
+    equal distributions and may exceed it; the coverage is at most 1. Naeem et al., "Reliable fidelity and diversity
+    metrics for generative models", ICML 2020, on our own features: (images, features) each.
     """
     neighbours = min(NEIGHBOURS, len(real) - 1)
     starts = range(0, len(real), PORTION)
@@ -83,7 +82,7 @@ def density_and_coverage(real: Features, drawn: Features) -> tuple[float, float]
 
 def _near(some: Features, real: Features, drawn: Features, neighbours: int) -> NDArray[np.int64]:
     """How many drawn images lie near each of some real ones: (some,)."""
-    # The nearest of all is the image itself.
+    # The nearest of all real images is the image itself.
     radius = np.partition(_apart(some, real), neighbours, axis=1)[:, neighbours]
     return np.asarray((_apart(some, drawn) <= radius[:, None]).sum(axis=1))
 
@@ -95,14 +94,14 @@ def _averaged(real: Features, images: Features, size: int) -> tuple[float, float
 
 
 def _apart(one: Features, other: Features) -> Features:
-    """Euclidean distances of all pairs."""
+    """The Euclidean distances of all pairs."""
     from scipy.spatial.distance import cdist  # comes with scikit-learn; slow to import
 
     return np.asarray(cdist(one, other))
 
 
 def _mixed(features: Features) -> Features:
-    """In another order: images of one kind often stand together."""
+    """The features in a random order: in the data, images of one kind are often neighbours."""
     return features[np.random.default_rng(0).permutation(len(features))]
 
 

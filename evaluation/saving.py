@@ -1,4 +1,4 @@
-"""Hands figures over to programs: a JSON file, and the manifest of the version that was measured."""
+"""Saves the figures: into a JSON file, and into the manifest of the version that was measured."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from training.measures.intervals import plain
 
 
 def describe(findings: Findings, *, command: str, date: str, seed: int) -> Evaluation:
-    """The figures as a manifest keeps them."""
+    """The figures in the form that a manifest keeps."""
     return Evaluation(
         command=command,
         date=date,
@@ -23,7 +23,7 @@ def describe(findings: Findings, *, command: str, date: str, seed: int) -> Evalu
 
 
 def save_json(findings: Findings, evaluation: Evaluation, file: Path) -> None:
-    """The figures, and the nats of every test image, so that others can pair theirs with them."""
+    """Write the figures and the nats of every test image, so that other results can be paired with them."""
     manifest = findings.manifest
     content = {
         "model": manifest.name,
@@ -37,13 +37,13 @@ def save_json(findings: Findings, evaluation: Evaluation, file: Path) -> None:
 
 
 def save_in_manifest(model: Model, evaluation: Evaluation) -> None:
-    """Put the figures into the manifest of the version; nothing else in it changes."""
+    """Put the figures into the version's manifest; nothing else in it changes."""
     manifest = model.manifest.model_copy(update={"evaluation": evaluation})
     _write(model.folder / MANIFEST, manifest.model_dump_json(indent=2))
 
 
 def _per_image(findings: Findings) -> dict[str, Any]:
-    """Of the test images in their order: nats, and which of them are near-duplicates."""
+    """For every test image, in order: its group of near-duplicates, and its nats."""
     groups = findings.images.test_groups
     found: dict[str, Any] = {"group": None if groups is None else groups.tolist()}
     if findings.cost is not None:
@@ -53,7 +53,7 @@ def _per_image(findings: Findings) -> dict[str, Any]:
 
 
 def _write(file: Path, text: str) -> None:
-    """At once: whoever reads it meanwhile sees the old file or the new one."""
+    """Write atomically: a reader sees the old file or the new one."""
     temporary = file.with_name(f".{file.name}.tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

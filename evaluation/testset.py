@@ -1,4 +1,4 @@
-"""`python -m evaluation.testset MODEL`: writes the images that a model has never seen as PNGs, to try it on."""
+"""`python -m evaluation.testset MODEL`: writes a model's test images as PNG files, to try the model on."""
 
 import sys
 from pathlib import Path
@@ -7,26 +7,26 @@ import click
 import numpy as np
 from PIL import Image
 
-from evaluation.evaluate import load
+from evaluation.images import load
 from smalti import palette as colours
 from smalti.errors import SmaltiError
 from smalti.runtime.repository import ModelRepository
 from training import arguments
-from training.data.dataset import ImageSet
 from training.errors import DataRefused
+from training.images import ImageSet
 
 
 @click.command()
 @click.argument("model")
 @arguments.data
 @click.option("--output", required=True, type=arguments.Place(), help="Folder for the PNGs.")
-@click.option("--count", type=click.IntRange(1), help="So many, evenly spread over all; all without it.")
+@click.option("--count", type=click.IntRange(1), help="How many, evenly spread over all; all by default.")
 @arguments.version
 @arguments.repository
 def main(
     model: str, path: Path | None, output: Path, count: int | None, version: int | None, root: Path
 ) -> None:
-    """Write the test images of MODEL's data as PNGs of its size, in its palette, each named by its place among them."""
+    """Write the test images of MODEL's data as PNG files, in its size and palette, each named by its number."""
     try:
         manifest = ModelRepository(root).load(model, version).manifest
         images = load(manifest, path)
@@ -42,7 +42,7 @@ def main(
 
 
 def write(images: ImageSet, folder: Path, *, count: int | None = None) -> list[Path]:
-    """Write test images into a folder; the files. Raises DataRefused where there are fewer."""
+    """Write test images into a folder; returns the files. Raises DataRefused if there are fewer."""
     folder.mkdir(parents=True, exist_ok=True)
     return [_write(images, place, folder) for place in _spread(len(images.test), count)]
 
@@ -55,7 +55,7 @@ def _write(images: ImageSet, place: int, folder: Path) -> Path:
 
 
 def _spread(total: int, count: int | None) -> list[int]:
-    """Places evenly from the first to the last: neighbours are often variants of one drawing."""
+    """Numbers spread evenly from the first to the last: neighbours are often variants of one drawing."""
     if count is not None and count > total:
         raise DataRefused(f"There are {total} test images, not {count}.")
     places = np.linspace(0, total - 1, total if count is None else count)

@@ -22,7 +22,7 @@ from training.progress import Say, Stages
 @arguments.repository
 @click.option("--version", type=click.IntRange(1), help="By default the next free one.")
 def main(checkpoint: Path, root: Path, version: int | None) -> None:
-    """Export CHECKPOINT (a file, or the folder of a training), check it against torch, and say what was written.
+    """Export CHECKPOINT (a file, or a training's folder), compare it with torch, and say what was written.
 
     A training that kept generations is exported as versions 1, 2, 3 … of its model.
     """
@@ -45,8 +45,8 @@ def _export(checkpoint: Checkpoint, root: Path, version: int | None, say: Say) -
         return [export(checkpoint, root, version=version, say=say)]
     if version is not None:
         raise ExportRefused(
-            f"This training has {len(checkpoint.generations) + 1} generations, which are the versions: "
-            "leave --version out."
+            f"This training has {len(checkpoint.generations) + 1} generations, which become the versions: "
+            "leave out --version."
         )
     return export_generations(checkpoint, root, say=say)
 

@@ -1,4 +1,4 @@
-"""Compares what exported graphs give with what torch gives, for graphs that answer at once."""
+"""Compares outputs of exported graphs with torch's, for graphs that are run once per image."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ class Comparison:
         self.pixels_equal = True
 
     def add(self, found: NDArray[Any], expected: Tensor) -> None:
-        """Compare numbers."""
+        """Compare numbers, which may differ by rounding."""
         self.largest = max(self.largest, graphs.largest_difference(found, expected.numpy()))
 
     def add_pixels(self, found: NDArray[Any], expected: Tensor) -> None:
@@ -31,7 +31,7 @@ class Comparison:
         self.pixels_equal = self.pixels_equal and bool((found == expected.numpy()).all())
 
     def verdict(self, images: int) -> Parity:
-        """For the manifest; raises ExportRefused unless the graphs agree with torch."""
+        """The parity for the manifest; raises ExportRefused if the graphs do not agree with torch."""
         if not (self.largest < graphs.TOLERANCE and self.pixels_equal):
             raise ExportRefused(
                 f"The exported graphs differ from the network (numbers by {self.largest:.1e}, pixels "
@@ -41,5 +41,5 @@ class Comparison:
 
 
 def latents(count: int, size: int) -> NDArray[np.float32]:
-    """The standard normal latents of a fixed seed: (count, size)."""
+    """Standard normal latents from a fixed seed: (count, size)."""
     return np.stack([normals(PARITY_SEED, index, size) for index in range(count)])

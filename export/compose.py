@@ -1,4 +1,4 @@
-"""Builds one large graph out of small ones that are placed many times: far faster than to trace it whole."""
+"""Builds one large graph from small ones that are used many times; far faster than to trace the whole graph."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,13 +8,11 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-from export.graphs import OPSET
-
-IR_VERSION = 10  # the newest that all supported onnxruntime versions read
+from export.graphs import IR_VERSION, OPSET
 
 
 class Composition:
-    """A graph in the making; values are referred to by their names in it."""
+    """A graph under construction; a value is referred to by its name in the graph."""
 
     def __init__(self, inputs: Sequence[ValueInfoProto]) -> None:
         self._inputs = list(inputs)
@@ -23,9 +21,9 @@ class Composition:
         self._placed = 0
 
     def place(self, name: str, part: ModelProto, values: Sequence[str]) -> list[str]:
-        """Put a copy of the part in, reading these values; the names of its outputs.
+        """Insert a copy of the part with these values as its inputs; returns the names of its outputs.
 
-        Its constants are stored once under the part's name, however often it is placed.
+        The part's constants are stored once under its name, however often it is placed.
         """
         assert not part.functions, "torch's exporter leaves no functions behind"
         assert len(values) == len(part.graph.input), (name, len(values), len(part.graph.input))
@@ -41,14 +39,14 @@ class Composition:
         return self.add("Gather", [value, self.constant(f"at_{index}", np.array(index))], axis=1)
 
     def cut(self, value: str, count: int, axis: int) -> list[str]:
-        """The value in so many equal pieces along an axis."""
+        """Split the value into `count` equal pieces along an axis."""
         name = f"glue.{len(self._nodes)}"
         pieces = [f"{name}.{index}" for index in range(count)]
         self._nodes.append(helper.make_node("Split", [value], pieces, name, axis=axis, num_outputs=count))
         return pieces
 
     def join(self, parts: Sequence[str], shape: Sequence[int]) -> str:
-        """Values (batch, …) one after another along the second axis, then in the shape (batch, *shape)."""
+        """Concatenate values (batch, …) along the second axis, then reshape to (batch, *shape)."""
         joined = self.add("Concat", parts, axis=1)
         size = "_".join(map(str, shape))
         return self.add("Reshape", [joined, self.constant(f"shape_{size}", np.array([-1, *shape]))])
@@ -59,13 +57,13 @@ class Composition:
         return name
 
     def add(self, kind: str, values: Sequence[str], **attributes: Any) -> str:
-        """One more node with one output; the output's name."""
+        """Add a node with one output; returns the output's name."""
         name = f"glue.{len(self._nodes)}"
         self._nodes.append(helper.make_node(kind, values, [name], name, **attributes))
         return name
 
     def finish(self, name: str, outputs: Mapping[str, str], kinds: Sequence[ValueInfoProto]) -> ModelProto:
-        """The graph, with these values for its outputs; `kinds` say their names, types and shapes."""
+        """The finished graph with these values as outputs; `kinds` has their names, types and shapes."""
         for output, value in outputs.items():
             self._nodes.append(helper.make_node("Identity", [value], [output]))
         graph = helper.make_graph(
@@ -83,7 +81,7 @@ class Composition:
     def _copy(self, node: NodeProto, names: dict[str, str]) -> None:
         copy = NodeProto()
         copy.CopyFrom(node)
-        copy.ClearField("metadata_props")  # where in torch it came from: longer than the node
+        copy.ClearField("metadata_props")  # torch's note on the node's origin, longer than the node
         copy.ClearField("doc_string")
         names |= {output: f"{self._placed}.{output}" for output in node.output if output}
         copy.name = f"{self._placed}.{node.name}" if node.name else ""

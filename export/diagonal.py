@@ -1,4 +1,4 @@
-"""The diagonal PixelRNN's graphs, each composed of a few traced parts."""
+"""Builds the diagonal PixelRNN's graphs, each from a few traced parts."""
 
 from collections.abc import Sequence
 
@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from export import graphs
 from export.compose import Composition
+from export.graphs import EXAMPLE_BATCH
 from models.diagonal import DiagonalPixelRNN
 from models.diagonal_drawer import DiagonalDrawer
 from models.diagonal_parts import Logarithm, Starts
@@ -17,11 +18,9 @@ from models.diagonal_weights import DiagonalWeights, LayerWeights
 from models.neighbourhood import COPIED_LEFT, LEFT, take
 from models.pixel_rnn import constant, log_probabilities
 
-BATCH = 2  # of the examples: any but 1
-
 
 def draw_row_graph(drawer: DiagonalDrawer) -> ModelProto:
-    """DiagonalDrawer.forward: its parts are traced, and the row is put together of them."""
+    """The graph of DiagonalDrawer.forward: its parts are traced, and a row is composed of them."""
     inputs = [*_row_inputs(drawer.width), *_state_kinds(drawer, "")]
     row = Row(drawer, Composition(inputs))
     found = assemble_row(row, [value.name for value in inputs], drawer.layers)
@@ -35,7 +34,7 @@ def draw_row_graph(drawer: DiagonalDrawer) -> ModelProto:
 
 
 class Row:
-    """Puts a row together in a graph: each part is traced when it is first met, and placed again ever after."""
+    """Composes a row in a graph: each part is traced once, and then placed as often as it is used."""
 
     def __init__(self, drawer: DiagonalDrawer, composition: Composition) -> None:
         self.composition = composition
@@ -44,32 +43,37 @@ class Row:
         self._traced: dict[str, ModelProto] = {}
 
     def part(self, name: str, values: Sequence[str]) -> Sequence[str]:
-        """What the drawer's part of this name gives for these values."""
+        """The outputs of the drawer's part of this name for these values."""
         if name not in self._traced:
             self._traced[name] = _trace(getattr(self._drawer, name), self._examples[name])
         return self.composition.place(name, self._traced[name], values)
 
     def cut(self, value: str, axis: int) -> Sequence[str]:
-        """The columns' parts of a value."""
+        """Split a value into its columns."""
         return self.composition.cut(value, self._drawer.width, axis)
 
     def join(self, pieces: Sequence[str], axis: int) -> str:
-        """The columns' parts one after another."""
+        """Join the columns again."""
         return self.composition.add("Concat", pieces, axis=axis)
 
 
 def _examples(drawer: DiagonalDrawer) -> dict[str, Sequence[Tensor]]:
-    """Values that flow through each part when it draws a row."""
+    """Example inputs of each part, taken from drawing a row."""
     met = Watched(drawer)
-    numbers = torch.ones(BATCH, drawer.width)
-    given = [torch.tensor([True, False]), torch.zeros(BATCH, dtype=torch.int64), numbers, -numbers.long()]
+    numbers = torch.ones(EXAMPLE_BATCH, drawer.width)
+    given = [
+        torch.tensor([True, False]),
+        torch.zeros(EXAMPLE_BATCH, dtype=torch.int64),
+        numbers,
+        -numbers.long(),
+    ]
     with torch.no_grad():
-        assemble_row(met, [*given, torch.ones(BATCH), *drawer.fresh(BATCH)], drawer.layers)
+        assemble_row(met, [*given, torch.ones(EXAMPLE_BATCH), *drawer.fresh(EXAMPLE_BATCH)], drawer.layers)
     return met.examples
 
 
 class Watched:
-    """Puts a row together in torch, and keeps what each part was given first."""
+    """Composes a row in torch, and keeps the first inputs of each part."""
 
     def __init__(self, drawer: DiagonalDrawer) -> None:
         self.examples: dict[str, Sequence[Tensor]] = {}
@@ -77,15 +81,15 @@ class Watched:
         self._drawer = drawer
 
     def part(self, name: str, values: Sequence[Tensor]) -> Sequence[Tensor]:
-        """What the drawer's part of this name gives for these values."""
+        """The outputs of the drawer's part of this name for these values."""
         self.examples.setdefault(name, [value.clone() for value in values])
         return self._drawer.part(name, values)
 
 
 def score_graph(network: DiagonalPixelRNN, drawer: DiagonalDrawer) -> ModelProto:
-    """pixels (batch, height, width) → logp: a row's pixels are known, so ONNX's LSTM runs through each row at once."""
+    """pixels (batch, height, width) → logp. All pixels of a row are known, so ONNX's LSTM reads a row in one run."""
     height, width = network.height, network.width
-    pixels = torch.zeros(BATCH, height, width, dtype=torch.int64)
+    pixels = torch.zeros(EXAMPLE_BATCH, height, width, dtype=torch.int64)
     begin, read_row = Begin(drawer), ReadRow(network.weights(), drawer)
     reset, _, rows, *state = begin(pixels)
     parts = {
@@ -108,7 +112,7 @@ def score_graph(network: DiagonalPixelRNN, drawer: DiagonalDrawer) -> ModelProto
 
 
 class Begin(nn.Module):
-    """pixels → true, false and the rows' numbers for every image, and a state of any value."""
+    """pixels → true, false and the row numbers for every image, then states of any value."""
 
     def __init__(self, drawer: DiagonalDrawer) -> None:
         super().__init__()
@@ -116,7 +120,7 @@ class Begin(nn.Module):
         self.shapes = [(value.dtype, tuple(value.shape[1:])) for value in drawer.fresh(1)]
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """All made of the first pixel times 0, which asks for no shape."""
+        """Everything is made from the first pixel times 0, so that the graph does not need the batch's size."""
         zero = pixels[:, 0, 0] * 0
         rows = zero[:, None] + torch.arange(self.height)
         state = [
@@ -127,7 +131,7 @@ class Begin(nn.Module):
 
 
 class ReadRow(nn.Module):
-    """DiagonalDrawer.forward for a row whose pixels are all given: each layer reads it from end to end."""
+    """DiagonalDrawer.forward for a row whose pixels are all given: each layer reads the whole row in one run."""
 
     def __init__(self, weights: DiagonalWeights, drawer: DiagonalDrawer) -> None:
         super().__init__()
@@ -171,7 +175,7 @@ class ReadRow(nn.Module):
         return uses
 
     def _look(self, left: Tensor, above: Tensor, row: Tensor, uses: Tensor | None) -> Tensor:
-        """Features before the layers: (batch, width, features)."""
+        """The features before the first layer: (batch, width, features)."""
         seen = self.opening.features(above, row)
         for place, table in enumerate(self.step.tables):
             seen = seen + F.embedding(left[:, :, place], table)
@@ -182,7 +186,10 @@ class ReadRow(nn.Module):
     def _layers(
         self, seen: Tensor, own: Tensor, rightward: Tensor, leftward: Tensor, starts: Starts
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Features after all layers, and both directions' hidden states, by those above and the starts of the row."""
+        """The features after all layers and the hidden states of both directions.
+
+        They follow from the hidden states of the row above, and from `starts`, the states at the row's two ends.
+        """
         above_left = torch.split(leftward, self.sizes, dim=-1)
         layers = zip(
             self.rightward,
@@ -204,9 +211,9 @@ class ReadRow(nn.Module):
 
 
 class RowLSTM(nn.Module):
-    """One direction of a layer along a row, as ONNX's LSTM: what comes from above is a part of its input.
+    """One direction of a layer along a row, as ONNX's LSTM; the hidden state above is part of its input.
 
-    For export only: torch's own LSTM is exported as a loop, and this one computes nothing in torch.
+    For export only, it computes nothing in torch. (torch's own LSTM would be exported as a loop.)
     """
 
     def __init__(self, layer: LayerWeights, *, leftward: bool) -> None:
@@ -219,7 +226,7 @@ class RowLSTM(nn.Module):
         self.bias = constant(torch.cat([weights.bias, torch.zeros_like(weights.bias)])[None])  # ONNX adds two
 
     def forward(self, known: Tensor, hidden: Tensor, cell: Tensor) -> Tensor:
-        """Inputs (batch, width, …), hidden states and cells (batch, hidden) before → (batch, width, hidden)."""
+        """Inputs (batch, width, …), first hidden states and cells (batch, hidden) → (batch, width, hidden)."""
         batch, width = known.shape[:2]
         read = torch.onnx.ops.symbolic(
             "LSTM",

@@ -1,4 +1,4 @@
-"""What the export refuses, each in one sentence."""
+"""The errors of the export."""
 
 from smalti.errors import SmaltiError
 

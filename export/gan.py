@@ -1,4 +1,4 @@
-"""Exports a GAN: `generate` draws in the palette, `discriminate` says how real images look."""
+"""Exports a GAN: `generate` draws images in the palette, `discriminate` gives the probability that they are real."""
 
 from pathlib import Path
 
@@ -9,14 +9,12 @@ from torch import Tensor, nn
 from export import graphs
 from export.comparison import PARITY_IMAGES, PARITY_SEED, Comparison, latents
 from export.graphs import Session
-from export.writing import Exported
+from export.registry import Exported
 from models import gan
 from models.gan import Discriminator, Generator
 from smalti.runtime.repository import Parity
 from training.checkpoint import Checkpoint, fill
 from training.families.gan import make_networks, palette_colours
-
-BATCH = 2  # of the examples: any but 1
 
 
 class Generate(nn.Module):
@@ -50,7 +48,7 @@ class Discriminate(nn.Module):
 
 
 def write_graphs(checkpoint: Checkpoint, folder: Path) -> Exported:
-    """Write the graphs and their weights; raises ExportRefused where they differ from torch."""
+    """Write the graphs and their weights; raises ExportRefused if they differ from torch."""
     generator, discriminator = restore(checkpoint)
     palette = palette_colours(checkpoint.palette)
     generate, discriminate = Generate(generator, palette), Discriminate(discriminator, palette)
@@ -70,8 +68,8 @@ def write_graphs(checkpoint: Checkpoint, folder: Path) -> Exported:
 
 
 def restore(checkpoint: Checkpoint) -> tuple[Generator, Discriminator]:
-    """The checkpoint's best networks, in evaluation mode, the discriminator's weights normalised once and for all."""
-    assert checkpoint.best is not None, "the frame refuses unfinished trainings"
+    """The checkpoint's best networks in evaluation mode; the discriminator's weights are stored normalised."""
+    assert checkpoint.best is not None, "unfinished trainings are refused before"
     generator, discriminator = make_networks(
         checkpoint.recipe, height=checkpoint.height, width=checkpoint.width
     )
@@ -82,22 +80,22 @@ def restore(checkpoint: Checkpoint) -> tuple[Generator, Discriminator]:
 
 
 def generate_graph(generate: Generate) -> ModelProto:
-    """Drawing."""
-    latent = torch.zeros(BATCH, generate.generator.latent_size)
+    """The graph that draws: latent → pixels."""
+    latent = torch.zeros(graphs.EXAMPLE_BATCH, generate.generator.latent_size)
     return graphs.trace(generate, [latent], inputs=["latent"], outputs=["pixels"])
 
 
 def discriminate_graph(discriminate: Discriminate, *, height: int, width: int) -> ModelProto:
-    """Judging."""
-    pixels = torch.zeros(BATCH, height, width, dtype=torch.int64)
+    """The graph that judges: pixels → probability."""
+    pixels = torch.zeros(graphs.EXAMPLE_BATCH, height, width, dtype=torch.int64)
     return graphs.trace(discriminate, [pixels], inputs=["pixels"], outputs=["probability"])
 
 
 @torch.no_grad()
 def check(generate: Generate, discriminate: Discriminate, sessions: dict[str, Session]) -> Parity:
-    """Compare the graphs with the networks; raises ExportRefused unless they agree.
+    """Compare the graphs with the networks; raises ExportRefused if they do not agree.
 
-    The same latents must give the same pixels, and images of drawn and of random pixels the same probabilities.
+    The same latents must give the same pixels; drawn images and random pixels must get the same probabilities.
     """
     latent = latents(PARITY_IMAGES, generate.generator.latent_size)
     drawn = generate(torch.from_numpy(latent))

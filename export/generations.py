@@ -1,4 +1,4 @@
-"""Exports a training that kept its generations: they are versions 1, 2, 3 … of its model, the last one its end."""
+"""Exports a training that kept generations: they become versions 1, 2, 3 … of its model, the last one its end."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +11,10 @@ from training.progress import Say, quiet
 
 
 def export_generations(checkpoint: Checkpoint, root: Path, *, say: Say = quiet) -> list[Path]:
-    """Write every generation as a version under `root`, all of them or none; their folders, in order.
+    """Write every generation as a version under `root`, all of them or none; returns their folders in order.
 
-    Exporting again renews the manifests and changes nothing else. Raises ExportRefused where the model's versions
-    are not this training's generations, and then leaves the repository as it was.
+    Exporting again renews the manifests and nothing else. Raises ExportRefused if the model has versions that are
+    not this training's generations; the repository then stays as it was.
     """
     versions = dict(enumerate(of(checkpoint), start=1))
     _refuse_more(checkpoint.model, root, len(versions))
@@ -22,7 +22,7 @@ def export_generations(checkpoint: Checkpoint, root: Path, *, say: Say = quiet) 
 
 
 def of(checkpoint: Checkpoint) -> list[Checkpoint]:
-    """A checkpoint for each generation, as if the training had ended there; the last is the training's own end."""
+    """A checkpoint for each generation, as if training had ended there; the last one is the end of the training."""
     earlier = [_ended_at(checkpoint, generation) for generation in checkpoint.generations]
     return [*earlier, replace(checkpoint, generations=())]
 
@@ -39,10 +39,10 @@ def _ended_at(checkpoint: Checkpoint, generation: Generation) -> Checkpoint:
 
 
 def _refuse_more(model: str, root: Path, count: int) -> None:
-    """A version after the last generation would be served for it."""
+    """Raise ExportRefused if there are more versions than generations: the latest one would be served."""
     last = max(ModelRepository(root).models().get(model, (0,)))
     if last > count:
         raise ExportRefused(
-            f"{root / model} has a version {last}, but this training has {count} generations, which are versions "
+            f"{root / model} has a version {last}, but this training has {count} generations, which become versions "
             f"1 to {count}: remove that folder, or export into another --repository."
         )

@@ -1,4 +1,4 @@
-"""What all families need to write ONNX graphs: torch's exporter with our conventions, shared weights, sessions."""
+"""Traces networks to ONNX graphs, writes graphs with shared weights, and runs them for comparison."""
 
 import logging
 import warnings
@@ -20,8 +20,10 @@ from smalti.runtime.repository import Graph
 from smalti.runtime.session import open_session
 
 OPSET = 20
+IR_VERSION = 10  # the newest that all supported onnxruntime versions read
+EXAMPLE_BATCH = 2  # of the examples that are traced: torch takes a batch of 1 for a constant
 WEIGHTS = "weights.data"
-FORBIDDEN = frozenset(  # control flow prevents CUDA graphs; ONNX Runtime's random numbers cannot be repeated
+FORBIDDEN = frozenset(  # control flow prevents CUDA graphs; onnxruntime's random numbers are not reproducible
     {
         "If",
         "Loop",
@@ -34,9 +36,9 @@ FORBIDDEN = frozenset(  # control flow prevents CUDA graphs; ONNX Runtime's rand
     }
     | {"Bernoulli"}
 )
-TOLERANCE = 1e-4  # largest difference between torch and onnxruntime that passes for rounding
+TOLERANCE = 1e-4  # a difference between torch and onnxruntime below this is rounding
 _INLINE_BYTES = 1024  # smaller constants stay in the graph's own file
-_ALIGNMENT = 64  # bytes; so that weights can be used where they are mapped
+_ALIGNMENT = 64  # bytes; so that memory-mapped weights can be used without a copy
 _TYPES: dict[int, Literal["float32", "int64", "bool"]] = {
     TensorProto.FLOAT: "float32",
     TensorProto.INT64: "int64",
@@ -49,10 +51,10 @@ Arrays = Mapping[str, NDArray[Any]]
 def trace(
     network: nn.Module, example: Sequence[Tensor], *, inputs: Sequence[str], outputs: Sequence[str]
 ) -> ModelProto:
-    """The network as an ONNX graph, its inputs and outputs named, every first axis the batch and dynamic.
+    """The network as an ONNX graph with named inputs and outputs; every first axis is the batch, and dynamic.
 
-    The example's batch must be 2 or more: torch takes a batch of 1 for a constant. Where one input is longer than
-    another, its first axis is as many times the batch.
+    The example's batch must be 2 or more: torch takes a batch of 1 for a constant. If one input is longer than
+    another, its first axis is that multiple of the batch.
     """
     with _quiet():
         program = torch.onnx.export(
@@ -71,7 +73,7 @@ def trace(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hold back what torch's exporter warns of: its own deprecations, and torchvision not being there."""
+    """Silence the warnings of torch's exporter: its own deprecations, and that torchvision is missing."""
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)
@@ -84,7 +86,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _dynamic(network: nn.Module, example: Sequence[Tensor]) -> tuple[Any, ...]:
-    """A dynamic first axis for every input; those behind *args are one nested entry."""
+    """A dynamic first axis for every input; the inputs of *args are one nested tuple."""
     batch, size = torch.export.Dim("batch"), min(len(value) for value in example)
     axes = [{0: batch if len(value) == size else len(value) // size * batch} for value in example]
     named = network.forward.__code__.co_argcount - 1
@@ -92,7 +94,7 @@ def _dynamic(network: nn.Module, example: Sequence[Tensor]) -> tuple[Any, ...]:
 
 
 def save(graphs: Mapping[str, ModelProto], folder: Path) -> dict[str, Graph]:
-    """Write each graph as NAME.onnx; their large weights go into one file, equal ones once. Returns what they are."""
+    """Write each graph as NAME.onnx, and their large weights into one file, equal ones once; returns descriptions."""
     offsets: dict[bytes, int] = {}
     with (folder / WEIGHTS).open("wb") as data:
         for name, model in graphs.items():
@@ -107,7 +109,7 @@ def save(graphs: Mapping[str, ModelProto], folder: Path) -> dict[str, Graph]:
 
 
 def _forget_origin(model: ModelProto) -> None:
-    """Take out what torch notes for debugging: file names and lines of the machine that exported."""
+    """Remove torch's notes for debugging: they name files and lines of the exporting machine."""
     parts = [model, model.graph, *model.graph.node, *model.graph.value_info, *model.graph.initializer]
     for part in [*parts, *model.graph.input, *model.graph.output]:
         part.ClearField("metadata_props")
@@ -115,7 +117,7 @@ def _forget_origin(model: ModelProto) -> None:
 
 
 def _move_out(weight: TensorProto, data: Any, offsets: dict[bytes, int]) -> None:
-    """Put a large weight into the data file, unless an equal one is there, and refer to it."""
+    """Move a large weight into the data file, unless an equal one is there, and refer to it."""
     content = numpy_helper.to_array(weight).tobytes()
     if len(content) < _INLINE_BYTES:
         return
@@ -159,7 +161,7 @@ def _tensor(value: onnx.ValueInfoProto) -> repository.Tensor:
 
 
 class Session:
-    """An exported graph in onnxruntime on the CPU, for comparing it with torch."""
+    """An exported graph in onnxruntime on the CPU, to compare it with torch."""
 
     def __init__(self, file: Path) -> None:
         self.session = open_session(file)
@@ -172,7 +174,7 @@ class Session:
 
 
 def largest_difference(one: NDArray[Any], other: NDArray[Any]) -> float:
-    """The largest absolute difference; infinite where a value is not finite."""
-    with np.errstate(invalid="ignore"):  # infinity less infinity
+    """The largest absolute difference; infinite if a value is not finite."""
+    with np.errstate(invalid="ignore"):  # infinity minus infinity
         apart = np.abs(one.astype(np.float64) - other.astype(np.float64))
     return float(np.where(np.isfinite(apart), apart, np.inf).max(initial=0.0))

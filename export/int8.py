@@ -1,4 +1,4 @@
-"""`python -m export.int8 MODEL`: writes an int8 variant beside an exported PixelRNN, as a model of its own."""
+"""`python -m export.int8 MODEL`: writes an int8 variant of an exported PixelRNN, as a model of its own."""
 
 import sys
 from pathlib import Path
@@ -9,8 +9,7 @@ import onnx
 
 from evaluation import drawing
 from evaluation.graphs import Graphs
-from export import graphs
-from export import int8_score as reading
+from export import graphs, int8_score
 from export.errors import ExportRefused
 from export.quantise import quantise
 from export.writing import digests, publish, seal, what_next
@@ -19,20 +18,21 @@ from smalti.runtime.repository import Manifest, Model, ModelRepository, Parity, 
 from training import arguments
 
 SUFFIX = "-int8"
-# variant: its weights to be made small, and how large the values that meet them may be. The hidden state of an LSTM is
-# a sigmoid times a tanh. The diagonal network is not here: its products are too small to gain (docs/experiments).
+# variant: the weights to quantise, and the largest absolute value that is multiplied with each. The hidden state of an
+# LSTM is a sigmoid times a tanh, so 1. The diagonal network is missing: its products are too small to become faster
+# (docs/experiments).
 BOUNDS = {"lecture": {**{f"recurrent.{gate}": 1.0 for gate in range(4)}, "output": 1.0}}
 LARGEST_LOSS = 0.01  # nats per pixel
-IMAGES = 128  # that the original draws, to compare both on
+IMAGES = 128  # drawn by the original; both models are compared on them
 SEED = 0
 
 
 @click.command()
 @click.argument("model")
-@click.option("--version", type=click.IntRange(1), help="Of MODEL; by default the latest.")
+@click.option("--version", type=click.IntRange(1), help="Version of MODEL; the latest by default.")
 @arguments.repository
 def main(model: str, version: int | None, root: Path) -> None:
-    """Write MODEL-int8, with MODEL's version, and say what it costs in likelihood."""
+    """Write the model MODEL-int8 with MODEL's version, and say how much likelihood it loses."""
     try:
         folder = export_int8(ModelRepository(root).load(model, version), root)
     except SmaltiError as error:
@@ -42,10 +42,10 @@ def main(model: str, version: int | None, root: Path) -> None:
 
 
 def export_int8(original: Model, root: Path) -> Path:
-    """Write the int8 variant of a model under `root`; its folder.
+    """Write the int8 variant of a model under `root`; returns its folder.
 
-    Raises ExportRefused where there is none, where it loses too much, or where another one has its place, and then
-    leaves the repository as it was.
+    Raises ExportRefused if the model can have no variant, if the variant loses too much, or if another model is in
+    its place. The repository then stays as it was.
     """
     [folder] = publish(lambda place: [_write(original, place)], root)
     return folder
@@ -57,7 +57,7 @@ def _write(original: Model, place: Path) -> Path:
     folder = place / f"{manifest.name}{SUFFIX}" / str(manifest.version)
     folder.mkdir(parents=True)
     draw_row = quantise(onnx.load(original.path("draw_row")), bounds)
-    score = reading.score_graph(draw_row, manifest.states, height=manifest.height, width=manifest.width)
+    score = int8_score.score_graph(draw_row, manifest.states, height=manifest.height, width=manifest.width)
     written = graphs.save({"draw_row": draw_row, "score": score}, folder)
     variant = Manifest.model_validate(
         manifest.model_dump()
@@ -65,7 +65,7 @@ def _write(original: Model, place: Path) -> Path:
             "name": f"{manifest.name}{SUFFIX}",
             "graphs": written,
             "files": digests(folder),
-            "figures": {},  # those of the original are not this one's
+            "figures": {},  # the original's figures are not the variant's
             "evaluation": None,
         }
     )
@@ -76,7 +76,7 @@ def _write(original: Model, place: Path) -> Path:
 def _bounds(manifest: Manifest) -> dict[str, float]:
     if manifest.quantisation:
         raise ExportRefused(f"{manifest.name} is int8 already.")
-    if manifest.family != "pixel_rnn" or manifest.variant not in BOUNDS:
+    if "draw_row" not in manifest.graphs or manifest.variant not in BOUNDS:
         raise ExportRefused(
             f"{manifest.name} ({manifest.family}, {manifest.variant}) would not be faster as int8; there are int8 "
             f"variants of PixelRNNs of the variant {', '.join(BOUNDS)}."
@@ -85,9 +85,9 @@ def _bounds(manifest: Manifest) -> dict[str, float]:
 
 
 def measured(original: Model, variant: Model) -> Manifest:
-    """The variant's manifest with what it loses; raises ExportRefused where that is too much.
+    """The variant's manifest with its loss of likelihood; raises ExportRefused if that is too large.
 
-    Both score images that the original drew: so the mean difference is the divergence of the one from the other.
+    Both models score images that the original drew, so the mean difference estimates the KL divergence.
     """
     one, other = (Graphs(model, threads=1) for model in (original, variant))
     drawn = drawing.draw(one, IMAGES, SEED)
@@ -96,7 +96,7 @@ def measured(original: Model, variant: Model) -> Manifest:
     if not lost < LARGEST_LOSS:
         raise ExportRefused(
             f"{variant.manifest.name} would lose {lost:.4f} nats per pixel, more than {LARGEST_LOSS}: "
-            f"{original.manifest.name} has to be drawn with as it is."
+            f"use {original.manifest.name} as it is."
         )
     source = original.manifest
     return variant.manifest.model_copy(

@@ -1,4 +1,4 @@
-"""Makes `score` out of `draw_row`: its rows one after another, every pixel given; so both have the same bits."""
+"""Builds int8 `score` from copies of `draw_row` with every pixel forced, so that both compute the same bits."""
 
 from collections.abc import Iterator, Sequence
 
@@ -13,8 +13,8 @@ _KINDS = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "bool": Tens
 
 
 def score_graph(draw_row: ModelProto, states: Sequence[State], *, height: int, width: int) -> ModelProto:
-    """pixels (batch, height, width) → logp, by as many copies of `draw_row` as there are rows."""
-    row = reading(draw_row, [state.output for state in states], width)
+    """pixels (batch, height, width) → logp, by one copy of `draw_row` for each row."""
+    row = forced_row(draw_row, [state.output for state in states], width)
     images = Composition(
         [helper.make_tensor_value_info("pixels", TensorProto.INT64, ["batch", height, width])]
     )
@@ -38,14 +38,15 @@ def score_graph(draw_row: ModelProto, states: Sequence[State], *, height: int, w
     )
 
 
-def reading(draw_row: ModelProto, states: Sequence[str], width: int) -> ModelProto:
-    """`draw_row` where every pixel is a forced one: outputs `logp` and the states, without all that is for drawing."""
+def forced_row(draw_row: ModelProto, states: Sequence[str], width: int) -> ModelProto:
+    """`draw_row` with every pixel forced: its outputs are `logp` and the states; what only drawing needs is gone."""
     result = ModelProto()
     result.CopyFrom(draw_row)
     chosen = list(_choices(result))
     if len(chosen) != width:
         raise ExportRefused(
-            f"draw_row chooses between drawn and forced pixels in {len(chosen)} places instead of {width}."
+            f"draw_row chooses between drawn and forced pixels in {len(chosen)} places instead of {width}, "
+            "so no score can be made of it."
         )
     for node in chosen:
         forced, output = node.input[1], list(node.output)
@@ -54,12 +55,12 @@ def reading(draw_row: ModelProto, states: Sequence[str], width: int) -> ModelPro
 
 
 def _choices(model: ModelProto) -> Iterator[NodeProto]:
-    """The nodes that take the forced pixel where there is one: Max(drawn, forced), which is −1 where there is none."""
+    """The nodes that choose between drawn and forced pixel: Max(drawn, forced); forced is −1 if not given."""
     return (node for node in model.graph.node if node.op_type == "Max")
 
 
 def prune(model: ModelProto, outputs: Sequence[str]) -> ModelProto:
-    """The graph with these outputs, in this order, and what they need."""
+    """The graph with only these outputs, in this order, and the nodes that they need."""
     graph = model.graph
     needed, kept = set(outputs), []
     for node in reversed(graph.node):
@@ -84,7 +85,7 @@ def prune(model: ModelProto, outputs: Sequence[str]) -> ModelProto:
 def begin_graph(states: Sequence[State], height: int, width: int) -> ModelProto:
     """pixels → true and false for every image, each row's number for every image, then states of zeros.
 
-    All made of the first pixel times 0, which asks for no shape.
+    Everything is made from the first pixel times 0, so that the graph does not need the batch's size.
     """
     begin = Composition(
         [helper.make_tensor_value_info("pixels", TensorProto.INT64, ["batch", height, width])]

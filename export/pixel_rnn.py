@@ -1,4 +1,4 @@
-"""Exports a PixelRNN: `draw_row` advances a batch by one row, `score` reads whole images; they share their weights."""
+"""Exports a PixelRNN: `draw_row` draws one row of a batch, `score` reads whole images; both share their weights."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +13,10 @@ from torch import Tensor
 
 from evaluation.drawing import row_inputs
 from export import diagonal, graphs
+from export.comparison import PARITY_IMAGES, PARITY_SEED
 from export.errors import ExportRefused
 from export.graphs import Session
-from export.writing import Exported
+from export.registry import Exported
 from models import pixel_rnn
 from models.diagonal import DiagonalPixelRNN
 from models.diagonal_drawer import DiagonalDrawer
@@ -25,11 +26,9 @@ from smalti.runtime.repository import Parity, State
 from training.checkpoint import Checkpoint, fill
 from training.families.pixel_rnn import Network, make_network
 
-PARITY_IMAGES = 64
-SPARE_IMAGES = 8  # drawn besides, since a few may part at a tie
-TIE = 1e-5  # of probability: a random number this near to the edge between two colours may fall to either by rounding
-PARITY_SEED = 0
-NOISE_EVERY = 7  # pixels; no divisor of a usual width, so that all columns get some
+SPARE_IMAGES = 8  # drawn in addition, since a few may differ because of ties
+TIE = 1e-5  # a random number this near to the limit between two colours can give either, because of rounding
+NOISE_EVERY = 7  # pixels; no divisor of a usual width, so that all columns get noise
 INPUTS = ("reset", "row", "uniform", "forced", "temperature")
 OUTPUTS = ("pixels", "logp")
 
@@ -37,7 +36,7 @@ Grid = NDArray[np.int64]
 
 
 def write_graphs(checkpoint: Checkpoint, folder: Path) -> Exported:
-    """Write draw_row.onnx, score.onnx and their weights; raises ExportRefused where they differ from torch."""
+    """Write draw_row.onnx, score.onnx and their weights; raises ExportRefused if they differ from torch."""
     network = restore(checkpoint)
     drawer = network.drawer()
     written = graphs.save(make_graphs(network), folder)
@@ -46,7 +45,7 @@ def write_graphs(checkpoint: Checkpoint, folder: Path) -> Exported:
 
 
 def make_graphs(network: Network) -> dict[str, ModelProto]:
-    """Both graphs of any variant."""
+    """Both graphs, for any variant."""
     if isinstance(network, DiagonalPixelRNN):
         steps = network.drawer()
         return {
@@ -59,7 +58,7 @@ def make_graphs(network: Network) -> dict[str, ModelProto]:
 
 def restore(checkpoint: Checkpoint) -> Network:
     """The checkpoint's best network, in evaluation mode."""
-    assert checkpoint.best is not None, "the frame refuses unfinished trainings"
+    assert checkpoint.best is not None, "unfinished trainings are refused before"
     network = make_network(
         checkpoint.recipe, height=checkpoint.height, width=checkpoint.width, colours=len(checkpoint.palette)
     )
@@ -68,8 +67,8 @@ def restore(checkpoint: Checkpoint) -> Network:
 
 
 def draw_row_graph(drawer: RasterDrawer) -> ModelProto:
-    """The step path by torch's exporter: its loop over the columns becomes plain nodes."""
-    batch, width = 2, drawer.width
+    """The drawer's graph by torch's exporter, which unrolls its loop over the columns."""
+    batch, width = graphs.EXAMPLE_BATCH, drawer.width
     example = (
         torch.tensor([True, False]),
         torch.zeros(batch, dtype=torch.int64),
@@ -87,7 +86,7 @@ def draw_row_graph(drawer: RasterDrawer) -> ModelProto:
 def score_graph(network: LecturePixelRNN, drawer: RasterDrawer) -> ModelProto:
     """pixels (batch, height, width) → logp, by ONNX's LSTM over the whole image.
 
-    Written by hand: torch's exporter would store the recurrent weights a second time, in another order.
+    It is built by hand, because torch's exporter would store the recurrent weights again, in another order.
     """
     height, width, hidden = network.height, network.width, drawer.hidden_size
     weights = network.gate_weights()
@@ -109,7 +108,7 @@ def score_graph(network: LecturePixelRNN, drawer: RasterDrawer) -> ModelProto:
     }
     nodes = [
         helper.make_node("Reshape", ["pixels", "steps"], ["flat"]),
-        # The symbol before the first pixel, as often as there are images.
+        # The symbol before the first pixel, once for each image.
         helper.make_node("Slice", ["flat", "none", "one", "one"], ["first"]),
         helper.make_node("Mul", ["first", "zero"], ["zeros"]),
         helper.make_node("Add", ["zeros", "start"], ["begin"]),
@@ -144,17 +143,17 @@ def score_graph(network: LecturePixelRNN, drawer: RasterDrawer) -> ModelProto:
     model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", graphs.OPSET)], producer_name="smalti"
     )
-    model.ir_version = 10  # the newest that all supported onnxruntime versions read
+    model.ir_version = graphs.IR_VERSION
     onnx.checker.check_model(model)
     return model
 
 
 def check(network: Network, draw_row: Session, score: Session) -> Parity:
-    """Compare the graphs with the network; raises ExportRefused unless they agree.
+    """Compare the graphs with the network; raises ExportRefused if they do not agree.
 
-    The same pixels must be drawn for the same random numbers (but for ties: see `_is_tie`), and the log-probabilities
-    of given pixels agree: of drawn images, and of the same with noise strewn in, so that colours that the network finds
-    improbable are compared too.
+    The same random numbers must give the same pixels (except for ties: see `_is_tie`). The log-probabilities of given
+    pixels must agree: for drawn images, and for the same images with some noise, so that colours that the network
+    finds improbable are compared too.
     """
     uniform = np.stack([_uniform(network, index) for index in range(PARITY_IMAGES + SPARE_IMAGES)])
     expected = pixel_rnn.draw(network, torch.from_numpy(uniform)).numpy()
@@ -177,9 +176,9 @@ def check(network: Network, draw_row: Session, score: Session) -> Parity:
 
 @torch.no_grad()
 def _is_tie(network: Network, expected: Grid, drawn: Grid, uniform: NDArray[np.float32]) -> bool:
-    """Whether two drawings (height, width) part at a pixel whose random number lies on the edge between both colours.
+    """Whether two images (height, width) first differ at a pixel whose random number is at the limit of both colours.
 
-    Both are right then, as far as their arithmetic goes, and what follows differs because it follows another pixel.
+    Then both are right within rounding, and all later pixels may differ, because they depend on that pixel.
     """
     first = int(np.flatnonzero(expected.ravel() != drawn.ravel())[0])
     logits = network.logits(torch.from_numpy(expected)[None]).flatten(0, 2)[first]
@@ -189,9 +188,10 @@ def _is_tie(network: Network, expected: Grid, drawn: Grid, uniform: NDArray[np.f
 
 
 def _noisy(pixels: Grid, uniform: NDArray[np.float32], colours: int) -> Grid:
-    """The images with one pixel in NOISE_EVERY replaced by any colour.
+    """The images with one pixel in NOISE_EVERY replaced by a random colour.
 
-    Noise alone would not do: it drives the state where rounding grows, in torch against itself in double precision too.
+    Images of noise alone would not do: they drive the states where rounding errors grow, even between torch in single
+    and in double precision.
     """
     noise = np.floor((1.0 - uniform) * colours).astype(np.int64)
     places = np.arange(pixels.size).reshape(pixels.shape) % NOISE_EVERY == 0
@@ -211,7 +211,7 @@ def _difference(network: Network, draw_row: Session, score: Session, pixels: Gri
 def draw_by_rows(
     draw_row: Session, network: Network, uniform: NDArray[np.float32], forced: Grid
 ) -> tuple[Grid, NDArray[np.float32]]:
-    """Pixels and log-probabilities (batch, height, width) of the exported graph, row after row."""
+    """Pixels and log-probabilities (batch, height, width) by the exported graph, row after row."""
     rows = list(_rows(draw_row, network, uniform, forced))
     return np.stack([pixels for pixels, _ in rows], axis=1), np.stack([logp for _, logp in rows], axis=1)
 
@@ -220,7 +220,7 @@ def _rows(
     draw_row: Session, network: Network, uniform: NDArray[np.float32], forced: Grid
 ) -> Iterator[tuple[Grid, NDArray[np.float32]]]:
     drawer = network.drawer()
-    # NaN as the state of a fresh slot: a reset that multiplied instead of choosing would show.
+    # The first state is NaN: a reset that multiplies by zero, instead of replacing the state, would be noticed.
     state: dict[str, Any] = {
         name: _spoilt(value) for name, value in zip(drawer.states, drawer.fresh(len(uniform)), strict=True)
     }

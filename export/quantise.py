@@ -1,8 +1,8 @@
 """Rewrites a graph so that matrix products with constant weights are products of small integers.
 
-A product x @ w becomes: x as bytes by a scale that is fixed in the graph, times w in steps of its own for each column,
-summed in 32 bits without rounding, then scaled back. A scale taken from the values at hand, as dynamic quantisation
-has it, would be taken from the whole batch: what a sample looks like would depend on its neighbours.
+In a product x @ w, x becomes bytes by a scale that is fixed in the graph, and each column of w becomes bytes by a
+scale of its own. The products are summed in 32 bits without rounding, then scaled back. Dynamic quantisation would
+take the scale from the values of the whole batch, so that a sample would depend on its neighbours in the batch.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,34 +14,34 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from export.errors import ExportRefused
 
-PRODUCTS = {"MatMul", "Gemm"}  # a Gemm as torch's exporter makes it of `addmm`: x @ w + what is added
+PRODUCTS = {"MatMul", "Gemm"}  # torch's exporter turns `addmm` into a Gemm: x @ w + a summand
 INPUT_LEVELS = 127  # on either side of 0, in unsigned bytes around ZERO
 ZERO = 128
-# Of the weights, on either side of 0. One bit is left unused: processors without VNNI add two neighbouring products in
-# 16 bits, and 2 · (ZERO + INPUT_LEVELS) · 63 still fits there. So the sums are the same on every processor.
+# Levels of the weights on either side of 0. One bit is not used: processors without VNNI add two neighbouring products
+# in 16 bits, and 2 · (ZERO + INPUT_LEVELS) · 63 still fits. So the sums are the same on every processor.
 WEIGHT_LEVELS = 63
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """A weight in small integers: column j of it is `levels[:, j] * steps[j]`."""
+    """A weight in small integers: its column j is `levels[:, j] * steps[j]`."""
 
     levels: NDArray[np.int8]  # (inputs, outputs), within ± WEIGHT_LEVELS
     steps: NDArray[np.float32]  # (outputs,)
 
 
 def columns(weight: NDArray[np.float32]) -> Columns:
-    """The nearest levels, each column's largest weight on the last one; a column of zeros stays zeros."""
+    """The nearest levels; the largest weight of a column gets the last level, and a column of zeros stays zeros."""
     steps = np.abs(weight).max(axis=0) / np.float32(WEIGHT_LEVELS)
     safe = np.where(steps > 0, steps, np.float32(1))
     return Columns(np.rint(weight / safe).astype(np.int8), safe.astype(np.float32))
 
 
 def quantise(model: ModelProto, bounds: Mapping[str, float]) -> ModelProto:
-    """The graph with the products by these weights in small integers.
+    """The graph with the products of these weights in small integers.
 
-    `bounds` says for each weight, by its name, how large the values that meet it may be; larger ones are cut off, and
-    values that are not numbers become some number. Raises ExportRefused where there is no such weight.
+    `bounds` has for each weight's name the largest absolute value that is multiplied with it. Larger values are cut
+    off, and values that are not numbers become some number. Raises ExportRefused if there is no such weight.
     """
     weights = {w.name: numpy_helper.to_array(w) for w in model.graph.initializer if w.name in bounds}
     if missing := sorted(set(bounds) - set(weights)):
@@ -61,14 +61,14 @@ def quantise(model: ModelProto, bounds: Mapping[str, float]) -> ModelProto:
 
 
 class Small:
-    """Rewrites nodes one after another; values that several products read are turned into bytes once."""
+    """Rewrites nodes one after another; a value that several products read is turned into bytes once."""
 
     def __init__(self, bounds: Mapping[str, float]) -> None:
         self._bounds = bounds
         self._bytes: set[str] = set()
 
     def rewrite(self, node: NodeProto) -> Iterator[NodeProto]:
-        """What stands in the node's place."""
+        """The nodes that replace this node."""
         if node.op_type not in PRODUCTS or node.input[1] not in self._bounds:
             yield node
             return

@@ -1,4 +1,4 @@
-"""Exports a VAE by `encode`, `decode` and `score`, an auto-encoder by the first two; they share their weights."""
+"""Exports a VAE as `encode`, `decode` and `score`, an auto-encoder as the first two; all share their weights."""
 
 from pathlib import Path
 
@@ -10,14 +10,12 @@ from torch import Tensor, nn
 from export import graphs
 from export.comparison import PARITY_IMAGES, Comparison, latents
 from export.graphs import Session
-from export.writing import Exported
+from export.registry import Exported
 from models import vae
 from models.vae import VAE
 from smalti.runtime.repository import Parity
 from training.checkpoint import Checkpoint, fill
 from training.families.vae import PLAIN, make_network
-
-BATCH = 2  # of the examples: any but 1
 
 
 class Encode(nn.Module):
@@ -33,7 +31,7 @@ class Encode(nn.Module):
 
 
 class EncodeMean(Encode):
-    """pixels → mean: all that an auto-encoder knows of a latent."""
+    """pixels → mean: an auto-encoder has no deviation."""
 
     def forward(self, pixels: Tensor) -> Tensor:  # type: ignore[override]  # one output less is another graph
         """(batch, height, width) int64 → (batch, latent_size)."""
@@ -41,7 +39,7 @@ class EncodeMean(Encode):
 
 
 class Decode(nn.Module):
-    """latent → the most likely pixels, and the logits they are the largest of."""
+    """latent → the most likely pixels, and their logits."""
 
     def __init__(self, network: VAE) -> None:
         super().__init__()
@@ -66,7 +64,7 @@ class Score(nn.Module):
 
 
 def write_graphs(checkpoint: Checkpoint, folder: Path) -> Exported:
-    """Write the graphs and their weights; raises ExportRefused where they differ from torch."""
+    """Write the graphs and their weights; raises ExportRefused if they differ from torch."""
     network = restore(checkpoint)
     plain = checkpoint.recipe.variant == PLAIN
     traced = {"encode": encode_graph(network, plain=plain), "decode": decode_graph(network)}
@@ -79,7 +77,7 @@ def write_graphs(checkpoint: Checkpoint, folder: Path) -> Exported:
 
 def restore(checkpoint: Checkpoint) -> VAE:
     """The checkpoint's best network, in evaluation mode."""
-    assert checkpoint.best is not None, "the frame refuses unfinished trainings"
+    assert checkpoint.best is not None, "unfinished trainings are refused before"
     network = make_network(
         checkpoint.recipe, height=checkpoint.height, width=checkpoint.width, colours=len(checkpoint.palette)
     )
@@ -88,21 +86,21 @@ def restore(checkpoint: Checkpoint) -> VAE:
 
 
 def encode_graph(network: VAE, *, plain: bool) -> ModelProto:
-    """The way in."""
+    """The graph `encode`: pixels → mean and log_deviation, or the mean alone if `plain`."""
     outputs = ["mean"] if plain else ["mean", "log_deviation"]
     wrapped = EncodeMean(network) if plain else Encode(network)
     return graphs.trace(wrapped, [_pixels(network)], inputs=["pixels"], outputs=outputs)
 
 
 def decode_graph(network: VAE) -> ModelProto:
-    """The way out."""
-    latent = torch.zeros(BATCH, network.latent_size)
+    """The graph `decode`: latent → pixels and logits."""
+    latent = torch.zeros(graphs.EXAMPLE_BATCH, network.latent_size)
     return graphs.trace(Decode(network), [latent], inputs=["latent"], outputs=["pixels", "logits"])
 
 
 def score_graph(network: VAE) -> ModelProto:
-    """There and back, and what it costs."""
-    noise = torch.zeros(BATCH, network.latent_size)
+    """The graph `score`: pixels and noise → ELBO."""
+    noise = torch.zeros(graphs.EXAMPLE_BATCH, network.latent_size)
     return graphs.trace(
         Score(network), [_pixels(network), noise], inputs=["pixels", "noise"], outputs=["elbo"]
     )
@@ -110,9 +108,9 @@ def score_graph(network: VAE) -> ModelProto:
 
 @torch.no_grad()
 def check(network: VAE, sessions: dict[str, Session]) -> Parity:
-    """Compare the graphs with the network; raises ExportRefused unless they agree.
+    """Compare the graphs with the network; raises ExportRefused if they do not agree.
 
-    Images drawn from normal latents go through every graph. The ELBO adds up the rounding of all pixels, so it is
+    Images drawn from normal latents go through every graph. The ELBO sums the rounding errors of all pixels, so it is
     compared per pixel.
     """
     latent = latents(PARITY_IMAGES, network.latent_size)
@@ -135,4 +133,4 @@ def check(network: VAE, sessions: dict[str, Session]) -> Parity:
 
 
 def _pixels(network: VAE) -> Tensor:
-    return torch.zeros(BATCH, network.height, network.width, dtype=torch.int64)
+    return torch.zeros(graphs.EXAMPLE_BATCH, network.height, network.width, dtype=torch.int64)

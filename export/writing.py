@@ -1,59 +1,36 @@
-"""Writes a version into the model repository: graphs, then their digests and the manifest, then one rename."""
+"""Writes versions into the model repository: the graphs, then digests and manifest, then one rename."""
 
 import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import cast
 
 from pydantic import ValidationError
 
 from export.errors import ExportRefused
+from export.registry import Exported, write_graphs
 from smalti.runtime import repository
-from smalti.runtime.repository import Graph, Manifest, ModelRepository, Parity, State
+from smalti.runtime.repository import Manifest, ModelRepository
 from training import finite
 from training.checkpoint import Checkpoint
 from training.progress import Say, quiet
 
-# family: module with a function `write_graphs(checkpoint, folder) -> Exported`
-MODULES = {
-    "pixel_rnn": "export.pixel_rnn",
-    "vae": "export.vae",
-    "autoencoder": "export.vae",
-    "gan": "export.gan",
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exported:
-    """What a family says of the graphs that it wrote into a folder, parity already found good."""
-
-    graphs: dict[str, Graph]
-    parity: Parity
-    states: tuple[State, ...] = ()
-    latent_size: int = 0
-
-
-WriteGraphs = Callable[[Checkpoint, Path], Exported]
-
 
 def export(checkpoint: Checkpoint, root: Path, *, version: int | None = None, say: Say = quiet) -> Path:
-    """Write the checkpoint's model as a version (the next free one) under `root`; the version's folder.
+    """Write the checkpoint's model as a version under `root`, by default the next free one; returns its folder.
 
-    Raises ExportRefused, and then leaves the repository as it was.
+    Raises ExportRefused; the repository then stays as it was.
     """
     [folder] = export_versions({version or _next_version(root, checkpoint.model): checkpoint}, root, say=say)
     return folder
 
 
 def export_versions(checkpoints: Mapping[int, Checkpoint], root: Path, *, say: Say = quiet) -> list[Path]:
-    """Write one model's checkpoints as the versions that are their keys, all of them or none; the folders.
+    """Write checkpoints of one model as versions, all of them or none; returns the folders. The keys are the versions.
 
-    Raises ExportRefused, and then leaves the repository as it was.
+    Raises ExportRefused; the repository then stays as it was.
     """
     for version, checkpoint in checkpoints.items():
         _refuse_unfinished(checkpoint)
@@ -64,9 +41,9 @@ def export_versions(checkpoints: Mapping[int, Checkpoint], root: Path, *, say: S
 
 
 def publish(write: Callable[[Path], list[Path]], root: Path) -> list[Path]:
-    """Put the versions that `write` makes below a temporary folder under `root`, all of them or none; the folders.
+    """Let `write` make versions in a temporary folder, then move them to `root`, all or none; returns the folders.
 
-    Raises ExportRefused where one exists and draws otherwise, and then leaves the repository as it was.
+    Raises ExportRefused if a version exists and draws something else; the repository then stays as it was.
     """
     with _workshop(root) as temporary:
         written = write(temporary)
@@ -77,7 +54,7 @@ def publish(write: Callable[[Path], list[Path]], root: Path) -> list[Path]:
 
 @contextmanager
 def _workshop(root: Path) -> Iterator[Path]:
-    """A temporary folder beside the models; raises ExportRefused where one cannot write there."""
+    """A temporary folder beside the models; raises ExportRefused if `root` cannot be written to."""
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".export-", dir=root) as temporary:
@@ -87,9 +64,9 @@ def _workshop(root: Path) -> Iterator[Path]:
 
 
 def what_next(folder: Path) -> str:
-    """How to see pictures of the version that was written."""
+    """Says how to draw with the version that was written."""
     manifest = repository.read(folder).manifest
-    command = "smalti submit {} --watch" if manifest.family == "pixel_rnn" else "smalti draw {} -o {}.png"
+    command = "smalti submit {} --watch" if "draw_row" in manifest.graphs else "smalti draw {} -o {}.png"
     asked = f"{manifest.name} --version {manifest.version} --count 16"
     return (
         f"A server and workers that run with SMALTI_MODEL_REPOSITORY={folder.parent.parent} serve it within seconds; "
@@ -98,7 +75,7 @@ def what_next(folder: Path) -> str:
 
 
 def seal(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest beside the files it lists, as the last of them."""
+    """Write the manifest beside the files that it lists; it is the last file."""
     (folder / repository.MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
     repository.read(folder).verify()
 
@@ -110,10 +87,12 @@ def digests(folder: Path) -> dict[str, str]:
 
 def _refuse_unfinished(checkpoint: Checkpoint) -> None:
     if checkpoint.best is None or not checkpoint.figures:
-        raise ExportRefused("This training has not finished: run `python -m training` again, it goes on.")
+        raise ExportRefused(
+            "This training has not finished: run `python -m training` again, and it continues."
+        )
     if not finite.is_finite(checkpoint.best.weights):
         raise ExportRefused(
-            "The network holds weights that are no numbers: train it anew with a lower learning rate."
+            "The network has weights that are not numbers: train it again with a lower learning rate."
         )
 
 
@@ -121,7 +100,6 @@ def _write(checkpoint: Checkpoint, root: Path, version: int, say: Say) -> Path:
     say(f"{checkpoint.model} version {version}: writing its graphs and comparing them with torch")
     folder = root / checkpoint.model / str(version)
     folder.mkdir(parents=True)
-    write_graphs = cast(WriteGraphs, import_module(MODULES[checkpoint.recipe.family]).write_graphs)
     exported = write_graphs(checkpoint, folder)
     seal(folder, _manifest(checkpoint, exported, folder, version))
     return folder
@@ -153,17 +131,17 @@ def _manifest(checkpoint: Checkpoint, exported: Exported, folder: Path, version:
 
 
 def _refuse_another(folder: Path, root: Path) -> None:
-    """A version may be exported again, with newer figures, only if it draws the same."""
+    """Raise ExportRefused if the version exists and draws something else; newer figures are welcome."""
     target = _place(folder, root)
     if target.exists() and repository.read(target).manifest.digest != repository.read(folder).manifest.digest:
         raise _draws_otherwise(target)
 
 
 def _refuse_other_weights(checkpoint: Checkpoint, target: Path) -> None:
-    """Refuse at once, before minutes of writing and comparing, where it is plain that the version there is another.
+    """Raise ExportRefused early, before minutes of writing and comparing, if the version clearly has another network.
 
-    It is where its figures are others and its files have none of these weights. Where one of the two is the same,
-    comparing what is written decides.
+    That is so if its figures differ and its files contain none of these weights. If only one of the two is true, the
+    comparison of the written files decides.
     """
     if not target.exists():
         return
@@ -174,7 +152,7 @@ def _refuse_other_weights(checkpoint: Checkpoint, target: Path) -> None:
 
 
 def _has_a_weight(folder: Path, manifest: Manifest, checkpoint: Checkpoint) -> bool:
-    """Whether a matrix of the network is in the files as it is or transposed; how the others lie there may differ."""
+    """Whether the files contain a matrix of the network, as it is or transposed; others may be rearranged."""
     assert checkpoint.best is not None, "the training has finished"
     matrices = [weight.cpu() for weight in finite.leaves(checkpoint.best.weights) if weight.ndim > 1]
     written = [form.numpy().tobytes() for matrix in matrices for form in (matrix, matrix.mT)]
@@ -184,16 +162,16 @@ def _has_a_weight(folder: Path, manifest: Manifest, checkpoint: Checkpoint) -> b
 
 def _draws_otherwise(target: Path) -> ExportRefused:
     return ExportRefused(
-        f"{target} exists and draws otherwise: versions never change by themselves, so export as another one (without "
-        "--version it is the next free one) or into another --repository; to put it in this place, remove that folder "
-        "first."
+        f"{target} exists and draws something else: a version never changes, so export as another "
+        "version (without --version, the next free one) or into another --repository; to use this place, remove that "
+        "folder first."
     )
 
 
 def _move(folder: Path, root: Path) -> Path:
-    """Put the finished version in its place; of one that is there already, only the manifest is new.
+    """Move the finished version to its place; if it is there already, replace only the manifest.
 
-    What was measured of its graphs stays, since they are the same.
+    The manifest's evaluation is kept, since the graphs are the same.
     """
     target = _place(folder, root)
     if target.exists():

@@ -1,4 +1,4 @@
-"""`python -m training RECIPE`: trains a network on images, and measures it on images held back."""
+"""`python -m training RECIPE`: trains a network on images, then measures it on test images."""
 
 import sys
 from collections.abc import Collection, Sequence
@@ -15,17 +15,17 @@ from training import checkpoint as checkpoints
 from training import recipe as recipes
 from training.checkpoint import Checkpoint
 from training.data.dataset import load
-from training.families.registry import make_task
+from training.families.loading import make_task
 from training.loop import Loop
 from training.progress import Display
 from training.recipe import Recipe
 
 
 class Commands(click.Group):
-    """`train` needs not be written: whatever is no command is a recipe to train by."""
+    """The commands; `train` may be left out: a first word that is no command is the recipe to train."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put `train` in front where no command is named."""
+        """Put `train` in front if no command is named."""
         named = bool(args) and args[0] in self.commands
         return super().parse_args(ctx, args if named else ["train", *args])
 
@@ -38,7 +38,7 @@ def main() -> None:
 @main.command("recipes")
 @click.argument("name", required=False)
 def show_recipes(name: str | None) -> None:
-    """List the recipes that come with smalti, or print the one called NAME: save it, edit it, and train by it."""
+    """List the recipes that come with smalti, or print the recipe NAME, which you can save, edit and train."""
     try:
         click.echo(catalogue.printed(name) if name else "\n".join(catalogue.lines()), nl=not name)
     except SmaltiError as error:
@@ -50,7 +50,7 @@ def show_recipes(name: str | None) -> None:
 @click.option(
     "--data",
     type=arguments.Place(),
-    help="Folder or .zip of images, lecture's text or .npz; without it, digits.",
+    help="Folder or .zip of pictures, the lecture's text, or .npz; the digits by default.",
 )
 @click.option(
     "--output",
@@ -59,12 +59,12 @@ def show_recipes(name: str | None) -> None:
 )
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; by default all cores.")
-@click.option("--fresh", is_flag=True, help="Begin anew, even if the output folder holds a checkpoint.")
-@click.option("--steps", type=int, help="How long to train; each step takes one batch of images.")
+@click.option("--fresh", is_flag=True, help="Start again, even if the output folder has a checkpoint.")
+@click.option("--steps", type=int, help="How many steps to train; each takes one batch of images.")
 @click.option("--size", type=int, help="Height and width of the images in pixels.")
-@click.option("--colours", type=int, help="Colours of the palette, at most.")
+@click.option("--colours", type=int, help="The most colours that the palette may have.")
 @click.option("--background", help="The colour behind transparent pixels, e.g. #ffffff.")
-@click.option("--name", help="The model's whole name; by default the data's and the recipe's.")
+@click.option("--name", help="The model's name; by default made of the data's and the recipe's.")
 @click.option(
     "--set", "written", multiple=True, metavar="KEY=VALUE", help="Any setting, e.g. network.hidden=64."
 )
@@ -82,12 +82,12 @@ def train_command(
     name: str | None,
     written: tuple[str, ...],
 ) -> None:
-    """Train by RECIPE: a .toml file, or the name of a recipe that comes with smalti (pixel-rnn, vae, …).
+    """Train RECIPE: a .toml file, or the name of a recipe that comes with smalti (pixel-rnn, vae, …).
 
-    Goes on from its checkpoint if it was interrupted. The last line printed is the figure on the test images.
-    Pictures lose their transparent borders, are made smaller to fit but never larger, and stand on the bottom edge, in
-    the middle. (The --fit of smalti's commands is another way: it keeps borders, enlarges, and centres.)
-    `python -m training recipes` lists the recipes, `python -m training recipes NAME` prints one to be edited.
+    An interrupted training continues from its checkpoint. The last line printed is the figure on the test images.
+    Transparent borders of pictures are cut off. A picture is reduced to fit, but never enlarged, and is placed at the
+    bottom in the middle. (The option --fit of smalti's commands differs: it keeps borders, enlarges, and centres.)
+    `python -m training recipes` lists the recipes; `python -m training recipes NAME` prints one, which you can edit.
     """
     given = {
         "training.steps": steps,
@@ -100,9 +100,9 @@ def train_command(
     if threads:
         torch.set_num_threads(threads)
     try:
-        told = recipes.read(recipes.find(recipe, digits=data is None))
-        asked = settings.read(told, given, written)
-        chosen = settings.apply(told, asked)
+        original = recipes.read(recipes.find(recipe, digits=data is None))
+        asked = settings.read(original, given, written)
+        chosen = settings.apply(original, asked)
         with memory.enough():
             train(
                 chosen,
@@ -111,7 +111,7 @@ def train_command(
                 _device(device),
                 fresh=fresh,
                 asked=asked,
-                dropped=settings.dropped(told, chosen),
+                dropped=settings.dropped(original, chosen),
             )
     except SmaltiError as error:
         raise click.ClickException(str(error)) from error
@@ -127,13 +127,13 @@ def train(
     asked: Collection[str] = (),
     dropped: Sequence[int] = (),
 ) -> Checkpoint:
-    """Train, or go on with it, to the end.
+    """Train to the end, from the checkpoint if there is one.
 
-    `asked` are settings that the command line names, `dropped` generations that a nearer end left out.
+    `asked` are the settings given on the command line, `dropped` the generations that an earlier end leaves out.
     """
     console = Console(highlight=False, soft_wrap=True)
     images = load(data, recipe.data)
-    introduction.refuse_unheeded(images, asked)
+    introduction.refuse_unused(images, asked)
     folder = output or Path("runs") / recipe.named(images.about.name)
     checkpoints.prepare(folder, fresh=fresh)
     console.print(introduction.paragraph(images, recipe, folder, dropped=dropped), markup=False)
@@ -142,7 +142,7 @@ def train(
     loop = Loop(task, images, recipe, folder, device)
     reached = loop.resume()
     if reached:
-        console.print(f"goes on from step {reached}")
+        console.print(f"continues from step {reached}")
     with (
         stopping.asked() as stop,
         Display(console, unit=task.unit, steps=recipe.training.steps, done=reached) as display,
@@ -158,10 +158,10 @@ def train(
 
 def _where_it_stopped(step: int, recipe: Recipe, folder: Path) -> str:
     if step == 0:
-        return "stopped before its first step: the same command begins anew"
+        return "stopped before its first step: the same command starts again"
     return (
-        f"stopped after step {step} of {recipe.training.steps}; the checkpoint in {folder} has it all: "
-        "the same command goes on from there"
+        f"stopped after step {step} of {recipe.training.steps}; all of it is in the checkpoint in {folder}: "
+        "the same command continues from there"
     )
 
 
@@ -172,7 +172,7 @@ def _print_figures(console: Console, finished: Checkpoint, folder: Path) -> None
 
 
 def _flat(figures: dict[str, Any]) -> list[tuple[str, Any]]:
-    """Figures with those of inner tables behind a dot."""
+    """Names and figures; a figure in an inner table is named `table.figure`."""
     lines: list[tuple[str, Any]] = []
     for name, value in figures.items():
         inner = value.items() if isinstance(value, dict) else [("", value)]

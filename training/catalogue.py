@@ -1,4 +1,4 @@
-"""`python -m training recipes`: the recipes that come with smalti, a line each, or one of them to be edited."""
+"""`python -m training recipes`: lists the recipes that come with smalti, or prints one to edit."""
 
 import json
 from typing import Any
@@ -10,13 +10,13 @@ from training import settings
 
 
 def lines() -> list[str]:
-    """A line for each recipe: its name, and the first sentence of its comment."""
+    """One line for each recipe: its name and the first sentence of its comment."""
     names = recipes.names()
     return [f"{name:<{max(map(len, names))}}  {_about(name)}" for name in names]
 
 
 def printed(name: str) -> str:
-    """A recipe's text, then what else it might say, as comments with the defaults; raises RecipeRefused."""
+    """A recipe's text, followed by all other settings with their defaults, as comments; raises RecipeRefused."""
     file = recipes.find(name, digits=False)
     recipe = recipes.read(file)
     more = [
@@ -28,7 +28,7 @@ def printed(name: str) -> str:
 
 
 def _rest(kind: Any, table: Any) -> list[str]:
-    """Keys that the table does not set, with their defaults."""
+    """The keys that the table does not set, with their defaults."""
     known = set(table) if isinstance(table, dict) else table.model_fields_set
     return [
         f"{field.alias or name} = {_toml(field.default)}"

@@ -1,4 +1,4 @@
-"""Writes and reads checkpoints: all that is needed to go on after a kill, or to export."""
+"""Writes and reads checkpoints: everything that is needed to continue a training, or to export it."""
 
 import io
 import os
@@ -32,8 +32,8 @@ from training.recipe import Recipe
 
 FORMAT = 1
 FILE = "checkpoint.pt"
-_ADVICE = "train anew with --fresh, or give another file."
-# What torch, pickle and zipfile raise for files that are damaged or not a checkpoint's.
+_ADVICE = "train again with --fresh, or give another file."
+# What torch, pickle and zipfile raise for files that are damaged or not a checkpoint.
 DAMAGE = (
     *(OSError, RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError),
     *(AttributeError, AssertionError, ArithmeticError, MemoryError, ImportError),
@@ -42,19 +42,19 @@ DAMAGE = (
 
 
 def _of_tensors(weights: dict[str, Any]) -> dict[str, Any]:
-    """Raise ValueError for what is no tensor, or nothing; tables may hold tables."""
+    """Raise ValueError if a value is no tensor, or if there is none; tables may contain tables."""
     for name, value in weights.items():
         if isinstance(value, dict):
             _of_tensors(value)
         elif not isinstance(value, Tensor):
-            raise ValueError(f"must hold tensors, and '{name}' is none")
+            raise ValueError(f"must contain only tensors, but '{name}' is not one")
     if not weights:
-        raise ValueError("must hold tensors, and there is none")
+        raise ValueError("must contain tensors, but is empty")
     return weights
 
 
 _NUMBERS = ConfigDict(allow_inf_nan=False)
-# What a checkpoint says is outside data: these kinds are checked when it is read.
+# A checkpoint is outside data: its fields are checked against these types when it is read.
 Step = Annotated[int, Strict(), Field(ge=1, le=10**9)]
 Number = Annotated[float, Strict()]
 Seconds = Annotated[float, Strict(), Field(ge=0, le=1e12)]
@@ -67,7 +67,7 @@ Colours = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The weights that did best on the validation images so far (the newest, for a family that has no such figure)."""
+    """The weights with the best validation figure so far; the newest ones, for a family without such a figure."""
 
     __pydantic_config__ = _NUMBERS
     step: Step
@@ -77,13 +77,13 @@ class Best:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """The weights after an earlier step, kept to be exported as a version of their own."""
+    """The weights after an earlier step, which are exported as a version of their own."""
 
     __pydantic_config__ = _NUMBERS
     step: Step
-    seconds: Seconds  # spent in training until then
+    seconds: Seconds  # of training until then
     weights: Weights
-    figures: dict[str, JsonValue] = field(default_factory=dict)  # filled when the training has finished
+    figures: dict[str, JsonValue] = field(default_factory=dict)  # filled when training has finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A training at one moment. `figures` is filled when it has finished."""
+    """The state of a training. `figures` is empty until it has finished."""
 
     __pydantic_config__ = _NUMBERS
     recipe: Recipe
@@ -110,10 +110,10 @@ class Checkpoint:
     task: dict[str, Any] = field(default_factory=dict)  # networks and optimisers, as the family keeps them
     best: Best | None = None
     curve: tuple[Point, ...] = ()
-    seconds: Seconds = 0.0  # spent in training so far
+    seconds: Seconds = 0.0  # of training so far
     figures: dict[str, JsonValue] = field(default_factory=dict)
-    generations: tuple[Generation, ...] = ()  # those before the end
-    pending: tuple[Number, ...] = ()  # training figures since the last look, where it was stopped between two
+    generations: tuple[Generation, ...] = ()  # those before the last step
+    pending: tuple[Number, ...] = ()  # training figures of the steps since the last validation
 
     @property
     def model(self) -> str:
@@ -121,25 +121,23 @@ class Checkpoint:
         return self.recipe.named(self.about.name)
 
     def same_training(self, recipe: Recipe, digest: str) -> bool:
-        """Whether it was made by this recipe from these images."""
+        """Whether this recipe and these images made the checkpoint."""
         return self.recipe == recipe and self.about.digest == digest
 
 
 def save(checkpoint: Checkpoint, file: Path) -> None:
-    """Write atomically: a kill leaves the old checkpoint or the new one, never half of one.
+    """Write atomically: after a kill there is the old checkpoint or the new one, never half of one.
 
-    Raises CheckpointNotWritten, and then leaves the old one.
+    Raises CheckpointNotWritten; the old checkpoint then stays.
     """
-    content = (
-        io.BytesIO()
-    )  # written by Python, whose errors are plain: torch's writer tells of full disks in its own ways
+    content = io.BytesIO()  # torch's own writer reports full disks in unclear ways, so Python writes the file
     torch.save(_plain(checkpoint), content)
     with written(file) as stream:
         stream.write(content.getbuffer())
 
 
 def prepare(folder: Path, *, fresh: bool) -> None:
-    """Make a training's folder, without a checkpoint if `fresh`; raises CheckpointNotWritten before work is lost."""
+    """Make a training's folder, and delete its checkpoint if `fresh`; raises CheckpointNotWritten."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder):
@@ -154,7 +152,7 @@ def prepare(folder: Path, *, fresh: bool) -> None:
 
 @contextmanager
 def written(file: Path) -> Iterator[BinaryIO]:
-    """A file of a training, put in its place when it is whole; raises CheckpointNotWritten."""
+    """A file of a training, moved to its place once it is complete; raises CheckpointNotWritten."""
     temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -166,7 +164,7 @@ def written(file: Path) -> Iterator[BinaryIO]:
     except OSError as error:
         raise CheckpointNotWritten(
             f"{file} cannot be written ({error.strerror}): make room or give another --output; "
-            "what was there before is kept."
+            "the old file is kept."
         ) from error
     finally:
         with suppress(OSError):
@@ -178,22 +176,22 @@ def load(file: Path) -> Checkpoint:
     content = _content(file)
     if content.get("format") != FORMAT:
         raise CheckpointRefused(
-            f"{file} was written in format {faults.shown(content.get('format'))}, and this smalti reads {FORMAT}."
+            f"{file} has the format {faults.shown(content.get('format'))}, but this smalti reads the format {FORMAT}."
         )
-    content = {"pending": ()} | content  # checkpoints from before it was kept lack it
+    content = {"pending": ()} | content  # older checkpoints lack it
     if missing := [name for name in Checkpoint.__slots__ if name not in content]:
         raise CheckpointRefused(f"{file} lacks {', '.join(missing)}, so it is damaged: {_ADVICE}")
     try:
         checkpoint = _KEPT.validate_python(content)
     except (ValidationError, RecursionError) as error:
-        told = faults.sentence(error) if isinstance(error, ValidationError) else "it is nested too deeply"
+        reason = faults.sentence(error) if isinstance(error, ValidationError) else "it is nested too deeply"
         raise CheckpointRefused(
-            f"{file} does not hold what this smalti keeps in a checkpoint ({told}): {_ADVICE}"
+            f"{file} does not contain what a checkpoint must contain ({reason}): {_ADVICE}"
         ) from error
     if not finite.is_finite([checkpoint.task, checkpoint.figures, *_kept(checkpoint)]):
         raise CheckpointRefused(
-            f"{file} holds weights that are no numbers, so nothing can go on from it: train anew with --fresh and a "
-            "lower learning rate."
+            f"{file} has weights that are not numbers, so training cannot continue from it: train again with --fresh "
+            "and a lower learning rate."
         )
     return checkpoint
 
@@ -204,18 +202,18 @@ def fill(network: nn.Module, weights: dict[str, Any]) -> None:
         network.load_state_dict(weights)
     except (RuntimeError, TypeError, AttributeError, KeyError) as error:
         raise CheckpointRefused(
-            "The checkpoint's weights do not fit the network of its recipe: it is damaged, so train anew with --fresh."
+            "The checkpoint's weights do not fit the network of its recipe: it is damaged, so train again with --fresh."
         ) from error
 
 
 def _kept(checkpoint: Checkpoint) -> list[dict[str, Any]]:
-    """All weights that can be exported."""
+    """All weights in the checkpoint that can be exported."""
     best = [checkpoint.best.weights] if checkpoint.best else []
     return best + [generation.weights for generation in checkpoint.generations]
 
 
 def _content(file: Path) -> dict[str, Any]:
-    """What a file holds, unchecked; raises CheckpointRefused. What the libraries say of damage helps nobody."""
+    """A file's content, unchecked; raises CheckpointRefused, in our own words: those of the libraries help nobody."""
     try:
         content = torch.load(io.BytesIO(file.read_bytes()), map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
@@ -225,11 +223,11 @@ def _content(file: Path) -> dict[str, Any]:
     except DAMAGE as error:
         why = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
         raise CheckpointRefused(
-            f"{file} is no checkpoint that can be read{why} (it is damaged or not smalti's): {_ADVICE}"
+            f"{file} cannot be read as a checkpoint{why} (it is damaged or not smalti's): {_ADVICE}"
         ) from error
     if not isinstance(content, dict):
         raise CheckpointRefused(
-            f"{file} is no checkpoint that can be read (it is damaged or not smalti's): {_ADVICE}"
+            f"{file} cannot be read as a checkpoint (it is damaged or not smalti's): {_ADVICE}"
         )
     return content
 
@@ -248,20 +246,20 @@ def _plain(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _consistent(checkpoint: Checkpoint) -> Checkpoint:
-    """Raise ValueError where the parts do not agree on how far the training is."""
-    looked = checkpoint.curve[-1].step if checkpoint.curve else 0
+    """Raise ValueError if the parts do not agree on how far the training is."""
+    validated = checkpoint.curve[-1].step if checkpoint.curve else 0
     if checkpoint.step > checkpoint.recipe.training.steps:
         raise ValueError(f"step {checkpoint.step} is beyond the recipe's last")
-    if looked + len(checkpoint.pending) != checkpoint.step:
+    if validated + len(checkpoint.pending) != checkpoint.step:
         raise ValueError(
-            f"step {checkpoint.step} does not agree with the curve, which ends at step {looked}, "
+            f"step {checkpoint.step} does not agree with the curve, which ends at step {validated}, "
             f"and {len(checkpoint.pending)} figures since"
         )
     if (checkpoint.best is None) != (not checkpoint.curve):
-        raise ValueError("best and curve do not agree on whether there was a look")
+        raise ValueError("best and curve do not agree on whether there was a validation")
     kept = [each.step for each in (checkpoint.best, *checkpoint.generations) if each]
-    if any(step > looked for step in kept):
-        raise ValueError(f"best or a generation is of a step after the last look, {looked}")
+    if any(step > validated for step in kept):
+        raise ValueError(f"best or a generation is of a step after the last validation, {validated}")
     return checkpoint
 
 

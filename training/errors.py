@@ -1,14 +1,14 @@
-"""What training refuses, each in one sentence."""
+"""The errors of training and evaluation."""
 
 from smalti.errors import SmaltiError
 
 
 class DataRefused(SmaltiError):
-    """The images cannot be read, or do not fit together."""
+    """The images cannot be read, or cannot be used together."""
 
 
 class RecipeRefused(SmaltiError):
-    """The recipe names something that does not exist, or a value out of its range."""
+    """The recipe names something that does not exist, or has a value out of range."""
 
 
 class CheckpointRefused(SmaltiError):
@@ -16,15 +16,15 @@ class CheckpointRefused(SmaltiError):
 
 
 class CheckpointNotWritten(SmaltiError):
-    """The disk is full, or the folder may not be written to; the checkpoint before it is still there."""
+    """The disk is full, or the folder is not writable; the last checkpoint is still there."""
 
 
 class NotFinite(SmaltiError):
-    """A figure or a weight is NaN or infinite: what the training loop tells as TrainingDiverged."""
+    """A figure or a weight is NaN or infinite; the training loop turns it into TrainingDiverged."""
 
 
 class TrainingDiverged(SmaltiError):
-    """A loss, a gradient or a weight is no number any more, so training stopped before it was kept."""
+    """A loss, a gradient or a weight is no longer a number; training stopped, and the last checkpoint is good."""
 
 
 class MemoryTooSmall(SmaltiError):
@@ -32,4 +32,4 @@ class MemoryTooSmall(SmaltiError):
 
 
 class EvaluationRefused(SmaltiError):
-    """The model and the images do not belong together, or it cannot be measured in this way."""
+    """The model and the images do not belong together, or the model cannot be measured in this way."""

@@ -1,4 +1,4 @@
-"""Says what is wrong in a table of a recipe, in one sentence, with the keys that are known."""
+"""Says in one sentence what is wrong in a table of a recipe, and names the known keys."""
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-_NAMED = 8  # faults that a sentence tells; of the others it gives the number
-_WANTED = {  # what pydantic says, by its kinds, in plain words
+_NAMED = 8  # faults that a sentence names; the others are only counted
+_WANTED = {  # pydantic's error types in plain words
     "greater_than_equal": "must be at least {ge}",
     "greater_than": "must be greater than {gt}",
     "less_than_equal": "must be at most {le}",
@@ -18,7 +18,7 @@ _WANTED = {  # what pydantic says, by its kinds, in plain words
     "finite_number": "must be a finite number",
     "string_pattern_mismatch": "must be made of small letters, digits and dashes, and not be too long",
 }
-_KINDS = {  # by the beginnings of pydantic's kinds
+_KINDS = {  # by the first word of pydantic's error types
     "int": "must be a whole number",
     "float": "must be a number",
     "bool": "must be true or false",
@@ -32,9 +32,10 @@ _KINDS = {  # by the beginnings of pydantic's kinds
 
 
 def sentence(error: ValidationError, kind: type[BaseModel] | None = None, *, prefix: str = "") -> str:
-    """Where and why a table of this kind was refused: all reasons, those first of keys that are not known."""
+    """Where and why a table of this class was refused; unknown keys come first."""
     faults = sorted(error.errors(include_url=False), key=lambda fault: fault["type"] != "extra_forbidden")
-    return listed([_told(fault, kind, prefix) for fault in faults])
+
+    return listed([_described(fault, kind, prefix) for fault in faults])
 
 
 def listed(reasons: Sequence[str]) -> str:
@@ -43,7 +44,7 @@ def listed(reasons: Sequence[str]) -> str:
     return "; ".join(reasons[:_NAMED]) + (f"; and {more} more" if more > 0 else "")
 
 
-def _told(fault: Mapping[str, Any], kind: type[BaseModel] | None, prefix: str) -> str:
+def _described(fault: Mapping[str, Any], kind: type[BaseModel] | None, prefix: str) -> str:
     where = ".".join([*([prefix] if prefix else []), *map(str, fault["loc"])]) or "its top"
     if fault["type"] == "extra_forbidden":
         table = inner(kind, [str(part) for part in fault["loc"][:-1]]) if kind else None
@@ -66,7 +67,7 @@ def _plain(limit: object) -> object:
 
 
 def shown(value: object) -> str:
-    """A value as it may be put into a sentence."""
+    """A value, shortened for a sentence."""
     if isinstance(value, bool):
         return str(value).lower()
     try:
@@ -76,24 +77,24 @@ def shown(value: object) -> str:
 
 
 def unknown(name: str, known: Iterable[str]) -> str:
-    """What to say of a key or name that there is not."""
+    """What to say about a key or name that does not exist."""
     known = list(known)
     return f"there is no '{name}'{did_you_mean(name, known)}; known are {', '.join(known) or 'none'}"
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """The known name that is most like it, as a question; '' where none is."""
+    """The most similar known name as a question, or ''."""
     alike = difflib.get_close_matches(name, known, n=1)
     return f" (did you mean '{alike[0]}'?)" if alike else ""
 
 
 def keys(kind: type[BaseModel]) -> list[str]:
-    """The keys of a table as a recipe spells them."""
+    """The keys of a table, as written in a recipe."""
     return [field.alias or name for name, field in kind.model_fields.items()]
 
 
 def inner(kind: type[BaseModel], path: Sequence[str]) -> type[BaseModel] | None:
-    """The kind of a table in a table; None where there is none."""
+    """The class of a table inside a table, or None."""
     for name in path:
         found: Any = kind.model_fields[name].annotation if name in kind.model_fields else None
         if not (isinstance(found, type) and issubclass(found, BaseModel)):

@@ -1,4 +1,4 @@
-"""Tells numbers from what is none: NaN and infinity, which spread and would spoil all that is kept."""
+"""Checks that values are finite: NaN and infinity spread, and would spoil a checkpoint."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,20 +11,20 @@ from training.errors import NotFinite
 
 
 def require(value: Tensor | float, what: str) -> None:
-    """Raise NotFinite unless the value is a number."""
+    """Raise NotFinite if the value is NaN or infinite; `what` names it."""
     found = value.item() if isinstance(value, Tensor) else value
     if not math.isfinite(found):
         raise NotFinite(f"{what} is {found}")
 
 
 def require_gradients(parameters: Iterable[nn.Parameter], what: str) -> None:
-    """Raise NotFinite unless the length of all gradients together is a number."""
+    """Raise NotFinite if the norm of all gradients together is NaN or infinite; `what` names it."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     require(torch.nn.utils.get_total_norm(gradients), what)
 
 
 def is_finite(content: Any) -> bool:
-    """Whether all that is in it is a number: tensors and floats, in tables and lists of any depth."""
+    """Whether all tensors and floats in the content, in tables and lists of any depth, are finite."""
     return all(bool(torch.isfinite(leaf).all()) for leaf in leaves(content))
 
 

@@ -1,4 +1,4 @@
-"""The training loop: step, look, keep the best, write a checkpoint; for every family."""
+"""The training loop of every family: step, validate, keep the best weights, write a checkpoint."""
 
 import math
 import time
@@ -14,29 +14,31 @@ from torch import Tensor
 from training import checkpoint as checkpoints
 from training import finite, pictures
 from training.checkpoint import Best, Checkpoint, Generation, Point
-from training.data.dataset import ImageSet
 from training.errors import CheckpointRefused, NotFinite, TrainingDiverged
 from training.families.task import Task
+from training.images import ImageSet
 from training.recipe import Recipe, differences
 
 SHEET_IMAGES = 64
-_LOOKING = 2**32  # seeds from here on are those of looking, so that looking never changes a step
+_MEASURING = (
+    2**32
+)  # the steps' seeds are below it, those of validation and measuring are not: they change no step
 
 
 class Reporter(Protocol):
-    """Tells a person how the training goes."""
+    """Shows a person how the training is going."""
 
     def stepped(self, step: int, figure: float) -> None:
-        """After every step."""
+        """Called after every step."""
         ...
 
-    def looked(self, point: Point, *, better: bool) -> None:
-        """After every validation."""
+    def validated(self, point: Point, *, better: bool) -> None:
+        """Called after every validation."""
         ...
 
 
 class Loop:
-    """One training in one folder: `checkpoint.pt`, `sheet.png` and `curve.png` are kept there."""
+    """One training in one folder, with `checkpoint.pt`, `sheet.png` and `curve.png` in it."""
 
     def __init__(
         self, task: Task, images: ImageSet, recipe: Recipe, folder: Path, device: torch.device
@@ -44,10 +46,10 @@ class Loop:
         self.task, self.images, self.recipe, self.folder = task, images, recipe, folder
         self.train = torch.from_numpy(images.train).to(device)
         self.checkpoint = Checkpoint(recipe, images.about, images.palette, images.height, images.width)
-        self.figures: list[float] = []  # of the steps since the last look
+        self.figures: list[float] = []  # of the steps since the last validation
 
     def resume(self) -> int:
-        """Go on from the folder's checkpoint, if there is one; the step reached. Raises CheckpointRefused."""
+        """Continue from the folder's checkpoint, if there is one; returns its step. Raises CheckpointRefused."""
         file = self.folder / checkpoints.FILE
         if file.exists():
             found = checkpoints.load(file)
@@ -59,14 +61,14 @@ class Loop:
         return self.checkpoint.step
 
     def _foreign(self, found: Checkpoint, file: Path) -> str:
-        advice = "give another --output, or --fresh to begin anew (which deletes the checkpoint)."
+        advice = "give another --output, or --fresh to start again (which deletes the checkpoint)."
         if found.about.digest != self.images.about.digest:
             return f"{file} belongs to another recipe or other images (they differ in the images): {advice}"
         changed = "; ".join(differences(found.recipe, self.recipe))
-        return f"{file} belongs to another recipe or other images ({changed}): take its settings again, or {advice}"
+        return f"{file} belongs to another recipe or other images ({changed}): use its settings again, or {advice}"
 
     def _refuse_other_parts(self, found: Checkpoint, file: Path) -> None:
-        """Raise CheckpointRefused for weights of another network and for images that are not like these."""
+        """Raise CheckpointRefused if weights, palette or size do not fit this training."""
         own, images = _shapes(self.task.weights()), self.images
         kept = [each.weights for each in (found.best, *found.generations) if each]
         same_images = (found.palette, found.height, found.width) == (
@@ -75,9 +77,13 @@ class Loop:
             images.width,
         )
         if not same_images or any(_shapes(weights) != own for weights in kept):
-            what = "weights do not fit its recipe" if same_images else "palette or size is not the images'"
+            fault = (
+                "weights do not fit its recipe"
+                if same_images
+                else "palette or size is not that of the images"
+            )
             raise CheckpointRefused(
-                f"{file} is damaged: its {what}; give another --output, or --fresh to begin anew."
+                f"{file} is damaged: its {fault}; give another --output, or --fresh to start again."
             )
 
     def _restore(self, found: Checkpoint, file: Path) -> None:
@@ -85,31 +91,31 @@ class Loop:
             self.task.load_state_dict(found.task)
         except checkpoints.DAMAGE as error:
             raise CheckpointRefused(
-                f"{file} does not hold this recipe's network: give another --output, or --fresh to begin anew."
+                f"{file} does not contain this recipe's network: give another --output, or --fresh to start again."
             ) from error
 
     def run(self, reporter: Reporter, *, until: Callable[[int], bool] = lambda step: False) -> Checkpoint:
-        """Train to the end (or `until` a step says stop), then measure on the test images.
+        """Train to the end and measure on the test images, or stop at the step where `until` says so.
 
-        Raises TrainingDiverged, and then leaves the checkpoint before it in its place.
+        Raises TrainingDiverged; the last checkpoint then stays as it is.
         """
         plan = self.recipe.training
         started = time.monotonic() - self.checkpoint.seconds
         step = self.checkpoint.step
-        while step < plan.steps and not self._hopeless() and not until(step):
+        while step < plan.steps and not self._patience_is_over() and not until(step):
             self.figures.append(self._step(step))
             step += 1
             reporter.stepped(step, self.figures[-1])
             if step % plan.validate_every == 0 or step in (*plan.generations, plan.steps):
-                point = self._look(step, float(np.mean(self.figures)), time.monotonic() - started)
-                reporter.looked(
+                point = self._validate(step, float(np.mean(self.figures)), time.monotonic() - started)
+                reporter.validated(
                     point, better=self.checkpoint.best is not None and self.checkpoint.best.step == step
                 )
                 self.figures = []
         return self._pause(step, time.monotonic() - started) if until(step) else self._finish()
 
     def _pause(self, step: int, seconds: float) -> Checkpoint:
-        """Keep what was done since the last look, so that nothing is done twice."""
+        """Save the steps since the last validation too, so that no step is repeated."""
         if step > self.checkpoint.step:
             self._require_finite_weights(step)
             self.checkpoint = replace(
@@ -123,7 +129,7 @@ class Loop:
         return self.checkpoint
 
     def _step(self, step: int) -> float:
-        # Everything random in a step follows from (seed, step): no generator's state needs keeping.
+        # Everything random in a step follows from (seed, step), so no generator's state must be saved.
         torch.manual_seed(_seed(self.recipe.seed, step))
         try:
             figure = self.task.step(self._batch(step), step / self.recipe.training.steps)
@@ -140,25 +146,26 @@ class Loop:
             else "there is no checkpoint yet"
         )
         return TrainingDiverged(
-            f"Training stopped at step {step}, because {what}: lower {rates} and begin anew with --fresh; {kept}."
+            f"Training stopped at step {step}, because {what}: lower {rates} and start again with --fresh; {kept}."
         )
 
     def _require_finite_weights(self, step: int) -> None:
-        # Weights can be spoiled one step before the loss shows it.
+        # Weights can be NaN one step before the loss is.
         if not finite.is_finite([self.task.state_dict(), self.task.weights()]):
             raise self._diverged(step, "a weight is no longer a number")
 
     def _batch(self, step: int) -> Tensor:
-        """The step's images: those of the stream that runs through all images in a new order each time."""
+        """The step's images: the next ones of an endless stream of all images, in a new order each time round."""
         count, size = len(self.train), self.recipe.training.batch
         positions = np.arange(step * size, (step + 1) * size)
         rounds = {int(turn): _order(self.recipe.seed, int(turn), count) for turn in set(positions // count)}
         chosen = [rounds[int(position // count)][position % count] for position in positions]
         return self.train[torch.tensor(chosen, device=self.train.device)]
 
-    def _look(self, step: int, train: float, seconds: float) -> Point:
+    def _validate(self, step: int, train: float, seconds: float) -> Point:
+        """Measure on the validation images, write a checkpoint and the curve, and now and then a sheet."""
         self._require_finite_weights(step)
-        torch.manual_seed(_seed(self.recipe.seed, _LOOKING))
+        torch.manual_seed(_seed(self.recipe.seed, _MEASURING))
         point = Point(step, train, self.task.validate(self.images.valid))
         if point.valid is not None and not math.isfinite(point.valid):
             raise self._diverged(step, f"the figure of the validation images is {point.valid}")
@@ -186,17 +193,17 @@ class Loop:
         return best
 
     def _generation(self, step: int, seconds: float) -> tuple[Generation, ...]:
-        """The weights of this step, if the recipe wants them kept."""
+        """The weights of this step, if the recipe keeps them."""
         wanted = step in self.recipe.training.generations
         return (Generation(step, seconds, self.task.weights()),) if wanted else ()
 
-    def _hopeless(self) -> bool:
-        """Whether the last validations, as many as patience allows, brought nothing better."""
+    def _patience_is_over(self) -> bool:
+        """Whether none of the last validations, as many as the recipe's patience, was better."""
         best, plan = self.checkpoint.best, self.recipe.training
         return best is not None and (self.checkpoint.step - best.step) // plan.validate_every >= plan.patience
 
     def _finish(self) -> Checkpoint:
-        assert self.checkpoint.best is not None, "a training looks at its last step, so there is a best one"
+        assert self.checkpoint.best is not None, "the last step is validated, so there is a best one"
         generations = tuple(
             replace(generation, figures=self._measure(generation.weights, generation.step))
             for generation in self.checkpoint.generations
@@ -208,21 +215,21 @@ class Loop:
         return self.checkpoint
 
     def _measure(self, weights: dict[str, Any], step: int) -> dict[str, Any]:
-        """Figures of these weights; the task goes on with them."""
+        """The test figures of these weights, which the task keeps."""
         self.task.use(weights)
-        torch.manual_seed(_seed(self.recipe.seed, _LOOKING + 1))
+        torch.manual_seed(_seed(self.recipe.seed, _MEASURING + 1))
         figures = self.task.figures(self.images) | {"steps": step}
         if not finite.is_finite(figures):
-            raise self._diverged(step, "a figure of the test images is no number")
+            raise self._diverged(step, "a figure of the test images is not a number")
         return figures
 
     def _draw_sheet(self) -> None:
-        torch.manual_seed(_seed(self.recipe.seed, _LOOKING + 2))
+        torch.manual_seed(_seed(self.recipe.seed, _MEASURING + 2))
         pictures.save_sheet(self.task.sheet(SHEET_IMAGES), self.images.palette, self.folder / "sheet.png")
 
 
 def _shapes(weights: dict[str, Any]) -> dict[str, Any]:
-    """The kind of each tensor by its name, in tables of any depth."""
+    """Shape and type of each tensor by name, in tables of any depth."""
     return {
         name: _shapes(value) if isinstance(value, dict) else (value.shape, value.dtype)
         for name, value in weights.items()

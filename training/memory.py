@@ -1,4 +1,4 @@
-"""Keeps the memory of one training step for the next, and says where there is too little of it."""
+"""Keeps freed memory for the next training step, and reports when there is too little memory."""
 
 import ctypes
 from collections.abc import Iterator
@@ -8,15 +8,15 @@ from training.errors import MemoryTooSmall
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 _MOST = 2**31 - 1
-# What torch says, in errors of no kind of their own, where it gets no memory.
+# Words in torch's RuntimeErrors that mean too little memory; they have no class of their own.
 _REFUSED = ("allocate memory", "out of memory", "Storage size calculation overflowed", "ALLOC_FAILED")
 
 
 def keep() -> None:
-    """Have freed memory stay with this process; where the C library is not glibc, nothing changes.
+    """Keep freed memory in this process; without effect if the C library is not glibc.
 
-    A step allocates and frees the same hundreds of megabytes again and again, and glibc gives them back to the system
-    each time: without this, a third of a step on a CPU went into zeroing fresh pages.
+    Every step allocates and frees the same hundreds of megabytes, and glibc returns them to the system each time.
+    Without this, a third of a step on a CPU goes into zeroing new pages.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt:
@@ -26,7 +26,7 @@ def keep() -> None:
 
 @contextmanager
 def enough() -> Iterator[None]:
-    """Raises MemoryTooSmall where what is done within needs more memory than there is."""
+    """Raise MemoryTooSmall if the code in this context needs more memory than there is."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""Pictures of a training: a sheet of images, and the curve of its figures."""
+"""Draws a training's pictures: a sheet of images, and the curve of its figures."""
 
 import io
 from collections.abc import Sequence
@@ -9,15 +9,15 @@ from PIL import Image
 
 from smalti import palette as colours
 from training.checkpoint import Point, written
-from training.data.sources import Pixels
+from training.images import Pixels
 
 COLUMNS = 16
-SCALE = 4  # screen pixels a pixel
+SCALE = 4  # width and height of an image's pixel, in pixels of the picture
 GAP = 1  # pixels between images
 
 
 def save_sheet(images: Pixels, palette: Sequence[str], file: Path) -> None:
-    """Images (count, height, width) side by side as a PNG."""
+    """Write images (count, height, width) side by side as a PNG."""
     painted = colours.paint(_grid(images), colours.parse(palette))
     large = painted.repeat(SCALE, axis=0).repeat(SCALE, axis=1)
     stream = io.BytesIO()
@@ -26,7 +26,7 @@ def save_sheet(images: Pixels, palette: Sequence[str], file: Path) -> None:
 
 
 def save_curve(curve: Sequence[Point], unit: str, file: Path) -> None:
-    """The training and validation figures over the steps as a PNG."""
+    """Write the training and validation figures over the steps as a PNG."""
     from matplotlib.figure import Figure  # slow to import; without pyplot it keeps no global state
 
     figure = Figure(figsize=(7, 4), layout="constrained")
@@ -53,6 +53,6 @@ def _grid(images: Pixels) -> Pixels:
 
 
 def _replace(file: Path, content: bytes) -> None:
-    """Write so that whoever looks at the file sees a whole one."""
+    """Write atomically, so that a viewer always sees a complete file."""
     with written(file) as stream:
         stream.write(content)

@@ -1,4 +1,4 @@
-"""Shows how a training, an export or an evaluation goes: a progress bar in a terminal, plain lines elsewhere."""
+"""Shows the progress of a training, an export or an evaluation: a bar in a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Callable
@@ -17,12 +17,12 @@ from rich.progress import (
 
 from training.checkpoint import Point
 
-LINE_SECONDS = 10.0  # between plain lines at the least
-SMOOTHING = 0.05  # weight of the newest step in the figure shown
+LINE_SECONDS = 10.0  # between two plain lines, at least
+SMOOTHING = 0.05  # weight of the newest step in the figure that is shown
 
 
 class Display:
-    """A progress bar with the likelihood and the time left, or a line now and then where there is no terminal."""
+    """A progress bar with the figures and the time left; without a terminal, a line now and then."""
 
     def __init__(self, console: Console, *, unit: str, steps: int, done: int) -> None:
         self.console, self.unit, self.steps, self.done = console, unit, steps, done
@@ -38,7 +38,7 @@ class Display:
             console=console,
             disable=not console.is_terminal,
         )
-        self.row = self.bar.add_task("training", total=steps, completed=done)
+        self.bar_id = self.bar.add_task("training", total=steps, completed=done)
 
     def __enter__(self) -> "Display":
         self.bar.start()
@@ -55,11 +55,11 @@ class Display:
         before = figure if self.smoothed is None else self.smoothed
         self.smoothed = (1 - SMOOTHING) * before + SMOOTHING * figure
         self.bar.update(
-            self.row, completed=step, description=f"train {self.smoothed:.1f}{self._best()} {self.unit}"
+            self.bar_id, completed=step, description=f"train {self.smoothed:.1f}{self._best()} {self.unit}"
         )
 
-    def looked(self, point: Point, *, better: bool) -> None:
-        """Note the best figure, and print a line where there is no bar."""
+    def validated(self, point: Point, *, better: bool) -> None:
+        """Remember the best figure, and print a line if there is no bar."""
         if better:
             self.best = point.valid
         now = time.monotonic()
@@ -84,11 +84,11 @@ Say = Callable[[str], None]
 
 
 def quiet(message: str) -> None:
-    """Hears what goes on, and tells nobody."""
+    """Ignore the message."""
 
 
 class Stages:
-    """Says on standard error what is being done: a moving line with the time in a terminal, plain lines elsewhere."""
+    """Names each stage on standard error: on one line with the time in a terminal, on plain lines elsewhere."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -97,7 +97,7 @@ class Stages:
             SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn(), console=self.console,
             disable=not self.console.is_terminal, transient=True,
         )  # fmt: skip
-        self.row = self.bar.add_task("", total=None)
+        self.bar_id = self.bar.add_task("", total=None)
 
     def __enter__(self) -> "Stages":
         self.bar.start()
@@ -109,8 +109,8 @@ class Stages:
         self.bar.stop()
 
     def say(self, message: str) -> None:
-        """What is done from now on."""
-        self.bar.reset(self.row, description=message)
+        """Name the stage that begins now."""
+        self.bar.reset(self.bar_id, description=message)
         if not self.console.is_terminal:
             self.console.print(f"[{_duration(time.monotonic() - self.started)}] {message}", markup=False)
 

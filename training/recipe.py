@@ -1,4 +1,4 @@
-"""Reads recipes: the TOML files that say how a model is trained."""
+"""Reads recipes: TOML files that say how a model is trained."""
 
 import re
 import tomllib
@@ -12,20 +12,20 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from smalti.runtime.repository import Family
 from training import faults
 from training.errors import RecipeRefused
+from training.registry import FAMILIES
 
 RECIPES = Path(__file__).parent / "recipes"
-DEFAULT_VARIANTS = {"pixel_rnn": "diagonal", "vae": "elbo", "autoencoder": "plain", "gan": "robust"}
 Options = TypeVar("Options", bound=BaseModel)
 
 
 def colour(text: str) -> str:
-    """A colour as #rrggbb in small letters, of one written so or as #rgb; raises ValueError."""
+    """A colour, written as #rrggbb or #rgb, as #rrggbb in small letters; raises ValueError."""
     text = text.strip().lower()
     if re.fullmatch("#[0-9a-f]{3}", text):
         return "#" + "".join(2 * digit for digit in text[1:])
     if not re.fullmatch("#[0-9a-f]{6}", text):
         raise ValueError(
-            f"must be a colour as red, green and blue of two digits 0 … f each, e.g. #ffffff, not {text[:60]!r}"
+            f"must be a colour, written as # and two digits 0 … f each for red, green and blue, e.g. #ffffff, not {text[:60]!r}"
         )
     return text
 
@@ -39,30 +39,30 @@ class _Table(BaseModel):
 
 
 class DataRecipe(_Table):
-    """How images become pixels; the indexed formats (lecture, .npz, digits) bring size and palette themselves."""
+    """How pictures become images; formats with indices (lecture, .npz, digits) bring their own size and palette."""
 
     size: Annotated[int, Field(ge=4, le=64)] = 20  # height and width in pixels
-    colours: Annotated[int, Field(ge=2, le=256)] = 167  # at most; the lecture's number
-    background: Colour = "#ece4d4"  # what lies behind transparent pixels
-    source: str = ""  # said in the manifest where the file's digest is not known to smalti
+    colours: Annotated[int, Field(ge=2, le=256)] = 167  # at most; the lecture has 167
+    background: Colour = "#ece4d4"  # behind transparent pixels
+    source: str = ""  # for the manifest, if smalti does not know the data by their digest
     licence: str = ""
 
 
 class TrainingRecipe(_Table):
-    """How long, in what portions, and how often to look; all counted in steps, one batch each."""
+    """How long to train and how often to validate, in steps of one batch each."""
 
     steps: Steps
-    batch: Annotated[int, Field(ge=1, le=65536)] = 32  # images a step
-    validate_every: Steps = 100  # also writes a checkpoint and the curve
-    sheet_every: Steps = 500  # a multiple of validate_every, or the next one is taken
-    patience: Steps = 1_000_000  # validations without a better one before training stops
+    batch: Annotated[int, Field(ge=1, le=65536)] = 32  # images per step
+    validate_every: Steps = 100  # a checkpoint and the curve are written then, too
+    sheet_every: Steps = 500  # rounded up to a multiple of validate_every
+    patience: Steps = 1_000_000  # training stops after so many validations without a better one
     generations: Annotated[
         tuple[Steps, ...], Field(strict=False)
     ] = ()  # after these the weights are kept, too
 
     @model_validator(mode="after")
     def _generations_rise(self) -> Self:
-        """They come before the end, which is the last generation anyway."""
+        """They must rise and come before the last step, which is a generation anyway."""
         steps = (0, *self.generations, self.steps)
         if self.generations and any(later <= earlier for earlier, later in pairwise(steps)):
             raise ValueError(
@@ -73,43 +73,44 @@ class TrainingRecipe(_Table):
 
 
 class Recipe(_Table):
-    """All that decides a training, except the images."""
+    """Everything that determines a training, except the images."""
 
     family: Family
-    variant: str = ""  # by default the one of DEFAULT_VARIANTS; never empty afterwards
+    variant: str = ""  # if empty, the family's default is filled in
     model: Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9-]{0,40})?$")] = (
         ""  # the model's name after `<data>-`; by default the family's
     )
     name: Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9-]{0,62})?$")] = (
-        ""  # the model's whole name, where it shall be another than `<data>-<model>`
+        ""  # the model's whole name; by default `<data>-<model>`
     )
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
     data: DataRecipe = DataRecipe()
     training: TrainingRecipe
-    network: dict[str, Any] = {}  # checked by the family, as are the next two
+    network: dict[str, Any] = {}  # checked by the family, like the next two
     optimiser: dict[str, Any] = {}
     loss: dict[str, Any] = {}
 
     @model_validator(mode="before")
     @classmethod
     def _default_variant(cls, content: Any) -> Any:
-        """Filled in before anything is checked, so that whoever names the default has the same recipe."""
+        """Fill in the family's default first, so that a recipe that names it is an equal recipe."""
         if isinstance(content, dict) and isinstance(family := content.get("family"), str):
-            return {"variant": DEFAULT_VARIANTS.get(family, "")} | content
+            entry = FAMILIES.get(family)
+            return {"variant": entry.default_variant if entry else ""} | content
         return content
 
     @property
     def suffix(self) -> str:
-        """What the model is called after its data: `pixel-rnn` in `sprites-pixel-rnn`."""
+        """The part of the model's name after the data: `pixel-rnn` in `sprites-pixel-rnn`."""
         return self.model or self.family.replace("_", "-")
 
     def named(self, data: str) -> str:
-        """The name of the model that this recipe makes of so named data."""
+        """The name of the model that this recipe makes from data of this name."""
         return self.name or f"{data}-{self.suffix}"
 
 
 def find(recipe: str, *, digits: bool) -> Path:
-    """The file of a recipe given as path or name; for the digits, `NAME-digits` is taken where there is one."""
+    """The file of a recipe, given by path or name; for the digits, `NAME-digits` comes first."""
     if recipe.endswith(".toml"):
         return Path(recipe)
     candidates = [f"{recipe}-digits"] if digits else []
@@ -135,7 +136,7 @@ def read(file: Path) -> Recipe:
         raise RecipeRefused(f"The recipe {file} cannot be read: {_reason(error)}.") from error
     except ValidationError as error:
         raise RecipeRefused(f"The recipe {file} is wrong at {faults.sentence(error, Recipe)}.") from error
-    except ValueError as error:  # of Python, for a whole number of thousands of digits
+    except ValueError as error:  # Python's, for a whole number of thousands of digits
         raise RecipeRefused(
             f"The recipe {file} cannot be read: a number in it has too many digits."
         ) from error
@@ -145,12 +146,12 @@ def read(file: Path) -> Recipe:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
-        return "it is no text in UTF-8"
+        return "it is not text in UTF-8"
     return str(getattr(error, "strerror", None) or error)
 
 
 def changed(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
-    """The recipe with other values, by dotted names such as `training.steps`; raises RecipeRefused."""
+    """The recipe with these settings changed, by dotted names such as `training.steps`; raises RecipeRefused."""
     content = recipe.model_dump(by_alias=True)
     for name, value in settings.items():
         *path, last = name.split(".")
@@ -158,7 +159,7 @@ def changed(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
         for part in path:
             table = table.setdefault(part, {})
             if not isinstance(table, dict):
-                raise RecipeRefused(f"{name} is no setting: {part} has no parts.")
+                raise RecipeRefused(f"{name} is no setting: {part} is not a table.")
         table[last] = value
     try:
         return Recipe.model_validate(content)
@@ -167,7 +168,7 @@ def changed(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
 
 
 def differences(one: Recipe, other: Recipe) -> list[str]:
-    """What two recipes say differently, e.g. `training.steps is 3000 there and 100 here`."""
+    """The differences of two recipes, e.g. `training.steps is 3000 there and 100 here`."""
     there, here = (_flat(recipe.model_dump(mode="json")) for recipe in (one, other))
     return [
         f"{name} is {there.get(name, 'not set')} there and {here.get(name, 'not set')} here"
@@ -177,7 +178,7 @@ def differences(one: Recipe, other: Recipe) -> list[str]:
 
 
 def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The values of a table and of those in it by their dotted names."""
+    """The values of a table and of its inner tables, by dotted names."""
     flat: dict[str, Any] = {}
     for name, value in table.items():
         flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
@@ -185,7 +186,7 @@ def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def options(kind: type[Options], table: dict[str, Any], name: str) -> Options:
-    """A family's own table of the recipe, checked; raises RecipeRefused."""
+    """A table of the recipe, checked by the family's class; raises RecipeRefused."""
     try:
         return kind.model_validate(table)
     except ValidationError as error:

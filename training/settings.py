@@ -1,4 +1,4 @@
-"""Settings of a recipe from the command line: `--set section.key=value`, typed as the recipe's tables say."""
+"""Applies settings from the command line to a recipe: `--set section.key=value`, with the types of the recipe."""
 
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -9,12 +9,12 @@ from pydantic import BaseModel
 from training import faults
 from training import recipe as recipes
 from training.errors import RecipeRefused
-from training.families import registry as families
+from training.families import loading as families
 from training.recipe import Recipe
 
 
 def read(recipe: Recipe, given: Mapping[str, Any], written: Sequence[str]) -> dict[str, Any]:
-    """Values that options gave, and those written as `section.key=value`, by their names; raises RecipeRefused."""
+    """The settings by name, from options and from texts `section.key=value`; raises RecipeRefused."""
     settings = {name: value for name, value in given.items() if value is not None}
     for text in written:
         name, equals, value = (part.strip() for part in text.partition("="))
@@ -28,20 +28,20 @@ def read(recipe: Recipe, given: Mapping[str, Any], written: Sequence[str]) -> di
 
 
 def apply(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
-    """The recipe with other values, by their names, without generations beyond a nearer end; raises RecipeRefused."""
+    """The recipe with these settings, and without generations after an earlier end; raises RecipeRefused."""
     changed = recipes.changed(recipe, {**_within(recipe, settings), **settings})
     families.check(changed)
     return changed
 
 
 def dropped(before: Recipe, after: Recipe) -> list[int]:
-    """Generations that the recipe keeps no more, because training ends at them or before."""
+    """The generations that are left out because training now ends before them, or at them."""
     kept, end = after.training.generations, after.training.steps
     return [step for step in before.training.generations if step >= end and step not in kept]
 
 
 def _within(recipe: Recipe, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe's generations before the end that the settings give."""
+    """The recipe's generations before the end, as a setting, if the settings change the end."""
     steps = settings.get("training.steps")
     if not isinstance(steps, int):
         return {}
@@ -49,13 +49,13 @@ def _within(recipe: Recipe, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def kinds(recipe: Recipe) -> dict[str, type[BaseModel]]:
-    """The kind of each table that a recipe of this family may have, '' for its top."""
+    """The class of each table that a recipe of this family may have; '' is the recipe itself."""
     inner = {name: kind for name in ("data", "training") if (kind := faults.inner(Recipe, [name]))}
     return {"": Recipe, **inner, **families.tables(recipe)}
 
 
 def _typed(recipe: Recipe, name: str, text: str) -> Any:
-    """What a text means for a key: TOML's value, or the text itself where words are wanted or it is no TOML."""
+    """The value of a text for a key: as TOML, or the text itself if the key takes words or the text is no TOML."""
     section, _, key = name.rpartition(".")
     tables = kinds(recipe)
     if name in tables:
@@ -79,7 +79,7 @@ def _typed(recipe: Recipe, name: str, text: str) -> Any:
 
 
 def _elsewhere(name: str, tables: Mapping[str, type[BaseModel]]) -> str:
-    """What to say of a key that there is, but in other tables; '' where there is none such."""
+    """What to say about a key that exists in other tables only; '' if there is none."""
     key = name.rpartition(".")[2]
     homes = [section for section, kind in tables.items() if key in faults.keys(kind) and key not in tables]
     names = [f"'{section}.{key}'" if section else f"'{key}'" for section in homes]

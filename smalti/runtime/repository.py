@@ -152,7 +152,7 @@ class Quantisation(_Part):
 
 
 class Evaluation(_Part):
-    """What `python -m evaluation.evaluate` found, and how to find it again."""
+    """What `python -m evaluation` found, and how to find it again."""
 
     command: str
     date: str  # ISO 8601, UTC

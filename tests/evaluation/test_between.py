@@ -1,4 +1,4 @@
-"""A VAE beside an auto-encoder: the figures say what is true of the digits' models, the picture is written."""
+"""A VAE beside an auto-encoder: figures of the digits' models, and the picture."""
 
 import json
 from pathlib import Path
@@ -10,8 +10,8 @@ from PIL import Image
 
 from evaluation import between, contrast
 from evaluation.contrast import PLACES
-from evaluation.evaluate import load
 from evaluation.graphs import Graphs
+from evaluation.images import load
 from smalti.runtime.repository import ModelRepository
 from training.errors import EvaluationRefused
 
@@ -37,25 +37,25 @@ def run(*arguments):
     return CliRunner().invoke(between.main, ["--repository", str(ROOT), *map(str, arguments)])
 
 
-def test_the_auto_encoder_knows_nothing_of_normal_latents_and_the_vae_does(found):
+def test_from_normal_latents_the_vae_decodes_images_and_the_auto_encoder_does_not(found):
     vae, plain = (model.likeness["prior"] for model in found.models)
     assert plain.distance > 10 * vae.distance
     assert plain.density < vae.density / 2
 
 
-def test_reconstructions_are_as_like_images_as_the_latents_are_theirs(found):
+def test_latents_of_images_decode_to_better_images_than_latents_between_them(found):
     for model in found.models:
         assert model.likeness["images"].distance < model.likeness["between"].distance
         assert model.likeness["images"].density > model.likeness["between"].density
 
 
-def test_a_plane_has_the_four_images_reconstructions_at_its_corners(found):
+def test_a_plane_has_reconstructions_of_the_four_images_at_its_corners(found):
     for graphs, model in zip(opened(*MODELS), found.models, strict=True):
         rebuilt = contrast.decode(graphs, contrast.encode(graphs, found.corners))
         assert (model.plane[[0, 2, 6, 8]] == rebuilt).all()
 
 
-def test_every_place_has_its_figures_and_real_images_stand_beside_them(found):
+def test_there_are_figures_for_every_place_and_for_real_images(found):
     figures = found.figures()
     assert figures["models"].keys() == set(MODELS)
     for name in MODELS:
@@ -78,14 +78,14 @@ def test_the_command_prints_the_figures_and_writes_the_picture(tmp_path):
         assert np.asarray(picture.convert("L")).std() > 10
 
 
-def test_the_command_s_table_names_places_and_models():
+def test_the_table_names_places_and_models():
     result = run(*MODELS, "--count", 20, "--steps", 2)
     assert result.exit_code == 0, result.output
     assert all(name in result.stdout for name in (*MODELS, "N(0, 1)", "real images"))
 
 
 def test_a_model_without_encoder_is_refused(digits):
-    with pytest.raises(EvaluationRefused, match="digits-gan is a gan and encodes nothing"):
+    with pytest.raises(EvaluationRefused, match="digits-gan is a gan and has no encoder"):
         contrast.measure(opened("digits-gan"), digits, seed=0, count=20, steps=2, drawn=4)
 
 

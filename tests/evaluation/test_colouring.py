@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from evaluation import colouring
-from tests.evaluation.images import image_set, scribbles, squares
+from tests.evaluation.made import image_set, scribbles, squares
 
 
 def test_the_colours_of_an_image_are_counted():
@@ -15,7 +15,7 @@ def test_the_colours_of_an_image_are_counted():
     assert figures["test"].mean == np.mean([len(np.unique(image)) for image in images.test])
 
 
-def test_the_divergence_runs_from_equal_to_nothing_in_common():
+def test_the_divergence_is_0_for_equal_shares_and_1_without_a_common_colour():
     half, other = np.array([0.5, 0.5, 0.0, 0.0]), np.array([0.0, 0.0, 0.5, 0.5])
     assert colouring.divergence(half, half) == 0.0
     assert colouring.divergence(half, other) == pytest.approx(1.0)

@@ -1,4 +1,4 @@
-"""Drawing for the evaluation: the very images that are served."""
+"""Drawing for the evaluation: the same images as a worker draws."""
 
 from pathlib import Path
 
@@ -55,8 +55,8 @@ def test_another_seed_draws_other_samples(toy):
     assert (drawing.draw(graphs, 4, seed=1) != drawing.draw(graphs, 4, seed=2)).any()
 
 
-def test_values_that_are_no_numbers_are_refused_rather_than_measured():
+def test_outputs_that_are_not_numbers_are_refused():
     graphs = Graphs(ModelRepository(ROOT).load("digits-vae"), threads=1)
     latent = np.full((2, graphs.manifest.latent_size), np.nan, dtype=np.float32)
-    with pytest.raises(EvaluationRefused, match="gives values that are no numbers"):
+    with pytest.raises(EvaluationRefused, match="gives values that are not numbers"):
         graphs.run("decode", {"latent": latent}, ["logits"])

@@ -1,4 +1,4 @@
-"""Folds: every image is held back once, variants together, and an interrupted run goes on."""
+"""Folds: every image is tested once, variants stay together, and an interrupted run continues."""
 
 import json
 
@@ -30,7 +30,7 @@ TINY = {
 
 @pytest.fixture
 def data(tmp_path):
-    """Ninety different images and ten of them twice, in the lecture's format."""
+    """Ninety different images, ten of them twice, in the lecture's format."""
     images = np.random.default_rng(0).integers(0, 4, (90, 16))
     images = np.concatenate([images, images[:10]])
     folder = tmp_path / "scribbles"
@@ -52,7 +52,7 @@ def groups():
     return np.random.default_rng(0).integers(0, 60, 200)
 
 
-def test_every_image_is_held_back_once_and_no_group_is_divided():
+def test_every_image_is_tested_once_and_no_group_is_divided():
     together = groups()
     splits = folds.divide(together, 5)
     assert sorted(np.concatenate([split.test for split in splits]).tolist()) == list(range(200))
@@ -64,7 +64,7 @@ def test_every_image_is_held_back_once_and_no_group_is_divided():
         assert 15 <= len(split.valid) <= 20
 
 
-def test_the_division_is_always_the_same():
+def test_the_same_groups_are_always_divided_in_the_same_way():
     first, again = folds.divide(groups(), 4), folds.divide(groups(), 4)
     assert all((one.test == other.test).all() for one, other in zip(first, again, strict=True))
 
@@ -75,7 +75,7 @@ def test_too_few_groups_are_refused():
 
 
 @pytest.mark.parametrize("family", ["pixel_rnn", "vae"])
-def test_all_images_are_pooled_beside_counting(family, data, tmp_path):
+def test_the_figures_of_all_folds_are_pooled_and_compared_with_counting(family, data, tmp_path):
     result, file = run(family, data, tmp_path)
     assert result.exit_code == 0, result.output
     found = json.loads(file.read_text())
@@ -87,7 +87,7 @@ def test_all_images_are_pooled_beside_counting(family, data, tmp_path):
     assert found["verdict"] in ("better", "worse", "undecided")
 
 
-def test_a_second_run_trains_nothing_again(data, tmp_path):
+def test_a_second_run_trains_only_what_is_missing(data, tmp_path):
     _, file = run("pixel_rnn", data, tmp_path)
     first = json.loads(file.read_text())
     checkpoint = tmp_path / "out" / "fold-1" / "checkpoint.pt"
@@ -101,7 +101,7 @@ def test_a_second_run_trains_nothing_again(data, tmp_path):
     assert checkpoint.exists()
 
 
-def test_folds_of_another_number_are_not_mixed_with_these(data, tmp_path):
+def test_an_output_folder_with_another_number_of_folds_is_refused(data, tmp_path):
     run("pixel_rnn", data, tmp_path)
     result, _ = run("pixel_rnn", data, tmp_path, "--folds", 4)
     assert result.exit_code == 1
@@ -109,7 +109,7 @@ def test_folds_of_another_number_are_not_mixed_with_these(data, tmp_path):
 
 
 @pytest.mark.parametrize("family", ["gan", "autoencoder"])
-def test_what_has_no_likelihood_is_refused(family, data, tmp_path):
+def test_a_family_without_a_likelihood_is_refused(family, data, tmp_path):
     result, _ = run(family, data, tmp_path)
     assert result.exit_code == 1
     assert "has no likelihood" in result.output

@@ -1,4 +1,4 @@
-"""Exact likelihood: what is summed for an image, and what for the rest of one."""
+"""Exact likelihood: which pixels are summed for an image, and which for its completion."""
 
 from typing import cast
 
@@ -8,7 +8,7 @@ import pytest
 from evaluation import likelihood
 from evaluation.graphs import Graphs
 from evaluation.likelihood import Likelihood
-from tests.evaluation.images import PALETTE, image_set, scribbles
+from tests.evaluation.made import PALETTE, image_set, scribbles
 from training.errors import EvaluationRefused
 from training.measures import baselines
 
@@ -16,7 +16,7 @@ IMAGES = image_set(scribbles(40, 0), scribbles(10, 1), scribbles(10, 2))
 
 
 class Scoring:
-    """Graphs whose `score` gives every pixel the same."""
+    """Graphs whose `score` gives every pixel the same log-probability."""
 
     name = "it"
 
@@ -32,7 +32,7 @@ def graphs(log_probability: float) -> Graphs:
     return cast(Graphs, Scoring(log_probability))
 
 
-def test_a_model_that_knows_nothing_equals_the_uniform_baseline():
+def test_a_model_of_equal_probabilities_costs_what_the_uniform_baseline_costs():
     figures = likelihood.measure(graphs(-np.log(len(PALETTE))), IMAGES).figures()
     uniform = figures["baselines"]["uniform"]
     assert figures["nats_per_image"].mean == pytest.approx(100 * np.log(4), rel=1e-6)
@@ -50,6 +50,6 @@ def test_completion_costs_the_hidden_rows_and_no_others():
     assert (more["pixels"], more["nats_per_image"].mean) == (15, 510.0)
 
 
-def test_what_is_no_number_is_refused():
+def test_a_log_probability_that_is_not_a_number_is_refused():
     with pytest.raises(EvaluationRefused, match="not numbers"):
         likelihood.measure(graphs(np.nan), IMAGES)

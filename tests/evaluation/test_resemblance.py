@@ -1,11 +1,11 @@
-"""Resemblance: equal for images of one kind, and each figure sees what it is there for."""
+"""Resemblance: kernel distance, density and coverage of equal and of different distributions."""
 
 import numpy as np
 import pytest
 
 from evaluation import resemblance
 from evaluation.resemblance import Resemblance, density_and_coverage
-from tests.evaluation.images import PALETTE, image_set, squares
+from tests.evaluation.made import PALETTE, image_set, squares
 from training.measures.distances import Yardstick
 
 
@@ -14,7 +14,7 @@ def normal():
     return lambda count, seed, middle=0.0: np.random.default_rng(seed).normal(middle, 1.0, (count, 6))
 
 
-def test_equal_distributions_have_density_one_and_the_coverage_that_theory_says(normal):
+def test_equal_distributions_have_density_one_and_the_expected_coverage(normal):
     found = [density_and_coverage(normal(150, seed), normal(150, 1000 + seed)) for seed in range(20)]
     density, coverage = np.mean(found, axis=0)
     expected = 1 - np.prod([(150 - i) / (300 - i) for i in range(1, 6)])  # Naeem et al., 2020
@@ -22,24 +22,24 @@ def test_equal_distributions_have_density_one_and_the_coverage_that_theory_says(
     assert coverage == pytest.approx(expected, abs=0.03)
 
 
-def test_one_image_again_and_again_may_be_dense_but_covers_little(normal):
+def test_one_image_drawn_again_and_again_has_a_low_coverage(normal):
     real = normal(100, 0)
     density, coverage = density_and_coverage(real, np.zeros((100, 6)))
     assert density > 1.0
     assert coverage < 0.5
 
 
-def test_what_is_far_away_has_neither(normal):
+def test_distant_images_have_neither_density_nor_coverage(normal):
     assert density_and_coverage(normal(100, 0), normal(100, 1, middle=50.0)) == (0.0, 0.0)
 
 
-def test_the_excess_is_the_difference_of_the_distances(normal):
+def test_the_excess_is_the_difference_of_the_two_distances(normal):
     figures = Resemblance(normal(80, 1, 0.3), normal(90, 2), normal(40, 3), None).figures()["kernel_distance"]
     assert figures["excess"].mean == pytest.approx(figures["drawn"] - figures["training_images"])
 
 
-def test_the_excess_over_training_images_is_decided_by_its_interval(normal):
-    """Its interval holds zero in 95 of 100 cases where there is none, and excludes it where there is."""
+def test_the_interval_of_the_excess_holds_zero_only_if_there_is_no_excess(normal):
+    """It holds zero in 95 of 100 cases if there is no excess, and excludes zero if there is one."""
     train = normal(800, 0)
 
     def excess(seed, middle):
@@ -51,7 +51,7 @@ def test_the_excess_over_training_images_is_decided_by_its_interval(normal):
     assert np.mean([excess(seed, 0.5).low > 0 for seed in range(20)]) > 0.9
 
 
-def test_images_are_measured_by_the_yardstick():
+def test_images_are_compared_by_the_yardsticks_features():
     images = image_set(squares(60, 0), squares(20, 1), squares(40, 2), groups=np.arange(40) // 2)
     yardstick, drawn = Yardstick(images.train, PALETTE), squares(50, 3, colour=2)
     figures = resemblance.measure(yardstick, drawn, images).figures()

@@ -1,4 +1,4 @@
-"""Test images as files: the ones that were held back, in the model's palette, and of its own data only."""
+"""Test images as files: the ones that the model was not trained on, in its palette."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from evaluation import testset
-from evaluation.evaluate import load
+from evaluation.images import load
 from smalti import palette as colours
 from smalti.runtime.repository import ModelRepository
 
@@ -29,14 +29,14 @@ def pixels_in(file, palette):
     return matched.pixels
 
 
-def test_every_test_image_is_written_pixel_by_pixel(images, tmp_path):
+def test_every_test_image_is_written_with_exactly_its_pixels(images, tmp_path):
     files = testset.write(images, tmp_path)
     assert [file.name for file in files] == [f"{place:05d}.png" for place in range(len(images.test))]
     for place in (0, 17, len(images.test) - 1):
         assert (pixels_in(files[place], images.palette) == images.test[place]).all()
 
 
-def test_a_few_are_spread_over_all(images, tmp_path):
+def test_a_few_images_are_spread_over_all(images, tmp_path):
     files = testset.write(images, tmp_path, count=3)
     last = len(images.test) - 1
     assert [int(file.stem) for file in files] == [0, round(last / 2), last]
@@ -54,13 +54,13 @@ def test_the_command_says_how_many_it_wrote(tmp_path):
     assert len(list((tmp_path / "new").iterdir())) == 2
 
 
-def test_more_than_there_are_is_refused(tmp_path):
+def test_a_count_above_the_number_of_test_images_is_refused(tmp_path):
     result = run("--output", tmp_path, "--count", 1000)
     assert result.exit_code == 1
     assert "There are 179 test images, not 1000." in result.output
 
 
-def test_other_data_than_the_model_s_are_refused(tmp_path):
+def test_data_that_the_model_was_not_trained_on_are_refused(tmp_path):
     data = tmp_path / "tiles"
     data.mkdir()
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""The exported diagonal PixelRNN: torch's numbers, the same bits in any company, and plain nodes only."""
+"""The exported diagonal PixelRNN: the same numbers as torch, the same bits in every batch, and plain nodes only."""
 
 import numpy as np
 import onnx
@@ -15,8 +15,8 @@ from models.diagonal import DiagonalPixelRNN
 from smalti.runtime import repository
 from smalti.runtime.repository import Data
 from smalti.runtime.session import open_session
-from training.data.dataset import ImageSet
-from training.families.registry import make_task
+from training.families.loading import make_task
+from training.images import ImageSet
 from training.loop import Loop
 from training.recipe import Recipe, TrainingRecipe
 from worker.runner import Runner
@@ -110,7 +110,7 @@ def test_both_graphs_agree_with_torch(network, draw_row, score):
     assert parity.max_difference < 1e-4
 
 
-def test_row_by_row_and_at_once_the_graphs_give_the_likelihood_of_the_parallel_path(network, draw_row, score):
+def test_draw_row_and_score_give_the_log_probabilities_of_torch(network, draw_row, score):
     pixels = images(7)
     with torch.no_grad():
         expected = pixel_rnn.score(network, torch.from_numpy(pixels)).numpy()
@@ -120,10 +120,8 @@ def test_row_by_row_and_at_once_the_graphs_give_the_likelihood_of_the_parallel_p
     assert np.abs(score.run({"pixels": pixels})["logp"] - expected).max() < 1e-4
 
 
-def test_a_trained_checkpoint_becomes_a_model_that_workers_draw_like_torch(tmp_path):
-    trained = train(
-        tmp_path / "run"
-    )  # without the options, so that a graph without a colour memory is tried too
+def test_a_worker_draws_from_an_exported_checkpoint_what_torch_draws(tmp_path):
+    trained = train(tmp_path / "run")  # without the options: a graph without a colour memory is tested too
     folder = export(trained, tmp_path / "models")
     manifest = repository.read(folder).manifest
     network = exporter.restore(trained)
@@ -160,11 +158,11 @@ class Silent:
     def stepped(self, step, figure):
         pass
 
-    def looked(self, point, *, better):
+    def validated(self, point, *, better):
         pass
 
 
-def test_inputs_and_outputs_are_those_of_the_contract(folder):
+def test_inputs_and_outputs_are_those_of_the_draw_row_contract(folder):
     model = onnx.load(folder / "draw_row.onnx", load_external_data=False)
     row = graphs._describe("draw_row.onnx", model)
     assert [(tensor.name, tensor.type, tensor.shape) for tensor in row.inputs] == [
@@ -183,7 +181,7 @@ def test_inputs_and_outputs_are_those_of_the_contract(folder):
 
 
 @pytest.mark.parametrize("name", ["draw_row", "score"])
-def test_a_graph_has_no_control_flow_no_chance_and_asks_for_no_shape(folder, name):
+def test_a_graph_has_no_control_flow_no_random_numbers_and_no_shape_nodes(folder, name):
     model = onnx.load(folder / f"{name}.onnx", load_external_data=False)
     kinds = {node.op_type for node in model.graph.node}
     assert not kinds & (graphs.FORBIDDEN | {"Shape", "Size"})
@@ -193,7 +191,7 @@ def test_a_graph_has_no_control_flow_no_chance_and_asks_for_no_shape(folder, nam
 
 def test_draw_row_has_no_node_that_a_gpu_leaves_to_the_cpu(folder):
     model = onnx.load(folder / "draw_row.onnx", load_external_data=False)
-    # onnxruntime's table of kernels has all the others for these types; it pads no integers on CUDA.
+    # By onnxruntime's table of kernels, CUDA has all other nodes for these types; it cannot pad integers.
     assert "Pad" not in {node.op_type for node in model.graph.node}
 
 
@@ -210,7 +208,7 @@ def test_a_part_placed_many_times_stores_its_weights_once(folder, network):
     assert (folder / "weights.data").stat().st_size < 4 * 3 * weights + 4 * 24 * (COLOURS + 1) * 20
 
 
-def test_a_row_has_the_same_bits_in_every_batch_and_order(draw_row):
+def test_an_entry_has_the_same_bits_in_every_batch_and_order(draw_row):
     together, inputs = a_row(draw_row, 64)
     order = np.random.default_rng(1).permutation(64)
     shuffled = draw_row.run({name: value[order] for name, value in inputs.items()})
@@ -222,7 +220,7 @@ def test_a_row_has_the_same_bits_in_every_batch_and_order(draw_row):
             assert (part[name] == value[:size]).all(), (name, size)
 
 
-def test_temperature_and_forced_pixels_mean_in_the_graph_what_they_mean_in_torch(network, draw_row):
+def test_temperature_and_forced_pixels_work_as_in_torch(network, draw_row):
     found, inputs = a_row(draw_row, 40)
     with torch.no_grad():
         outputs = network.drawer()(*(torch.from_numpy(value) for value in inputs.values()))
@@ -231,7 +229,7 @@ def test_temperature_and_forced_pixels_mean_in_the_graph_what_they_mean_in_torch
     assert (found["pixels"] == outputs[0].numpy()).all()
 
 
-def test_a_slot_that_is_reset_forgets_everything_and_its_neighbours_never_see_it(draw_row):
+def test_a_reset_clears_the_state_and_nan_does_not_spread_to_other_slots(draw_row):
     healthy, inputs = a_row(draw_row, 3, reset=np.array([True, False, False]))
     spoilt = {name: inputs[name].copy() for name in STATES}
     for name, (kind, _) in STATES.items():
@@ -249,7 +247,7 @@ def test_graphs_of_another_network_are_refused(draw_row, score):
         exporter.check(make_network(seed=6), draw_row, score)
 
 
-def test_a_graph_whose_columns_are_put_in_the_wrong_order_is_refused(network, score, tmp_path, monkeypatch):
+def test_a_graph_with_its_columns_in_the_wrong_order_is_refused(network, score, tmp_path, monkeypatch):
     monkeypatch.setattr(
         diagonal.Row,
         "join",

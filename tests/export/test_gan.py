@@ -1,4 +1,4 @@
-"""The exported GAN: torch's pixels, the same bits in every batch, and a wrong export is refused."""
+"""The exported GAN: the same pixels as torch, the same bits in every batch; a wrong export is refused."""
 
 import numpy as np
 import onnx
@@ -91,7 +91,7 @@ def test_images_differ_and_so_do_their_probabilities(sessions):
 
 
 @pytest.mark.parametrize("name", INTERFACE)
-def test_a_row_has_the_same_bits_in_every_batch_and_order(sessions, name):
+def test_an_entry_has_the_same_bits_in_every_batch_and_order(sessions, name):
     given = inputs(name, 64)
     together = sessions[name].run(given)
     order = np.random.default_rng(1).permutation(64)
@@ -105,7 +105,7 @@ def test_a_row_has_the_same_bits_in_every_batch_and_order(sessions, name):
 
 
 @pytest.mark.parametrize("name", INTERFACE)
-def test_a_graph_has_no_control_flow_and_no_chance(folder, name):
+def test_a_graph_has_no_control_flow_and_no_random_numbers(folder, name):
     model = onnx.load(folder / f"{name}.onnx", load_external_data=False)
     assert not {node.op_type for node in model.graph.node} & graphs.FORBIDDEN
     assert {opset.version for opset in model.opset_import if opset.domain == ""} == {graphs.OPSET}

@@ -1,6 +1,6 @@
-"""Generations in the model repository: all of a training's, in order, or none; and never another training's.
+"""Generations in the model repository: all of a training's generations in order, or none.
 
-The graphs are stood in for by a file of weights, except in the first test: tracing takes seconds each.
+All tests but the first write a file of weights in place of graphs, because tracing a graph takes seconds.
 """
 
 import json
@@ -15,12 +15,12 @@ from export import __main__ as command
 from export import gan as exporter
 from export.errors import ExportRefused
 from export.generations import export_generations
-from export.writing import Exported
+from export.registry import Exported
 from smalti.runtime.repository import Data, Graph, ModelRepository, Parity, Tensor
 from smalti.runtime.session import open_session
 from training import checkpoint as checkpoints
-from training.data.dataset import ImageSet
-from training.families.registry import make_task
+from training.families.loading import make_task
+from training.images import ImageSet
 from training.loop import Loop
 from training.recipe import Recipe, TrainingRecipe
 
@@ -39,7 +39,7 @@ class Silent:
     def stepped(self, step, figure):
         pass
 
-    def looked(self, point, *, better):
+    def validated(self, point, *, better):
         pass
 
 
@@ -73,7 +73,7 @@ def another(tmp_path_factory):
 
 @pytest.fixture
 def plain(monkeypatch):
-    """Export the weights as they are, in no time."""
+    """Write the weights alone in place of the graphs, which is fast."""
 
     def write_graphs(checkpoint, folder):
         weights = b"".join(value.numpy().tobytes() for value in checkpoint.best.weights["generator"].values())
@@ -96,7 +96,7 @@ def digests(root):
 
 
 @pytest.mark.slow
-def test_every_generation_is_a_version_that_draws_and_judges_in_its_own_way(finished, tmp_path):
+def test_every_generation_becomes_a_version_with_its_own_weights(finished, tmp_path):
     folders = export_generations(finished, tmp_path)
     models = [ModelRepository(tmp_path).load("tiles-gan-lecture", version) for version in (1, 2, 3)]
     assert [model.folder for model in models] == folders
@@ -109,7 +109,7 @@ def test_every_generation_is_a_version_that_draws_and_judges_in_its_own_way(fini
     assert not np.array_equal(judged[1], judged[2])
 
 
-def test_exporting_again_changes_nothing_that_is_drawn(finished, plain, tmp_path):
+def test_exporting_again_updates_the_figures_and_not_what_is_drawn(finished, plain, tmp_path):
     export_generations(finished, tmp_path)
     before = digests(tmp_path)
     remeasured = replace(finished, figures=finished.figures | {"note": "measured again"})
@@ -119,35 +119,37 @@ def test_exporting_again_changes_nothing_that_is_drawn(finished, plain, tmp_path
     assert ModelRepository(tmp_path).load("tiles-gan-lecture").manifest.figures["note"] == "measured again"
 
 
-def test_another_training_s_generations_do_not_mix_with_them(finished, another, plain, tmp_path):
+def test_generations_of_two_trainings_are_not_mixed(finished, another, plain, tmp_path):
     export_generations(finished, tmp_path)
     before = digests(tmp_path)
     mixed = replace(another, generations=(finished.generations[0], another.generations[1]))
-    with pytest.raises(ExportRefused, match="tiles-gan-lecture/2 exists and draws otherwise"):
+    with pytest.raises(ExportRefused, match="tiles-gan-lecture/2 exists and draws something else"):
         export_generations(mixed, tmp_path)
     assert digests(tmp_path) == before
 
 
-def test_none_is_written_where_one_of_them_is_another_s(finished, another, plain, tmp_path):
+def test_no_generation_is_written_if_one_version_belongs_to_another_training(
+    finished, another, plain, tmp_path
+):
     export_generations(another, tmp_path)
     (tmp_path / "tiles-gan-lecture" / "1").rename(tmp_path / "elsewhere")
-    with pytest.raises(ExportRefused, match="exists and draws otherwise"):
+    with pytest.raises(ExportRefused, match="exists and draws something else"):
         export_generations(finished, tmp_path)
     assert list(digests(tmp_path)) == [2, 3]
 
 
-def test_a_version_beyond_the_last_generation_is_told(finished, plain, tmp_path):
+def test_a_repository_with_more_versions_than_generations_is_refused(finished, plain, tmp_path):
     export_generations(finished, tmp_path)
     fewer = replace(finished, generations=finished.generations[:1])
     with pytest.raises(ExportRefused, match="has a version 3, but this training has 2 generations"):
         export_generations(fewer, tmp_path)
 
 
-def test_the_command_exports_all_and_takes_no_number(run, plain, tmp_path):
+def test_the_command_exports_all_generations_and_refuses_version(run, plain, tmp_path):
     arguments = [str(run), "--repository", str(tmp_path)]
     refused = CliRunner().invoke(command.main, [*arguments, "--version", "2"])
     assert refused.exit_code == 1
-    assert "This training has 3 generations, which are the versions" in refused.output
+    assert "This training has 3 generations, which become the versions" in refused.output
     assert digests(tmp_path) == {}
     done = CliRunner().invoke(command.main, arguments)
     assert done.exit_code == 0, done.output

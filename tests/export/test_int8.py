@@ -1,4 +1,4 @@
-"""The int8 variant: a model of its own beside the original, with what it loses; else nothing at all."""
+"""The int8 variant: a model of its own with its loss of likelihood, or nothing at all."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ def original():
 
 @pytest.fixture(scope="module")
 def repository(original, tmp_path_factory):
-    """A repository with the variant alone."""
+    """A repository with nothing but the variant."""
     root = tmp_path_factory.mktemp("repository")
     int8.export_int8(original, root)
     return ModelRepository(root)
@@ -35,14 +35,14 @@ def variant(repository):
     return repository.load(f"{NAME}-int8")
 
 
-def test_the_variant_is_a_model_with_the_contract_of_the_original(original, variant):
+def test_the_variant_has_the_graphs_and_states_of_the_original(original, variant):
     one, other = original.manifest, variant.manifest
     assert other.version == one.version
     assert (other.graphs, other.states, other.palette) == (one.graphs, one.states, one.palette)
     assert other.digest != one.digest
 
 
-def test_its_manifest_says_of_what_it_is_a_variant_and_what_that_costs(original, variant):
+def test_the_manifest_names_the_original_and_the_loss(original, variant):
     cost = variant.manifest.quantisation
     assert (cost.name, cost.version, cost.digest) == (NAME, 1, original.manifest.digest)
     assert -0.002 < cost.lost_nats_per_pixel < 0.002
@@ -51,7 +51,7 @@ def test_its_manifest_says_of_what_it_is_a_variant_and_what_that_costs(original,
     assert variant.manifest.parity.max_difference > 0
 
 
-def test_it_is_as_likely_to_draw_other_images_as_the_original(original, variant):
+def test_the_variant_gives_other_images_about_the_same_likelihood(original, variant):
     pixels = drawing.draw(Graphs(original, threads=1), 200, seed=99)
     expected, found = (
         Graphs(model, threads=1).run("score", {"pixels": pixels}, ["logp"])[0]
@@ -61,7 +61,7 @@ def test_it_is_as_likely_to_draw_other_images_as_the_original(original, variant)
     assert (expected - found).mean() < int8.LARGEST_LOSS
 
 
-def test_what_drawing_reports_has_the_bits_of_score(variant):
+def test_draw_row_and_score_give_the_same_bits(variant):
     graphs, manifest = Graphs(variant, threads=1), variant.manifest
     pixels = drawing.draw(graphs, 5, seed=1)
     [scored] = graphs.run("score", {"pixels": pixels}, ["logp"])
@@ -75,12 +75,11 @@ def test_what_drawing_reports_has_the_bits_of_score(variant):
         assert (logp == scored[:, row]).all()
 
 
-def test_it_is_the_shipped_one(variant):
-    """So that the shipped one can be made again from the original that ships beside it."""
+def test_the_shipped_variant_can_be_made_again_from_the_shipped_original(variant):
     assert SHIPPED.load(f"{NAME}-int8").manifest.digest == variant.manifest.digest
 
 
-def test_exporting_it_again_changes_nothing(original, repository, variant):
+def test_exporting_the_variant_again_changes_nothing(original, repository, variant):
     int8.export_int8(original, repository.root)
     assert repository.models() == {f"{NAME}-int8": (1,)}
     assert repository.load(f"{NAME}-int8").manifest == variant.manifest
@@ -99,12 +98,12 @@ def test_models_that_would_not_be_faster_are_refused(name, tmp_path):
         int8.export_int8(SHIPPED.load(name), tmp_path)
 
 
-def test_a_variant_has_no_variant(variant, tmp_path):
+def test_a_variant_of_a_variant_is_refused(variant, tmp_path):
     with pytest.raises(ExportRefused, match="is int8 already"):
         int8.export_int8(variant, tmp_path)
 
 
-def test_the_command_writes_it_and_says_what_it_costs(original, tmp_path):
+def test_the_command_writes_the_variant_and_prints_its_loss(original, tmp_path):
     folder = tmp_path / NAME
     folder.mkdir()
     (folder / "1").symlink_to(original.folder)
@@ -115,7 +114,7 @@ def test_the_command_writes_it_and_says_what_it_costs(original, tmp_path):
     assert manifest["quantisation"]["name"] == NAME
 
 
-def test_the_command_says_in_one_sentence_what_is_wrong(tmp_path):
+def test_the_command_refuses_an_unknown_model_in_one_sentence(tmp_path):
     result = CliRunner().invoke(int8.main, ["nothing", "--repository", str(tmp_path)])
     assert result.exit_code == 1
     assert result.output.startswith("Error: There is no model 'nothing'")

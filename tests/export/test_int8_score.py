@@ -1,4 +1,4 @@
-"""`score` made of `draw_row`: the numbers of the graph that was exported, and the bits of drawing."""
+"""`score` made of `draw_row`: close to the exported `score`, and the same bits in every batch."""
 
 from pathlib import Path
 
@@ -8,8 +8,7 @@ import pytest
 
 from evaluation import drawing
 from evaluation.graphs import Graphs
-from export import graphs
-from export import int8_score as reading
+from export import graphs, int8_score
 from export.errors import ExportRefused
 from smalti.runtime.repository import ModelRepository
 from smalti.runtime.session import open_session
@@ -25,7 +24,7 @@ def model(request):
 @pytest.fixture(scope="module")
 def score(model, tmp_path_factory):
     manifest, folder = model.manifest, tmp_path_factory.mktemp("score")
-    made = reading.score_graph(
+    made = int8_score.score_graph(
         onnx.load(model.path("draw_row")), manifest.states, height=manifest.height, width=manifest.width
     )
     assert graphs.save({"score": made}, folder)["score"] == manifest.graph("score")
@@ -38,31 +37,31 @@ def images(model, count):
     return np.random.default_rng(0).integers(0, len(model.manifest.palette), shape)
 
 
-def test_it_scores_as_the_graph_that_was_exported(model, score):
+def test_it_gives_the_scores_of_the_exported_graph(model, score):
     exported = Graphs(model, threads=1)
     pixels = np.concatenate([images(model, 4), drawing.draw(exported, 12, 3)])
     [expected] = exported.run("score", {"pixels": pixels}, ["logp"])
     assert np.abs(score(pixels) - expected).max() < 1e-4
 
 
-def test_an_image_has_the_same_bits_in_every_batch(model, score):
+def test_the_score_of_an_image_does_not_depend_on_the_batch(model, score):
     pixels = images(model, 9)
     together = score(pixels)
     for size in (1, 2, 5):
         assert (score(pixels[:size]) == together[:size]).all()
 
 
-def test_nothing_of_drawing_is_left_in_it(model):
+def test_a_forced_row_has_no_nodes_of_drawing(model):
     manifest = model.manifest
     outputs = [state.output for state in manifest.states]
-    row = reading.reading(onnx.load(model.path("draw_row")), outputs, manifest.width)
+    row = int8_score.forced_row(onnx.load(model.path("draw_row")), outputs, manifest.width)
     kinds = {node.op_type for node in row.graph.node}
     assert not {"uniform", "temperature"} & {value.name for value in row.graph.input}
     assert not kinds & {"Less", "Exp", "Div"}
     assert [value.name for value in row.graph.output] == ["logp", *outputs]
 
 
-def test_a_graph_that_chooses_pixels_otherwise_is_refused(model):
+def test_a_graph_with_an_unexpected_number_of_choices_is_refused(model):
     manifest = model.manifest
     with pytest.raises(ExportRefused, match=f"in {manifest.width} places instead of {manifest.width + 1}"):
-        reading.reading(onnx.load(model.path("draw_row")), [], manifest.width + 1)
+        int8_score.forced_row(onnx.load(model.path("draw_row")), [], manifest.width + 1)

@@ -1,4 +1,4 @@
-"""The exported PixelRNN: torch's numbers, whatever else is in the batch, and nothing that serving cannot run."""
+"""The exported PixelRNN: the same numbers as torch in every batch, and no node that serving cannot run."""
 
 from pathlib import Path
 
@@ -86,7 +86,7 @@ def test_both_graphs_agree_with_torch(network, draw_row, score):
     assert parity.max_difference < 1e-4
 
 
-def test_inputs_and_outputs_are_those_of_the_contract(folder):
+def test_inputs_and_outputs_are_those_of_the_draw_row_contract(folder):
     model = onnx.load(folder / "draw_row.onnx", load_external_data=False)
     row = graphs._describe("draw_row.onnx", model)
     assert [(tensor.name, tensor.type, tensor.shape) for tensor in row.inputs] == [
@@ -109,7 +109,7 @@ def test_inputs_and_outputs_are_those_of_the_contract(folder):
 
 
 @pytest.mark.parametrize("name", ["draw_row", "score"])
-def test_a_graph_has_no_control_flow_and_no_chance(folder, name):
+def test_a_graph_has_no_control_flow_and_no_random_numbers(folder, name):
     model = onnx.load(folder / f"{name}.onnx", load_external_data=False)
     kinds = {node.op_type for node in model.graph.node}
     assert not kinds & graphs.FORBIDDEN
@@ -125,7 +125,7 @@ def test_every_matrix_product_of_draw_row_has_a_constant_two_dimensional_weight(
 
 
 @pytest.mark.parametrize("name", ["draw_row", "score"])
-def test_a_graph_tells_nothing_of_the_machine_that_exported_it(folder, name):
+def test_a_graph_names_no_file_of_the_exporting_machine(folder, name):
     content = (folder / f"{name}.onnx").read_bytes()
     assert b".py" not in content
     assert str(Path.home()).encode() not in content
@@ -137,7 +137,7 @@ def test_the_graphs_share_their_weights(folder, network):
     assert (folder / "weights.data").stat().st_size < 4 * (weights + only_score) + 1000
 
 
-def test_a_row_has_the_same_bits_in_every_batch_and_order(draw_row):
+def test_an_entry_has_the_same_bits_in_every_batch_and_order(draw_row):
     together, inputs = a_row(draw_row, 64)
     order = np.random.default_rng(1).permutation(64)
     shuffled = draw_row.run({name: value[order] for name, value in inputs.items()})
@@ -149,7 +149,7 @@ def test_a_row_has_the_same_bits_in_every_batch_and_order(draw_row):
             assert (part[name] == value[:size]).all(), (name, size)
 
 
-def test_temperature_and_forced_pixels_mean_in_the_graph_what_they_mean_in_torch(network, draw_row):
+def test_temperature_and_forced_pixels_work_as_in_torch(network, draw_row):
     found, inputs = a_row(draw_row, 40)
     names = ("reset", "row", "uniform", "forced", "temperature", "hidden", "cell", "last")
     with torch.no_grad():
@@ -158,7 +158,7 @@ def test_temperature_and_forced_pixels_mean_in_the_graph_what_they_mean_in_torch
     assert np.abs(found["logp"] - logp.numpy()).max() < 1e-4
 
 
-def test_a_slot_that_is_reset_forgets_nan_and_its_neighbours_never_see_it(draw_row):
+def test_a_reset_removes_nan_and_nan_does_not_spread_to_other_slots(draw_row):
     healthy, inputs = a_row(draw_row, 3, reset=np.array([True, False, False]))
     spoilt = {name: inputs[name].copy() for name in ("hidden", "cell")}
     for value in spoilt.values():
@@ -172,7 +172,7 @@ def test_a_slot_that_is_reset_forgets_nan_and_its_neighbours_never_see_it(draw_r
     assert (found["pixels"][1][drawn] < COLOURS).all()
 
 
-def test_score_is_what_drawing_reports(network, draw_row, score):
+def test_draw_row_and_score_give_the_same_log_probabilities(network, draw_row, score):
     drawn, logp = exporter.draw_by_rows(draw_row, network, numbers(5), free(5))
     assert np.abs(score.run({"pixels": drawn})["logp"] - logp).max() < 1e-4
 
@@ -194,7 +194,7 @@ def test_graphs_of_another_network_are_refused(network, draw_row, score):
 
 class TestTies:
     def parted(self, network, distance):
-        """Two drawings that part at the first pixel, whose number is so far from the edge between both colours."""
+        """Two images that differ from the first pixel on, whose random number is `distance` from the limit of both."""
         with torch.no_grad():
             edges = (
                 network.logits(torch.zeros(1, HEIGHT, WIDTH, dtype=torch.int64))[0, 0, 0].softmax(0).cumsum(0)
@@ -205,8 +205,8 @@ class TestTies:
         one[0, 0], other[0, 0] = 3, 4
         return one, other, uniform
 
-    def test_drawings_that_part_on_the_edge_between_two_colours_are_both_right(self, network):
+    def test_images_that_differ_because_of_a_tie_are_both_right(self, network):
         assert exporter._is_tie(network, *self.parted(network, 1e-6))
 
-    def test_drawings_that_part_anywhere_else_are_a_mistake(self, network):
+    def test_images_that_differ_elsewhere_are_a_mistake(self, network):
         assert not exporter._is_tie(network, *self.parted(network, 1e-3))

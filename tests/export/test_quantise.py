@@ -1,4 +1,4 @@
-"""Products of small integers: near the products they stand for, and the same bits in every batch."""
+"""Products of small integers: near the products they replace, and the same bits in every batch."""
 
 import numpy as np
 import onnx
@@ -23,7 +23,7 @@ def weight():
 
 @pytest.fixture(scope="module")
 def graph(weight):
-    """x → x @ w, x @ w + a row of numbers, and x @ v, which is to stay as it is."""
+    """x → x @ w, x @ w + a vector, and x @ v, which must stay as it is."""
     shapes = (("x", INPUTS), ("first", OUTPUTS), ("second", OUTPUTS), ("kept", OUTPUTS))
     x, *results = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", n]) for name, n in shapes)
     return helper.make_model(
@@ -68,7 +68,7 @@ def test_a_product_is_the_exact_sum_of_the_small_integers_scaled_back(run, weigh
     assert (second == first + ROW).all()
 
 
-def test_a_product_is_near_the_one_it_stands_for(run, weight):
+def test_a_product_is_near_the_one_it_replaces(run, weight):
     x = values(200)
     found, _, kept = run(x)
     exact = x.astype(np.float64) @ weight
@@ -78,7 +78,7 @@ def test_a_product_is_near_the_one_it_stands_for(run, weight):
     assert np.abs(kept - exact).max() < 1e-3
 
 
-def test_a_row_has_the_same_bits_in_every_batch_and_order(run):
+def test_an_entry_has_the_same_bits_in_every_batch_and_order(run):
     x = values(64)
     together = run(x)[0]
     order = np.random.default_rng(2).permutation(64)
@@ -99,7 +99,7 @@ def test_two_products_of_the_largest_values_fit_into_sixteen_bits():
     assert 2 * (ZERO + INPUT_LEVELS) * WEIGHT_LEVELS < 2**15
 
 
-def test_weights_use_all_levels_of_their_own_column(weight):
+def test_the_largest_weight_of_every_column_gets_the_last_level(weight):
     small = columns(weight)
     largest = np.abs(small.levels.astype(int)).max(axis=0)
     assert (np.delete(largest, 4) == WEIGHT_LEVELS).all()
@@ -107,6 +107,6 @@ def test_weights_use_all_levels_of_their_own_column(weight):
     assert (np.abs(small.levels * small.steps - weight) <= 0.501 * small.steps).all()
 
 
-def test_a_weight_that_is_not_there_is_refused(graph):
+def test_a_missing_weight_is_refused(graph):
     with pytest.raises(ExportRefused, match="no weight called recurrent"):
         quantise(graph, {"recurrent": 1.0})

@@ -1,4 +1,4 @@
-"""The exported VAE: torch's numbers, the same bits in every batch, and a wrong export is refused."""
+"""The exported VAE: the same numbers as torch, the same bits in every batch; a wrong export is refused."""
 
 import numpy as np
 import onnx
@@ -92,7 +92,7 @@ def test_the_score_is_the_bound_in_nats(network, sessions):
 
 
 @pytest.mark.parametrize("name", INTERFACE)
-def test_a_row_has_the_same_bits_in_every_batch_and_order(sessions, name):
+def test_an_entry_has_the_same_bits_in_every_batch_and_order(sessions, name):
     given = inputs(name, 64)
     together = sessions[name].run(given)
     order = np.random.default_rng(1).permutation(64)
@@ -106,7 +106,7 @@ def test_a_row_has_the_same_bits_in_every_batch_and_order(sessions, name):
 
 
 @pytest.mark.parametrize("name", INTERFACE)
-def test_a_graph_has_no_control_flow_and_no_chance(folder, name):
+def test_a_graph_has_no_control_flow_and_no_random_numbers(folder, name):
     model = onnx.load(folder / f"{name}.onnx", load_external_data=False)
     assert not {node.op_type for node in model.graph.node} & graphs.FORBIDDEN
     assert {opset.version for opset in model.opset_import if opset.domain == ""} == {graphs.OPSET}
@@ -117,7 +117,7 @@ def test_the_graphs_share_their_weights(folder, network):
     assert (folder / "weights.data").stat().st_size < 1.1 * weights + 1000
 
 
-def test_an_auto_encoder_knows_the_mean_only(network):
+def test_an_auto_encoder_encodes_the_mean_only(network):
     model = exporter.encode_graph(network, plain=True)
     assert [output.name for output in model.graph.output] == ["mean"]
 

@@ -1,6 +1,6 @@
-"""Writing into the model repository: whole versions or nothing, and never another version's place.
+"""Writing into the model repository: whole versions or nothing, and no version is overwritten by another.
 
-The graphs are stood in for by a file of weights, except in the first two tests: tracing takes seconds each.
+All tests but the first two write a file of weights in place of graphs, because tracing a graph takes seconds.
 """
 
 from dataclasses import replace
@@ -12,20 +12,22 @@ from click.testing import CliRunner
 
 from evaluation.saving import save_in_manifest
 from export import pixel_rnn as exporter
-from export import writing as frame
+from export import writing
 from export.__main__ import main
 from export.comparison import Comparison
 from export.errors import ExportRefused
-from export.writing import Exported, export
+from export.registry import EXPORTERS, Exported
+from export.writing import export
 from models.pixel_rnn import LecturePixelRNN
 from smalti.runtime.repository import Data, Evaluation, Graph, ModelRepository, Parity
 from tests.toy_model import Toy
 from training import checkpoint as checkpoints
-from training.data.dataset import ImageSet
 from training.errors import CheckpointRefused
-from training.families.registry import make_task
+from training.families.loading import make_task
+from training.images import ImageSet
 from training.loop import Loop
 from training.recipe import Recipe, TrainingRecipe
+from training.registry import FAMILIES
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(
@@ -40,7 +42,7 @@ class Silent:
     def stepped(self, step, figure):
         pass
 
-    def looked(self, point, *, better):
+    def validated(self, point, *, better):
         pass
 
 
@@ -60,7 +62,7 @@ def finished(tmp_path_factory):
 
 @pytest.fixture
 def plain(monkeypatch):
-    """Export the weights as they are, in no time."""
+    """Write the weights alone in place of the graphs, which is fast."""
 
     def write_graphs(checkpoint, folder):
         weights = b"".join(value.numpy().tobytes() for value in checkpoint.best.weights.values())
@@ -79,7 +81,7 @@ def another(tmp_path_factory):
     return train(tmp_path_factory.mktemp("another"), RECIPE.model_copy(update={"seed": 2}))
 
 
-def test_an_export_can_be_loaded_says_where_it_comes_from_and_is_known_by_its_weights(
+def test_an_export_can_be_loaded_names_its_source_and_is_recognised_by_its_weights(
     finished, another, tmp_path
 ):
     folder = export(finished, tmp_path)
@@ -100,8 +102,8 @@ def test_an_export_can_be_loaded_says_where_it_comes_from_and_is_known_by_its_we
         ("last", "last_out", ()),
     ]
     assert {file.name for file in folder.iterdir()} == {*manifest.files, "manifest.json"}
-    assert frame._has_a_weight(folder, manifest, finished)
-    assert not frame._has_a_weight(folder, manifest, another)
+    assert writing._has_a_weight(folder, manifest, finished)
+    assert not writing._has_a_weight(folder, manifest, another)
 
 
 def test_a_wrong_export_leaves_nothing_behind(finished, tmp_path, monkeypatch):
@@ -116,31 +118,31 @@ def test_a_wrong_export_leaves_nothing_behind(finished, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_but_the_version_is_left_in_the_repository(finished, plain, tmp_path):
+def test_an_export_leaves_no_temporary_files(finished, plain, tmp_path):
     export(finished, tmp_path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["tiles-pixel-rnn"]
 
 
-def test_the_next_free_version_is_taken(finished, another, plain, tmp_path):
+def test_an_export_gets_the_next_free_version(finished, another, plain, tmp_path):
     export(finished, tmp_path)
     assert export(another, tmp_path).name == "2"
     assert ModelRepository(tmp_path).models() == {"tiles-pixel-rnn": (1, 2)}
 
 
-def test_a_version_that_draws_otherwise_is_not_overwritten(finished, another, plain, tmp_path):
+def test_a_version_that_draws_something_else_is_not_overwritten(finished, another, plain, tmp_path):
     folder = export(finished, tmp_path)
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
-    with pytest.raises(ExportRefused, match="exists and draws otherwise"):
+    with pytest.raises(ExportRefused, match="exists and draws something else"):
         export(another, tmp_path, version=1)
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
 
 
-def test_a_version_of_other_weights_is_refused_before_any_graph_is_written(
+def test_an_export_over_other_weights_is_refused_before_any_graph_is_written(
     finished, another, plain, tmp_path, monkeypatch
 ):
     export(finished, tmp_path)
     monkeypatch.setattr(exporter, "write_graphs", None)
-    with pytest.raises(ExportRefused, match=r"exists and draws otherwise: .* remove that folder first"):
+    with pytest.raises(ExportRefused, match=r"exists and draws something else: .* remove that folder first"):
         export(another, tmp_path, version=1)
 
 
@@ -152,7 +154,7 @@ def test_the_same_model_may_be_exported_again_with_newer_figures(finished, plain
     assert not list(folder.glob(".*"))
 
 
-def test_what_was_measured_of_a_model_stays_when_it_is_exported_again(finished, plain, tmp_path):
+def test_exporting_again_keeps_the_evaluation(finished, plain, tmp_path):
     export(finished, tmp_path)
     measured = Evaluation(
         command="python -m …", date="2026-01-01", seed=0, test_images=4, drawn_images=20, figures={"x": 1.0}
@@ -173,29 +175,27 @@ def test_an_unfinished_training_is_not_exported(tmp_path):
 
 
 def test_every_family_that_can_be_trained_can_be_exported():
-    from training.families.registry import MODULES
-
-    assert frame.MODULES.keys() == MODULES.keys()
+    assert EXPORTERS.keys() == FAMILIES.keys()
 
 
 def test_an_export_says_what_to_do_next(finished, plain, tmp_path):
     folder = export(finished, tmp_path)
-    assert frame.what_next(folder) == (
+    assert writing.what_next(folder) == (
         f"A server and workers that run with SMALTI_MODEL_REPOSITORY={tmp_path} serve it within seconds; "
         "then: smalti submit tiles-pixel-rnn --version 1 --count 16 --watch"
     )
 
 
-def test_a_place_that_cannot_be_written_is_one_sentence(finished, plain, tmp_path):
+def test_a_repository_that_cannot_be_written_to_is_refused_in_one_sentence(finished, plain, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ExportRefused, match=r"file cannot be written: "):
         export(finished, tmp_path / "file")
 
 
-def test_a_network_whose_weights_are_no_numbers_is_not_exported(finished, plain, tmp_path):
+def test_a_network_with_weights_that_are_not_numbers_is_not_exported(finished, plain, tmp_path):
     weights = {name: torch.full_like(value, torch.nan) for name, value in finished.best.weights.items()}
     spoilt = replace(finished, best=replace(finished.best, weights=weights))
-    with pytest.raises(ExportRefused, match="weights that are no numbers"):
+    with pytest.raises(ExportRefused, match="weights that are not numbers"):
         export(spoilt, tmp_path)
     assert not list(tmp_path.glob("*/*"))
 
@@ -206,7 +206,7 @@ def test_weights_of_another_network_are_refused_in_one_sentence(finished, tmp_pa
         export(replace(finished, best=replace(finished.best, weights=weights)), tmp_path)
 
 
-def test_an_export_says_what_it_is_doing_and_a_damaged_checkpoint_is_one_sentence(finished, plain, tmp_path):
+def test_the_command_names_its_stages_and_refuses_a_damaged_checkpoint(finished, plain, tmp_path):
     checkpoints.save(finished, tmp_path / "run" / "checkpoint.pt")
     arguments = [str(tmp_path / "run"), "--repository", str(tmp_path / "models")]
     result = CliRunner().invoke(main, arguments)
@@ -216,11 +216,11 @@ def test_an_export_says_what_it_is_doing_and_a_damaged_checkpoint_is_one_sentenc
     (tmp_path / "run" / "checkpoint.pt").write_bytes(b"PK damaged")
     damaged = CliRunner().invoke(main, arguments)
     assert damaged.exit_code == 1
-    assert "no checkpoint that can be read" in damaged.stderr.splitlines()[-1]
+    assert "cannot be read as a checkpoint" in damaged.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_parity_does_not_pass_where_both_sides_are_no_numbers(value):
+def test_parity_fails_if_both_sides_are_not_numbers(value):
     comparison = Comparison()
     comparison.add(np.full(3, value, dtype=np.float32), torch.full((3,), float(value)))
     with pytest.raises(ExportRefused, match="nothing was exported"):

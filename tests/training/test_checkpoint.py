@@ -1,4 +1,4 @@
-"""Checkpoints: what is written is read, and nothing else is taken for one."""
+"""Checkpoints: what is saved is loaded, and anything else is refused."""
 
 import pickle
 import random
@@ -36,7 +36,7 @@ def a_checkpoint(**changes):
     return replace(checkpoint, **changes)
 
 
-def test_what_is_saved_is_loaded(tmp_path):
+def test_a_saved_checkpoint_is_loaded_unchanged(tmp_path):
     saved = a_checkpoint()
     checkpoints.save(saved, tmp_path / "deep" / "checkpoint.pt")
     loaded = checkpoints.load(tmp_path / "deep" / "checkpoint.pt")
@@ -48,7 +48,7 @@ def test_what_is_saved_is_loaded(tmp_path):
     assert loaded.model == "tiles-pixel-rnn"
 
 
-def test_a_write_that_fails_leaves_the_old_checkpoint(tmp_path):
+def test_a_failed_write_leaves_the_old_checkpoint(tmp_path):
     file = tmp_path / "checkpoint.pt"
     checkpoints.save(a_checkpoint(seconds=1.0), file)
     with pytest.raises((pickle.PicklingError, AttributeError, TypeError)):
@@ -58,13 +58,13 @@ def test_a_write_that_fails_leaves_the_old_checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", pickle.dumps({"format": 1}, protocol=2)])
-def test_what_is_no_checkpoint_is_refused(tmp_path, content):
+def test_a_file_that_is_not_a_checkpoint_is_refused(tmp_path, content):
     (tmp_path / "x.pt").write_bytes(content)
-    with pytest.raises(CheckpointRefused, match="no checkpoint that can be read"):
+    with pytest.raises(CheckpointRefused, match="cannot be read as a checkpoint"):
         checkpoints.load(tmp_path / "x.pt")
 
 
-def test_a_torn_checkpoint_is_refused(tmp_path):
+def test_a_truncated_checkpoint_is_refused(tmp_path):
     checkpoints.save(a_checkpoint(), tmp_path / "x.pt")
     (tmp_path / "x.pt").write_bytes((tmp_path / "x.pt").read_bytes()[:-200])
     with pytest.raises(CheckpointRefused):
@@ -106,13 +106,13 @@ SPOILT = {"bias": torch.tensor([1.0, torch.nan])}
         {"generations": (Generation(step=1, seconds=0.5, weights=SPOILT),)},
     ],
 )
-def test_a_checkpoint_with_weights_that_are_no_numbers_is_refused(tmp_path, changes):
+def test_a_checkpoint_with_weights_that_are_not_numbers_is_refused(tmp_path, changes):
     checkpoints.save(a_checkpoint(**changes), tmp_path / "x.pt")
-    with pytest.raises(CheckpointRefused, match="weights that are no numbers"):
+    with pytest.raises(CheckpointRefused, match="weights that are not numbers"):
         checkpoints.load(tmp_path / "x.pt")
 
 
-def test_a_full_disk_is_told_in_one_sentence_and_leaves_the_old_checkpoint(tmp_path):
+def test_a_full_disk_is_reported_in_one_sentence_and_leaves_the_old_checkpoint(tmp_path):
     file = tmp_path / "checkpoint.pt"
     checkpoints.save(a_checkpoint(seconds=1.0), file)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -126,13 +126,13 @@ def test_a_full_disk_is_told_in_one_sentence_and_leaves_the_old_checkpoint(tmp_p
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_a_folder_that_cannot_be_made_is_told_in_one_sentence(tmp_path):
+def test_a_folder_that_cannot_be_made_is_reported_in_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointNotWritten, match="cannot be written"):
         checkpoints.save(a_checkpoint(), tmp_path / "file" / "checkpoint.pt")
 
 
-def test_no_damage_to_a_checkpoint_is_anything_but_refused(tmp_path):
+def test_a_damaged_checkpoint_is_read_or_refused_and_never_crashes(tmp_path):
     file, rng = tmp_path / "x.pt", random.Random(0)
     checkpoints.save(a_checkpoint(), file)
     whole = file.read_bytes()
@@ -184,7 +184,7 @@ WRONG: list[object] = [None, "x", [], {}, -1, float("nan"), True, 10**30]
         (("format",), [None, "1", [], 2]),
     ],
 )
-def test_a_checkpoint_of_which_one_field_is_wrong_is_refused_in_one_plain_sentence(tmp_path, path, values):
+def test_a_checkpoint_with_one_wrong_field_is_refused_in_one_plain_sentence(tmp_path, path, values):
     kept = Generation(step=1, seconds=0.5, weights={"bias": torch.zeros(2)})
     checkpoints.save(a_checkpoint(generations=(kept,)), tmp_path / "good.pt")
     for value in values:
@@ -197,13 +197,13 @@ def test_a_checkpoint_of_which_one_field_is_wrong_is_refused_in_one_plain_senten
 
 
 @pytest.mark.parametrize("content", [[1, 2], 5, None, "x"])
-def test_a_file_of_torch_that_is_no_table_is_refused(tmp_path, content):
+def test_a_file_of_torch_without_a_table_is_refused(tmp_path, content):
     torch.save(content, tmp_path / "x.pt")
-    with pytest.raises(CheckpointRefused, match="no checkpoint that can be read"):
+    with pytest.raises(CheckpointRefused, match="cannot be read as a checkpoint"):
         checkpoints.load(tmp_path / "x.pt")
 
 
-def test_what_is_said_of_a_damaged_checkpoint_has_no_words_of_a_library(tmp_path):
+def test_the_message_about_a_damaged_checkpoint_has_no_words_of_a_library(tmp_path):
     for content in (
         b"",
         b"no checkpoint",

@@ -1,4 +1,4 @@
-"""`python -m training`: what a person sees, and what is said of bad input before any training."""
+"""`python -m training`: what it prints, and how it refuses bad input before training."""
 
 import os
 import signal
@@ -42,7 +42,7 @@ def run(*arguments):
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def test_digits_are_trained_on_without_data_and_the_figure_is_the_last_line(recipe, tmp_path):
+def test_without_data_it_trains_on_the_digits_and_prints_the_test_figure_last(recipe, tmp_path):
     result = run(recipe, "--output", tmp_path / "run")
     assert result.exit_code == 0, result.output
     lines = result.output.strip().splitlines()
@@ -54,12 +54,12 @@ def test_digits_are_trained_on_without_data_and_the_figure_is_the_last_line(reci
     assert lines[-1].endswith(" nats/image (179 images)")
 
 
-def test_a_second_run_goes_on_and_fresh_begins_anew(recipe, tmp_path):
+def test_a_second_run_continues_and_fresh_starts_again(recipe, tmp_path):
     first = run(recipe, "--output", tmp_path / "run")
     again = run(recipe, "--output", tmp_path / "run")
-    assert "goes on from step 4" in again.output
+    assert "continues from step 4" in again.output
     assert again.output.splitlines()[-1] == first.output.splitlines()[-1]
-    assert "goes on" not in run(recipe, "--output", tmp_path / "run", "--fresh").output
+    assert "continues" not in run(recipe, "--output", tmp_path / "run", "--fresh").output
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_a_second_run_goes_on_and_fresh_begins_anew(recipe, tmp_path):
         (("steps = 4", "steps = -4"), "training.steps"),
     ],
 )
-def test_a_wrong_recipe_is_told_in_one_sentence(recipe, tmp_path, change, reason):
+def test_a_wrong_recipe_is_refused_in_one_sentence(recipe, tmp_path, change, reason):
     recipe.write_text(RECIPE.replace(*change))
     result = run(recipe, "--output", tmp_path / "run")
     assert result.exit_code == 1
@@ -79,7 +79,7 @@ def test_a_wrong_recipe_is_told_in_one_sentence(recipe, tmp_path, change, reason
     assert not (tmp_path / "run").exists()
 
 
-def test_wrong_data_are_told_before_training(recipe, tmp_path):
+def test_wrong_data_are_refused_before_training(recipe, tmp_path):
     (tmp_path / "empty").mkdir()
     result = run(recipe, "--data", tmp_path / "empty", "--output", tmp_path / "run")
     assert result.exit_code == 1
@@ -102,7 +102,7 @@ def errors(result):
     return sentence
 
 
-def test_options_and_settings_change_the_recipe_and_the_name_is_the_models(recipe, tmp_path):
+def test_options_and_settings_change_the_recipe(recipe, tmp_path):
     result = run(
         *(recipe, "--output", tmp_path / "run", "--steps", 2, "--name", "my-digits"),
         *("--set", "optimiser.learning_rate=1e-3", "--set", "data.source=2015"),
@@ -141,42 +141,42 @@ def test_options_and_settings_change_the_recipe_and_the_name_is_the_models(recip
         (["--set", "training.generations=" + "[" * 5000], "training.generations: must be a list"),
         (["--set", "network.hidden=true"], "hidden: must be a whole number, not true"),
         (["--set", "network.hidden=99999999"], "hidden: must be at most 4096, not 99999999"),
-        (["--size", "8"], "brings its own size, 8×8: leave --size"),
-        (["--background", "#fff"], "nothing in it is transparent: leave --background"),
-        (["--set", "data.colours=17"], "leave --colours (data.colours) out"),
+        (["--size", "8"], "brings its own size, 8×8: leave out --size"),
+        (["--background", "#fff"], "nothing in it is transparent: leave out --background"),
+        (["--set", "data.colours=17"], "leave out --colours (data.colours)"),
         (["--output", "/dev/null"], "Nothing can be written into /dev/null"),
         (["--output", "/proc/x"], "Nothing can be written into /proc/x"),
         (["--set", "loss.weight=1"], "there is no 'loss.weight'"),
-        (["--size", "20"], "brings its own size, 8×8: leave --size (data.size) out"),
-        (["--colours", "5"], "brings its own palette of 17 colours: leave --colours (data.colours) out"),
+        (["--size", "20"], "brings its own size, 8×8: leave out --size (data.size)"),
+        (["--colours", "5"], "brings its own palette of 17 colours: leave out --colours (data.colours)"),
     ],
 )
-def test_a_wrong_setting_is_told_in_one_sentence_before_training(recipe, tmp_path, arguments, reason):
+def test_a_wrong_setting_is_refused_in_one_sentence_before_training(recipe, tmp_path, arguments, reason):
     result = run(recipe, "--output", tmp_path / "run", *arguments)
     assert reason in errors(result)
     assert not (tmp_path / "run").exists()
 
 
-def test_recipes_are_listed_with_a_line_each():
+def test_each_recipe_is_listed_on_one_line():
     lines = run("recipes").output.splitlines()
     assert [line.split()[0] for line in lines] == recipes.names()
     assert all(len(line.split()) > 5 for line in lines)
 
 
 @pytest.mark.parametrize("name", recipes.names())
-def test_a_printed_recipe_has_comments_and_is_the_same_recipe_when_saved(name, tmp_path):
+def test_a_printed_recipe_has_comments_and_equals_the_original_when_saved(name, tmp_path):
     (tmp_path / "mine.toml").write_text(run("recipes", name).output)
     assert "# [training] may also say: " in (tmp_path / "mine.toml").read_text()
     saved = recipes.read(recipes.find(str(tmp_path / "mine.toml"), digits=False))
     assert saved == recipes.read(recipes.find(name, digits=False))
 
 
-def test_an_unknown_recipe_is_met_with_did_you_mean_and_the_list():
+def test_an_unknown_recipe_is_refused_with_a_similar_name_and_the_list():
     for arguments in (["vea"], ["recipes", "vea"]):
         assert "(did you mean 'vae'?): give a .toml file or one of autoencoder" in errors(run(*arguments))
 
 
-def test_before_training_a_paragraph_says_what_was_read_and_how_long_it_takes(recipe, tmp_path):
+def test_a_paragraph_before_training_says_what_was_read_and_how_many_steps_follow(recipe, tmp_path):
     lines = run(recipe, "--output", tmp_path / "run").output.splitlines()
     assert lines[0].endswith(f"in {tmp_path / 'run'}")
     assert lines[1].startswith("Read 1797 ")
@@ -189,8 +189,8 @@ def processor_seconds(pid: int) -> float:
 
 
 @pytest.mark.slow
-def test_ctrl_c_keeps_a_checkpoint_of_the_last_step_and_says_how_to_go_on(recipe, tmp_path):
-    """A real process, a real signal, between two looks."""
+def test_ctrl_c_saves_the_last_step_and_says_how_to_continue(recipe, tmp_path):
+    """A real process gets a real signal between two validations."""
     recipe.write_text(RECIPE.replace("steps = 4", "steps = 100000").replace("every = 2", "every = 50000"))
     command = [
         sys.executable,
@@ -217,7 +217,7 @@ def test_ctrl_c_keeps_a_checkpoint_of_the_last_step_and_says_how_to_go_on(recipe
         said = process.stdout.read()
     assert process.returncode == 130, said
     assert "Traceback" not in said
-    assert "the same command goes on from there" in said
+    assert "the same command continues from there" in said
     kept = checkpoints.load(tmp_path / "run" / "checkpoint.pt")
     assert kept.step == len(kept.pending) >= 1
 
@@ -225,17 +225,17 @@ def test_ctrl_c_keeps_a_checkpoint_of_the_last_step_and_says_how_to_go_on(recipe
 def test_fresh_deletes_the_checkpoint_and_nothing_else(recipe, tmp_path):
     run(recipe, "--output", tmp_path)
     (tmp_path / "mine.txt").write_text("kept")
-    assert "goes on" not in run(recipe, "--output", tmp_path, "--fresh").output
+    assert "continues" not in run(recipe, "--output", tmp_path, "--fresh").output
     assert (tmp_path / "mine.txt").read_text() == "kept"
     assert recipe.exists()
 
 
-def test_an_output_that_cannot_be_a_folder_is_told_before_training(recipe, tmp_path):
+def test_an_output_that_is_a_file_is_refused_before_training(recipe, tmp_path):
     (tmp_path / "file").write_text("")
     assert "Nothing can be written into" in errors(run(recipe, "--output", tmp_path / "file"))
 
 
-def test_other_settings_than_the_checkpoints_are_named_with_what_to_do(recipe, tmp_path):
+def test_settings_that_differ_from_the_checkpoints_are_named_with_what_to_do(recipe, tmp_path):
     run(recipe, "--output", tmp_path / "run")
     sentence = errors(run(recipe, "--output", tmp_path / "run", "--steps", 6))
     assert "training.steps is 4 there and 6 here" in sentence
@@ -243,7 +243,7 @@ def test_other_settings_than_the_checkpoints_are_named_with_what_to_do(recipe, t
 
 
 @pytest.mark.parametrize("option", ["--output", "--data"])
-def test_an_empty_place_is_refused_and_does_not_mean_this_folder(recipe, tmp_path, option, monkeypatch):
+def test_an_empty_path_is_refused_and_does_not_mean_the_current_folder(recipe, tmp_path, option, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = run(recipe, option, "")
     assert result.exit_code == 2
@@ -251,7 +251,7 @@ def test_an_empty_place_is_refused_and_does_not_mean_this_folder(recipe, tmp_pat
     assert list(tmp_path.iterdir()) == [recipe]
 
 
-def test_a_recipe_with_generations_is_shortened_by_steps_and_says_which_are_left_out(recipe, tmp_path):
+def test_steps_leaves_out_later_generations_and_names_them(recipe, tmp_path):
     recipe.write_text(RECIPE.replace("steps = 4", "steps = 400\ngenerations = [1, 20, 300]"))
     result = run(recipe, "--output", tmp_path / "run", "--steps", 2)
     assert result.exit_code == 0, result.output
@@ -259,7 +259,7 @@ def test_a_recipe_with_generations_is_shortened_by_steps_and_says_which_are_left
     assert [each.step for each in checkpoints.load(tmp_path / "run" / "checkpoint.pt").generations] == [1]
 
 
-def test_generations_that_do_not_end_before_the_last_step_are_told_without_python(recipe, tmp_path):
+def test_generations_after_the_last_step_are_refused_in_a_plain_sentence(recipe, tmp_path):
     sentence = errors(run(recipe, "--set", "training.generations=[7]"))
     assert "training: generations must rise and end before step 4" in sentence
     assert "{" not in sentence
@@ -272,16 +272,16 @@ def test_generations_that_do_not_end_before_the_last_step_are_told_without_pytho
         RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"),
     ],
 )
-def test_too_little_memory_is_told_in_one_sentence_with_what_to_make_smaller(error):
+def test_too_little_memory_is_reported_with_what_to_make_smaller(error):
     with pytest.raises(MemoryTooSmall, match="make the network smaller"), memory.enough():
         raise error
 
 
-def test_what_is_allocated_beyond_all_memory_is_told_in_one_sentence():
+def test_an_allocation_larger_than_all_memory_is_reported():
     with pytest.raises(MemoryTooSmall), memory.enough():
         torch.empty(1 << 60, dtype=torch.uint8)
 
 
-def test_other_errors_are_not_taken_for_too_little_memory():
+def test_other_errors_are_not_reported_as_too_little_memory():
     with pytest.raises(RuntimeError, match="shapes"), memory.enough():
         raise RuntimeError("shapes differ")

@@ -1,4 +1,4 @@
-"""The loop: seeded, resumable to the bit, keeps the best weights, and looks at the test images once."""
+"""The loop: seeded, resumable with the same bits, and it keeps the best weights."""
 
 from dataclasses import replace
 
@@ -9,9 +9,9 @@ import torch
 from smalti.runtime.repository import Data
 from training import checkpoint as checkpoints
 from training import finite
-from training.data.dataset import ImageSet
 from training.errors import CheckpointRefused, TrainingDiverged
-from training.families.registry import make_task
+from training.families.loading import make_task
+from training.images import ImageSet
 from training.loop import Loop
 from training.recipe import Recipe, TrainingRecipe
 
@@ -26,7 +26,7 @@ RECIPE = Recipe(
 
 
 class Silent:
-    """A reporter that remembers."""
+    """A reporter that keeps what it is called with, and shows nothing."""
 
     def __init__(self):
         self.points = []
@@ -34,13 +34,13 @@ class Silent:
     def stepped(self, step, figure):
         pass
 
-    def looked(self, point, *, better):
+    def validated(self, point, *, better):
         self.points.append((point, better))
 
 
 @pytest.fixture(scope="module")
 def images():
-    """Images of vertical stripes, so that there is something to learn."""
+    """Images of vertical stripes, which can be learned."""
     rng = np.random.default_rng(0)
     stripes = rng.integers(0, 3, (60, 1, 4)).repeat(4, axis=1)
     return ImageSet(
@@ -61,7 +61,7 @@ def weights(checkpoint):
     return torch.cat([value.flatten() for value in checkpoint.best.weights.values()])
 
 
-def test_training_learns(images, tmp_path):
+def test_training_lowers_the_figures(images, tmp_path):
     reporter = Silent()
     finished = a_loop(images, tmp_path).run(reporter)
     assert finished.curve[-1].valid < finished.curve[0].valid
@@ -69,12 +69,12 @@ def test_training_learns(images, tmp_path):
     assert [point.step for point, _ in reporter.points] == [4, 8, 12, 16, 20, 24]
 
 
-def test_pictures_and_checkpoint_are_kept(images, tmp_path):
+def test_checkpoint_curve_and_sheet_are_written(images, tmp_path):
     a_loop(images, tmp_path).run(Silent())
     assert {file.name for file in tmp_path.iterdir()} == {"checkpoint.pt", "curve.png", "sheet.png"}
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_seed_others(images, tmp_path):
+def test_weights_depend_on_the_seed_alone(images, tmp_path):
     one = a_loop(images, tmp_path / "one").run(Silent())
     other = a_loop(images, tmp_path / "other").run(Silent())
     third = a_loop(images, tmp_path / "third", RECIPE.model_copy(update={"seed": 2})).run(Silent())
@@ -83,34 +83,35 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(images, tm
 
 
 @pytest.mark.parametrize("stop", [8, 10])
-def test_an_interrupted_training_ends_like_an_undisturbed_one(images, tmp_path, stop):
-    undisturbed = a_loop(images, tmp_path / "whole").run(Silent())
-    a_loop(images, tmp_path / "parts").run(
-        Silent(), until=lambda step: step == stop
-    )  # given that it is stopped between two looks
-    torch.manual_seed(99)  # whatever another process drew before
+def test_an_interrupted_training_ends_like_an_uninterrupted_one(images, tmp_path, stop):
+    uninterrupted = a_loop(images, tmp_path / "whole").run(Silent())
+    # given a training that was stopped, at a validation or between two
+    a_loop(images, tmp_path / "parts").run(Silent(), until=lambda step: step == stop)
+    torch.manual_seed(99)  # the new process may have drawn other random numbers
     again = a_loop(images, tmp_path / "parts")
     assert again.resume() == stop
     resumed = again.run(Silent())
-    assert torch.equal(weights(resumed), weights(undisturbed))
-    assert resumed.figures == undisturbed.figures
-    assert resumed.curve == undisturbed.curve
+    assert torch.equal(weights(resumed), weights(uninterrupted))
+    assert resumed.figures == uninterrupted.figures
+    assert resumed.curve == uninterrupted.curve
 
 
-def test_a_killed_training_goes_on_from_its_last_look_and_ends_like_an_undisturbed_one(images, tmp_path):
+def test_a_killed_training_continues_from_its_last_validation_and_ends_like_an_uninterrupted_one(
+    images, tmp_path
+):
     class Killing(Silent):
         def stepped(self, step, figure):
             if step == 10:
                 raise KeyboardInterrupt
 
-    undisturbed = a_loop(images, tmp_path / "whole").run(Silent())
+    uninterrupted = a_loop(images, tmp_path / "whole").run(Silent())
     with pytest.raises(KeyboardInterrupt):
         a_loop(images, tmp_path / "parts").run(Killing())
     again = a_loop(images, tmp_path / "parts")
     assert again.resume() == 8
     resumed = again.run(Silent())
-    assert torch.equal(weights(resumed), weights(undisturbed))
-    assert resumed.curve == undisturbed.curve
+    assert torch.equal(weights(resumed), weights(uninterrupted))
+    assert resumed.curve == uninterrupted.curve
 
 
 def test_a_finished_training_is_only_measured_again(images, tmp_path):
@@ -121,7 +122,7 @@ def test_a_finished_training_is_only_measured_again(images, tmp_path):
     assert reporter.points == []
 
 
-def test_another_recipe_or_other_images_do_not_go_on_from_it(images, tmp_path):
+def test_a_checkpoint_of_another_recipe_or_of_other_images_is_refused(images, tmp_path):
     a_loop(images, tmp_path).run(Silent(), until=lambda step: step == 4)
     changed = RECIPE.model_copy(update={"seed": 2})
     with pytest.raises(CheckpointRefused, match="another recipe or other images"):
@@ -131,7 +132,7 @@ def test_another_recipe_or_other_images_do_not_go_on_from_it(images, tmp_path):
         a_loop(others, tmp_path).resume()
 
 
-def test_the_best_weights_are_kept_when_training_grows_worse(images, tmp_path):
+def test_the_best_weights_are_kept_if_later_ones_are_worse(images, tmp_path):
     loop = a_loop(images, tmp_path)
     figures = iter([5.0, 3.0, 4.0, 6.0, 7.0, 8.0])
     loop.task.validate = lambda pixels: next(figures)
@@ -139,7 +140,7 @@ def test_the_best_weights_are_kept_when_training_grows_worse(images, tmp_path):
     assert (finished.best.step, finished.best.valid, finished.figures["steps"]) == (8, 3.0, 8)
 
 
-def test_patience_ends_a_training_that_no_longer_improves(images, tmp_path):
+def test_training_stops_after_patience_validations_without_a_better_one(images, tmp_path):
     plan = RECIPE.training.model_copy(update={"patience": 2})
     loop = a_loop(images, tmp_path, RECIPE.model_copy(update={"training": plan}))
     figures = iter([5.0, 3.0, 4.0, 6.0, 7.0, 8.0])
@@ -147,7 +148,7 @@ def test_patience_ends_a_training_that_no_longer_improves(images, tmp_path):
     assert loop.run(Silent()).step == 16
 
 
-def test_every_image_is_seen_once_before_any_is_seen_twice(images, tmp_path):
+def test_every_image_is_used_once_before_any_is_used_twice(images, tmp_path):
     loop = a_loop(images, tmp_path)
     loop.train = torch.arange(40)
     seen = torch.cat([loop._batch(step) for step in range(5)])
@@ -164,7 +165,7 @@ GENERATIONS = RECIPE.model_copy(
 )
 
 
-def test_generations_are_kept_on_the_way_and_measured_at_the_end(images, tmp_path):
+def test_generations_are_kept_during_training_and_measured_at_the_end(images, tmp_path):
     finished = a_loop(images, tmp_path, GENERATIONS).run(Silent())
     assert [generation.step for generation in finished.generations] == [1, 6, 12]
     assert [generation.figures["steps"] for generation in finished.generations] == [1, 6, 12]
@@ -176,21 +177,21 @@ def test_generations_are_kept_on_the_way_and_measured_at_the_end(images, tmp_pat
         assert all(torch.equal(value, restored.weights[name]) for name, value in kept.weights.items())
 
 
-def test_keeping_generations_changes_no_step(images, tmp_path):
+def test_keeping_generations_does_not_change_the_weights(images, tmp_path):
     without = a_loop(images, tmp_path / "without").run(Silent())
     kept = a_loop(images, tmp_path / "kept", GENERATIONS).run(Silent())
     for name, value in without.task["network"].items():
         assert torch.equal(kept.task["network"][name], value), name
 
 
-def test_generations_outlive_a_kill(images, tmp_path):
-    undisturbed = a_loop(images, tmp_path / "whole", GENERATIONS).run(Silent())
+def test_generations_survive_an_interruption(images, tmp_path):
+    uninterrupted = a_loop(images, tmp_path / "whole", GENERATIONS).run(Silent())
     a_loop(images, tmp_path / "parts", GENERATIONS).run(Silent(), until=lambda step: step == 11)
     again = a_loop(images, tmp_path / "parts", GENERATIONS)
     assert again.resume() == 11  # the generation of step 12 is still to come
     resumed = again.run(Silent())
     assert [generation.step for generation in resumed.generations] == [1, 6, 12]
-    for one, other in zip(resumed.generations, undisturbed.generations, strict=True):
+    for one, other in zip(resumed.generations, uninterrupted.generations, strict=True):
         assert one.figures == other.figures
         assert all(torch.equal(value, other.weights[name]) for name, value in one.weights.items())
 
@@ -229,7 +230,7 @@ FAMILIES = {
 
 
 def spoilt(loop, at):
-    """The loop, whose weights become NaN after so many steps."""
+    """The loop, changed so that weights become NaN at step `at`."""
     step, count = loop.task.step, iter(range(1, 1000))
 
     def spoiling(images, progress):
@@ -245,24 +246,24 @@ def spoilt(loop, at):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_stops_at_the_first_loss_that_is_no_number_and_keeps_the_last_checkpoint(
+def test_every_family_stops_at_the_first_loss_that_is_nan_and_keeps_the_last_checkpoint(
     images, tmp_path, family
 ):
     recipe = FAMILIES[family]
     with pytest.raises(
-        TrainingDiverged, match=r"stopped at step 7, because the .* (is nan|no number)"
+        TrainingDiverged, match=r"stopped at step 7, because the .* (is nan|no longer a number)"
     ) as told:
         spoilt(a_loop(images, tmp_path, recipe), 6).run(Silent())
     assert "lower optimiser." in str(told.value)
     assert f"the checkpoint of step 4 is kept in {tmp_path}" in str(told.value)
     again = a_loop(images, tmp_path, recipe)
     assert again.resume() == 4
-    assert again.run(Silent()).step == 24  # what spoilt it is gone, and it goes on
+    assert again.run(Silent()).step == 24  # without the fault, it continues
 
 
 @pytest.mark.parametrize("family", ["lecture", "vae", "gan"])
-def test_weights_that_are_no_numbers_are_never_written_into_a_checkpoint(images, tmp_path, family):
-    """They may be so one step before the loss shows it, just when a checkpoint is due."""
+def test_weights_that_are_nan_are_never_written_into_a_checkpoint(images, tmp_path, family):
+    """Weights can be NaN one step before the loss is, exactly when a checkpoint is due."""
     with pytest.raises(TrainingDiverged, match="step 8, because a weight is no longer a number"):
         spoilt(a_loop(images, tmp_path, FAMILIES[family]), 8).run(Silent())
     assert checkpoints.load(tmp_path / "checkpoint.pt").step == 4
@@ -279,7 +280,7 @@ def test_weights_that_are_no_numbers_are_never_written_into_a_checkpoint(images,
         ("gan", {"discriminator_rate": 1e6}),
     ],
 )
-def test_a_learning_rate_that_is_far_too_high_ends_in_a_sentence_or_in_numbers(
+def test_a_learning_rate_that_is_far_too_high_never_leaves_nan_in_a_checkpoint(
     images, tmp_path, family, rates
 ):
     recipe = FAMILIES[family].model_copy(update={"optimiser": rates})
@@ -296,7 +297,7 @@ def test_a_learning_rate_that_is_far_too_high_ends_in_a_sentence_or_in_numbers(
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_validation_figure_that_is_no_number_stops_training(images, tmp_path, value):
+def test_a_validation_figure_that_is_not_finite_stops_training(images, tmp_path, value):
     loop = a_loop(images, tmp_path)
     figures = iter([5.0, value])
     loop.task.validate = lambda pixels: next(figures)
@@ -307,23 +308,23 @@ def test_a_validation_figure_that_is_no_number_stops_training(images, tmp_path, 
     assert checkpoints.load(tmp_path / "checkpoint.pt").step == 4
 
 
-def test_a_test_figure_that_is_no_number_is_not_kept(images, tmp_path):
+def test_a_test_figure_that_is_nan_is_not_kept(images, tmp_path):
     loop = a_loop(images, tmp_path)
     loop.task.figures = lambda images: {"baselines": {"uniform": float("nan")}}
-    with pytest.raises(TrainingDiverged, match="a figure of the test images is no number"):
+    with pytest.raises(TrainingDiverged, match="a figure of the test images is not a number"):
         loop.run(Silent())
     assert checkpoints.load(tmp_path / "checkpoint.pt").figures == {}
 
 
-def test_the_weights_of_another_network_are_told_in_one_sentence(images, tmp_path):
+def test_a_checkpoint_of_another_network_is_refused_in_one_sentence(images, tmp_path):
     a_loop(images, tmp_path).run(Silent(), until=lambda step: step == 4)
     found = checkpoints.load(tmp_path / "checkpoint.pt")
     checkpoints.save(replace(found, task={"network": {}}), tmp_path / "checkpoint.pt")
-    with pytest.raises(CheckpointRefused, match="does not hold this recipe's network"):
+    with pytest.raises(CheckpointRefused, match="does not contain this recipe's network"):
         a_loop(images, tmp_path).resume()
 
 
-def test_what_differs_from_the_checkpoints_recipe_is_named(images, tmp_path):
+def test_a_refusal_names_the_settings_that_differ_from_the_checkpoints(images, tmp_path):
     a_loop(images, tmp_path).run(Silent(), until=lambda step: step == 4)
     longer = RECIPE.model_copy(update={"training": RECIPE.training.model_copy(update={"steps": 30})})
     with pytest.raises(CheckpointRefused, match=r"training\.steps is 24 there and 30 here"):
@@ -340,17 +341,17 @@ def test_what_differs_from_the_checkpoints_recipe_is_named(images, tmp_path):
         {"task": {"network": {}, "average": {}, "optimiser": {}}},
     ],
 )
-def test_a_checkpoint_that_does_not_fit_its_images_or_recipe_is_refused_before_a_step(
+def test_a_checkpoint_that_does_not_fit_its_images_or_recipe_is_refused_before_training(
     images, tmp_path, changes
 ):
     a_loop(images, tmp_path).run(Silent(), until=lambda step: step == 4)
     found = checkpoints.load(tmp_path / "checkpoint.pt")
     checkpoints.save(replace(found, **changes), tmp_path / "checkpoint.pt")
-    with pytest.raises(CheckpointRefused, match="--fresh to begin anew"):
+    with pytest.raises(CheckpointRefused, match="--fresh to start again"):
         a_loop(images, tmp_path).resume()
 
 
-def test_weights_and_an_optimisers_state_of_another_network_are_refused_before_a_step(images, tmp_path):
+def test_weights_and_an_optimisers_state_of_another_network_are_refused_before_training(images, tmp_path):
     a_loop(images, tmp_path).run(Silent(), until=lambda step: step == 4)
     good = (tmp_path / "checkpoint.pt").read_bytes()
 
@@ -368,11 +369,11 @@ def test_weights_and_an_optimisers_state_of_another_network_are_refused_before_a
         content = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
         spoil(content)
         torch.save(content, tmp_path / "checkpoint.pt")
-        with pytest.raises(CheckpointRefused, match="--fresh to begin anew"):
+        with pytest.raises(CheckpointRefused, match="--fresh to start again"):
             a_loop(images, tmp_path).resume()
 
 
-def test_a_decay_that_takes_more_than_a_weight_is_named_beside_the_rate(images, tmp_path):
+def test_a_weight_decay_that_takes_more_than_a_weight_is_named_with_the_learning_rate(images, tmp_path):
     decaying = RECIPE.model_copy(update={"optimiser": {"weight_decay": 1e6, "learning_rate": 1.0}})
     assert a_loop(images, tmp_path, decaying).task.rates() == {"learning_rate": 1.0, "weight_decay": 1e6}
     assert a_loop(images, tmp_path).task.rates() == {"learning_rate": 0.02}

@@ -1,4 +1,4 @@
-"""Keeping freed memory: later steps find it where it was."""
+"""Freed memory stays in the process for later steps."""
 
 import subprocess
 import sys
@@ -17,6 +17,6 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-def test_memory_given_back_is_taken_again_without_fresh_pages():
+def test_freed_memory_is_used_again_without_new_pages():
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 40_000  # 163,840 if every page were fresh

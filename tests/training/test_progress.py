@@ -1,4 +1,4 @@
-"""How a training is shown: a bar in a terminal, plain lines elsewhere."""
+"""The progress of a training: a bar in a terminal, plain lines elsewhere."""
 
 import io
 
@@ -14,21 +14,21 @@ def shown(*, terminal):
     with Display(console, unit="nats/image", steps=4, done=0) as display:
         for step in range(1, 5):
             display.stepped(step, 700.0 - step)
-        display.looked(Point(4, 650.0, 640.0), better=True)
+        display.validated(Point(4, 650.0, 640.0), better=True)
     return stream.getvalue()
 
 
-def test_without_a_terminal_there_are_plain_lines():
+def test_without_a_terminal_progress_is_plain_lines():
     assert shown(terminal=False).strip() == "step 4/4: train 650.0, valid 640.0 (best) nats/image, 0:00 left"
 
 
-def test_in_a_terminal_a_bar_shows_likelihood_and_steps():
+def test_in_a_terminal_a_bar_shows_figure_and_steps():
     output = shown(terminal=True)
     assert "nats/image" in output
     assert "4/4" in output
 
 
-def test_stages_are_told_on_standard_error_a_line_each_where_there_is_no_terminal(capsys):
+def test_without_a_terminal_each_stage_is_one_line_on_standard_error(capsys):
     with Stages() as stages:
         stages.say("reading [x]")
         stages.say("writing")

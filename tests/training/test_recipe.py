@@ -1,10 +1,10 @@
-"""Recipes: those that come with smalti are good, and faults are told in one sentence."""
+"""Recipes: those that come with smalti are good, and a fault is named in one sentence."""
 
 import pytest
 
 from training import recipe as recipes
 from training.errors import RecipeRefused
-from training.families import registry as families
+from training.families import loading as families
 
 GOOD = 'family = "pixel_rnn"\nvariant = "lecture"\n[training]\nsteps = 3\n'
 
@@ -14,17 +14,17 @@ def test_every_recipe_that_comes_with_smalti_can_be_read(name):
     assert recipes.read(recipes.find(name, digits=False)).training.steps > 0
 
 
-def test_the_digits_have_a_recipe_of_their_own():
+def test_a_name_means_the_recipe_for_digits_if_there_is_one():
     assert recipes.find("pixel-rnn", digits=True).name == "pixel-rnn-digits.toml"
     assert recipes.find("pixel-rnn", digits=False).name == "pixel-rnn.toml"
 
 
-def test_an_unknown_name_lists_the_known_ones():
+def test_an_unknown_name_is_refused_with_the_known_ones():
     with pytest.raises(RecipeRefused, match="pixel-rnn"):
         recipes.find("cubism", digits=False)
 
 
-def test_the_model_is_named_after_its_family_or_as_the_recipe_says(tmp_path):
+def test_the_model_is_named_after_its_family_unless_the_recipe_names_it(tmp_path):
     file = tmp_path / "r.toml"
     file.write_text(GOOD)
     assert recipes.read(file).suffix == "pixel-rnn"
@@ -36,7 +36,7 @@ def test_the_model_is_named_after_its_family_or_as_the_recipe_says(tmp_path):
     ("family", "variant"),
     [("pixel_rnn", "diagonal"), ("vae", "elbo"), ("autoencoder", "plain"), ("gan", "robust")],
 )
-def test_a_recipe_that_names_no_variant_means_the_default_one(tmp_path, family, variant):
+def test_a_recipe_without_a_variant_gets_the_familys_default(tmp_path, family, variant):
     text = GOOD.replace("pixel_rnn", family)
     (tmp_path / "silent.toml").write_text(text.replace('variant = "lecture"\n', ""))
     (tmp_path / "named.toml").write_text(text.replace("lecture", variant))
@@ -45,7 +45,7 @@ def test_a_recipe_that_names_no_variant_means_the_default_one(tmp_path, family, 
     assert silent == recipes.read(tmp_path / "named.toml")
 
 
-def test_the_lectures_pixel_rnn_is_called_so():
+def test_the_default_pixel_rnn_is_diagonal_and_the_lectures_has_its_own_recipe():
     for digits in (True, False):
         assert recipes.read(recipes.find("pixel-rnn", digits=digits)).variant == "diagonal"
         lecture = recipes.read(recipes.find("pixel-rnn-lecture", digits=digits))
@@ -76,7 +76,7 @@ def test_the_lectures_pixel_rnn_is_called_so():
         (GOOD + "generations = [1, 3]\n", "generations must rise and end before step 3"),
         (GOOD + "[data]\nsize = 3\n", r"data\.size"),
         (GOOD + "[data]\ncolours = 300\n", r"data\.colours"),
-        (GOOD + '[data]\nbackground = "white"\n', r"data\.background: must be a colour .* e\.g\. #ffffff"),
+        (GOOD + '[data]\nbackground = "white"\n', r"data\.background: must be a colour, .* e\.g\. #ffffff"),
         (GOOD.replace("steps = 3", 'steps = "3"'), r"training\.steps: must be a whole number, not '3'"),
         (GOOD.replace("steps = 3", "steps = 3.0"), r"training\.steps: must be a whole number, not 3\.0"),
         (GOOD.replace("steps = 3", "steps = true"), r"training\.steps: must be a whole number, not true"),
@@ -102,7 +102,7 @@ def test_a_missing_file_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"\x00"])
-def test_a_recipe_that_is_no_text_is_refused(tmp_path, content):
+def test_a_recipe_that_is_not_text_is_refused(tmp_path, content):
     (tmp_path / "r.toml").write_bytes(content)
     with pytest.raises(RecipeRefused, match="cannot be read"):
         recipes.read(tmp_path / "r.toml")
@@ -112,11 +112,11 @@ def test_a_recipe_that_is_no_text_is_refused(tmp_path, content):
 
 
 @pytest.mark.parametrize("name", recipes.names())
-def test_every_recipe_is_good_for_its_family(name):
+def test_every_familys_tables_accept_the_recipes_that_come_with_smalti(name):
     families.check(recipes.read(recipes.find(name, digits=False)))
 
 
-def test_a_recipe_that_an_editor_saved_with_a_byte_order_mark_is_read(tmp_path):
+def test_a_recipe_with_a_byte_order_mark_is_read(tmp_path):
     (tmp_path / "r.toml").write_text(GOOD, encoding="utf-8-sig")
     assert recipes.read(tmp_path / "r.toml").training.steps == 3
 
@@ -124,7 +124,7 @@ def test_a_recipe_that_an_editor_saved_with_a_byte_order_mark_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("written", "meant"), [("#FFFFFF", "#ffffff"), ("#Ab1", "#aabb11"), ("#00ff7f", "#00ff7f")]
 )
-def test_a_colour_may_be_written_large_or_short(written, meant):
+def test_a_colour_may_be_in_capitals_or_short(written, meant):
     assert recipes.DataRecipe(background=written).background == meant
 
 
@@ -143,7 +143,7 @@ def test_a_colour_may_be_written_large_or_short(written, meant):
         ("[network]\nhiden = 3\n[optimiser]\nrate = 3\n", "there is no 'rate'"),
     ],
 )
-def test_a_familys_table_is_strict_and_has_bounds(tmp_path, table, reason):
+def test_a_familys_table_refuses_wrong_types_and_values_out_of_range(tmp_path, table, reason):
     file = tmp_path / "r.toml"
     file.write_text(GOOD.replace("pixel_rnn", "vae").replace("lecture", "elbo") + table)
     with pytest.raises(RecipeRefused) as told:

@@ -1,1 +1,1 @@
-""""""
+"""Image data: reading it, dividing it, its palette, its augmentation."""

@@ -1,4 +1,4 @@
-"""Reads arrays from .npz files that strangers wrote."""
+"""Reads arrays from .npz files, which are not trusted."""
 
 import io
 import struct
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from smalti.pictures import archive
 from training.errors import DataRefused
 
-MAX_BYTES = 1 << 30  # of an array
-_BROKEN = (  # what numpy raises for damaged ones
+MAX_BYTES = 1 << 30  # the largest array that is read
+_BROKEN = (  # what numpy raises for damaged arrays
     ValueError,
     EOFError,
     OSError,
@@ -28,7 +28,7 @@ _BROKEN = (  # what numpy raises for damaged ones
 
 
 def read(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """The arrays of these names; raises DataRefused. Objects, which could be programs, are never read."""
+    """The arrays with these names; raises DataRefused. Python objects are never read: they could run code."""
     try:
         with archive.opened(path) as entries:
             files = {entry.name: entry for entry in entries}
@@ -37,7 +37,7 @@ def read(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
                 raise DataRefused(f"{path} lacks one of the arrays {', '.join(names)}: {missing[0]}.")
             return {part: _array(path, files[f"{part}.npy"], part) for part in names}
     except archive.ArchiveRefused as error:
-        raise DataRefused(f"{path} is no .npz file that can be read: it {error}.") from error
+        raise DataRefused(f"{path} cannot be read as an .npz file: it {error}.") from error
 
 
 def _array(path: Path, entry: archive.Entry, part: str) -> NDArray[Any]:
@@ -48,5 +48,5 @@ def _array(path: Path, entry: archive.Entry, part: str) -> NDArray[Any]:
         raise DataRefused(f"The array {part} of {path} {error}.") from error
     except _BROKEN as error:
         raise DataRefused(
-            f"The array {part} of {path} is damaged, or holds objects instead of numbers."
+            f"The array {part} of {path} is damaged, or contains objects instead of numbers."
         ) from error

@@ -1,4 +1,4 @@
-"""Changes images so that a network sees more than there are; what is reported is always measured on originals."""
+"""Changes training images at random, so that a network sees more variety; figures are measured on originals."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from smalti import palette as colour_tables
 
-TRANSLATION = 1 / 8  # of the side, the farthest an image is moved
+TRANSLATION = 1 / 8  # of the side: how far an image is moved at most
 RECOLOURING = (
     0.2  # of the paper's strength: at full strength, generated backgrounds strayed from the palette's colour
 )
@@ -17,7 +17,7 @@ CUTOUT = 0.4  # of the side: the square that is covered
 
 
 def mirrored(pixels: Tensor, part: float) -> Tensor:
-    """That part of the images (batch, height, width), by chance, with left and right exchanged."""
+    """The images (batch, height, width), a random share `part` of them mirrored left to right."""
     if not part:
         return pixels
     chosen = torch.rand(len(pixels)).to(pixels.device) < part
@@ -25,9 +25,10 @@ def mirrored(pixels: Tensor, part: float) -> Tensor:
 
 
 def recolourings(palette: Sequence[str], keep: int, count: int = 24) -> Tensor:
-    """Other colours for every colour of the palette: (count, colours) indices, of all hues turned by the same angle.
+    """Tables of new colours for the palette's colours, as indices: (count, colours).
 
-    Angles divide the circle of CIELAB hues evenly; the first is 0. The colour at index `keep`, the background, stays.
+    Each table turns all hues by one angle. The angles divide the circle of CIELAB hues evenly; the first is 0. The
+    colour at index `keep`, the background, stays.
     """
     lab = colour_tables.to_lab(colour_tables.parse(palette))
     turned = np.stack([_turned(lab, 2 * np.pi * step / count) for step in range(count)])
@@ -44,7 +45,7 @@ def _turned(lab: NDArray[np.float64], angle: float) -> NDArray[np.float64]:
 
 
 def recoloured(pixels: Tensor, tables: Tensor, part: float) -> Tensor:
-    """That part of the images (batch, height, width), by chance, with one of the tables' colours each."""
+    """The images (batch, height, width), a random share `part` of them recoloured by a random table each."""
     if not part:
         return pixels
     chosen = torch.randint(len(tables), (len(pixels),)) * (torch.rand(len(pixels)) < part)
@@ -52,10 +53,10 @@ def recoloured(pixels: Tensor, tables: Tensor, part: float) -> Tensor:
 
 
 def differentiably(colours: Tensor) -> Tensor:
-    """Other colours, another place, a part covered, all by chance: (batch, 3, height, width), gradients pass through.
+    """Recolour, move and partly cover the images (batch, 3, height, width) at random; gradients pass through.
 
     Zhao et al., "Differentiable Augmentation for Data-Efficient GAN Training", NeurIPS 2020: the discriminator sees
-    real and generated images only like this, so that it cannot learn a few hundred of them by heart.
+    real and generated images only after this, so that it cannot memorise a few hundred images.
     """
     return _covered(_moved(_recoloured(colours)))
 
@@ -70,7 +71,7 @@ def _recoloured(colours: Tensor) -> Tensor:
 
 
 def _moved(colours: Tensor) -> Tensor:
-    """Moved by whole pixels; the border is repeated where nothing moves in, which leaves a plain background plain."""
+    """Move images by whole pixels; the border is repeated, so that a plain background stays plain."""
     batch, _, height, width = colours.shape
     rows, columns = _shifted(colours, height), _shifted(colours, width)  # (batch, height), (batch, width)
     images = torch.arange(batch, device=colours.device)[:, None, None]
@@ -78,14 +79,14 @@ def _moved(colours: Tensor) -> Tensor:
 
 
 def _shifted(colours: Tensor, side: int) -> Tensor:
-    """Where each position along a side comes from, in every image: (batch, side)."""
+    """The old position of each new position along a side, for every image: (batch, side)."""
     farthest = round(side * TRANSLATION)
     shift = (_chance(colours) * (2 * farthest + 1)).long() - farthest
     return (torch.arange(side, device=colours.device) + shift[:, None]).clamp(0, side - 1)
 
 
 def _covered(colours: Tensor) -> Tensor:
-    """A square of mean colour somewhere, partly outside at times."""
+    """Cover a random square of each image, which may be partly outside, with grey."""
     rows, columns = (_within(colours, side) for side in colours.shape[2:])
     return colours.masked_fill((rows[:, None, :, None] & columns[:, None, None, :]), 0.0)
 

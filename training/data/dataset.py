@@ -1,57 +1,26 @@
-"""Prepares images for training: pixels of one palette, in three parts."""
+"""Prepares images for training: reads them, finds their palette, divides them into three parts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from smalti import palette as colours
-from smalti.pictures.report import EMPTY, Report
 from smalti.runtime import repository
-from training.data import duplicates, provenance, sources, splits
-from training.data import palettes as quantise
-from training.data.sources import Indexed, Pictures, Pixels
+from training.data import duplicates, palettes, provenance, sources, splits
+from training.data.sources import Indexed, Pictures
 from training.errors import DataRefused
+from training.images import ImageSet, Pixels
 from training.recipe import DataRecipe
 
 Colours = NDArray[np.uint8]  # (colours, 3)
 
 
-@dataclass(frozen=True, slots=True)
-class ImageSet:
-    """The images of a training, as palette indices (images, height, width)."""
-
-    about: repository.Data
-    palette: tuple[str, ...]  # '#rrggbb', in the order of the indices
-    train: Pixels
-    valid: Pixels  # chooses when to stop, and nothing else
-    test: Pixels  # looked at once, at the end
-    test_groups: splits.Indices | None = None  # near-duplicates share a number; None: no image has any
-    report: Report = EMPTY  # what became of the files that were read
-    indexed: bool = False  # they came with their own size and palette
-
-    @property
-    def height(self) -> int:
-        """Rows of an image."""
-        return int(self.train.shape[1])
-
-    @property
-    def width(self) -> int:
-        """Columns of an image."""
-        return int(self.train.shape[2])
-
-    @property
-    def colours(self) -> int:
-        """How many colours the palette has."""
-        return len(self.palette)
-
-
 def load(path: Path | None, recipe: DataRecipe, *, palette: Sequence[str] | None = None) -> ImageSet:
-    """The images at a path, the digits where it is None; raises DataRefused.
+    """The images at a path, or the digits if it is None; raises DataRefused.
 
-    Colours become those of the palette; without one, it is found for the training images.
+    Colours become the nearest ones of the palette. If no palette is given, one is made from the training images.
     """
     found = sources.read(path, size=recipe.size, background=recipe.background)
     together = groups(found)
@@ -66,7 +35,7 @@ def divide(
     *,
     palette: Sequence[str] | None = None,
 ) -> ImageSet:
-    """Images that were read, in three parts; `together` are their `groups`. Raises DataRefused."""
+    """Divide the images that were read into three parts; `together` are their `groups`. Raises DataRefused."""
     known = None if palette is None else colours.parse(palette)
     pixels, table = (
         _quantised(found, split, recipe, known) if isinstance(found, Pictures) else _indexed(found)
@@ -84,15 +53,17 @@ def divide(
 
 
 def groups(found: Pictures | Indexed) -> splits.Indices | None:
-    """The near-duplicates among all images: those of one number; None for data that bring their own three parts.
+    """The group of every image, near-duplicates sharing one; None for data that bring their own three parts.
 
-    Raises DataRefused for images that nothing can be trained on.
+    Raises DataRefused if the images cannot be trained on.
     """
     if isinstance(found, Pictures):
         splits.refuse_few(len(found.rgb))
         return duplicates.groups(found.rgb, found.opaque)
     if min(found.pixels.shape[1:]) < 2 or len(found.palette) > 256:
-        raise DataRefused("Images need 2 rows and columns or more, and a palette of 256 colours or fewer.")
+        raise DataRefused(
+            "Images must have at least 2 rows and 2 columns, and a palette of at most 256 colours."
+        )
     if found.parts:
         return None
     painted = colours.paint(found.pixels, found.palette)
@@ -102,10 +73,10 @@ def groups(found: Pictures | Indexed) -> splits.Indices | None:
 def _quantised(
     pictures: Pictures, split: splits.Split, recipe: DataRecipe, palette: Colours | None
 ) -> tuple[Pixels, Colours]:
-    """A palette is made of the training images alone; the others take its nearest colours."""
+    """The images in a palette that is made from the training images alone, unless one is given."""
     if palette is None:
         train = pictures.rgb[split.train]
-        palette = quantise.find_palette(train, background=recipe.background, colours=recipe.colours, seed=0)
+        palette = palettes.find_palette(train, background=recipe.background, colours=recipe.colours, seed=0)
     return colours.nearest(pictures.rgb, palette).pixels, palette
 
 

@@ -1,9 +1,10 @@
-"""Finds near-duplicates among many images: blocks of pairs are compared, and most pairs only roughly.
+"""Finds near-duplicates among many images: most pairs are compared only roughly, in blocks.
 
-Two images count as variants of one another if their silhouettes or their edges agree, also mirrored; chains of variants
-form a group. The rough comparison never misses a pair: of every image a few coordinates are kept and the length of the
-rest. By Cauchy and Schwarz, the product of two images is at most that of the coordinates plus that of the two lengths.
-Only pairs for which this sum is large enough are compared in full. So memory grows with the images, not with the pairs.
+Two images are variants of each other if their silhouettes or their edges agree, mirrored or not; chains of variants
+form a group. For the rough comparison, each image's vector is reduced to a few coordinates and the length of the rest.
+By the Cauchy-Schwarz inequality, the product of two vectors is at most the product of the coordinates plus that of the
+two lengths. Only pairs for which this sum is large enough are compared in full, so no pair is missed, and memory grows
+with the images, not with the pairs.
 """
 
 from abc import ABC, abstractmethod
@@ -16,17 +17,15 @@ from numpy.typing import NDArray
 from smalti import palette
 
 SAME_SILHOUETTE = (
-    0.85  # intersection over union; chosen by eye on sprites: rather merge strangers than part variants
+    0.85  # intersection over union; chosen by eye on sprites: better merge strangers than separate variants
 )
 SAME_EDGES = 0.7  # correlation of the edges' strengths
-FILLED = 0.95  # from this opaque part on, a silhouette is the frame and tells nothing
+FILLED = 0.95  # if this much is opaque, the silhouette is only the frame, and is ignored
 BLOCK = 2048  # images; all pairs of two blocks are compared at once
-PORTION = 512  # images, or pairs, whose edges are found at once
+PORTION = 512  # images or pairs whose edges are computed at once
 COORDINATES = 256  # kept of each image for the rough comparison
-SAMPLE = 1024  # images that choose the coordinates
-DENSE = (
-    0.004  # from this part of a block's pairs on, one product of the whole block is faster than single pairs
-)
+SAMPLE = 1024  # images from which the coordinates are computed
+DENSE = 0.004  # if more of a block's pairs remain, one product of the whole block is faster than single pairs
 
 Indices = NDArray[np.int64]
 Vectors = NDArray[np.float32]  # (images, values)
@@ -35,7 +34,7 @@ Vectors = NDArray[np.float32]  # (images, values)
 def groups(rgb: NDArray[np.uint8], opaque: NDArray[np.bool_]) -> Indices:
     """The group of every image: (images,), numbered from 0 by first appearance.
 
-    Takes the images' colours (images, height, width, 3) and what of them is opaque (images, height, width).
+    Takes the images' colours (images, height, width, 3), and which pixels are opaque (images, height, width).
     """
     found = Groups(len(rgb))
     for rule in (_Silhouettes(opaque), _Edges(rgb)):
@@ -44,17 +43,17 @@ def groups(rgb: NDArray[np.uint8], opaque: NDArray[np.bool_]) -> Indices:
 
 
 class Groups:
-    """Which images are known to belong together so far."""
+    """The groups of images that are known so far."""
 
     def __init__(self, images: int) -> None:
         self.of = np.arange(images)
 
     def apart(self, pairs: Indices) -> NDArray[np.bool_]:
-        """Of pairs (2, pairs): whether they are not yet together."""
+        """Whether the two images of each pair (2, pairs) are in different groups so far."""
         return np.asarray(self.of[pairs[0]] != self.of[pairs[1]])
 
     def join(self, pairs: Indices) -> None:
-        """Put the two images of each pair together: (2, pairs)."""
+        """Merge the groups of the two images of each pair (2, pairs)."""
         from scipy.sparse import coo_array  # comes with scikit-learn
         from scipy.sparse.csgraph import connected_components
 
@@ -70,15 +69,15 @@ class Groups:
 
 
 class _Rule(ABC):
-    """When two images agree: if the product of their vectors exceeds what the two need together."""
+    """When two images agree: if the product of their vectors exceeds the sum of their `needs`."""
 
-    images: Indices  # those that the rule can tell apart
+    images: Indices  # the images that the rule applies to
     vectors: NDArray[np.generic]  # one for each of them
-    needs: Vectors  # of each of them; two need the sum: (images,)
-    slack: float  # products within it of what is needed are decided by `agree`
+    needs: Vectors  # (images,)
+    slack: float  # if a product is this near to the sum, `agree` decides
 
     def part(self, rows: slice | Indices, *, mirrored: bool) -> Vectors:
-        """The vectors of some of the images, or of their mirror images."""
+        """The vectors of some images, or of their mirror images."""
         found = self.vectors[rows]
         return (found[:, self.mirror] if mirrored else found).astype(np.float32, copy=False)
 
@@ -90,22 +89,22 @@ class _Rule(ABC):
 
     @abstractmethod
     def agree(self, pairs: Indices, *, mirrored: bool) -> NDArray[np.bool_]:
-        """The rule itself, for pairs (2, pairs) of places among `images`."""
+        """The rule itself, for pairs (2, pairs) of positions in `images`."""
 
 
 class _Silhouettes(_Rule):
-    """Intersection over union; images that (almost) fill their frame have none."""
+    """Images agree by the intersection over union of their silhouettes; (almost) full frames have no silhouette."""
 
-    slack = 0.05  # of a pixel: products of whole numbers are exact, what is needed is rounded
+    slack = 0.05  # pixels: products of whole numbers are exact, `needs` is rounded
 
     def __init__(self, opaque: NDArray[np.bool_]) -> None:
         height, width = opaque.shape[1:]
         flat = opaque.reshape(len(opaque), height * width)
         areas = flat.sum(axis=1)
-        by_area = np.argsort(areas, kind="stable")  # blocks of very different areas need no comparison
+        by_area = np.argsort(areas, kind="stable")  # blocks of very different areas are not compared
         self.images = by_area[(areas / np.float32(height * width) < FILLED)[by_area]]
         self.vectors, self.areas = flat[self.images], areas[self.images].astype(np.float32)
-        # common > s · (one + other − common), solved for what is common.
+        # common > s · (one + other − common), solved for `common`.
         self.needs = self.areas * np.float32(SAME_SILHOUETTE / (1 + SAME_SILHOUETTE))
         self.mirror = np.arange(height * width).reshape(height, width)[:, ::-1].ravel()
 
@@ -120,9 +119,9 @@ class _Silhouettes(_Rule):
 
 
 class _Edges(_Rule):
-    """Correlation of the edges' strengths."""
+    """Images agree by the correlation of their edges' strengths."""
 
-    slack = 1e-4  # many times what single precision may be wrong by
+    slack = 1e-4  # many times the error of single precision
 
     def __init__(self, rgb: NDArray[np.uint8]) -> None:
         self.rgb, self.images = rgb, np.arange(len(rgb))
@@ -145,18 +144,18 @@ class _Edges(_Rule):
 
 
 def edges(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """The strength of every edge of lightness, centred and of length 1: (images, features); it forgets the colours."""
+    """The strength of every edge of lightness, whatever the colours, centred and of length 1: (images, features)."""
     lightness = palette.to_lab(rgb)[..., 0]
     across = np.abs(np.diff(lightness, axis=2)).reshape(len(rgb), -1)
     down = np.abs(np.diff(lightness, axis=1)).reshape(len(rgb), -1)
-    strength = np.sqrt(np.concatenate([across, down], axis=1))  # the root: weak edges are drawing too
+    strength = np.sqrt(np.concatenate([across, down], axis=1))  # the root makes weak edges count more
     centred = strength - strength.mean(axis=1, keepdims=True)
     return np.asarray(centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9))
 
 
 @dataclass(frozen=True, slots=True)
 class _Rough:
-    """What the rough comparison keeps of each image: the product of two is never less than that of their vectors."""
+    """The reduced vectors of all images; the product of two is never less than that of the full vectors."""
 
     plain: Vectors  # (images, coordinates + 1)
     mirrored: Vectors
@@ -178,14 +177,14 @@ class _Rough:
 
 
 def _axes(rule: _Rule) -> Vectors:
-    """The directions in which a sample of the images varies most: (values, coordinates), at right angles."""
+    """The orthogonal directions in which a sample of the images varies most: (values, coordinates)."""
     chosen = np.unique(np.linspace(0, len(rule.images) - 1, SAMPLE).astype(np.int64))
     _, _, directions = np.linalg.svd(rule.part(chosen, mirrored=False), full_matrices=False)
     return np.ascontiguousarray(directions[:COORDINATES].T)
 
 
 def _join(rule: _Rule, groups: Groups) -> None:
-    """Put together all images that agree by the rule."""
+    """Merge the groups of all images that agree by the rule."""
     if len(rule.images) < 2:
         return
     rough = _Rough.of(rule)
@@ -202,7 +201,7 @@ def _join(rule: _Rule, groups: Groups) -> None:
 def _join_blocks(
     rule: _Rule, rough: _Rough, groups: Groups, one: slice, other: slice, *, mirrored: bool
 ) -> None:
-    """Put together the images of one block that agree with images of the other."""
+    """Merge the groups of images that agree, one from each block."""
     bound = _over(rule, rough.plain[one], (rough.mirrored if mirrored else rough.plain)[other], one, other)
     chosen = bound >= -rule.slack
     if np.count_nonzero(chosen) > DENSE * chosen.size:
@@ -222,7 +221,7 @@ def _join_blocks(
 
 
 def _over(rule: _Rule, vectors: Vectors, others: Vectors, one: slice, other: slice) -> Vectors:
-    """By how much the products of two blocks exceed what is needed: (images, other images)."""
+    """By how much the products of two blocks exceed the sums of `needs`: (images, other images)."""
     needs, more = rule.needs[one, None], rule.needs[other, None]
     left = np.concatenate([vectors, -needs, np.ones_like(needs)], axis=1)
     right = np.concatenate([others, np.ones_like(more), -more], axis=1)
@@ -230,7 +229,7 @@ def _over(rule: _Rule, vectors: Vectors, others: Vectors, one: slice, other: sli
 
 
 def _where(chosen: NDArray[np.bool_], one: slice, other: slice) -> Indices:
-    """The pairs of two blocks that are chosen, as places among the rule's images: (2, pairs)."""
+    """The chosen pairs of two blocks, as positions in the rule's images: (2, pairs)."""
     flat = np.flatnonzero(chosen)
     return np.stack([flat // chosen.shape[1] + one.start, flat % chosen.shape[1] + other.start])
 

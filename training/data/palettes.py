@@ -1,4 +1,4 @@
-"""Finds a palette for colour images: k-means in CIELAB, where equal distances look equally large."""
+"""Finds a palette for pictures by k-means in CIELAB, where equal distances look equally large."""
 
 import warnings
 
@@ -11,7 +11,7 @@ from smalti import palette
 def find_palette(rgb: NDArray[np.uint8], *, background: str, colours: int, seed: int) -> NDArray[np.uint8]:
     """At most `colours` colours for the images (…, 3): the background first, then dark to light.
 
-    The background is kept exactly and left out of the clustering: it would only pull its neighbours towards it.
+    The background is kept exactly. It is not clustered, because it would pull similar colours towards it.
     """
     fill = palette.parse([background])
     found, counts = np.unique(rgb.reshape(-1, 3), axis=0, return_counts=True)
@@ -24,7 +24,7 @@ def find_palette(rgb: NDArray[np.uint8], *, background: str, colours: int, seed:
 
 
 def simplify(rgb: NDArray[np.uint8], *, colours: int, seed: int) -> NDArray[np.uint8]:
-    """Colours (count, 3) by at most so many of them: each takes the one nearest to it."""
+    """The colours (count, 3), each replaced by the nearest of at most `colours` of them."""
     found, counts = np.unique(rgb, axis=0, return_counts=True)
     if len(found) <= colours:
         return rgb
@@ -34,7 +34,7 @@ def simplify(rgb: NDArray[np.uint8], *, colours: int, seed: int) -> NDArray[np.u
 def _cluster(
     found: NDArray[np.uint8], counts: NDArray[np.int64], clusters: int, seed: int
 ) -> NDArray[np.uint8]:
-    """The centres of the colours, each weighing as often as it occurs; equal ones once."""
+    """The centres of the clusters, without repetition; each colour weighs as often as it occurs."""
     from sklearn.cluster import KMeans  # slow to import, and only needed here
 
     means = KMeans(n_clusters=clusters, n_init=2, random_state=seed)

@@ -1,11 +1,11 @@
-"""What is known about data by their digest: source and licence, for the manifest."""
+"""Source and licence of known data, by digest, for the manifest."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Who made the images, and what one may do with them."""
+    """Who made the images, and their licence."""
 
     source: str
     licence: str

@@ -1,4 +1,4 @@
-"""Reads the four kinds of image data: pictures, the lecture's text, binary .npz, scikit-learn's digits."""
+"""Reads the four kinds of image data: pictures, the lecture's text, binary .npz, and scikit-learn's digits."""
 
 import hashlib
 import math
@@ -21,18 +21,18 @@ from smalti.pictures.report import EMPTY, Report, Skipped, report_of
 from training.data import arrays, tables
 from training.data.tables import Table
 from training.errors import DataRefused
+from training.images import Pixels
 
-Pixels = NDArray[np.int64]
-OPAQUE = 128  # alpha from which a pixel belongs to the picture, of 255
+OPAQUE = 128  # the lowest alpha, of 255, of a pixel that belongs to the picture
 LECTURE_PIXELS, LECTURE_COLOURS = "pixel_color.txt", "colormap.txt"
-LEAST_CONTENT = 0.03  # opaque part of the square below which a picture is taken for empty
+LEAST_CONTENT = 0.03  # a picture with a smaller opaque part of its square counts as empty
 PARTS = ("train", "valid", "test")  # the arrays of an .npz
-LARGE = 1024  # pixels a side that are enough to make any training's image of
+LARGE = 1024  # pixels per side; larger pictures are reduced first
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Which data these are: enough to find out whether two trainings saw the same."""
+    """Identifies data, so that two trainings can be found to use the same."""
 
     name: str  # short, for the model's name
     digest: str  # SHA-256 of the file, or of all files with their names
@@ -40,27 +40,27 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """Colour images of one size, not yet in a palette."""
+    """Pictures of one size, not yet with a palette."""
 
     origin: Origin
-    rgb: NDArray[np.uint8]  # (images, size, size, 3), what is transparent painted with the background
+    rgb: NDArray[np.uint8]  # (images, size, size, 3), transparent pixels in the background's colour
     opaque: NDArray[np.bool_]  # (images, size, size)
     report: Report = EMPTY
 
 
 @dataclass(frozen=True, slots=True)
 class Indexed:
-    """Images that came with a palette."""
+    """Images that came with their palette."""
 
     origin: Origin
     pixels: Pixels  # (images, height, width)
     palette: NDArray[np.uint8]  # (colours, 3)
-    parts: tuple[int, int, int] | None = None  # train, valid, test lengths, where the data say so
+    parts: tuple[int, int, int] | None = None  # how many images for train, valid and test, if the data say so
     report: Report = EMPTY
 
 
 def read(path: Path | None, *, size: int, background: str) -> Pictures | Indexed:
-    """The images at a path, or the digits where it is None; raises DataRefused."""
+    """The images at a path, or the digits if it is None; raises DataRefused."""
     if path is None:
         return digits()
     if folder := _lecture_folder(path):
@@ -71,7 +71,7 @@ def read(path: Path | None, *, size: int, background: str) -> Pictures | Indexed
         return pictures(path, size=size, background=background)
     if os.path.exists(path):
         raise DataRefused(
-            f"{path} is none of the known kinds: a folder or .zip of pictures ({', '.join(sorted(ENDINGS))}), "
+            f"{path} is not one of the known kinds: a folder or .zip of pictures ({', '.join(sorted(ENDINGS))}), "
             f"{LECTURE_PIXELS} beside {LECTURE_COLOURS}, or an .npz of train, valid and test."
         )
     raise DataRefused(f"There is nothing at {path}.")
@@ -80,7 +80,7 @@ def read(path: Path | None, *, size: int, background: str) -> Pictures | Indexed
 def digits() -> Indexed:
     """scikit-learn's 1,797 handwritten digits: (8, 8), 17 grey levels, ink dark on light.
 
-    They come in the order in which their writers wrote, so the last are taken for testing, those before to validate.
+    They are in the order of their writers, so the last tenth is for testing, and the tenth before for validation.
     """
     from sklearn.datasets import load_digits  # slow to import, and only needed here
 
@@ -97,7 +97,7 @@ def digits() -> Indexed:
 
 
 def lecture(folder: Path) -> Indexed:
-    """The lecture's format: one square image a line as palette indices, beside one `r g b` a line."""
+    """The lecture's format: a file with one square image of palette indices per line, and one with `r g b` per line."""
     pixels_file, colours_file = (
         _named(folder, name) or folder / name for name in (LECTURE_PIXELS, LECTURE_COLOURS)
     )
@@ -106,10 +106,10 @@ def lecture(folder: Path) -> Indexed:
     size = math.isqrt(table.values.shape[1])
     if size * size != table.values.shape[1]:
         raise DataRefused(
-            f"{pixels_file} has {table.values.shape[1]} numbers a line, which is no square image's number of pixels."
+            f"{pixels_file} has {table.values.shape[1]} numbers per line, which do not make a square image."
         )
     if palette.shape[1] != 3 or palette.min() < 0 or palette.max() > 255 or len(palette) < 2:
-        raise DataRefused(f"{colours_file} must have two lines or more of three integers 0 … 255 each.")
+        raise DataRefused(f"{colours_file} must have at least two lines of three integers 0 … 255 each.")
     _refuse_foreign_indices(pixels_file, table, len(palette))
     digest = _listing((file.name, _file_digest(file)) for file in (colours_file, pixels_file))
     return Indexed(
@@ -123,7 +123,7 @@ def lecture(folder: Path) -> Indexed:
 def binary(path: Path) -> Indexed:
     """Binary images from an .npz with arrays train, valid, test: (images, height, ceil(width/8)) uint8 of packed bits.
 
-    The packing does not say the width, so images are taken to be as wide as high. 1 is ink, dark on light.
+    Packed bits do not give the width, so images must be square. 1 is ink, dark on light.
     """
     parts = [_unpack(path, array, name) for name, array in arrays.read(path, PARTS).items()]
     if len({part.shape[1:] for part in parts}) != 1:
@@ -139,10 +139,10 @@ def binary(path: Path) -> Indexed:
 
 
 def pictures(path: Path, *, size: int, background: str, stretched: bool = False) -> Pictures:
-    """All images of a folder or zip, each cropped to its content, made square and resized; raises DataRefused.
+    """All pictures of a folder or zip, each cropped to its content, made square and resized; raises DataRefused.
 
-    With `stretched`, the content is as wide as it is high, so that it fills the square. Pictures with (almost) nothing
-    opaque in them are left out: they would count as images that are easy to predict.
+    With `stretched`, the content is stretched to fill the square. Pictures that are (almost) transparent are skipped:
+    they would count as images that are easy to predict.
     """
     fill = colours.parse([background])[0]
     try:
@@ -166,16 +166,16 @@ def pictures(path: Path, *, size: int, background: str, stretched: bool = False)
 
 @dataclass(frozen=True, slots=True)
 class _Fitted:
-    """A picture in the training's size."""
+    """A picture, fitted to the training's size."""
 
     rgb: NDArray[np.uint8]  # (size, size, 3)
     opaque: NDArray[np.bool_]  # (size, size)
-    whole: tuple[int, int]  # width and height of the picture
-    content: tuple[int, int]  # of what was opaque in it, before it was fitted
+    whole: tuple[int, int]  # width and height of the original picture
+    content: tuple[int, int]  # width and height of its opaque part
 
     @property
     def is_framed(self) -> bool:
-        """Whether the square that it was set into is larger than the picture."""
+        """Whether the square around the content is larger than the picture was."""
         return min(self.whole) < max(*self.content, len(self.rgb))
 
 
@@ -202,19 +202,19 @@ def _report(path: Path, gathered: Gathered[_Fitted], size: int) -> Report:
 
 
 def _fit(picture: Image.Image, size: int, stretched: bool) -> _Fitted:
-    """A picture (RGBA) cropped to its content, made square and resized.
+    """Crop a picture (RGBA) to its content, make it square, and resize it.
 
-    It stands on the bottom edge, in the middle; small ones are not enlarged, because a sprite's pixels are its drawing.
+    The content is at the bottom in the middle. A small picture is not enlarged: in a sprite, every pixel matters.
     """
     whole = _fewer_pixels(picture)
     content = _crop(whole)
     square = _square(_stretch(content) if stretched else content, size)
-    if square.width == size:  # as it is; most of a training's time before its first step is spent here
+    if square.width == size:  # no resizing; the time before a training's first step is mostly spent here
         exact = np.asarray(square)
         return _Fitted(exact[..., :3].copy(), exact[..., 3] >= OPAQUE, whole.size, content.size)
     values = np.asarray(square, dtype=np.float32) / 255.0
     alpha = values[..., 3]
-    # Colours are resized multiplied by alpha: else the colour of what is transparent bleeds in.
+    # Colours are multiplied by alpha before resizing: otherwise transparent pixels' colours mix in.
     planes = [_resize(values[..., channel] * alpha, size) for channel in range(3)]
     coverage = _resize(alpha, size)
     colour = np.stack(planes, axis=-1) / np.maximum(coverage, 1e-3)[..., None]
@@ -227,7 +227,7 @@ def _resize(plane: NDArray[np.float32], size: int) -> NDArray[np.float32]:
 
 
 def _fewer_pixels(picture: Image.Image) -> Image.Image:
-    """A photograph made smaller by a whole factor, so that what follows needs no memory to speak of."""
+    """Reduce a very large picture by a whole factor, so that the following steps need little memory."""
     factor = max(picture.size) // LARGE
     return picture.convert("RGBa").reduce(factor).convert("RGBA") if factor > 1 else picture
 
@@ -239,7 +239,7 @@ def _crop(picture: Image.Image) -> Image.Image:
 
 def _stretch(picture: Image.Image) -> Image.Image:
     side = max(picture.size)
-    return picture.resize((side, side), Image.Resampling.NEAREST)  # no colour that was not there
+    return picture.resize((side, side), Image.Resampling.NEAREST)  # adds no new colours
 
 
 def _square(picture: Image.Image, least: int) -> Image.Image:
@@ -250,7 +250,7 @@ def _square(picture: Image.Image, least: int) -> Image.Image:
 
 
 def _lecture_folder(path: Path) -> Path | None:
-    """Where the lecture's files are, if it is they that a path means; letters may be large or small."""
+    """The folder of the lecture's files, if the path is theirs; file names may be in capitals."""
     if os.path.isdir(path):
         return path if _named(path, LECTURE_PIXELS) else None
     return (
@@ -271,10 +271,10 @@ def _named(folder: Path, name: str) -> Path | None:
 def _refuse_foreign_indices(file: Path, table: Table, count: int) -> None:
     foreign = np.argwhere((table.values < 0) | (table.values >= count))
     if len(foreign):
-        row, position = foreign[0]
-        pixel = table.values[row, position]
+        line, position = foreign[0]
+        pixel = table.values[line, position]
         raise DataRefused(
-            f"Line {table.lines[row]} of {file} has the pixel {pixel}, but the palette ends at {count - 1}."
+            f"Line {table.lines[line]} of {file} has the pixel {pixel}, but the palette ends at {count - 1}."
         )
 
 
@@ -284,7 +284,8 @@ def _unpack(path: Path, packed: NDArray[np.uint8], name: str) -> Pixels:
     side = packed.shape[1]
     if packed.shape[2] != -(-side // 8):
         raise DataRefused(
-            f"The array {name} of {path} has {packed.shape[2]} bytes a row, which does not fit images of {side}×{side}."
+            f"The array {name} of {path} has {packed.shape[2]} bytes per row, which does not fit images of "
+            f"{side}×{side}."
         )
     return np.unpackbits(packed, axis=2)[:, :, :side].astype(np.int64)
 
@@ -299,11 +300,11 @@ def _file_digest(path: Path) -> str:
 
 
 def _listing(entries: Iterable[tuple[str, str]]) -> str:
-    """The digest of several files: names, and what their contents' digests are."""
+    """The digest of several files, from their names and the digests of their contents."""
     listing = "\n".join(f"{digest}  {name}" for name, digest in entries)
     return hashlib.sha256(listing.encode(errors="surrogateescape")).hexdigest()
 
 
 def _short(name: str) -> str:
-    """A file's name as the first part of a model's: lower case, digits and dashes."""
+    """A file's name in a form for a model's name: lower case, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "images"

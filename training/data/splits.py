@@ -1,6 +1,6 @@
 """Divides images into train, valid and test so that near-duplicates stay together.
 
-Many sprites are recolourings or small variations of one drawing: such a group (duplicates.py) stays together.
+Many sprites are recolourings or small variations of one drawing; duplicates.py finds such groups.
 """
 
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from training.errors import DataRefused
 
-LECTURE_TEST = 80  # images, by the lecture's protocol
-LECTURE_VALID = 32  # few, for every drawing trains
+LECTURE_TEST = 80  # images; the lecture's protocol
+LECTURE_VALID = 32  # only few, so that more are left for training
 LEAST_IMAGES = 10
 
 Indices = NDArray[np.int64]
@@ -19,7 +19,7 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Which images are for training, choosing and testing: positions in the data."""
+    """Which images are for training, validation and testing: positions in the data."""
 
     train: Indices
     valid: Indices
@@ -27,7 +27,7 @@ class Split:
 
 
 def by_groups(groups: Indices, *, share: float = 0.1, seed: int = 0) -> Split:
-    """Whole groups of images (images,), in a random order, until valid and test have their share of images each."""
+    """Assign whole groups of images (images,), in random order, until valid and test have their share each."""
     count = len(groups)
     refuse_few(count)
     target = max(1, round(count * share))
@@ -44,16 +44,17 @@ def by_groups(groups: Indices, *, share: float = 0.1, seed: int = 0) -> Split:
     train, valid, test = (np.flatnonzero(of_image == name) for name in range(3))
     if not (len(train) and len(valid) and len(test)):
         raise DataRefused(
-            "Nearly all images are variants of one another, so none can be held back for testing: add different images."
+            "Nearly all images are variants of one another, so none can be kept for testing: add different images."
         )
     return Split(train, valid, test)
 
 
 def by_lecture(count: int) -> Split:
-    """The lecture's protocol: the test images are the first 80 of a fixed permutation; the next validate."""
+    """The lecture's protocol: the first 80 images of a fixed permutation are for testing, the next for validation."""
     if count <= LECTURE_TEST + LECTURE_VALID:
         raise DataRefused(
-            f"The lecture's split tests on {LECTURE_TEST} images and validates on {LECTURE_VALID}; {count} are too few."
+            f"The lecture's split has {LECTURE_TEST} test images and {LECTURE_VALID} for validation: {count} images "
+            "are too few."
         )
     order = np.random.default_rng(0).permutation(count)
     after = LECTURE_TEST + LECTURE_VALID
@@ -61,7 +62,7 @@ def by_lecture(count: int) -> Split:
 
 
 def by_lengths(train: int, valid: int, test: int) -> Split:
-    """What the data say themselves: the first are for training, then for validation, then for testing."""
+    """The division that the data bring: first the training images, then validation, then test."""
     refuse_few(train + valid + test)
     train_end, valid_end = train, train + valid
     return Split(
@@ -70,6 +71,6 @@ def by_lengths(train: int, valid: int, test: int) -> Split:
 
 
 def refuse_few(count: int) -> None:
-    """Raise DataRefused where there are too few images to divide."""
+    """Raise DataRefused if there are too few images to divide."""
     if count < LEAST_IMAGES:
-        raise DataRefused(f"{count} images are too few to train on: {LEAST_IMAGES} are the least.")
+        raise DataRefused(f"{count} images are too few to train on: there must be at least {LEAST_IMAGES}.")

@@ -1,8 +1,8 @@
-"""`python -m training.data.sprites SOURCE [OUTPUT]`: makes `sprites.zip`, from which the shipped models learned.
+"""`python -m training.data.sprites SOURCE [OUTPUT]`: makes `sprites.zip`, the training data of the shipped models.
 
-They are the monsters of Dungeon Crawl Stone Soup's tiles as its release Nov-2015 has them, which its artists gave away
-under CC0. `sprites.txt` lists them by the first digits of their SHA-256, so they are found in any folder or archive
-that holds them, whatever they are called there, and nothing else is taken, whose licence may be another.
+The sprites are the monsters among Dungeon Crawl Stone Soup's tiles, release Nov-2015, which its artists published under
+CC0. `sprites.txt` lists them by the first digits of their SHA-256, so that they are found in any folder or archive,
+under any name. Nothing else is taken, because its licence may be different.
 """
 
 import hashlib
@@ -23,15 +23,15 @@ from smalti.pictures.report import named, printable
 from training.data import provenance
 from training.errors import DataRefused
 
-LIST = Path(__file__).with_name("sprites.txt")  # a line each: the start of the file's SHA-256, its name
-DATE = (2015, 11, 1, 0, 0, 0)  # of every entry, so that the same pictures make the same file
+LIST = Path(__file__).with_name("sprites.txt")  # on each line: the start of a file's SHA-256, and its name
+DATE = (2015, 11, 1, 0, 0, 0)  # of every entry in the zip, so that the same pictures make the same file
 DIGITS = 16
-# What the readers of archives raise for those that are damaged, encrypted or of a newer kind.
+# What the archive readers raise for archives that are damaged, encrypted or of an unknown kind.
 DAMAGE = (
     *(OSError, EOFError, RuntimeError, ValueError, tarfile.TarError, zipfile.BadZipFile),
     *(zlib.error, lzma.LZMAError),
 )
-LARGEST = 1 << 20  # bytes; no picture on the list is near it
+LARGEST = 1 << 20  # bytes; all pictures on the list are far smaller
 WHERE = (
     "all of them are in https://github.com/crawl/tiles (git clone it, or download its zip); "
     "`apt-get source --download-only crawl` gets most of them (Debian, with deb-src in its sources)"
@@ -44,7 +44,7 @@ WHERE = (
 def main(source: Path | None, output: Path) -> None:
     """Write the sprites found in SOURCE (a folder, .zip or .tar of Dungeon Crawl's tiles) to OUTPUT, a zip.
 
-    Pictures of your own need none of this: `python -m training RECIPE --data FOLDER` takes any folder or zip of them.
+    For your own pictures you do not need it: `python -m training RECIPE --data FOLDER` takes any folder or zip.
     """
     try:
         if source is None:
@@ -65,9 +65,9 @@ def listed() -> dict[str, str]:
 
 
 def find(source: Path) -> tuple[dict[str, bytes], list[str]]:
-    """The sprites in a folder, zip or tar by name, and which pictures cannot be read, each with why.
+    """The sprites in a folder, zip or tar by name, and the pictures that cannot be read, each with the reason.
 
-    Raises DataRefused where there is no sprite.
+    Raises DataRefused if there is no sprite.
     """
     names = listed()
     found: dict[str, bytes] = {}
@@ -84,17 +84,15 @@ def find(source: Path) -> tuple[dict[str, bytes], list[str]]:
     except archive.ArchiveRefused as error:
         raise DataRefused(f"{source} {error}.") from error
     except DAMAGE as error:
-        raise DataRefused(
-            f"{source} is no folder, zip or tar that can be read to its end: {WHERE}."
-        ) from error
+        raise DataRefused(f"{source} cannot be read as a folder, zip or tar: {WHERE}.") from error
     if not found:
         why = f" that can be read ({named(unread)})" if unread else ""
-        raise DataRefused(f"{source} holds none of the sprites{why}: {WHERE}.")
+        raise DataRefused(f"{source} contains none of the sprites{why}: {WHERE}.")
     return found, unread
 
 
 def write(sprites: dict[str, bytes], output: Path) -> None:
-    """A zip of the sprites, byte for byte the same for the same sprites; raises DataRefused."""
+    """Write a zip of the sprites; the same sprites give the same bytes. Raises DataRefused."""
     temporary = output.with_name(f"{output.name}.tmp")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -108,7 +106,7 @@ def write(sprites: dict[str, bytes], output: Path) -> None:
 
 
 def _pictures(source: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    """The files that may be on the list, whatever they are in: the name of each, and what reads it."""
+    """The files that may be on the list: the name of each, and a function that reads it."""
     if source.is_dir():
         for file in sorted(source.rglob("*")):
             if _may_be(file.name) and file.is_file() and file.stat().st_size <= LARGEST:
@@ -137,8 +135,8 @@ def _unpacked(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 
 def _known(output: Path) -> str:
     if hashlib.sha256(output.read_bytes()).hexdigest() in provenance.KNOWN:
-        return "the very file that the shipped models learned from (CC0)"
-    return "not all that the shipped models learned from, so train and measure models of your own by it (CC0)"
+        return "exactly the file that the shipped models were trained on (CC0)"
+    return "not all that the shipped models were trained on, so use it to train and measure your own models (CC0)"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Reads tables of integers from text files that strangers wrote."""
+"""Reads tables of integers from text files, which are not trusted."""
 
 import codecs
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from smalti.pictures.finding import FileRefused, read_file
 from smalti.pictures.report import printable
 from training.errors import DataRefused
 
-MAX_BYTES = 1 << 30  # of a file: some millions of small images
+MAX_BYTES = 1 << 30  # the largest file that is read: some millions of small images
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +19,11 @@ class Table:
     """The integers of a text file."""
 
     values: NDArray[np.int64]  # (lines, numbers)
-    lines: list[int]  # where in the file each line is, counted from 1
+    lines: list[int]  # the number of each line in the file, counted from 1
 
 
 def read(file: Path) -> Table:
-    """The integers of a text file, the same number on every line; raises DataRefused."""
+    """The integers of a text file, equally many on every line; raises DataRefused."""
     rows = [
         (number, line.split())
         for number, line in enumerate(_text(file).splitlines(), start=1)
@@ -52,7 +52,7 @@ def _integers(file: Path, number: int, words: list[str]) -> NDArray[np.int64]:
 
 
 def _text(file: Path) -> str:
-    """A text file's content, in UTF-8 or, as Windows' shell writes it, UTF-16; raises DataRefused."""
+    """A text file's content, in UTF-8, or in UTF-16 as Windows' shell writes it; raises DataRefused."""
     try:
         data = read_file(file, MAX_BYTES)
         wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
@@ -60,4 +60,4 @@ def _text(file: Path) -> str:
     except FileRefused as error:
         raise DataRefused(f"{file} {error}.") from error
     except UnicodeDecodeError as error:
-        raise DataRefused(f"{file} is no text that can be read.") from error
+        raise DataRefused(f"{file} is not text in UTF-8 or UTF-16.") from error

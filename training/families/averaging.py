@@ -1,4 +1,4 @@
-"""Keeps a moving average of a network's weights, which draws and predicts better than the newest ones."""
+"""Keeps a moving average of a network's weights, which draws and predicts better than the newest weights."""
 
 import copy
 from typing import Any, Generic, TypeVar
@@ -10,7 +10,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class Average(Generic[Network]):
-    """The exponential average of a network over its steps; early ones fade faster, so that the start is forgotten."""
+    """The exponential moving average of a network; the first steps fade faster, so that the start is forgotten."""
 
     def __init__(self, network: Network, decay: float) -> None:
         self.decay = decay
@@ -19,7 +19,7 @@ class Average(Generic[Network]):
 
     @torch.no_grad()
     def update(self, network: Network) -> None:
-        """Take in the network's newest weights; what is no float (counters) is copied."""
+        """Add the network's newest weights to the average; integers, such as counters, are copied."""
         decay = min(self.decay, (1 + self.count) / (10 + self.count))
         newest = network.state_dict()
         for name, value in self.network.state_dict().items():
@@ -30,19 +30,19 @@ class Average(Generic[Network]):
         self.count += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """The average and how many steps it has seen."""
+        """The average, and the number of its updates."""
         return {"network": self.network.state_dict(), "count": self.count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from a saved state."""
         self.network.load_state_dict(state["network"])
         self.count = int(state["count"])
         if self.count < 0:
-            raise ValueError("an average has seen no step or more")
+            raise ValueError("the average's number of updates is negative")
 
 
 def fill_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Go on from a kept state, with the settings that the optimiser has; raises ValueError for one of other weights."""
+    """Load an optimiser's saved state, but keep its settings; raises ValueError if the state is of other weights."""
     own = [
         {name: value for name, value in group.items() if name != "params"} for group in optimiser.param_groups
     ]

@@ -1,4 +1,4 @@
-"""One network trained by gradient descent, its weights averaged: what PixelRNN and VAE have in common."""
+"""Trains one network by gradient descent and averages its weights: what PixelRNN and VAE share."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,15 +15,15 @@ from training.families.schedule import one_cycle
 
 
 class DescentOptions(Table):
-    """The part of a recipe's [optimiser] that says how to descend; each family has defaults of its own."""
+    """The part of a recipe's [optimiser] for gradient descent; each family has its own defaults."""
 
-    learning_rate: Positive  # at its highest
-    warm_up: Annotated[float, Field(gt=0, lt=1)]  # part of the steps
+    learning_rate: Positive  # the highest
+    warm_up: Annotated[float, Field(gt=0, lt=1)]  # share of the steps
     weight_decay: NotNegative
     average: Fraction  # decay of the moving average of the weights
-    gradient_norm: Positive  # of the loss in nats per pixel, at most
-    # What goes into matrix products while a step is made, where the machine can multiply it; sums, weights and all that
-    # is measured stay float32.
+    gradient_norm: Positive  # the largest, for the loss in nats per pixel
+    # The number format of matrix products in a step, if the machine supports it. Sums, weights and all measurements are
+    # float32.
     products: Literal["float32", "bfloat16"] = "float32"
 
 
@@ -48,7 +48,7 @@ class Descent(Generic[Network]):
         return self.average.network
 
     def descend(self, loss: Tensor, progress: float) -> None:
-        """One update along the gradient of a scalar loss; raises NotFinite, and then changes no weight."""
+        """One update along the gradient of a scalar loss; raises NotFinite before any weight changes."""
         finite.require(loss, "the loss")
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch's backward is untyped
@@ -60,7 +60,7 @@ class Descent(Generic[Network]):
         self.average.update(self.network)
 
     def rates(self) -> dict[str, float]:
-        """The learning rate, and the decay where it takes more than all of a weight in one step."""
+        """The learning rate, and the weight decay if it takes more than the whole weight in one step."""
         chosen = self._chosen
         found = {"learning_rate": chosen.learning_rate}
         decays = chosen.learning_rate * chosen.weight_decay > 1
@@ -68,7 +68,7 @@ class Descent(Generic[Network]):
 
     @contextmanager
     def rounding(self) -> Iterator[None]:
-        """Within it, matrix products are made as the recipe says."""
+        """Within this context, matrix products have the recipe's number format."""
         before = torch.get_float32_matmul_precision()
         torch.set_float32_matmul_precision("medium" if self._chosen.products == "bfloat16" else "highest")
         try:
@@ -81,7 +81,7 @@ class Descent(Generic[Network]):
         return {name: value.detach().cpu().clone() for name, value in self.averaged.state_dict().items()}
 
     def use(self, weights: dict[str, Any]) -> None:
-        """Put these into the averaged network."""
+        """Load these weights into the averaged network."""
         self.averaged.load_state_dict(weights)
 
     def state_dict(self) -> dict[str, Any]:
@@ -93,7 +93,7 @@ class Descent(Generic[Network]):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from a saved state."""
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         fill_optimiser(self.optimiser, state["optimiser"])

@@ -1,4 +1,4 @@
-"""Trains a GAN: in every step the discriminator learns first, then the generator, each with the other held fixed."""
+"""Trains a GAN: in every step first the discriminator learns, then the generator; the other network is fixed."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,16 +16,15 @@ from models.gan import Discriminator, Generator
 from smalti import palette as colours
 from training import finite
 from training.data.augmentation import differentiably, mirrored
-from training.data.dataset import ImageSet
-from training.data.sources import Pixels
 from training.errors import RecipeRefused
 from training.families import losses
 from training.families.averaging import Average, fill_optimiser
 from training.families.options import Count, Fraction, Positive, Probability, Table
+from training.images import ImageSet, Pixels
 from training.measures.distances import Yardstick
 from training.recipe import Recipe, options
 
-CALIBRATION_DRAWN, TEST_DRAWN = 512, 2048  # images drawn to be compared with real ones
+CALIBRATION_DRAWN, TEST_DRAWN = 512, 2048  # images drawn, to compare them with real ones
 DRAW_BATCH = 256
 Channels = Annotated[tuple[Count, ...], Field(min_length=2, max_length=5, strict=False)]
 
@@ -34,10 +33,10 @@ Channels = Annotated[tuple[Count, ...], Field(min_length=2, max_length=5, strict
 class Mode:
     """How the two networks of a variant learn."""
 
-    spectral: bool  # the discriminator's weights are bound
-    augments: bool
-    snaps: bool  # the discriminator sees generated images in the palette already, as users do
-    calibrates: bool  # the discriminator's number means no probability by itself
+    spectral: bool  # the discriminator's weights have spectral normalisation
+    augments: bool  # the discriminator sees images only after augmentation
+    snaps: bool  # the discriminator sees generated images in the palette's colours, as users do
+    calibrates: bool  # the discriminator's output must be calibrated to be a probability
     discriminator_loss: Callable[[Tensor, Tensor], Tensor]
     generator_loss: Callable[[Tensor], Tensor]
 
@@ -53,10 +52,10 @@ class NetworkOptions(Table):
 
     latent: Count = 48
     generator: Channels = (128, 64, 32)
-    pigments: Annotated[int, Field(ge=2, le=256)] = 16  # colours in an image
-    blends: bool = False  # pixels mix the pigments, rather than choose one
+    pigments: Annotated[int, Field(ge=2, le=256)] = 16  # colours that the generator makes for one image
+    blends: bool = False  # a pixel mixes the pigments instead of choosing one
     discriminator: Channels = (32, 64, 128)
-    sensitivity: Positive = 2.5  # of the discriminator to small differences of colour
+    sensitivity: Positive = 2.5  # the discriminator's, to small differences of colour
 
 
 class OptimiserOptions(Table):
@@ -65,8 +64,8 @@ class OptimiserOptions(Table):
     generator_rate: Positive = 4e-4
     discriminator_rate: Positive = 4e-4
     momentum: Fraction = 0.5  # Adam's first beta
-    average: Fraction = 0.999  # decay of the moving average of the generator; 0 keeps the newest
-    flip: Probability = 0.0  # part of the real images mirrored left to right
+    average: Fraction = 0.999  # decay of the moving average of the generator; 0 keeps the newest weights
+    flip: Probability = 0.0  # share of the real images that are mirrored left to right
 
 
 class GANTask:
@@ -101,21 +100,21 @@ class GANTask:
         return self.average.network
 
     def step(self, images: Tensor, progress: float) -> float:
-        """One update of each network; the discriminator's loss."""
+        """One update of each network; returns the discriminator's loss."""
         loss = self.discriminator_step(images)
         self.generator_step(len(images))
         self.average.update(self.generator)
         return loss
 
     def rates(self) -> dict[str, float]:
-        """Of both networks."""
+        """The learning rates of both networks."""
         return {
             "generator_rate": self.options.generator_rate,
             "discriminator_rate": self.options.discriminator_rate,
         }
 
     def discriminator_step(self, images: Tensor) -> float:
-        """The discriminator learns to tell these images from as many generated ones; its loss."""
+        """Train the discriminator to tell these images from as many generated ones; returns its loss."""
         real = gan.colours_of(self.palette, mirrored(images, self.options.flip))
         with fixed(self.generator):
             generated = self._generate(len(images))
@@ -131,7 +130,7 @@ class GANTask:
         return loss.item()
 
     def generator_step(self, count: int) -> float:
-        """The generator learns to pass so many images for real; the discriminator stays as it is. Its loss."""
+        """Train the generator to make `count` images look real, with a fixed discriminator; returns its loss."""
         self.generator.train()
         with fixed(self.discriminator):
             loss = self.mode.generator_loss(self._judge(self._generate(count)))
@@ -153,10 +152,10 @@ class GANTask:
         return torch.randn(count, self.generator.latent_size).to(self.device)
 
     def validate(self, pixels: Pixels) -> None:
-        """Set what makes P(real) of the discriminator's number; the newest weights are the best.
+        """Calibrate the discriminator; there is no figure, so the newest weights count as the best.
 
-        The kernel distance to the validation images does not choose: it wavers, and once was lowest for sprites that
-        were plainly worse than those drawn 2500 steps later.
+        The kernel distance to the validation images is not used to choose: it varies much, and was once lowest for
+        sprites that were clearly worse than those drawn 2500 steps later.
         """
         if self.mode.calibrates:
             self._calibrate(pixels, self.sheet(CALIBRATION_DRAWN))
@@ -172,7 +171,7 @@ class GANTask:
 
     @torch.no_grad()
     def _scores(self, pixels: Pixels) -> Tensor:
-        """What the discriminator says of images as they are: (images,)."""
+        """The discriminator's scores of images without augmentation: (images,)."""
         self.discriminator.eval()
         return torch.cat([
             self.discriminator(gan.colours_of(self.palette, part.to(self.device)))
@@ -180,7 +179,7 @@ class GANTask:
         ])  # fmt: skip
 
     def _calibrate(self, real: Pixels, drawn: Pixels) -> None:
-        """Make P(real) true of images held back and drawn ones, half of each (Platt, 1999)."""
+        """Fit P(real) to validation images and drawn ones, half of each (Platt, 1999)."""
         slope, offset = calibration(self._scores(real), self._scores(drawn))
         self.discriminator.slope.fill_(slope)
         self.discriminator.offset.fill_(offset)
@@ -194,12 +193,12 @@ class GANTask:
         }
 
     def use(self, weights: dict[str, Any]) -> None:
-        """Put these into the averaged generator and the discriminator."""
+        """Load these weights into the averaged generator and the discriminator."""
         self.averaged.load_state_dict(weights["generator"])
         self.discriminator.load_state_dict(weights["discriminator"])
 
     def figures(self, images: ImageSet) -> dict[str, Any]:
-        """Distances between drawn and test images, and the discriminator's mean P(real) of both."""
+        """Distances between drawn and test images, and the discriminator's mean P(real) for both."""
         drawn = self.sheet(TEST_DRAWN)
         return self.yardstick.figures(drawn, images) | {
             "mean_probability": {
@@ -224,7 +223,7 @@ class GANTask:
         return {name: part.state_dict() for name, part in self._parts().items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from a saved state."""
         for name, part in self._parts().items():
             if isinstance(part, torch.optim.Optimizer):
                 fill_optimiser(part, state[name])
@@ -238,10 +237,10 @@ class GANTask:
 
 @contextmanager
 def fixed(network: nn.Module) -> Iterator[None]:
-    """Hold a network's parameters: they get no gradients, though gradients pass through to what came before.
+    """Fix a network's parameters: they get no gradients, but gradients pass through to its inputs.
 
-    Also what spectral normalisation keeps beside them, which moves whenever a network in training is used. Batch
-    normalisation stays in training: with statistics of another time, it would be another generator.
+    The vectors of spectral normalisation are fixed too, which otherwise change whenever a network in training mode is
+    used. Batch normalisation stays in training mode: with older statistics, the generator would be a different one.
     """
     network.requires_grad_(False)
     bound = [
@@ -259,9 +258,9 @@ def fixed(network: nn.Module) -> Iterator[None]:
 
 
 def calibration(real: Tensor, generated: Tensor, *, rounds: int = 50) -> tuple[float, float]:
-    """Slope and offset that make sigmoid(slope · score + offset) P(real), both kinds weighing the same.
+    """Slope and offset so that sigmoid(slope · score + offset) is P(real), by logistic regression.
 
-    By logistic regression. The slope is not allowed to be negative: then the discriminator has learned nothing.
+    Real and generated images have the same weight. A negative slope becomes 0: the discriminator has learned nothing.
     """
     middle = torch.cat([real, generated]).mean()
     spread = torch.cat([real, generated]).std().clamp_min(1e-6)
@@ -274,7 +273,7 @@ def calibration(real: Tensor, generated: Tensor, *, rounds: int = 50) -> tuple[f
         error = (
             F.softplus(-(line[0] * real + line[1])).mean() + F.softplus(line[0] * generated + line[1]).mean()
         )
-        error = error + 1e-3 * line[0].square()  # scores that a line divides would make the slope infinite
+        error = error + 1e-3 * line[0].square()  # the slope would be infinite if the scores were separable
         error.backward()  # type: ignore[no-untyped-call]  # torch's backward is untyped
         return error
 
@@ -285,12 +284,12 @@ def calibration(real: Tensor, generated: Tensor, *, rounds: int = 50) -> tuple[f
 
 
 def palette_colours(palette: tuple[str, ...]) -> Tensor:
-    """The palette as the networks see it: (colours, 3) in −1 … 1."""
+    """The palette in the form for the networks: (colours, 3) in −1 … 1."""
     return torch.from_numpy(colours.parse(palette).astype(np.float32) / 127.5 - 1.0)
 
 
 def find_mode(recipe: Recipe) -> Mode:
-    """How the recipe's variant learns; raises RecipeRefused."""
+    """The mode of the recipe's variant; raises RecipeRefused."""
     if recipe.variant not in MODES:
         raise RecipeRefused(f"There is no GAN variant '{recipe.variant}': choose {' or '.join(MODES)}.")
     return MODES[recipe.variant]
@@ -320,13 +319,13 @@ def make_networks(recipe: Recipe, *, height: int, width: int) -> tuple[Generator
 
 
 def tables(recipe: Recipe) -> dict[str, type[Table]]:
-    """The kinds of the recipe's tables; raises RecipeRefused."""
+    """The classes of the recipe's tables; raises RecipeRefused."""
     find_mode(recipe)
     return {"network": NetworkOptions, "optimiser": OptimiserOptions}
 
 
 def task(recipe: Recipe, images: ImageSet, device: torch.device) -> GANTask:
-    """The task that the recipe describes; its weights start from torch's global generator."""
+    """The task that the recipe describes; torch's global generator draws the first weights."""
     generator, discriminator = make_networks(recipe, height=images.height, width=images.width)
     chosen = options(OptimiserOptions, recipe.optimiser, "optimiser")
     return GANTask(generator, discriminator, chosen, images, device, mode=find_mode(recipe))

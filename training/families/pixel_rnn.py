@@ -1,4 +1,4 @@
-"""Trains a PixelRNN by its exact likelihood."""
+"""Trains a PixelRNN by maximum likelihood, which is exact."""
 
 from typing import Annotated, Any
 
@@ -11,11 +11,10 @@ from models import likeness, pixel_rnn
 from models.diagonal import DiagonalPixelRNN
 from models.pixel_rnn import LecturePixelRNN
 from training.data import augmentation
-from training.data.dataset import ImageSet
-from training.data.sources import Pixels
 from training.errors import RecipeRefused
 from training.families.descent import Descent, DescentOptions
 from training.families.options import Count, Fraction, Layers, NotNegative, Positive, Probability, Table
+from training.images import ImageSet, Pixels
 from training.measures import baselines
 from training.measures.comparison import likelihood_figures
 from training.recipe import Recipe, options
@@ -37,14 +36,16 @@ class DiagonalOptions(Table):
     """The recipe's [network], variant diagonal."""
 
     layers: Layers = 2
-    hidden: Count = 32  # cells of each direction of a layer
-    features: Count = 64  # what the layers add to, of every pixel
+    hidden: Count = 32  # cells per direction of a layer
+    features: Count = 64  # values per pixel; every layer adds to them
     embedding: Count = 16
     head: Count = 64
-    position: bool = False  # row and column as features
-    memory: bool = False  # how often each colour was used so far, as features and for the logits
-    copy_neighbours: Annotated[bool, Field(alias="copy")] = False  # the six around the pixel, for the logits
-    likeness: bool = False  # weights of colours that look alike are learned together
+    position: bool = False  # adds row and column to the features
+    memory: bool = False  # adds to features and logits how often each colour was used so far
+    copy_neighbours: Annotated[bool, Field(alias="copy")] = (
+        False  # adds the six neighbours' colours to the logits
+    )
+    likeness: bool = False  # similar colours share what is learned
     dropout: Fraction = 0.0
     recurrent_dropout: Fraction = 0.0
 
@@ -58,19 +59,20 @@ VARIANTS: dict[str, tuple[type[Network], type[Table]]] = {
 class OptimiserOptions(DescentOptions):
     """The recipe's [optimiser]: AdamW with a one-cycle schedule."""
 
-    learning_rate: Positive = 3e-3  # at its highest
-    warm_up: Annotated[float, Field(gt=0, lt=1)] = 0.1  # part of the steps
+    learning_rate: Positive = 3e-3  # the highest
+    warm_up: Annotated[float, Field(gt=0, lt=1)] = 0.1  # share of the steps
     weight_decay: NotNegative = 0.01
     average: Fraction = 0.995  # decay of the moving average of the weights
     gradient_norm: Positive = 1.0
-    flip: Probability = 0.0  # part of the images mirrored left to right
-    recolour: Probability = 0.0  # part of the images whose hues are all turned by one angle
+    flip: Probability = 0.0  # share of the images that are mirrored left to right
+    recolour: Probability = 0.0  # share of the images whose hues are all turned by one angle
 
 
 class PixelRNNTask(Descent[Network]):
-    """A PixelRNN in training: mean log-likelihood up, all other things for its sake."""
+    """A PixelRNN in training, which maximises the mean log-likelihood."""
 
     unit = "nats/image"
+    has_likelihood = True
 
     def __init__(
         self, network: Network, chosen: OptimiserOptions, images: ImageSet, device: torch.device
@@ -81,7 +83,7 @@ class PixelRNNTask(Descent[Network]):
         self.tables = augmentation.recolourings(images.palette, background).to(device)
 
     def step(self, images: Tensor, progress: float) -> float:
-        """One update; nats per image of this batch, dropout and all."""
+        """One update; returns the nats per image of this batch, with dropout."""
         self.network.train()
         with self.rounding():
             shown = augmentation.recoloured(
@@ -92,7 +94,7 @@ class PixelRNNTask(Descent[Network]):
         return nats.item()
 
     def validate(self, pixels: Pixels) -> float:
-        """Nats per image."""
+        """The nats per image of these images."""
         return float(self.nats(pixels).mean())
 
     def sheet(self, count: int) -> Pixels:
@@ -101,7 +103,7 @@ class PixelRNNTask(Descent[Network]):
         return pixel_rnn.draw(self.averaged, uniform.to(self.device)).cpu().numpy()
 
     def figures(self, images: ImageSet) -> dict[str, Any]:
-        """Exact likelihood of the test images, beside what counting achieves."""
+        """The exact likelihood of the test images, with the counting baselines."""
         return likelihood_figures(
             self.nats(images.test), images, baselines.nats_per_image(images), name="test_nats_per_image"
         )
@@ -128,7 +130,7 @@ def make_network(recipe: Recipe, *, height: int, width: int, colours: int) -> Ne
 
 
 def tables(recipe: Recipe) -> dict[str, type[Table]]:
-    """The kinds of the recipe's tables; raises RecipeRefused."""
+    """The classes of the recipe's tables; raises RecipeRefused."""
     if recipe.variant not in VARIANTS:
         raise RecipeRefused(
             f"There is no PixelRNN variant '{recipe.variant}': choose one of {', '.join(VARIANTS)}."
@@ -137,7 +139,7 @@ def tables(recipe: Recipe) -> dict[str, type[Table]]:
 
 
 def task(recipe: Recipe, images: ImageSet, device: torch.device) -> PixelRNNTask:
-    """The task that the recipe describes; its weights start from torch's global generator."""
+    """The task that the recipe describes; torch's global generator draws the first weights."""
     network = make_network(recipe, height=images.height, width=images.width, colours=images.colours)
     likeness.know(network, images.palette)
     return PixelRNNTask(network, options(OptimiserOptions, recipe.optimiser, "optimiser"), images, device)

@@ -1,4 +1,4 @@
-"""Trains a VAE, or the plain auto-encoder that it is contrasted with."""
+"""Trains a VAE, or the plain auto-encoder for comparison."""
 
 from typing import Annotated, Any
 
@@ -11,20 +11,19 @@ from torch import Tensor
 from models import vae
 from models.vae import VAE, Enlarging
 from training.data.augmentation import mirrored
-from training.data.dataset import ImageSet
-from training.data.sources import Pixels
 from training.errors import RecipeRefused
 from training.families import losses
 from training.families.descent import Descent, DescentOptions
 from training.families.options import Count, Fraction, NotNegative, Positive, Probability, Table
 from training.families.schedule import ramp
+from training.images import ImageSet, Pixels
 from training.measures import baselines
 from training.measures.comparison import likelihood_figures
 from training.recipe import Recipe, options
 
 MEASURE_BATCH = 256  # images measured at once
 VALID_DRAWS, TEST_DRAWS = 4, 16  # draws of the noise for each image: the bound is their mean
-ACTIVE = 0.01  # variance of a mean over images from which a latent tells something (Burda et al., 2016)
+ACTIVE = 0.01  # a latent is active if the variance of its mean over images is larger (Burda et al., 2016)
 LOSSES = {"elbo": losses.negative_elbo, "lecture": losses.lecture_vae}
 PLAIN = "plain"  # the auto-encoder's only variant
 
@@ -43,24 +42,23 @@ class NetworkOptions(Table):
 class OptimiserOptions(DescentOptions):
     """The recipe's [optimiser]: AdamW with a one-cycle schedule."""
 
-    learning_rate: Positive = 2e-3  # at its highest
-    warm_up: Annotated[float, Field(gt=0, lt=1)] = 0.1  # part of the steps
+    learning_rate: Positive = 2e-3  # the highest
+    warm_up: Annotated[float, Field(gt=0, lt=1)] = 0.1  # share of the steps
     weight_decay: NotNegative = 0.01
     average: Fraction = 0.995  # decay of the moving average of the weights
     gradient_norm: Positive = 5.0  # of the loss in nats per pixel
-    flip: Probability = 0.0  # part of the images mirrored left to right
+    flip: Probability = 0.0  # share of the images that are mirrored left to right
 
 
 class LossOptions(Table):
     """The recipe's [loss]."""
 
-    penalty_from_step_part: Probability = (
-        0.2  # the penalty grows to its weight until then: else latents die at once
-    )
+    # The penalty's weight rises from 0 to 1 during this share of the steps; otherwise all latents become inactive.
+    penalty_from_step_part: Probability = 0.2
 
 
 class VAETask(Descent[VAE]):
-    """A VAE in training; as variant `plain`, without noise and penalty, the auto-encoder."""
+    """A VAE in training; the variant `plain`, without noise and penalty, is the auto-encoder."""
 
     unit = "nats/image"
 
@@ -76,10 +74,11 @@ class VAETask(Descent[VAE]):
         super().__init__(network, chosen, device, betas=(0.9, 0.999))
         self.flip, self.loss = chosen.flip, loss
         self.plain = variant == PLAIN
+        self.has_likelihood = not self.plain
         self.loss_of_images = LOSSES["elbo" if self.plain else variant]
 
     def step(self, images: Tensor, progress: float) -> float:
-        """One update; the loss in nats per image of this batch."""
+        """One update; returns the loss in nats per image of this batch."""
         self.network.train()
         images = mirrored(images, self.flip)
         weight = 0.0 if self.plain else ramp(progress, self.loss.penalty_from_step_part)
@@ -91,7 +90,7 @@ class VAETask(Descent[VAE]):
         return nats.item()
 
     def _autocast(self) -> torch.autocast:
-        # Convolutions are no plain matrix products: they round only where torch is told by its own switch.
+        # torch's setting for matrix products does not apply to convolutions: they need autocast.
         coarse = self._chosen.products == "bfloat16"
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=coarse)
 
@@ -100,18 +99,18 @@ class VAETask(Descent[VAE]):
         return (torch.zeros(shape) if self.plain else torch.randn(shape)).to(self.device)
 
     def validate(self, pixels: Pixels) -> float:
-        """−ELBO in nats per image, of the auto-encoder the reconstruction error; whatever it is trained by."""
+        """−ELBO in nats per image, for the auto-encoder the reconstruction error, whatever the training loss is."""
         error, penalty = self._measure(pixels, VALID_DRAWS)
         return float((error + penalty).mean())
 
     def sheet(self, count: int) -> Pixels:
-        """Images drawn from normal latents, though nothing made the auto-encoder's latents normal."""
+        """Images drawn from normal latents, although the auto-encoder's latents are not normal."""
         latent = torch.randn(count, self.network.latent_size).to(self.device)
         with torch.no_grad():
             return vae.draw(self.averaged, latent).cpu().numpy()
 
     def figures(self, images: ImageSet) -> dict[str, Any]:
-        """The bound on the test images and its two parts, beside what counting achieves."""
+        """The bound for the test images and its two parts, with the counting baselines."""
         error, penalty = self._measure(images.test, TEST_DRAWS)
         counted = baselines.nats_per_image(images)
         name = "test_reconstruction_nats_per_image" if self.plain else "test_negative_elbo_nats_per_image"
@@ -125,7 +124,7 @@ class VAETask(Descent[VAE]):
         return found | {"parts": parts, "draws": TEST_DRAWS, "active_latents": self._active(images.test)}
 
     def nats(self, pixels: Pixels) -> NDArray[np.float64]:
-        """−ELBO of every image, of the auto-encoder the reconstruction error: (images,)."""
+        """−ELBO of every image, for the auto-encoder the reconstruction error: (images,)."""
         error, penalty = self._measure(pixels, TEST_DRAWS)
         return np.asarray(error + penalty)
 
@@ -139,7 +138,7 @@ class VAETask(Descent[VAE]):
 
     @torch.no_grad()
     def _measure(self, pixels: Pixels, draws: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Reconstruction error and divergence of every image in nats, each (images,); the latter 0 if plain."""
+        """Reconstruction error and divergence of every image in nats, each (images,); the divergence is 0 if plain."""
         parts = [
             self._measure_part(part, draws) for part in torch.split(torch.from_numpy(pixels), MEASURE_BATCH)
         ]
@@ -156,7 +155,7 @@ class VAETask(Descent[VAE]):
 
     @torch.no_grad()
     def _active(self, pixels: Pixels) -> int:
-        """How many latents differ between images."""
+        """How many latents are active."""
         mean, _ = self.averaged.encode(torch.from_numpy(pixels).to(self.device))
         return int((mean.var(dim=0) > ACTIVE).sum())
 
@@ -169,7 +168,7 @@ def make_network(recipe: Recipe, *, height: int, width: int, colours: int) -> VA
 
 
 def tables(recipe: Recipe) -> dict[str, type[Table]]:
-    """The kinds of the recipe's tables; raises RecipeRefused."""
+    """The classes of the recipe's tables; raises RecipeRefused."""
     known = [PLAIN] if recipe.family == "autoencoder" else list(LOSSES)
     if recipe.variant not in known:
         raise RecipeRefused(
@@ -179,7 +178,7 @@ def tables(recipe: Recipe) -> dict[str, type[Table]]:
 
 
 def task(recipe: Recipe, images: ImageSet, device: torch.device) -> VAETask:
-    """The task that the recipe describes; its weights start from torch's global generator."""
+    """The task that the recipe describes; torch's global generator draws the first weights."""
     network = make_network(recipe, height=images.height, width=images.width, colours=images.colours)
     return VAETask(
         network,

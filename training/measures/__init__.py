@@ -1,1 +1,1 @@
-""""""
+"""What training itself measures: intervals, counting baselines, distances, comparisons."""

@@ -1,7 +1,8 @@
-"""What counting alone achieves: a network that does worse has learned less than counting.
+"""Counting baselines: what one can predict by counting; a worse network has learned less than counting.
 
-Every baseline predicts a pixel from counts over the training images. Contexts never seen fall back on shorter ones by
-Witten and Bell's rule (1991): a context seen n times with t different continuations trusts its own counts n/(n + t).
+Every baseline predicts a pixel from counts over the training images. A context that was seldom seen falls back on
+shorter ones by Witten and Bell's rule (1991): a context seen n times with t different colours gives its own counts the
+weight n/(n + t).
 """
 
 from collections.abc import Iterator
@@ -9,22 +10,19 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.dataset import ImageSet
-from training.data.sources import Pixels
+from training.images import ImageSet, Pixels
 
-Probabilities = NDArray[np.float32]  # of the pixel that is there: (images, height, width)
-Nats = NDArray[np.float32]  # what that pixel costs: (images, height, width)
+Probabilities = NDArray[np.float32]  # of every actual pixel: (images, height, width)
+Nats = NDArray[np.float32]  # the cost of every actual pixel: (images, height, width)
 Weights = NDArray[np.float32]  # of the mixture: (kinds of neighbourhood, predictors)
 MIXTURE = "mixture_with_cache"  # the best of them
 EM_ROUNDS = 30
-KINDS = 8  # of neighbourhoods, by which neighbours agree
-COPY = (
-    0.999  # how sure a predictor is that copies a neighbour: the mixture's weights say how far to believe it
-)
+KINDS = 8  # kinds of neighbourhoods, by which of the neighbours are equal
+COPY = 0.999  # the probability that a predictor gives to a neighbour's colour; the mixture decides its weight
 CHUNK = 256  # images predicted at once: the colour cache needs their pixels one-hot
 COUNTED = 4096  # images counted at once
-FITTED = 2048  # images that the mixture is fitted to, at most: it has some 70 weights
-LEAST = 1e-30  # probability, so that a logarithm stays finite
+FITTED = 2048  # images used to fit the mixture, at most: it has only some 70 weights
+LEAST = 1e-30  # the smallest probability, so that its logarithm is finite
 
 
 def nats_per_image(images: ImageSet) -> dict[str, NDArray[np.float64]]:
@@ -58,7 +56,7 @@ class Counts:
 
     def __init__(self, train: Pixels, colours: int) -> None:
         self.colours = colours
-        base = colours + 1  # the last symbol stands outside of the image
+        base = colours + 1  # the last symbol is for positions outside the image
         self.of_colour = _Table(1, colours)
         self.after_left, self.after_up = _Table(base, colours), _Table(base, colours)
         self.after_both = _Table(base * base, colours)
@@ -88,12 +86,12 @@ class Counts:
 
 
 class _Table:
-    """How often each colour followed each of so many contexts."""
+    """How often each colour followed each context."""
 
     def __init__(self, contexts: int, colours: int) -> None:
         self.counts = np.zeros((contexts, colours), dtype=np.int32)
-        self.total = np.zeros(contexts, dtype=np.int64)  # of a context's counts
-        self.kinds = np.zeros(contexts, dtype=np.int64)  # of colours that followed it
+        self.total = np.zeros(contexts, dtype=np.int64)  # how often each context was seen
+        self.kinds = np.zeros(contexts, dtype=np.int64)  # how many different colours followed it
 
     def add(self, context: Pixels, pixels: Pixels) -> None:
         """Count the pixels of more images."""
@@ -103,14 +101,14 @@ class _Table:
         self.total, self.kinds = self.counts.sum(1), (self.counts > 0).sum(1)
 
     def blend(self, context: Pixels, pixels: Pixels, shorter: Probabilities) -> Probabilities:
-        """The pixels' probabilities, those by shorter contexts mixed in."""
+        """The pixels' probabilities, blended with those by shorter contexts."""
         total, kinds = self.total[context], self.kinds[context]
         blended = (self.counts[context, pixels] + kinds * shorter) / np.maximum(total + kinds, 1)
         return np.where(total > 0, blended, shorter).astype(np.float32)
 
 
 def _fit_mixture(counts: Counts, valid: Pixels) -> Weights:
-    """How much to believe each predictor, for each kind of neighbourhood."""
+    """The weight of each predictor, for each kind of neighbourhood."""
     if len(valid) > FITTED:
         valid = valid[np.random.default_rng(0).permutation(len(valid))[:FITTED]]
     parts = [np.stack(list(counts.predict(part).values()), -1) for part in _chunks(valid, CHUNK)]
@@ -124,7 +122,7 @@ def _fit(probabilities: Probabilities) -> Weights:
     for _ in range(EM_ROUNDS):
         shares = probabilities * weights
         shares = shares / np.maximum(shares.sum(-1, keepdims=True), LEAST)
-        # One pixel's worth of doubt for every predictor: none may fall to zero on a few pixels.
+        # One pixel in addition, shared by all predictors: with few pixels, no weight may become zero.
         weights = (shares.sum(0) + 1.0 / len(weights)) / (len(shares) + 1.0)
     return weights.astype(np.float32)
 
@@ -138,7 +136,7 @@ def _agreement(pixels: Pixels, colours: int) -> Pixels:
 
 
 def _copies(pixels: Pixels, colours: int) -> dict[str, Probabilities]:
-    """Copying a neighbour nearly always, any colour else; outside of the image there is nothing to copy."""
+    """Predictors that almost always copy a neighbour; outside the image there is nothing to copy."""
     offsets = {"left": (0, 1), "up": (1, 0), "up_left": (1, 1), "up_right": (1, -1)}
     return {
         f"copy_{name}": _copy(_neighbour(pixels, colours, *offset), pixels, colours)
@@ -167,7 +165,7 @@ def _chunks(pixels: Pixels, size: int) -> Iterator[Pixels]:
 
 
 def _neighbour(pixels: Pixels, colours: int, rows: int, columns: int) -> Pixels:
-    """The pixel so many rows above and columns to the left of each, or `colours` outside of the image."""
+    """For every pixel the one `rows` above and `columns` to the left, or `colours` outside the image."""
     outside = np.pad(pixels, ((0, 0), (1, 0), (1, 1)), constant_values=colours)
     height, width = pixels.shape[1:]
     top, side = 1 - rows, 1 - columns

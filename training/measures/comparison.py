@@ -1,16 +1,16 @@
-"""Nats of test images as figures: units, intervals, and the paired difference to what counting achieves."""
+"""Turns the nats of test images into figures: units, intervals, and paired differences to counting baselines."""
 
 import math
 from collections.abc import Mapping
 from typing import Any
 
-from training.data.dataset import ImageSet
+from training.images import Groups, ImageSet
 from training.measures import baselines
-from training.measures.intervals import Estimate, Groups, Values, estimate
+from training.measures.intervals import Estimate, Values, estimate
 
 
 def units(nats: Estimate, pixels: int) -> dict[str, Estimate]:
-    """Nats an image in the usual units."""
+    """Nats per image in the usual units."""
     return {
         "nats_per_image": nats,
         "nats_per_pixel": nats.scaled(1 / pixels),
@@ -19,7 +19,7 @@ def units(nats: Estimate, pixels: int) -> dict[str, Estimate]:
 
 
 def against(nats: Values, counted: Mapping[str, Values], groups: Groups | None) -> dict[str, Any]:
-    """Each baseline's nats an image, and the paired difference model − baseline over the same images."""
+    """Each baseline's nats per image, and the paired difference model − baseline over the same images."""
     return {
         name: {
             "nats_per_image": estimate(found, groups),
@@ -33,7 +33,7 @@ def against(nats: Values, counted: Mapping[str, Values], groups: Groups | None) 
 def likelihood_figures(
     nats: Values, images: ImageSet, counted: Mapping[str, Values], *, name: str
 ) -> dict[str, Any]:
-    """A training's figures from the nats of every test image (images,): their mean is called `name`."""
+    """A training's figures from the nats of every test image (images,); `name` is the name of their mean."""
     found = estimate(nats, images.test_groups)
     in_units = units(found, images.height * images.width)
     return {

@@ -1,8 +1,8 @@
-"""How far drawn images are from real ones, for a network that has no likelihood.
+"""Measures how far drawn images are from real ones, for networks without a likelihood.
 
-Images are compared by features that anyone can recompute: colour and strength of edges, averaged over a coarse grid,
-each in units of its spread over the training images. No network that learned from other data is involved, so figures
-compare models on the same data, and nothing else.
+Images are compared by simple features: colours and strengths of edges, averaged over a coarse grid, each in units of
+its spread over the training images. No network trained on other data is used, so the figures only compare models on
+the same data.
 """
 
 from collections.abc import Sequence
@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from smalti import palette as colours
-from training.data.dataset import ImageSet
-from training.data.sources import Pixels
+from training.images import ImageSet, Pixels
 
 GRID = 5  # cells along each side
-FLAT = 0.1  # of the features' typical spread: one that varies less is taken to vary that much
-SCALE = 1000.0  # kernel distances are small: they are given in thousandths
+FLAT = 0.1  # the smallest spread of a feature, in units of the features' typical spread
+SCALE = 1000.0  # kernel distances are small, so they are given in thousandths
 PORTION = 2048  # images at once
 KERNEL_PORTION = 256  # images that are compared with all others at once
 
@@ -35,7 +34,7 @@ class Yardstick:
         self.train = train
         found = self._raw(train)
         deviation = found.std(axis=0)
-        # A corner that is always blank varies by rounding alone: in such units any speck would be a world away.
+        # A corner that is always blank varies only by rounding: divided by that, any speck would be enormous.
         least = FLAT * float(np.sqrt((deviation**2).mean())) + 1e-6
         self.middle, self.spread = found.mean(axis=0), np.maximum(deviation, least)
         self.train_features = self.features(train)
@@ -49,11 +48,11 @@ class Yardstick:
         return kernel_distance(self.features(drawn), self.features(real)) * SCALE
 
     def nearest_training_image(self, pixels: Pixels) -> float:
-        """The median CIELAB distance a pixel (root mean square) from each image to its nearest training image."""
+        """The median distance of images to their nearest training image: CIELAB per pixel, root mean square."""
         return float(np.median(nearest(pixels, self.train, self.lab).distance))
 
     def figures(self, drawn: Pixels, images: ImageSet) -> dict[str, Any]:
-        """What is to be known of drawn images, each beside the same of test images."""
+        """The figures of drawn images, and the same figures of test images for comparison."""
         test, train = images.test, images.train
         return {
             "test_kernel_distance": round(self.distance(drawn, test), 1),
@@ -85,17 +84,17 @@ class Yardstick:
 
 @dataclass(frozen=True, slots=True)
 class Nearest:
-    """For each image the nearest of others."""
+    """For each image the nearest of some others."""
 
-    distance: NDArray[np.float64]  # CIELAB a pixel, root mean square: (images,)
-    index: NDArray[np.int64]  # which of the others: (images,)
+    distance: NDArray[np.float64]  # CIELAB per pixel, root mean square: (images,)
+    index: NDArray[np.int64]  # of the nearest other: (images,)
 
 
 def nearest(images: Pixels, others: Pixels, lab: Features, *, same: bool = False) -> Nearest:
     """The nearest of `others` to each of `images`, both (count, height, width), by their colours in CIELAB.
 
-    With `same`, image i is also number i of the others and is passed over. They are searched in single precision, which
-    is fast; the distance to the one that was found is exact.
+    With `same`, image i is also number i of the others, and is not compared with itself. The search is in single
+    precision, which is fast; the returned distances are exact.
     """
     middle = lab.mean(axis=0)
     painted = _flat(images, lab - middle)
@@ -103,7 +102,9 @@ def nearest(images: Pixels, others: Pixels, lab: Features, *, same: bool = False
     index = np.zeros(len(images), dtype=np.int64)
     for start in range(0, len(others), PORTION):
         part = _flat(others[start : start + PORTION], lab - middle)
-        squared = (part**2).sum(axis=1) - 2 * painted @ part.T  # lacks what is the same for all others
+        squared = (part**2).sum(
+            axis=1
+        ) - 2 * painted @ part.T  # without the term that is the same for all others
         if same:
             own = np.arange(start, min(start + len(part), len(images)))
             squared[own, own - start] = np.inf
@@ -116,12 +117,12 @@ def nearest(images: Pixels, others: Pixels, lab: Features, *, same: bool = False
 
 
 def _flat(pixels: Pixels, lab: Features) -> NDArray[np.float32]:
-    """Images painted, each one row: (images, values)."""
+    """The images in CIELAB, one line of values each: (images, values)."""
     return lab.astype(np.float32)[pixels].reshape(len(pixels), -1)
 
 
 def kernel_distance(one: Features, other: Features) -> float:
-    """The squared maximum mean discrepancy by the cubic kernel, unbiased, so it may fall below 0 between equals.
+    """The squared maximum mean discrepancy with the cubic kernel, unbiased: near 0, or below, for equal distributions.
 
     Bińkowski et al., "Demystifying MMD GANs", ICLR 2018, on our own features: (images, features) each.
     """
@@ -130,9 +131,9 @@ def kernel_distance(one: Features, other: Features) -> float:
 
 
 def mean_kernel(one: Features, other: Features) -> NDArray[np.float64]:
-    """The cubic kernel of each image of `one` with those of `other`, on average: (images,).
+    """For each image of `one`, the mean cubic kernel with all of `other`: (images,).
 
-    Some images at a time, so that memory does not grow with the pairs.
+    It takes some images at a time, so that memory does not grow with the pairs.
     """
     starts = range(0, len(one), KERNEL_PORTION)
     return np.concatenate([_kernel(one[at : at + KERNEL_PORTION], other).mean(axis=1) for at in starts])
@@ -146,7 +147,7 @@ def mean_of_pairs(features: Features) -> float:
 
 
 def _kernel(one: Features, other: Features) -> Features:
-    """Between all pairs: (images, features) each → (images, other images)."""
+    """The kernel of all pairs: (images, features) each → (images, other images)."""
     product = one @ other.T
     product /= one.shape[1]
     product += 1.0

@@ -1,4 +1,4 @@
-"""Means with their 95 % interval, honest about images that are variants of one another."""
+"""Means with 95 % intervals that allow for images which are variants of one another."""
 
 import math
 from dataclasses import dataclass
@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from training.images import Groups
+
 Values = NDArray[np.float64]
-Groups = NDArray[np.int64]  # images of one number are near-duplicates
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over images, and the interval that holds the true one in 95 of 100 such measurements."""
+    """A mean over images, and an interval that contains the true mean in 95 of 100 such measurements."""
 
     mean: float
     low: float
@@ -21,33 +22,33 @@ class Estimate:
 
     @property
     def verdict(self) -> str:
-        """Of a difference 'model − other' in a cost: whether the interval excludes zero, and on which side."""
+        """For a difference of costs, 'model − other': better or worse if the interval excludes zero."""
         if self.high < 0:
             return "better"
         return "worse" if self.low > 0 else "undecided"
 
     def plain(self, digits: int) -> dict[str, Any]:
-        """For JSON; an interval that a single group cannot give is null."""
+        """The values for JSON; the interval is null if there is only one group."""
         bounds = (self.low, self.high)
         interval = [round(bound, digits) for bound in bounds] if np.isfinite(bounds).all() else None
         return {"mean": round(self.mean, digits), "interval_95": interval}
 
     def scaled(self, factor: float) -> "Estimate":
-        """The same in another unit."""
+        """The same estimate in another unit."""
         return Estimate(self.mean * factor, self.low * factor, self.high * factor)
 
 
 def estimate(values: Values, groups: Groups | None = None) -> Estimate:
-    """The mean of values (images,), its interval by Student's distribution over the groups.
+    """The mean of values (images,) and its interval by Student's distribution over the groups.
 
-    Images of one group are not independent, so what varies are the groups' sums (Liang and Zeger, Biometrika 1986);
-    without groups every image is one of its own.
+    Images of one group are not independent, so the variance is that of the groups' sums (Liang and Zeger, Biometrika
+    1986). Without groups, every image is its own group.
     """
     return around(float(values.mean()), variance_of_mean(values, groups), _count(values, groups))
 
 
 def variance_of_mean(values: Values, groups: Groups | None = None) -> float:
-    """The squared standard error of the mean of values (images,); infinite where there is but one group."""
+    """The squared standard error of the mean of values (images,); infinite if there is only one group."""
     sums = values - values.mean()
     if groups is not None:
         _, members = np.unique(groups, return_inverse=True)
@@ -57,7 +58,7 @@ def variance_of_mean(values: Values, groups: Groups | None = None) -> float:
 
 
 def around(mean: float, variance: float, groups: int) -> Estimate:
-    """The interval about a mean whose variance was estimated from so many independent groups."""
+    """The interval around a mean whose variance was estimated from so many independent groups."""
     from scipy.special import stdtrit  # comes with scikit-learn; slow to import
 
     half = float(stdtrit(groups - 1, 0.975)) * math.sqrt(variance) if groups > 1 else math.inf
@@ -69,7 +70,7 @@ def _count(values: Values, groups: Groups | None) -> int:
 
 
 def plain(figures: Any, digits: int = 4) -> Any:
-    """Figures in JSON's types: every number rounded, every Estimate as its mean and interval."""
+    """Figures in JSON's types: every number is rounded, every Estimate becomes its mean and interval."""
     if isinstance(figures, Estimate):
         return figures.plain(digits)
     if isinstance(figures, dict):

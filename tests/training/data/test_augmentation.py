@@ -1,4 +1,4 @@
-"""Augmentation: images change by chance, stay images, and let gradients pass."""
+"""Augmentation: images change at random, stay images, and let gradients pass."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ def seed():
     torch.manual_seed(0)
 
 
-def test_the_asked_for_part_of_the_images_is_mirrored():
+def test_the_requested_share_of_the_images_is_mirrored():
     images = torch.arange(4).repeat(2000, 3, 1)
     turned = mirrored(images, 0.25)
     flipped = (turned == images.flip(2)).all(dim=(1, 2))
@@ -33,7 +33,7 @@ def test_hues_turn_together_and_the_background_stays():
     assert opposite[red] in (green, cyan)
 
 
-def test_the_asked_for_part_of_the_images_is_recoloured_as_a_whole():
+def test_the_requested_share_of_the_images_is_recoloured():
     tables = torch.tensor([[0, 1, 2], [0, 2, 1]])
     images = torch.tensor([0, 1, 2]).repeat(4000, 2, 1)
     changed = recoloured(images, tables, 0.5)
@@ -57,10 +57,10 @@ def test_a_square_is_covered_and_the_rest_is_kept():
     hidden = (covered == 0).all(dim=1)
     assert hidden.flatten(1).sum(dim=1).max() == 8 * 8
     assert ((covered == 0) | (covered == 1)).all()
-    assert hidden.any(dim=0).all()  # no place is safe
+    assert hidden.any(dim=0).all()  # every place may be covered
 
 
-def test_images_of_a_batch_are_changed_each_in_its_own_way():
+def test_every_image_of_a_batch_is_changed_differently():
     images = torch.rand(1, 3, 20, 20).expand(8, -1, -1, -1)
     changed = differentiably(images)
     assert len({tuple(image.flatten().tolist()) for image in changed}) == 8

@@ -1,4 +1,4 @@
-"""Near-duplicates: the same groups as by comparing every pair in full, without the memory for all pairs."""
+"""Near-duplicates: the same groups as by comparing every pair in full, with far less memory."""
 
 import tracemalloc
 
@@ -14,7 +14,7 @@ from training.data.duplicates import FILLED, SAME_EDGES, SAME_SILHOUETTE, edges
 
 
 def plain(rgb, opaque):
-    """The rule as it is said: every pair, all at once."""
+    """The groups by comparing every pair in full."""
     _, groups = connected_components(
         alike(rgb, opaque, rgb, opaque) | alike(rgb, opaque, rgb[:, :, ::-1], opaque[:, :, ::-1]),
         directed=False,
@@ -33,7 +33,7 @@ def alike(rgb, opaque, other_rgb, other_opaque):
 
 @st.composite
 def images(draw):
-    """A few drawings with blots, mirrored or turned in hue, some of them without transparency, in any order."""
+    """A few drawings with blots, some mirrored, some without transparency, in any order."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     count, size = draw(st.integers(1, 12)), draw(st.sampled_from([4, 6, 10]))
     rgb, opaque = drawings(count, size, seed=int(rng.integers(1000)))
@@ -51,7 +51,7 @@ def images(draw):
 @given(
     images(), st.sampled_from([3, 8, 2048]), st.sampled_from([1, 5, 256]), st.sampled_from([0.0, 0.3, 1.0])
 )
-def test_the_groups_are_those_of_comparing_every_pair(found, block, coordinates, dense):
+def test_the_groups_are_the_same_as_by_comparing_every_pair(found, block, coordinates, dense):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(duplicates, "BLOCK", block)
         patch.setattr(duplicates, "COORDINATES", coordinates)
@@ -69,7 +69,7 @@ def test_memory_grows_with_the_images_and_not_with_the_pairs(monkeypatch):
     assert peak < 2500**2  # not even one byte a pair
 
 
-def test_a_recolouring_and_its_mirror_image_belong_to_the_drawing():
+def test_a_recolouring_and_its_mirror_image_are_variants_of_the_drawing():
     rgb, opaque = drawings(5)
     other = recoloured(rgb[:1], opaque[:1])
     all_rgb = np.concatenate([rgb, other, other[:, :, ::-1]])
@@ -78,7 +78,7 @@ def test_a_recolouring_and_its_mirror_image_belong_to_the_drawing():
 
 
 def correlated(correlation):
-    """Two images without transparency whose edges correlate so much, as near as 256 greys allow."""
+    """Two images without transparency whose edges have this correlation, as near as 256 greys allow."""
     base, strange = drawings(2, size=20, seed=3)[0].astype(np.float64)
     mixes = [np.rint(base + part * (strange - base)).astype(np.uint8) for part in np.linspace(0, 1, 200)]
     found = edges(np.stack([base.astype(np.uint8), *mixes]))
@@ -86,7 +86,7 @@ def correlated(correlation):
 
 
 @pytest.mark.parametrize(("correlation", "groups"), [(0.75, [0, 0]), (0.65, [0, 1])])
-def test_equal_edges_alone_make_variants_and_edges_that_differ_do_not(correlation, groups):
+def test_images_without_transparency_are_variants_if_their_edges_correlate(correlation, groups):
     rgb = correlated(correlation)
     assert edges(rgb[:1]) @ edges(rgb[1:]).T == pytest.approx(correlation, abs=0.03)
     opaque = np.ones(rgb.shape[:3], dtype=np.bool_)  # silhouettes say nothing
@@ -95,7 +95,7 @@ def test_equal_edges_alone_make_variants_and_edges_that_differ_do_not(correlatio
     assert duplicates.groups(mirrored, opaque).tolist() == groups
 
 
-def test_a_recolouring_without_transparency_belongs_to_its_drawing_by_its_edges():
+def test_a_recolouring_without_transparency_is_a_variant_by_its_edges():
     rgb, opaque = drawings(6)
     both = np.concatenate([rgb, 255 - rgb])
     groups = duplicates.groups(both, np.ones((12, *opaque.shape[1:]), dtype=np.bool_))
@@ -103,7 +103,7 @@ def test_a_recolouring_without_transparency_belongs_to_its_drawing_by_its_edges(
 
 
 @pytest.mark.parametrize(("common", "groups"), [(17, [0, 1]), (18, [0, 0])])
-def test_silhouettes_agree_from_more_than_85_percent_in_common(common, groups):
+def test_silhouettes_agree_if_more_than_85_percent_is_common(common, groups):
     opaque = np.zeros((2, 8, 8), dtype=np.bool_)
     opaque.reshape(2, -1)[0, :20] = opaque.reshape(2, -1)[1, :common] = True
     assert duplicates.groups(np.full((2, 8, 8, 3), 7, dtype=np.uint8), opaque).tolist() == groups

@@ -1,4 +1,4 @@
-"""Pictures become the lecture's text format, which trains like any other."""
+"""Pictures are written in the lecture's text format, and can be read from it."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from training.data import lecture_format, sources
 
 @pytest.fixture
 def pictures(tmp_path):
-    """A folder of twelve pictures in three colours on nothing."""
+    """A folder of twelve pictures in three colours."""
     folder = tmp_path / "pictures"
     folder.mkdir()
     colours = np.array([[200, 0, 0, 255], [0, 90, 0, 255], [0, 0, 120, 255]], dtype=np.uint8)
@@ -20,7 +20,7 @@ def pictures(tmp_path):
     return folder
 
 
-def test_what_is_written_reads_back_as_the_same_images(pictures, tmp_path):
+def test_images_that_are_written_are_read_back_unchanged(pictures, tmp_path):
     result = CliRunner().invoke(lecture_format.main, [str(pictures), str(tmp_path / "out"), "--size", "8"])
     assert result.exit_code == 0, result.output
     assert result.output == f"12 images of 8×8 in {tmp_path / 'out'}\n"
@@ -29,7 +29,7 @@ def test_what_is_written_reads_back_as_the_same_images(pictures, tmp_path):
     assert np.array_equal(written.palette[written.pixels], original.rgb)
 
 
-def test_at_most_the_colours_asked_for_are_used(pictures, tmp_path):
+def test_the_palette_has_no_more_colours_than_asked_for(pictures, tmp_path):
     found = sources.pictures(pictures, size=8, background="#ece4d4")
     lecture_format.convert(found, tmp_path, most=3, background="#ece4d4")
     assert len(sources.lecture(tmp_path).palette) == 3
@@ -43,7 +43,7 @@ def test_no_image_has_more_shades_than_asked_for(pictures, tmp_path):
     assert len(written.palette) > 2 + 1, "each image has shades of its own"
 
 
-def test_with_images_enough_for_the_lectures_split_it_says_what_counting_achieves(tmp_path):
+def test_the_command_prints_counting_baselines_if_there_are_enough_images(tmp_path):
     folder = tmp_path / "many"
     folder.mkdir()
     for number in range(120):
@@ -56,7 +56,7 @@ def test_with_images_enough_for_the_lectures_split_it_says_what_counting_achieve
     )
     assert result.exit_code == 0, result.output
     counted = result.output.splitlines()[-1]
-    assert counted.startswith("counting, nats an image of the lecture's test images: uniform ")
+    assert counted.startswith("counting, nats per image on the lecture's test images: uniform ")
     assert "mixture_with_cache" in counted
 
 

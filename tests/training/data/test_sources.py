@@ -1,4 +1,4 @@
-"""The four kinds of image data, and what is refused of them before any training."""
+"""The four kinds of image data, and what is refused before any training."""
 
 import io
 import os
@@ -48,13 +48,13 @@ def npy(array):
 
 
 def arrays(**other):
-    """An .npz of three good arrays, but for the files that are given."""
+    """An .npz of three good arrays; the given files replace some of them."""
     good = npy(np.zeros((2, 8, 1), np.uint8))
     return packed({f"{name}.npy": other.get(name, good) for name in ("train", "valid", "test")})
 
 
 def claiming(images):
-    """An array that says it holds very many images, and has none."""
+    """An array whose header promises very many images, without any data."""
     stream = io.BytesIO()
     header = {"descr": "|u1", "fortran_order": False, "shape": (images, 8, 1)}
     np.lib.format.write_array_header_1_0(stream, header)
@@ -62,7 +62,7 @@ def claiming(images):
 
 
 class TestPictures:
-    def test_a_picture_is_cropped_to_its_content_and_stands_on_the_bottom(self, tmp_path):
+    def test_a_picture_is_cropped_to_its_content_and_placed_at_the_bottom(self, tmp_path):
         save(tmp_path / "square.png", a_square())
         found = read(tmp_path, size=12)
         assert isinstance(found, Pictures)
@@ -70,12 +70,12 @@ class TestPictures:
         expected[4:12, 2:10] = True
         assert (found.opaque[0] == expected).all()
 
-    def test_what_is_transparent_shows_the_background_and_bleeds_no_colour(self, tmp_path):
+    def test_transparent_pixels_become_background_and_do_not_change_their_neighbours(self, tmp_path):
         save(tmp_path / "square.png", a_square())
         found = read(tmp_path, size=8)
         assert set(map(tuple, found.rgb.reshape(-1, 3).tolist())) <= {(200, 0, 0), (255, 255, 255)}
 
-    def test_a_large_picture_is_made_smaller(self, tmp_path):
+    def test_a_large_picture_is_reduced(self, tmp_path):
         save(tmp_path / "large.png", np.full((64, 32, 4), 255))
         found = read(tmp_path, size=8)
         assert found.opaque[0].sum(axis=0).tolist() == [0, 0, 8, 8, 8, 8, 0, 0]
@@ -105,7 +105,7 @@ class TestPictures:
         save(tmp_path / "empty.png", np.zeros((16, 16, 4)))
         assert len(read(tmp_path).rgb) == 1
 
-    def test_the_digest_follows_the_content(self, tmp_path):
+    def test_the_digest_depends_on_the_content(self, tmp_path):
         save(tmp_path / "a.png", a_square())
         before = read(tmp_path).origin.digest
         save(tmp_path / "a.png", a_square(colour=(0, 0, 9, 255)))
@@ -118,13 +118,13 @@ class TestPictures:
         assert len(found.rgb) == found.report.read == 1
         assert [Path(skipped.name).name for skipped in found.report.skipped] == ["torn.png"]
 
-    def test_deep_greys_train_as_they_look(self, tmp_path):
+    def test_sixteen_bit_greys_become_the_greys_that_they_show(self, tmp_path):
         Image.fromarray(np.full((8, 8), 100 * 257, dtype=np.uint16)).save(tmp_path / "deep.png")
         found = read(tmp_path)
         assert (found.rgb == 100).all()
         assert found.report.deep == 1
 
-    def test_a_photograph_trains_upright(self, tmp_path):
+    def test_a_photograph_is_turned_upright(self, tmp_path):
         exif = Image.Exif()
         exif[0x0112] = 6
         lying = np.zeros((8, 8, 3), dtype=np.uint8)
@@ -138,7 +138,7 @@ class TestPictures:
         assert found.rgb.shape == (1, 8, 8, 3)
         assert (found.rgb[found.opaque] == (200, 0, 0)).all()
 
-    def test_the_report_tells_what_became_of_every_file(self, tmp_path):
+    def test_the_report_says_what_happened_to_every_file(self, tmp_path):
         save(tmp_path / "square.png", a_square())
         save(tmp_path / "small.png", np.full((4, 4, 4), 255))
         save(tmp_path / "exact.png", np.full((8, 8, 4), 255))
@@ -154,7 +154,7 @@ class TestPictures:
             "torn.png is cut off or damaged",
         ]
 
-    def test_a_transparent_border_is_told_as_cut_off_and_not_as_a_larger_frame(self, tmp_path):
+    def test_the_report_counts_a_transparent_border_as_cropped_and_not_as_padded(self, tmp_path):
         bordered = np.zeros((8, 8, 4))
         bordered[2:6, 3:6] = 255
         save(tmp_path / "bordered.png", bordered)
@@ -173,11 +173,11 @@ class TestPictures:
         with pytest.raises(DataRefused, match=r"x\.zip is encrypted: unpack it with its password"):
             read(tmp_path / "x.zip")
 
-    def test_endings_may_be_written_large(self, tmp_path):
+    def test_file_endings_may_be_in_capitals(self, tmp_path):
         (tmp_path / "SPRITES.ZIP").write_bytes(packed({"A.PNG": a_picture(), "B.JPEG": a_picture()}))
         assert len(read(tmp_path / "SPRITES.ZIP").rgb) == 2
 
-    def test_a_name_that_is_no_text_is_a_name(self, tmp_path):
+    def test_a_file_name_that_is_not_unicode_is_accepted(self, tmp_path):
         Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png")).write_bytes(a_picture())
         assert len(read(tmp_path).origin.digest) == 64
 
@@ -185,16 +185,16 @@ class TestPictures:
         with pytest.raises(DataRefused, match="holds no picture"):
             read(tmp_path)
 
-    def test_a_zip_that_is_none_is_refused(self, tmp_path):
+    def test_a_file_that_is_not_a_zip_is_refused(self, tmp_path):
         (tmp_path / "not.zip").write_bytes(b"not a zip")
         with pytest.raises(DataRefused, match="no zip file"):
             read(tmp_path / "not.zip")
 
-    def test_a_path_with_nothing_there_is_refused(self, tmp_path):
+    def test_a_missing_path_is_refused(self, tmp_path):
         with pytest.raises(DataRefused, match="nothing at"):
             read(tmp_path / "missing")
 
-    def test_a_file_of_another_kind_is_refused(self, tmp_path):
+    def test_an_unknown_kind_of_file_is_refused(self, tmp_path):
         (tmp_path / "song.mp3").write_bytes(b"la")
         with pytest.raises(DataRefused, match=r"known kinds: a folder or \.zip .*pixel_color\.txt .*\.npz"):
             read(tmp_path / "song.mp3")
@@ -208,7 +208,7 @@ class TestLecture:
         assert found.pixels.tolist() == [[[0, 1], [2, 0]], [[1, 1], [1, 1]]]
         assert found.palette.tolist() == [[255, 255, 255], [0, 0, 0], [200, 0, 0]]
 
-    def test_the_file_itself_may_be_given(self, tmp_path):
+    def test_the_path_of_the_pixel_file_is_accepted(self, tmp_path):
         write_lecture(tmp_path, [[0, 1, 2, 0]])
         assert len(read(tmp_path / "pixel_color.txt").pixels) == 1
 
@@ -217,7 +217,7 @@ class TestLecture:
         [
             ([[0, 1, 3, 0]], "pixel 3, but the palette ends at 2"),
             ([[0, 1, -1, 0]], "pixel -1"),
-            ([[0, 1, 2, 0, 1]], "no square image"),
+            ([[0, 1, 2, 0, 1]], "do not make a square image"),
             ([[0, 1, 2, 0], [0, 1, 2]], "Line 2 .* has 3 numbers"),
             ([["x", 1, 2, 0]], "Line 1 .* cannot be read as integers with spaces between: 'x'"),
             ([[0, 1, 1.5, 0]], "Line 1 .* '1.5'"),
@@ -229,7 +229,7 @@ class TestLecture:
             ([], "is empty"),
         ],
     )
-    def test_lines_that_do_not_fit_are_named(self, tmp_path, images, reason):
+    def test_a_wrong_line_is_named(self, tmp_path, images, reason):
         write_lecture(tmp_path, images)
         with pytest.raises(DataRefused, match=reason):
             read(tmp_path)
@@ -241,7 +241,7 @@ class TestLecture:
 
     @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
     @pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n"])
-    def test_windows_ways_to_write_text_are_read(self, tmp_path, encoding, end):
+    def test_encodings_and_line_ends_of_windows_are_read(self, tmp_path, encoding, end):
         for name, lines in {
             "pixel_color.txt": ["0 1 1 0", "1 1 1 1"],
             "colormap.txt": ["0 0 0", "9 9 9"],
@@ -249,16 +249,16 @@ class TestLecture:
             (tmp_path / name).write_bytes((end.join(lines) + end).encode(encoding))
         assert read(tmp_path).pixels.tolist() == [[[0, 1], [1, 0]], [[1, 1], [1, 1]]]
 
-    def test_names_may_be_written_large(self, tmp_path):
+    def test_file_names_may_be_in_capitals(self, tmp_path):
         write_lecture(tmp_path, [[0, 1, 2, 0]])
         for name in ("pixel_color.txt", "colormap.txt"):
             (tmp_path / name).rename(tmp_path / name.upper())
         assert len(read(tmp_path).pixels) == len(read(tmp_path / "PIXEL_COLOR.TXT").pixels) == 1
 
-    def test_what_is_no_text_is_refused(self, tmp_path):
+    def test_a_file_that_is_not_text_is_refused(self, tmp_path):
         write_lecture(tmp_path, [[0, 1, 1, 0]])
         (tmp_path / "pixel_color.txt").write_bytes(b"\x89PNG\xff\xfe")
-        with pytest.raises(DataRefused, match=r"pixel_color\.txt is no text"):
+        with pytest.raises(DataRefused, match=r"pixel_color\.txt is not text"):
             read(tmp_path)
 
     def test_a_missing_palette_is_refused(self, tmp_path):
@@ -279,7 +279,7 @@ class TestBinary:
         np.savez(path, train=packed["train"], valid=packed["valid"], test=packed["test"])
         return bits
 
-    def test_bits_are_unpacked_and_the_parts_kept(self, tmp_path):
+    def test_bits_are_unpacked_and_the_three_parts_are_kept(self, tmp_path):
         bits = self.save(tmp_path / "Static MNIST.npz")
         found = read(tmp_path / "Static MNIST.npz")
         assert (found.pixels == np.concatenate(list(bits.values()))).all()
@@ -293,10 +293,10 @@ class TestBinary:
     def test_a_width_that_does_not_fit_is_refused(self, tmp_path):
         array = np.zeros((2, 8, 4), np.uint8)
         np.savez(tmp_path / "x.npz", train=array, valid=array, test=array)
-        with pytest.raises(DataRefused, match="4 bytes a row, which does not fit images of 8×8"):
+        with pytest.raises(DataRefused, match="4 bytes per row, which does not fit images of 8×8"):
             read(tmp_path / "x.npz")
 
-    def test_its_ending_may_be_written_large(self, tmp_path):
+    def test_the_ending_npz_may_be_in_capitals(self, tmp_path):
         self.save(tmp_path / "x.npz")
         (tmp_path / "x.npz").rename(tmp_path / "X.NPZ")
         assert read(tmp_path / "X.NPZ").report.read == 7
@@ -304,10 +304,13 @@ class TestBinary:
     @pytest.mark.parametrize(
         ("content", "reason"),
         [
-            (b"no archive", r"no \.npz file"),
-            (b"", r"no \.npz file"),
-            (npy(np.zeros((2, 8, 1), np.uint8)), r"no \.npz file"),
-            (arrays(train=npy(np.array([None, "x"], dtype=object))), "train .* is damaged, or holds objects"),
+            (b"no archive", r"cannot be read as an \.npz file"),
+            (b"", r"cannot be read as an \.npz file"),
+            (npy(np.zeros((2, 8, 1), np.uint8)), r"cannot be read as an \.npz file"),
+            (
+                arrays(train=npy(np.array([None, "x"], dtype=object))),
+                "train .* is damaged, or contains objects",
+            ),
             (arrays(train=b"no array"), "train .* is damaged"),
             (arrays(valid=npy(np.zeros((2, 8, 1), np.uint8))[:-5]), "valid .* is damaged"),
             (arrays(valid=npy(np.zeros((2, 8, 1), np.float32))), "valid .* must be .* of uint8"),
@@ -317,15 +320,15 @@ class TestBinary:
             (with_method(arrays(), 99), "train .* is damaged, or packed in a way that is not read"),
         ],
     )
-    def test_what_is_wrong_with_an_archive_of_arrays_is_one_sentence(self, tmp_path, content, reason):
+    def test_a_wrong_npz_is_refused_in_one_sentence(self, tmp_path, content, reason):
         (tmp_path / "x.npz").write_bytes(content)
         with pytest.raises(DataRefused, match=reason):
             read(tmp_path / "x.npz")
 
 
-@settings(deadline=None)  # of correctness, not of a busy machine's speed
+@settings(deadline=None)  # a busy machine may be slow
 @given(data=st.data())
-def test_any_damage_to_data_is_a_reason_and_never_a_crash(data, tmp_path_factory):
+def test_damaged_data_are_read_or_refused_and_never_crash(data, tmp_path_factory):
     folder = tmp_path_factory.getbasetemp() / "damaged"
     folder.mkdir(exist_ok=True)
     good = {"x.npz": arrays(), "pixel_color.txt": b"0 1 1 0\n1 1 1 1\n", "colormap.txt": b"0 0 0\n9 9 9\n"}
@@ -339,7 +342,7 @@ def test_any_damage_to_data_is_a_reason_and_never_a_crash(data, tmp_path_factory
         read(folder / name)
 
 
-def test_without_a_path_the_digits_come():
+def test_without_a_path_the_digits_are_read():
     found = read(None)
     assert found.pixels.shape == (1797, 8, 8)
     assert (found.pixels.max(), len(found.palette)) == (16, 17)

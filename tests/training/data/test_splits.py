@@ -1,4 +1,4 @@
-"""Train, valid and test: disjoint, complete, and no drawing on both sides (tests/training/data/test_duplicates.py)."""
+"""Train, valid and test: disjoint, complete, and no drawing in two of them."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def recoloured(rgb, opaque):
     return np.where(opaque[..., None], rgb[..., ::-1], 255).astype(np.uint8)
 
 
-def test_no_group_is_divided_and_no_image_lost():
+def test_no_group_is_divided_and_no_image_is_lost():
     rgb, opaque = drawings(40)
     rgb, opaque = np.concatenate([rgb, recoloured(rgb, opaque)]), np.concatenate([opaque, opaque])
     split = splits.by_groups(duplicates.groups(rgb, opaque))
@@ -33,23 +33,23 @@ def test_no_group_is_divided_and_no_image_lost():
     assert [len(part) for part in parts] == [64, 8, 8]
 
 
-def test_the_lecture_tests_on_the_first_eighty_of_its_permutation():
+def test_the_lectures_test_images_are_the_first_eighty_of_its_permutation():
     split = splits.by_lecture(792)
     assert split.test.tolist() == np.random.default_rng(0).permutation(792)[:80].tolist()
     assert len(split.train) + len(split.valid) == 712
     assert not set(split.test.tolist()) & set(split.train.tolist() + split.valid.tolist())
 
 
-def test_too_few_images_for_the_lecture_are_refused():
+def test_too_few_images_for_the_lectures_split_are_refused():
     with pytest.raises(DataRefused, match="too few"):
         splits.by_lecture(112)
 
 
-def test_a_handful_of_images_is_refused():
+def test_fewer_than_ten_images_are_refused():
     with pytest.raises(DataRefused, match="3 images are too few"):
         splits.by_groups(np.arange(3))
 
 
-def test_one_drawing_in_many_colours_cannot_be_split():
+def test_variants_of_a_single_drawing_are_refused():
     with pytest.raises(DataRefused, match="variants of one another"):
         splits.by_groups(np.zeros(30, dtype=np.int64))

@@ -1,4 +1,4 @@
-"""`python -m training.data.sprites`: the listed pictures and no others, from any folder or archive, always one file."""
+"""`python -m training.data.sprites`: only the listed pictures, from any folder or archive, in always the same file."""
 
 import hashlib
 import shutil
@@ -16,7 +16,7 @@ PICTURES = {"mon/dragon.png": b"a dragon", "mon/deep/orc.png": b"an orc"}
 
 @pytest.fixture
 def source(tmp_path, monkeypatch):
-    """A folder as the tiles come in, with a list of two of its pictures."""
+    """A folder like that of the tiles, with a list of two of its pictures."""
     folder = tmp_path / "tiles" / "releases" / "Nov-2015"
     for name, content in (PICTURES | {"mon/zombie.png": b"of unknown licence"}).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -36,9 +36,7 @@ def run(*arguments):
     return CliRunner().invoke(sprites.main, [str(argument) for argument in arguments])
 
 
-def test_a_folder_a_zip_and_a_tar_of_the_tiles_make_the_same_file_of_the_listed_pictures_alone(
-    source, tmp_path
-):
+def test_a_folder_a_zip_and_a_tar_make_the_same_file_of_only_the_listed_pictures(source, tmp_path):
     kinds = ("zip", "tar", "xztar", "gztar")
     archives = [shutil.make_archive(str(tmp_path / "tiles"), kind, source) for kind in kinds]
     written = []
@@ -55,14 +53,16 @@ def test_a_folder_a_zip_and_a_tar_of_the_tiles_make_the_same_file_of_the_listed_
     assert (tmp_path / "again.zip").read_bytes() == written[0]
 
 
-def test_a_file_that_the_shipped_models_learned_from_is_called_so(source, tmp_path, monkeypatch):
-    assert "models of your own" in run(source, tmp_path / "x.zip").output
+def test_the_training_data_of_the_shipped_models_are_recognised(source, tmp_path, monkeypatch):
+    assert "your own models" in run(source, tmp_path / "x.zip").output
     digest = hashlib.sha256((tmp_path / "x.zip").read_bytes()).hexdigest()
     monkeypatch.setitem(provenance.KNOWN, digest, provenance.UNKNOWN)
-    assert "the very file that the shipped models learned from" in run(source, tmp_path / "x.zip").output
+    assert (
+        "exactly the file that the shipped models were trained on" in run(source, tmp_path / "x.zip").output
+    )
 
 
-def test_without_a_source_it_is_said_where_to_get_one():
+def test_without_a_source_the_command_says_where_to_get_the_tiles():
     result = run()
     assert result.exit_code == 1
     assert "github.com/crawl/tiles" in result.output
@@ -70,7 +70,7 @@ def test_without_a_source_it_is_said_where_to_get_one():
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no archive", b"PK\x05\x06" + b"\0" * 18])
-def test_what_holds_no_sprites_is_told_in_one_sentence(source, tmp_path, content):
+def test_a_source_without_sprites_is_refused_in_one_sentence(source, tmp_path, content):
     if content is not None:
         (tmp_path / "x").write_bytes(content)
     result = run(tmp_path / "x", tmp_path / "x.zip")
@@ -80,7 +80,7 @@ def test_what_holds_no_sprites_is_told_in_one_sentence(source, tmp_path, content
     assert not (tmp_path / "x.zip").exists()
 
 
-def test_a_damaged_archive_is_told_in_one_sentence(source, tmp_path):
+def test_a_damaged_archive_is_refused_in_one_sentence(source, tmp_path):
     for kind in ("zip", "xztar"):
         file = shutil.make_archive(str(tmp_path / "tiles"), kind, source)
         with open(file, "r+b") as stream:
@@ -89,7 +89,7 @@ def test_a_damaged_archive_is_told_in_one_sentence(source, tmp_path):
         assert len(run(file, tmp_path / "x.zip").output.splitlines()) == 1
 
 
-def test_the_list_names_772_pictures_once_each():
+def test_the_list_has_772_different_pictures():
     names = sprites.listed()
     assert len(names) == len(set(names.values())) == 772
     assert all(len(digest) == sprites.DIGITS for digest in names)
@@ -103,7 +103,7 @@ def with_one_encrypted_entry(file):
     file.write_bytes(data)
 
 
-def test_one_encrypted_entry_loses_no_other_and_is_named(source, tmp_path):
+def test_one_encrypted_entry_is_named_and_the_others_are_read(source, tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as target:
         for name, content in PICTURES.items():
             target.writestr(name, content)
@@ -114,7 +114,7 @@ def test_one_encrypted_entry_loses_no_other_and_is_named(source, tmp_path):
     assert "1 of 2 sprites" in result.output
 
 
-def test_one_damaged_entry_loses_no_other(source, tmp_path):
+def test_one_damaged_entry_is_named_and_the_others_are_read(source, tmp_path):
     file = Path(shutil.make_archive(str(tmp_path / "tiles"), "zip", source))
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as target:
         for name, content in PICTURES.items():
@@ -125,14 +125,14 @@ def test_one_damaged_entry_loses_no_other(source, tmp_path):
     assert "orc.png is damaged" in result.output
 
 
-def test_an_encrypted_zip_says_so(source, tmp_path):
+def test_an_encrypted_zip_is_called_encrypted(source, tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as target:
         target.writestr("a.png", b"a dragon")
     with_one_encrypted_entry(tmp_path / "x.zip")
     assert "is encrypted: unpack it" in run(tmp_path / "x.zip", tmp_path / "out.zip").output
 
 
-def test_a_file_that_cannot_be_read_does_not_end_a_folder(source, tmp_path, monkeypatch):
+def test_a_file_that_cannot_be_read_is_named_and_the_others_are_read(source, tmp_path, monkeypatch):
     read = finding.read_file
 
     def unreadable(path, most):
@@ -146,7 +146,7 @@ def test_a_file_that_cannot_be_read_does_not_end_a_folder(source, tmp_path, monk
     assert "1 of 2 sprites" in output
 
 
-def test_endings_may_be_written_large(source, tmp_path):
+def test_file_endings_may_be_in_capitals(source, tmp_path):
     for file in list(source.rglob("*.png")):
         file.rename(file.with_suffix(".PNG"))
     assert run(source, tmp_path / "out.zip").output.startswith("2 of 2 sprites")

@@ -1,4 +1,4 @@
-"""Training a GAN: in each turn one network learns and the other does not change."""
+"""Training a GAN: while one network learns, the other does not change."""
 
 import copy
 
@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from smalti.runtime.repository import Data
-from training.data.dataset import ImageSet
 from training.errors import RecipeRefused
 from training.families.gan import calibration, task
+from training.images import ImageSet
 from training.loop import Loop
 from training.recipe import Recipe, TrainingRecipe
 
@@ -29,7 +29,7 @@ class Silent:
     def stepped(self, step, figure):
         pass
 
-    def looked(self, point, *, better):
+    def validated(self, point, *, better):
         pass
 
 
@@ -62,16 +62,14 @@ def parameters(network):
 
 
 def weights(network):
-    """Without the biases: the hinge's pull on the last one is exactly nothing while no score is beyond it."""
+    """Names without the biases: while no score is beyond the hinge, its gradient for the last bias is exactly zero."""
     return {name for name in parameters(network) if not name.endswith("bias")}
 
 
 @VARIANTS
 def test_while_the_generator_learns_the_discriminator_is_fixed(images, recipe):
     trained = a_task(recipe, images)
-    trained.discriminator_step(
-        torch.from_numpy(images.train[:8])
-    )  # so that the optimiser has momentum to misuse
+    trained.discriminator_step(torch.from_numpy(images.train[:8]))  # now the optimiser has momentum
     generator, discriminator = (
         copy.deepcopy(network.state_dict()) for network in (trained.generator, trained.discriminator)
     )
@@ -81,7 +79,7 @@ def test_while_the_generator_learns_the_discriminator_is_fixed(images, recipe):
 
 
 @VARIANTS
-def test_while_the_discriminator_learns_the_generator_s_parameters_are_fixed(images, recipe):
+def test_while_the_discriminator_learns_the_generators_parameters_are_fixed(images, recipe):
     trained = a_task(recipe, images)
     trained.generator_step(8)
     generator, discriminator = (
@@ -93,7 +91,7 @@ def test_while_the_discriminator_learns_the_generator_s_parameters_are_fixed(ima
 
 
 @VARIANTS
-def test_both_learn_again_in_the_next_step(images, recipe):
+def test_both_networks_learn_in_every_step(images, recipe):
     trained = a_task(recipe, images)
     for _ in range(2):
         generator, discriminator = (
@@ -105,7 +103,7 @@ def test_both_learn_again_in_the_next_step(images, recipe):
 
 
 def holding(network, step, seen):
-    """The step, after which the network must be what it was before, gradients too; it is noted in `seen`."""
+    """The step, with a check that it changes neither the network nor its gradients; `seen` gets what changed."""
 
     def held(given):
         before = copy.deepcopy(network.state_dict()), [copy.deepcopy(p.grad) for p in network.parameters()]
@@ -121,7 +119,7 @@ def holding(network, step, seen):
 
 
 @VARIANTS
-def test_in_every_step_of_a_training_the_other_network_is_fixed(images, tmp_path, recipe):
+def test_in_every_step_of_a_whole_training_the_other_network_is_fixed(images, tmp_path, recipe):
     loop = a_loop(images, tmp_path, recipe)
     trained = loop.task
     of_discriminator: list[set[str]] = []  # what changed of it in each step
@@ -132,14 +130,14 @@ def test_in_every_step_of_a_training_the_other_network_is_fixed(images, tmp_path
     assert of_discriminator == of_generator == [set()] * recipe.training.steps
 
 
-def test_the_discriminator_learns_to_tell_them_apart(images):
+def test_the_discriminator_learns_to_tell_real_from_generated_images(images):
     trained = a_task(LECTURE, images)
     real = torch.from_numpy(images.train[:32])
     losses = [trained.discriminator_step(real) for _ in range(150)]
     assert np.mean(losses[-10:]) < 0.6 * losses[0]
 
 
-def test_the_generator_learns_what_a_fixed_discriminator_likes(images):
+def test_the_generator_learns_to_please_a_fixed_discriminator(images):
     trained = a_task(LECTURE, images)
     for _ in range(60):
         trained.discriminator_step(torch.from_numpy(images.train[:32]))
@@ -147,7 +145,7 @@ def test_the_generator_learns_what_a_fixed_discriminator_likes(images):
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_the_robust_variant_is_bound_and_the_lecture_s_is_not(images):
+def test_the_robust_variant_has_spectral_normalisation_and_the_lectures_has_not(images):
     def bound(recipe):
         names = a_task(recipe, images).discriminator.state_dict()
         return any("parametrizations" in name for name in names)
@@ -157,22 +155,21 @@ def test_the_robust_variant_is_bound_and_the_lecture_s_is_not(images):
 
 
 @VARIANTS
-def test_an_interrupted_training_ends_like_an_undisturbed_one(images, tmp_path, recipe):
-    undisturbed = a_loop(images, tmp_path / "whole", recipe).run(Silent())
-    a_loop(images, tmp_path / "parts", recipe).run(
-        Silent(), until=lambda step: step == 6
-    )  # given that it is stopped between two looks
-    torch.manual_seed(99)  # whatever another process drew before
+def test_an_interrupted_training_ends_like_an_uninterrupted_one(images, tmp_path, recipe):
+    uninterrupted = a_loop(images, tmp_path / "whole", recipe).run(Silent())
+    # given a training that was stopped between two validations
+    a_loop(images, tmp_path / "parts", recipe).run(Silent(), until=lambda step: step == 6)
+    torch.manual_seed(99)  # the new process may have drawn other random numbers
     again = a_loop(images, tmp_path / "parts", recipe)
     assert again.resume() == 6
     resumed = again.run(Silent())
-    for network, expected in undisturbed.best.weights.items():
+    for network, expected in uninterrupted.best.weights.items():
         for name, value in expected.items():
             assert torch.equal(resumed.best.weights[network][name], value), (network, name)
-    assert resumed.figures == undisturbed.figures
+    assert resumed.figures == uninterrupted.figures
 
 
-def test_figures_say_how_far_drawn_images_are_and_how_real_they_look(images, tmp_path):
+def test_figures_have_distances_and_probabilities_of_drawn_images(images, tmp_path):
     loop = a_loop(images, tmp_path, ROBUST)
     figures = loop.run(Silent()).figures
     assert figures["test_kernel_distance"] > figures["baselines"]["training_images"]
@@ -200,7 +197,7 @@ def test_calibration_does_not_depend_on_the_scores_scale(scale):
     assert offset == pytest.approx(expected_offset, rel=1e-2)
 
 
-def test_a_discriminator_that_is_wrong_says_half():
+def test_a_discriminator_that_is_always_wrong_gives_one_half():
     torch.manual_seed(0)
     slope, offset = calibration(torch.randn(500) - 2, torch.randn(500) + 2)
     assert slope == 0.0
@@ -216,6 +213,6 @@ def test_a_discriminator_that_is_wrong_says_half():
         ({"optimiser": {"generator_rate": 0}}, r"\[optimiser\] is wrong at generator_rate"),
     ],
 )
-def test_a_wrong_recipe_is_refused_in_a_sentence(images, changes, fault):
+def test_a_wrong_recipe_is_refused_in_one_sentence(images, changes, fault):
     with pytest.raises(RecipeRefused, match=fault):
         task(ROBUST.model_copy(update=changes), images, CPU)

@@ -1,4 +1,4 @@
-"""PixelRNNs in training: every variant learns, goes on where it stopped, and tells what a recipe got wrong."""
+"""PixelRNNs in training: every variant learns, continues where it stopped, and names faults of a recipe."""
 
 import numpy as np
 import pytest
@@ -6,10 +6,10 @@ import torch
 
 from smalti.runtime.repository import Data
 from training import recipe
-from training.data.dataset import ImageSet
 from training.errors import RecipeRefused
 from training.families import pixel_rnn
-from training.families.registry import make_task
+from training.families.loading import make_task
+from training.images import ImageSet
 from training.loop import Loop
 from training.recipe import Recipe, TrainingRecipe
 
@@ -36,13 +36,13 @@ class Silent:
     def stepped(self, step, figure):
         pass
 
-    def looked(self, point, *, better):
+    def validated(self, point, *, better):
         pass
 
 
 @pytest.fixture(scope="module")
 def images():
-    """Images of vertical stripes: the first row is chance, all others follow from it."""
+    """Images of vertical stripes: the first row is random, all others repeat it."""
     stripes = np.random.default_rng(0).integers(0, 3, (120, 1, 6)).repeat(5, axis=1)
     about = Data(name="stripes", source="", licence="", digest="0" * 64, images=120)
     return ImageSet(about, ("#000000", "#808080", "#ffffff"), stripes[:100], stripes[100:110], stripes[110:])
@@ -65,15 +65,15 @@ def a_loop(images, folder, chosen):
 
 
 @pytest.mark.slow
-def test_the_diagonal_one_learns_that_a_pixel_repeats_the_one_above(images, tmp_path):
+def test_the_diagonal_variant_learns_that_a_pixel_repeats_the_one_above(images, tmp_path):
     trained = a_loop(images, tmp_path, a_recipe("diagonal", steps=150)).run(Silent())
-    chance = 6 * np.log(3)  # of the first row, which nobody can predict
+    chance = 6 * np.log(3)  # the cost of the first row, which cannot be predicted
     assert trained.figures["test_nats_per_image"] < 1.3 * chance
     assert trained.figures["baselines"]["uniform"] > 4.9 * chance
 
 
 @pytest.mark.parametrize("variant", NETWORKS)
-def test_an_interrupted_training_ends_like_an_undisturbed_one(images, tmp_path, variant):
+def test_an_interrupted_training_ends_like_an_uninterrupted_one(images, tmp_path, variant):
     chosen = a_recipe(variant, steps=30)
     whole = a_loop(images, tmp_path / "whole", chosen).run(Silent())
     a_loop(images, tmp_path / "parts", chosen).run(Silent(), until=lambda step: step == 20)
@@ -106,14 +106,14 @@ def test_an_option_that_a_variant_does_not_know_is_refused(variant, network, rea
         pixel_rnn.make_network(a_recipe(variant, steps=1, **network), height=3, width=3, colours=2)
 
 
-def test_an_unknown_variant_is_refused_with_those_there_are():
+def test_an_unknown_variant_is_refused_with_the_known_ones():
     unknown = a_recipe("diagonal", steps=1).model_copy(update={"variant": "row"})
     with pytest.raises(RecipeRefused, match="lecture, diagonal"):
         pixel_rnn.make_network(unknown, height=3, width=3, colours=2)
 
 
 @pytest.mark.slow
-def test_products_in_bfloat16_learn_as_well_and_leave_measuring_exact(images, tmp_path):
+def test_training_with_products_in_bfloat16_learns_and_measures_in_float32(images, tmp_path):
     chosen = a_recipe("diagonal", steps=150)
     rounded = chosen.model_copy(update={"optimiser": chosen.optimiser | {"products": "bfloat16"}})
     trained = a_loop(images, tmp_path, rounded).run(Silent())
@@ -121,14 +121,14 @@ def test_products_in_bfloat16_learn_as_well_and_leave_measuring_exact(images, tm
     assert torch.get_float32_matmul_precision() == "highest"
 
 
-def test_recoloured_images_train_with_what_the_palette_has(images, tmp_path):
+def test_training_with_recoloured_images_works(images, tmp_path):
     chosen = a_recipe("diagonal", steps=20)
     hues = chosen.model_copy(update={"optimiser": chosen.optimiser | {"recolour": 1.0, "flip": 0.5}})
     figures = a_loop(images, tmp_path, hues).run(Silent()).figures
     assert np.isfinite(figures["test_nats_per_image"])
 
 
-def test_a_number_format_that_there_is_not_is_refused(images):
+def test_an_unknown_number_format_is_refused(images):
     chosen = a_recipe("diagonal", steps=20)
     odd = chosen.model_copy(update={"optimiser": {"products": "float8"}})
     with pytest.raises(RecipeRefused, match="products"):

@@ -1,4 +1,4 @@
-"""Training a VAE and an auto-encoder: they learn, are resumable to the bit, and report what they say."""
+"""Training a VAE and an auto-encoder: they learn, continue with the same bits, and report the right figures."""
 
 import numpy as np
 import pytest
@@ -6,10 +6,10 @@ import torch
 
 from models import vae
 from smalti.runtime.repository import Data
-from training.data.dataset import ImageSet
 from training.errors import RecipeRefused
-from training.families.registry import make_task
+from training.families.loading import make_task
 from training.families.vae import VAETask, task
+from training.images import ImageSet
 from training.loop import Loop
 from training.recipe import Recipe, TrainingRecipe
 
@@ -37,13 +37,13 @@ class Silent:
     def stepped(self, step, figure):
         pass
 
-    def looked(self, point, *, better):
+    def validated(self, point, *, better):
         pass
 
 
 @pytest.fixture(scope="module")
 def images():
-    """Images of one colour each: one latent tells all."""
+    """Images of one colour each, which one latent can encode."""
     flat = np.random.default_rng(0).integers(0, 3, (100, 1, 1)).repeat(5, axis=1).repeat(4, axis=2)
     about = Data(name="flat", source="", licence="", digest="0" * 64, images=100)
     return ImageSet(about, ("#000000", "#808080", "#ffffff"), flat[:60], flat[60:80], flat[80:])
@@ -59,26 +59,25 @@ def weights(checkpoint):
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
-def test_training_learns(images, tmp_path, recipe):
+def test_training_lowers_the_validation_figure(images, tmp_path, recipe):
     finished = a_loop(images, tmp_path, recipe).run(Silent())
     assert finished.curve[-1].valid < finished.curve[0].valid
 
 
 @pytest.mark.parametrize("recipe", [VAE_RECIPE, PLAIN_RECIPE], ids=lambda recipe: recipe.variant)
-def test_an_interrupted_training_ends_like_an_undisturbed_one(images, tmp_path, recipe):
-    undisturbed = a_loop(images, tmp_path / "whole", recipe).run(Silent())
-    a_loop(images, tmp_path / "parts", recipe).run(
-        Silent(), until=lambda step: step == 60
-    )  # given that it is stopped between two looks
-    torch.manual_seed(99)  # whatever another process drew before
+def test_an_interrupted_training_ends_like_an_uninterrupted_one(images, tmp_path, recipe):
+    uninterrupted = a_loop(images, tmp_path / "whole", recipe).run(Silent())
+    # given a training that was stopped between two validations
+    a_loop(images, tmp_path / "parts", recipe).run(Silent(), until=lambda step: step == 60)
+    torch.manual_seed(99)  # the new process may have drawn other random numbers
     again = a_loop(images, tmp_path / "parts", recipe)
     assert again.resume() == 60
     resumed = again.run(Silent())
-    assert torch.equal(weights(resumed), weights(undisturbed))
-    assert resumed.figures == undisturbed.figures
+    assert torch.equal(weights(resumed), weights(uninterrupted))
+    assert resumed.figures == uninterrupted.figures
 
 
-def test_a_vae_reports_its_bound_with_both_parts_beside_counting(images, tmp_path):
+def test_a_vae_reports_its_bound_with_both_parts_and_the_baselines(images, tmp_path):
     loop = a_loop(images, tmp_path, VAE_RECIPE)
     figures = loop.run(Silent()).figures
     bound, parts = figures["test_negative_elbo_nats_per_image"], figures["parts"]
@@ -90,7 +89,7 @@ def test_a_vae_reports_its_bound_with_both_parts_beside_counting(images, tmp_pat
     assert loop.task.headline(figures) == f"{bound:.1f} nats/image (-ELBO, 20 images)"
 
 
-def test_the_reported_bound_is_the_model_s_own(images):
+def test_the_reported_bound_is_the_models_elbo(images):
     torch.manual_seed(1)
     trained = task(VAE_RECIPE, images, CPU)
     pixels = torch.from_numpy(images.valid)
@@ -109,7 +108,7 @@ def test_an_auto_encoder_reports_its_reconstruction_only(images, tmp_path):
     assert loop.task.headline(figures) == f"{error:.1f} nats/image (reconstruction only, 20 images)"
 
 
-def test_rounded_products_change_a_step_a_little_and_a_measurement_not_at_all(images):
+def test_rounded_products_change_a_step_slightly_and_no_measurement(images):
     def stepped(products):
         torch.manual_seed(1)
         trained = task(
@@ -134,7 +133,7 @@ def test_an_auto_encoder_has_no_noise(images):
     assert plain.validate(images.valid) == plain.validate(images.valid)
 
 
-def test_the_penalty_comes_gradually(images):
+def test_the_weight_of_the_penalty_rises_gradually(images):
     torch.manual_seed(1)
     weights_used = []
     trained = task(VAE_RECIPE, images, CPU)
@@ -150,7 +149,7 @@ def test_the_penalty_comes_gradually(images):
     assert weights_used == [0.0, 0.5, 1.0, 1.0]
 
 
-def test_sheets_have_the_images_asked_for(images):
+def test_a_sheet_has_the_requested_number_of_images(images):
     torch.manual_seed(1)
     sheet = task(VAE_RECIPE, images, CPU).sheet(10)
     assert sheet.shape == (10, 5, 4)
@@ -168,10 +167,10 @@ def test_sheets_have_the_images_asked_for(images):
         ({"loss": {"beta": 2}}, r"\[loss\] is wrong at beta"),
     ],
 )
-def test_a_wrong_recipe_is_refused_in_a_sentence(images, changes, fault):
+def test_a_wrong_recipe_is_refused_in_one_sentence(images, changes, fault):
     with pytest.raises(RecipeRefused, match=fault):
         task(VAE_RECIPE.model_copy(update=changes), images, CPU)
 
 
-def test_the_task_is_that_of_the_family(images):
+def test_the_registry_finds_the_task_of_the_family(images):
     assert isinstance(make_task(PLAIN_RECIPE, images, CPU), VAETask)

@@ -1,10 +1,10 @@
-"""Counting baselines: right on data whose entropy is known, and none is above its simpler neighbour by much."""
+"""Counting baselines: right on data whose entropy is known."""
 
 import numpy as np
 import pytest
 
 from smalti.runtime.repository import Data
-from training.data.dataset import ImageSet
+from training.images import ImageSet
 from training.measures import baselines
 
 
@@ -33,7 +33,7 @@ def test_independent_pixels_cost_their_entropy():
     assert found["mixture_with_cache"] == pytest.approx(entropy, rel=0.07)
 
 
-def test_stripes_cost_their_first_row_only():
+def test_vertical_stripes_cost_only_their_first_row():
     rng = np.random.default_rng(0)
     images = rng.integers(0, 4, (300, 1, 5)).repeat(6, axis=1)
     found = means(image_set(images, 4))
@@ -41,7 +41,7 @@ def test_stripes_cost_their_first_row_only():
     assert found["left"] > 3 * found["left_up"]
 
 
-def test_the_cache_knows_the_colours_of_this_image():
+def test_the_cache_makes_colours_of_the_same_image_cheaper():
     rng = np.random.default_rng(0)
     pairs = rng.choice(40, size=(300, 2))
     images = pairs[np.arange(300)[:, None, None], rng.integers(0, 2, (300, 6, 6))]
@@ -54,14 +54,14 @@ def test_probabilities_of_all_colours_sum_to_one():
     train = rng.integers(0, 3, (9, 4, 4))
     counts = baselines.Counts(train, 5)
     image = rng.integers(0, 3, (4, 4))
-    # The same image five times, its last pixel once in each colour: what counting gives these must be a distribution.
+    # The same image five times, with each colour as its last pixel: the probabilities must be a distribution.
     variants = np.stack([image] * 5)
     variants[:, -1, -1] = np.arange(5)
     for name, found in counts.predict(variants).items():
         assert found[:, -1, -1].sum() == pytest.approx(1.0, abs=2e-3), name
 
 
-def test_every_image_has_its_own_figure_and_pixels_add_up_to_it():
+def test_the_nats_of_an_image_are_the_sum_over_its_pixels():
     images = image_set(np.random.default_rng(0).integers(0, 3, (60, 4, 5)), 3)
     pixels, whole = baselines.nats_per_pixel(images), baselines.nats_per_image(images)
     for name, nats in whole.items():
@@ -69,7 +69,7 @@ def test_every_image_has_its_own_figure_and_pixels_add_up_to_it():
         assert nats == pytest.approx(pixels[name].sum((1, 2)), rel=1e-5)
 
 
-def test_counting_in_portions_gives_the_same(monkeypatch):
+def test_counting_in_portions_gives_the_same_figures(monkeypatch):
     images = image_set(np.random.default_rng(0).integers(0, 3, (90, 4, 5)), 3)
     whole = baselines.nats_per_pixel(images)
     monkeypatch.setattr(baselines, "CHUNK", 7)
@@ -78,7 +78,7 @@ def test_counting_in_portions_gives_the_same(monkeypatch):
         assert (nats == whole[name]).all(), name
 
 
-def test_the_mixture_needs_some_validation_images_only(monkeypatch):
+def test_the_mixture_needs_only_some_of_the_validation_images(monkeypatch):
     rng = np.random.default_rng(0)
     images = image_set(rng.choice(3, p=[0.7, 0.2, 0.1], size=(900, 6, 6)), 3)
     whole = means(images)["mixture_with_cache"]

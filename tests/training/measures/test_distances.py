@@ -1,4 +1,4 @@
-"""Distances: near 0 between images of one kind, larger the more they differ, and copies are found out."""
+"""Distances: near 0 between images of one kind, larger for more different images; copies are found."""
 
 import tracemalloc
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from smalti.runtime.repository import Data
-from training.data.dataset import ImageSet
+from training.images import ImageSet
 from training.measures import distances
 from training.measures.distances import Yardstick, kernel_distance, mean_of_pairs, nearest
 
@@ -27,7 +27,7 @@ def yardstick():
     return Yardstick(np.concatenate([squares(200, 0), squares(100, 1, colour=2)]), PALETTE)
 
 
-def test_images_of_one_kind_are_near_and_of_another_far(yardstick):
+def test_images_of_the_same_kind_are_nearer_than_others(yardstick):
     same = yardstick.distance(squares(300, 2), squares(200, 3))
     other = yardstick.distance(squares(300, 2, colour=2), squares(200, 3))
     noise = yardstick.distance(np.random.default_rng(0).integers(0, 4, (300, 10, 10)), squares(200, 3))
@@ -41,21 +41,21 @@ def test_the_kernel_distance_is_unbiased():
     assert abs(np.mean(found)) < 3 * np.std(found) / np.sqrt(len(found))
 
 
-def test_a_generator_that_always_draws_one_image_is_far(yardstick):
+def test_a_generator_that_always_draws_the_same_image_is_far_from_real_images(yardstick):
     real = squares(200, 3)
     assert yardstick.distance(np.repeat(real[:1], 300, axis=0), real) > yardstick.distance(
         squares(300, 2), real
     )
 
 
-def test_copies_of_training_images_are_found_out(yardstick):
+def test_copies_of_training_images_have_distance_0(yardstick):
     assert yardstick.nearest_training_image(squares(50, 0)[::-1]) == 0.0
     moved = np.roll(squares(50, 0), 1, axis=0)
     moved[:, 0, 0] = 0
     assert yardstick.nearest_training_image(moved) > 1.0
 
 
-def test_figures_stand_beside_those_of_test_images(yardstick):
+def test_figures_of_drawn_images_come_with_those_of_test_images(yardstick):
     about = Data(name="squares", source="", licence="", digest="0" * 64, images=0)
     images = ImageSet(about, PALETTE, yardstick.train, squares(20, 4), squares(40, 5))
     figures = yardstick.figures(squares(300, 6), images)
@@ -67,7 +67,7 @@ def test_figures_stand_beside_those_of_test_images(yardstick):
 
 @pytest.mark.parametrize("portion", [7, 2048])
 @pytest.mark.parametrize("same", [False, True])
-def test_the_nearest_image_is_the_nearest(portion, same, monkeypatch):
+def test_the_nearest_image_is_found_in_portions(portion, same, monkeypatch):
     monkeypatch.setattr(distances, "PORTION", portion)
     rng = np.random.default_rng(0)
     lab, others = rng.normal(size=(5, 3)) * 40, rng.integers(0, 5, (30, 4, 4))
@@ -80,7 +80,7 @@ def test_the_nearest_image_is_the_nearest(portion, same, monkeypatch):
     assert found.index.tolist() == apart.argmin(axis=1).tolist()
 
 
-def test_a_corner_that_is_always_blank_does_not_decide_everything():
+def test_a_speck_in_a_corner_that_is_usually_blank_counts_little():
     train, test, drawn = squares(300, 0), squares(200, 1), squares(200, 2)
     for images in (train, test, drawn):
         images[:, 8:] = 3
@@ -90,7 +90,7 @@ def test_a_corner_that_is_always_blank_does_not_decide_everything():
 
 
 @pytest.mark.parametrize("portion", [7, 256])
-def test_the_kernel_distance_is_the_same_whatever_is_compared_at_once(portion, monkeypatch):
+def test_the_kernel_distance_does_not_depend_on_the_size_of_portions(portion, monkeypatch):
     monkeypatch.setattr(distances, "KERNEL_PORTION", portion)
     one, other = np.random.default_rng(0).normal(size=(2, 30, 4))
     within = [(features @ features.T / 4 + 1) ** 3 for features in (one, other)]
@@ -100,7 +100,7 @@ def test_the_kernel_distance_is_the_same_whatever_is_compared_at_once(portion, m
     assert kernel_distance(one, other) == pytest.approx(expected)
 
 
-def test_all_training_images_are_compared_without_memory_for_all_pairs():
+def test_the_memory_of_the_kernel_distance_does_not_grow_with_the_pairs():
     features = np.random.default_rng(0).normal(size=(6000, 4))
     tracemalloc.start()
     kernel_distance(features, features[:100])

@@ -1,4 +1,4 @@
-"""Intervals: they hold what they promise, and are not fooled by many variants of one drawing."""
+"""Intervals: they contain the true mean as often as they should, also with many variants of one drawing."""
 
 import numpy as np
 import pytest
@@ -7,17 +7,17 @@ from training.measures.intervals import Estimate, estimate, plain
 
 
 def held(draw, groups=None, rounds=500):
-    """In which part of the rounds the interval holds the true mean, which is 1."""
+    """The share of the rounds in which the interval contains the true mean, which is 1."""
     found = [estimate(draw(), groups) for _ in range(rounds)]
     return np.mean([one.low < 1.0 < one.high for one in found])
 
 
-def test_the_interval_holds_the_true_mean_in_95_of_100_samples():
+def test_the_interval_contains_the_true_mean_in_95_of_100_samples():
     rng = np.random.default_rng(0)
     assert 0.92 < held(lambda: rng.exponential(size=80)) < 0.97
 
 
-def test_with_variants_it_does_so_only_if_it_is_told_the_groups():
+def test_with_variants_the_interval_is_right_only_with_their_groups():
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(30), rng.integers(1, 8, 30))
 
@@ -35,7 +35,7 @@ def test_groups_of_one_image_change_nothing():
 
 
 @pytest.mark.parametrize("groups", [None, np.array([4])])
-def test_one_image_has_no_interval(groups):
+def test_a_single_group_has_no_interval(groups):
     found = estimate(np.array([3.0]), groups)
     assert (found.low, found.high) == (-np.inf, np.inf)
     assert found.plain(2) == {"mean": 3.0, "interval_95": None}
@@ -45,11 +45,11 @@ def test_one_image_has_no_interval(groups):
     ("low", "high", "verdict"),
     [(-3, -1, "better"), (1, 3, "worse"), (-1, 3, "undecided"), (0, 3, "undecided")],
 )
-def test_a_difference_is_decided_where_zero_is_excluded(low, high, verdict):
+def test_a_difference_is_decided_if_the_interval_excludes_zero(low, high, verdict):
     assert Estimate((low + high) / 2, low, high).verdict == verdict
 
 
-def test_figures_become_plain_to_the_last_leaf():
+def test_figures_become_plain_at_every_depth():
     figures = {"a": [1.23456, 2], "b": {"c": Estimate(1.0, 0.55555, 2.0)}, "d": None, "e": "word"}
     assert plain(figures, 2) == {
         "a": [1.23, 2],

@@ -1,4 +1,4 @@
-"""`python -m evaluation.evaluate MODEL`: measures an exported model on images held back."""
+"""`python -m evaluation MODEL`: measures an exported model on images held back."""
 
 import os
 import sys
@@ -7,20 +7,17 @@ from pathlib import Path
 
 import click
 import torch
-from pydantic import ValidationError
 from rich.console import Console
 
-from evaluation import report, saving
+from evaluation import abilities, report, saving
+from evaluation.abilities import Cost
 from evaluation.graphs import Graphs
+from evaluation.images import load
 from evaluation.measure import LEAST_SAMPLES, Effort, Findings, measure
 from smalti.errors import SmaltiError
 from smalti.runtime.repository import Manifest, ModelRepository
 from training import arguments
-from training.data import dataset as data
-from training.data.dataset import ImageSet
-from training.errors import EvaluationRefused
 from training.progress import Stages
-from training.recipe import DataRecipe
 
 WIDTH = 140  # of the tables, where there is no terminal
 
@@ -31,20 +28,22 @@ WIDTH = 140  # of the tables, where there is no terminal
 @arguments.version
 @arguments.repository
 @click.option(
-    "--samples", type=click.IntRange(LEAST_SAMPLES), default=500, show_default=True, help="To draw."
+    "--samples", type=click.IntRange(LEAST_SAMPLES), default=500, show_default=True, help="How many to draw."
 )
 @click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the samples and of noise."
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="For the samples and for noise."
 )
 @click.option(
     "--iwae",
     type=click.IntRange(0),
     default=500,
     show_default=True,
-    help="Importance samples an image of a VAE.",
+    help="Importance samples per image, for a VAE.",
 )
 @click.option(
-    "--iwae-images", type=click.IntRange(2), help="Test images to draw them for; by default a minute's worth."
+    "--iwae-images",
+    type=click.IntRange(2),
+    help="Test images to draw them for; by default what takes a minute.",
 )
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; by default all cores.")
 @click.option("--json", "json_file", type=arguments.Place(), help="Write all figures here.")
@@ -64,7 +63,7 @@ def main(
     plots: Path | None,
     save: bool,
 ) -> None:
-    """Measure MODEL, as it is exported, on the test images of the data it was trained on."""
+    """Measure MODEL, as it was exported, on the test images of the data it was trained on."""
     effort = Effort(samples=samples, seed=seed, importance_samples=iwae, importance_images=iwae_images)
     try:
         graphs = Graphs(ModelRepository(root).load(model, version), threads=_use(threads))
@@ -85,17 +84,6 @@ def main(
         raise click.ClickException(str(error)) from error
 
 
-def load(manifest: Manifest, path: Path | None) -> ImageSet:
-    """The images that a model was trained on, in its own palette, divided as they were then."""
-    try:
-        recipe = DataRecipe.model_validate(manifest.recipe.get("data", {}))
-    except ValidationError as error:
-        raise EvaluationRefused(
-            f"The recipe of {manifest.name} does not tell how its images were made."
-        ) from error
-    return data.load(path, recipe, palette=manifest.palette)
-
-
 def _hand_over(
     findings: Findings,
     graphs: Graphs,
@@ -106,7 +94,7 @@ def _hand_over(
     plots: Path | None,
     save: bool,
 ) -> None:
-    """Write what was asked for, and say where."""
+    """Write the files that were asked for, and name them."""
     date = datetime.now(UTC).isoformat(timespec="seconds")
     evaluation = saving.describe(findings, command=command, date=date, seed=effort.seed)
     if json_file:
@@ -122,18 +110,18 @@ def _hand_over(
 
 
 def _command(manifest: Manifest, path: Path | None, effort: Effort) -> str:
-    """What to type for the same figures; of the data's path its last part, for the rest is this machine's."""
-    words = [f"python -m evaluation.evaluate {manifest.name} --version {manifest.version}"]
+    """The command that gives the same figures; the data's path is shortened to the file's name."""
+    words = [f"python -m evaluation {manifest.name} --version {manifest.version}"]
     words += [f"--data {path.name}"] if path else []
     words += [f"--samples {effort.samples} --seed {effort.seed}"]
-    if manifest.family == "vae":
+    if abilities.cost(manifest) is Cost.BOUND:
         words += [f"--iwae {effort.importance_samples}"]
         words += [f"--iwae-images {effort.importance_images}"] if effort.importance_images else []
     return " ".join(words)
 
 
 def _use(threads: int | None) -> int:
-    """Let torch use so many threads, by default one a core; how many."""
+    """Set the number of torch's threads, by default one per core; returns it."""
     chosen = threads or os.cpu_count() or 1
     torch.set_num_threads(chosen)
     return chosen
@@ -145,7 +133,7 @@ def _console() -> Console:
 
 
 def _say(message: str) -> None:
-    """On standard error: standard output is for the figures."""
+    """Print to standard error: standard output is for the figures."""
     click.echo(message, err=True)
 
 

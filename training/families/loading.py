@@ -1,4 +1,4 @@
-"""Which task trains which family; each is imported when it is asked for."""
+"""Finds the code of a recipe's family: the tables of its options, and its task."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -6,29 +6,23 @@ from typing import cast
 
 import torch
 
-from training.data.dataset import ImageSet
 from training.errors import RecipeRefused
 from training.families.options import NoOptions, Table
 from training.families.task import MakeTask, Task
+from training.images import ImageSet
 from training.recipe import Recipe, options
-
-# family: module with a function `task(recipe, images, device) -> Task`
-MODULES = {
-    "pixel_rnn": "training.families.pixel_rnn",
-    "vae": "training.families.vae",
-    "autoencoder": "training.families.vae",
-    "gan": "training.families.gan",
-}
+from training.registry import FAMILIES
 
 
 def tables(recipe: Recipe) -> dict[str, type[Table]]:
-    """The kinds of the tables that the recipe's family checks itself; raises RecipeRefused for an unknown variant."""
-    of_family = cast(Callable[[Recipe], dict[str, type[Table]]], import_module(MODULES[recipe.family]).tables)
+    """The class of each table that the recipe's family checks itself; raises RecipeRefused for an unknown variant."""
+    module = import_module(FAMILIES[recipe.family].module)
+    of_family = cast(Callable[[Recipe], dict[str, type[Table]]], module.tables)
     return {"loss": NoOptions} | of_family(recipe)
 
 
 def check(recipe: Recipe) -> None:
-    """Raise RecipeRefused for options that the family does not know, before anything is read or made."""
+    """Raise RecipeRefused for options that the family does not know, before any data is read."""
     refused = []
     for name, kind in tables(recipe).items():
         try:
@@ -41,5 +35,5 @@ def check(recipe: Recipe) -> None:
 
 def make_task(recipe: Recipe, images: ImageSet, device: torch.device) -> Task:
     """The task of the recipe's family; raises RecipeRefused for options that the family does not know."""
-    make = cast(MakeTask, import_module(MODULES[recipe.family]).task)
+    make = cast(MakeTask, import_module(FAMILIES[recipe.family].module).task)
     return make(recipe, images, device)

@@ -1,9 +1,9 @@
-"""Images for tests of the evaluation: squares of one colour on white, somewhere."""
+"""Images for tests of the evaluation: squares of one colour on white, and noise."""
 
 import numpy as np
 
 from smalti.runtime.repository import Data
-from training.data.dataset import ImageSet
+from training.images import ImageSet
 
 PALETTE = ("#000000", "#ff0000", "#00ff00", "#ffffff")
 
@@ -23,6 +23,6 @@ def scribbles(count, seed):
 
 
 def image_set(train, valid, test, *, palette=PALETTE, groups=None):
-    """These images as the data of a training."""
+    """An ImageSet of these images."""
     about = Data(name="made", source="", licence="", digest="0" * 64, images=0)
     return ImageSet(about, palette, train, valid, test, groups)

@@ -1,4 +1,4 @@
-"""`python -m evaluation.evaluate`: the digits models that ship with the project, measured as a person would."""
+"""`python -m evaluation`: measures the digits models that ship with the project."""
 
 import json
 import shutil
@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from evaluation.evaluate import main
+from evaluation.__main__ import main
 from smalti.runtime.repository import ModelRepository
-from training.families.registry import MODULES
+from training.registry import FAMILIES
 
 ROOT = Path(__file__).parents[2] / "model_repository"
 EFFORT = ["--samples", "40", "--iwae", "3", "--threads", "1"]
@@ -28,13 +28,13 @@ def run(*arguments, root=ROOT):
 
 @pytest.fixture
 def repository(tmp_path):
-    """A copy that may be written to."""
+    """A copy that a test may change."""
     shutil.copytree(ROOT / "digits-gan", tmp_path / "model_repository" / "digits-gan")
     return tmp_path / "model_repository"
 
 
 @pytest.mark.parametrize("name", shipped)
-def test_what_is_exported_measures_as_it_did_in_training(name, tmp_path):
+def test_an_exported_model_has_the_figures_of_its_training(name, tmp_path):
     result = run(name, "--json", tmp_path / "figures.json", "--plots", tmp_path / "plots")
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "figures.json").read_text())
@@ -52,11 +52,11 @@ def test_what_is_exported_measures_as_it_did_in_training(name, tmp_path):
     assert ("positions.png" in pictures) == (kind == "likelihood")
 
 
-def test_every_family_is_measured():
-    assert {name.removeprefix("digits-").replace("-", "_") for name in MODELS} == set(MODULES)
+def test_these_tests_cover_every_family():
+    assert {name.removeprefix("digits-").replace("-", "_") for name in MODELS} == set(FAMILIES)
 
 
-def test_a_pixel_rnn_is_put_beside_counting_and_completes(tmp_path):
+def test_a_pixel_rnn_is_compared_with_counting_and_has_figures_of_completion(tmp_path):
     result = run("digits-pixel-rnn", "--json", tmp_path / "figures.json")
     figures = json.loads((tmp_path / "figures.json").read_text())["figures"]["likelihood"]
     assert list(figures["baselines"]) == [
@@ -73,14 +73,14 @@ def test_a_pixel_rnn_is_put_beside_counting_and_completes(tmp_path):
     assert half["nats_per_image"]["mean"] < more["nats_per_image"]["mean"] < figures["nats_per_image"]["mean"]
 
 
-def test_saving_adds_the_figures_to_the_manifest_and_changes_nothing_else(repository):
+def test_save_adds_the_figures_to_the_manifest_and_changes_nothing_else(repository):
     before = ModelRepository(repository).load("digits-gan").manifest
     result = run("digits-gan", "--save", root=repository)
     after = ModelRepository(repository).load("digits-gan").manifest
     assert result.exit_code == 0, result.output
     assert after.evaluation is not None
     assert after.evaluation.figures["resemblance"]["kernel_distance"]["drawn"] > 0
-    command = f"python -m evaluation.evaluate digits-gan --version {after.version} --samples 40 --seed 0"
+    command = f"python -m evaluation digits-gan --version {after.version} --samples 40 --seed 0"
     assert after.evaluation.command == command
     assert after.model_copy(update={"evaluation": before.evaluation}) == before
     assert after.digest == before.digest
@@ -93,7 +93,7 @@ def test_without_save_the_manifest_stays_as_it_is(repository):
     assert manifest.read_bytes() == before
 
 
-def test_other_images_than_the_models_own_are_refused_in_one_sentence(tmp_path):
+def test_images_that_the_model_was_not_trained_on_are_refused_in_one_sentence(tmp_path):
     (tmp_path / "pixel_color.txt").write_text("0 1 1 0\n" * 200)
     (tmp_path / "colormap.txt").write_text("0 0 0\n255 255 255\n")
     result = run("digits-gan", "--data", tmp_path)
@@ -103,7 +103,7 @@ def test_other_images_than_the_models_own_are_refused_in_one_sentence(tmp_path):
     assert "--data" in sentence
 
 
-def test_an_unknown_model_is_told():
+def test_an_unknown_model_is_refused():
     result = run("digits-cubist")
     assert result.exit_code == 1
     assert "There is no model 'digits-cubist'" in result.output
