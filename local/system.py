@@ -19,7 +19,7 @@ from typing import Self
 from local.keeping import Keeper, Part
 from local.latencies import page_of
 from local.private_redis import PrivateRedis
-from server.health import ask
+from smalti.client.health import ask
 from smalti.errors import SettingsInvalid, SmaltiError, Unavailable
 from smalti.jobs.connection import connect, unavailable_when_away
 from smalti.runtime.settings import ServerSettings, WorkerSettings, read_settings

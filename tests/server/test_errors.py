@@ -8,9 +8,17 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc import StatusCode
 
-from server.errors import code_of, message_of, reason_of, status_of
+from server.errors import code_of, message_of, status_of
 from smalti.client.failures import REASONS
-from smalti.errors import ImageRefused, InvalidRequest, ModelNotFound, QueueFull, SmaltiError, Unavailable
+from smalti.errors import (
+    ImageRefused,
+    InvalidRequest,
+    ModelNotFound,
+    QueueFull,
+    SmaltiError,
+    Unavailable,
+    reason_of,
+)
 
 UNCHANGED = (string.punctuation + " ").replace("%", "")  # by gRPC's percent-encoding
 
@@ -31,7 +39,7 @@ def test_every_error_has_a_status_and_a_reason_that_clients_know(kind):
     error = kind("It is so.")
     assert isinstance(code_of(error), StatusCode)
     assert code_of(error) is not StatusCode.UNKNOWN
-    assert REASONS[reason_of(error)] is kind
+    assert REASONS[reason_of(kind)] is kind
     assert status_of(error).code == code_of(error).value[0]
 
 

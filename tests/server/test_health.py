@@ -12,6 +12,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from server import health
 from server.address import listening_address
+from smalti.client.health import ask
 from smalti.errors import SettingsInvalid
 from tests.server.conftest import SERVING, Running, StartServer
 
@@ -58,10 +59,10 @@ async def test_reflection_names_the_services(server: Running):
 
 
 async def test_the_probe_says_whether_the_server_is_ready(server: Running):
-    assert await asyncio.to_thread(health.ask, server.address) == "SERVING"
+    assert await asyncio.to_thread(ask, server.address) == "SERVING"
     await server.application.catalogue.close()
     await server.application.stop()
-    assert "no answer" in await asyncio.to_thread(health.ask, server.address)
+    assert "no answer" in await asyncio.to_thread(ask, server.address)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +101,7 @@ async def test_the_probe_reaches_a_server_wherever_it_listens(
 ):
     async with start_server(listen=f"{host}:0") as server:
         monkeypatch.setenv("SMALTI_LISTEN", f"{host}:{server.application.port}")
-        assert await asyncio.to_thread(health.ask, health.default_address()) == "SERVING"
+        assert await asyncio.to_thread(ask, health.default_address()) == "SERVING"
 
 
 @pytest.mark.parametrize(

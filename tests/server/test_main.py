@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 from redis import Redis
 
-from server.health import ask
+from smalti.client.health import ask
 from tests.rights import NEEDS_ROOT, WITHOUT_RIGHTS, lock
 
 Start = Callable[..., "subprocess.Popen[str]"]

@@ -17,8 +17,8 @@ from redis import Redis
 from local.latencies import page_of
 from local.private_redis import PrivateRedis
 from local.system import free_ports
-from server.health import ask
 from smalti.client import Client
+from smalti.client.health import ask
 from smalti.client.values import Job
 from smalti.errors import Busy, Unavailable
 from smalti.jobs.job import JobState

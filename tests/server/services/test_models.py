@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from server.messages.pictures import write
+from server.messages.images import write
 from server.oneshot.batcher import BatchLimits
 from server.oneshot.catalogue import ServedModel
 from server.oneshot.runner import SessionOptions, open_runners
@@ -321,7 +321,7 @@ def test_a_pixel_rnns_shorter_palette_is_found_by_the_server_that_only_scores_wi
     )
     model = ModelRepository(tmp_path).load(name)
     with ThreadPoolExecutor(1) as pool, pytest.raises(RepositoryDamaged, match="knows more colours"):
-        open_runners(model, pool, options=SessionOptions(), warm_rows=2)
+        open_runners(model, pool, options=SessionOptions(), warm_entries=2)
 
 
 def test_a_colour_that_the_palette_lacks_is_a_fault_of_the_model_whenever_it_is_drawn(tmp_path: Path):
