@@ -104,7 +104,7 @@ def log_bug(cause: Exception, **where: object) -> InternalError:
     number = secrets.token_hex(4)
     log.error("bug in smalti, please report it", bug=number, **where, exc_info=cause)
     return InternalError(
-        f"This is a bug in smalti: please report it with the lines of the server's log that follow 'bug={number}'."
+        f"This is a bug in smalti: please report it with the traceback that the server's log has for bug {number}."
     )
 
 
