@@ -114,18 +114,20 @@ class Batcher:
             self._count(-part.entries)
 
     async def _serve(self) -> None:
-        while await self._something_waits():
-            await self._linger()
+        while await self._requests_wait():
+            await self._wait_for_more()
             if batch := self._take():
                 await self._answer(batch)
 
-    async def _something_waits(self) -> bool:
+    async def _requests_wait(self) -> bool:
+        """Wait for a request; returns False once the batcher is closed and none is left."""
         while not self._waiting and not self._closed:
             self._arrived.clear()
             await self._arrived.wait()
         return bool(self._waiting)
 
-    async def _linger(self) -> None:
+    async def _wait_for_more(self) -> None:
+        """Give other requests time to join the next run, if that is worthwhile."""
         while (left := self._patience()) > 0:
             self._arrived.clear()
             try:

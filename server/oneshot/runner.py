@@ -47,7 +47,7 @@ class Runner:
         try:
             outputs = self._session.run(self._outputs, dict(inputs))
         except Exception as error:  # onnxruntime has a type for each of its error codes, none of them public
-            raise GraphFailed(f"onnxruntime failed: {told(error)}") from error
+            raise GraphFailed(told(error)) from error
         return dict(zip(self._outputs, outputs, strict=True))
 
 
@@ -86,8 +86,7 @@ def _warm(model: Model, name: str, runner: Runner, *, sizes: set[int]) -> None:
         try:
             outputs = runner.run(inputs)
         except GraphFailed as error:
-            cause = told(error.__cause__ or error)
-            raise RepositoryDamaged(f"{model.title}: onnxruntime cannot run {graph.file}: {cause}") from error
+            raise RepositoryDamaged(f"{model.title}: onnxruntime cannot run {graph.file}: {error}") from error
         _refuse_other_shapes(model, graph, entries, outputs)
         if "pixels" in outputs and outputs["pixels"].max() > last_colour:
             raise RepositoryDamaged(f"{model.title}: {_SHORT_PALETTE}")

@@ -56,7 +56,7 @@ class Words:
             self.cleaned_up += 1
 
     def handler(self) -> grpc.GenericRpcHandler:
-        kinds = {
+        kinds: dict[str, tuple[Any, Any]] = {
             "Repeat": (grpc.unary_unary_rpc_method_handler, self.repeat),
             "Spell": (grpc.unary_stream_rpc_method_handler, self.spell),
             "Join": (grpc.stream_unary_rpc_method_handler, self.join),

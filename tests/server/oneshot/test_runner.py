@@ -36,5 +36,5 @@ def test_inputs_that_onnxruntime_refuses_are_a_failed_graph(tmp_path: Path):
         runners = open_runners(
             ModelRepository(tmp_path).load("toy-vae"), pool, options=SessionOptions(), warm_entries=2
         )
-        with pytest.raises(GraphFailed, match="onnxruntime failed"):
+        with pytest.raises(GraphFailed, match="dimensions"):
             runners["decode"].run({"latent": np.zeros((1, LATENT + 1), np.float32)})
