@@ -72,9 +72,8 @@ class Catalogue:
         self._limits = limits
         self._following = Following(repository)
         self._served: dict[str, dict[int, ServedModel]] = {}
-        self._latest: dict[
-            tuple[str, int], str
-        ] = {}  # each version's last known digest, unloaded ones included
+        # The last known digest of each version, also of unloaded ones.
+        self._latest: dict[tuple[str, int], str] = {}
         self._has_started = False
         self._pending: set[tuple[str, int]] = set()  # versions that were found and not yet tried
         self._loading = asyncio.Lock()  # one at a time: loading is heavy, and loading the same twice is waste

@@ -22,9 +22,7 @@ from smalti.v1 import images_pb2 as pb
 
 log = structlog.get_logger()
 _WORKER_SECONDS = 5.0  # how long to wait for a worker that has the model
-_DELETE_SECONDS = (
-    30.0  # how long a cancelled sample may take to leave its slot; after that its retention deletes it
-)
+_DELETE_SECONDS = 30.0  # how long to wait for a cancelled sample to end; after that its retention deletes it
 _DELETE_AGAIN_SECONDS = 0.2
 
 
