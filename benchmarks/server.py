@@ -15,7 +15,7 @@ import click
 import grpc
 
 from benchmarks import machine
-from server.health import ask
+from smalti.client.health import ask
 from smalti.v1 import images_pb2, images_pb2_grpc, types_pb2
 
 _IMAGES = "smalti.v1.ImageService"

@@ -15,7 +15,7 @@ from local.latencies import page_of
 from local.ports import HOST, Ports, PortTaken
 from local.private_redis import PrivateRedis
 from local.processes import OwnRedis, Process, ProcessDied, Say
-from server.health import ask
+from smalti.client.health import ask
 from smalti.errors import Unavailable
 from smalti.jobs.connection import connect, unavailable_when_away
 from smalti.runtime.settings import ServerSettings, WorkerSettings, read_settings

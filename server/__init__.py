@@ -2,6 +2,6 @@
 
 import os
 
-# gRPC reads this when it is imported. Its own lines would stand between those of the log, in another form; whatever
-# a person must know of them, the server says itself.
+# gRPC reads this when it is imported. Its own lines would mix with the log's in another format, and the server itself
+# logs what an operator needs to know.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")

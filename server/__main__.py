@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 
 async def run(settings: ServerSettings) -> None:
-    """Build everything, and answer until told to stop; raises what a person must mend."""
+    """Build everything, and serve until a signal; raises errors that a person must mend."""
     stopping = _stop_signals()
     metrics = MetricsServer(settings.metrics_host, settings.metrics_port)
     try:
@@ -54,7 +54,7 @@ def _stop_signals() -> asyncio.Event:
 
 
 def main() -> None:
-    """Exit 0 after an orderly stop, 1 with one sentence where something is wrong."""
+    """Exit 0 after an orderly stop, or 1 with one sentence that says what is wrong."""
     logs.configure(level="info", form="text")  # until the settings say how
     try:
         settings = read_settings(ServerSettings)

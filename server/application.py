@@ -1,4 +1,4 @@
-"""Puts the services together, starts them, and stops them in order."""
+"""Builds the server with all its services, runs it, and stops it in order."""
 
 import asyncio
 from collections.abc import Coroutine, Sequence
@@ -35,12 +35,12 @@ from smalti.runtime.settings import ServerSettings
 from smalti.v1 import images_pb2_grpc, jobs_pb2_grpc, models_pb2_grpc
 
 log = structlog.get_logger()
-_QUIET_SECONDS = 0.1  # without a request, after which none that was accepted is still to come
-_LAST_WORD_SECONDS = 0.2  # for sending the last responses
+_QUIET_SECONDS = 0.1  # without a new request; then no accepted one is still on its way
+_SEND_SECONDS = 0.2  # for sending the last responses
 
 
 class Application:
-    """A server with all its services; `port` says where it listens."""
+    """A server with all its services; it listens on `port`."""
 
     def __init__(self, settings: ServerSettings, store: QueueStore, pool: Executor) -> None:
         self._settings = settings
@@ -76,9 +76,9 @@ class Application:
         reflect(server, [IMAGES, JOBS, MODELS, health.SERVICE_NAME])
 
     async def serve(self) -> None:
-        """Answer until cancelled: not ready at first, ready when every model is loaded and Redis answers.
+        """Answer requests until cancelled; ready as soon as every model is loaded and Redis answers.
 
-        Raises what makes going on useless, such as RedisUnfit.
+        Raises an error that only a person can mend, such as RedisUnfit.
         """
         await self._readiness.publish()
         await self._server.start()
@@ -104,14 +104,14 @@ class Application:
             )
 
     async def _follow_models(self) -> None:
-        """Serve what is put into the repository later."""
+        """Go on looking for changes in the repository."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             await self.catalogue.follow()
             await self._readiness.set_models(self.catalogue.statuses())
 
     async def stop(self) -> None:
-        """Say not ready, take nothing new, finish what runs within the grace, and let everything go."""
+        """Say not ready, refuse new requests, finish running ones within the grace, then close everything."""
         log.info("stopping", grace_seconds=self._settings.grace_seconds)
         await self._readiness.set_stopping()
         self._hints.stop()
@@ -124,11 +124,11 @@ class Application:
         log.info("stopped")
 
     async def _finish(self) -> None:
-        """Health watchers would use up the grace, so the end is when smalti's own requests are answered."""
+        """Stop when smalti's own requests are answered: health watchers stay to the end, and would use up the grace."""
         refusing = asyncio.create_task(self._server.stop(self._settings.grace_seconds))
         idle = asyncio.create_task(self._gate.wait_until_idle(quiet_seconds=_QUIET_SECONDS))
         await asyncio.wait([refusing, idle], return_when=asyncio.FIRST_COMPLETED)
-        await self._server.stop(_LAST_WORD_SECONDS)
+        await self._server.stop(_SEND_SECONDS)
         await asyncio.gather(refusing, idle)
 
 
@@ -160,9 +160,9 @@ def _catalogue(settings: ServerSettings, pool: Executor) -> Catalogue:
             gpu_memory_megabytes=settings.gpu_memory_megabytes,
         ),
         limits=BatchLimits(
-            rows=settings.max_batch,
+            entries=settings.max_batch,
             delay_seconds=settings.max_queue_delay_seconds,
-            waiting_rows=settings.max_waiting,
+            waiting_entries=settings.max_waiting,
         ),
     )
 

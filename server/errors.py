@@ -1,8 +1,9 @@
 """The one table from smalti's errors to gRPC statuses with google.rpc details; smalti/client/failures.py goes back."""
 
-import re
+import secrets
 
 import grpc
+import structlog
 from google.protobuf.any_pb2 import Any as Packed
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
@@ -10,10 +11,12 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc import StatusCode
 
 from smalti.errors import (
+    DOMAIN,
     Busy,
     DeadlinePassed,
     GraphFailed,
     GraphNotServed,
+    InternalError,
     InvalidRequest,
     JobNotFinished,
     JobNotFound,
@@ -26,9 +29,10 @@ from smalti.errors import (
     SettingsInvalid,
     SmaltiError,
     Unavailable,
+    reason_of,
 )
 
-DOMAIN = "smalti"
+log = structlog.get_logger()
 DETAILS_KEY = "grpc-status-details-bin"
 STATUS: dict[type[SmaltiError], StatusCode] = {
     InvalidRequest: StatusCode.INVALID_ARGUMENT,
@@ -46,9 +50,11 @@ STATUS: dict[type[SmaltiError], StatusCode] = {
     SettingsInvalid: StatusCode.FAILED_PRECONDITION,
     SampleFailed: StatusCode.ABORTED,
     GraphFailed: StatusCode.INTERNAL,
+    InternalError: StatusCode.INTERNAL,
     SmaltiError: StatusCode.INTERNAL,
 }
-# A status travels in headers, of which clients accept 8 kB: once in percent signs, and twice more in its details.
+# A status travels in headers, and clients accept 8 kB of those. The message is sent three times: once in
+# percent-encoding, and twice in the details.
 _LONGEST_MESSAGE = 1500  # bytes, with three for each byte that is not plain ASCII
 
 
@@ -57,13 +63,8 @@ def code_of(error: SmaltiError) -> StatusCode:
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
-def reason_of(error: SmaltiError) -> str:
-    """The UPPER_SNAKE word by which an error's class travels: JobNotFound is JOB_NOT_FOUND."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).upper()
-
-
 def status_of(error: SmaltiError) -> status_pb2.Status:
-    """The status with its details: always an ErrorInfo, and RetryInfo or BadRequest where there is more to say."""
+    """The status with its details: always an ErrorInfo; RetryInfo and BadRequest for the errors that have them."""
     return status_pb2.Status(
         code=code_pb2.Code.Value(code_of(error).name),
         message=message_of(error),
@@ -72,13 +73,13 @@ def status_of(error: SmaltiError) -> status_pb2.Status:
 
 
 def message_of(error: SmaltiError) -> str:
-    """The sentence of an error, no longer than a status may be."""
-    text = str(error).encode(errors="replace").decode()  # half a character cannot travel
+    """The error's sentence, cut to the length that fits into a status."""
+    text = str(error).encode(errors="replace").decode()  # lone surrogates cannot be sent
     return text if _sent_bytes(text) <= _LONGEST_MESSAGE else f"{_beginning(text)}…"
 
 
 def _beginning(text: str) -> str:
-    """As many characters as fit, with room for one more."""
+    """As many characters as fit together with the ellipsis."""
     left = _LONGEST_MESSAGE - _sent_bytes("…")
     for position, character in enumerate(text):
         left -= _sent_bytes(character)
@@ -88,7 +89,7 @@ def _beginning(text: str) -> str:
 
 
 def _sent_bytes(text: str) -> int:
-    """Of gRPC's percent-encoding, in which spaces and all visible ASCII but the percent sign are themselves."""
+    """The length in gRPC's percent-encoding, which leaves spaces and visible ASCII except '%' as they are."""
     return sum(1 if 0x20 <= byte <= 0x7E and byte != 0x25 else 3 for byte in text.encode())
 
 
@@ -98,8 +99,17 @@ async def abort(context: grpc.aio.ServicerContext, error: SmaltiError) -> None: 
     await context.abort(code_of(error), message_of(error), trailing)
 
 
+def log_bug(cause: Exception, **where: object) -> InternalError:
+    """Log an exception that no code expected, with its traceback; returns the error for the client."""
+    number = secrets.token_hex(4)
+    log.error("bug in smalti, please report it", bug=number, **where, exc_info=cause)
+    return InternalError(
+        f"This is a bug in smalti: please report it with the traceback that the server's log has for bug {number}."
+    )
+
+
 def _details(error: SmaltiError) -> list[Message]:
-    details: list[Message] = [error_details_pb2.ErrorInfo(reason=reason_of(error), domain=DOMAIN)]
+    details: list[Message] = [error_details_pb2.ErrorInfo(reason=reason_of(type(error)), domain=DOMAIN)]
     if isinstance(error, Busy | Unavailable):
         details.append(error_details_pb2.RetryInfo(retry_delay=_duration(error.retry_seconds)))
     if isinstance(error, InvalidRequest) and error.field:

@@ -1,34 +1,36 @@
-"""Stands before every RPC: maps errors to statuses, measures, and counts what runs, in one place."""
+"""Stands before every RPC: turns errors into statuses, measures, and counts what runs, in one place."""
 
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from time import perf_counter
-from typing import Any
+from typing import Any, Self
 
 import grpc
-import structlog
 from google.protobuf.message import DecodeError
 
-from server.errors import abort, code_of
-from smalti.errors import GraphFailed, InvalidRequest, SmaltiError
+from server.context import Context
+from server.errors import abort, code_of, log_bug
+from smalti.errors import InvalidRequest, SmaltiError
 from smalti.runtime.metrics import RPC_SECONDS, RPCS_IN_PROGRESS
 
-log = structlog.get_logger()
-_UNCOUNTED = (
-    "grpc.",
-)  # health and reflection: their streams never end by themselves, so nobody waits for them
-Context = Any  # grpc.aio.ServicerContext, whose stubs and runtime differ
+_UNCOUNTED = "grpc."  # health and reflection: a stop does not wait for their streams, which may never end
 Handler = Any  # grpc.RpcMethodHandler
+_KINDS: dict[tuple[bool, bool], tuple[str, Callable[..., Handler]]] = {  # by request and response streaming
+    (False, False): ("unary_unary", grpc.unary_unary_rpc_method_handler),
+    (False, True): ("unary_stream", grpc.unary_stream_rpc_method_handler),
+    (True, False): ("stream_unary", grpc.stream_unary_rpc_method_handler),
+    (True, True): ("stream_stream", grpc.stream_stream_rpc_method_handler),
+}
 
 
 class Malformed:
-    """Stands for a request whose bytes are no message."""
+    """Stands for a request whose bytes cannot be parsed."""
 
 
 class Gate(grpc.aio.ServerInterceptor):
-    """Every RPC passes here; a handler only raises smalti's errors and knows neither statuses nor metrics."""
+    """Wraps every RPC; handlers only raise smalti's errors and know neither statuses nor metrics."""
 
     def __init__(self) -> None:
         self._running = self._entered = 0
@@ -41,9 +43,9 @@ class Gate(grpc.aio.ServerInterceptor):
         return self._running
 
     async def wait_until_idle(self, *, quiet_seconds: float) -> None:
-        """Return when no RPC of smalti's own services runs and none has come for so long.
+        """Return when none of smalti's own RPCs runs and no new one came for `quiet_seconds`.
 
-        One that gRPC accepted a moment ago may still be on its way here.
+        An RPC that gRPC accepted a moment ago may still be on its way here.
         """
         entered = -1
         while entered != self._entered:
@@ -56,32 +58,32 @@ class Gate(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler:
-        """The handler of the RPC, wrapped; none where gRPC knows no such method."""
+        """The RPC's handler, wrapped; None for a method that does not exist."""
         handler = await continuation(handler_call_details)
-        if handler is None or handler.request_streaming:
-            return handler  # only reflection streams requests
+        if handler is None:
+            return None
         _, service, method = handler_call_details.method.split("/")
-        wrap = self._stream if handler.response_streaming else self._unary
-        return wrap(handler, service, method)
+        return self._wrap(handler, service, method)
 
-    def _unary(self, handler: Handler, service: str, method: str) -> Handler:
-        async def answer(request: Any, context: Context) -> Any:
+    def _wrap(self, handler: Handler, service: str, method: str) -> Handler:
+        name, make_handler = _KINDS[handler.request_streaming, handler.response_streaming]
+        call = getattr(handler, name)
+        checked = _WellFormed if handler.request_streaming else _well_formed
+
+        async def answer_once(request: Any, context: Context) -> Any:
             async with self._measured(context, service, method):
-                return await handler.unary_unary(_well_formed(request), context)
+                return await call(checked(request), context)
 
-        return grpc.unary_unary_rpc_method_handler(
-            answer, _forgiving(handler.request_deserializer), handler.response_serializer
-        )
-
-    def _stream(self, handler: Handler, service: str, method: str) -> Handler:
-        # Writes by itself instead of yielding: a client that goes away then interrupts this very stack, so that the
-        # handler's own cleanup runs at once, and not when its generator is collected.
-        async def answer(request: Any, context: Context) -> None:
+        # Writes the responses itself instead of yielding them. When the client goes away, gRPC then cancels this very
+        # stack, and the handler's cleanup runs at once, not when its generator is collected.
+        async def answer_with_stream(request: Any, context: Context) -> None:
             async with self._measured(context, service, method):
-                await _write_all(handler.unary_stream(_well_formed(request), context), context)
+                await _write_all(call(checked(request), context), context)
 
-        return grpc.unary_stream_rpc_method_handler(
-            answer, _forgiving(handler.request_deserializer), handler.response_serializer
+        return make_handler(
+            answer_with_stream if handler.response_streaming else answer_once,
+            _forgiving(handler.request_deserializer),
+            handler.response_serializer,
         )
 
     @asynccontextmanager
@@ -97,7 +99,9 @@ class Gate(grpc.aio.ServerInterceptor):
             code = _code_of_aborted(context)
             raise
         except Exception as error:  # noqa: BLE001  # the edge: whatever a handler did, the client gets a status
-            known = _as_smalti(error, service, method)
+            known = (
+                error if isinstance(error, SmaltiError) else log_bug(error, service=service, method=method)
+            )
             code = code_of(known).name
             await abort(context, known)
         finally:
@@ -120,7 +124,7 @@ class Gate(grpc.aio.ServerInterceptor):
 
 
 async def _write_all(responses: Any, context: Context) -> None:
-    if inspect.isawaitable(responses):  # health writes by itself
+    if inspect.isawaitable(responses):  # a handler that writes by itself, such as health's
         await responses
         return
     async with aclosing(responses):
@@ -128,27 +132,35 @@ async def _write_all(responses: Any, context: Context) -> None:
             await context.write(response)
 
 
-def _as_smalti(error: Exception, service: str, method: str) -> SmaltiError:
-    if isinstance(error, SmaltiError):
-        return error
-    log.error("rpc failed", service=service, method=method, exc_info=error)
-    return GraphFailed("The server failed on this request; its log has the cause.")
-
-
 def _forgiving(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    def parse_or_say_so(data: bytes) -> Any:
+    """A parser that gives Malformed where `parse` raises: gRPC would answer INTERNAL before the gate sees the RPC."""
+
+    def parse_or_mark(data: bytes) -> Any:
         try:
             return parse(data)
         except DecodeError:
             return Malformed()
 
-    return parse_or_say_so
+    return parse_or_mark
 
 
 def _well_formed(request: Any) -> Any:
     if isinstance(request, Malformed):
         raise InvalidRequest("The bytes of the request are no message of its type.")
     return request
+
+
+class _WellFormed:
+    """The requests of a stream; raises InvalidRequest at the first one that is malformed."""
+
+    def __init__(self, requests: AsyncIterator[Any]) -> None:
+        self._requests = aiter(requests)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        return _well_formed(await anext(self._requests))
 
 
 def _code_of_cancelled(context: Context) -> str:

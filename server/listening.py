@@ -1,4 +1,4 @@
-"""Makes the gRPC server: its address, its limits, what may be asked of it by reflection."""
+"""Makes the gRPC server: its port, its limits, its reflection."""
 
 import errno
 import socket
@@ -22,10 +22,10 @@ _STREAMS_PER_CONNECTION = 256
 def make_server(
     gate: Gate, address: Address, *, max_message_bytes: int, keepalive_seconds: float
 ) -> tuple[grpc.aio.Server, int]:
-    """A server with its limits, and the port that it took; raises SettingsInvalid where it cannot have it.
+    """A server with its limits, and its port; raises SettingsInvalid if the port cannot be used.
 
-    A client from which nothing came for `keepalive_seconds` is asked for a sign of life, and given up when none comes
-    for as long again; one that asks the server more often than every quarter of it is told to stop.
+    A connection that was silent for `keepalive_seconds` is pinged, and closed if no answer comes for as long again.
+    A client that pings more often than four times in that time is disconnected.
     """
     _refuse_taken(address)
     server = _make_server(gate, max_message_bytes, round(keepalive_seconds * 1000))
@@ -36,16 +36,16 @@ def _make_server(gate: Gate, max_message_bytes: int, keepalive_ms: int) -> grpc.
     return grpc.aio.server(
         interceptors=[gate],
         options=[
-            ("grpc.so_reuseport", 0),  # else a second server would share the port in silence
+            ("grpc.so_reuseport", 0),  # otherwise a second server would share the port without an error
             ("grpc.max_receive_message_length", max_message_bytes),
-            ("grpc.max_send_message_length", -1),  # what a request may ask for is limited instead
+            ("grpc.max_send_message_length", -1),  # checks.py limits what a request may ask for instead
             ("grpc.max_concurrent_streams", _STREAMS_PER_CONNECTION),
             ("grpc.keepalive_time_ms", keepalive_ms),
             ("grpc.keepalive_timeout_ms", keepalive_ms),
-            ("grpc.http2.ping_timeout_ms", keepalive_ms),  # a minute otherwise, in spite of the line above
-            ("grpc.http2.bdp_probe", 0),  # else there are pings amid data, whose answers slow lines delay
+            ("grpc.http2.ping_timeout_ms", keepalive_ms),  # a minute by default, whatever the line above says
+            ("grpc.http2.bdp_probe", 0),  # otherwise gRPC pings amid data, and slow lines delay the answers
             ("grpc.keepalive_permit_without_calls", 1),
-            ("grpc.http2.max_pings_without_data", 0),  # no limit: a watcher may wait for hours without news
+            ("grpc.http2.max_pings_without_data", 0),  # no limit: a watched job may change nothing for hours
             ("grpc.http2.min_ping_interval_without_data_ms", keepalive_ms // 4),
         ],
     )
@@ -54,26 +54,26 @@ def _make_server(gate: Gate, max_message_bytes: int, keepalive_ms: int) -> grpc.
 def _listen(server: grpc.aio.Server, address: Address) -> int:
     if not address.is_loopback:
         log.warning(
-            "listening beyond this machine without TLS or tokens: whoever reaches the port may use it",
+            "listening beyond this machine without TLS or tokens: anyone who reaches the port can use it",
             address=address.text,
         )
     try:
         return server.add_insecure_port(address.text)
-    except RuntimeError as error:  # its words name an environment variable of gRPC, and no reason
+    except RuntimeError as error:  # its message gives no reason
         raise _cannot_listen(
             address, "gRPC cannot find it; write the host as a number, such as 127.0.0.1 or [::1]"
         ) from error
 
 
 def _refuse_taken(address: Address) -> None:
-    """Try the port with plain sockets first, since gRPC says on standard error, and at length, what failed."""
+    """Try the port with plain sockets first: gRPC would report a failure only on standard error, and at length."""
     try:
         places = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise _cannot_listen(address, "there is no host of this name") from error
     failures = [failure for place in places if (failure := _failure_to_bind(*place)) is not None]
     taken = [failure for failure in failures if failure.errno == errno.EADDRINUSE]
-    if taken or len(failures) == len(places):  # a name may have a number that this machine lacks
+    if taken or len(failures) == len(places):  # a name may have several addresses, not all of this machine
         raise _cannot_listen(address, str((taken or failures)[0].strerror))
 
 
@@ -92,5 +92,5 @@ def _cannot_listen(address: Address, reason: str) -> SettingsInvalid:
 
 
 def reflect(server: grpc.aio.Server, services: Sequence[str]) -> None:
-    """Let clients ask which services there are."""
+    """Let clients list the services."""
     reflection.enable_server_reflection([*services, reflection.SERVICE_NAME], server)

@@ -1,4 +1,4 @@
-"""Decides what the health service says of the server, of each service and of each model."""
+"""Decides what the health service says about the server, each service and each model."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -16,18 +16,18 @@ _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 class HealthStatuses(Protocol):
-    """What of the health service is needed here."""
+    """The part of the health service that is needed here."""
 
     async def set(self, service: str, status: health_pb2.HealthCheckResponse.ServingStatus.ValueType) -> None:
-        """Publish a status, also to those who watch it."""
+        """Publish a status to those who ask and those who watch."""
 
 
 class Readiness:
-    """What is ready; whatever changes is told to the health service at once.
+    """What is ready; every change is published at once.
 
-    The server as a whole (service "") is ready when every model that can be served is loaded and warm, there is at
-    least one, and Redis answers; one-shot requests do not need Redis, so the services differ. A model that is left out
-    is not ready itself, and spoils nothing else.
+    The whole server (service "") is ready when every model that can be served is loaded and warm, there is at least
+    one, and Redis answers. ImageService and ModelService need no Redis. A model that is left out is not ready itself,
+    but does not make anything else unready.
     """
 
     def __init__(self, health: HealthStatuses) -> None:
@@ -39,26 +39,26 @@ class Readiness:
         self._models: dict[str, bool] = {}
 
     async def publish(self) -> None:
-        """Tell the health service all there is."""
+        """Publish all statuses."""
         for service, ready in self._statuses().items():
             await self._health.set(service, _SERVING if ready else _NOT_SERVING)
 
     async def set_started(self) -> None:
-        """Every model that can be loaded is loaded and warm."""
+        """From now on every model that can be served is loaded and warm."""
         self._started = True
         await self.publish()
 
     async def set_stopping(self) -> None:
-        """No new requests from now on."""
+        """From now on no new requests are taken."""
         self._stopping = True
         await self.publish()
 
     async def set_redis(self) -> None:
-        """Redis answers, and is fit."""
+        """From now on Redis answers and is fit."""
         await self._set_redis(True)
 
     async def set_no_redis(self, reason: str) -> None:
-        """There are no jobs for now; the reason is for those who ask for one."""
+        """From now on there are no jobs; clients that ask for one get the reason."""
         self._no_redis = reason
         await self._set_redis(False)
 
@@ -68,7 +68,7 @@ class Readiness:
             await self.publish()
 
     async def set_models(self, statuses: Mapping[str, bool]) -> None:
-        """Which models are served, by name; one that is not named any more is not served any more."""
+        """Set for each model whether it is served; a model that is missing is not served."""
         models = dict.fromkeys(self._models, False) | dict(statuses)
         if models != self._models:
             self._models = models

@@ -1,12 +1,14 @@
 """Every error that smalti raises on purpose; the message is one sentence that its reader can act on.
 
-Subclasses say whose fault it is; `server/errors.py` maps them to gRPC status codes, `smalti/client/failures.py` back.
+Subclasses say whose fault it is. `server/errors.py` maps them to gRPC statuses, `smalti/client/failures.py` maps them
+back; both name a class by its reason in DOMAIN.
 """
 
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+DOMAIN = "smalti"  # of the reasons, in google.rpc.ErrorInfo
 _OBJECT = re.compile(r" ?'?<[^<>]* at 0x[0-9a-fA-F]+>'?")
 
 
@@ -103,9 +105,19 @@ class GraphFailed(SmaltiError):
     """A graph that is served failed on inputs that it should take; the server's log has the cause."""
 
 
+# smalti is wrong; whoever meets it should report it.
+class InternalError(SmaltiError):
+    """A bug in smalti; the server's log has the cause under the number in the message."""
+
+
 # Inside the worker.
 class SampleFailed(SmaltiError):
     """One sample cannot be drawn; its neighbours go on."""
+
+
+def reason_of(kind: type[SmaltiError]) -> str:
+    """The UPPER_SNAKE word that names an error's class on the wire: JobNotFound is JOB_NOT_FOUND."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).upper()
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -1,15 +1,16 @@
-"""Refuses what a request may not ask for, before anything is allocated for it."""
+"""Checks the values of requests before anything is allocated for them."""
 
 from dataclasses import dataclass
 from math import isfinite
 
 from google.protobuf.duration_pb2 import Duration
 
+from server.messages.abilities import pixel_bytes_of
 from smalti.errors import InvalidRequest
 from smalti.jobs.job import TEMPERATURE_RANGE, JobClass
 from smalti.randomness import MAX_SEED
 from smalti.runtime.repository import Manifest
-from smalti.v1 import jobs_pb2
+from smalti.v1 import jobs_pb2, types_pb2
 
 DEFAULT_STEPS = 8
 LONGEST_REQUEST_ID = 128
@@ -19,6 +20,11 @@ _CLASSES = {
     jobs_pb2.JOB_CLASS_UNSPECIFIED: JobClass.STANDARD,
     jobs_pb2.JOB_CLASS_INTERACTIVE: JobClass.INTERACTIVE,
     jobs_pb2.JOB_CLASS_STANDARD: JobClass.STANDARD,
+}
+_FORMATS = {
+    types_pb2.IMAGE_FORMAT_UNSPECIFIED: types_pb2.IMAGE_FORMAT_PNG,
+    types_pb2.IMAGE_FORMAT_PNG: types_pb2.IMAGE_FORMAT_PNG,
+    types_pb2.IMAGE_FORMAT_PIXELS: types_pb2.IMAGE_FORMAT_PIXELS,
 }
 
 
@@ -33,9 +39,9 @@ class RequestLimits:
 
 
 def check_images(count: int, manifest: Manifest, limits: RequestLimits, *, field: str) -> int:
-    """The count, if a request may have so many images of the model; raises InvalidRequest."""
-    pixel_bytes = 1 if len(manifest.palette) <= 256 else 2
-    fitting = limits.response_bytes // (manifest.height * manifest.width * pixel_bytes)
+    """The count, if one request to the model may have so many images; raises InvalidRequest."""
+    image_bytes = manifest.height * manifest.width * pixel_bytes_of(manifest)
+    fitting = limits.response_bytes // image_bytes
     most = max(1, min(limits.images, fitting))
     if not 1 <= count <= most:
         raise InvalidRequest(
@@ -45,32 +51,31 @@ def check_images(count: int, manifest: Manifest, limits: RequestLimits, *, field
 
 
 def check_indices(first_index: int, count: int) -> None:
-    """Raise InvalidRequest where indices leave the range that a seed has."""
+    """Raise InvalidRequest where an index is beyond the last one of a seed."""
     if first_index + count - 1 > MAX_SEED:
         raise InvalidRequest("first_index + count is more than 2^64.", field="first_index")
 
 
 def temperature_of(value: float) -> float:
-    """The temperature, 1 where none is given; raises InvalidRequest."""
+    """The temperature, by default 1; raises InvalidRequest."""
     low, high = TEMPERATURE_RANGE
     if value == 0:
         return 1.0
-    if (
-        not low <= round(value, 6) <= high
-    ):  # 32-bit floats of the limits are not quite the limits; NaN is refused
+    # Rounded, because the limits as 32-bit floats differ a little from the limits. NaN fails this comparison too.
+    if not low <= round(value, 6) <= high:
         raise InvalidRequest(f"The temperature is {low} to {high:g}, not {value:g}.", field="temperature")
     return value
 
 
 def steps_of(value: int) -> int:
-    """Steps with both ends, 8 where none are given; raises InvalidRequest."""
+    """How many steps, both ends included, by default 8; raises InvalidRequest."""
     if value == 1:
         raise InvalidRequest("There are at least 2 steps, one for each end.", field="steps")
     return value or DEFAULT_STEPS
 
 
 def span_of(low: float, high: float) -> tuple[float, float]:
-    """The span of a sweep; raises InvalidRequest."""
+    """The lowest and the highest value of a sweep; raises InvalidRequest."""
     if not (isfinite(low) and isfinite(high) and low < high):
         raise InvalidRequest(
             f"A sweep goes from low to a larger high, not from {low:g} to {high:g}.", field="low"
@@ -79,7 +84,7 @@ def span_of(low: float, high: float) -> tuple[float, float]:
 
 
 def dimensions_of(row: int, column: int, manifest: Manifest) -> tuple[int, int]:
-    """Two different dimensions of the model's latent; raises InvalidRequest."""
+    """Two different dimensions of the model's latents; raises InvalidRequest."""
     size = manifest.latent_size
     for field, dimension in (("row_dimension", row), ("column_dimension", column)):
         if dimension >= size:
@@ -92,7 +97,7 @@ def dimensions_of(row: int, column: int, manifest: Manifest) -> tuple[int, int]:
 
 
 def retention_of(duration: Duration | None, limits: RequestLimits) -> float:
-    """Seconds for which results are kept; raises InvalidRequest."""
+    """How many seconds results are kept; raises InvalidRequest."""
     if duration is None:
         return limits.default_retention_seconds
     seconds = duration.seconds + duration.nanos * 1e-9
@@ -105,21 +110,28 @@ def retention_of(duration: Duration | None, limits: RequestLimits) -> float:
 
 
 def request_id_of(value: str) -> str:
-    """The request_id; raises InvalidRequest where it is too long."""
+    """The request_id, which may not be too long; raises InvalidRequest."""
     if len(value) > LONGEST_REQUEST_ID:
         raise InvalidRequest(f"A request_id has at most {LONGEST_REQUEST_ID} characters.", field="request_id")
     return value
 
 
 def job_class_of(value: jobs_pb2.JobClass) -> JobClass:
-    """The class, standard where none is given; raises InvalidRequest."""
+    """The class, by default standard; raises InvalidRequest for a value that the contract does not have."""
     if value not in _CLASSES:
         raise InvalidRequest(f"There is no class of jobs {value}.", field="job_class")
     return _CLASSES[value]
 
 
+def image_format_of(value: types_pb2.ImageFormat) -> types_pb2.ImageFormat:
+    """The format, by default PNG; raises InvalidRequest for a value that the contract does not have."""
+    if value not in _FORMATS:
+        raise InvalidRequest(f"There is no image format {value}.", field="format")
+    return _FORMATS[value]
+
+
 def page_size_of(value: int) -> int:
-    """Jobs on a page; raises InvalidRequest."""
+    """How many jobs a page has, by default 50; raises InvalidRequest."""
     if value > LARGEST_PAGE:
         raise InvalidRequest(f"A page has at most {LARGEST_PAGE} jobs, not {value}.", field="page_size")
     return value or DEFAULT_PAGE

@@ -1,10 +1,11 @@
-"""Describes jobs and models in the contract's messages."""
+"""Jobs, models and scores → the messages that clients get."""
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from server.messages.abilities import ScoreKind
 from smalti.jobs.job import Job, JobClass, JobRequest, JobState
 from smalti.runtime.repository import Manifest
-from smalti.v1 import jobs_pb2, models_pb2, types_pb2
+from smalti.v1 import images_pb2, jobs_pb2, models_pb2, types_pb2
 
 _STATES = {
     JobState.QUEUED: jobs_pb2.JOB_STATE_QUEUED,
@@ -17,6 +18,11 @@ _STATES = {
 _CLASSES = {
     JobClass.INTERACTIVE: jobs_pb2.JOB_CLASS_INTERACTIVE,
     JobClass.STANDARD: jobs_pb2.JOB_CLASS_STANDARD,
+}
+SCORE_KINDS = {
+    ScoreKind.LOG_LIKELIHOOD: images_pb2.SCORE_KIND_LOG_LIKELIHOOD,
+    ScoreKind.ELBO: images_pb2.SCORE_KIND_ELBO,
+    ScoreKind.REAL_PROBABILITY: images_pb2.SCORE_KIND_REAL_PROBABILITY,
 }
 
 
@@ -46,7 +52,7 @@ def describe_job(job: Job) -> jobs_pb2.Job:
 
 
 def model_of(request: JobRequest) -> types_pb2.ModelVersion:
-    """The very model that a job is for."""
+    """The exact version that a job is for."""
     return types_pb2.ModelVersion(name=request.model, version=request.version, digest=request.digest)
 
 

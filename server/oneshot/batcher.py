@@ -1,4 +1,4 @@
-"""Gathers one-shot requests for one graph into batches: waits a moment, runs them together, gives each its own rows."""
+"""Gathers one-shot requests for one graph into batches, runs each batch once, and gives each request its part."""
 
 import asyncio
 from collections import deque
@@ -10,40 +10,41 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from smalti.errors import BatcherFull, DeadlinePassed, GraphFailed, Unavailable
+from server.errors import log_bug
+from smalti.errors import BatcherFull, DeadlinePassed, GraphFailed, SmaltiError, Unavailable
 from smalti.runtime.metrics import BATCH_COMPUTE_SECONDS, BATCH_ROWS, BATCH_WAIT_SECONDS, BATCH_WAITING_ROWS
 
 log = structlog.get_logger()
-Arrays = Mapping[str, NDArray[Any]]  # by name of input or output; the first axis is the rows
+Arrays = Mapping[str, NDArray[Any]]  # by name of input or output; the first axis counts the entries
 Run = Callable[[Arrays], Awaitable[Arrays]]
-_RETRY_SECONDS = 0.1  # many runs later
+_RETRY_SECONDS = 0.1  # enough for many runs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchLimits:
-    """How large a batch may become, and how long and how many may wait for one."""
+    """How many entries a batch may have, how long a request waits for others, and how many entries may wait."""
 
-    rows: int = 64
+    entries: int = 64
     delay_seconds: float = 0.002
-    waiting_rows: int = 1024
+    waiting_entries: int = 1024
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class _Waiting:
-    """One request, or the part of a large one that fits into a run."""
+    """One request, or a part of one that is too large for a single run."""
 
     inputs: Arrays
-    rows: int
+    entries: int
     since: float
     deadline: float | None
     answer: asyncio.Future[Arrays]
 
 
 class Batcher:
-    """Asks one graph for many requests at once. Must be made where an event loop runs; one run at a time.
+    """Runs one graph for many requests at once, one run at a time. Make it inside a running event loop.
 
-    A request that finds the graph free is run at once; only where the last run served several is the delay spent on
-    waiting for more, so that a lone client never pays for it.
+    A request that finds the graph free runs at once. A run waits for more requests only if the run before it served
+    several, so a lone client never pays for the delay.
     """
 
     def __init__(self, run: Run, *, limits: BatchLimits, model: str = "", graph: str = "") -> None:
@@ -52,7 +53,7 @@ class Batcher:
         self._name = f"{model}.{graph}"
         self._meters = _Meters(model, graph)
         self._waiting: deque[_Waiting] = deque()
-        self._waiting_rows = 0
+        self._waiting_entries = 0
         self._crowded = False  # the last run served several requests
         self._closed = False
         self._arrived = asyncio.Event()
@@ -60,13 +61,13 @@ class Batcher:
         self._task = asyncio.create_task(self._serve())
 
     async def ask(self, inputs: Arrays, *, deadline: float | None = None) -> Arrays:
-        """The graph's outputs for these rows, and only for these.
+        """The graph's outputs for these inputs.
 
-        `deadline` is by the event loop's clock. Raises BatcherFull, DeadlinePassed, GraphFailed, and Unavailable
-        after close.
+        `deadline` is by the event loop's clock. Raises BatcherFull, DeadlinePassed, GraphFailed or InternalError, and
+        Unavailable after close.
         """
-        parts = _split(inputs, self._limits.rows)
-        self._admit(_rows(inputs))
+        parts = _split(inputs, self._limits.entries)
+        self._admit(_count_entries(inputs))
         waiting = [self._enqueue(part, deadline) for part in parts]
         try:
             answers = await asyncio.gather(*(part.answer for part in waiting))
@@ -76,51 +77,57 @@ class Batcher:
         return _join(answers)
 
     async def close(self) -> None:
-        """Take no more requests, answer those that wait, stop."""
+        """Refuse new requests, answer those that wait, then stop."""
         self._closed = True
         self._arrived.set()
         await self._task
 
-    def _admit(self, rows: int) -> None:
+    def _admit(self, entries: int) -> None:
         if self._closed:
             raise Unavailable(f"{self._name} is being unloaded.")
-        if self._waiting_rows + rows > self._limits.waiting_rows:
+        if self._waiting_entries + entries > self._limits.waiting_entries:
             raise BatcherFull(
-                f"{self._name} is busy: {self._waiting_rows} of at most {self._limits.waiting_rows} rows wait, "
-                f"and {rows} more do not fit.",
+                f"{self._name} is busy: {self._waiting_entries} of at most {self._limits.waiting_entries} entries "
+                f"wait, and {entries} more do not fit.",
                 retry_seconds=_RETRY_SECONDS,
             )
 
     def _enqueue(self, inputs: Arrays, deadline: float | None) -> _Waiting:
         answer: asyncio.Future[Arrays] = asyncio.get_running_loop().create_future()
         part = _Waiting(
-            inputs=inputs, rows=_rows(inputs), since=self._clock(), deadline=deadline, answer=answer
+            inputs=inputs,
+            entries=_count_entries(inputs),
+            since=self._clock(),
+            deadline=deadline,
+            answer=answer,
         )
         self._waiting.append(part)
-        self._count(part.rows)
+        self._count(part.entries)
         self._arrived.set()
         return part
 
     def _forget(self, part: _Waiting) -> None:
-        """Take out what nobody waits for any more, before it costs a run."""
+        """Remove a part that nobody waits for any more, so that it is never run."""
         part.answer.cancel()
         if part in self._waiting:
             self._waiting.remove(part)
-            self._count(-part.rows)
+            self._count(-part.entries)
 
     async def _serve(self) -> None:
-        while await self._something_waits():
-            await self._linger()
+        while await self._requests_wait():
+            await self._wait_for_more()
             if batch := self._take():
                 await self._answer(batch)
 
-    async def _something_waits(self) -> bool:
+    async def _requests_wait(self) -> bool:
+        """Wait for a request; returns False once the batcher is closed and none is left."""
         while not self._waiting and not self._closed:
             self._arrived.clear()
             await self._arrived.wait()
         return bool(self._waiting)
 
-    async def _linger(self) -> None:
+    async def _wait_for_more(self) -> None:
+        """Give other requests time to join the next run, if that is worthwhile."""
         while (left := self._patience()) > 0:
             self._arrived.clear()
             try:
@@ -130,25 +137,30 @@ class Batcher:
                 return
 
     def _patience(self) -> float:
-        """Seconds for which waiting for more rows may still pay."""
-        if not self._crowded or self._closed or not self._waiting or self._waiting_rows >= self._limits.rows:
+        """How many more seconds to wait for other requests."""
+        if (
+            not self._crowded
+            or self._closed
+            or not self._waiting
+            or self._waiting_entries >= self._limits.entries
+        ):
             return 0.0
         return self._waiting[0].since + self._limits.delay_seconds - self._clock()
 
     def _take(self) -> list[_Waiting]:
-        """The oldest requests that fit into one run, without those whose time is over."""
+        """The oldest requests that fit into one run, without those that are no longer wanted."""
         batch: list[_Waiting] = []
-        room = self._limits.rows
-        while self._waiting and self._waiting[0].rows <= room:
+        room = self._limits.entries
+        while self._waiting and self._waiting[0].entries <= room:
             part = self._waiting.popleft()
-            self._count(-part.rows)
+            self._count(-part.entries)
             if self._is_wanted(part):
                 batch.append(part)
-                room -= part.rows
+                room -= part.entries
         return batch
 
     def _is_wanted(self, part: _Waiting) -> bool:
-        if part.answer.done():  # its client went away in this very moment
+        if part.answer.done():  # its client has just gone away
             return False
         if part.deadline is not None and part.deadline <= self._clock():
             part.answer.set_exception(DeadlinePassed("The deadline passed while the request waited."))
@@ -158,48 +170,53 @@ class Batcher:
     async def _answer(self, batch: Sequence[_Waiting]) -> None:
         start = self._clock()
         self._crowded = len(batch) > 1
-        rows = sum(part.rows for part in batch)
+        entries = sum(part.entries for part in batch)
         try:
             outputs = await self._run(_join([part.inputs for part in batch]))
-            _check_rows(outputs, rows)
-        except Exception as error:  # whatever a run does, it ends these requests only, never the batcher
-            log.error("run failed", graph=self._name, rows=rows, exc_info=error)
-            _fail(batch, f"{self._name} failed on a batch of {rows}; the server's log has the cause.")
+            _check_entries(outputs, entries)
+        except Exception as error:  # noqa: BLE001  # a failed run fails its own requests, and the batcher goes on
+            _fail(batch, self._failure(error, entries))
             return
         _hand_out(batch, outputs)
         self._meters.observe(batch, start, self._clock())
 
-    def _count(self, rows: int) -> None:
-        self._waiting_rows += rows
-        self._meters.waiting.set(self._waiting_rows)
+    def _failure(self, error: Exception, entries: int) -> SmaltiError:
+        if not isinstance(error, GraphFailed):
+            return log_bug(error, graph=self._name, entries=entries)
+        log.error("run failed", graph=self._name, entries=entries, exc_info=error)
+        return GraphFailed(f"{self._name} failed on a batch of {entries}; the server's log has the cause.")
+
+    def _count(self, entries: int) -> None:
+        self._waiting_entries += entries
+        self._meters.waiting.set(self._waiting_entries)
 
 
 class _Meters:
-    """The metrics of one graph, looked up once."""
+    """The metrics of one graph, looked up only once."""
 
     def __init__(self, model: str, graph: str) -> None:
         self.waiting = BATCH_WAITING_ROWS.labels(model, graph)
         self._wait = BATCH_WAIT_SECONDS.labels(model, graph)
         self._compute = BATCH_COMPUTE_SECONDS.labels(model, graph)
-        self._rows = BATCH_ROWS.labels(model, graph)
+        self._entries = BATCH_ROWS.labels(model, graph)
 
     def observe(self, batch: Sequence[_Waiting], start: float, end: float) -> None:
         self._compute.observe(end - start)
-        self._rows.observe(sum(part.rows for part in batch))
+        self._entries.observe(sum(part.entries for part in batch))
         for part in batch:
             self._wait.observe(start - part.since)
 
 
-def _rows(arrays: Arrays) -> int:
+def _count_entries(arrays: Arrays) -> int:
     return len(next(iter(arrays.values())))
 
 
-def _split(inputs: Arrays, rows: int) -> list[Arrays]:
-    total = _rows(inputs)
-    if total <= rows:
+def _split(inputs: Arrays, entries: int) -> list[Arrays]:
+    total = _count_entries(inputs)
+    if total <= entries:
         return [inputs]
-    starts = range(0, total, rows)
-    return [{name: value[start : start + rows] for name, value in inputs.items()} for start in starts]
+    starts = range(0, total, entries)
+    return [{name: value[start : start + entries] for name, value in inputs.items()} for start in starts]
 
 
 def _join(parts: Sequence[Arrays]) -> Arrays:
@@ -208,22 +225,22 @@ def _join(parts: Sequence[Arrays]) -> Arrays:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _check_rows(outputs: Arrays, rows: int) -> None:
+def _check_entries(outputs: Arrays, entries: int) -> None:
     for name, value in outputs.items():
-        if len(value) != rows:
-            raise GraphFailed(f"Output {name} has {len(value)} rows for a batch of {rows}.")
+        if len(value) != entries:
+            raise GraphFailed(f"Output {name} has {len(value)} entries for a batch of {entries}.")
 
 
 def _hand_out(batch: Sequence[_Waiting], outputs: Arrays) -> None:
     start = 0
     for part in batch:
-        stop = start + part.rows
+        stop = start + part.entries
         if not part.answer.done():
             part.answer.set_result({name: value[start:stop] for name, value in outputs.items()})
         start = stop
 
 
-def _fail(batch: Sequence[_Waiting], message: str) -> None:
+def _fail(batch: Sequence[_Waiting], error: SmaltiError) -> None:
     for part in batch:
         if not part.answer.done():
-            part.answer.set_exception(GraphFailed(message))
+            part.answer.set_exception(type(error)(str(error)))  # each request raises its own

@@ -1,4 +1,4 @@
-"""Which model versions are served now: loads them, finds them by name, lets them go."""
+"""Knows which versions of models are served: loads them, finds them by name, unloads them."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -30,7 +30,7 @@ _LONGEST_NAME = 63
 
 
 class ServedModel:
-    """One version that is loaded: what is known of it, and a batcher for each of its one-shot graphs."""
+    """One loaded version: its manifest, and a batcher for each of its one-shot graphs."""
 
     def __init__(self, manifest: Manifest, runners: Mapping[str, Runner], limits: BatchLimits) -> None:
         self.manifest = manifest
@@ -42,20 +42,20 @@ class ServedModel:
         }
 
     async def ask(self, graph: str, inputs: Arrays, *, deadline: float | None = None) -> Arrays:
-        """Outputs of a graph for rows of inputs; raises GraphNotServed, and what Batcher.ask raises."""
+        """A graph's outputs for these inputs; raises GraphNotServed, and whatever Batcher.ask raises."""
         self.manifest.graph(graph)
         return await self._batchers[graph].ask(inputs, deadline=deadline)
 
     async def close(self) -> None:
-        """Answer what waits, and stop."""
+        """Answer the requests that wait, then stop."""
         await asyncio.gather(*(batcher.close() for batcher in self._batchers.values()))
 
 
 class Catalogue:
-    """The served versions of every model: what lies in the repository, as far as it is good and wanted.
+    """The served versions of every model: those in the repository that can be served and were not unloaded.
 
-    What is exported anew in its place takes the place of the old one. What vanishes from the repository is served on:
-    it may be about to be put there again. What was unloaded stays so until it is loaded, or its files change.
+    A new export in the same place replaces the old one. A version that vanishes from the repository is still served:
+    it may come back in a moment. An unloaded version stays unloaded until it is loaded or its files change.
     """
 
     def __init__(
@@ -72,21 +72,18 @@ class Catalogue:
         self._limits = limits
         self._following = Following(repository)
         self._served: dict[str, dict[int, ServedModel]] = {}
-        self._latest: dict[
-            tuple[str, int], str
-        ] = {}  # digest of each version as it was last found, served or not
+        # The last known digest of each version, also of unloaded ones.
+        self._latest: dict[tuple[str, int], str] = {}
         self._has_started = False
-        self._to_come: set[tuple[str, int]] = (
-            set()
-        )  # versions that the first look found and are not tried yet
-        self._loading = asyncio.Lock()  # one at a time: loading is heavy, and twice the same is waste
+        self._pending: set[tuple[str, int]] = set()  # versions that were found and not yet tried
+        self._loading = asyncio.Lock()  # one at a time: loading is heavy, and loading the same twice is waste
 
     def get(self, name: str, version: int = 0) -> ServedModel:
-        """A served version, 0 the latest; raises ModelNotFound, and Unavailable of what may still be loaded."""
+        """A served version, 0 for the latest; raises ModelNotFound, or Unavailable if it may still be loaded."""
         check_name(name)
         versions = self._served.get(name)
         if not self._has_started:
-            self._refuse_what_may_come(name, version)
+            self._refuse_pending(name, version)
         if not versions:
             meant = did_you_mean(name, sorted(self._served))
             raise ModelNotFound(
@@ -101,17 +98,18 @@ class Catalogue:
         return found
 
     def require_started(self) -> None:
-        """Raise Unavailable until every model that was there at the start has been loaded."""
+        """Raise Unavailable until every model that was in the repository at the start has been loaded."""
         if not self._has_started:
             raise Unavailable("The server is still loading its models: try again in a moment.")
 
-    def _refuse_what_may_come(self, name: str, version: int) -> None:
-        served, comes = self._served.get(name, {}), any(each == name for each, _ in self._to_come)
-        if not served or (version not in served if version else comes):
+    def _refuse_pending(self, name: str, version: int) -> None:
+        """During the start, raise Unavailable if the version, or a later one than the latest, may still be loaded."""
+        served, is_pending = self._served.get(name, {}), any(each == name for each, _ in self._pending)
+        if not served or (version not in served if version else is_pending):
             self.require_started()
 
     def _why_not(self, *parts: str) -> str:
-        """Why a model, or a version of it, that lies in the repository is not served."""
+        """Why a model or a version was left out, as the end of a message; empty if it was not."""
         place = "/".join(parts)
         reasons = (each.reason for each in self.left_out if f"{each.place}/".startswith(f"{place}/"))
         return next((f" Left out: {reason}" for reason in reasons), "")
@@ -126,35 +124,35 @@ class Catalogue:
 
     @property
     def left_out(self) -> list[LeftOut]:
-        """What lies in the repository and cannot be served, and why."""
+        """What is in the repository and cannot be served, and why."""
         return self._following.left_out
 
     def statuses(self) -> dict[str, bool]:
-        """Every model that is there, by name: whether a version of it is served."""
+        """For each model in the repository, whether any version of it is served."""
         places = (each.place.split("/")[0] for each in self.left_out if "/" in each.place)
         return dict.fromkeys(places, False) | dict.fromkeys(self._served, True)
 
     def is_replaced(self, name: str, version: int, digest: str) -> bool:
-        """Whether this version was another model when it was last found in the repository."""
+        """Whether another model has taken the name and version since."""
         return self._latest.get((name, version), digest) != digest
 
     async def follow(self) -> None:
-        """Serve what is new in the repository; what cannot be served is left out, and logged once.
+        """Serve what is new in the repository. What cannot be served is left out, and logged once.
 
-        Raises ProviderMissing, as then nothing can be.
+        Raises ProviderMissing, because no model can be served then.
         """
         async with self._loading:
             news = await self._off_the_loop(self._following.look)
-            self._to_come = {(found.name, found.number) for found in news}
+            self._pending = {(found.name, found.number) for found in news}
             for found in news:
                 await self._try(found)
-                self._to_come.discard((found.name, found.number))
+                self._pending.discard((found.name, found.number))
             self._has_started = True
 
     async def load(self, name: str, version: int = 0) -> ServedModel:
-        """Serve a version as it is in the repository now, 0 the latest that is good.
+        """Serve a version as it is in the repository now, 0 for the latest one that can be served.
 
-        Raises ModelNotFound, or RepositoryDamaged: of version 0, what is wrong with the latest where none is good.
+        Raises ModelNotFound or RepositoryDamaged. Where no version can be served, the error is about the latest.
         """
         check_name(name)
         async with self._loading:
@@ -173,7 +171,7 @@ class Catalogue:
                 await self._off_the_loop(partial(self._following.leave_out, name, number, error))
         if faults:
             raise faults[0]
-        return await self._serve(await self._read(name, None))  # there is none, which this says
+        return await self._serve(await self._read(name, None))  # raises ModelNotFound
 
     async def _load(self, name: str, version: int) -> ServedModel:
         served = await self._serve(await self._read(name, version))
@@ -181,7 +179,7 @@ class Catalogue:
         return served
 
     async def unload(self, name: str, version: int = 0) -> None:
-        """Serve a version no more, 0 every version; what runs is answered. Raises ModelNotFound."""
+        """Stop serving a version, 0 for all; running requests are answered. Raises ModelNotFound."""
         self.get(name, version)
         async with self._loading:
             versions = self._served.get(name, {})
@@ -193,7 +191,7 @@ class Catalogue:
         log.info("model unloaded", model=name, version=version or "all")
 
     async def close(self) -> None:
-        """Answer what waits, and let every model go."""
+        """Answer the requests that wait, and unload every model."""
         await asyncio.gather(*(model.close() for model in self.models()))
         self._served.clear()
 
@@ -210,7 +208,7 @@ class Catalogue:
         return await self._off_the_loop(partial(self._repository.load, name, version))
 
     async def _serve(self, model: Model) -> ServedModel:
-        """Serve it in place of what has its name and version; where that is the same model, only figures are new."""
+        """Serve it in place of an old export of this version; where the digest is the same, take only the manifest."""
         manifest = model.manifest
         before = self._served.get(manifest.name, {}).get(manifest.version)
         if before and before.digest == manifest.digest:
@@ -226,7 +224,7 @@ class Catalogue:
 
     async def _open(self, model: Model) -> ServedModel:
         runners = await self._off_the_loop(
-            partial(open_runners, model, self._pool, options=self._options, warm_rows=self._limits.rows)
+            partial(open_runners, model, self._pool, options=self._options, warm_entries=self._limits.entries)
         )
         manifest = model.manifest
         log.info("model served", model=manifest.name, version=manifest.version, graphs=sorted(runners))
@@ -237,7 +235,7 @@ class Catalogue:
 
 
 def check_name(name: str) -> None:
-    """Raise InvalidRequest where a name is none, or too long to be repeated in an error."""
+    """Raise InvalidRequest if the name is empty, or too long to be repeated in an error."""
     if not name or len(name) > _LONGEST_NAME:
         raise InvalidRequest(f"Name a model, in 1 to {_LONGEST_NAME} characters.", field="model.name")
 

@@ -1,4 +1,4 @@
-"""Opens the graphs that answer one-shot requests, warms them, and runs them outside of the event loop."""
+"""Opens the graphs that answer one-shot requests, warms them up, and runs them outside the event loop."""
 
 import asyncio
 from collections.abc import Mapping
@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from server.messages.abilities import ScoreKind, score_of
 from server.oneshot.batcher import Arrays
-from smalti.errors import RepositoryDamaged
+from smalti.errors import GraphFailed, RepositoryDamaged
 from smalti.runtime.metrics import MODEL_LOAD_SECONDS
 from smalti.runtime.repository import Graph, Model, Tensor
 from smalti.runtime.session import open_graph, told
@@ -30,7 +31,7 @@ class SessionOptions:
 
 
 class Runner:
-    """Runs one graph in threads of the pool; onnxruntime frees the interpreter meanwhile."""
+    """Runs one graph in threads of the pool; onnxruntime releases the GIL meanwhile."""
 
     def __init__(self, session: Any, graph: Graph, pool: Executor) -> None:  # onnxruntime has no types
         self._session = session
@@ -38,26 +39,30 @@ class Runner:
         self._pool = pool
 
     async def __call__(self, inputs: Arrays) -> Arrays:
-        """The graph's outputs by name."""
+        """The graph's outputs by name; raises GraphFailed."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, self.run, inputs)
 
     def run(self, inputs: Arrays) -> Arrays:
         """The same, in this thread."""
-        return dict(zip(self._outputs, self._session.run(self._outputs, dict(inputs)), strict=True))
+        try:
+            outputs = self._session.run(self._outputs, dict(inputs))
+        except Exception as error:  # onnxruntime has a type for each of its error codes, none of them public
+            raise GraphFailed(told(error)) from error
+        return dict(zip(self._outputs, outputs, strict=True))
 
 
 def open_runners(
-    model: Model, pool: Executor, *, options: SessionOptions, warm_rows: int
+    model: Model, pool: Executor, *, options: SessionOptions, warm_entries: int
 ) -> Mapping[str, Runner]:
-    """A warmed runner for each one-shot graph of a model; slow, so not for the event loop.
+    """A runner for each one-shot graph of a model, warmed with batches of 1 and `warm_entries` entries.
 
-    Raises RepositoryDamaged or ProviderMissing.
+    Call it off the event loop: it is slow. Raises RepositoryDamaged or ProviderMissing.
     """
     start = perf_counter()
     graphs = {name: graph for name, graph in model.manifest.graphs.items() if name not in WORKERS_OWN}
     runners = {name: _open(model, name, graph, pool, options) for name, graph in graphs.items()}
     for name, runner in runners.items():
-        _warm(model, name, runner, sizes={1, warm_rows})
+        _warm(model, name, runner, sizes={1, warm_entries})
     MODEL_LOAD_SECONDS.labels(model.manifest.name).observe(perf_counter() - start)
     return runners
 
@@ -74,51 +79,50 @@ def _open(model: Model, name: str, graph: Graph, pool: Executor, options: Sessio
 
 
 def _warm(model: Model, name: str, runner: Runner, *, sizes: set[int]) -> None:
-    """Run batches of these sizes once; raises RepositoryDamaged where the graph cannot even do that."""
+    """Run a batch of each size once; raises RepositoryDamaged where that fails or gives something wrong."""
     graph, last_colour = model.manifest.graph(name), len(model.manifest.palette) - 1
-    for rows in sorted(sizes):
+    for entries in sorted(sizes):
+        inputs = {tensor.name: _example(tensor, entries, last_colour) for tensor in graph.inputs}
         try:
-            outputs = runner.run(
-                {tensor.name: _example(tensor, rows, last_colour) for tensor in graph.inputs}
-            )
-        except Exception as error:  # onnxruntime raises types of its own C++ side, one per error code
-            raise RepositoryDamaged(
-                f"{model.title}: onnxruntime cannot run {graph.file}: {told(error)}"
-            ) from error
-        _refuse_other_shapes(model, graph, rows, outputs)
+            outputs = runner.run(inputs)
+        except GraphFailed as error:
+            raise RepositoryDamaged(f"{model.title}: onnxruntime cannot run {graph.file}: {error}") from error
+        _refuse_other_shapes(model, graph, entries, outputs)
         if "pixels" in outputs and outputs["pixels"].max() > last_colour:
             raise RepositoryDamaged(f"{model.title}: {_SHORT_PALETTE}")
-    if name == "score" and model.manifest.family == "pixel_rnn":
-        _refuse_short_palette(model, runner, last_colour + 1)
+    score = score_of(model.manifest)
+    if score and score.graph == name and score.kind is ScoreKind.LOG_LIKELIHOOD:
+        _refuse_short_palette(model, graph, score.output, runner)
 
 
-def _refuse_short_palette(model: Model, runner: Runner, beyond: int) -> None:
-    """A PixelRNN has no probability for a pixel that is no colour of it: its graph fails, and must."""
-    [tensor] = model.manifest.graph("score").inputs
+def _refuse_short_palette(model: Model, graph: Graph, output: str, runner: Runner) -> None:
+    """A graph that gives likelihoods must fail, or give no finite number, for a pixel beyond its colours."""
+    [tensor] = graph.inputs
+    beyond = len(model.manifest.palette)
     try:
         outputs = runner.run({tensor.name: np.full(_sizes(tensor, 1), beyond, dtype=tensor.type)})
-    except Exception:  # noqa: BLE001 (onnxruntime has one type per error code, none of them public)
+    except GraphFailed:
         return
-    if np.isfinite(outputs["logp"]).all():
+    if np.isfinite(outputs[output]).all():
         raise RepositoryDamaged(f"{model.title}: {_SHORT_PALETTE}")
 
 
-def _refuse_other_shapes(model: Model, graph: Graph, rows: int, outputs: Arrays) -> None:
-    """What a file says of its outputs need not be so."""
+def _refuse_other_shapes(model: Model, graph: Graph, entries: int, outputs: Arrays) -> None:
+    """Compare the outputs with the manifest: the shapes in an ONNX file may be wrong."""
     for tensor in graph.outputs:
-        expected, found = _sizes(tensor, rows), outputs[tensor.name].shape
+        expected, found = _sizes(tensor, entries), outputs[tensor.name].shape
         if found != expected:
             raise RepositoryDamaged(
                 f"{model.title}: {graph.file}: its output '{tensor.name}' came as {found}, not as {expected}."
             )
 
 
-def _sizes(tensor: Tensor, rows: int) -> tuple[int, ...]:
-    return tuple(rows if axis == -1 else axis for axis in tensor.shape)
+def _sizes(tensor: Tensor, entries: int) -> tuple[int, ...]:
+    return tuple(entries if axis == -1 else axis for axis in tensor.shape)
 
 
-def _example(tensor: Tensor, rows: int, last_colour: int) -> NDArray[Any]:
-    """Of pixels the last colour and of latents various, so that a palette of another length is found out."""
+def _example(tensor: Tensor, entries: int, last_colour: int) -> NDArray[Any]:
+    """Pixels of the last colour, and various latents, so that a palette of the wrong length shows itself."""
     if tensor.name == "latent":
-        return np.random.default_rng(0).standard_normal(_sizes(tensor, rows), dtype=np.float32)
-    return np.full(_sizes(tensor, rows), last_colour if tensor.name == "pixels" else 0, dtype=tensor.type)
+        return np.random.default_rng(0).standard_normal(_sizes(tensor, entries), dtype=np.float32)
+    return np.full(_sizes(tensor, entries), last_colour if tensor.name == "pixels" else 0, dtype=tensor.type)

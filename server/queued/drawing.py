@@ -1,4 +1,4 @@
-"""Draws one image through the queue while a client watches: submit, follow, and forget."""
+"""Draws one image through the queue while a client watches: submits a job, follows it, deletes it."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine
@@ -8,8 +8,9 @@ from typing import Any
 
 import structlog
 
+from server.messages import checks
 from server.messages.descriptions import model_of
-from server.messages.pictures import write_indices
+from server.messages.images import write_indices
 from server.oneshot.catalogue import ServedModel
 from server.queued.requests import Prepared, prepare_stream
 from server.queued.watching import Watching
@@ -21,15 +22,13 @@ from smalti.jobs.watchers import WatcherQueue
 from smalti.v1 import images_pb2 as pb
 
 log = structlog.get_logger()
-_WORKER_SECONDS = 5.0  # to wait for a worker that has the model
-_FORGET_SECONDS = (
-    30.0  # to wait until a cancelled sample has left its slot; then its short retention forgets it
-)
-_FORGET_AGAIN_SECONDS = 0.2
+_WORKER_SECONDS = 5.0  # how long to wait for a worker that has the model
+_DELETE_SECONDS = 30.0  # how long to wait for a cancelled sample to end; after that its retention deletes it
+_DELETE_AGAIN_SECONDS = 0.2
 
 
 class StreamedDrawing:
-    """DrawStream's part behind the servicer."""
+    """Does the work of DrawStream."""
 
     def __init__(
         self,
@@ -50,10 +49,12 @@ class StreamedDrawing:
     async def draw(
         self, model: ServedModel, request: pb.DrawStreamRequest
     ) -> AsyncGenerator[pb.DrawStreamResponse, None]:
-        """Started, rows, finished. Closing this early cancels the job; either way it is forgotten.
+        """The events of the drawing: started, rows, finished. Closing this early cancels the job.
 
-        Raises SampleFailed, Unavailable where no worker draws this model, and what submitting raises.
+        The job is deleted in any case. Raises SampleFailed, Unavailable if no worker draws this model, and whatever
+        submitting raises.
         """
+        form = checks.image_format_of(request.format)
         prepared = await asyncio.to_thread(prepare_stream, model, request)
         self._readiness.require_queue()
         job = await self._submit(prepared)
@@ -62,22 +63,22 @@ class StreamedDrawing:
             async with aclosing(self._rows(job)) as rows:
                 async for event in rows:
                     yield event
-            yield await self._finished(model, job, request.format)
+            yield await self._finished(model, job, form)
         finally:
-            self._in_background(self._forget(job.id))
+            self._in_background(self._cancel_and_delete(job.id))
 
     async def close(self) -> None:
-        """Wait until every job of a client that went away is cancelled and, where that is quick, forgotten."""
+        """Wait a moment for the deletion of jobs whose clients have gone away."""
         if self._background:
             await asyncio.wait(self._background, timeout=2.0)
 
     async def _submit(self, prepared: Prepared) -> Job:
-        """Submit, even when the client goes away meanwhile: then there is a job to forget."""
+        """Submit the job. If the client goes away meanwhile, the job is deleted as soon as it exists."""
         submitting = asyncio.create_task(self._queue.submit(prepared.request))
         try:
             return await asyncio.shield(submitting)
         except asyncio.CancelledError:
-            self._in_background(self._forget_submitted(submitting))
+            self._in_background(self._delete_submitted(submitting))
             raise
 
     async def _rows(self, job: Job) -> AsyncGenerator[pb.DrawStreamResponse, None]:
@@ -96,7 +97,7 @@ class StreamedDrawing:
             raise Unavailable(f"No worker draws {job.request.model} now.", retry_seconds=5.0)
 
     async def _why(self, job: Job) -> str:
-        """Why the drawing's one sample has no image, as its result says; else what became of the job."""
+        """Why there is no image: the error of the job's only sample, or else the job's reason or state."""
         async for result in self._watchers.results(job):
             if result.error:
                 return result.error
@@ -116,15 +117,15 @@ class StreamedDrawing:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    async def _forget_submitted(self, submitting: "asyncio.Task[Job]") -> None:
+    async def _delete_submitted(self, submitting: "asyncio.Task[Job]") -> None:
         try:
             job = await submitting
         except SmaltiError:
             return  # nothing was submitted
-        await self._forget(job.id)
+        await self._cancel_and_delete(job.id)
 
-    async def _forget(self, job_id: str) -> None:
-        """Cancel the job, which does nothing to one that has ended, and delete it as soon as it has ended."""
+    async def _cancel_and_delete(self, job_id: str) -> None:
+        """Cancel the job if it has not ended, and delete it once it has."""
         try:
             await self._queue.cancel(job_id)
             await self._delete_when_ended(job_id)
@@ -132,18 +133,20 @@ class StreamedDrawing:
             pass
         except SmaltiError as error:
             log.warning(
-                "a streamed drawing stays until its retention has passed", job=job_id, error=str(error)
+                "a streamed drawing stays until its retention ends",
+                job=job_id,
+                error=str(error),
             )
 
     async def _delete_when_ended(self, job_id: str) -> None:
-        deadline = monotonic() + _FORGET_SECONDS
+        deadline = monotonic() + _DELETE_SECONDS
         while True:
             try:
                 return await self._queue.delete(job_id)
             except JobNotFinished:
                 if monotonic() > deadline:
                     raise
-            await asyncio.sleep(_FORGET_AGAIN_SECONDS)
+            await asyncio.sleep(_DELETE_AGAIN_SECONDS)
 
 
 def _started(job: Job, prepared: Prepared) -> pb.DrawStreamResponse:

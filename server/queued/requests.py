@@ -1,4 +1,4 @@
-"""Turns what clients ask for into a JobRequest, checked, with every choice made that they left open."""
+"""Makes a JobRequest from a client's request: checks every value, and chooses those that the client left out."""
 
 import secrets
 from dataclasses import dataclass
@@ -7,26 +7,29 @@ from hashlib import sha256
 import numpy as np
 from numpy.typing import NDArray
 
-from server.messages import checks, pictures
+from server.messages import checks, images
 from server.messages.checks import RequestLimits
 from server.oneshot.catalogue import ServedModel
 from smalti.errors import GraphNotServed, InvalidRequest
 from smalti.jobs.job import JobClass, JobRequest
 from smalti.v1 import images_pb2, jobs_pb2, types_pb2
 
-STREAMED_RETENTION_SECONDS = 60.0  # enough to send the image; it is forgotten right after that
+STREAMED_RETENTION_SECONDS = 60.0  # time to send the image; the server then deletes the job itself
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A request for the queue, and what a completion's image had to change."""
+    """A request for the queue, and how far the colours of its kept pixels had to move."""
 
     request: JobRequest
     colour_change: types_pb2.ColourChange
 
 
 def prepare_job(model: ServedModel, message: jobs_pb2.SubmitRequest, limits: RequestLimits) -> Prepared:
-    """A job from Submit; the same message gives the same request. Raises InvalidRequest or GraphNotServed."""
+    """The job that Submit asks for. Raises InvalidRequest or GraphNotServed.
+
+    A message with a request_id gives the same job each time.
+    """
     request_id = checks.request_id_of(message.request_id)
     retention = message.retention if message.HasField("retention") else None
     return _prepare(
@@ -41,7 +44,7 @@ def prepare_job(model: ServedModel, message: jobs_pb2.SubmitRequest, limits: Req
 
 
 def prepare_stream(model: ServedModel, message: images_pb2.DrawStreamRequest) -> Prepared:
-    """The job behind DrawStream: one interactive sample, forgotten soon. Raises InvalidRequest or GraphNotServed."""
+    """The job behind DrawStream: one interactive sample. Raises InvalidRequest or GraphNotServed."""
     return _prepare(
         model,
         message,
@@ -54,7 +57,7 @@ def prepare_stream(model: ServedModel, message: images_pb2.DrawStreamRequest) ->
 
 
 def choose_seed(request_id: str) -> int:
-    """A seed for a request without one: of its request_id, so that sending again is the same request; else random."""
+    """A seed for a request without one: derived from its request_id, so that a second try is the same; else random."""
     if not request_id:
         return secrets.randbits(64)
     return int.from_bytes(sha256(b"seed of " + request_id.encode()).digest()[:8])
@@ -103,18 +106,18 @@ def _require_drawable(model: ServedModel) -> None:
 def _forced(
     model: ServedModel, message: jobs_pb2.SubmitRequest | images_pb2.DrawStreamRequest
 ) -> tuple[bytes, types_pb2.ColourChange]:
-    """Pixels to keep as JobRequest.kept wants them, none where nothing is to be completed."""
+    """The kept pixels in the form of JobRequest.kept; empty for a request without a completion."""
     if not message.HasField("completion"):
         return b"", types_pb2.ColourChange()
     completion = message.completion
     keep = _kept(model, completion)
-    given = pictures.read(model, [completion.image], field="completion.image")
+    given = images.read(model, [completion.image], field="completion.image")
     forced = np.where(keep, given.pixels[0], -1).astype("<i4")
     return forced.tobytes(), given.colour_change
 
 
 def _kept(model: ServedModel, completion: images_pb2.Completion) -> NDArray[np.bool_]:
-    """Which pixels (height, width) to keep; raises InvalidRequest."""
+    """Which pixels (height, width) are kept; raises InvalidRequest."""
     height, width = model.manifest.height, model.manifest.width
     match completion.WhichOneof("keep"):
         case "rows":

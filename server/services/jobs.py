@@ -9,7 +9,7 @@ from typing import Any
 from server.messages import checks
 from server.messages.checks import RequestLimits
 from server.messages.descriptions import describe_job
-from server.messages.pictures import write_indices
+from server.messages.images import write_indices
 from server.oneshot.catalogue import Catalogue, ServedModel
 from server.queued.requests import prepare_job
 from server.queued.watching import JobEvent, SampleEnd, Watching
@@ -70,13 +70,14 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
                 yield self._event(event)
 
     async def Results(self, request: pb.ResultsRequest, context: Context) -> AsyncIterator[pb.SampleResult]:
+        form = checks.image_format_of(request.format)
         self._readiness.require_queue()
         job = await self._queue.get(request.id)
-        model = self._painter(job, request.format)
+        model = self._painter(job, form)
         results = self._watchers.results(job, start=request.start, limit=request.limit)
         async with aclosing(results):
             async for result in results:
-                yield _result(result, job, model, request.format)
+                yield _result(result, job, model, form)
 
     async def Cancel(self, request: pb.CancelJobRequest, context: Context) -> pb.Job:
         self._readiness.require_queue()

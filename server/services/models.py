@@ -1,14 +1,11 @@
-"""Answers ModelService: which models are served, and serving others."""
+"""Answers ModelService: lists the served models, loads and unloads them."""
 
-from typing import Any
-
+from server.context import Context
 from server.messages.descriptions import describe_model
 from server.oneshot.catalogue import Catalogue
 from server.readiness import Readiness
 from smalti.v1 import models_pb2 as pb
 from smalti.v1 import models_pb2_grpc
-
-Context = Any  # grpc.aio.ServicerContext, whose stubs and runtime differ
 
 
 class ModelService(models_pb2_grpc.ModelServiceServicer):
@@ -25,7 +22,7 @@ class ModelService(models_pb2_grpc.ModelServiceServicer):
             left_out=[
                 pb.LeftOut(place=each.place, reason=each.reason)
                 for each in self._catalogue.left_out
-                if "/" in each.place  # a version of a model: other things are the operator's, and in the log
+                if "/" in each.place  # versions of models; the log names whatever else was left out
             ],
         )
 

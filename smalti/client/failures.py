@@ -11,9 +11,16 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from smalti.errors import Busy, DeadlinePassed, InvalidRequest, SmaltiError, Unavailable
+from smalti.errors import (
+    DOMAIN,
+    Busy,
+    DeadlinePassed,
+    InvalidRequest,
+    SmaltiError,
+    Unavailable,
+    reason_of,
+)
 
-DOMAIN = "smalti"
 _SHORTEST_DELAY_SECONDS = 0.05  # even if the server says less
 _LONGEST_QUOTE = 300  # characters of what gRPC or another server says
 Detail = TypeVar("Detail", bound=Message)
@@ -56,11 +63,6 @@ def from_rpc(error: Any, address: str) -> SmaltiError:
     if info is not None and info.domain == DOMAIN and info.reason in REASONS:
         return _build(REASONS[info.reason], error.details(), details)
     return _without_reason(error, address, details)
-
-
-def reason_of(kind: type[SmaltiError]) -> str:
-    """The name of an error's class in UPPER_SNAKE, as it is sent: JobNotFound is JOB_NOT_FOUND."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).upper()
 
 
 def _tree(kind: type[SmaltiError]) -> Iterator[type[SmaltiError]]:

@@ -26,9 +26,10 @@ if _version_not_supported:
 
 
 class ImageServiceStub:
-    """One-shot requests: answered at once, batched with what arrives beside them.
+    """One-shot requests are answered at once; those that arrive together run in one batch. DrawStream goes through the queue.
 
-    A model that lacks the graph an RPC needs answers FAILED_PRECONDITION with the reason GRAPH_NOT_SERVED.
+    If the model has no graph for an RPC, the answer is FAILED_PRECONDITION with the reason GRAPH_NOT_SERVED. An unknown
+    value of an enum is INVALID_ARGUMENT.
     """
 
     def __init__(self, channel):
@@ -80,62 +81,63 @@ class ImageServiceStub:
 
 
 class ImageServiceServicer:
-    """One-shot requests: answered at once, batched with what arrives beside them.
+    """One-shot requests are answered at once; those that arrive together run in one batch. DrawStream goes through the queue.
 
-    A model that lacks the graph an RPC needs answers FAILED_PRECONDITION with the reason GRAPH_NOT_SERVED.
+    If the model has no graph for an RPC, the answer is FAILED_PRECONDITION with the reason GRAPH_NOT_SERVED. An unknown
+    value of an enum is INVALID_ARGUMENT.
     """
 
     def Draw(self, request, context):
-        """Images from random latents (VAE, auto-encoder, GAN). A PixelRNN draws by DrawStream or a job.
+        """Draws images from random latents (VAE, auto-encoder, GAN). For a PixelRNN use DrawStream or a job.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DrawStream(self, request, context):
-        """One PixelRNN image, row by row, through the queue.
+        """Draws one PixelRNN image through the queue and sends each row as soon as it is drawn.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Encode(self, request, context):
-        """Images → latents (VAE, auto-encoder).
+        """Turns images into latents (VAE, auto-encoder).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Decode(self, request, context):
-        """Latents → images (VAE, auto-encoder, GAN).
+        """Turns latents into images (VAE, auto-encoder, GAN).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Reconstruct(self, request, context):
-        """Images through the latent and back.
+        """Encodes images and decodes their latents again (VAE, auto-encoder).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Interpolate(self, request, context):
-        """Images at even steps between the latents of two images.
+        """Decodes latents at even steps between the latents of two images (VAE, auto-encoder).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Sweep(self, request, context):
-        """Two latent dimensions over a grid, the others fixed.
+        """Decodes a grid over two latent dimensions; the other dimensions are fixed (VAE, auto-encoder, GAN).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Score(self, request, context):
-        """How likely, or how real, a model finds images.
+        """Scores images: how likely a PixelRNN or VAE finds them, or how real a GAN finds them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -193,9 +195,10 @@ def add_ImageServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ImageService:
-    """One-shot requests: answered at once, batched with what arrives beside them.
+    """One-shot requests are answered at once; those that arrive together run in one batch. DrawStream goes through the queue.
 
-    A model that lacks the graph an RPC needs answers FAILED_PRECONDITION with the reason GRAPH_NOT_SERVED.
+    If the model has no graph for an RPC, the answer is FAILED_PRECONDITION with the reason GRAPH_NOT_SERVED. An unknown
+    value of an enum is INVALID_ARGUMENT.
     """
 
     @staticmethod

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class JobServiceStub:
-    """Long drawing jobs: kept in the queue until somebody has their results.
+    """Long drawing jobs. The queue keeps a job and its results until the retention ends or somebody deletes it.
     """
 
     def __init__(self, channel):
@@ -73,11 +73,11 @@ class JobServiceStub:
 
 
 class JobServiceServicer:
-    """Long drawing jobs: kept in the queue until somebody has their results.
+    """Long drawing jobs. The queue keeps a job and its results until the retention ends or somebody deletes it.
     """
 
     def Submit(self, request, context):
-        """Queue a job. The same request_id with the same request gives the same job, however often it is sent.
+        """Queues a job. Sending the same request with the same request_id again returns the same job.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -96,28 +96,28 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Watch(self, request, context):
-        """A snapshot first, then rows and progress as they are committed, until the job has ended.
+        """Sends the job as it is now, then its changes and, if asked for, its rows, until the job has ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Results(self, request, context):
-        """Finished samples in the order of their indices, as far as they are finished now.
+        """Sends the samples that are finished now, in the order of their indices.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Cancel(self, request, context):
-        """Samples that are finished stay; those in progress stop at their next row.
+        """Cancels a job. Finished samples are kept; samples in progress stop at their next row.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Delete(self, request, context):
-        """Forget a job that has ended, and its results.
+        """Deletes a job that has ended, and its results.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -170,7 +170,7 @@ def add_JobServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class JobService:
-    """Long drawing jobs: kept in the queue until somebody has their results.
+    """Long drawing jobs. The queue keeps a job and its results until the retention ends or somebody deletes it.
     """
 
     @staticmethod

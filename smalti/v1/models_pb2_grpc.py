@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ModelServiceStub:
-    """What can be asked, and of which model.
+    """Lists the models that the server serves, loads and unloads them.
     """
 
     def __init__(self, channel):
@@ -58,7 +58,7 @@ class ModelServiceStub:
 
 
 class ModelServiceServicer:
-    """What can be asked, and of which model.
+    """Lists the models that the server serves, loads and unloads them.
     """
 
     def List(self, request, context):
@@ -74,15 +74,15 @@ class ModelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Load(self, request, context):
-        """Serve a version as it is in the model repository now. The server looks there by itself every few seconds; this is
-        for what was unloaded, and for those who want to know at once.
+        """Serves a version as it is in the model repository now. The server also looks there by itself every few seconds; use
+        this for a version that was unloaded, or to get the result at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Unload(self, request, context):
-        """Serve a version no more, until Load is called, its files change, or the server starts anew.
+        """Stops serving a version until Load is called, its files change, or the server is restarted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -120,7 +120,7 @@ def add_ModelServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ModelService:
-    """What can be asked, and of which model.
+    """Lists the models that the server serves, loads and unloads them.
     """
 
     @staticmethod

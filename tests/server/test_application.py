@@ -15,7 +15,7 @@ from tests.server.toys import write_vae
 VAE = types_pb2.ModelVersion(name="toy-vae")
 
 
-async def test_requests_that_run_at_a_stop_are_answered_and_later_ones_refused(server: Running, until):
+async def test_a_stop_answers_running_requests_and_refuses_later_ones(server: Running, until):
     application, held = server.application, Event()
     for _ in range(2):  # the pool's two threads
         application.catalogue._pool.submit(held.wait)
@@ -49,7 +49,7 @@ async def test_a_request_whose_client_went_away_is_not_computed(server: Running,
     assert (await server.images.Draw(images_pb2.DrawRequest(model=VAE, count=2))).seed >= 0
 
 
-async def test_what_may_still_be_loaded_is_unavailable_and_not_unknown(
+async def test_a_model_that_may_still_be_loaded_is_unavailable_and_not_unknown(
     start_server, repository, monkeypatch, until
 ):
     write_vae(repository, version=2)
@@ -86,7 +86,7 @@ async def test_what_may_still_be_loaded_is_unavailable_and_not_unknown(
         assert (await refused(unknown)).code == "NOT_FOUND"
 
 
-async def test_a_key_in_redis_that_is_not_smaltis_stops_jobs_and_says_which_until_it_is_gone(
+async def test_a_foreign_key_in_redis_stops_jobs_and_is_named_until_it_is_gone(
     start_server, own_redis, until, monkeypatch
 ):
     monkeypatch.setattr("smalti.jobs.housekeeping._CHECK_SECONDS", 0.1)  # 2 s in earnest
@@ -107,7 +107,7 @@ async def test_a_second_server_cannot_share_a_port(server: Running, start_server
             pytest.fail("it listens")
 
 
-async def test_a_redis_that_turns_out_unfit_ends_the_server(start_server, own_redis):
+async def test_a_redis_that_is_unfit_from_the_start_ends_the_server(start_server, own_redis):
     async with Redis(port=own_redis.port) as redis:
         await redis.config_set("maxmemory-policy", "allkeys-lru")
     with pytest.raises(RedisUnfit, match="noeviction"):
@@ -130,7 +130,7 @@ def restart_with(redis: PrivateRedis, *options: str) -> None:
 SUBMIT = jobs_pb2.SubmitRequest(model=types_pb2.ModelVersion(name="toy-pixel-rnn"), count=1)
 
 
-async def test_every_submit_after_a_quick_restart_into_an_unfit_redis_is_refused_until_it_is_mended(
+async def test_submits_are_refused_after_redis_was_quickly_restarted_unfit_until_it_is_mended(
     start_server, own_redis, until
 ):
     async with Redis(port=own_redis.port) as redis, start_server(redis_url=own_redis.url) as server:
@@ -153,7 +153,7 @@ async def test_every_submit_after_a_quick_restart_into_an_unfit_redis_is_refused
         ("maxmemory", "0", "100mb"),
     ],
 )
-async def test_a_redis_that_is_made_unfit_while_it_runs_stops_jobs_and_nothing_else_until_it_is_mended(
+async def test_a_redis_that_turns_unfit_stops_jobs_only_until_it_is_mended(
     start_server, own_redis, until, monkeypatch, option, bad, good
 ):
     monkeypatch.setattr("smalti.jobs.housekeeping._CHECK_SECONDS", 0.1)  # 2 s in earnest
@@ -170,7 +170,7 @@ async def test_a_redis_that_is_made_unfit_while_it_runs_stops_jobs_and_nothing_e
 
 
 @pytest.mark.parametrize("is_new", [False, True])
-async def test_a_full_redis_refuses_jobs_only_whether_the_server_is_new_or_reconnects(
+async def test_a_full_redis_refuses_only_new_jobs_for_a_new_and_a_reconnecting_server(
     start_server, own_redis, until, is_new
 ):
     async with start_server(redis_url=own_redis.url) as first:

@@ -8,9 +8,17 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc import StatusCode
 
-from server.errors import code_of, message_of, reason_of, status_of
+from server.errors import code_of, message_of, status_of
 from smalti.client.failures import REASONS
-from smalti.errors import ImageRefused, InvalidRequest, ModelNotFound, QueueFull, SmaltiError, Unavailable
+from smalti.errors import (
+    ImageRefused,
+    InvalidRequest,
+    ModelNotFound,
+    QueueFull,
+    SmaltiError,
+    Unavailable,
+    reason_of,
+)
 
 UNCHANGED = (string.punctuation + " ").replace("%", "")  # by gRPC's percent-encoding
 
@@ -31,7 +39,7 @@ def test_every_error_has_a_status_and_a_reason_that_clients_know(kind):
     error = kind("It is so.")
     assert isinstance(code_of(error), StatusCode)
     assert code_of(error) is not StatusCode.UNKNOWN
-    assert REASONS[reason_of(error)] is kind
+    assert REASONS[reason_of(kind)] is kind
     assert status_of(error).code == code_of(error).value[0]
 
 
@@ -43,13 +51,13 @@ def detail_of(error: SmaltiError, detail):
     return None
 
 
-def test_errors_that_pass_say_when_to_try_again():
+def test_temporary_errors_say_when_to_try_again():
     for error in (QueueFull("Full.", retry_seconds=2.5), Unavailable("Away.", retry_seconds=2.5)):
         assert detail_of(error, error_details_pb2.RetryInfo()).retry_delay.ToMilliseconds() == 2500
     assert detail_of(ModelNotFound("None."), error_details_pb2.RetryInfo()) is None
 
 
-def test_wrong_values_name_their_field():
+def test_errors_about_a_value_name_its_field():
     detail = detail_of(ImageRefused("Too small.", field="image"), error_details_pb2.BadRequest())
     assert [(each.field, each.description) for each in detail.field_violations] == [("image", "Too small.")]
     assert detail_of(InvalidRequest("No."), error_details_pb2.BadRequest()) is None
@@ -79,7 +87,7 @@ def test_a_message_that_fits_stays_as_it_is():
     assert message_of(ModelNotFound("界" * 167)).endswith("…")
 
 
-def test_addresses_of_python_objects_are_no_part_of_a_message():
+def test_messages_contain_no_addresses_of_python_objects():
     said = f"cannot identify image file {BytesIO()!r}"
     assert str(ImageRefused(f"No PNG: {said}.")) == "No PNG: cannot identify image file."
     assert str(SmaltiError(f"{object()} is '{test_a_message_that_fits_stays_as_it_is}' here")) == " is here"

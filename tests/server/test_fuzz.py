@@ -54,7 +54,7 @@ def values(field: Any) -> st.SearchStrategy[Any]:
     if field.type == FieldDescriptor.TYPE_BYTES:
         return st.one_of(st.just(bytes(20)), st.just(bytes(30)), st.binary(max_size=60))
     if field.type == FieldDescriptor.TYPE_ENUM:
-        return st.integers(0, 5)
+        return st.sampled_from([*field.enum_type.values_by_number, 99])
     return messages(GetMessageClass(field.message_type))
 
 

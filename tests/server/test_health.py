@@ -3,15 +3,12 @@ import errno
 import os
 import socket
 import sys
-from typing import Any
 
-import grpc
 import pytest
 from grpc_health.v1 import health_pb2
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from server import health
-from server.address import listening_address
+from smalti.client.health import ask
 from smalti.errors import SettingsInvalid
 from tests.server.conftest import SERVING, Running, StartServer
 
@@ -46,22 +43,11 @@ async def test_health_can_be_watched_until_the_server_stops(server: Running):
     await asyncio.wait_for(stopping, timeout=5)  # the watcher does not use up the grace of ten seconds
 
 
-async def test_reflection_names_the_services(server: Running):
-    stub = reflection_pb2_grpc.ServerReflectionStub(server.channel)
-    request = reflection_pb2.ServerReflectionRequest(list_services="")
-    call = stub.ServerReflectionInfo(iter([request]))
-    reply = await anext(aiter(call))
-    names = {service.name for service in reply.list_services_response.service}
-    assert {"smalti.v1.ImageService", "smalti.v1.JobService", "smalti.v1.ModelService"} <= names
-    assert "grpc.health.v1.Health" in names
-    call.cancel()
-
-
 async def test_the_probe_says_whether_the_server_is_ready(server: Running):
-    assert await asyncio.to_thread(health.ask, server.address) == "SERVING"
+    assert await asyncio.to_thread(ask, server.address) == "SERVING"
     await server.application.catalogue.close()
     await server.application.stop()
-    assert "no answer" in await asyncio.to_thread(health.ask, server.address)
+    assert "no answer" in await asyncio.to_thread(ask, server.address)
 
 
 @pytest.mark.parametrize(
@@ -77,12 +63,12 @@ async def test_the_probe_says_whether_the_server_is_ready(server: Running):
         (" localhost:7777\n", "localhost:7777"),
     ],
 )
-def test_the_probe_asks_where_this_machine_reaches_the_server(monkeypatch, listen, asked):
+def test_the_probe_asks_at_an_address_that_this_machine_can_reach(monkeypatch, listen, asked):
     monkeypatch.setenv("SMALTI_LISTEN", listen)
     assert health.default_address() == asked
 
 
-def test_the_probe_wants_to_be_told_a_port_that_the_server_chooses(monkeypatch):
+def test_the_probe_needs_an_address_when_the_server_chooses_its_port(monkeypatch):
     monkeypatch.setenv("SMALTI_LISTEN", "127.0.0.1:0")
     with pytest.raises(SettingsInvalid, match="say at which address to ask it"):
         health.default_address()
@@ -95,18 +81,18 @@ def test_the_probe_wants_to_be_told_a_port_that_the_server_chooses(monkeypatch):
         *(pytest.param(host, marks=IPV6) for host in ("[::1]", "[::]", "[::ffff:127.0.0.1]")),
     ],
 )
-async def test_the_probe_reaches_a_server_wherever_it_listens(
+async def test_the_probe_reaches_a_server_on_every_kind_of_address(
     start_server: StartServer, monkeypatch: pytest.MonkeyPatch, host: str
 ):
     async with start_server(listen=f"{host}:0") as server:
         monkeypatch.setenv("SMALTI_LISTEN", f"{host}:{server.application.port}")
-        assert await asyncio.to_thread(health.ask, health.default_address()) == "SERVING"
+        assert await asyncio.to_thread(ask, health.default_address()) == "SERVING"
 
 
 @pytest.mark.parametrize(
     ("host", "argument"), [("127.0.0.1", True), pytest.param("[::1]", False, marks=IPV6)]
 )
-async def test_the_probe_needs_no_argument_and_asks_no_proxy(
+async def test_the_probe_needs_no_argument_and_uses_no_proxy(
     start_server: StartServer, host: str, argument: bool
 ):
     async with start_server(listen=f"{host}:0") as server:
@@ -133,65 +119,10 @@ async def test_the_probe_needs_no_argument_and_asks_no_proxy(
         ),
     ],
 )
-def test_what_the_probe_cannot_ask_is_one_sentence(monkeypatch, arguments, listen, sentence):
+def test_the_probe_reports_each_failure_in_one_sentence(monkeypatch, arguments, listen, sentence):
     monkeypatch.setenv("SMALTI_LISTEN", listen)
     monkeypatch.setattr(sys, "argv", ["health", *arguments])
     with pytest.raises(SystemExit) as caught:
         health.main()
     assert str(caught.value).startswith(sentence)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("host", "reason"),
-    [
-        ("192.0.2.77", "Cannot assign requested address"),
-        ("no-such-host.invalid", "there is no host of this name"),
-        ("a" * 64 + ".example", "there is no host of this name"),
-        ("256.1.1.1", "there is no host of this name"),
-    ],
-)
-async def test_a_host_that_is_not_this_machine_is_one_sentence(
-    start_server: StartServer, host: str, reason: str
-):
-    with pytest.raises(SettingsInvalid) as caught:
-        async with start_server(listen=f"{host}:0"):
-            pass
-    assert str(caught.value) == f"SMALTI_LISTEN: cannot listen on {host}:0: {reason}."
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("", "50051", "host", "host:", ":1", "host:99999", "host:-1", "host:٣", "unix:/x", "http://host:1"),
-        *("::1:50051", "[::1]", "[::1", "::1]:1", "[host]:1", "[]:1", "ho st:1", "host..example:1"),
-    ],
-)
-def test_an_address_that_is_none_is_refused_with_an_example(text):
-    with pytest.raises(SettingsInvalid, match=r"127\.0\.0\.1:50051"):
-        listening_address(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "loopback"),
-    [
-        ("127.0.0.1:1", True),
-        ("[::1]:1", True),
-        ("localhost:1", True),
-        ("0.0.0.0:1", False),
-        ("[::]:1", False),
-        ("[::ffff:127.0.0.1]:1", True),
-        ("[::ffff:192.0.2.1]:1", False),
-        ("LOCALHOST:1", True),
-    ],
-)
-def test_only_loopback_addresses_pass_for_this_machine(text, loopback):
-    assert listening_address(text).is_loopback is loopback
-    assert listening_address(text).text == text
-
-
-async def test_unknown_methods_are_unimplemented_and_make_no_metric(server: Running):
-    call: Any = server.channel.unary_unary("/smalti.v1.ImageService/Invented")
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call(b"")
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED

@@ -92,7 +92,7 @@ async def in_thread(events):
         yield event
 
 
-async def test_a_watch_goes_on_after_its_line_froze_and_tells_nothing_twice(
+async def test_a_watch_goes_on_after_its_line_froze_and_repeats_nothing(
     server: Running, hand_worker: HandWorker, line: Line
 ):
     job_id = await submitted(server)
@@ -101,7 +101,7 @@ async def test_a_watch_goes_on_after_its_line_froze_and_tells_nothing_twice(
         assert_told_once(await follow(server, hand_worker, line, watch))
 
 
-async def test_an_async_watch_goes_on_after_its_line_froze_and_tells_nothing_twice(
+async def test_an_async_watch_goes_on_after_its_line_froze_and_repeats_nothing(
     server: Running, hand_worker: HandWorker, line: Line
 ):
     job_id = await submitted(server)
@@ -110,7 +110,7 @@ async def test_an_async_watch_goes_on_after_its_line_froze_and_tells_nothing_twi
         assert_told_once(await follow(server, hand_worker, line, watch))
 
 
-async def test_a_streamed_drawing_over_a_frozen_line_fails_in_both_ends(server: Running, line: Line, until):
+async def test_a_streamed_drawing_over_a_frozen_line_fails_at_both_ends(server: Running, line: Line, until):
     async with AsyncClient(line.address, keepalive_seconds=KEEPALIVE) as client:
         drawing = client.draw_stream(TOY)
         await anext(drawing)
@@ -118,10 +118,10 @@ async def test_a_streamed_drawing_over_a_frozen_line_fails_in_both_ends(server: 
         with pytest.raises(Unavailable, match=SILENT):
             await anext(drawing)
 
-        async def is_forgotten() -> bool:
+        async def is_deleted() -> bool:
             return not (await server.queue.clients.list(limit=10))[0]
 
-        await until(is_forgotten)
+        await until(is_deleted)
 
 
 async def test_a_request_over_a_frozen_line_ends_with_its_deadline_or_with_the_line(
@@ -144,7 +144,7 @@ async def test_a_request_over_a_frozen_line_ends_with_its_deadline_or_with_the_l
     await asyncio.to_thread(ask_in_time)
 
 
-async def test_the_server_lets_go_of_watchers_whose_line_froze(server: Running, line: Line, until):
+async def test_the_server_drops_watchers_whose_line_froze(server: Running, line: Line, until):
     job_id = await submitted(server)
     async with grpc.aio.insecure_channel(
         line.address
@@ -158,7 +158,7 @@ async def test_the_server_lets_go_of_watchers_whose_line_froze(server: Running, 
         await until(lambda: server.application._gate.running == 0)
 
 
-async def test_a_client_that_waits_for_long_without_news_stays_welcome(server: Running, line: Line):
+async def test_a_client_may_wait_long_for_news(server: Running, line: Line):
     job_id = await submitted(server)
     async with AsyncClient(line.address, keepalive_seconds=KEEPALIVE) as client:
         watch = client.watch(job_id)
@@ -168,13 +168,13 @@ async def test_a_client_that_waits_for_long_without_news_stays_welcome(server: R
         assert line.connections == 1
 
 
-def test_the_usual_values_agree():
+def test_the_keepalive_defaults_of_client_and_server_agree():
     """The server counts those as too eager who ask more often than every quarter of its own time."""
     assert ServerSettings().keepalive_seconds / 4 < KEEPALIVE_SECONDS
     assert ServerSettings().keepalive_seconds / SERVER_KEEPALIVE == KEEPALIVE_SECONDS / KEEPALIVE
 
 
-async def test_a_request_that_is_too_large_is_told_at_once_with_both_sizes(start_server: StartServer):
+async def test_a_request_that_is_too_large_is_refused_with_both_sizes(start_server: StartServer):
     noise = pillow.effect_noise((64, 64), 100)
     sentence = (
         r"The request has \d\d,\d+ bytes and the server at .* takes 10,000: "

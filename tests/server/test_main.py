@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 from redis import Redis
 
-from server.health import ask
+from smalti.client.health import ask
 from tests.rights import NEEDS_ROOT, WITHOUT_RIGHTS, lock
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -65,7 +65,7 @@ async def is_ready(address: str) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_server_that_is_told_to_stop_exits_in_order(start: Start, address: str, until, number):
+async def test_a_signal_stops_the_server_in_order(start: Start, address: str, until, number):
     process = start(SMALTI_LISTEN=address)
     await until(lambda: is_ready(address), seconds=30)
     process.send_signal(number)
@@ -74,7 +74,7 @@ async def test_a_server_that_is_told_to_stop_exits_in_order(start: Start, addres
     assert "stopped" in said
 
 
-async def test_a_taken_port_is_one_sentence(start: Start, address: str):
+async def test_a_taken_port_ends_the_server_with_one_sentence(start: Start, address: str):
     host, port = address.split(":")
     with socket.socket() as taken:
         taken.bind((host, int(port)))
@@ -87,9 +87,7 @@ async def test_a_taken_port_is_one_sentence(start: Start, address: str):
 
 
 @pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="may have a GPU")
-async def test_a_server_that_is_told_to_use_a_gpu_and_finds_none_says_so_once_and_stops(
-    start: Start, address: str
-):
+async def test_a_server_set_to_use_a_missing_gpu_says_so_once_and_stops(start: Start, address: str):
     code, said = await ended(start(SMALTI_LISTEN=address, SMALTI_PROVIDERS="cuda"))
     assert code == 1
     assert said.count("onnxruntime has no working CUDAExecutionProvider here") == 1
@@ -113,7 +111,7 @@ async def test_a_redis_that_could_lose_jobs_is_refused(start: Start, address: st
         ("SMALTI_METRICS_HOST", "h" * 300, "SMALTI_METRICS_PORT: cannot listen"),
     ],
 )
-async def test_a_wrong_setting_is_one_sentence(start: Start, variable, value, sentence):
+async def test_a_wrong_setting_ends_the_server_with_one_sentence(start: Start, variable, value, sentence):
     code, said = await ended(start(**{variable: value}))
     assert code == 1
     assert sentence in said
@@ -121,7 +119,7 @@ async def test_a_wrong_setting_is_one_sentence(start: Start, variable, value, se
 
 
 @NEEDS_ROOT
-async def test_a_server_without_rights_leaves_out_what_it_may_not_read(
+async def test_a_server_leaves_out_models_that_it_may_not_read(
     start: Start, address: str, repository: Path, until
 ):
     (repository / "lost+found").mkdir()
@@ -156,7 +154,7 @@ async def is_alive(address: str) -> bool:
     return await asyncio.to_thread(ask, address, "smalti.v1.ModelService") == "SERVING"
 
 
-async def test_a_server_for_other_machines_warns(start: Start, address: str, until):
+async def test_listening_beyond_this_machine_logs_a_warning(start: Start, address: str, until):
     everywhere = address.replace("127.0.0.1", "0.0.0.0")
     process = start(SMALTI_LISTEN=everywhere)
     await until(lambda: is_ready(address), seconds=30)
@@ -164,7 +162,7 @@ async def test_a_server_for_other_machines_warns(start: Start, address: str, unt
     assert "beyond this machine" in (await ended(process))[1]
 
 
-async def test_a_short_loopback_address_is_listened_on_without_a_warning_and_every_line_is_json(
+async def test_a_short_loopback_address_works_without_a_warning_and_every_log_line_is_json(
     start: Start, address: str, until
 ):
     short = address.replace("127.0.0.1", "127.1")
@@ -198,7 +196,7 @@ except SystemExit:
 
 
 @pytest.mark.parametrize("before", ["import server", COMMAND])
-def test_grpc_prints_no_lines_of_its_own_unless_it_is_told_to(before: str):
+def test_grpc_prints_lines_of_its_own_only_if_the_environment_asks_for_them(before: str):
     usual = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
 
     def said(**told: str) -> str:
@@ -212,7 +210,7 @@ def test_grpc_prints_no_lines_of_its_own_unless_it_is_told_to(before: str):
     assert "add_port" in said(GRPC_VERBOSITY="ERROR")
 
 
-async def test_the_probe_exits_as_the_server_is(start: Start, address: str, until):
+async def test_the_probes_exit_code_says_whether_the_server_is_ready(start: Start, address: str, until):
     def probe() -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-m", "server.health", address]
         return subprocess.run(command, capture_output=True, text=True, check=False)

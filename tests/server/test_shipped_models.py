@@ -31,7 +31,7 @@ async def draw(server: Running, name: str, **given):
 
 
 @pytest.mark.parametrize("name", drawable)
-async def test_an_image_is_the_same_alone_and_among_others(server: Running, name: str):
+async def test_an_image_is_the_same_alone_and_in_a_batch(server: Running, name: str):
     together = (await draw(server, name, count=64)).images
     for index in (0, 1, 17, 63):
         alone = (await draw(server, name, first_index=index)).images
@@ -39,7 +39,7 @@ async def test_an_image_is_the_same_alone_and_among_others(server: Running, name
 
 
 @pytest.mark.parametrize("name", [name for name in drawable if FAMILIES[name] != "gan"])
-async def test_reconstructing_resembles_what_was_given(server: Running, name: str):
+async def test_reconstructions_resemble_their_originals(server: Running, name: str):
     drawn = list((await draw(server, name, count=8)).images)
     request = images_pb2.ReconstructRequest(model=types_pb2.ModelVersion(name=name), images=drawn, format=RAW)
     again = (await server.images.Reconstruct(request)).images

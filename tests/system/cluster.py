@@ -17,8 +17,8 @@ from redis import Redis
 from local.latencies import page_of
 from local.ports import free_ports
 from local.private_redis import PrivateRedis
-from server.health import ask
 from smalti.client import Client, Job
+from smalti.client.health import ask
 from smalti.errors import Busy, Unavailable
 from smalti.jobs.job import JobState
 from smalti.jobs.keys import Keys

@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.oneshot.batcher import Arrays, Batcher, BatchLimits
-from smalti.errors import BatcherFull, DeadlinePassed, GraphFailed, Unavailable
+from smalti.errors import BatcherFull, DeadlinePassed, GraphFailed, InternalError, Unavailable
 
-LIMITS = BatchLimits(rows=4, delay_seconds=0.001, waiting_rows=64)
+LIMITS = BatchLimits(entries=4, delay_seconds=0.001, waiting_entries=64)
 
 
 class Graph:
-    """Adds one to every row; runs only when it may, fails on 13, and remembers what it ran."""
+    """Adds one to every entry; runs only when it may, fails on 13, and remembers what it ran."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -27,11 +27,11 @@ class Graph:
         self.running.set()
         await self.may_run.wait()
         if 13 in values:
-            raise RuntimeError("unlucky")
+            raise GraphFailed("unlucky")
         return {"y": values + 1}
 
     @property
-    def rows_run(self) -> list[int]:
+    def entries_run(self) -> list[int]:
         return [value for batch in self.batches for value in batch]
 
 
@@ -45,7 +45,7 @@ async def ask(batcher: Batcher, *values: int, deadline: float | None = None) -> 
 
 
 async def busy_batcher(limits: BatchLimits = LIMITS) -> tuple[Graph, Batcher, "asyncio.Task[list[int]]"]:
-    """A batcher whose graph hangs in a run of [0], so that whatever comes now waits."""
+    """A batcher whose graph hangs in a run of [0], so that new requests wait."""
     graph = Graph()
     graph.may_run.clear()
     batcher = Batcher(graph, limits=limits)
@@ -62,7 +62,7 @@ async def waiting(batcher: Batcher, *values: int, deadline: float | None = None)
 
 
 async def test_a_lone_request_is_run_at_once():
-    batcher = Batcher(Graph(), limits=BatchLimits(rows=4, delay_seconds=3600.0, waiting_rows=8))
+    batcher = Batcher(Graph(), limits=BatchLimits(entries=4, delay_seconds=3600.0, waiting_entries=8))
     assert await asyncio.wait_for(ask(batcher, 5), timeout=5) == [6]
     await batcher.close()
 
@@ -76,7 +76,7 @@ async def test_requests_that_wait_together_are_run_together():
     await batcher.close()
 
 
-async def test_a_run_has_no_more_rows_than_it_may_and_takes_requests_in_order():
+async def test_a_run_keeps_its_limit_and_takes_requests_in_order():
     graph, batcher, first = await busy_batcher()
     others = [await waiting(batcher, *values) for values in ((1, 2, 3), (4, 5), (6,))]
     graph.may_run.set()
@@ -85,7 +85,7 @@ async def test_a_run_has_no_more_rows_than_it_may_and_takes_requests_in_order():
     await batcher.close()
 
 
-async def test_a_request_larger_than_a_run_is_cut_and_put_together_again():
+async def test_a_request_larger_than_a_run_is_split_and_joined_again():
     graph = Graph()
     batcher = Batcher(graph, limits=LIMITS)
     assert await ask(batcher, *range(10)) == list(range(1, 11))
@@ -93,8 +93,8 @@ async def test_a_request_larger_than_a_run_is_cut_and_put_together_again():
     await batcher.close()
 
 
-async def test_more_rows_than_may_wait_are_refused_at_once_with_a_delay():
-    graph, batcher, first = await busy_batcher(BatchLimits(rows=2, delay_seconds=0, waiting_rows=3))
+async def test_a_request_beyond_the_waiting_limit_is_refused_at_once_with_a_retry_delay():
+    graph, batcher, first = await busy_batcher(BatchLimits(entries=2, delay_seconds=0, waiting_entries=3))
     accepted = await waiting(batcher, 1, 2)
     with pytest.raises(BatcherFull) as caught:
         await ask(batcher, 3, 4)
@@ -104,31 +104,31 @@ async def test_more_rows_than_may_wait_are_refused_at_once_with_a_delay():
     await batcher.close()
 
 
-async def test_a_request_whose_client_went_away_is_never_run_and_frees_its_place():
-    graph, batcher, first = await busy_batcher(BatchLimits(rows=4, delay_seconds=0, waiting_rows=2))
+async def test_a_request_is_never_run_and_frees_its_place_after_its_client_went_away():
+    graph, batcher, first = await busy_batcher(BatchLimits(entries=4, delay_seconds=0, waiting_entries=2))
     gone = await waiting(batcher, 1, 2)
     gone.cancel()
     await asyncio.gather(gone, return_exceptions=True)
     stays = await waiting(batcher, 3, 4)
     graph.may_run.set()
     assert (await first, await stays) == ([1], [4, 5])
-    assert graph.rows_run == [0, 3, 4]
+    assert graph.entries_run == [0, 3, 4]
     await batcher.close()
 
 
-async def test_a_request_whose_deadline_passed_is_never_run():
+async def test_a_request_is_never_run_after_its_deadline():
     graph, batcher, first = await busy_batcher()
     late = await waiting(batcher, 1, deadline=asyncio.get_running_loop().time())
     graph.may_run.set()
     with pytest.raises(DeadlinePassed):
         await late
     await first
-    assert graph.rows_run == [0]
+    assert graph.entries_run == [0]
     await batcher.close()
 
 
-async def test_a_run_that_fails_fails_its_requests_and_no_others():
-    graph, batcher, first = await busy_batcher(BatchLimits(rows=2, delay_seconds=0, waiting_rows=9))
+async def test_a_failed_run_fails_its_own_requests_only():
+    graph, batcher, first = await busy_batcher(BatchLimits(entries=2, delay_seconds=0, waiting_entries=9))
     unlucky = [await waiting(batcher, 13), await waiting(batcher, 14)]
     lucky = await waiting(batcher, 15)
     graph.may_run.set()
@@ -141,17 +141,33 @@ async def test_a_run_that_fails_fails_its_requests_and_no_others():
     await batcher.close()
 
 
-async def test_outputs_with_another_number_of_rows_are_an_error_and_never_somebody_elses():
-    async def lose_a_row(inputs: Arrays) -> Arrays:
+async def test_a_bug_in_a_run_is_an_internal_error_for_its_own_requests_only():
+    graph = Graph()
+    calls = iter([KeyError("mistyped"), None])
+
+    async def mistaken(inputs: Arrays) -> Arrays:
+        if error := next(calls):
+            raise error
+        return await graph(inputs)
+
+    batcher = Batcher(mistaken, limits=LIMITS)
+    with pytest.raises(InternalError, match=r"^This is a bug in smalti: please report it"):
+        await ask(batcher, 1)
+    assert await ask(batcher, 2) == [3]
+    await batcher.close()
+
+
+async def test_outputs_of_the_wrong_length_are_an_error_and_never_reach_another_request():
+    async def lose_an_entry(inputs: Arrays) -> Arrays:
         return {"y": inputs["x"][1:]}
 
-    batcher = Batcher(lose_a_row, limits=LIMITS)
+    batcher = Batcher(lose_an_entry, limits=LIMITS)
     with pytest.raises(GraphFailed):
         await ask(batcher, 1, 2)
     await batcher.close()
 
 
-async def test_closing_answers_what_waits_and_refuses_what_comes():
+async def test_closing_answers_waiting_requests_and_refuses_new_ones():
     graph, batcher, first = await busy_batcher()
     last = await waiting(batcher, 1)
     closing = asyncio.create_task(batcher.close())
@@ -170,11 +186,11 @@ async def test_closing_answers_what_waits_and_refuses_what_comes():
         min_size=1,
         max_size=25,
     ),
-    rows=st.integers(1, 6),
+    entries=st.integers(1, 6),
     delay=st.sampled_from([0.0, 0.0005]),
 )
-def test_every_request_gets_its_own_rows_once_whatever_arrives_fails_or_leaves(requests, rows, delay):
-    asyncio.run(_story(requests, BatchLimits(rows=rows, delay_seconds=delay, waiting_rows=60)))
+def test_every_request_gets_its_own_outputs_once_whatever_arrives_fails_or_leaves(requests, entries, delay):
+    asyncio.run(_story(requests, BatchLimits(entries=entries, delay_seconds=delay, waiting_entries=60)))
 
 
 async def _story(requests: Sequence[tuple[int, str, int]], limits: BatchLimits) -> None:
@@ -199,8 +215,8 @@ async def _story(requests: Sequence[tuple[int, str, int]], limits: BatchLimits) 
         else:
             assert fate != "unlucky"
             assert task.result() == [value + 1 for value in values]
-    ran = [row for row in graph.rows_run if row != 13]
+    ran = [entry for entry in graph.entries_run if entry != 13]
     assert len(ran) == len(set(ran))
-    assert all(len(batch) <= limits.rows for batch in graph.batches)
+    assert all(len(batch) <= limits.entries for batch in graph.batches)
     assert await asyncio.wait_for(ask(batcher, 7), timeout=5) == [8]  # it still works
     await batcher.close()

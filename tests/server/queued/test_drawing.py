@@ -22,12 +22,12 @@ async def claimed(hand_worker: HandWorker, until):
     return claim
 
 
-async def is_forgotten(server: Running) -> bool:
+async def is_deleted(server: Running) -> bool:
     jobs, _ = await server.queue.clients.list(limit=10)
     return not jobs
 
 
-async def test_an_image_comes_row_by_row_and_is_forgotten_afterwards(
+async def test_an_image_comes_row_by_row_and_its_job_is_deleted_afterwards(
     server: Running, hand_worker: HandWorker, until
 ):
     call = draw(server, seed=5, index=9, temperature=0.5)
@@ -45,10 +45,10 @@ async def test_an_image_comes_row_by_row_and_is_forgotten_afterwards(
     assert b"".join(event.rows.indices for event in rest) == b"\0" * 4 * WIDTH
     assert last.finished.image.pixels.indices == b"\0" * HEIGHT * WIDTH
     assert last.finished.log_probability == LOG_PROBABILITY
-    await until(lambda: is_forgotten(server))
+    await until(lambda: is_deleted(server))
 
 
-async def test_a_client_that_goes_away_cancels_the_drawing_and_it_is_forgotten(
+async def test_when_the_client_goes_away_the_job_is_cancelled_and_deleted(
     server: Running, hand_worker: HandWorker, until
 ):
     call = draw(server)
@@ -63,21 +63,21 @@ async def test_a_client_that_goes_away_cancels_the_drawing_and_it_is_forgotten(
     await until(is_cancelled)
     reply = await hand_worker.look(claim, first_row=1)
     assert reply.verdict is Verdict.CANCELLED
-    await until(lambda: is_forgotten(server))
+    await until(lambda: is_deleted(server))
 
 
-async def test_a_client_that_goes_away_before_anything_is_drawn_leaves_nothing(server: Running, until):
+async def test_when_the_client_goes_away_before_the_first_row_no_job_stays(server: Running, until):
     call = draw(server)
     await anext(aiter(call))
     call.cancel()
-    await until(lambda: is_forgotten(server))
+    await until(lambda: is_deleted(server))
 
 
 async def test_a_deadline_that_passes_cancels_the_drawing(server: Running, until):
     request = images_pb2.DrawStreamRequest(model=MODEL)
     refusal = await refused(server.images.DrawStream(request, timeout=0.5))
     assert refusal.code == "DEADLINE_EXCEEDED"
-    await until(lambda: is_forgotten(server))
+    await until(lambda: is_deleted(server))
 
 
 async def test_an_image_that_cannot_be_drawn_says_why(server: Running, hand_worker: HandWorker, until):
@@ -86,25 +86,25 @@ async def test_an_image_that_cannot_be_drawn_says_why(server: Running, hand_work
     refusal = await refused(call)
     assert (refusal.code, refusal.reason) == ("ABORTED", "SAMPLE_FAILED")
     assert refusal.message == "The image could not be drawn: NaN came out."
-    await until(lambda: is_forgotten(server))
+    await until(lambda: is_deleted(server))
 
 
-async def test_an_image_whose_job_somebody_cancels_says_so(server: Running, hand_worker: HandWorker, until):
+async def test_a_drawing_whose_job_is_cancelled_says_so(server: Running, hand_worker: HandWorker, until):
     call = draw(server)
     await server.queue.clients.cancel((await anext(aiter(call))).started.job_id)
     assert (await refused(call)).message == "The image could not be drawn: CANCELLED."
 
 
-async def test_without_a_worker_for_the_model_the_client_is_told(server: Running, monkeypatch, until):
+async def test_a_drawing_without_a_worker_for_its_model_is_unavailable(server: Running, monkeypatch, until):
     drawing: StreamedDrawing = server.application._drawing
     monkeypatch.setattr(drawing, "_worker_seconds", 0.0)
     refusal = await refused(draw(server))
     assert refusal.code == "UNAVAILABLE"
     assert "No worker draws toy-pixel-rnn" in refusal.message
-    await until(lambda: is_forgotten(server))
+    await until(lambda: is_deleted(server))
 
 
-async def test_a_completion_is_forced_and_its_colours_are_counted(server: Running, hand_worker, until):
+async def test_the_kept_pixels_of_a_drawing_reach_the_worker(server: Running, hand_worker, until):
     pixels = types_pb2.Pixels(height=HEIGHT, width=WIDTH, indices=b"\2" * HEIGHT * WIDTH)
     completion = images_pb2.Completion(image=types_pb2.Image(pixels=pixels), rows=1)
     call = draw(server, completion=completion)
@@ -125,9 +125,9 @@ async def test_many_streams_cancelled_at_any_moment_leave_no_job(server: Running
         calls[number].cancel()
 
     await asyncio.gather(*(read_and_leave(number) for number in range(20)))
-    await until(lambda: is_forgotten(server))
+    await until(lambda: is_deleted(server))
     await until(lambda: not server.application._drawing._background)
-    assert await is_forgotten(server)
+    assert await is_deleted(server)
 
 
 async def test_a_stop_lets_a_drawing_finish_within_the_grace(server: Running, hand_worker: HandWorker, until):
@@ -146,7 +146,7 @@ async def test_a_stop_cancels_a_drawing_that_outlasts_the_grace(start_server, un
         call = draw(server)
         await anext(aiter(call))
         await server.application.stop()
-        assert await is_forgotten(server)
+        assert await is_deleted(server)
         assert (await refused(call)).code in {"UNAVAILABLE", "CANCELLED"}
 
 

@@ -57,13 +57,13 @@ async def test_drawing_decodes_the_normals_of_seed_and_index(server: Running, mo
     assert (reply.seed, reply.model.name, reply.model.version) == (7, model.name, 1)
 
 
-async def test_an_image_depends_on_seed_and_index_alone(server: Running):
+async def test_an_image_depends_only_on_seed_and_index(server: Running):
     together = await server.images.Draw(draw(count=100, seed=3))
     alone = await server.images.Draw(draw(seed=3, first_index=99))
     assert together.images[99] == alone.images[0]
 
 
-async def test_a_seed_that_the_server_chose_draws_the_same_again(server: Running):
+async def test_a_seed_chosen_by_the_server_draws_the_same_images_again(server: Running):
     first = await server.images.Draw(draw(count=2))
     again = await server.images.Draw(draw(count=2, seed=first.seed))
     assert list(again.images) == list(first.images)
@@ -89,7 +89,7 @@ async def test_encoding_gives_means_and_deviations(server: Running):
     assert reply.colour_change == types_pb2.ColourChange()
 
 
-async def test_foreign_colours_become_the_nearest_and_the_reply_says_how_many(server: Running):
+async def test_colours_outside_the_palette_become_the_nearest_and_are_counted(server: Running):
     colours = np.zeros((HEIGHT, WIDTH, 3))
     colours[0, 0] = (250, 5, 5)  # nearly the palette's red
     colours[0, 1] = (255, 0, 0)
@@ -102,7 +102,7 @@ async def test_foreign_colours_become_the_nearest_and_the_reply_says_how_many(se
     assert 0 < reply.colour_change.largest_distance < 10
 
 
-async def test_decoding_paints_the_latents_given(server: Running):
+async def test_decoding_draws_the_given_latents(server: Running):
     latents = np.array([[0.5, -1, 2], [3, 0, 0]], np.float32)
     given = [types_pb2.Latent(values=latent) for latent in latents]
     for model in (VAE, GAN):
@@ -145,7 +145,7 @@ async def test_a_sweep_may_start_from_an_image_and_has_eight_steps_by_default(se
     assert (pixels_of(reply.images)[0] == decoded(corner[None])[0]).all()
 
 
-async def test_scores_say_what_they_are(server: Running):
+async def test_each_score_says_its_kind(server: Running):
     def score(model, **given):
         images = [message(picture()), message(np.zeros((HEIGHT, WIDTH)))]
         return server.images.Score(images_pb2.ScoreRequest(model=model, images=images, **given))
@@ -177,7 +177,9 @@ async def test_many_requests_at_once_each_get_their_own_images(server: Running):
         ("DrawStream", lambda: images_pb2.DrawStreamRequest(model=VAE)),
     ],
 )
-async def test_what_a_model_has_no_graph_for_is_a_failed_precondition(server: Running, method, request_of):
+async def test_an_rpc_for_which_the_model_has_no_graph_is_a_failed_precondition(
+    server: Running, method, request_of
+):
     refusal = await refused(getattr(server.images, method)(request_of()))
     assert (refusal.code, refusal.reason, refusal.domain) == (
         "FAILED_PRECONDITION",
@@ -254,7 +256,7 @@ async def test_an_image_of_another_size_is_refused_with_both_sizes(server: Runni
     assert "5×4" in message_of_refusal
 
 
-async def test_of_several_images_the_wrong_one_is_said_by_its_number(server: Running):
+async def test_an_error_about_one_of_several_images_gives_its_number(server: Running):
     good, wrong = png(np.zeros((HEIGHT, WIDTH, 3))), png(np.zeros((5, 6, 3)))
     for method, kind in (
         ("Encode", images_pb2.EncodeRequest),
@@ -265,7 +267,7 @@ async def test_of_several_images_the_wrong_one_is_said_by_its_number(server: Run
         assert refusal.message == f"Image 3 of 3 is 6×5, the model draws {WIDTH}×{HEIGHT}."
 
 
-async def test_deep_greys_and_orientation_are_read_as_everywhere(server: Running):
+async def test_16_bit_pngs_and_exif_orientation_are_read_like_plain_pngs(server: Running):
     deep = np.zeros((HEIGHT, WIDTH), np.uint16)
     deep[:, 0] = 65535
     exif = Pillow.Exif()
@@ -284,32 +286,32 @@ async def test_deep_greys_and_orientation_are_read_as_everywhere(server: Running
 
 
 @pytest.mark.parametrize("data", [b"GIF89a", png(np.zeros((HEIGHT, WIDTH, 3)))[:-25], b""])
-async def test_no_refusal_of_an_image_has_an_address_or_a_path_in_it(server: Running, data):
+async def test_refusals_of_images_contain_no_object_addresses_and_no_paths(server: Running, data):
     request = images_pb2.EncodeRequest(model=VAE, images=[types_pb2.Image(png=data)])
     told = (await refused(server.images.Encode(request))).message
     assert told in {"The image is not a PNG.", "The image is cut off or damaged.", "The image is empty."}
 
 
-async def test_a_model_that_is_not_there_is_named(server: Running):
+async def test_an_unknown_model_is_named_with_those_that_exist(server: Running):
     refusal = await refused(server.images.Draw(draw(model=types_pb2.ModelVersion(name="no-such-model"))))
     assert (refusal.code, refusal.reason) == ("NOT_FOUND", "MODEL_NOT_FOUND")
     assert "no-such-model" in refusal.message
     assert "toy-vae" in refusal.message
 
 
-async def test_a_version_that_is_not_there_is_named(server: Running):
+async def test_an_unknown_version_is_not_found(server: Running):
     refusal = await refused(server.images.Draw(draw(model=types_pb2.ModelVersion(name="toy-vae", version=9))))
     assert (refusal.code, refusal.reason) == ("NOT_FOUND", "MODEL_NOT_FOUND")
 
 
-async def test_more_than_the_response_may_hold_is_refused_before_it_is_computed(start_server):
+async def test_more_images_than_a_response_can_hold_are_refused(start_server):
     async with start_server(max_message_bytes=10 * PIXELS) as small:
         assert len((await small.images.Draw(draw(count=10))).images) == 10
         refusal = await refused(small.images.Draw(draw(count=11)))
     assert (refusal.code, refusal.fields) == ("INVALID_ARGUMENT", ["count"])
 
 
-async def test_a_full_batcher_asks_to_come_again_later(start_server):
+async def test_a_full_batcher_gives_a_retry_delay(start_server):
     async with start_server(max_waiting=2) as small:
         refusal = await refused(small.images.Draw(draw(count=3)))
     assert (refusal.code, refusal.reason) == ("RESOURCE_EXHAUSTED", "BATCHER_FULL")
@@ -328,7 +330,7 @@ async def test_every_rpc_is_measured_with_its_code(server: Running):
     assert (count("OK"), count("NOT_FOUND")) == (before[0] + 1, before[1] + 1)
 
 
-async def test_a_request_of_a_message_too_large_is_refused(start_server):
+async def test_a_message_that_is_too_large_is_refused(start_server):
     async with start_server(max_message_bytes=100_000) as small:
         request = images_pb2.EncodeRequest(model=VAE, images=[types_pb2.Image(png=bytes(200_000))])
         assert (await refused(small.images.Encode(request))).code == "RESOURCE_EXHAUSTED"

@@ -63,7 +63,7 @@ async def test_a_submitted_job_is_described(server: Running):
     assert await server.jobs.Get(jobs_pb2.GetJobRequest(id=job.id)) == job
 
 
-async def test_what_is_left_open_is_chosen(server: Running):
+async def test_the_server_chooses_count_temperature_and_seed_if_they_are_missing(server: Running):
     first, second = await submit(server), await submit(server)
     assert (first.count, first.temperature) == (1, 1.0)
     assert first.seed != second.seed
@@ -187,7 +187,7 @@ async def test_a_wrong_submission_is_refused(server: Running, given, field):
     assert (refusal.code, refusal.fields) == ("INVALID_ARGUMENT", [field])
 
 
-async def test_of_too_long_a_retention_the_limit_that_holds_is_told(server: Running):
+async def test_a_retention_that_is_too_long_is_refused_with_the_limit(server: Running):
     async with AsyncClient(server.address) as client:
         for seconds in (1e8, 1e30, float("inf")):
             with pytest.raises(
@@ -215,7 +215,7 @@ async def test_wrong_pages_are_refused(server: Running):
     assert refusal.fields == ["page_size"]
 
 
-async def test_a_full_queue_asks_to_come_again_later(start_server):
+async def test_a_full_queue_gives_a_retry_delay(start_server):
     async with start_server(max_queued_jobs=1) as server:
         await submit(server)
         refusal = await refused(server.jobs.Submit(submission()))
@@ -324,7 +324,7 @@ async def export_anew_keeping(server: Running, repository: Path) -> None:
     await server.application.catalogue.follow()
 
 
-async def test_a_job_of_an_unloaded_model_goes_on(server: Running, hand_worker: HandWorker):
+async def test_a_job_goes_on_when_its_model_is_unloaded(server: Running, hand_worker: HandWorker):
     job = await submit(server)
     await server.models.Unload(models_pb2.UnloadModelRequest(name="toy-pixel-rnn"))
     assert await reason_of(server, job.id) == "NO_WORKER_FOR_MODEL"

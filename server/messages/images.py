@@ -1,60 +1,75 @@
-"""Image messages ↔ pixels of a model."""
+"""Image messages ↔ images of a model: pixels in its palette."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from server.oneshot.catalogue import ServedModel
+from server.messages.abilities import pixel_bytes_of
 from smalti import media, palette
 from smalti.errors import ImageRefused, RepositoryDamaged
 from smalti.pictures import reader
 from smalti.pictures.report import reason_of
+from smalti.runtime.repository import Manifest
 from smalti.v1 import types_pb2
 
 Pixels = NDArray[np.int64]
 
 
+class ImageModel(Protocol):
+    """What this module needs of a served model."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """Everything that is known of the model."""
+        ...
+
+    @property
+    def palette(self) -> NDArray[np.uint8]:
+        """The manifest's palette, parsed: (colours, 3)."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
-class Pictures:
-    """Images in a model's palette, and what mapping them to it changed."""
+class GivenImages:
+    """The images of a request in a model's palette, and how far their colours had to move."""
 
     pixels: Pixels  # (images, height, width)
     colour_change: types_pb2.ColourChange
 
 
-def read(model: ServedModel, images: Sequence[types_pb2.Image], *, field: str = "images") -> Pictures:
-    """The images as pixels of the model; raises ImageRefused. Reading PNGs takes its time: not for the event loop."""
-    read_images = [
+def read(model: ImageModel, images: Sequence[types_pb2.Image], *, field: str = "images") -> GivenImages:
+    """The images of a request; raises ImageRefused. Call it off the event loop: decoding PNGs takes long."""
+    matched = [
         _read_numbered(model, image, field, number, len(images))
         for number, image in enumerate(images, start=1)
     ]
-    return Pictures(
-        pixels=np.stack([image.pixels for image in read_images]),
+    return GivenImages(
+        pixels=np.stack([image.pixels for image in matched]),
         colour_change=types_pb2.ColourChange(
-            moved_pixels=sum(image.moved for image in read_images),
-            largest_distance=max(image.largest_distance for image in read_images),
+            moved_pixels=sum(image.moved for image in matched),
+            largest_distance=max(image.largest_distance for image in matched),
         ),
     )
 
 
-def write(model: ServedModel, pixels: NDArray[Any], form: int) -> list[types_pb2.Image]:
-    """Pixels (images, height, width) that the model drew, as messages in the form that was asked for.
+def write(model: ImageModel, pixels: NDArray[Any], form: int) -> list[types_pb2.Image]:
+    """Messages of the images (images, height, width) that the model drew.
 
-    Raises RepositoryDamaged where it drew what its palette does not have.
+    Raises RepositoryDamaged where a pixel is not in the palette.
     """
     if pixels.min() < 0 or pixels.max() >= len(model.manifest.palette):
         raise RepositoryDamaged(
             f"{model.manifest.name} version {model.manifest.version} drew a colour that its palette does not have: "
             "export it again."
         )
-    return [write_indices(model, encoded.tobytes(), form) for encoded in pixels.astype(_pixel_type(model))]
+    return [write_indices(model, image.tobytes(), form) for image in pixels.astype(_pixel_type(model))]
 
 
-def write_indices(model: ServedModel, indices: bytes, form: int) -> types_pb2.Image:
-    """One image from its pixels as bytes."""
+def write_indices(model: ImageModel, indices: bytes, form: int) -> types_pb2.Image:
+    """The message of one image, given as bytes like those of Pixels.indices."""
     height, width = model.manifest.height, model.manifest.width
     if form == types_pb2.IMAGE_FORMAT_PIXELS:
         return types_pb2.Image(pixels=types_pb2.Pixels(height=height, width=width, indices=indices))
@@ -62,9 +77,9 @@ def write_indices(model: ServedModel, indices: bytes, form: int) -> types_pb2.Im
 
 
 def _read_numbered(
-    model: ServedModel, image: types_pb2.Image, field: str, number: int, count: int
+    model: ImageModel, image: types_pb2.Image, field: str, number: int, count: int
 ) -> palette.Matched:
-    """As `_read_one`; of several images, an error says which it is about."""
+    """As `_read_one`; an error about one of several images says which one."""
     try:
         return _read_one(model, image, field)
     except ImageRefused as error:
@@ -73,7 +88,7 @@ def _read_numbered(
         raise ImageRefused(f"Image {number} of {count} {reason_of(error)}.", field=error.field) from error
 
 
-def _read_one(model: ServedModel, image: types_pb2.Image, field: str) -> palette.Matched:
+def _read_one(model: ImageModel, image: types_pb2.Image, field: str) -> palette.Matched:
     match image.WhichOneof("content"):
         case "pixels":
             return palette.Matched(_from_pixels(model, image.pixels, field), moved=0, largest_distance=0.0)
@@ -83,7 +98,7 @@ def _read_one(model: ServedModel, image: types_pb2.Image, field: str) -> palette
             raise ImageRefused("The image is missing: give a PNG or pixels.", field=field)
 
 
-def _from_pixels(model: ServedModel, message: types_pb2.Pixels, field: str) -> Pixels:
+def _from_pixels(model: ImageModel, message: types_pb2.Pixels, field: str) -> Pixels:
     manifest, kind = model.manifest, _pixel_type(model)
     if (message.height, message.width) != (manifest.height, manifest.width):
         raise ImageRefused(
@@ -104,12 +119,12 @@ def _from_pixels(model: ServedModel, message: types_pb2.Pixels, field: str) -> P
     return pixels.reshape(manifest.height, manifest.width)
 
 
-def _from_png(model: ServedModel, png: bytes) -> palette.Matched:
+def _from_png(model: ImageModel, png: bytes) -> palette.Matched:
     manifest = model.manifest
     picture = reader.read(png, size=(manifest.width, manifest.height), formats=("PNG",))
     flat = media.flat(picture.rgba, media.background_of(manifest.recipe, manifest.palette))
     return palette.nearest(np.asarray(flat), model.palette)
 
 
-def _pixel_type(model: ServedModel) -> np.dtype[Any]:
-    return np.dtype("u1" if len(model.manifest.palette) <= 256 else "<u2")
+def _pixel_type(model: ImageModel) -> np.dtype[Any]:
+    return np.dtype("u1" if pixel_bytes_of(model.manifest) == 1 else "<u2")

@@ -1,19 +1,15 @@
-"""Points in latent space: random ones, a line between two, a grid through one."""
-
-from collections.abc import Sequence
+"""Points in a model's latent space: random ones, a line between two, a grid through one."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.errors import InvalidRequest
 from smalti.randomness import normals
-from smalti.v1 import types_pb2
 
 Latents = NDArray[np.float32]  # (images, latent size)
 
 
 def random(seed: int, first_index: int, count: int, size: int) -> Latents:
-    """Standard normal latents of images first_index … first_index + count − 1 of a seed."""
+    """Standard normal latents of the images first_index … first_index + count − 1 of a seed."""
     return np.stack([normals(seed, first_index + i, size) for i in range(count)])
 
 
@@ -32,21 +28,3 @@ def grid(
     latents[:, dimensions[0]] = np.repeat(values, steps)
     latents[:, dimensions[1]] = np.tile(values, steps)
     return latents
-
-
-def read(messages: Sequence[types_pb2.Latent], size: int) -> Latents:
-    """Latents of a request; raises InvalidRequest where one has another size, or is not finite."""
-    for message in messages:
-        if len(message.values) != size:
-            raise InvalidRequest(
-                f"A latent has {len(message.values)} values, this model's have {size}.", field="latents"
-            )
-    latents = np.array([message.values for message in messages], dtype=np.float32)
-    if not np.isfinite(latents).all():
-        raise InvalidRequest("A latent has a value that is not a finite number.", field="latents")
-    return latents
-
-
-def write(latents: Latents) -> list[types_pb2.Latent]:
-    """Latents as messages."""
-    return [types_pb2.Latent(values=values) for values in latents.tolist()]

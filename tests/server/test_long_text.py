@@ -38,7 +38,7 @@ def _fields(descriptor: Any) -> list[FieldDescriptor]:
     return [field for field in descriptor.fields if not field.is_repeated]
 
 
-async def test_long_words_in_any_request_come_back_as_a_clear_status(server: Running):
+async def test_long_text_in_any_request_is_answered_with_a_clear_status(server: Running):
     for method, text in product(METHODS, WORDS):
         request = with_text(GetMessageClass(method.input_type), text)
         error = await _ask(server.channel, method, request.SerializeToString())
@@ -61,7 +61,7 @@ async def _ask(channel: Any, method: MethodDescriptor, data: bytes) -> grpc.aio.
     return None
 
 
-async def test_both_clients_tell_what_is_not_found_under_a_long_word(server: Running):
+async def test_both_clients_raise_not_found_for_a_long_name(server: Running):
     def ask(word: str) -> None:
         with Client(server.address) as client:
             _assert_short(InvalidRequest, lambda: client.draw(word))
@@ -87,7 +87,7 @@ def _assert_short(kind: type[SmaltiError], ask: Callable[[], Any]) -> None:
     assert 0 < len(str(caught.value)) <= 1500
 
 
-async def test_a_png_that_cannot_be_read_is_refused_without_addresses_of_objects(server: Running):
+async def test_an_unreadable_png_is_refused_without_object_addresses(server: Running):
     good = io.BytesIO()
     pillow.new("RGB", (5, 6)).save(good, "PNG")
     for data in (good.getvalue()[:24], good.getvalue()[:40] + b"?" * 40, b"\x89PNG\r\n\x1a\n" + b"?" * 40):
@@ -100,7 +100,7 @@ async def test_a_png_that_cannot_be_read_is_refused_without_addresses_of_objects
             assert "0x" not in str(caught.value)
 
 
-async def test_metadata_of_any_bytes_does_no_harm(server: Running):
+async def test_arbitrary_metadata_does_no_harm(server: Running):
     call: Any = server.channel.unary_unary("/smalti.v1.ModelService/List")
     for metadata in ((("x-bin", bytes(range(256))),), (("x-request-id", "~!%00 %ff"),)):
         await call(b"", metadata=metadata)

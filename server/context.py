@@ -1,0 +1,12 @@
+"""What handlers read from gRPC's context of an RPC."""
+
+import asyncio
+from typing import Any
+
+Context = Any  # grpc.aio.ServicerContext, whose stubs and runtime differ
+
+
+def deadline_of(context: Context) -> float | None:
+    """The RPC's deadline by the event loop's clock; None where the client set none."""
+    left = context.time_remaining()
+    return None if left is None else asyncio.get_running_loop().time() + left

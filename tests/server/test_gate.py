@@ -1,0 +1,198 @@
+"""The gate around a small service with all four kinds of methods."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.wrappers_pb2 import StringValue
+from structlog.testing import capture_logs
+
+from server.gate import Gate
+from smalti.client.failures import from_rpc
+from smalti.errors import InternalError, ModelNotFound
+from smalti.runtime.metrics import RPC_SECONDS, RPCS_IN_PROGRESS
+from tests.server.conftest import refused
+
+SERVICE = "test.Words"
+UNKNOWN, BUG, WAIT = "unknown", "bug", "wait"
+METHODS = ("Repeat", "Spell", "Join", "Shout")
+STREAMS_REQUESTS = {"Join", "Shout"}
+MALFORMED = b"\xff\xff\xff"
+
+
+class Words:
+    """Fails on some words, and waits on another until it is released."""
+
+    def __init__(self) -> None:
+        self.release = asyncio.Event()
+        self.cleaned_up = 0
+
+    async def _check(self, word: str) -> str:
+        if word == UNKNOWN:
+            raise ModelNotFound("There is no such word.")
+        if word == BUG:
+            raise KeyError("mistyped")
+        if word == WAIT:
+            await self.release.wait()
+        return word
+
+    async def repeat(self, request: StringValue, context: Any) -> StringValue:
+        return StringValue(value=await self._check(request.value))
+
+    async def spell(self, request: StringValue, context: Any) -> AsyncIterator[StringValue]:
+        for letter in await self._check(request.value):
+            yield StringValue(value=letter)
+
+    async def join(self, requests: AsyncIterator[StringValue], context: Any) -> StringValue:
+        return StringValue(value=" ".join([await self._check(each.value) async for each in requests]))
+
+    async def shout(self, requests: AsyncIterator[StringValue], context: Any) -> AsyncIterator[StringValue]:
+        try:
+            async for request in requests:
+                yield StringValue(value=(await self._check(request.value)).upper())
+        finally:
+            self.cleaned_up += 1
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        kinds: dict[str, tuple[Any, Any]] = {
+            "Repeat": (grpc.unary_unary_rpc_method_handler, self.repeat),
+            "Spell": (grpc.unary_stream_rpc_method_handler, self.spell),
+            "Join": (grpc.stream_unary_rpc_method_handler, self.join),
+            "Shout": (grpc.stream_stream_rpc_method_handler, self.shout),
+        }
+        methods = {
+            name: make(method, StringValue.FromString, StringValue.SerializeToString)
+            for name, (make, method) in kinds.items()
+        }
+        return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+
+class Guarded:
+    """The service behind a gate, and calls of its methods."""
+
+    def __init__(self, gate: Gate, words: Words, server: grpc.aio.Server, channel: grpc.aio.Channel) -> None:
+        self.gate, self.words, self.server = gate, words, server
+        kinds: dict[str, Any] = {
+            "Repeat": channel.unary_unary,
+            "Spell": channel.unary_stream,
+            "Join": channel.stream_unary,
+            "Shout": channel.stream_stream,
+        }
+        self._methods = {
+            name: kind(f"/{SERVICE}/{name}", None, StringValue.FromString) for name, kind in kinds.items()
+        }
+
+    def call(self, method: str, *words: str | bytes) -> Any:
+        """A call with these words, or with bytes as they are; only streams take several."""
+        sent = [
+            word if isinstance(word, bytes) else StringValue(value=word).SerializeToString() for word in words
+        ]
+        return self._methods[method](iter(sent) if method in STREAMS_REQUESTS else sent[0])
+
+
+@pytest.fixture
+async def guarded() -> AsyncIterator[Guarded]:
+    gate, words = Gate(), Words()
+    server = grpc.aio.server(interceptors=[gate])
+    server.add_generic_rpc_handlers((words.handler(),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield Guarded(gate, words, server, channel)
+    words.release.set()
+    await server.stop(None)
+
+
+def measured(method: str, code: str) -> float:
+    [metric] = RPC_SECONDS.labels(SERVICE, method, code).collect()
+    return sum(sample.value for sample in metric.samples if sample.name.endswith("_count"))
+
+
+def in_progress(method: str) -> float:
+    return float(RPCS_IN_PROGRESS.labels(SERVICE, method)._value.get())
+
+
+async def test_every_kind_of_method_answers_through_the_gate(guarded: Guarded):
+    assert (await guarded.call("Repeat", "ab")).value == "ab"
+    assert [each.value async for each in guarded.call("Spell", "ab")] == ["a", "b"]
+    assert (await guarded.call("Join", "ab", "c")).value == "ab c"
+    assert [each.value async for each in guarded.call("Shout", "ab", "c")] == ["AB", "C"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_an_error_of_smalti_becomes_its_status_and_is_measured(guarded: Guarded, method: str):
+    before = measured(method, "NOT_FOUND")
+    refusal = await refused(guarded.call(method, UNKNOWN))
+    assert (refusal.code, refusal.reason) == ("NOT_FOUND", "MODEL_NOT_FOUND")
+    assert measured(method, "NOT_FOUND") == before + 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_bytes_that_are_no_message_are_an_invalid_argument(guarded: Guarded, method: str):
+    refusal = await refused(guarded.call(method, MALFORMED))
+    assert (refusal.code, refusal.reason) == ("INVALID_ARGUMENT", "INVALID_REQUEST")
+
+
+async def test_a_malformed_message_late_in_a_stream_ends_it_after_the_replies_to_those_before(
+    guarded: Guarded,
+):
+    call = guarded.call("Shout", "ab", MALFORMED)
+    assert (await anext(aiter(call))).value == "AB"
+    assert (await refused(call)).code == "INVALID_ARGUMENT"
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_a_bug_is_internal_under_its_own_name_with_a_number_that_the_log_has(
+    guarded: Guarded, method: str
+):
+    with capture_logs() as logs:
+        refusal = await refused(guarded.call(method, BUG))
+    assert (refusal.code, refusal.reason, refusal.domain) == ("INTERNAL", "INTERNAL_ERROR", "smalti")
+    [event] = logs
+    assert refusal.message.endswith(f"the server's log has for bug {event['bug']}.")
+    assert (event["method"], repr(event["exc_info"])) == (method, "KeyError('mistyped')")
+    assert "mistyped" not in refusal.message
+
+
+async def test_a_client_raises_a_bug_as_the_same_class_again(guarded: Guarded):
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await guarded.call("Repeat", BUG)
+    error = from_rpc(caught.value, "127.0.0.1:1")
+    assert type(error) is InternalError
+    assert "report it" in str(error)
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_a_graceful_stop_waits_for_every_kind_of_method(guarded: Guarded, until, method: str):
+    call = guarded.call(method, WAIT)
+    answers = asyncio.create_task(_answers(call))
+    await until(lambda: guarded.gate.running == 1)
+    idle = asyncio.create_task(guarded.gate.wait_until_idle(quiet_seconds=0.01))
+    stopping = asyncio.create_task(guarded.server.stop(20))
+    assert in_progress(method) == 1
+    await asyncio.wait([idle], timeout=0.1)
+    assert not idle.done()
+    guarded.words.release.set()
+    assert "".join(await answers).lower() == WAIT
+    await asyncio.wait_for(asyncio.gather(idle, stopping), timeout=5)
+    assert (guarded.gate.running, in_progress(method)) == (0, 0)
+
+
+async def _answers(call: Any) -> list[str]:
+    if hasattr(call, "__aiter__"):
+        return [each.value async for each in call]
+    return [(await call).value]
+
+
+async def test_a_client_that_goes_away_ends_a_stream_of_requests_and_its_cleanup_runs(
+    guarded: Guarded, until
+):
+    before = measured("Shout", "CANCELLED")
+    call = guarded.call("Shout", "ab", WAIT)
+    assert (await anext(aiter(call))).value == "AB"
+    call.cancel()
+    await until(lambda: guarded.words.cleaned_up == 1)
+    await until(lambda: guarded.gate.running == 0)
+    assert measured("Shout", "CANCELLED") == before + 1
