@@ -19,7 +19,7 @@ named = $(if $(filter command,$(firstword $(origin $(1)))),$(2) $($(1)))
 TESTS = $(sort $(wildcard tests/test_*.py) $(FAST_TESTS)) $(wildcard tests/system)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up recording proto check lint types imports generated test slow bench clean
+.PHONY: help setup demo up recording proto check lint types imports generated test slow docs docs-serve bench clean
 
 help: ## list what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -48,6 +48,11 @@ $(VENV)/.dev: $(LOCK) | $(BIN)/python
 	@touch $@
 
 setup: $(VENV)/.dev ## everything for development and training, in .venv
+
+$(VENV)/.docs: $(LOCK) | $(BIN)/python
+	@echo "Installing what builds the documentation into $(VENV) (MkDocs among it)"
+	@$(INSTALL) -e '.[docs]'
+	@touch $@
 
 # Running
 demo: $(RUN_READY) ## start the whole system, draw pictures, show latencies, stop it again
@@ -91,6 +96,14 @@ test: $(VENV)/.dev ## the tests, the ones with real processes last; what takes l
 
 slow: $(VENV)/.dev ## the tests that take long each: traced exports, storms of kills
 	$(BIN)/python -m pytest -m slow $(TESTS) $(ARGS)
+
+# The documentation; Material's notice on the future of MkDocs is left out, and a warning is an error
+docs: $(VENV)/.docs ## build the documentation as a site in out/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "The documentation is in out/docs/index.html ('make docs-serve' shows it with its search)"
+
+docs-serve: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --strict
 
 clean: ## remove the environment, caches and outputs of demo and tests
 	rm -rf $(VENV) .cache out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

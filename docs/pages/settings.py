@@ -1,0 +1,76 @@
+"""The tables of settings, read from smalti/runtime/settings.py: its fields, their defaults and their comments."""
+
+import ast
+import inspect
+import io
+import tokenize
+from collections.abc import Iterator
+
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from docs.pages.tables import code, table
+from smalti.runtime import settings
+from smalti.runtime.settings import ServerSettings, SharedSettings, WorkerSettings
+
+_PAGE = """# Settings
+
+Server and workers read these variables once, when they start. An empty one counts as not set; a value that cannot be
+used ends the process with one sentence. [Operations](../operations.md#settings) says which ones deserve a thought.
+The command `smalti` reads `SMALTI_SERVER` alone, the server that it talks to (`localhost:50051`).
+"""
+
+
+def page() -> str:
+    """Three tables: what both have in common, the server's, a worker's."""
+    shared = set(SharedSettings.model_fields)
+    return "\n".join(
+        [
+            _PAGE,
+            *_section("Server and workers", SharedSettings, set()),
+            *_section("Server", ServerSettings, shared),
+            *_section("Worker", WorkerSettings, shared),
+        ]
+    )
+
+
+def variable(field: str) -> str:
+    """The environment variable of a field."""
+    return f"{SharedSettings.model_config['env_prefix']}{field}".upper()
+
+
+def _section(title: str, kind: type[SharedSettings], known: set[str]) -> list[str]:
+    rows = [
+        (code(variable(field)), code(_default(info)), _range(kind, field), comments.get(field, ""))
+        for comments in [dict(_comments(kind))]
+        for field, info in kind.model_fields.items()
+        if field not in known or info.default != SharedSettings.model_fields[field].default
+    ]
+    return [f"## {title}\n", table(("variable", "default", "takes", "means"), rows), ""]
+
+
+def _default(info: FieldInfo) -> str:
+    if info.default is PydanticUndefined:
+        return ""
+    return f"{info.default:g}" if isinstance(info.default, float) else str(info.default).lower()
+
+
+def _range(kind: type[SharedSettings], field: str) -> str:
+    """What the field takes, in the words of the sentence that refuses anything else."""
+    return settings._wanted(kind, field)
+
+
+def _comments(kind: type[SharedSettings]) -> Iterator[tuple[str, str]]:
+    """For each field of a class, the comments on its lines."""
+    source = inspect.getsource(kind)
+    comments = {
+        token.start[0]: token.string.lstrip("# ")
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
+    [definition] = ast.parse(source).body
+    assert isinstance(definition, ast.ClassDef)
+    for node in definition.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            lines = range(node.lineno, (node.end_lineno or node.lineno) + 1)
+            yield node.target.id, " ".join(comments[line] for line in lines if line in comments)
