@@ -28,6 +28,7 @@ def test_only_runs_the_small_form_of_what_it_names(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # it traces a network
 def test_constant_cost_has_a_small_form(tmp_path):
     result = run_all("--small", "--only", "constant_cost", output=tmp_path)
     assert result.exit_code == 0, result.output
