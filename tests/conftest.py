@@ -48,7 +48,7 @@ def own_redis() -> Iterator[PrivateRedis]:
 
 @pytest.fixture
 def toy_repository(tmp_path: Path) -> Path:
-    """A model repository with one small model, toy-pixel-rnn, whose next pixel depends on the whole prefix."""
+    """A model repository with one small model, toy-pixel-rnn, whose next pixel depends on all pixels before it."""
     write_toy_model(tmp_path / "model_repository")
     return tmp_path / "model_repository"
 

@@ -35,7 +35,7 @@ class Toy:
 
     @property
     def states(self) -> tuple[State, ...]:
-        """A hash of the prefix, and a number that is 0 until the sample is poisoned."""
+        """A hash of all pixels so far, and a number that is 0 until the bad colour is drawn."""
         return (
             State(input="hash", output="hash_out", type="int64", shape=()),
             State(input="taint", output="taint_out", type="float32", shape=()),
