@@ -1,12 +1,12 @@
 # Targets: `serve` (the default; server and worker, no torch) and `train`.
-# EXTRA=serve-gpu computes on an NVIDIA GPU: its CUDA libraries come as wheels, so the base image stays the same.
+# EXTRA=serve-gpu is for an NVIDIA GPU: the CUDA libraries come as wheels, so the base image is the same.
 ARG PYTHON=3.12
 
 FROM python:${PYTHON}-slim AS packages
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/venv
 WORKDIR /build
-# First the dependencies, on an empty package, so that a changed line of smalti does not download them again.
+# Install the dependencies first, with an empty package: then a change of smalti does not download them again.
 COPY pyproject.toml constraints.txt ./
 RUN mkdir smalti && touch smalti/__init__.py README.md LICENSE NOTICE
 ARG EXTRA=serve

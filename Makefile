@@ -1,4 +1,4 @@
-# What a person does with smalti; `make` alone lists it. Everything goes into .venv, nothing else is touched.
+# The commands of this repository; `make` alone lists them. Packages go into .venv and nowhere else.
 
 PYTHON ?= python3
 TORCH_INDEX ?=
@@ -11,18 +11,18 @@ LOCK := pyproject.toml constraints.txt
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 PROTOC := $(BIN)/python -m grpc_tools.protoc -I proto
 PROTOS := $(wildcard proto/smalti/v1/*.proto)
-RUN_READY := $(if $(wildcard $(VENV)/.dev),$(VENV)/.dev,$(VENV)/.demo) # the smaller of what is there and enough
+RUN_READY := $(if $(wildcard $(VENV)/.dev),$(VENV)/.dev,$(VENV)/.demo) # the development environment is enough for running, too
 FAST_TESTS := $(filter-out tests/system,$(patsubst %/,%,$(sort $(dir $(wildcard tests/*/.)))))
 
-# An option for a variable that was named on make's command line; PORT in the environment is often somebody else's.
+# An option for a variable that stands on make's command line. PORT in the environment often belongs to another program.
 named = $(if $(filter command,$(firstword $(origin $(1)))),$(2) $($(1)))
 TESTS = $(sort $(wildcard tests/test_*.py) $(FAST_TESTS)) $(wildcard tests/system)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up recording proto check lint types imports generated test slow docs docs-serve bench clean
 
-help: ## list what there is
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-9s %s\n", $$1, $$2}'
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
 	@echo "  Variables: PYTHON=python3.12, WORKERS=3 PORT=50061 METRICS_PORT=9411 REDIS_PORT=6390 (up),"
 	@echo "             ARGS='...' (demo, up, recording, test, bench),"
 	@echo "             TORCH_INDEX=URL, the package index to take torch from (README: its small CPU build)"
@@ -30,9 +30,9 @@ help: ## list what there is
 # The environment
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	  echo "smalti needs Python 3.11 or later, and '$(PYTHON)' is not: name another one by 'make PYTHON=python3.12 ...'." >&2; exit 1; }
+	  echo "smalti needs Python 3.11 or later, and '$(PYTHON)' is not that: name another one, 'make PYTHON=python3.12 ...'." >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
-	  echo "This Python cannot make virtual environments: 'apt install python3-venv', then try again." >&2; exit 1; }
+	  echo "This Python cannot make virtual environments: run 'apt install python3-venv', then try again." >&2; exit 1; }
 	@echo "Making a virtual environment in $(VENV) with $$($(PYTHON) -V)"
 	@$(PYTHON) -m venv $(VENV)
 
@@ -47,7 +47,7 @@ $(VENV)/.dev: $(LOCK) | $(BIN)/python
 	@$(INSTALL) -e '.[dev]'
 	@touch $@
 
-setup: $(VENV)/.dev ## everything for development and training, in .venv
+setup: $(VENV)/.dev ## install everything for development and training into .venv
 
 $(VENV)/.docs: $(LOCK) | $(BIN)/python
 	@echo "Installing what builds the documentation into $(VENV) (MkDocs among it)"
@@ -58,7 +58,7 @@ $(VENV)/.docs: $(LOCK) | $(BIN)/python
 demo: $(RUN_READY) ## start the whole system, draw pictures, show latencies, stop it again
 	@$(BIN)/python -m local.demo $(ARGS)
 
-up: $(RUN_READY) ## the whole system on this machine until Ctrl-C
+up: $(RUN_READY) ## run the whole system on this machine until Ctrl-C
 	@$(BIN)/python -m local.up --workers $(WORKERS) $(call named,PORT,--port) $(call named,METRICS_PORT,--metrics-port) $(call named,REDIS_PORT,--redis-port) $(ARGS)
 
 recording: $(VENV)/.dev ## record rows appearing in a terminal into docs/drawing.gif
@@ -71,7 +71,7 @@ bench: $(VENV)/.dev ## run all benchmarks (ten minutes); figures as JSON in out/
 proto: $(VENV)/.dev ## generate smalti/v1 from proto/
 	$(PROTOC) --python_out=. --pyi_out=. --grpc_python_out=. $(PROTOS)
 
-check: lint types imports generated ## lint, types, imports, generated code: what CI checks
+check: lint types imports generated ## check style, types, imports and generated code
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -90,11 +90,11 @@ generated: $(VENV)/.dev
 	@diff -r -x __init__.py -x __pycache__ .cache/generated/smalti/v1 smalti/v1 || { \
 	  echo "smalti/v1 differs from what proto/ generates: run 'make proto' and commit it." >&2; exit 1; }
 
-test: $(VENV)/.dev ## the tests, the ones with real processes last; what takes long is in 'make slow'
+test: $(VENV)/.dev ## run the tests; those that take long are in 'make slow'
 	@echo "Testing: fast tests first, then the ones that start, kill and restart processes (a few minutes)"
 	$(BIN)/python -m pytest -m "not slow" $(TESTS) $(ARGS)
 
-slow: $(VENV)/.dev ## the tests that take long each: traced exports, storms of kills
+slow: $(VENV)/.dev ## run the tests that take long
 	$(BIN)/python -m pytest -m slow $(TESTS) $(ARGS)
 
 # The documentation; Material's notice on the future of MkDocs is left out, and a warning is an error
@@ -102,8 +102,8 @@ docs: $(VENV)/.docs ## build the documentation as a site in out/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "The documentation is in out/docs/index.html ('make docs-serve' shows it with its search)"
 
-docs-serve: $(VENV)/.docs
+docs-serve: $(VENV)/.docs ## show the documentation on a local port, built anew when a page changes
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --strict
 
-clean: ## remove the environment, caches and outputs of demo and tests
+clean: ## remove .venv, caches and out/
 	rm -rf $(VENV) .cache out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

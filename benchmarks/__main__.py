@@ -3,46 +3,71 @@
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
 import click
 
-# What is run, under the name of its figures; together within ten minutes on two quiet cores.
-COMMANDS: dict[str, Sequence[str]] = {
-    "engine": ("benchmarks.engine",),
-    "engine-lecture": ("benchmarks.engine", "sprites-pixel-rnn-lecture"),
-    "profile": ("benchmarks.profile",),
-    "profile-lecture": ("benchmarks.profile", "sprites-pixel-rnn-lecture"),
-    "constant_cost": ("benchmarks.constant_cost", "--images", "3"),
-    "queue": ("benchmarks.queue",),
-    "server": ("benchmarks.server",),
-    "worker": ("benchmarks.worker",),
-    "worker-two": ("benchmarks.worker", "--workers", "2"),
-    "worker-lecture": ("benchmarks.worker", "sprites-pixel-rnn-lecture", "--jobs", "1"),
-    "worker-wide": ("benchmarks.worker", "sprites-pixel-rnn-lecture", "--jobs", "1", "--slots", "128"),
-    "latency": ("benchmarks.latency",),
-    "scale": ("benchmarks.scale",),
-    "memory": ("benchmarks.memory",),
-    "training": ("benchmarks.training",),
-    "duplicates": ("benchmarks.duplicates",),
-}
-SMALL: dict[str, Sequence[str]] = {  # for finding out whether they run: their figures are worth nothing
-    "engine": ("benchmarks.engine", "digits-pixel-rnn", "--rounds", "1"),
-    "engine-lecture": ("benchmarks.engine", "digits-pixel-rnn-lecture", "--rounds", "1"),
-    "profile": ("benchmarks.profile", "digits-pixel-rnn"),
-    "profile-lecture": ("benchmarks.profile", "digits-pixel-rnn-lecture"),
-    "queue": ("benchmarks.queue", "--repetitions", "2"),
-    "server": ("benchmarks.server", "--seconds", "0.2"),
-    "worker": ("benchmarks.worker", "digits-pixel-rnn", "--count", "20", "--jobs", "1"),
-    "latency": ("benchmarks.latency", "digits-pixel-rnn", "--one-shot", "digits-vae", "--times", "2"),
-    "scale": (
-        *("benchmarks.scale", "digits-pixel-rnn", "--count", "20"),
-        *("--slots", "4", "--workers", "2", "--waiting", "3"),
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Benchmark:
+    """A module to run, with the arguments of a measurement and of a short trial."""
+
+    module: str
+    arguments: str = ""
+    small: str  # figures of these runs mean nothing
+
+    def command(self, *, small: bool) -> list[str]:
+        """The words after `python`."""
+        return ["-m", self.module, *(self.small if small else self.arguments).split()]
+
+
+_SMALL_JOBS = "digits-pixel-rnn --count 20 --jobs 1"
+
+# By the name of their figures; together within ten minutes on two quiet cores.
+BENCHMARKS: dict[str, Benchmark] = {
+    "engine": Benchmark(module="benchmarks.engine", small="digits-pixel-rnn --rounds 1"),
+    "engine-lecture": Benchmark(
+        module="benchmarks.engine",
+        arguments="sprites-pixel-rnn-lecture",
+        small="digits-pixel-rnn-lecture --rounds 1",
     ),
-    "memory": ("benchmarks.memory", "--count", "20", "--jobs", "2"),
-    "training": ("benchmarks.training", "--steps", "2"),
-    "duplicates": ("benchmarks.duplicates", "--count", "400"),
+    "profile": Benchmark(module="benchmarks.profile", small="digits-pixel-rnn"),
+    "profile-lecture": Benchmark(
+        module="benchmarks.profile", arguments="sprites-pixel-rnn-lecture", small="digits-pixel-rnn-lecture"
+    ),
+    "constant_cost": Benchmark(
+        module="benchmarks.constant_cost",
+        arguments="--images 3",
+        small="pixel-rnn-small --size 4 --batch 2 --images 3",
+    ),
+    "queue": Benchmark(module="benchmarks.queue", small="--repetitions 2"),
+    "server": Benchmark(module="benchmarks.server", small="--seconds 0.2"),
+    "worker": Benchmark(module="benchmarks.worker", small=_SMALL_JOBS),
+    "worker-two": Benchmark(
+        module="benchmarks.worker", arguments="--workers 2", small=f"{_SMALL_JOBS} --workers 2"
+    ),
+    "worker-lecture": Benchmark(
+        module="benchmarks.worker",
+        arguments="sprites-pixel-rnn-lecture --jobs 1",
+        small="digits-pixel-rnn-lecture --count 20 --jobs 1",
+    ),
+    "worker-wide": Benchmark(
+        module="benchmarks.worker",
+        arguments="sprites-pixel-rnn-lecture --jobs 1 --slots 128",
+        small="digits-pixel-rnn-lecture --count 20 --jobs 1 --slots 128",
+    ),
+    "latency": Benchmark(
+        module="benchmarks.latency", small="digits-pixel-rnn --one-shot digits-vae --times 2"
+    ),
+    "scale": Benchmark(
+        module="benchmarks.scale",
+        small="digits-pixel-rnn --count 20 --slots 4 --workers 2 --waiting 3 --seconds 1",
+    ),
+    "memory": Benchmark(module="benchmarks.memory", small="--count 20 --jobs 2"),
+    "training": Benchmark(module="benchmarks.training", small="--steps 2"),
+    "duplicates": Benchmark(module="benchmarks.duplicates", small="--count 400"),
 }
 
 
@@ -54,23 +79,25 @@ SMALL: dict[str, Sequence[str]] = {  # for finding out whether they run: their f
     show_default=True,
     help="Folder for the figures.",
 )
-@click.option("--only", multiple=True, type=click.Choice(sorted(COMMANDS)), help="One of them, or several.")
-@click.option("--small", is_flag=True, help="As little as shows that they run.")
+@click.option(
+    "--only", multiple=True, type=click.Choice(sorted(BENCHMARKS)), help="Run this one; may be repeated."
+)
+@click.option("--small", is_flag=True, help="Check quickly that they run; the figures mean nothing.")
 def main(output: Path, only: tuple[str, ...], small: bool) -> None:
-    """Run all benchmarks; the exit code tells whether each has run to its end."""
+    """Run all benchmarks. The exit code is 0 if each of them ended well."""
     output.mkdir(parents=True, exist_ok=True)
-    commands = SMALL if small else COMMANDS
     started = perf_counter()
+    chosen = [name for name in BENCHMARKS if name in (only or BENCHMARKS)]
     failed = [
-        name for name in commands if name in (only or commands) and not _run(name, commands[name], output)
+        name for name in chosen if not _run(BENCHMARKS[name].command(small=small), output / f"{name}.json")
     ]
     click.echo(f"\n{perf_counter() - started:.0f} s; figures are in {output}")
     if failed:
-        raise click.ClickException(f"These did not run to their end: {', '.join(failed)}.")
+        raise click.ClickException(f"These benchmarks failed: {', '.join(failed)}.")
 
 
-def _run(name: str, command: Sequence[str], output: Path) -> bool:
-    words = ["-m", *command, "--json", str(output / f"{name}.json")]
+def _run(command: Sequence[str], figures: Path) -> bool:
+    words = [*command, "--json", str(figures)]
     click.secho(f"\npython {' '.join(words)}", bold=True)
     started = perf_counter()
     code = subprocess.run([sys.executable, *words], check=False).returncode

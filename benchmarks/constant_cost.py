@@ -1,9 +1,9 @@
 """What a pixel costs the diagonal PixelRNN, early and late in an image: `python -m benchmarks.constant_cost`.
 
-And beside the usual practice, which keeps no state and computes the whole image again for every pixel. Both ways are
-graphs of one network in ONNX Runtime: `draw_row`, and `score`, which reads a whole image once. They take turns, and
-times are those of the processor, so that a busy machine disturbs neither. The network is not trained: what it costs
-does not depend on its weights.
+It is compared with the usual practice, which keeps no state and computes the whole image again for every pixel. Both
+are graphs of one network in onnxruntime: `draw_row`, and `score`, which reads a whole image once. They take turns, and
+times are processor times, so that a busy machine matters little. The network is not trained: its cost does not depend
+on its weights.
 """
 
 import tempfile
@@ -28,7 +28,7 @@ from smalti.runtime.session import open_session
 from training import recipe as recipes
 from training.families.pixel_rnn import make_network
 
-EARLY = 2  # the row to compare the last one with: by then all of the window lies within the image, nearly
+EARLY = 2  # the row that the last row is compared with; nearly all of its neighbours lie within the image
 
 
 @click.command()
@@ -37,16 +37,18 @@ EARLY = 2  # the row to compare the last one with: by then all of the window lie
 @click.option("--colours", type=click.IntRange(2), default=2)
 @click.option("--batch", type=click.IntRange(2), default=32)
 @click.option(
-    "--images", type=click.IntRange(3), default=15, help="Drawn one after another, and so often a batch."
+    "--images", type=click.IntRange(3), default=15, help="How often to draw one image, and a batch."
 )
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Write the figures here too.")
 def main(recipe: str, size: int, colours: int, batch: int, images: int, file: Path | None) -> None:
-    """Measure the network of RECIPE, which must be a diagonal PixelRNN."""
+    """Measure the network of RECIPE, a recipe of a diagonal PixelRNN."""
     torch.manual_seed(0)
     chosen = recipes.read(recipes.find(recipe, digits=False))
     network = make_network(chosen, height=size, width=size, colours=colours)
     if not isinstance(network, DiagonalPixelRNN):
-        raise click.ClickException(f"The recipe {recipe} is no diagonal PixelRNN.")
+        raise click.ClickException(
+            f"The recipe {recipe} is not one of a diagonal PixelRNN: take pixel-rnn-mnist or pixel-rnn."
+        )
     with tempfile.TemporaryDirectory() as folder:
         graphs.save(make_graphs(network.eval()), Path(folder))
         costs = {count: Costs(network, Path(folder), count) for count in (1, batch)}
@@ -61,7 +63,7 @@ def main(recipe: str, size: int, colours: int, batch: int, images: int, file: Pa
 
 
 class Costs:
-    """Processor seconds of drawing a batch by both ways, measured in turns."""
+    """Processor seconds of both ways to draw a batch, measured in turns."""
 
     def __init__(self, network: DiagonalPixelRNN, folder: Path, count: int) -> None:
         self.height, self.width, self.count = network.height, network.width, count
@@ -73,9 +75,9 @@ class Costs:
         self.numbers = (1.0 - np.random.default_rng(0).random((self.height, count, self.width))).astype(
             np.float32
         )
-        self.rows: list[list[float]] = []  # of every image drawn, the seconds of each row
-        self.readings: list[float] = []  # of a whole image, once
-        self.take()  # the first run of a graph takes its memory
+        self.rows: list[list[float]] = []  # for every image, the seconds of each row
+        self.readings: list[float] = []  # seconds to read a whole image once
+        self.take()  # the first run allocates memory; it does not count
         self.rows, self.readings = [], []
 
     def take(self) -> None:

@@ -1,6 +1,6 @@
-"""How long it takes, and how much memory, to find near-duplicates: `python -m benchmarks.duplicates [MNIST.npz]`.
+"""Time and memory to find near-duplicates among many images: `python -m benchmarks.duplicates [MNIST.npz]`.
 
-Without a file the images are drawn here: blots of random colours, each four times, recoloured and mirrored.
+Without a file the images are made here: random blots, each also mirrored and in two other colours.
 """
 
 import resource
@@ -24,7 +24,7 @@ SIZE = 20
 @click.option("--count", type=click.IntRange(8), default=60_000, show_default=True, help="Images, at most.")
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Write the figures here too.")
 def main(images: Path | None, count: int, file: Path | None) -> None:
-    """Find the near-duplicates among many images, and say what it cost."""
+    """Find the near-duplicates among the images of a file, and print time and memory."""
     memory.keep()
     rgb, opaque = _read(images, count) if images else _drawn(count)
     click.echo(f"{len(rgb)} images of {rgb.shape[1]}×{rgb.shape[2]}\n{machine.headline()}")
@@ -33,7 +33,7 @@ def main(images: Path | None, count: int, file: Path | None) -> None:
     seconds, busy = time.perf_counter() - started, time.process_time() - busy
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     click.echo(
-        f"{found} groups in {seconds:.1f} s ({busy:.1f} s of processors); {peak:.0f} MiB at the most, images included"
+        f"{found} groups in {seconds:.1f} s ({busy:.1f} s of processors); {peak:.0f} MiB at most, images included"
     )
     machine.write(
         file,

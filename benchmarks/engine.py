@@ -1,38 +1,33 @@
-"""How fast a worker's runner draws, and what it is to be compared with: `python -m benchmarks.engine [MODEL]`.
+"""How fast a worker's runner draws, compared with other ways to draw: `python -m benchmarks.engine [MODEL]`.
 
-Beside it: its bare matrix products in onnxruntime (the limit), its int8 variant where there is one, both with a process
-for each core, a torch loop that keeps its state, for one image and for a batch, and the practice that reads the whole
-image again for every pixel. Machines are noisy, so the candidates take turns, and each figure is a median over the
-rounds of one run.
+The others are: its matrix products alone in onnxruntime (no runner can be faster), its int8 variant if it can have one,
+a torch loop that keeps its state (for one image and for a batch), and the usual practice, which reads the whole image
+again for every pixel. The runner and int8 are also measured with one process for each core. The candidates take turns;
+each figure is the median over the rounds of one run.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
-from time import perf_counter
 
 import click
 import numpy as np
 
 from benchmarks import machine
+from benchmarks.candidates import SEED, Candidate, draws_a_batch, measure_in_turns
 from benchmarks.processes import Processes
 from smalti.randomness import uniforms
 from smalti.runtime.repository import Model, ModelRepository
 from smalti.runtime.session import open_session
-from worker.engine import DrawsRows
 from worker.runner import GRAPH, Runner
-from worker.sample import Lane, Row
 
-SEED = 7
 BATCHES = (1, 8, 32, 64)
-BATCH = 32  # that ratios are taken at
+BATCH = 32  # the size that ratios are computed for
 LARGEST = BATCHES[-1]
 AGAIN = "torch, image read again for every pixel"
-Candidate = Callable[[], float]  # does some work, and says how many samples that was
 
 
 @click.command()
@@ -42,19 +37,19 @@ Candidate = Callable[[], float]  # does some work, and says how many samples tha
 @click.option("--rounds", type=click.IntRange(1), default=5)
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Write the figures here too.")
 def main(model: str, repository: Path, threads: int, rounds: int, file: Path | None) -> None:
-    """Measure samples per second of MODEL at several batch sizes, and of a torch loop where torch is installed."""
+    """Measure samples per second of MODEL at several batch sizes, and of a torch loop if torch is installed."""
     chosen = ModelRepository(repository).load(model)
     with ExitStack() as opened:
         candidates = _drawings(opened, chosen, chosen.path(GRAPH), threads, "onnxruntime")
         candidates |= _limits(chosen, threads) | _int8(opened, chosen, threads) | _torch_loops(chosen)
-        rates = measure(candidates, rounds)
+        rates = measure_in_turns(candidates, rounds)
     found = ratios(rates)
     _print(chosen, threads, rates, found)
     machine.write(file, {"model": model, "threads": threads, "samples_per_second": rates, "ratios": found})
 
 
 def ratios(rates: Mapping[str, float]) -> dict[str, float]:
-    """How many times as fast the one is as the other, of those that were measured."""
+    """How many times as fast one candidate is as another, for pairs that were both measured."""
     loop, together = "torch loop, one image", f"torch loop, {BATCH} in a batch"
     others = {
         "a torch loop with one image": _fastest(rates, loop),
@@ -85,7 +80,7 @@ def ratios(rates: Mapping[str, float]) -> dict[str, float]:
 
 
 def _beside(one: str, other: str, named: str) -> dict[str, tuple[str, str]]:
-    """Two that are compared at every size of batch."""
+    """Pairs of the two candidates, one for every batch size."""
     return {
         f"{one}, {batch} in a batch, to {named}": (
             f"{one}, {batch} in a batch",
@@ -96,14 +91,14 @@ def _beside(one: str, other: str, named: str) -> dict[str, tuple[str, str]]:
 
 
 def _fastest(rates: Mapping[str, float], start: str) -> str:
-    """Of those whose names begin so; neither number of torch's threads is always the faster."""
+    """The fastest candidate whose name begins with `start`: no number of torch's threads is always faster."""
     return max((name for name in rates if name.startswith(start)), key=lambda name: rates[name], default="")
 
 
 def _limits(model: Model, threads: int) -> dict[str, Candidate]:
     if find_spec("onnx") is None:
         return {}
-    from benchmarks.products import bare_products
+    from benchmarks.matrix_products import bare_products
 
     return {
         f"bare products, {batch} in a batch": bare_products(model, batch, threads=threads)
@@ -112,7 +107,7 @@ def _limits(model: Model, threads: int) -> dict[str, Candidate]:
 
 
 def _int8(opened: ExitStack, model: Model, threads: int) -> dict[str, Candidate]:
-    """The int8 variant, as `export.int8` writes it; none where a variant of networks has none."""
+    """The int8 variant, as `export.int8` writes it. Empty if this network cannot have one."""
     if find_spec("onnx") is None or find_spec("torch") is None:
         return {}
     import onnx
@@ -130,37 +125,19 @@ def _int8(opened: ExitStack, model: Model, threads: int) -> dict[str, Candidate]
 def _drawings(opened: ExitStack, model: Model, graph: Path, threads: int, name: str) -> dict[str, Candidate]:
     session, cores = open_session(graph, threads=threads), os.cpu_count() or 1
     alone = {
-        f"{name}, {batch} in a batch": drawing(Runner(session, model.manifest, slots=batch), model, batch)
+        f"{name}, {batch} in a batch": draws_a_batch(
+            Runner(session, model.manifest, slots=batch), model, batch
+        )
         for batch in BATCHES
     }
     if cores == 1:
         return alone
-    together = opened.enter_context(Processes(cores, graph, model, LARGEST, drawing))
+    together = opened.enter_context(Processes(cores, graph, model, LARGEST))
     return alone | {f"{name}, {LARGEST} in a batch in each of {cores} processes": together}
 
 
-def drawing(runner: DrawsRows, model: Model, batch: int) -> Candidate:
-    """Draws a batch of images with a worker's runner, row by row."""
-    height, width = model.manifest.height, model.manifest.width
-    uniform = [uniforms(SEED, index, 0, height * width).reshape(height, width) for index in range(batch)]
-    free = np.full(width, -1, dtype=np.int64)
-    rows = [
-        [Lane(slot, row, numbers[row], free, 1.0) for slot, numbers in enumerate(uniform)]
-        for row in range(height)
-    ]
-    runner.warm()
-
-    def draw() -> float:
-        for lanes in rows:
-            drawn = runner.draw_row(lanes)
-            assert all(isinstance(one, Row) for one in drawn)
-        return batch
-
-    return draw
-
-
 def _torch_loops(model: Model) -> dict[str, Candidate]:
-    """With one thread and with torch's own choice, as neither is always faster; none where there is no torch."""
+    """Torch with one thread and with its own choice of threads. Empty if torch is not installed."""
     if find_spec("torch") is None:
         return {}
     import torch
@@ -193,18 +170,6 @@ def _torch_loops(model: Model) -> dict[str, Candidate]:
         for count in choices
     }
     return loops | {AGAIN: again}
-
-
-def measure(candidates: Mapping[str, Candidate], rounds: int) -> dict[str, float]:
-    """Samples per second of each: the median over the rounds, in which they take turns."""
-    rates: dict[str, list[float]] = {name: [] for name in candidates}
-    for round_number in range(rounds + 1):
-        for name, draw in candidates.items():
-            started = perf_counter()
-            samples = draw()
-            if round_number:  # the first one warms caches
-                rates[name].append(samples / (perf_counter() - started))
-    return {name: median(found) for name, found in rates.items()}
 
 
 def _print(model: Model, threads: int, rates: Mapping[str, float], found: Mapping[str, float]) -> None:

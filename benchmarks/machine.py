@@ -1,4 +1,4 @@
-"""Says on which machine and when a figure was taken."""
+"""Describes the machine and the date of a measurement."""
 
 import json
 import os
@@ -14,12 +14,12 @@ import onnxruntime
 
 
 def describe() -> dict[str, Any]:
-    """What a reader of a figure needs to know beside the command."""
+    """What a reader of a figure needs to know besides the command."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "processor": _processor(),
         "cores": os.cpu_count(),
-        "load": round(os.getloadavg()[0], 1),  # of the minute before: a busy machine slows everything down
+        "load": round(os.getloadavg()[0], 1),  # of the last minute: a busy machine is slower
         "python": platform.python_version(),
         "onnxruntime": onnxruntime.__version__,
         **{name: version(name) for name in ("numpy", "torch") if find_spec(name)},
@@ -27,12 +27,12 @@ def describe() -> dict[str, Any]:
 
 
 def headline() -> str:
-    """The same in one line."""
+    """The description in one line."""
     return ", ".join(f"{name} {value}" for name, value in describe().items())
 
 
 def write(file: Path | None, figures: Mapping[str, Any]) -> None:
-    """Write figures and machine as JSON, where a file is given."""
+    """Write figures and machine as JSON, if there is a file to write to."""
     if file is not None:
         file.write_text(json.dumps({"machine": describe(), **figures}, indent=2) + "\n", encoding="utf-8")
 

@@ -1,6 +1,6 @@
-"""Whether memory stays what it is: `python -m benchmarks.memory [MODEL]`, after 1,000 samples and after 10,000.
+"""Memory of server and worker after 1,000 and after 10,000 samples: `python -m benchmarks.memory [MODEL]`.
 
-What Redis holds is deleted after each job, so that it is the processes that are looked at, not results that are kept.
+Each job is deleted when it has ended, so kept results do not count.
 """
 
 from pathlib import Path
@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from benchmarks import machine
-from benchmarks.whole import Whole, resident_megabytes, running
+from benchmarks.running_system import RunningSystem, resident_megabytes, run_system
 
 
 @click.command()
@@ -18,13 +18,13 @@ from benchmarks.whole import Whole, resident_megabytes, running
 @click.option("--jobs", type=click.IntRange(2), default=10)
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Write the figures here too.")
 def main(model: str, repository: Path, count: int, jobs: int, file: Path | None) -> None:
-    """Draw jobs of MODEL one after another, and look at the memory of server and worker after each."""
+    """Draw jobs of MODEL one after another; read the memory of server and worker after each."""
     click.echo(f"{model}: {jobs} jobs of {count} samples\n{machine.headline()}")
-    with running(repository, model) as whole:
-        found: dict[str, list[float]] = {name: [] for name in whole.system.pids}
+    with run_system(repository, model) as running:
+        found: dict[str, list[float]] = {name: [] for name in running.system.pids}
         for number in range(jobs):
-            _draw_and_forget(whole, model, count, number)
-            for name, pid in whole.system.pids.items():
+            _draw_and_forget(running, model, count, number)
+            for name, pid in running.system.pids.items():
                 found[name].append(resident_megabytes(pid))
     growth = {name: sizes[-1] / sizes[0] - 1 for name, sizes in found.items()}
     for name, sizes in found.items():
@@ -34,10 +34,10 @@ def main(model: str, repository: Path, count: int, jobs: int, file: Path | None)
     machine.write(file, {"model": model, "count": count, "resident_megabytes": found, "growth": growth})
 
 
-def _draw_and_forget(whole: Whole, model: str, count: int, seed: int) -> None:
-    whole.draw(model, count, seed=seed)
-    for job in whole.client.jobs():
-        whole.client.delete(job.id)
+def _draw_and_forget(running: RunningSystem, model: str, count: int, seed: int) -> None:
+    running.draw(model, count, seed=seed)
+    for job in running.client.jobs():
+        running.client.delete(job.id)
 
 
 if __name__ == "__main__":

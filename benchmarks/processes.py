@@ -1,32 +1,30 @@
-"""Draws in several processes at once, each with one thread, as workers do that have a core each."""
+"""Draws in several processes at once, each with one thread, as one worker per core does."""
 
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from types import TracebackType
 
+from benchmarks.candidates import Candidate, draws_a_batch
 from smalti.runtime.repository import Model
 from smalti.runtime.session import open_session
 from worker.runner import Runner
 
-Draw = Callable[[Runner, Model, int], Callable[[], float]]
-
 
 class Processes:
-    """A call draws a batch of images in each of them, and says how many images that was."""
+    """A candidate: each call draws a batch of images in every process, and returns how many images that was."""
 
-    def __init__(self, count: int, graph: Path, model: Model, batch: int, drawing: Draw) -> None:
+    def __init__(self, count: int, graph: Path, model: Model, batch: int) -> None:
         self._count = count
         self._pool = ProcessPoolExecutor(
             count,
             mp_context=get_context("spawn"),
             initializer=_prepare,
-            initargs=(graph, model, batch, drawing),
+            initargs=(graph, model, batch),
         )
 
     def __enter__(self) -> "Processes":
-        self()  # each opens its graph
+        self()  # now each process has opened its graph
         return self
 
     def __exit__(
@@ -38,12 +36,12 @@ class Processes:
         return sum(future.result() for future in [self._pool.submit(_draw) for _ in range(self._count)])
 
 
-_prepared: list[Callable[[], float]] = []  # in each process: what it draws
+_prepared: list[Candidate] = []  # in each process: the one that it runs
 
 
-def _prepare(graph: Path, model: Model, batch: int, drawing: Draw) -> None:
+def _prepare(graph: Path, model: Model, batch: int) -> None:
     runner = Runner(open_session(graph, threads=1), model.manifest, slots=batch)
-    _prepared.append(drawing(runner, model, batch))
+    _prepared.append(draws_a_batch(runner, model, batch))
 
 
 def _draw() -> float:

@@ -1,7 +1,7 @@
-"""Where a row's time goes inside onnxruntime, by its own profiler: `python -m benchmarks.profile [MODEL]`.
+"""Where the time of a row goes inside onnxruntime, by its own profiler: `python -m benchmarks.profile [MODEL]`.
 
-The profiler takes a microsecond or two for each node, so small nodes look larger than they are: shares are for
-comparing, the row's own time is measured without it.
+The profiler adds a microsecond or two to each node, so small nodes look slower than they are. The shares are good for
+comparing; the time of a row is measured without the profiler.
 """
 
 import json
@@ -34,7 +34,7 @@ PRODUCTS = frozenset({"MatMul", "Gemm", "FusedGemm", "MatMulInteger"})
 @click.option("--top", type=click.IntRange(1), default=12, help="Kinds of nodes to print.")
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Write the figures here too.")
 def main(model: str, repository: Path, batch: int, threads: int, top: int, file: Path | None) -> None:
-    """Print the kinds of nodes that drawing a row of MODEL spends most on."""
+    """Print which kinds of nodes take most of the time of a row of MODEL."""
     chosen = ModelRepository(repository).load(model)
     seconds = _row_seconds(chosen, batch, threads)
     nodes, spent = profile(chosen, batch, threads)
@@ -53,7 +53,7 @@ def main(model: str, repository: Path, batch: int, threads: int, top: int, file:
 
 
 def profile(model: Model, batch: int, threads: int) -> tuple[Counter[str], Counter[str]]:
-    """How many nodes of each kind a row takes, and the microseconds that they take."""
+    """The number of nodes of each kind in a row, and their microseconds."""
     with tempfile.TemporaryDirectory() as folder:
         session = open_graph(model, GRAPH, threads=threads, profile=Path(folder) / "row")
         _run(session, batch)
@@ -83,7 +83,7 @@ def _run(session: InferenceSession, batch: int) -> list[float]:
 
 
 def _feeds(session: InferenceSession, batch: int) -> dict[str, NDArray[Any]]:
-    """A row that begins new samples: nothing but random numbers and temperatures matters then."""
+    """The inputs of a first row: state does not matter there, only random numbers and temperatures."""
     kinds = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(bool)": np.bool_}
     feeds = {
         value.name: np.zeros((batch, *value.shape[1:]), dtype=kinds[value.type])

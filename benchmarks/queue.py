@@ -1,4 +1,4 @@
-"""Costs of the job queue's calls on a private Redis with an fsync for each write: `python -m benchmarks.queue`."""
+"""What calls of the job queue cost, on a private Redis with an fsync for each write: `python -m benchmarks.queue`."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -52,7 +52,7 @@ def rows_of(claims: list[Claim], row: int) -> list[Progress]:
 
 
 class Stopwatch:
-    """Times calls as their caller sees them, and the scripts in them as Redis does."""
+    """Times each call as its caller sees it, and its scripts as Redis counts them."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -68,7 +68,7 @@ class Stopwatch:
         return answer
 
     def figures(self) -> dict[str, dict[str, float]]:
-        """Milliseconds of each call; Redis' own time is a median."""
+        """Milliseconds of each call; the time in Redis is a median."""
         return {
             name: {
                 "p50": 1e3 * median(seconds),
@@ -85,15 +85,15 @@ class Stopwatch:
 
 
 class Time(Protocol):
-    """Calls something, and may see how long that takes."""
+    """Makes a call, and may time it."""
 
     def __call__(self, name: str, call: Callable[[], Awaitable[Answer]], /) -> Awaitable[Answer]:
-        """What the call gives."""
+        """Return the answer of the call."""
         ...
 
 
 async def draw(store: QueueStore, worker: str, time: Time, slots: int, repetitions: int) -> None:
-    """Jobs of as many samples as there are slots, one after another."""
+    """Submit, claim and finish jobs one after another, each with as many samples as there are slots."""
     clients, workers = ClientQueue(store), WorkerQueue(store)
     claim = partial(workers.claim, worker, digests=["d" * 64], fingerprint="cpu", limit=slots)
     for sequence in range(repetitions):
@@ -109,7 +109,7 @@ async def _untimed(_: str, call: Callable[[], Awaitable[Answer]]) -> Answer:
 
 
 async def life_microseconds(store: QueueStore, redis: Redis, slots: int, repetitions: int) -> float:
-    """What a sample takes of Redis' processor from its submit to its end, the fsyncs included; a median."""
+    """Microseconds of Redis' processor per sample, from submit to its end, with fsyncs; a median."""
     found = []
     for number in range(repetitions):
         before = await _processor_seconds(redis)
@@ -127,15 +127,15 @@ async def _processor_seconds(redis: Redis) -> float:
 @click.option("--repetitions", type=click.IntRange(2), default=10)
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Write the figures here too.")
 def main(repetitions: int, file: Path | None) -> None:
-    """Measure what each call costs whoever makes it, and Redis."""
+    """Measure how long each call takes, and how much of that in Redis."""
     figures, lives = asyncio.run(_measure(repetitions))
     click.echo(
-        f"{'call':<20} {'p50':>9} {'p95':>9} {'in Redis':>9}   (milliseconds; Redis' own time is a median)"
+        f"{'call':<20} {'p50':>9} {'p95':>9} {'in Redis':>9}   (milliseconds; the time in Redis is a median)"
     )
     for name, found in figures.items():
         click.echo(f"{name:<20} {' '.join(f'{value:9.2f}' for value in found.values())}")
     for slots, life in lives.items():
-        click.echo(f"a sample's whole life among {slots}: {life:.0f} μs of Redis' processor")
+        click.echo(f"a sample from submit to its end, {slots} at once: {life:.0f} μs of Redis' processor")
     machine.write(file, {"milliseconds": figures, "life_microseconds": lives})
 
 

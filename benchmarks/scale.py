@@ -1,7 +1,7 @@
-"""How throughput grows: `python -m benchmarks.scale [MODEL]`, over gRPC, by slots, by workers, by queued jobs.
+"""Throughput over gRPC by slots, by workers and by waiting jobs: `python -m benchmarks.scale [MODEL]`.
 
-Beside each rate: how full the slots were, the share of the time that workers spent in onnxruntime, and what Redis
-took of a core for each worker.
+Printed beside each rate: how full the slots were, the share of the time that workers spent in onnxruntime, and the part
+of a core that Redis used for each worker.
 """
 
 from pathlib import Path
@@ -11,18 +11,17 @@ from typing import NamedTuple
 import click
 
 from benchmarks import machine
-from benchmarks.whole import Whole, running
+from benchmarks.running_system import BACKLOG, RunningSystem, run_system
 
 LIMITS = {"SMALTI_MAX_QUEUED_JOBS": "20000"}
-WINDOW_SECONDS = 8.0  # of drawing while jobs wait: they are not all drawn
 
 
 class Setting(NamedTuple):
-    """What is varied."""
+    """One combination to measure."""
 
     slots: int
     workers: int
-    waiting: int  # jobs of one sample, submitted before
+    waiting: int  # jobs of one sample, submitted before the measurement
 
     def __str__(self) -> str:
         return f"{self.slots} slots, {self.workers} workers, {self.waiting} jobs waiting"
@@ -35,6 +34,13 @@ class Setting(NamedTuple):
 @click.option("--slots", type=int, multiple=True, default=(1, 4, 16, 32, 64), show_default=True)
 @click.option("--workers", type=int, multiple=True, default=(1, 2, 3), show_default=True)
 @click.option("--waiting", type=int, multiple=True, default=(10, 1000, 10_000), show_default=True)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0, min_open=True),
+    default=8.0,
+    show_default=True,
+    help="How long to measure while jobs wait.",
+)
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Write the figures here too.")
 def main(
     model: str,
@@ -43,38 +49,40 @@ def main(
     slots: tuple[int, ...],
     workers: tuple[int, ...],
     waiting: tuple[int, ...],
+    seconds: float,
     file: Path | None,
 ) -> None:
-    """Measure samples per second of a job of MODEL from submit to its end; fewer slots draw fewer samples."""
+    """Measure samples per second of jobs of MODEL. With few slots, the job is smaller: 32 samples a slot."""
     settings = [
         *(Setting(number, 1, 0) for number in slots),
         *(Setting(32, number, 0) for number in workers if number > 1 or 32 not in slots),
         *(Setting(32, 1, number) for number in waiting),
     ]
     click.echo(f"{model}\n{machine.headline()}")
-    found = {str(setting): _measure(model, repository, setting, count) for setting in settings}
+    found = {str(setting): _measure(model, repository, setting, count, seconds) for setting in settings}
     machine.write(file, {"model": model, "count": count, "settings": found})
 
 
-def _measure(model: str, repository: Path, setting: Setting, count: int) -> dict[str, float]:
-    samples = min(count, 32 * setting.slots)
-    with running(repository, model, workers=setting.workers, slots=setting.slots, **LIMITS) as whole:
-        whole.draw(model, setting.slots * setting.workers)  # warms everything
-        figures = _drawing(whole, model, samples, setting)
+def _measure(model: str, repository: Path, setting: Setting, count: int, seconds: float) -> dict[str, float]:
+    with run_system(repository, model, workers=setting.workers, slots=setting.slots, **LIMITS) as running:
+        running.draw(model, setting.slots * setting.workers)  # the first job is slower
+        if setting.waiting:
+            figures = _while_jobs_wait(running, model, setting.waiting, seconds)
+        else:
+            samples = min(count, 32 * setting.slots)
+            figures = running.drawing(model, lambda: running.draw(model, samples))
     listed = "  ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in figures.items())
     click.echo(f"{setting!s:<44} {listed}")
     return figures
 
 
-def _drawing(whole: Whole, model: str, samples: int, setting: Setting) -> dict[str, float]:
-    if not setting.waiting:
-        return whole.drawing(model, lambda: whole.draw(model, samples))
+def _while_jobs_wait(running: RunningSystem, model: str, jobs: int, seconds: float) -> dict[str, float]:
     started = perf_counter()
-    for number in range(setting.waiting):
-        whole.client.submit(model, count=1, seed=number)
-    submits = setting.waiting / (perf_counter() - started)
-    whole.client.submit(model, count=samples)  # behind them
-    return whole.drawing(model, lambda: sleep(WINDOW_SECONDS)) | {"submits_per_second": submits}
+    for number in range(jobs):
+        running.client.submit(model, count=1, seed=number)
+    submits = jobs / (perf_counter() - started)
+    running.client.submit(model, count=BACKLOG)  # behind them, so that the worker has samples to the end
+    return running.drawing(model, lambda: sleep(seconds)) | {"submits_per_second": submits}
 
 
 if __name__ == "__main__":

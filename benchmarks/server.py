@@ -1,4 +1,4 @@
-"""`python -m benchmarks.server [MODEL]`: one-shot requests per second and latencies, by requests in flight."""
+"""One-shot requests per second and their latencies, by requests in flight: `python -m benchmarks.server [MODEL]`."""
 
 import asyncio
 import os
@@ -25,11 +25,11 @@ _START_SECONDS = 60.0
 @click.command()
 @click.argument("model", default="digits-vae")
 @click.option("--latent-size", default=10, show_default=True)
-@click.option("--seconds", default=5.0, show_default=True, help="for each number of requests in flight")
+@click.option("--seconds", default=5.0, show_default=True, help="For each number of requests in flight.")
 @click.option("--in-flight", "levels", multiple=True, type=int, default=(1, 16, 64), show_default=True)
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Write the figures here too.")
 def main(model: str, latent_size: int, seconds: float, levels: tuple[int, ...], file: Path | None) -> None:
-    """Ask MODEL to decode one latent, over and over."""
+    """Send requests to MODEL; each decodes one latent."""
     request = images_pb2.DecodeRequest(
         model=types_pb2.ModelVersion(name=model),
         latents=[types_pb2.Latent(values=[0.1] * latent_size)],
@@ -47,7 +47,7 @@ def main(model: str, latent_size: int, seconds: float, levels: tuple[int, ...], 
 
 @contextmanager
 def _server() -> Iterator[str]:
-    """A server on a free port; one-shot requests need no Redis, so it gets none."""
+    """Start a server on a free port, without Redis: one-shot requests do not need it."""
     address = _free_address()
     settings = {
         "SMALTI_LISTEN": address,
@@ -78,7 +78,7 @@ async def _measure(address: str, request: Any, in_flight: int, seconds: float) -
     latencies: list[float] = []
     async with grpc.aio.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
         stub: Any = images_pb2_grpc.ImageServiceStub(channel)
-        await stub.Decode(request)  # the connection stands
+        await stub.Decode(request)  # opens the connection
         end = perf_counter() + seconds
 
         async def repeat() -> None:

@@ -1,6 +1,6 @@
-"""The practices to compare with: a PixelRNN in torch, one pixel at a time, its state kept or the image read again.
+"""The usual practices in torch: drawing pixel by pixel, with the state kept or with the image read again.
 
-Each loop has the weights of the exported graphs, so that it draws the very pixels that a worker draws.
+Each loop has the weights of the exported graphs, so it draws exactly the pixels that a worker draws.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from training.recipe import Recipe
 
 
 class TorchLoop(Protocol):
-    """Draws the images of one model; `height` and `width` are theirs."""
+    """Draws images of one model, of `height` × `width` pixels."""
 
     height: int
     width: int
@@ -36,17 +36,17 @@ class TorchLoop(Protocol):
         ...
 
     def read(self, pixels: NDArray[np.int64]) -> None:
-        """Compute every pixel's distribution of images (images, rows, columns), as one who keeps no state must."""
+        """Compute the distribution of every pixel of images (images, rows, columns), as a loop without state must."""
         ...
 
 
 def torch_loop(model: Model, device: str = "cpu") -> TorchLoop:
-    """The loop of an exported PixelRNN, whichever its variant, on a device that torch knows."""
+    """The loop for an exported PixelRNN of any variant, on a torch device."""
     return LOOPS[model.manifest.variant](model, device)
 
 
 class LectureLoop(nn.Module):
-    """The lecture's network as one writes it in torch: `nn.LSTM`, a step a call."""
+    """The lecture's network as it is usually written in torch: `nn.LSTM`, one step per call."""
 
     def __init__(self, model: Model, device: str) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class LectureLoop(nn.Module):
 
 
 class DiagonalLoop:
-    """The diagonal network's own step path: it keeps a row of states, so no cell is computed twice."""
+    """The step path of the diagonal network: it keeps a row of states, so no cell is computed twice."""
 
     def __init__(self, model: Model, device: str) -> None:
         manifest, graph = model.manifest, _graph(model.path("draw_row"))

@@ -1,4 +1,4 @@
-"""A line to a server that tests can make slow, or cut without a word to either end."""
+"""A network line to a server that tests can make slow, or cut without telling either end."""
 
 import socket
 import threading
@@ -37,11 +37,11 @@ class Line:
 
     @property
     def connections(self) -> int:
-        """How many there were."""
+        """The number of connections so far."""
         return len(self._ends) // 2
 
     def freeze(self) -> None:
-        """From now on nothing passes on the connections that there are, and nobody is told; new ones work."""
+        """Stop all data on the present connections, without closing them; new connections work."""
         self._frozen.update(self._ends)
 
     def _accept(self) -> None:

@@ -1,4 +1,4 @@
-"""The project's own files agree with each other: locked versions, documented settings, what is installed where."""
+"""Files of the project agree with each other: locked versions, documented settings, extras, metrics."""
 
 import re
 import tomllib
@@ -22,7 +22,7 @@ def locked_versions():
 
 
 def needed_by(extra):
-    """The names of all packages that an extra asks for directly, those of the extras within it included."""
+    """The packages that an extra names, and those of the extras in it."""
     names = set()
     for requirement in map(Requirement, EXTRAS[extra]):
         if requirement.name == PROJECT["name"]:
@@ -45,7 +45,7 @@ def test_every_dependency_is_locked_to_a_version_it_allows(requirement):
 
 
 @pytest.mark.parametrize("extra", ["processes", "serve", "serve-gpu", "demo"])
-def test_what_serves_installs_no_torch(extra):
+def test_extras_for_serving_install_no_torch(extra):
     assert not needed_by(extra) & {"torch", "onnx", "onnxscript", "scikit-learn", "matplotlib"}
 
 
@@ -53,7 +53,7 @@ def test_no_extra_installs_both_kinds_of_onnxruntime():
     assert not [extra for extra in EXTRAS if {"onnxruntime", "onnxruntime-gpu"} <= needed_by(extra)]
 
 
-def test_the_version_is_the_same_everywhere():
+def test_the_version_is_the_same_in_all_files():
     package = (ROOT / "smalti/__init__.py").read_text()
     compose = (ROOT / "docker-compose.yml").read_text()
     assert f'__version__ = "{PROJECT["version"]}"' in package
@@ -66,7 +66,7 @@ def test_every_setting_is_in_the_example_environment(settings):
     assert {f"SMALTI_{name.upper()}" for name in settings.model_fields} <= documented
 
 
-def test_every_metric_that_alerts_and_dashboards_name_is_declared():
+def test_alerts_and_dashboards_name_only_declared_metrics():
     declared = set(re.findall(r'"(smalti_\w+)"', (ROOT / "smalti/runtime/metrics.py").read_text()))
     for file in ("deploy/alerts.yml", "deploy/grafana/smalti.json"):
         named = set(re.findall(r"\bsmalti_\w+", (ROOT / file).read_text()))

@@ -1,7 +1,7 @@
 """A toy PixelRNN made of a few ONNX nodes: each pixel depends on a hash of all pixels before it.
 
-It keeps the contract of `draw_row` to the letter, runs in onnxruntime, loads in milliseconds, and any lost, doubled or
-foreign row changes every later pixel. Two colours may be given bad habits, to see what a bad sample does to others.
+It keeps the contract of `draw_row` exactly, runs in onnxruntime and loads in milliseconds. A lost, doubled or foreign
+row changes every later pixel. Two colours can be made bad, to test what a bad sample does to others.
 """
 
 import hashlib
@@ -16,26 +16,26 @@ from onnx import TensorProto, helper, numpy_helper
 from smalti.runtime.repository import MANIFEST, Data, Graph, Manifest, Parity, State, Tensor
 
 OPSET = 18
-MODULUS = 65521  # of the hash: the largest prime below 2^16
-TABLE = 257  # distributions that the hash chooses from
+MODULUS = 65521  # for the hash: the largest prime below 2^16
+TABLE = 257  # number of distributions that the hash chooses from
 _TYPES = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "bool": TensorProto.BOOL}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Toy:
-    """What toy to make."""
+    """A toy to make."""
 
     name: str = "toy-pixel-rnn"
     version: int = 1
     height: int = 6
     width: int = 5
     colours: int = 7
-    poison: int = -1  # the colour after which the sample's state, and so its logits, are NaN for ever
-    explosive: int = -1  # the last colour, if given: after it onnxruntime refuses the whole batch
+    poison: int = -1  # after this colour the state of the sample, and so its logits, stay NaN
+    explosive: int = -1  # must be the last colour: after it onnxruntime refuses the whole batch
 
     @property
     def states(self) -> tuple[State, ...]:
-        """A hash of the prefix, and a number that is 0 until the sample is poisoned."""
+        """A hash of all pixels so far, and a number that is 0 until the bad colour is drawn."""
         return (
             State(input="hash", output="hash_out", type="int64", shape=()),
             State(input="taint", output="taint_out", type="float32", shape=()),
@@ -43,7 +43,7 @@ class Toy:
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
-        """As the contract names and shapes them."""
+        """Names and shapes as in the contract."""
         return (
             Tensor(name="reset", type="bool", shape=(-1,)),
             Tensor(name="row", type="int64", shape=(-1,)),
@@ -55,7 +55,7 @@ class Toy:
 
     @property
     def outputs(self) -> tuple[Tensor, ...]:
-        """As the contract names and shapes them."""
+        """Names and shapes as in the contract."""
         return (
             Tensor(name="pixels", type="int64", shape=(-1, self.width)),
             Tensor(name="logp", type="float32", shape=(-1, self.width)),
@@ -64,7 +64,7 @@ class Toy:
 
 
 def write_toy_model(root: Path, toy: Toy | None = None) -> Manifest:
-    """Put the toy into the model repository `root`; its manifest."""
+    """Write the toy into the model repository `root`; return its manifest."""
     toy = toy or Toy()
     folder = root / toy.name / str(toy.version)
     folder.mkdir(parents=True)
@@ -95,7 +95,7 @@ def draw_row_graph(toy: Toy) -> onnx.ModelProto:
 
 
 class _Nodes:
-    """Collects nodes; `hash` and `taint` name the state as it is after the last one."""
+    """Collects nodes; `hash` and `taint` are the names of the latest state."""
 
     def __init__(self, toy: Toy) -> None:
         self.toy = toy
@@ -105,7 +105,7 @@ class _Nodes:
         self.logp: list[str] = []
 
     def begin(self) -> None:
-        """A new sample's state is chosen, not multiplied; then the row's number enters the hash."""
+        """Choose a fresh state for a new sample (multiplying would keep NaN); add the row to the hash."""
         fresh_hash = self.add("Where", "reset", "zero", "hash")
         self.taint = self.add("Where", "reset", "clean", "taint")
         self.hash = self._mix(fresh_hash, "row")
@@ -134,7 +134,7 @@ class _Nodes:
         self.add("Identity", self.taint, output="taint_out")
 
     def add(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
-        """A node more; the name of its output."""
+        """Add a node; return the name of its output."""
         output = output or f"v{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
         return output

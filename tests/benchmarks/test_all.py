@@ -1,4 +1,4 @@
-"""`python -m benchmarks` runs what there is, and says when something did not run to its end."""
+"""`python -m benchmarks` runs the benchmarks that are asked for, and names those that fail."""
 
 import json
 from importlib.util import find_spec
@@ -7,23 +7,43 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import __main__ as everything
+from benchmarks.__main__ import Benchmark
 
 
-@pytest.mark.parametrize("name", sorted(everything.COMMANDS))
-def test_every_benchmark_is_there(name):
-    assert find_spec(everything.COMMANDS[name][0])
+def run_all(*words, output):
+    return CliRunner().invoke(everything.main, [*words, "--output", str(output)])
 
 
-def test_the_small_ones_are_the_same_benchmarks():
-    for name, command in everything.SMALL.items():
-        assert command[0] == everything.COMMANDS[name][0]
+@pytest.mark.parametrize("name", sorted(everything.BENCHMARKS))
+def test_every_benchmark_is_a_module(name):
+    assert find_spec(everything.BENCHMARKS[name].module)
+
+
+def test_only_runs_the_small_form_of_what_it_names(tmp_path):
+    result = run_all("--small", "--only", "queue", output=tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "-m benchmarks.queue --repetitions 2" in result.output
+    assert "milliseconds" in json.loads((tmp_path / "queue.json").read_text())
+    assert [file.name for file in tmp_path.iterdir()] == ["queue.json"]
 
 
 @pytest.mark.slow
-def test_figures_are_left_with_the_machine_they_were_taken_on(tmp_path):
-    result = CliRunner().invoke(
-        everything.main, ["--small", "--only", "engine-lecture", "--output", str(tmp_path)]
-    )
+@pytest.mark.timeout(600)  # it traces a network
+def test_constant_cost_has_a_small_form(tmp_path):
+    result = run_all("--small", "--only", "constant_cost", output=tmp_path)
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "constant_cost.json").read_text())["size"] == 4
+
+
+def test_an_unknown_name_is_refused_with_the_names_there_are(tmp_path):
+    result = run_all("--only", "constant-cost", output=tmp_path)
+    assert result.exit_code == 2
+    assert all(f"'{name}'" in result.output for name in everything.BENCHMARKS)
+
+
+@pytest.mark.slow
+def test_figures_are_written_together_with_the_machine(tmp_path):
+    result = run_all("--small", "--only", "engine-lecture", output=tmp_path)
     assert result.exit_code == 0, result.output
     figures = json.loads((tmp_path / "engine-lecture.json").read_text())
     assert {"date", "processor", "onnxruntime", "torch"} <= figures["machine"].keys()
@@ -31,7 +51,8 @@ def test_figures_are_left_with_the_machine_they_were_taken_on(tmp_path):
 
 
 def test_a_benchmark_that_fails_is_named(tmp_path, monkeypatch):
-    monkeypatch.setitem(everything.COMMANDS, "queue", ("benchmarks.queue", "--repetitions", "none"))
-    result = CliRunner().invoke(everything.main, ["--only", "queue", "--output", str(tmp_path)])
+    broken = Benchmark(module="benchmarks.queue", arguments="--repetitions none", small="")
+    monkeypatch.setitem(everything.BENCHMARKS, "queue", broken)
+    result = run_all("--only", "queue", output=tmp_path)
     assert result.exit_code == 1
-    assert "did not run to their end: queue" in result.output
+    assert "These benchmarks failed: queue." in result.output

@@ -1,11 +1,11 @@
-"""What the engine is compared with is what it says: the same products, and rates divided the right way round."""
+"""The engine benchmark: the bare products are those of a row, and ratios are divided the right way round."""
 
 import onnx
 import pytest
 
-from benchmarks.engine import AGAIN, drawing, ratios
+from benchmarks.engine import AGAIN, ratios
+from benchmarks.matrix_products import bare_products, products, products_graph
 from benchmarks.processes import Processes
-from benchmarks.products import bare, bare_products, products
 from smalti.runtime.repository import ModelRepository
 from tests.worker.story import SHIPPED
 
@@ -15,9 +15,9 @@ def model(request):
     return ModelRepository(SHIPPED).load(request.param)
 
 
-def test_the_bare_products_are_those_of_a_row_with_its_shapes_and_weights(model):
+def test_the_bare_products_have_the_shapes_and_weights_of_a_row(model):
     graph, batch = onnx.load(model.path("draw_row")), 3
-    alone = bare(graph, batch)
+    alone = products_graph(graph, batch)
     wanted = list(products(graph).values())
     assert [node.input[1] for node in alone.graph.node if node.op_type == "MatMul"] == [
         " ".join(weights) for weights in wanted
@@ -28,27 +28,27 @@ def test_the_bare_products_are_those_of_a_row_with_its_shapes_and_weights(model)
     assert {size[0] for size in sizes} <= {batch, batch * model.manifest.width}
 
 
-def test_products_of_one_value_are_done_as_one(model):
+def test_products_of_one_value_become_one_product(model):
     graph = onnx.load(model.path("draw_row"))
     together, apart = (
         {weight.name: weight.dims[1] for weight in one.graph.initializer if len(weight.dims) == 2}
-        for one in (bare(graph, 3), graph)
+        for one in (products_graph(graph, 3), graph)
     )
     widest = max(together, key=lambda name: together[name])
     assert len(widest.split()) >= 4
     assert together[widest] == sum(apart[name] for name in widest.split())
 
 
-def test_the_bare_products_can_be_run(model):
+def test_onnxruntime_runs_the_bare_products(model):
     assert bare_products(model, 3, threads=1)() == 3
 
 
 def test_several_processes_draw_at_once(model):
-    with Processes(2, model.path("draw_row"), model, 3, drawing) as processes:
+    with Processes(2, model.path("draw_row"), model, 3) as processes:
         assert processes() == 6
 
 
-def test_a_ratio_is_how_many_times_as_fast_the_one_is_and_torchs_faster_number_of_threads_counts():
+def test_ratios_divide_by_the_faster_number_of_torch_threads():
     found = ratios(
         {
             "onnxruntime, 32 in a batch": 90.0,

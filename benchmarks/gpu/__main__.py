@@ -1,8 +1,9 @@
-"""What smalti is worth on an NVIDIA GPU: `python -m benchmarks.gpu`; one sentence where there is none.
+"""Checks and measures smalti on an NVIDIA GPU: `python -m benchmarks.gpu`.
 
-First whether it is right: the CPU's numbers, and the seed promise. Then how fast: against torch with the same network,
-one kernel after another and as CUDA graphs. Then how long people wait: the real server and worker, on the GPU and on
-the CPU. Needs the extras serve-gpu and train. `make bench` leaves it out. The exit code tells whether all was right.
+First correctness: the CPU's numbers, and the seed promise. Then speed: compared with torch and the same network, kernel
+by kernel and as CUDA graphs. Then waiting times: the real server and worker, on the GPU and on the CPU. It needs the
+extras serve-gpu and train. `make bench` does not run it. The exit code is 0 if every check passed; without a GPU the
+command ends with one sentence.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,9 +13,10 @@ from typing import Any
 
 import click
 
-from benchmarks import gpu_checks, machine
-from benchmarks.engine import measure
-from benchmarks.gpu_waiting import Asked, lines, waiting
+from benchmarks import machine
+from benchmarks.candidates import measure_in_turns
+from benchmarks.gpu import checks
+from benchmarks.gpu.waiting import Asked, lines, waiting
 from smalti.errors import ProviderMissing
 from smalti.runtime import gpu
 from smalti.runtime.repository import Model, ModelRepository
@@ -25,7 +27,7 @@ from worker.runner import GRAPH, Runner
 
 MODELS = ("sprites-pixel-rnn", "sprites-pixel-rnn-lecture")
 SIZES = (32, 256, 1024)
-IMAGES = 32  # that are compared with the CPU's
+IMAGES = 32  # compared with those of the CPU
 
 
 @click.command()
@@ -34,7 +36,10 @@ IMAGES = 32  # that are compared with the CPU's
 @click.option("--slots", "sizes", type=click.IntRange(2), multiple=True, default=SIZES, show_default=True)
 @click.option("--rounds", type=click.IntRange(1), default=5)
 @click.option(
-    "--times", type=click.IntRange(2), default=30, help="Pictures; ten times as many one-shot requests."
+    "--times",
+    type=click.IntRange(2),
+    default=30,
+    help="Number of images; there are ten times as many one-shot requests.",
 )
 @click.option(
     "--memory", type=click.IntRange(1), default=16384, help="Megabytes of the GPU for each session."
@@ -53,12 +58,12 @@ def main(
     models = [ModelRepository(repository).load(name) for name in names]
     _require_gpu(models[0])
     click.echo(f"{gpu.describe()}\n{machine.headline()}")
-    checks = {model.manifest.name: _checked(model, memory) for model in models}
-    speed = {model.manifest.name: _speed(model, sizes, rounds, memory) for model in models}
+    checked = {model.manifest.name: _checked(model, memory) for model in models}
+    speeds = {model.manifest.name: _speed(model, sizes, rounds, memory) for model in models}
     waits = waiting(repository, Asked(), providers=("cuda", "cpu"), slots=sizes[0], times=times)
     click.echo("\n".join(lines(waits)))
-    machine.write(file, {"gpu": gpu.describe(), "checks": checks, "speed": speed, "milliseconds": waits})
-    _judge(checks)
+    machine.write(file, {"gpu": gpu.describe(), "checks": checked, "speed": speeds, "milliseconds": waits})
+    _judge(checked)
 
 
 def _require_gpu(model: Model) -> None:
@@ -87,9 +92,9 @@ def _checked(model: Model, memory: int) -> dict[str, Any]:
     runners = {size: _runner(model, size, memory) for size in (1, 8, IMAGES)}
     found: dict[str, Any] = {
         "captured": runners[IMAGES].is_captured,
-        "parity": gpu_checks.parity(model, runners[IMAGES], on_cpu, images=IMAGES),
-        "promised": gpu_checks.promises(runners[IMAGES], manifest, slots=IMAGES),
-        "not promised": gpu_checks.across_sizes(runners, manifest),
+        "parity": checks.parity(model, runners[IMAGES], on_cpu, images=IMAGES),
+        "promised": checks.promises(runners[IMAGES], manifest, slots=IMAGES),
+        "not promised": checks.across_sizes(runners, manifest),
     }
     click.echo(f"\n{manifest.name}, {IMAGES} slots; captured: {_said(found['captured'])}")
     for name, value in found["parity"].items():
@@ -100,20 +105,20 @@ def _checked(model: Model, memory: int) -> dict[str, Any]:
 
 
 def _speed(model: Model, sizes: Sequence[int], rounds: int, memory: int) -> dict[str, Any]:
-    from benchmarks import gpu_speed  # torch is needed from here on only
+    from benchmarks.gpu import speed  # imported late: it needs torch
 
     pixels = model.manifest.height * model.manifest.width
     found = {}
     for slots in sizes:
-        rates = measure(gpu_speed.candidates(model, _runner(model, slots, memory), slots), rounds)
-        ratios = gpu_speed.ratios(rates)
+        rates = measure_in_turns(speed.candidates(model, _runner(model, slots, memory), slots), rounds)
+        ratios = speed.ratios(rates)
         found[str(slots)] = {
             "pixels_per_second": {name: rate * pixels for name, rate in rates.items()},
             "ratios": ratios,
         }
         click.echo(f"\n{model.manifest.name}, {slots} slots")
         for name, rate in rates.items():
-            click.echo(f"{name:<24} {rate * pixels:14.0f} pixels/s {_ratio(name, ratios, gpu_speed.GOALS)}")
+            click.echo(f"{name:<24} {rate * pixels:14.0f} pixels/s {_ratio(name, ratios, speed.GOALS)}")
     return found
 
 
@@ -121,12 +126,12 @@ def _ratio(name: str, ratios: Mapping[str, float], goals: Mapping[str, float]) -
     return f"  smalti is {ratios[name]:.1f} times as fast (goal: {goals[name]:g})" if name in ratios else ""
 
 
-def _judge(checks: Mapping[str, Mapping[str, Any]]) -> None:
-    """Raise where something is not right; speed is not judged."""
+def _judge(checked: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise if a check failed; speed is not judged."""
     faults = [
         f"{name}: {fault}"
-        for name, found in checks.items()
-        for fault in gpu_checks.faults(found["parity"], found["promised"])
+        for name, found in checked.items()
+        for fault in checks.faults(found["parity"], found["promised"])
     ]
     if faults:
         raise click.ClickException("; ".join(faults))

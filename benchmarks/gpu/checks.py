@@ -1,4 +1,4 @@
-"""Whether a runner draws what another one draws, and whether it keeps the seed promise."""
+"""Checks that a runner draws what the CPU draws, and that it keeps the seed promise."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,19 +14,19 @@ from worker.engine import DrawsRows
 from worker.sample import Lane, Row
 
 SEED = 7
-TOLERANCE = 1e-4  # nats, of a pixel's log-probability
+TOLERANCE = 1e-4  # nats, for the log-probability of a pixel
 DIFFERENCE, EQUAL = "largest difference of a log-probability", "share of equal pixels"
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
-    """Images as a runner drew them."""
+class Drawn:
+    """Images that a runner has drawn."""
 
     pixels: NDArray[np.int64]  # (images, rows, columns)
     log_probabilities: NDArray[np.float32]  # likewise, nats
 
     def bits(self, image: int) -> bytes:
-        """All that was drawn of one image."""
+        """The pixels and log-probabilities of one image, as bytes."""
         return bytes(self.pixels[image].tobytes() + self.log_probabilities[image].tobytes())
 
 
@@ -36,8 +36,8 @@ def drawn(
     slots: Mapping[int, int],
     *,
     forced: NDArray[np.int64] | None = None,
-) -> Pictures:
-    """The images whose indices these slots hold, in order; forced (images, rows, columns), −1 where drawn."""
+) -> Drawn:
+    """Draw the images that these slots hold (slot → index); forced (images, rows, columns) has −1 where to draw."""
     height, width = manifest.height, manifest.width
     numbers = [uniforms(SEED, index, 0, height * width).reshape(height, width) for index in slots.values()]
     kept = np.full((len(slots), height, width), -1, dtype=np.int64) if forced is None else forced
@@ -47,16 +47,16 @@ def drawn(
         rows = [_row(drawn) for drawn in runner.draw_row(lanes)]
         pixels.append([row.pixels for row in rows])
         log_probabilities.append([row.log_probabilities for row in rows])
-    return Pictures(
+    return Drawn(
         np.array(pixels, dtype=np.int64).swapaxes(0, 1),
         np.array(log_probabilities, dtype=np.float32).swapaxes(0, 1),
     )
 
 
 def parity(model: Model, runner: DrawsRows, on_cpu: DrawsRows, *, images: int) -> dict[str, float]:
-    """How far a runner is from the CPU: of given pixels `score`'s log-probabilities there, of free ones the pixels.
+    """How far a runner is from the CPU: in log-probabilities of forced pixels, and in pixels that it draws freely.
 
-    A pixel whose random number falls next to an edge between two colours may differ; all after it then differ too.
+    A pixel may differ if its random number lies next to the edge between two colours; then all later pixels may differ.
     """
     slots = {number: number for number in range(images)}
     reference = drawn(on_cpu, model.manifest, slots)
@@ -70,7 +70,7 @@ def parity(model: Model, runner: DrawsRows, on_cpu: DrawsRows, *, images: int) -
 
 
 def promises(runner: DrawsRows, manifest: Manifest, *, slots: int) -> dict[str, bool]:
-    """Whether an image has the same bits however it is drawn in batches of one size."""
+    """Whether an image has the same bits in every slot, beside others, and resumed: in batches of one size."""
     first = drawn(runner, manifest, {0: 0})
     bits = first.bits(0)
     full = {slot: slot for slot in range(slots)}
@@ -88,13 +88,13 @@ def promises(runner: DrawsRows, manifest: Manifest, *, slots: int) -> dict[str, 
 
 
 def across_sizes(runners: Mapping[int, DrawsRows], manifest: Manifest) -> dict[str, bool]:
-    """Whether an image has the same bits in batches of other sizes as in the largest; this is not promised."""
+    """Whether an image has the same bits in smaller batches as in the largest; this is not promised."""
     bits = {size: drawn(runner, manifest, {0: 0}).bits(0) for size, runner in runners.items()}
     return {f"in a batch of {size}": bits[size] == bits[max(bits)] for size in bits if size != max(bits)}
 
 
 def faults(figures: Mapping[str, float], kept: Mapping[str, bool]) -> Sequence[str]:
-    """What is not as it must be, in words."""
+    """A sentence for each check that failed."""
     broken = [f"the seed promise is broken: {name}" for name, is_kept in kept.items() if not is_kept]
     far = [f"{DIFFERENCE} is {figures[DIFFERENCE]:.1e}"] if not figures[DIFFERENCE] < TOLERANCE else []
     return [*far, *broken]
@@ -106,8 +106,8 @@ def _row(drawn: Row | SampleFailed) -> Row:
     return drawn
 
 
-def _rows(pictures: Pictures, rows: int) -> NDArray[np.int64]:
-    """The first rows given, the rest to be drawn: what a worker does that goes on with another's sample."""
-    forced = np.full_like(pictures.pixels, -1)
-    forced[:, :rows] = pictures.pixels[:, :rows]
+def _rows(images: Drawn, rows: int) -> NDArray[np.int64]:
+    """Force the first rows and leave the rest free, as a worker does that resumes a sample of another worker."""
+    forced = np.full_like(images.pixels, -1)
+    forced[:, :rows] = images.pixels[:, :rows]
     return forced

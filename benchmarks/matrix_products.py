@@ -1,4 +1,4 @@
-"""What onnxruntime needs for the bare matrix products of drawing: no engine on it can be faster."""
+"""The matrix products of drawing, without anything else: no engine on onnxruntime can be faster."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +19,10 @@ IR_VERSION = 10  # the newest that all supported onnxruntime versions read
 
 
 def bare_products(model: Model, batch: int, *, threads: int) -> Callable[[], float]:
-    """Compute all products of a batch of images, and nothing else; how many images that was."""
+    """A candidate that computes the matrix products of a batch of images, and nothing else."""
     with TemporaryDirectory() as folder:
         file = Path(folder) / "products.onnx"
-        onnx.save(bare(onnx.load(model.path("draw_row")), batch), file)
+        onnx.save(products_graph(onnx.load(model.path("draw_row")), batch), file)
         session = open_session(file, threads=threads)
     feeds = _feeds(session)
 
@@ -34,11 +34,12 @@ def bare_products(model: Model, batch: int, *, threads: int) -> Callable[[], flo
     return run
 
 
-def bare(graph: ModelProto, batch: int) -> ModelProto:
-    """The products by constant matrices of a graph, for a batch of this size.
+def products_graph(graph: ModelProto, batch: int) -> ModelProto:
+    """A graph with only the products by constant matrices of another graph, for one batch size.
 
-    Products of one value by several matrices are done as one, which is faster. Each has an input of its own: equal ones
-    would be done once. One column of each result is kept: so none is left out, and no large result is handed over.
+    Products of one value by several matrices become one product, which is faster. Each product has its own input,
+    because onnxruntime computes equal products once. One column of each result is an output: so no product is
+    optimised away, and no large result is copied.
     """
     shapes = _shapes(graph, batch)
     matrices = {weight.name: numpy_helper.to_array(weight) for weight in graph.graph.initializer}
@@ -62,7 +63,7 @@ def bare(graph: ModelProto, batch: int) -> ModelProto:
 
 
 def products(graph: ModelProto) -> dict[str, list[str]]:
-    """Which values are multiplied by which constant matrices."""
+    """For each value, the constant matrices that it is multiplied by."""
     matrices = {weight.name for weight in graph.graph.initializer if len(weight.dims) == 2}
     found: dict[str, list[str]] = {}
     for node in graph.graph.node:
@@ -72,7 +73,7 @@ def products(graph: ModelProto) -> dict[str, list[str]]:
 
 
 def _shapes(graph: ModelProto, batch: int) -> dict[str, list[int]]:
-    """Of every value, for a batch of this size."""
+    """The shape of every value, for one batch size."""
     sized = ModelProto()
     sized.CopyFrom(graph)
     sized.graph.ClearField("value_info")

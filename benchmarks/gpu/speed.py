@@ -1,4 +1,4 @@
-"""How fast a runner on a GPU is, beside torch with the same network: called kernel by kernel, and as CUDA graphs."""
+"""How fast a runner on a GPU is, compared with torch and the same network: kernel by kernel, and as CUDA graphs."""
 
 from collections.abc import Callable, Mapping
 
@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.engine import SEED, Candidate, drawing
+from benchmarks.candidates import SEED, Candidate, draws_a_batch
 from benchmarks.torch_loop import TorchLoop, torch_loop
 from models.pixel_rnn import Drawer
 from smalti.randomness import uniforms
@@ -15,20 +15,20 @@ from smalti.runtime.repository import Model
 from worker.engine import DrawsRows
 
 OURS, EAGER, GRAPHS = "smalti", "torch", "torch with CUDA graphs"
-GOALS = {EAGER: 20.0, GRAPHS: 1.5}  # how many times as fast smalti is to be
+GOALS = {EAGER: 20.0, GRAPHS: 1.5}  # how many times as fast as these smalti should be
 _WARM_UP_RUNS = 3  # torch's advice before a capture
 
 
 def candidates(model: Model, runner: DrawsRows, slots: int) -> dict[str, Candidate]:
-    """The three that take turns, each with `slots` images at once."""
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # as in ours
+    """The three candidates, each with `slots` images at once."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # as in smalti
     loop = torch_loop(model, "cuda")
     pixels = loop.height * loop.width
     numbers = np.stack([uniforms(SEED, index, 0, pixels) for index in range(slots)])
     graphs = TorchRows(loop, slots, "cuda")
     graphs.capture()
     return {
-        OURS: drawing(runner, model, slots),
+        OURS: draws_a_batch(runner, model, slots),
         EAGER: _drawing(loop.draw, numbers),
         GRAPHS: _drawing(graphs.draw, numbers),
     }
@@ -40,7 +40,7 @@ def ratios(rates: Mapping[str, float]) -> dict[str, float]:
 
 
 class TorchRows:
-    """A network's step path in torch, every tensor at an address that never changes, so that a row can be captured."""
+    """A network's step path in torch. No tensor ever moves in memory, so a row can be captured as a CUDA graph."""
 
     def __init__(self, loop: TorchLoop, images: int, device: str) -> None:
         self._drawer: Drawer = loop.drawer()
@@ -57,7 +57,7 @@ class TorchRows:
 
     @torch.no_grad()
     def capture(self) -> None:
-        """Have every later row replayed."""
+        """Capture one row as a CUDA graph; every later row replays it."""
         aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
