@@ -21,10 +21,12 @@ import numpy as np
 from benchmarks import machine
 from benchmarks.processes import Processes
 from smalti.randomness import uniforms
+from smalti.runtime.draw_row import GRAPH
+from smalti.runtime.provider import Provider
 from smalti.runtime.repository import Model, ModelRepository
 from smalti.runtime.session import open_session
 from worker.engine import DrawsRows
-from worker.runner import GRAPH, Runner
+from worker.runner import Runner
 from worker.sample import Lane, Row
 
 SEED = 7
@@ -128,7 +130,7 @@ def _int8(opened: ExitStack, model: Model, threads: int) -> dict[str, Candidate]
 
 
 def _drawings(opened: ExitStack, model: Model, graph: Path, threads: int, name: str) -> dict[str, Candidate]:
-    session, cores = open_session(graph, threads=threads), os.cpu_count() or 1
+    session, cores = open_session(graph, provider=Provider(threads=threads)), os.cpu_count() or 1
     alone = {
         f"{name}, {batch} in a batch": drawing(Runner(session, model.manifest, slots=batch), model, batch)
         for batch in BATCHES

@@ -42,7 +42,7 @@ _prepared: list[Callable[[], float]] = []  # in each process: what it draws
 
 
 def _prepare(graph: Path, model: Model, batch: int, drawing: Draw) -> None:
-    runner = Runner(open_session(graph, threads=1), model.manifest, slots=batch)
+    runner = Runner(open_session(graph), model.manifest, slots=batch)
     _prepared.append(drawing(runner, model, batch))
 
 

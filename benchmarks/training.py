@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import machine
-from smalti.runtime.repository import Data
+from smalti.runtime.manifest import Data
 from training import memory, recipe
 from training.data.dataset import ImageSet
 from training.families.registry import make_task

@@ -11,7 +11,7 @@ from evaluation import places
 from evaluation.graphs import Graphs
 from evaluation.places import Cloud, Latents
 from evaluation.resemblance import density_and_coverage
-from smalti.runtime.repository import Manifest
+from smalti.runtime.manifest import Manifest
 from training.data.dataset import ImageSet
 from training.data.sources import Pixels
 from training.errors import EvaluationRefused

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from evaluation.graphs import Graphs
 from smalti.randomness import normals, uniforms
-from smalti.runtime.repository import Manifest
+from smalti.runtime.manifest import Manifest
 from training.data.sources import Pixels
 from training.progress import Say, quiet
 

@@ -14,7 +14,8 @@ from evaluation import report, saving
 from evaluation.graphs import Graphs
 from evaluation.measure import LEAST_SAMPLES, Effort, Findings, measure
 from smalti.errors import SmaltiError
-from smalti.runtime.repository import Manifest, ModelRepository
+from smalti.runtime.manifest import Manifest
+from smalti.runtime.repository import ModelRepository
 from training import arguments
 from training.data import dataset as data
 from training.data.dataset import ImageSet

@@ -11,7 +11,7 @@ from evaluation.graphs import Graphs
 from evaluation.likelihood import Likelihood
 from evaluation.memorisation import Memorisation
 from evaluation.resemblance import Resemblance
-from smalti.runtime.repository import Manifest
+from smalti.runtime.manifest import Manifest
 from training.data.dataset import ImageSet
 from training.data.sources import Pixels
 from training.errors import EvaluationRefused

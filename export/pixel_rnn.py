@@ -21,7 +21,8 @@ from models.diagonal import DiagonalPixelRNN
 from models.diagonal_drawer import DiagonalDrawer
 from models.pixel_rnn import LecturePixelRNN, RasterDrawer
 from smalti.randomness import uniforms
-from smalti.runtime.repository import Parity, State
+from smalti.runtime.draw_row import INPUTS, OUTPUTS
+from smalti.runtime.manifest import Parity, State
 from training.checkpoint import Checkpoint, fill
 from training.families.pixel_rnn import Network, make_network
 
@@ -30,8 +31,6 @@ SPARE_IMAGES = 8  # drawn besides, since a few may part at a tie
 TIE = 1e-5  # of probability: a random number this near to the edge between two colours may fall to either by rounding
 PARITY_SEED = 0
 NOISE_EVERY = 7  # pixels; no divisor of a usual width, so that all columns get some
-INPUTS = ("reset", "row", "uniform", "forced", "temperature")
-OUTPUTS = ("pixels", "logp")
 
 Grid = NDArray[np.int64]
 

@@ -2,14 +2,13 @@
 
 import asyncio
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
@@ -23,6 +22,7 @@ from server.health import ask
 from smalti.errors import SettingsInvalid, SmaltiError, Unavailable
 from smalti.jobs.connection import connect, unavailable_when_away
 from smalti.runtime.settings import ServerSettings, WorkerSettings, read_settings
+from smalti.runtime.stopping import ignoring_ctrl_c
 
 _ROOT = Path(__file__).resolve().parent.parent
 _START_SECONDS = 120.0  # a server loads and warms every model first
@@ -236,7 +236,7 @@ class System:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        with _ignoring_ctrl_c():  # an impatient second one would leave processes behind
+        with ignoring_ctrl_c():  # an impatient second one would leave processes behind
             self._started.close()
 
     def check(self) -> None:
@@ -302,30 +302,6 @@ class System:
 
     def _is_ready(self) -> bool:
         return ask(self.address) == "SERVING" and all(map(_answers, self.metrics_urls.values()))
-
-
-@contextmanager
-def stopping_on_signals() -> Iterator[None]:
-    """SIGTERM and a closed terminal as Ctrl-C, so that whatever was started is stopped."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _ignoring_ctrl_c() -> Iterator[None]:
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _is_free(port: int) -> bool:

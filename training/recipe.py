@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from smalti.runtime.repository import Family
+from smalti.runtime.families import FamilyName
 from training import faults
 from training.errors import RecipeRefused
 
@@ -75,7 +75,7 @@ class TrainingRecipe(_Table):
 class Recipe(_Table):
     """All that decides a training, except the images."""
 
-    family: Family
+    family: FamilyName
     variant: str = ""  # by default the one of DEFAULT_VARIANTS; never empty afterwards
     model: Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9-]{0,40})?$")] = (
         ""  # the model's name after `<data>-`; by default the family's

@@ -7,8 +7,9 @@ from google.protobuf.duration_pb2 import Duration
 
 from smalti.errors import InvalidRequest
 from smalti.jobs.job import TEMPERATURE_RANGE, JobClass
+from smalti.pixels import bytes_per_pixel
 from smalti.randomness import MAX_SEED
-from smalti.runtime.repository import Manifest
+from smalti.runtime.manifest import Manifest
 from smalti.v1 import jobs_pb2
 
 DEFAULT_STEPS = 8
@@ -34,8 +35,8 @@ class RequestLimits:
 
 def check_images(count: int, manifest: Manifest, limits: RequestLimits, *, field: str) -> int:
     """The count, if a request may have so many images of the model; raises InvalidRequest."""
-    pixel_bytes = 1 if len(manifest.palette) <= 256 else 2
-    fitting = limits.response_bytes // (manifest.height * manifest.width * pixel_bytes)
+    image_bytes = manifest.height * manifest.width * bytes_per_pixel(len(manifest.palette))
+    fitting = limits.response_bytes // image_bytes
     most = max(1, min(limits.images, fitting))
     if not 1 <= count <= most:
         raise InvalidRequest(

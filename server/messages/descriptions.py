@@ -3,7 +3,7 @@
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from smalti.jobs.job import Job, JobClass, JobRequest, JobState
-from smalti.runtime.repository import Manifest
+from smalti.runtime.manifest import Manifest
 from smalti.v1 import jobs_pb2, models_pb2, types_pb2
 
 _STATES = {

@@ -12,6 +12,7 @@ from smalti import media, palette
 from smalti.errors import ImageRefused, RepositoryDamaged
 from smalti.pictures import reader
 from smalti.pictures.report import reason_of
+from smalti.pixels import number_type
 from smalti.v1 import types_pb2
 
 Pixels = NDArray[np.int64]
@@ -112,4 +113,4 @@ def _from_png(model: ServedModel, png: bytes) -> palette.Matched:
 
 
 def _pixel_type(model: ServedModel) -> np.dtype[Any]:
-    return np.dtype("u1" if len(model.manifest.palette) <= 256 else "<u2")
+    return np.dtype(number_type(len(model.manifest.palette)))

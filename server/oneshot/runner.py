@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -12,21 +11,14 @@ from numpy.typing import NDArray
 
 from server.oneshot.batcher import Arrays
 from smalti.errors import RepositoryDamaged
+from smalti.runtime.manifest import Graph, Tensor
 from smalti.runtime.metrics import MODEL_LOAD_SECONDS
-from smalti.runtime.repository import Graph, Model, Tensor
+from smalti.runtime.provider import Provider
+from smalti.runtime.repository import Model
 from smalti.runtime.session import open_graph, told
 
 _SHORT_PALETTE = "its network knows more colours than its palette has: export it again."
 WORKERS_OWN = frozenset({"draw_row"})  # graphs that only workers run
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionOptions:
-    """How sessions are opened."""
-
-    provider: str = "cpu"
-    threads: int = 1
-    gpu_memory_megabytes: int = 2048
 
 
 class Runner:
@@ -46,31 +38,22 @@ class Runner:
         return dict(zip(self._outputs, self._session.run(self._outputs, dict(inputs)), strict=True))
 
 
-def open_runners(
-    model: Model, pool: Executor, *, options: SessionOptions, warm_rows: int
-) -> Mapping[str, Runner]:
+def open_runners(model: Model, pool: Executor, *, provider: Provider, warm_rows: int) -> Mapping[str, Runner]:
     """A warmed runner for each one-shot graph of a model; slow, so not for the event loop.
 
     Raises RepositoryDamaged or ProviderMissing.
     """
     start = perf_counter()
     graphs = {name: graph for name, graph in model.manifest.graphs.items() if name not in WORKERS_OWN}
-    runners = {name: _open(model, name, graph, pool, options) for name, graph in graphs.items()}
+    runners = {name: _open(model, name, graph, pool, provider) for name, graph in graphs.items()}
     for name, runner in runners.items():
         _warm(model, name, runner, sizes={1, warm_rows})
     MODEL_LOAD_SECONDS.labels(model.manifest.name).observe(perf_counter() - start)
     return runners
 
 
-def _open(model: Model, name: str, graph: Graph, pool: Executor, options: SessionOptions) -> Runner:
-    session = open_graph(
-        model,
-        name,
-        provider=options.provider,
-        threads=options.threads,
-        gpu_memory_megabytes=options.gpu_memory_megabytes,
-    )
-    return Runner(session, graph, pool)
+def _open(model: Model, name: str, graph: Graph, pool: Executor, provider: Provider) -> Runner:
+    return Runner(open_graph(model, name, provider=provider), graph, pool)
 
 
 def _warm(model: Model, name: str, runner: Runner, *, sizes: set[int]) -> None:
@@ -88,7 +71,10 @@ def _warm(model: Model, name: str, runner: Runner, *, sizes: set[int]) -> None:
         _refuse_other_shapes(model, graph, rows, outputs)
         if "pixels" in outputs and outputs["pixels"].max() > last_colour:
             raise RepositoryDamaged(f"{model.title}: {_SHORT_PALETTE}")
-    if name == "score" and model.manifest.family == "pixel_rnn":
+    if model.manifest.score and (name, model.manifest.score.kind) == (
+        model.manifest.score.graph,
+        "log_likelihood",
+    ):
         _refuse_short_palette(model, runner, last_colour + 1)
 
 

@@ -1,6 +1,5 @@
 """Completes pictures: a job for each, all queued before the first is looked at, and none left behind."""
 
-import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from smalti import media
 from smalti.client import Client
 from smalti.client.values import Completion, Image, Job, ModelVersion, SampleResult
 from smalti.errors import SampleFailed, SmaltiError
+from smalti.pixels import pack
 
 _RETENTION_SECONDS = 3600.0  # for results whose turn has not come, and for jobs that could not be deleted
 
@@ -129,8 +129,7 @@ def hiding(image: Image, kept: bytes) -> Image:
 
 
 def _image(pixels: Sequence[int], *, height: int, width: int, palette: tuple[str, ...]) -> Image:
-    size = "B" if len(palette) <= 256 else "H"
-    indices = struct.pack(f"<{len(pixels)}{size}", *pixels)
+    indices = pack(pixels, len(palette))
     return Image(height=height, width=width, indices=indices, palette=palette)
 
 

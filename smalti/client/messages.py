@@ -466,11 +466,6 @@ def palette_of(found: ModelDetails, wanted: ModelVersion) -> Palette:
     return found.model.palette
 
 
-def pixel_bytes(palette: Palette) -> int:
-    """Bytes of one pixel on the wire."""
-    return 1 if len(palette) <= 256 else 2
-
-
 def _read_image(message: types_pb2.Image, palette: Palette) -> Image:
     pixels = message.pixels
     return Image(height=pixels.height, width=pixels.width, indices=pixels.indices, palette=palette)

@@ -1,7 +1,6 @@
 """What a client gets: plain frozen values, which know nothing of gRPC."""
 
 import os
-import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
@@ -17,6 +16,7 @@ from smalti.client import notebook
 from smalti.jobs.job import TERMINAL, JobClass, JobState
 from smalti.pictures import formats
 from smalti.pictures.files import write_whole
+from smalti.pixels import unpack
 
 Latent: TypeAlias = Sequence[float]
 _WIDEST_SHEET = 800  # screen pixels, in a notebook
@@ -66,8 +66,7 @@ class Image:
     @property
     def pixels(self) -> tuple[tuple[int, ...], ...]:
         """The palette index of every pixel, row by row."""
-        size = "B" if len(self.palette) <= 256 else "H"
-        flat = struct.unpack(f"<{self.height * self.width}{size}", self.indices)
+        flat = unpack(self.indices, len(self.palette))
         return tuple(flat[start : start + self.width] for start in range(0, len(flat), self.width))
 
     def picture(self) -> pillow.Image:

@@ -18,7 +18,8 @@ from export.comparison import Comparison
 from export.errors import ExportRefused
 from export.writing import Exported, export
 from models.pixel_rnn import LecturePixelRNN
-from smalti.runtime.repository import Data, Evaluation, Graph, ModelRepository, Parity
+from smalti.runtime.manifest import Data, Evaluation, Graph, Parity
+from smalti.runtime.repository import ModelRepository
 from tests.toy_model import Toy
 from training import checkpoint as checkpoints
 from training.data.dataset import ImageSet

@@ -9,7 +9,8 @@ import pytest
 from redis.asyncio import Redis
 
 from smalti.jobs.queue import JobQueue
-from smalti.runtime.repository import Manifest, ModelRepository
+from smalti.runtime.manifest import Manifest
+from smalti.runtime.repository import ModelRepository
 from tests.worker.story import FINGERPRINT, SHIPPED, Gate, Shift, open_runner
 from worker.engine import Engine
 from worker.runner import Runner

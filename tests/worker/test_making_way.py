@@ -9,8 +9,8 @@ from redis.asyncio import Redis
 
 from smalti.jobs.job import Job, JobClass, JobRequest
 from smalti.jobs.queue import Claims, JobQueue
+from smalti.runtime.manifest import Manifest
 from smalti.runtime.metrics import SAMPLES_MADE_WAY
-from smalti.runtime.repository import Manifest
 from tests.conftest import Until
 from tests.toy_model import Toy, write_toy_model
 from tests.worker.conftest import Hire, Model

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from smalti.errors import SampleFailed
 from smalti.jobs.job import Finished, Job, JobClass, Released
 from smalti.jobs.queue import JobQueue
-from smalti.runtime.repository import Manifest
+from smalti.runtime.manifest import Manifest
 from tests.conftest import Until
 from tests.worker.conftest import Hire, Model
 from tests.worker.story import (

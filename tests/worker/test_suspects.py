@@ -15,7 +15,7 @@ from smalti.errors import SampleFailed, Unavailable
 from smalti.jobs.job import CommitReply, Job, JobClass, JobState, Progress
 from smalti.jobs.queue import JobQueue
 from smalti.randomness import uniforms
-from smalti.runtime.repository import Manifest
+from smalti.runtime.manifest import Manifest
 from tests.conftest import Until
 from tests.smalti.jobs.story import take_lease_away
 from tests.toy_model import Toy, write_toy_model

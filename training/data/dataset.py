@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from smalti import palette as colours
 from smalti.pictures.report import EMPTY, Report
-from smalti.runtime import repository
+from smalti.runtime.manifest import Data
 from training.data import duplicates, provenance, sources, splits
 from training.data import palettes as quantise
 from training.data.sources import Indexed, Pictures, Pixels
@@ -23,7 +23,7 @@ Colours = NDArray[np.uint8]  # (colours, 3)
 class ImageSet:
     """The images of a training, as palette indices (images, height, width)."""
 
-    about: repository.Data
+    about: Data
     palette: tuple[str, ...]  # '#rrggbb', in the order of the indices
     train: Pixels
     valid: Pixels  # chooses when to stop, and nothing else
@@ -120,9 +120,9 @@ def _split(found: Pictures | Indexed, together: splits.Indices | None) -> splits
     return splits.by_groups(together)
 
 
-def _about(origin: sources.Origin, recipe: DataRecipe, *, images: int) -> repository.Data:
+def _about(origin: sources.Origin, recipe: DataRecipe, *, images: int) -> Data:
     known = provenance.KNOWN.get(origin.digest, provenance.UNKNOWN)
-    return repository.Data(
+    return Data(
         name=origin.name,
         source=recipe.source or known.source,
         licence=recipe.licence or known.licence,

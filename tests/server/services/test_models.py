@@ -10,9 +10,11 @@ import pytest
 from server.messages.pictures import write
 from server.oneshot.batcher import BatchLimits
 from server.oneshot.catalogue import ServedModel
-from server.oneshot.runner import SessionOptions, open_runners
+from server.oneshot.runner import open_runners
 from smalti.errors import RepositoryDamaged
-from smalti.runtime.repository import MANIFEST, ModelRepository
+from smalti.runtime.manifest import MANIFEST
+from smalti.runtime.provider import CPU
+from smalti.runtime.repository import ModelRepository
 from smalti.v1 import images_pb2, models_pb2, types_pb2
 from tests.server.conftest import Running, refused
 from tests.server.toys import LATENT, PALETTE, lie, reseal, write_vae
@@ -321,7 +323,7 @@ def test_a_pixel_rnns_shorter_palette_is_found_by_the_server_that_only_scores_wi
     )
     model = ModelRepository(tmp_path).load(name)
     with ThreadPoolExecutor(1) as pool, pytest.raises(RepositoryDamaged, match="knows more colours"):
-        open_runners(model, pool, options=SessionOptions(), warm_rows=2)
+        open_runners(model, pool, provider=CPU, warm_rows=2)
 
 
 def test_a_colour_that_the_palette_lacks_is_a_fault_of_the_model_whenever_it_is_drawn(tmp_path: Path):

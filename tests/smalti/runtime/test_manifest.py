@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from smalti.errors import RepositoryDamaged
-from smalti.runtime.repository import MANIFEST, Manifest, ModelRepository, read
+from smalti.runtime.manifest import MANIFEST, Manifest
+from smalti.runtime.repository import ModelRepository, read
 from tests.server.toys import write_gan, write_vae
 from tests.toy_model import write_toy_model
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from models import vae
-from smalti.runtime.repository import Data
+from smalti.runtime.manifest import Data
 from training.data.dataset import ImageSet
 from training.errors import RecipeRefused
 from training.families.registry import make_task
