@@ -144,6 +144,17 @@ WRONG: dict[str, tuple[Change, str]] = {
         "recipe.optimiser is no object",
     ),
     "a field of tomorrow": (lambda m: m.update(tomorrow=1), "tomorrow is no field that a manifest has there"),
+    "another medium": (lambda m: m.update(medium="smell"), "medium is 'smell', but must be 'image'"),
+    "no score beside a graph that scores": (
+        lambda m: m.update(score=None),
+        'its score must be {"graph":"score","output":"elbo","kind":"elbo"}',
+    ),
+    "another kind of score": (
+        lambda m: m["score"].update(kind="log_likelihood"),
+        'its score must be {"graph":"score","output":"elbo","kind":"elbo"}',
+    ),
+    "a score of an unknown kind": (lambda m: m["score"].update(kind="praise"), "score.kind is 'praise'"),
+    "a score without a graph": (lambda m: m["graphs"].pop("score"), "its score must be null"),
     "another schema": (lambda m: m.update(schema_version=2), "schema_version is 2"),
 }
 
