@@ -20,9 +20,11 @@ from benchmarks import machine
 from benchmarks.candidates import SEED, Candidate, draws_a_batch, measure_in_turns
 from benchmarks.processes import Processes
 from smalti.randomness import uniforms
+from smalti.runtime.draw_row import GRAPH
+from smalti.runtime.provider import Provider
 from smalti.runtime.repository import Model, ModelRepository
 from smalti.runtime.session import open_session
-from worker.runner import GRAPH, Runner
+from worker.runner import Runner
 
 BATCHES = (1, 8, 32, 64)
 BATCH = 32  # the size that ratios are computed for
@@ -123,7 +125,7 @@ def _int8(opened: ExitStack, model: Model, threads: int) -> dict[str, Candidate]
 
 
 def _drawings(opened: ExitStack, model: Model, graph: Path, threads: int, name: str) -> dict[str, Candidate]:
-    session, cores = open_session(graph, threads=threads), os.cpu_count() or 1
+    session, cores = open_session(graph, provider=Provider(threads=threads)), os.cpu_count() or 1
     alone = {
         f"{name}, {batch} in a batch": draws_a_batch(
             Runner(session, model.manifest, slots=batch), model, batch

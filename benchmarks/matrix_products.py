@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper, shape_inference
 from onnxruntime import InferenceSession
 
+from smalti.runtime.provider import Provider
 from smalti.runtime.repository import Model
 from smalti.runtime.session import open_session
 
@@ -23,7 +24,7 @@ def bare_products(model: Model, batch: int, *, threads: int) -> Callable[[], flo
     with TemporaryDirectory() as folder:
         file = Path(folder) / "products.onnx"
         onnx.save(products_graph(onnx.load(model.path("draw_row")), batch), file)
-        session = open_session(file, threads=threads)
+        session = open_session(file, provider=Provider(threads=threads))
     feeds = _feeds(session)
 
     def run() -> float:

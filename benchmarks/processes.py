@@ -40,7 +40,7 @@ _prepared: list[Candidate] = []  # in each process: the one that it runs
 
 
 def _prepare(graph: Path, model: Model, batch: int) -> None:
-    runner = Runner(open_session(graph, threads=1), model.manifest, slots=batch)
+    runner = Runner(open_session(graph), model.manifest, slots=batch)
     _prepared.append(draws_a_batch(runner, model, batch))
 
 

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 
 from benchmarks import machine
+from smalti.runtime.draw_row import GRAPH
+from smalti.runtime.provider import Provider
 from smalti.runtime.repository import Model, ModelRepository
 from smalti.runtime.session import open_graph
-from worker.runner import GRAPH
 
 RUNS = 20
 PRODUCTS = frozenset({"MatMul", "Gemm", "FusedGemm", "MatMulInteger"})
@@ -55,7 +56,7 @@ def main(model: str, repository: Path, batch: int, threads: int, top: int, file:
 def profile(model: Model, batch: int, threads: int) -> tuple[Counter[str], Counter[str]]:
     """The number of nodes of each kind in a row, and their microseconds."""
     with tempfile.TemporaryDirectory() as folder:
-        session = open_graph(model, GRAPH, threads=threads, profile=Path(folder) / "row")
+        session = open_graph(model, GRAPH, provider=Provider(threads=threads), profile=Path(folder) / "row")
         _run(session, batch)
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     kernels = [event for event in events if event["name"].endswith("_kernel_time")]
@@ -70,7 +71,7 @@ def profile(model: Model, batch: int, threads: int) -> tuple[Counter[str], Count
 
 
 def _row_seconds(model: Model, batch: int, threads: int) -> float:
-    return median(_run(open_graph(model, GRAPH, threads=threads), batch)[1:])
+    return median(_run(open_graph(model, GRAPH, provider=Provider(threads=threads)), batch)[1:])
 
 
 def _run(session: InferenceSession, batch: int) -> list[float]:

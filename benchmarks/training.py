@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import machine
-from smalti.runtime.repository import Data
+from smalti.runtime.manifest import Data
 from training import memory, recipe
 from training.families.loading import make_task
 from training.families.task import Task

@@ -22,9 +22,11 @@ from benchmarks.running_system import redis_seconds, run_system
 from local.private_redis import PrivateRedis
 from smalti.errors import SampleFailed
 from smalti.randomness import uniforms
+from smalti.runtime.draw_row import GRAPH
+from smalti.runtime.provider import Provider
 from smalti.runtime.repository import Model, ModelRepository
 from smalti.runtime.session import open_graph
-from worker.runner import GRAPH, Runner
+from worker.runner import Runner
 from worker.sample import Lane, Row
 
 _TORCH_IMAGES = 5  # before the jobs, and as many after them
@@ -85,7 +87,7 @@ def _engine(model: Model, slots: int, threads: int) -> Candidate:
 
 
 def _runner(model: Model, slots: int, threads: int) -> Runner:
-    return Runner(open_graph(model, GRAPH, threads=threads), model.manifest, slots=slots)
+    return Runner(open_graph(model, GRAPH, provider=Provider(threads=threads)), model.manifest, slots=slots)
 
 
 class _WritingRunner:

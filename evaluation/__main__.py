@@ -15,7 +15,8 @@ from evaluation.graphs import Graphs
 from evaluation.images import load
 from evaluation.measure import LEAST_SAMPLES, Effort, Findings, measure
 from smalti.errors import SmaltiError
-from smalti.runtime.repository import Manifest, ModelRepository
+from smalti.runtime.manifest import Manifest
+from smalti.runtime.repository import ModelRepository
 from training import arguments
 from training.progress import Stages
 

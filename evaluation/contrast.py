@@ -11,7 +11,7 @@ from evaluation import abilities, places
 from evaluation.graphs import Graphs
 from evaluation.places import Cloud, Latents
 from evaluation.resemblance import density_and_coverage
-from smalti.runtime.repository import Manifest
+from smalti.runtime.manifest import Manifest
 from training.errors import EvaluationRefused
 from training.images import ImageSet, Pixels
 from training.measures.distances import SCALE, Features, Yardstick, kernel_distance

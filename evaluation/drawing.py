@@ -5,10 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation import abilities
 from evaluation.graphs import Graphs
 from smalti.randomness import normals, uniforms
-from smalti.runtime.repository import Manifest
+from smalti.runtime.manifest import Manifest
 from training.images import Pixels
 from training.progress import Say, quiet
 
@@ -18,7 +17,7 @@ SLOTS = 128  # samples of a PixelRNN drawn at once
 def draw(graphs: Graphs, count: int, seed: int, *, say: Say = quiet) -> Pixels:
     """Samples 0 … count − 1 of a seed: (count, height, width). `say` is called with the number drawn so far."""
     manifest = graphs.manifest
-    if abilities.draws_rows(manifest):
+    if manifest.draws_rows:
         drawn = []
         for start in range(0, count, SLOTS):
             if start:
@@ -26,7 +25,7 @@ def draw(graphs: Graphs, count: int, seed: int, *, say: Say = quiet) -> Pixels:
             drawn.append(_draw_rows(graphs, range(start, min(start + SLOTS, count)), seed))
         return np.concatenate(drawn)
     latent = np.stack([normals(seed, index, manifest.latent_size) for index in range(count)])
-    [pixels] = graphs.run(abilities.graph_from_latent(manifest), {"latent": latent}, ["pixels"])
+    [pixels] = graphs.run(manifest.graph_from_latent, {"latent": latent}, ["pixels"])
     return pixels
 
 

@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from smalti.errors import SmaltiError
-from training import memory, stopping
+from smalti.runtime import stopping
+from training import memory
 from training import recipe as recipes
 from training.data import dataset as data
 from training.data import sources

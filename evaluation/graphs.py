@@ -7,7 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.errors import RepositoryDamaged
-from smalti.runtime.repository import Manifest, Model
+from smalti.runtime.manifest import Manifest
+from smalti.runtime.provider import Provider
+from smalti.runtime.repository import Model
 from smalti.runtime.session import open_graph, told
 from training.errors import EvaluationRefused
 
@@ -71,5 +73,5 @@ class Graphs:
 
     def _session(self, graph: str) -> Any:
         if graph not in self._sessions:
-            self._sessions[graph] = open_graph(self.model, graph, threads=self.threads)
+            self._sessions[graph] = open_graph(self.model, graph, provider=Provider(threads=self.threads))
         return self._sessions[graph]

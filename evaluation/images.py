@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from smalti.runtime.repository import Manifest
+from smalti.runtime.manifest import Manifest
 from training.data import dataset
 from training.errors import EvaluationRefused
 from training.images import ImageSet

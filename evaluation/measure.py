@@ -12,7 +12,7 @@ from evaluation.graphs import Graphs
 from evaluation.likelihood import Likelihood
 from evaluation.memorisation import Memorisation
 from evaluation.resemblance import Resemblance
-from smalti.runtime.repository import Manifest
+from smalti.runtime.manifest import Manifest
 from training.errors import EvaluationRefused
 from training.images import ImageSet, Pixels
 from training.measures.distances import Yardstick

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.measure import Findings
-from smalti.runtime.repository import MANIFEST, Evaluation, Model
+from smalti.runtime.manifest import MANIFEST, Evaluation
+from smalti.runtime.repository import Model
 from training.errors import EvaluationRefused
 from training.measures.intervals import plain
 

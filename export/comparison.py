@@ -9,7 +9,7 @@ from torch import Tensor
 from export import graphs
 from export.errors import ExportRefused
 from smalti.randomness import normals
-from smalti.runtime.repository import Parity
+from smalti.runtime.manifest import Parity
 
 PARITY_IMAGES = 64
 PARITY_SEED = 0

@@ -17,18 +17,16 @@ from models.diagonal_row import State, assemble_row
 from models.diagonal_weights import DiagonalWeights, LayerWeights
 from models.neighbourhood import COPIED_LEFT, LEFT, take
 from models.pixel_rnn import constant, log_probabilities
+from smalti.runtime.draw_row import row_inputs, row_outputs
+from smalti.runtime.signature import Tensors
 
 
 def draw_row_graph(drawer: DiagonalDrawer) -> ModelProto:
     """The graph of DiagonalDrawer.forward: its parts are traced, and a row is composed of them."""
-    inputs = [*_row_inputs(drawer.width), *_state_kinds(drawer, "")]
+    inputs = [*_infos(row_inputs(drawer.width)), *_state_kinds(drawer, "")]
     row = Row(drawer, Composition(inputs))
     found = assemble_row(row, [value.name for value in inputs], drawer.layers)
-    outputs = [
-        _kind("pixels", torch.int64, [drawer.width]),
-        _kind("logp", torch.float32, [drawer.width]),
-        *_state_kinds(drawer, "_out"),
-    ]
+    outputs = [*_infos(row_outputs(drawer.width)), *_state_kinds(drawer, "_out")]
     named = dict(zip((value.name for value in outputs), found, strict=True))
     return row.composition.finish("draw_row", named, outputs)
 
@@ -249,14 +247,8 @@ def _trace(part: nn.Module, example: Sequence[Tensor]) -> ModelProto:
     )
 
 
-def _row_inputs(width: int) -> list[ValueInfoProto]:
-    return [
-        _kind("reset", torch.bool, []),
-        _kind("row", torch.int64, []),
-        _kind("uniform", torch.float32, [width]),
-        _kind("forced", torch.int64, [width]),
-        _kind("temperature", torch.float32, []),
-    ]
+def _infos(tensors: Tensors) -> list[ValueInfoProto]:
+    return [_kind(name, getattr(torch, kind), shape[1:]) for name, (kind, shape) in tensors.items()]
 
 
 def _state_kinds(drawer: DiagonalDrawer, suffix: str) -> list[ValueInfoProto]:

@@ -12,7 +12,7 @@ from export.graphs import Session
 from export.registry import Exported
 from models import gan
 from models.gan import Discriminator, Generator
-from smalti.runtime.repository import Parity
+from smalti.runtime.manifest import Parity
 from training.checkpoint import Checkpoint, fill
 from training.families.gan import make_networks, palette_colours
 

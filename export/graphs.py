@@ -15,8 +15,8 @@ from onnx import ModelProto, TensorProto, numpy_helper
 from torch import Tensor, nn
 
 from export.errors import ExportRefused
-from smalti.runtime import repository
-from smalti.runtime.repository import Graph
+from smalti.runtime import manifest
+from smalti.runtime.manifest import Graph
 from smalti.runtime.session import open_session
 
 OPSET = 20
@@ -152,12 +152,12 @@ def _describe(file: str, model: ModelProto) -> Graph:
     )
 
 
-def _tensor(value: onnx.ValueInfoProto) -> repository.Tensor:
+def _tensor(value: onnx.ValueInfoProto) -> manifest.Tensor:
     kind = value.type.tensor_type
     shape = tuple(axis.dim_value if axis.HasField("dim_value") else -1 for axis in kind.shape.dim)
     if -1 in shape[1:] or shape[:1] != (-1,):
         raise ExportRefused(f"Only the first axis of {value.name} may be dynamic, but its shape is {shape}.")
-    return repository.Tensor(name=value.name, type=_TYPES[kind.elem_type], shape=shape)
+    return manifest.Tensor(name=value.name, type=_TYPES[kind.elem_type], shape=shape)
 
 
 class Session:

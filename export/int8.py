@@ -14,7 +14,8 @@ from export.errors import ExportRefused
 from export.quantise import quantise
 from export.writing import digests, publish, seal, what_next
 from smalti.errors import SmaltiError
-from smalti.runtime.repository import Manifest, Model, ModelRepository, Parity, Quantisation, read
+from smalti.runtime.manifest import Manifest, Parity, Quantisation
+from smalti.runtime.repository import Model, ModelRepository, read
 from training import arguments
 
 SUFFIX = "-int8"
@@ -76,7 +77,7 @@ def _write(original: Model, place: Path) -> Path:
 def _bounds(manifest: Manifest) -> dict[str, float]:
     if manifest.quantisation:
         raise ExportRefused(f"{manifest.name} is int8 already.")
-    if "draw_row" not in manifest.graphs or manifest.variant not in BOUNDS:
+    if not manifest.draws_rows or manifest.variant not in BOUNDS:
         raise ExportRefused(
             f"{manifest.name} ({manifest.family}, {manifest.variant}) would not be faster as int8; there are int8 "
             f"variants of PixelRNNs of the variant {', '.join(BOUNDS)}."

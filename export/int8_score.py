@@ -7,7 +7,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from export.compose import Composition
 from export.errors import ExportRefused
-from smalti.runtime.repository import State
+from smalti.runtime.manifest import State
 
 _KINDS = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "bool": TensorProto.BOOL}
 

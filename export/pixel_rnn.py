@@ -22,15 +22,14 @@ from models.diagonal import DiagonalPixelRNN
 from models.diagonal_drawer import DiagonalDrawer
 from models.pixel_rnn import LecturePixelRNN, RasterDrawer
 from smalti.randomness import uniforms
-from smalti.runtime.repository import Parity, State
+from smalti.runtime.draw_row import INPUTS, OUTPUTS
+from smalti.runtime.manifest import Parity, State
 from training.checkpoint import Checkpoint, fill
 from training.families.pixel_rnn import Network, make_network
 
 SPARE_IMAGES = 8  # drawn in addition, since a few may differ because of ties
 TIE = 1e-5  # a random number this near to the limit between two colours can give either, because of rounding
 NOISE_EVERY = 7  # pixels; no divisor of a usual width, so that all columns get noise
-INPUTS = ("reset", "row", "uniform", "forced", "temperature")
-OUTPUTS = ("pixels", "logp")
 
 Grid = NDArray[np.int64]
 

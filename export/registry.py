@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import cast
 
-from smalti.runtime.repository import Graph, Parity, State
+from smalti.runtime.manifest import Graph, Parity, State
 from training.checkpoint import Checkpoint
 
 EXPORTERS = {  # family: module with a function `write_graphs(checkpoint, folder) -> Exported`

@@ -13,7 +13,7 @@ from export.graphs import Session
 from export.registry import Exported
 from models import vae
 from models.vae import VAE
-from smalti.runtime.repository import Parity
+from smalti.runtime.manifest import Parity
 from training.checkpoint import Checkpoint, fill
 from training.families.vae import PLAIN, make_network
 

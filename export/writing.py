@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from export.errors import ExportRefused
 from export.registry import Exported, write_graphs
 from smalti.runtime import repository
-from smalti.runtime.repository import Manifest, ModelRepository
+from smalti.runtime.manifest import MANIFEST, Manifest, fault_of, score_of
+from smalti.runtime.repository import ModelRepository
 from training import finite
 from training.checkpoint import Checkpoint
 from training.progress import Say, quiet
@@ -66,7 +67,7 @@ def _workshop(root: Path) -> Iterator[Path]:
 def what_next(folder: Path) -> str:
     """Says how to draw with the version that was written."""
     manifest = repository.read(folder).manifest
-    command = "smalti submit {} --watch" if "draw_row" in manifest.graphs else "smalti draw {} -o {}.png"
+    command = "smalti submit {} --watch" if manifest.draws_rows else "smalti draw {} -o {}.png"
     asked = f"{manifest.name} --version {manifest.version} --count 16"
     return (
         f"A server and workers that run with SMALTI_MODEL_REPOSITORY={folder.parent.parent} serve it within seconds; "
@@ -76,7 +77,7 @@ def what_next(folder: Path) -> str:
 
 def seal(folder: Path, manifest: Manifest) -> None:
     """Write the manifest beside the files that it lists; it is the last file."""
-    (folder / repository.MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
     repository.read(folder).verify()
 
 
@@ -116,6 +117,7 @@ def _manifest(checkpoint: Checkpoint, exported: Exported, folder: Path, version:
             width=checkpoint.width,
             palette=checkpoint.palette,
             graphs=exported.graphs,
+            score=score_of(checkpoint.recipe.family, exported.graphs),
             states=exported.states,
             latent_size=exported.latent_size,
             files=digests(folder),
@@ -125,9 +127,7 @@ def _manifest(checkpoint: Checkpoint, exported: Exported, folder: Path, version:
             parity=exported.parity,
         )
     except ValidationError as error:
-        raise ExportRefused(
-            f"{checkpoint.model} does not fit into a manifest: {repository.fault_of(error)}."
-        ) from error
+        raise ExportRefused(f"{checkpoint.model} does not fit into a manifest: {fault_of(error)}.") from error
 
 
 def _refuse_another(folder: Path, root: Path) -> None:
@@ -177,8 +177,8 @@ def _move(folder: Path, root: Path) -> Path:
     if target.exists():
         measured = repository.read(target).manifest.evaluation
         seal(folder, repository.read(folder).manifest.model_copy(update={"evaluation": measured}))
-        shutil.copy2(folder / repository.MANIFEST, target / f".{repository.MANIFEST}")
-        (target / f".{repository.MANIFEST}").replace(target / repository.MANIFEST)
+        shutil.copy2(folder / MANIFEST, target / f".{MANIFEST}")
+        (target / f".{MANIFEST}").replace(target / MANIFEST)
         return target
     target.parent.mkdir(exist_ok=True)
     folder.rename(target)

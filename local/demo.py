@@ -14,7 +14,7 @@ from rich.table import Table
 
 from local.latencies import QUANTILES, Latency, merge, read
 from local.ports import free_ports
-from local.system import System, chosen_redis, stopping_on_signals
+from local.system import System, chosen_redis
 from smalti import media
 from smalti.cli.terminal import shows_pictures
 from smalti.cli.watching import LineView, LiveView, View, follow
@@ -22,6 +22,7 @@ from smalti.client import Client, Image, Job, Model
 from smalti.errors import ModelNotFound, SmaltiError
 from smalti.jobs.job import JobState
 from smalti.jobs.keys import Keys
+from smalti.runtime.stopping import interrupting
 
 _SHOWN = {  # the first one of each family that is served
     "pixel_rnn": ("sprites-pixel-rnn", "digits-pixel-rnn"),
@@ -57,7 +58,7 @@ def main(samples: int, seed: int, output: Path) -> None:
     """Start Redis, a server and a worker; draw with a PixelRNN, a VAE and a GAN; stop everything again."""
     console = _console()
     try:
-        with stopping_on_signals():
+        with interrupting():
             _run(console, samples=samples, seed=seed, output=output)
     except KeyboardInterrupt:
         console.print("Stopped by Ctrl-C; everything that was started is stopped.")

@@ -25,9 +25,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from local.ports import free_ports
-from local.system import System, stopping_on_signals
+from local.system import System
 from smalti.errors import SmaltiError
 from smalti.pictures.files import write_whole
+from smalti.runtime.stopping import interrupting
 
 _COLUMNS, _LINES = 86, 27
 _CELL = (10, 20)  # screen pixels of a character: half of it is a square
@@ -77,7 +78,7 @@ def main(output: Path, model: str, count: int, seed: int) -> None:
     words = _WORDS.format(model=model, count=count, seed=seed)
     try:
         with (
-            stopping_on_signals(),
+            interrupting(),
             System(
                 free_ports(1), redis_url=None, settings={"SMALTI_SLOTS": str(_SLOTS)}, say=click.echo
             ) as system,

@@ -1,10 +1,9 @@
 """Runs a whole smalti on this machine, without Docker: processes for Redis, a server and workers."""
 
 import asyncio
-import signal
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Event
 from types import TracebackType
@@ -19,6 +18,7 @@ from smalti.client.health import ask
 from smalti.errors import Unavailable
 from smalti.jobs.connection import connect, unavailable_when_away
 from smalti.runtime.settings import ServerSettings, WorkerSettings, read_settings
+from smalti.runtime.stopping import ignoring_ctrl_c
 
 _START_SECONDS = 120.0  # a server loads and warms every model first
 _LOOK_SECONDS = 0.5  # between two checks that all parts run
@@ -89,7 +89,7 @@ class System:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        with _ignoring_ctrl_c():  # a second Ctrl-C would leave processes behind
+        with ignoring_ctrl_c():  # a second Ctrl-C would leave processes behind
             self._started.close()
 
     def check(self) -> None:
@@ -155,30 +155,6 @@ class System:
 
     def _is_ready(self) -> bool:
         return ask(self.address) == "SERVING" and all(map(_answers, self.metrics_urls.values()))
-
-
-@contextmanager
-def stopping_on_signals() -> Iterator[None]:
-    """Treat SIGTERM and a closed terminal as Ctrl-C, so that everything is stopped."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _ignoring_ctrl_c() -> Iterator[None]:
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _require_redis(url: str) -> None:

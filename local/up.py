@@ -9,9 +9,10 @@ from typing import Any
 import click
 
 from local.ports import Ports, PortTaken
-from local.system import System, chosen_redis, stopping_on_signals
+from local.system import System, chosen_redis
 from smalti.errors import SettingsInvalid, SmaltiError
 from smalti.runtime.settings import ServerSettings, read_settings
+from smalti.runtime.stopping import interrupting
 
 _PORT = 50051
 _REDIS_FOLDER = Path(".cache/redis")
@@ -115,7 +116,7 @@ def main(workers: int, port: int, metrics_port: int | None, redis_port: int) -> 
     (.cache/redis-PORT for another port than 50051). A process that ends by itself is started again.
     """
     try:
-        with stopping_on_signals():
+        with interrupting():
             metrics_port = metrics_port or _first_metrics_port()
             _run(Wanted(workers=workers, port=port, metrics_port=metrics_port, redis_port=redis_port))
     except KeyboardInterrupt:

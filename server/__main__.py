@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,13 +13,14 @@ from smalti.jobs.connection import connect
 from smalti.runtime import logs
 from smalti.runtime.metrics import MetricsServer
 from smalti.runtime.settings import ServerSettings, read_settings, strange_variables
+from smalti.runtime.stopping import stop_event
 
 log = structlog.get_logger()
 
 
 async def run(settings: ServerSettings) -> None:
     """Build everything, and serve until a signal; raises errors that a person must mend."""
-    stopping = _stop_signals()
+    stopping = stop_event()
     metrics = MetricsServer(settings.metrics_host, settings.metrics_port)
     try:
         with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="compute") as pool:
@@ -44,13 +44,6 @@ async def _run_until_stopped(application: Application, stopping: asyncio.Event) 
         stopped.cancel()
         await asyncio.gather(serving, stopped, return_exceptions=True)
         await application.stop()
-
-
-def _stop_signals() -> asyncio.Event:
-    stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    return stopping
 
 
 def main() -> None:

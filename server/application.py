@@ -15,7 +15,6 @@ from server.listening import make_server, reflect
 from server.messages.checks import RequestLimits
 from server.oneshot.batcher import BatchLimits
 from server.oneshot.catalogue import Catalogue
-from server.oneshot.runner import SessionOptions
 from server.queued.drawing import StreamedDrawing
 from server.queued.hints import Hints
 from server.queued.watching import Watching
@@ -154,11 +153,7 @@ def _catalogue(settings: ServerSettings, pool: Executor) -> Catalogue:
     return Catalogue(
         ModelRepository(settings.model_repository),
         pool,
-        options=SessionOptions(
-            provider=settings.providers,
-            threads=settings.threads,
-            gpu_memory_megabytes=settings.gpu_memory_megabytes,
-        ),
+        provider=settings.provider,
         limits=BatchLimits(
             entries=settings.max_batch,
             delay_seconds=settings.max_queue_delay_seconds,

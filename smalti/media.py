@@ -1,12 +1,13 @@
 """Pixels → pictures and PNG, with Pillow alone, so that clients need no numpy."""
 
 import re
-import struct
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
 from PIL import Image, ImageDraw
+
+from smalti.pixels import bytes_per_pixel, unpack
 
 _COLOUR = re.compile("#[0-9a-fA-F]{6}")
 HIDDEN = "#303030"  # stands for what is not drawn yet, or not to be seen
@@ -20,10 +21,10 @@ def png(indices: bytes, *, height: int, width: int, palette: Sequence[str]) -> b
 
 def picture(indices: bytes, *, height: int, width: int, palette: Sequence[str]) -> Image.Image:
     """A Pillow image of pixels in raster order, as in `png`."""
-    if len(palette) > 256:
+    if bytes_per_pixel(len(palette)) > 1:  # more than Pillow's palette holds
         colours = [bytes.fromhex(colour[1:]) for colour in palette]
-        values = struct.unpack(f"<{height * width}H", indices)
-        return Image.frombytes("RGB", (width, height), b"".join(colours[value] for value in values))
+        painted = b"".join(colours[pixel] for pixel in unpack(indices, len(palette)))
+        return Image.frombytes("RGB", (width, height), painted)
     image = Image.frombytes("P", (width, height), indices)
     image.putpalette(bytes.fromhex("".join(colour[1:] for colour in palette)))
     return image

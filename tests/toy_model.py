@@ -13,7 +13,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from smalti.runtime.repository import MANIFEST, Data, Graph, Manifest, Parity, State, Tensor
+from smalti.runtime.draw_row import row_inputs, row_outputs
+from smalti.runtime.manifest import MANIFEST, Data, Graph, Manifest, Parity, State, Tensor
+from smalti.runtime.signature import Tensors
 
 OPSET = 18
 MODULUS = 65521  # for the hash: the largest prime below 2^16
@@ -45,11 +47,7 @@ class Toy:
     def inputs(self) -> tuple[Tensor, ...]:
         """Names and shapes as in the contract."""
         return (
-            Tensor(name="reset", type="bool", shape=(-1,)),
-            Tensor(name="row", type="int64", shape=(-1,)),
-            Tensor(name="uniform", type="float32", shape=(-1, self.width)),
-            Tensor(name="forced", type="int64", shape=(-1, self.width)),
-            Tensor(name="temperature", type="float32", shape=(-1,)),
+            *_tensors(row_inputs(self.width)),
             *(Tensor(name=state.input, type=state.type, shape=(-1, *state.shape)) for state in self.states),
         )
 
@@ -57,10 +55,16 @@ class Toy:
     def outputs(self) -> tuple[Tensor, ...]:
         """Names and shapes as in the contract."""
         return (
-            Tensor(name="pixels", type="int64", shape=(-1, self.width)),
-            Tensor(name="logp", type="float32", shape=(-1, self.width)),
+            *_tensors(row_outputs(self.width)),
             *(Tensor(name=state.output, type=state.type, shape=(-1, *state.shape)) for state in self.states),
         )
+
+
+def _tensors(kinds: Tensors) -> list[Tensor]:
+    return [
+        Tensor.model_validate({"name": name, "type": kind, "shape": shape})
+        for name, (kind, shape) in kinds.items()
+    ]
 
 
 def write_toy_model(root: Path, toy: Toy | None = None) -> Manifest:

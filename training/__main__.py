@@ -10,7 +10,8 @@ import torch
 from rich.console import Console
 
 from smalti.errors import SmaltiError
-from training import arguments, catalogue, introduction, memory, settings, stopping
+from smalti.runtime import stopping
+from training import arguments, catalogue, introduction, memory, settings
 from training import checkpoint as checkpoints
 from training import recipe as recipes
 from training.checkpoint import Checkpoint

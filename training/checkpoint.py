@@ -25,7 +25,7 @@ from pydantic import (
 )
 from torch import Tensor, nn
 
-from smalti.runtime import repository
+from smalti.runtime.manifest import Data
 from training import faults, finite
 from training.errors import CheckpointNotWritten, CheckpointRefused
 from training.recipe import Recipe
@@ -102,7 +102,7 @@ class Checkpoint:
 
     __pydantic_config__ = _NUMBERS
     recipe: Recipe
-    about: repository.Data
+    about: Data
     palette: Colours
     height: Side
     width: Side

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.pictures.report import EMPTY, Report
-from smalti.runtime import repository
+from smalti.runtime.manifest import Data
 
 Pixels = NDArray[np.int64]  # palette indices: (images, height, width), or of one image
 Groups = NDArray[np.int64]  # a number for each image; near-duplicates have the same one
@@ -16,7 +16,7 @@ Groups = NDArray[np.int64]  # a number for each image; near-duplicates have the 
 class ImageSet:
     """The images of a training in three parts, each (images, height, width)."""
 
-    about: repository.Data
+    about: Data
     palette: tuple[str, ...]  # '#rrggbb', in the order of the indices
     train: Pixels
     valid: Pixels  # used only to decide when to stop

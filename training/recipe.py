@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from smalti.runtime.repository import Family
+from smalti.runtime.families import FamilyName
 from training import faults
 from training.errors import RecipeRefused
 from training.registry import FAMILIES
@@ -76,7 +76,7 @@ class TrainingRecipe(_Table):
 class Recipe(_Table):
     """Everything that determines a training, except the images."""
 
-    family: Family
+    family: FamilyName
     variant: str = ""  # if empty, the family's default is filled in
     model: Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9-]{0,40})?$")] = (
         ""  # the model's name after `<data>-`; by default the family's

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 import sys
 
 import structlog
@@ -18,8 +17,9 @@ from smalti.runtime.metrics import MetricsServer
 from smalti.runtime.repository import ModelRepository
 from smalti.runtime.session import fingerprint
 from smalti.runtime.settings import WorkerSettings, read_settings, strange_variables
+from smalti.runtime.stopping import stop_event
 from worker.device_runner import DeviceFailed
-from worker.engine import Engine, Provider
+from worker.engine import Engine
 from worker.lease import EngineHung
 from worker.recovery import Recovery
 from worker.waiting import wait_until
@@ -36,7 +36,7 @@ _LOOKS_PER_LOG_LINE = 5
 
 async def run(settings: WorkerSettings) -> None:
     """Build everything, and draw until told to stop."""
-    stopping = _stop_signals()
+    stopping = stop_event()
     metrics = MetricsServer(settings.metrics_host, settings.metrics_port)
     engine = _engine(settings)
     try:
@@ -64,15 +64,15 @@ def _store(settings: WorkerSettings, redis: Redis) -> QueueStore:
 
 
 def _engine(settings: WorkerSettings) -> Engine:
-    provider = Provider(
-        name=settings.providers,
-        threads=settings.threads,
-        gpu_memory_megabytes=settings.gpu_memory_megabytes,
-        gpu_batches=settings.gpu_batches,
-    )
     names = [name.strip() for name in settings.models.split(",") if name.strip()]
     repository = ModelRepository(settings.model_repository)
-    return Engine(repository, slots=settings.slots, models=names, provider=provider)
+    return Engine(
+        repository,
+        slots=settings.slots,
+        models=names,
+        provider=settings.provider,
+        gpu_batches=settings.gpu_batches,
+    )
 
 
 def _worker(settings: WorkerSettings, queue: WorkerQueue, engine: Engine) -> Worker:
@@ -107,13 +107,6 @@ async def _redis_is_fit(queue: QueueUpkeep, stopping: asyncio.Event) -> bool:
         looks += 1
         await wait_until(stopping, seconds=_REDIS_LOOK_SECONDS)
     return False
-
-
-def _stop_signals() -> asyncio.Event:
-    stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    return stopping
 
 
 def main() -> None:

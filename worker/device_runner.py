@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from smalti.errors import RepositoryDamaged, SmaltiError
 from smalti.randomness import uniforms
-from smalti.runtime.repository import Manifest, Tensor
+from smalti.runtime.draw_row import GRAPH, INPUTS, OUTPUTS
+from smalti.runtime.manifest import Manifest, Tensor
 from smalti.runtime.session import told
 from worker.device import BindingSession, Block, Device, Layout, Pass
-from worker.runner import GRAPH, INPUTS, OUTPUTS, check_colours, last_colour_of
+from worker.runner import check_colours, last_colour_of
 from worker.sample import Lane, Row
 
 log = structlog.get_logger()

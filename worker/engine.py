@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Collection, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -12,13 +11,16 @@ import structlog
 
 from smalti.errors import ModelNotFound, RepositoryDamaged, SampleFailed, did_you_mean
 from smalti.printable import printable
+from smalti.runtime.draw_row import GRAPH
 from smalti.runtime.following import Following, Found
+from smalti.runtime.manifest import Manifest
 from smalti.runtime.metrics import MODEL_LOAD_SECONDS, TICK_ROWS, TICK_SECONDS
-from smalti.runtime.repository import Manifest, Model, ModelRepository, read
+from smalti.runtime.provider import CPU, Provider
+from smalti.runtime.repository import Model, ModelRepository, read
 from smalti.runtime.session import open_graph
 from worker.device import BindingSession
 from worker.device_runner import DeviceRunner
-from worker.runner import GRAPH, Runner
+from worker.runner import Runner
 from worker.sample import Lane, Row
 from worker.scheduler import Tick
 
@@ -45,16 +47,6 @@ class ModelRunner(DrawsRows, Protocol):
     def apart(self) -> "DrawsRows":
         """Another runner of the same graph, with states of its own."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Provider:
-    """What onnxruntime computes on."""
-
-    name: str = "cpu"
-    threads: int = 1
-    gpu_memory_megabytes: int = 2048
-    gpu_batches: Sequence[int] = ()  # their sizes, on a GPU; none: one size, all slots
 
 
 class PendingTick:
@@ -85,12 +77,14 @@ class Engine:
         *,
         slots: int,
         models: Collection[str] = (),
-        provider: Provider = Provider(),
+        provider: Provider = CPU,
+        gpu_batches: Sequence[int] = (),  # their sizes, on a GPU; none: all slots at once
     ) -> None:
         self._repository = repository
         self._slots = slots
         self._wanted = models
         self._provider = provider
+        self._gpu_batches = gpu_batches
         self._manifests: dict[str, Manifest] = {}
         self._runners: dict[str, ModelRunner] = {}
         self._apart: dict[str, DrawsRows] = {}  # runners for suspects, made when there is one
@@ -221,18 +215,16 @@ class Engine:
 
     def _open(self, model: Model) -> ModelRunner:
         if self._provider.name == "cpu":
-            session = open_graph(model, GRAPH, threads=self._provider.threads)
+            session = open_graph(model, GRAPH, provider=self._provider)
             return Runner(session, model.manifest, slots=self._slots)
-        buckets = self._provider.gpu_batches or [self._slots]
+        buckets = self._gpu_batches or [self._slots]
         return DeviceRunner(partial(self._open_on_gpu, model), model.manifest, buckets=buckets)
 
     def _open_on_gpu(self, model: Model, batch: int, captured: bool) -> BindingSession:
         session: BindingSession = open_graph(
             model,
             GRAPH,
-            provider=self._provider.name,
-            threads=self._provider.threads,
-            gpu_memory_megabytes=self._provider.gpu_memory_megabytes,
+            provider=self._provider,
             batch=batch,
             cuda_graph=captured,
         )

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from smalti.errors import SampleFailed
 from smalti.jobs.job import TEMPERATURE_RANGE, Claim, JobRequest
+from smalti.pixels import number_type
 from smalti.randomness import MAX_SEED, uniforms
-from smalti.runtime.repository import Manifest
+from smalti.runtime.manifest import Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ def plan(claim: Claim, manifest: Manifest) -> Plan:
     request = claim.request
     _check_grid(request, manifest)
     _check_temperature(request.temperature)
-    pixel_type = np.dtype("<u1" if request.pixel_bytes == 1 else "<u2")
+    pixel_type = np.dtype(number_type(request.colours))
     forced = _forced(request)
     committed = _committed_rows(claim, pixel_type)
     forced[: len(committed)] = committed

@@ -7,14 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.errors import RepositoryDamaged, SampleFailed
-from smalti.runtime.repository import Manifest
+from smalti.runtime.draw_row import GRAPH, OUTPUTS
+from smalti.runtime.manifest import Manifest
 from smalti.runtime.session import told
 from worker.sample import Lane, Row
 from worker.slot_states import SlotStates
-
-GRAPH = "draw_row"
-INPUTS = ("reset", "row", "uniform", "forced", "temperature")
-OUTPUTS = ("pixels", "logp")
 
 Outputs: TypeAlias = Sequence[NDArray[Any]]  # OUTPUTS, then the states; the batch first
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from smalti.runtime.repository import State
+from smalti.runtime.manifest import State
 
 Arrays = Mapping[str, NDArray[Any]]  # each state by the name of its input; one entry for each slot of a run
 

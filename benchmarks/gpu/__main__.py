@@ -19,11 +19,13 @@ from benchmarks.gpu import checks
 from benchmarks.gpu.waiting import Asked, lines, waiting
 from smalti.errors import ProviderMissing
 from smalti.runtime import gpu
+from smalti.runtime.draw_row import GRAPH
+from smalti.runtime.provider import Provider
 from smalti.runtime.repository import Model, ModelRepository
 from smalti.runtime.session import open_graph
 from worker.device import BindingSession
 from worker.device_runner import DeviceRunner
-from worker.runner import GRAPH, Runner
+from worker.runner import Runner
 
 MODELS = ("sprites-pixel-rnn", "sprites-pixel-rnn-lecture")
 SIZES = (32, 256, 1024)
@@ -75,7 +77,11 @@ def _require_gpu(model: Model) -> None:
 
 def _open(model: Model, memory: int, batch: int, captured: bool) -> BindingSession:
     session: BindingSession = open_graph(
-        model, GRAPH, provider="cuda", gpu_memory_megabytes=memory, batch=batch, cuda_graph=captured
+        model,
+        GRAPH,
+        provider=Provider(name="cuda", gpu_memory_megabytes=memory),
+        batch=batch,
+        cuda_graph=captured,
     )
     return session
 

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from smalti.errors import SampleFailed
 from smalti.randomness import uniforms
-from smalti.runtime.repository import Manifest, Model
+from smalti.runtime.manifest import Manifest
+from smalti.runtime.repository import Model
 from smalti.runtime.session import open_graph
 from worker.engine import DrawsRows
 from worker.sample import Lane, Row

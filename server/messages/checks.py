@@ -5,11 +5,11 @@ from math import isfinite
 
 from google.protobuf.duration_pb2 import Duration
 
-from server.messages.abilities import pixel_bytes_of
 from smalti.errors import InvalidRequest
 from smalti.jobs.job import TEMPERATURE_RANGE, JobClass
+from smalti.pixels import bytes_per_pixel
 from smalti.randomness import MAX_SEED
-from smalti.runtime.repository import Manifest
+from smalti.runtime.manifest import Manifest
 from smalti.v1 import jobs_pb2, types_pb2
 
 DEFAULT_STEPS = 8
@@ -40,7 +40,7 @@ class RequestLimits:
 
 def check_images(count: int, manifest: Manifest, limits: RequestLimits, *, field: str) -> int:
     """The count, if one request to the model may have so many images; raises InvalidRequest."""
-    image_bytes = manifest.height * manifest.width * pixel_bytes_of(manifest)
+    image_bytes = manifest.height * manifest.width * bytes_per_pixel(len(manifest.palette))
     fitting = limits.response_bytes // image_bytes
     most = max(1, min(limits.images, fitting))
     if not 1 <= count <= most:

@@ -2,9 +2,8 @@
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from server.messages.abilities import ScoreKind
 from smalti.jobs.job import Job, JobClass, JobRequest, JobState
-from smalti.runtime.repository import Manifest
+from smalti.runtime.manifest import Manifest
 from smalti.v1 import images_pb2, jobs_pb2, models_pb2, types_pb2
 
 _STATES = {
@@ -20,9 +19,9 @@ _CLASSES = {
     JobClass.STANDARD: jobs_pb2.JOB_CLASS_STANDARD,
 }
 SCORE_KINDS = {
-    ScoreKind.LOG_LIKELIHOOD: images_pb2.SCORE_KIND_LOG_LIKELIHOOD,
-    ScoreKind.ELBO: images_pb2.SCORE_KIND_ELBO,
-    ScoreKind.REAL_PROBABILITY: images_pb2.SCORE_KIND_REAL_PROBABILITY,
+    "log_likelihood": images_pb2.SCORE_KIND_LOG_LIKELIHOOD,
+    "elbo": images_pb2.SCORE_KIND_ELBO,
+    "real_probability": images_pb2.SCORE_KIND_REAL_PROBABILITY,
 }
 
 

@@ -7,12 +7,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from server.messages.abilities import pixel_bytes_of
 from smalti import media, palette
 from smalti.errors import ImageRefused, RepositoryDamaged
 from smalti.pictures import reader
 from smalti.pictures.report import reason_of
-from smalti.runtime.repository import Manifest
+from smalti.pixels import number_type
+from smalti.runtime.manifest import Manifest
 from smalti.v1 import types_pb2
 
 Pixels = NDArray[np.int64]
@@ -127,4 +127,4 @@ def _from_png(model: ImageModel, png: bytes) -> palette.Matched:
 
 
 def _pixel_type(model: ImageModel) -> np.dtype[Any]:
-    return np.dtype("u1" if pixel_bytes_of(model.manifest) == 1 else "<u2")
+    return np.dtype(number_type(len(model.manifest.palette)))

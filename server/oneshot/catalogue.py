@@ -9,7 +9,7 @@ from typing import TypeVar
 import structlog
 
 from server.oneshot.batcher import Arrays, Batcher, BatchLimits
-from server.oneshot.runner import Runner, SessionOptions, open_runners
+from server.oneshot.runner import Runner, open_runners
 from smalti import palette
 from smalti.errors import (
     InvalidRequest,
@@ -22,7 +22,9 @@ from smalti.errors import (
 )
 from smalti.runtime.following import Following, Found
 from smalti.runtime.inventory import LeftOut
-from smalti.runtime.repository import Manifest, Model, ModelRepository
+from smalti.runtime.manifest import Manifest
+from smalti.runtime.provider import Provider
+from smalti.runtime.repository import Model, ModelRepository
 
 log = structlog.get_logger()
 Result = TypeVar("Result")
@@ -63,12 +65,12 @@ class Catalogue:
         repository: ModelRepository,
         pool: Executor,
         *,
-        options: SessionOptions,
+        provider: Provider,
         limits: BatchLimits,
     ) -> None:
         self._repository = repository
         self._pool = pool
-        self._options = options
+        self._provider = provider
         self._limits = limits
         self._following = Following(repository)
         self._served: dict[str, dict[int, ServedModel]] = {}
@@ -224,7 +226,9 @@ class Catalogue:
 
     async def _open(self, model: Model) -> ServedModel:
         runners = await self._off_the_loop(
-            partial(open_runners, model, self._pool, options=self._options, warm_entries=self._limits.entries)
+            partial(
+                open_runners, model, self._pool, provider=self._provider, warm_entries=self._limits.entries
+            )
         )
         manifest = model.manifest
         log.info("model served", model=manifest.name, version=manifest.version, graphs=sorted(runners))

@@ -3,31 +3,22 @@
 import asyncio
 from collections.abc import Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from server.messages.abilities import ScoreKind, score_of
 from server.oneshot.batcher import Arrays
 from smalti.errors import GraphFailed, RepositoryDamaged
+from smalti.runtime.manifest import Graph, Tensor
 from smalti.runtime.metrics import MODEL_LOAD_SECONDS
-from smalti.runtime.repository import Graph, Model, Tensor
+from smalti.runtime.provider import Provider
+from smalti.runtime.repository import Model
 from smalti.runtime.session import open_graph, told
 
 _SHORT_PALETTE = "its network knows more colours than its palette has: export it again."
 WORKERS_OWN = frozenset({"draw_row"})  # graphs that only workers run
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionOptions:
-    """How sessions are opened."""
-
-    provider: str = "cpu"
-    threads: int = 1
-    gpu_memory_megabytes: int = 2048
 
 
 class Runner:
@@ -52,7 +43,7 @@ class Runner:
 
 
 def open_runners(
-    model: Model, pool: Executor, *, options: SessionOptions, warm_entries: int
+    model: Model, pool: Executor, *, provider: Provider, warm_entries: int
 ) -> Mapping[str, Runner]:
     """A runner for each one-shot graph of a model, warmed with batches of 1 and `warm_entries` entries.
 
@@ -60,22 +51,15 @@ def open_runners(
     """
     start = perf_counter()
     graphs = {name: graph for name, graph in model.manifest.graphs.items() if name not in WORKERS_OWN}
-    runners = {name: _open(model, name, graph, pool, options) for name, graph in graphs.items()}
+    runners = {name: _open(model, name, graph, pool, provider) for name, graph in graphs.items()}
     for name, runner in runners.items():
         _warm(model, name, runner, sizes={1, warm_entries})
     MODEL_LOAD_SECONDS.labels(model.manifest.name).observe(perf_counter() - start)
     return runners
 
 
-def _open(model: Model, name: str, graph: Graph, pool: Executor, options: SessionOptions) -> Runner:
-    session = open_graph(
-        model,
-        name,
-        provider=options.provider,
-        threads=options.threads,
-        gpu_memory_megabytes=options.gpu_memory_megabytes,
-    )
-    return Runner(session, graph, pool)
+def _open(model: Model, name: str, graph: Graph, pool: Executor, provider: Provider) -> Runner:
+    return Runner(open_graph(model, name, provider=provider), graph, pool)
 
 
 def _warm(model: Model, name: str, runner: Runner, *, sizes: set[int]) -> None:
@@ -90,8 +74,8 @@ def _warm(model: Model, name: str, runner: Runner, *, sizes: set[int]) -> None:
         _refuse_other_shapes(model, graph, entries, outputs)
         if "pixels" in outputs and outputs["pixels"].max() > last_colour:
             raise RepositoryDamaged(f"{model.title}: {_SHORT_PALETTE}")
-    score = score_of(model.manifest)
-    if score and score.graph == name and score.kind is ScoreKind.LOG_LIKELIHOOD:
+    score = model.manifest.score
+    if score and score.graph == name and score.kind == "log_likelihood":
         _refuse_short_palette(model, graph, score.output, runner)
 
 

@@ -11,6 +11,7 @@ from rich.style import Style
 
 from smalti.client import Image
 from smalti.media import HIDDEN
+from smalti.pixels import bytes_per_pixel
 
 _UPPER = "▀"
 _GAP = 2  # columns between pictures
@@ -32,7 +33,7 @@ class Canvas:
 
     def add(self, first_row: int, indices: bytes) -> None:
         """Put rows where they belong; rows before them that never came stay the palette's first colour."""
-        count = len(indices) // (self.width * (1 if len(self.palette) <= 256 else 2))
+        count = len(indices) // (self.width * bytes_per_pixel(len(self.palette)))
         new = Image(height=count, width=self.width, indices=indices, palette=self.palette).pixels
         blank = [(0,) * self.width] * (first_row - len(self.rows))
         self.rows = [*self.rows[:first_row], *blank, *new]

@@ -41,10 +41,10 @@ from smalti.client.values import (
     SampleResult,
     Scores,
     Swept,
-    pixel_bytes,
 )
 from smalti.errors import Busy, Unavailable
 from smalti.jobs.job import JobClass
+from smalti.pixels import bytes_per_pixel
 
 Reply = TypeVar("Reply")
 
@@ -294,7 +294,7 @@ class AsyncClient:
                 patience.renew()
                 event = call.read(reply)
                 if rows and isinstance(event, Job):
-                    progress.pixel_bytes = pixel_bytes(await self._palette(event.model))
+                    progress.pixel_bytes = bytes_per_pixel(len(await self._palette(event.model)))
                 news = progress.news(event)
                 if news is not None:
                     yield news

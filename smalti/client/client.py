@@ -48,10 +48,10 @@ from smalti.client.values import (
     SampleResult,
     Scores,
     Swept,
-    pixel_bytes,
 )
 from smalti.errors import Busy, SmaltiError, Unavailable
 from smalti.jobs.job import JobClass
+from smalti.pixels import bytes_per_pixel
 
 Reply = TypeVar("Reply")
 
@@ -316,7 +316,7 @@ class Client:
             patience.renew()
             event = call.read(reply)
             if rows and isinstance(event, Job):
-                progress.pixel_bytes = pixel_bytes(self._palette(event.model))
+                progress.pixel_bytes = bytes_per_pixel(len(self._palette(event.model)))
             news = progress.news(event)
             if news is not None:
                 yield news

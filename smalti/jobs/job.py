@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from smalti.pixels import bytes_per_pixel
+
 TEMPERATURE_RANGE = (0.05, 10.0)
 
 
@@ -46,14 +48,9 @@ class JobRequest:
     job_class: JobClass = JobClass.STANDARD
 
     @property
-    def pixel_bytes(self) -> int:
-        """Bytes that store one pixel."""
-        return 1 if self.colours <= 256 else 2
-
-    @property
     def row_bytes(self) -> int:
         """Bytes that store one row."""
-        return self.columns * self.pixel_bytes
+        return self.columns * bytes_per_pixel(self.colours)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smalti.printable import printable
+from smalti.runtime.manifest import LARGEST_VERSION, MANIFEST
 
-MANIFEST = "manifest.json"
-LARGEST_VERSION = 2**32 - 1  # that the contract's messages hold
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _VERSION = re.compile(r"[1-9][0-9]{0,9}")
 

@@ -12,9 +12,10 @@ import onnxruntime
 
 from smalti.errors import ProviderMissing, RepositoryDamaged
 from smalti.printable import printable
-from smalti.runtime import contract, gpu, weights
-from smalti.runtime.contract import Kind
+from smalti.runtime import gpu, onnx_file, signature
+from smalti.runtime.provider import CPU, Provider
 from smalti.runtime.repository import Model
+from smalti.runtime.signature import Kind
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _BATCH_AXIS = "batch"  # as every export names it
@@ -30,9 +31,9 @@ _PATH = re.compile(r"(?<![\w.])(?:/[^\s/:\"']+)+")  # an absolute one
 
 
 def open_graph(
-    model: Model, graph: str, *, batch: int | None = None, **options: Any
+    model: Model, graph: str, *, provider: Provider = CPU, batch: int | None = None, **options: Any
 ) -> onnxruntime.InferenceSession:
-    """A session for a graph of a model, found to be what the manifest says; the options are open_session's.
+    """A session for a graph of a model, checked against the manifest; the options are those of `_open`.
 
     Raises RepositoryDamaged where the file is no such graph, or has weights in files that the manifest does not list.
     """
@@ -40,7 +41,7 @@ def open_graph(
         file = model.manifest.graph(graph).file
         content = model.content(file)
         kept = {name: model.content(name) for name in _weights_of(model, content)}
-        session = _open(file, content, kept, batch=batch, **options)
+        session = _open(file, content, kept, provider=provider, batch=batch, **options)
         _refuse_other_tensors(model, graph, session, batch)
         _refuse_other_colours(model, content)
     except RepositoryDamaged as error:
@@ -64,7 +65,7 @@ def open_session(path: Path, **options: Any) -> onnxruntime.InferenceSession:
     """
     content = path.read_bytes()
     try:
-        kept = {name: (path.parent / name).read_bytes() for name in weights.files_of(content).own}
+        kept = {name: (path.parent / name).read_bytes() for name in onnx_file.files_of(content).own}
     except ValueError as error:
         raise RepositoryDamaged(f"onnxruntime cannot open {path.name}: {error}") from error
     return _open(path.name, content, kept, **options)
@@ -75,9 +76,7 @@ def _open(
     graph: bytes,
     kept: Mapping[str, bytes],
     *,
-    provider: str = "cpu",
-    threads: int = 1,
-    gpu_memory_megabytes: int = 2048,
+    provider: Provider = CPU,
     batch: int | None = None,
     cuda_graph: bool = False,
     profile: Path | None = None,
@@ -96,7 +95,7 @@ def _open(
         options.add_free_dimension_override_by_name(_BATCH_AXIS, batch)
     if profile is not None:
         options.enable_profiling, options.profile_file_prefix = True, str(profile)
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = provider.threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry(
         "session.intra_op.allow_spinning", "0"
@@ -105,17 +104,17 @@ def _open(
     options.add_external_initializers_from_files_in_memory(
         list(kept), list(kept.values()), [len(content) for content in kept.values()]
     )
-    if _PROVIDERS[provider] not in onnxruntime.get_available_providers():
-        raise _missing(provider)
-    if provider == "cuda":
+    if _PROVIDERS[provider.name] not in onnxruntime.get_available_providers():
+        raise _missing(provider.name)
+    if provider.name == "cuda":
         onnxruntime.preload_dlls()  # finds CUDA's libraries where pip put them
     try:
         session = onnxruntime.InferenceSession(
-            graph, options, providers=[_provider(provider, gpu_memory_megabytes, cuda_graph)]
+            graph, options, providers=[_provider(provider, cuda_graph=cuda_graph)]
         )
     except Exception as error:  # onnxruntime raises types of its own C++ side, one per error code
         raise RepositoryDamaged(f"onnxruntime cannot open {name}: {told(error)}") from error
-    _require(session, provider)
+    _require(session, provider.name)
     return session
 
 
@@ -133,7 +132,7 @@ def fingerprint(provider: str, *, batches: Sequence[int] = ()) -> str:
 
 def _weights_of(model: Model, content: bytes) -> set[str]:
     """The files in which a graph keeps weights; raises ValueError for any that the session would not take from us."""
-    own, inner = weights.files_of(content)
+    own, inner = onnx_file.files_of(content)
     unlisted = (own | inner) - model.manifest.files.keys()
     if unlisted:
         raise ValueError(
@@ -151,7 +150,7 @@ def _refuse_other_tensors(
 ) -> None:
     said = model.manifest.graph(graph).signature
     inputs, outputs = _kinds(session.get_inputs(), batch), _kinds(session.get_outputs(), batch)
-    fault = contract.difference("input", inputs, said.inputs) or contract.difference(
+    fault = signature.difference("input", inputs, said.inputs) or signature.difference(
         "output", outputs, said.outputs
     )
     surplus = [name for name in inputs if name not in said.inputs]
@@ -162,7 +161,7 @@ def _refuse_other_tensors(
 
 
 def _refuse_other_colours(model: Model, content: bytes) -> None:
-    colours, palette = weights.colours_of(content), len(model.manifest.palette)
+    colours, palette = onnx_file.colours_of(content), len(model.manifest.palette)
     if colours not in (0, palette):
         raise ValueError(f"it draws with {colours} colours, but the palette has {palette}")
 
@@ -181,11 +180,12 @@ def _joined(batches: Sequence[int]) -> str:
     return "-".join(map(str, batches))
 
 
-def _provider(name: str, gpu_memory_megabytes: int, cuda_graph: bool) -> str | tuple[str, dict[str, object]]:
-    if name == "cpu":
+def _provider(provider: Provider, *, cuda_graph: bool) -> str | tuple[str, dict[str, object]]:
+    """The provider as onnxruntime's sessions take it."""
+    if provider.name == "cpu":
         return _PROVIDERS["cpu"]
-    return _PROVIDERS[name], {
-        "gpu_mem_limit": gpu_memory_megabytes * 1024 * 1024,
+    return _PROVIDERS[provider.name], {
+        "gpu_mem_limit": provider.gpu_memory_megabytes * 1024 * 1024,
         "arena_extend_strategy": "kSameAsRequested",
         "cudnn_conv_algo_search": "HEURISTIC",
         "use_tf32": 0,

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from smalti.errors import SettingsInvalid
 from smalti.printable import printable
+from smalti.runtime.provider import Provider
 from smalti.runtime.redis_url import check_redis_url
 
 _PREFIX = "SMALTI_"
@@ -48,6 +49,13 @@ class SharedSettings(BaseSettings):
     metrics_port: Port = 9401  # 0: any free one
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
+
+    @property
+    def provider(self) -> Provider:
+        """How the process opens its onnxruntime sessions."""
+        return Provider(
+            name=self.providers, threads=self.threads, gpu_memory_megabytes=self.gpu_memory_megabytes
+        )
 
     @field_validator("*", mode="before")
     @classmethod

@@ -16,11 +16,11 @@ from benchmarks.gpu.speed import TorchRows, ratios
 from benchmarks.gpu.waiting import Asked, lines, waiting
 from benchmarks.torch_loop import torch_loop
 from smalti.randomness import uniforms
+from smalti.runtime.draw_row import GRAPH
 from smalti.runtime.repository import ModelRepository
 from smalti.runtime.session import open_session
 from tests.worker.story import SHIPPED, open_runner
 from worker.device_runner import DeviceRunner
-from worker.runner import GRAPH
 from worker.sample import Lane, Row
 
 NAME = "digits-pixel-rnn-lecture"

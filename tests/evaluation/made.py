@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from smalti.runtime.repository import Data
+from smalti.runtime.manifest import Data
 from training.images import ImageSet
 
 PALETTE = ("#000000", "#ff0000", "#00ff00", "#ffffff")

@@ -13,7 +13,7 @@ from export.writing import export
 from models import pixel_rnn
 from models.diagonal import DiagonalPixelRNN
 from smalti.runtime import repository
-from smalti.runtime.repository import Data
+from smalti.runtime.manifest import Data
 from smalti.runtime.session import open_session
 from training.families.loading import make_task
 from training.images import ImageSet

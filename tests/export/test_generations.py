@@ -16,7 +16,8 @@ from export import gan as exporter
 from export.errors import ExportRefused
 from export.generations import export_generations
 from export.registry import Exported
-from smalti.runtime.repository import Data, Graph, ModelRepository, Parity, Tensor
+from smalti.runtime.manifest import Data, Graph, Parity, Tensor
+from smalti.runtime.repository import ModelRepository
 from smalti.runtime.session import open_session
 from training import checkpoint as checkpoints
 from training.families.loading import make_task

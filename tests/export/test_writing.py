@@ -19,7 +19,8 @@ from export.errors import ExportRefused
 from export.registry import EXPORTERS, Exported
 from export.writing import export
 from models.pixel_rnn import LecturePixelRNN
-from smalti.runtime.repository import Data, Evaluation, Graph, ModelRepository, Parity
+from smalti.runtime.manifest import Data, Evaluation, Graph, Parity
+from smalti.runtime.repository import ModelRepository
 from tests.toy_model import Toy
 from training import checkpoint as checkpoints
 from training.errors import CheckpointRefused

@@ -10,7 +10,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from smalti.runtime.repository import MANIFEST, Data, Graph, Manifest, Parity, Tensor
+from smalti.runtime.families import FamilyName
+from smalti.runtime.manifest import MANIFEST, Data, Graph, Manifest, Parity, Tensor, score_of
 
 HEIGHT, WIDTH, COLOURS, LATENT = 4, 5, 4, 3
 PIXELS = HEIGHT * WIDTH
@@ -130,7 +131,7 @@ def _write(
     root: Path,
     name: str,
     version: int,
-    family: str,
+    family: FamilyName,
     graphs: dict[str, tuple[onnx.ModelProto, list[Tensor], list[Tensor]]],
 ) -> Manifest:
     folder = root / name / str(version)
@@ -151,6 +152,7 @@ def _write(
             "width": WIDTH,
             "palette": PALETTE,
             "graphs": {graph: each.model_dump() for graph, each in described.items()},
+            "score": score_of(family, graphs),
             "latent_size": LATENT,
             "files": files,
             "data": Data(name="toys", source="made up", licence="CC0-1.0", digest="", images=1).model_dump(),

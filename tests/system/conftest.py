@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from local.system import stopping_on_signals
+from smalti.runtime.stopping import interrupting
 from tests.system.cluster import ROOT, Cluster
 from tests.toy_model import Toy, write_toy_model
 
@@ -47,7 +47,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.fixture(scope="session", autouse=True)
 def nothing_left_behind() -> Iterator[None]:
     """A run of tests that is told to stop ends its fixtures, and so all processes, as after Ctrl-C."""
-    with stopping_on_signals():
+    with interrupting():
         yield
 
 

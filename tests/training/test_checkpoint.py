@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from smalti.runtime.repository import Data
+from smalti.runtime.manifest import Data
 from training import checkpoint as checkpoints
 from training.checkpoint import Best, Checkpoint, Generation, Point
 from training.errors import CheckpointNotWritten, CheckpointRefused

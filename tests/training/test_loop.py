@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from smalti.runtime.repository import Data
+from smalti.runtime.manifest import Data
 from training import checkpoint as checkpoints
 from training import finite
 from training.errors import CheckpointRefused, TrainingDiverged

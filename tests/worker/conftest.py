@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from smalti.runtime.repository import Manifest, ModelRepository
+from smalti.runtime.manifest import Manifest
+from smalti.runtime.repository import ModelRepository
 from tests.queues import Queues, queues_on
 from tests.worker.story import FINGERPRINT, SHIPPED, Gate, Shift, open_runner
 from worker.engine import Engine

@@ -12,12 +12,14 @@ import numpy as np
 
 from smalti.errors import SampleFailed
 from smalti.jobs.job import Claim, Job, JobRequest, JobState, SampleResult
-from smalti.runtime.repository import Manifest, ModelRepository
+from smalti.runtime.draw_row import GRAPH
+from smalti.runtime.manifest import Manifest
+from smalti.runtime.repository import ModelRepository
 from smalti.runtime.session import open_session
 from tests.queues import Queues
 from worker.engine import DrawsRows, Engine, ModelRunner
 from worker.plan import plan
-from worker.runner import GRAPH, Runner
+from worker.runner import Runner
 from worker.sample import Lane, Row, Sample
 from worker.worker import Worker
 

@@ -15,6 +15,8 @@ from structlog.testing import capture_logs
 
 from smalti.errors import RepositoryDamaged
 from smalti.jobs.job import Failed, Finished, JobClass
+from smalti.runtime.draw_row import GRAPH
+from smalti.runtime.provider import Provider
 from smalti.runtime.repository import Model, ModelRepository
 from smalti.runtime.session import open_session
 from tests.toy_model import Toy, write_toy_model
@@ -22,8 +24,7 @@ from tests.worker.story import SHIPPED, a_sample, drawn_alone, finish, keeping, 
 from tests.worker.test_seed_promise import Crowd, whole_image
 from worker import engine
 from worker.device_runner import DeviceFailed, DeviceRunner
-from worker.engine import Engine, Provider
-from worker.runner import GRAPH
+from worker.engine import Engine
 from worker.sample import Lane, Row
 from worker.scheduler import Tick
 
@@ -306,10 +307,10 @@ async def test_an_engine_for_a_gpu_draws_with_the_configured_buckets(
     monkeypatch.setattr(engine, "open_graph", open_on_cpu)
     monkeypatch.setattr(engine, "DeviceRunner", on_cpu)
     started = Engine(
-        ModelRepository(toy_repository), slots=4, provider=Provider(name="cuda", gpu_batches=(1, 4))
+        ModelRepository(toy_repository), slots=4, provider=Provider(name="cuda"), gpu_batches=(1, 4)
     )
     await started.load()
-    assert [(one["batch"], one["provider"], one["cuda_graph"]) for one in asked] == [
+    assert [(one["batch"], one["provider"].name, one["cuda_graph"]) for one in asked] == [
         (1, "cuda", True),
         (4, "cuda", True),
     ]

@@ -11,7 +11,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from smalti.errors import ModelNotFound, SampleFailed
-from smalti.runtime.repository import MANIFEST, Manifest, ModelRepository
+from smalti.runtime.manifest import MANIFEST, Manifest
+from smalti.runtime.repository import ModelRepository
 from tests.conftest import Until
 from tests.toy_model import Toy, write_toy_model
 from tests.worker.conftest import Model

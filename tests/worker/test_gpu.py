@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from smalti.errors import ProviderMissing
+from smalti.runtime.draw_row import GRAPH
+from smalti.runtime.provider import Provider
 from smalti.runtime.repository import Model, ModelRepository
 from smalti.runtime.session import open_session
 from tests.worker.story import SHIPPED, a_sample, drawn_alone, finish, pixels_of
 from worker.device_runner import DeviceRunner
-from worker.runner import GRAPH, Runner
+from worker.runner import Runner
 
 pytestmark = pytest.mark.gpu
 
@@ -42,7 +44,10 @@ def on_gpu(model: Model) -> MakeRunner:
 def _open(model: Model, may_capture: bool, batch: int, captured: bool) -> Any:
     try:
         return open_session(
-            model.path(GRAPH), provider="cuda", batch=batch, cuda_graph=captured and may_capture
+            model.path(GRAPH),
+            provider=Provider(name="cuda"),
+            batch=batch,
+            cuda_graph=captured and may_capture,
         )
     except ProviderMissing as missing:
         pytest.skip(f"no GPU to test on: {missing}")

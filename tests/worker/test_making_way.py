@@ -11,8 +11,8 @@ from redis.asyncio import Redis
 from smalti.jobs.job import Claim, Job, JobClass, JobRequest
 from smalti.jobs.store import QueueStore
 from smalti.jobs.workers import WorkerQueue
+from smalti.runtime.manifest import Manifest
 from smalti.runtime.metrics import SAMPLES_MADE_WAY
-from smalti.runtime.repository import Manifest
 from tests.conftest import Until
 from tests.queues import Queues, queues_on
 from tests.toy_model import Toy, write_toy_model

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from smalti.errors import RepositoryDamaged
 from smalti.jobs.job import Failed, Finished
-from smalti.runtime.repository import Manifest, ModelRepository
+from smalti.runtime.manifest import Manifest
+from smalti.runtime.repository import ModelRepository
 from smalti.runtime.session import open_graph
 from tests.toy_model import Toy, write_toy_model
 from tests.worker.conftest import Model

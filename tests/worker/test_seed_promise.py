@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from smalti.errors import SampleFailed
 from smalti.jobs.job import Finished, Job, JobClass, Released
-from smalti.runtime.repository import Manifest
+from smalti.runtime.manifest import Manifest
 from tests.conftest import Until
 from tests.queues import Queues, queues_on
 from tests.worker.conftest import Hire, Model

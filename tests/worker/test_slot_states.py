@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from smalti.runtime.repository import State
+from smalti.runtime.manifest import State
 from worker.slot_states import SlotStates
 
 NAMES = ("hidden", "counts")

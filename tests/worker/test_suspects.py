@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from smalti.errors import SampleFailed, Unavailable
 from smalti.jobs.job import CommitReply, Job, JobClass, JobState, Progress
 from smalti.randomness import uniforms
-from smalti.runtime.repository import Manifest
+from smalti.runtime.manifest import Manifest
 from tests.conftest import Until
 from tests.queues import Queues, queues_on
 from tests.smalti.jobs.story import take_lease_away

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti import palette as colours
-from smalti.runtime import repository
+from smalti.runtime.manifest import Data
 from training.data import duplicates, palettes, provenance, sources, splits
 from training.data.sources import Indexed, Pictures
 from training.errors import DataRefused
@@ -91,9 +91,9 @@ def _split(found: Pictures | Indexed, together: splits.Indices | None) -> splits
     return splits.by_groups(together)
 
 
-def _about(origin: sources.Origin, recipe: DataRecipe, *, images: int) -> repository.Data:
+def _about(origin: sources.Origin, recipe: DataRecipe, *, images: int) -> Data:
     known = provenance.KNOWN.get(origin.digest, provenance.UNKNOWN)
-    return repository.Data(
+    return Data(
         name=origin.name,
         source=recipe.source or known.source,
         licence=recipe.licence or known.licence,

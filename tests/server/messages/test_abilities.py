@@ -2,9 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from server.messages.abilities import ScoreKind, require_generator, require_score, score_of
+from server.messages.abilities import require_generator, require_score
 from smalti.errors import GraphNotServed
-from smalti.runtime.repository import Manifest, ModelRepository
+from smalti.runtime.manifest import Manifest
+from smalti.runtime.repository import ModelRepository
 from tests.server.toys import write_gan, write_vae
 from tests.toy_model import write_toy_model
 
@@ -13,31 +14,19 @@ SHIPPED = ModelRepository(Path(__file__).parents[3] / "model_repository")
 
 def without(manifest: Manifest, graph: str) -> Manifest:
     kept = {name: each for name, each in manifest.graphs.items() if name != graph}
-    return manifest.model_copy(update={"graphs": kept})
+    return manifest.model_copy(update={"graphs": kept, "score": None})
 
 
-def test_the_graphs_of_a_model_say_how_it_scores(tmp_path: Path):
-    likelihood = score_of(SHIPPED.load("digits-pixel-rnn").manifest)
-    bound, real = score_of(write_vae(tmp_path)), score_of(write_gan(tmp_path))
-    assert likelihood
-    assert bound
-    assert real
-    assert (likelihood.graph, likelihood.output, likelihood.kind) == (
-        "score",
-        "logp",
-        ScoreKind.LOG_LIKELIHOOD,
-    )
-    assert (bound.graph, bound.output, bound.kind) == ("score", "elbo", ScoreKind.ELBO)
-    assert (real.graph, real.output, real.kind) == (
-        "discriminate",
-        "probability",
-        ScoreKind.REAL_PROBABILITY,
-    )
+def test_the_manifest_of_a_model_says_how_it_scores(tmp_path: Path):
+    likelihood = require_score(SHIPPED.load("digits-pixel-rnn").manifest)
+    bound, real = require_score(write_vae(tmp_path)), require_score(write_gan(tmp_path))
+    assert (likelihood.graph, likelihood.output, likelihood.kind) == ("score", "logp", "log_likelihood")
+    assert (bound.graph, bound.output, bound.kind) == ("score", "elbo", "elbo")
+    assert (real.graph, real.output, real.kind) == ("discriminate", "probability", "real_probability")
 
 
 def test_a_model_without_a_graph_that_scores_is_refused_with_the_graphs_it_has(tmp_path: Path):
     manifest = without(write_vae(tmp_path), "score")
-    assert score_of(manifest) is None
     sentence = "^toy-vae is a vae and has no graph that scores images; it has decode, encode.$"
     with pytest.raises(GraphNotServed, match=sentence):
         require_score(manifest)

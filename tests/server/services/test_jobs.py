@@ -8,7 +8,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from smalti.client import AsyncClient
 from smalti.errors import InvalidRequest, ModelNotFound
-from smalti.runtime.repository import MANIFEST
+from smalti.runtime.manifest import MANIFEST
 from smalti.v1 import images_pb2, jobs_pb2, models_pb2, types_pb2
 from tests.server.conftest import Running, refused
 from tests.server.hand_worker import LOG_PROBABILITY, HandWorker

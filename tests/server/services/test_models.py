@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from smalti.runtime.repository import MANIFEST
+from smalti.runtime.manifest import MANIFEST
 from smalti.v1 import images_pb2, models_pb2, types_pb2
 from tests.server.conftest import Running, refused
 from tests.server.toys import LATENT, PALETTE, lie, reseal, write_vae

@@ -9,7 +9,8 @@ from structlog.testing import capture_logs
 from smalti.errors import RepositoryDamaged
 from smalti.runtime import following
 from smalti.runtime.following import Following
-from smalti.runtime.repository import MANIFEST, ModelRepository
+from smalti.runtime.manifest import MANIFEST
+from smalti.runtime.repository import ModelRepository
 from tests.toy_model import Toy, write_toy_model
 
 

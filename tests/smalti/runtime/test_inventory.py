@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from smalti.runtime import inventory
-from smalti.runtime.repository import MANIFEST, ModelRepository
+from smalti.runtime.manifest import MANIFEST
+from smalti.runtime.repository import ModelRepository
 from tests.rights import NEEDS_ROOT, WITHOUT_RIGHTS, lock
 
 LOOK = """

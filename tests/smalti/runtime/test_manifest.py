@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from smalti.errors import RepositoryDamaged
-from smalti.runtime.repository import MANIFEST, Manifest, ModelRepository, read
+from smalti.runtime.manifest import MANIFEST, Manifest
+from smalti.runtime.repository import ModelRepository, read
 from tests.server.toys import write_gan, write_vae
 from tests.toy_model import write_toy_model
 
@@ -143,6 +144,17 @@ WRONG: dict[str, tuple[Change, str]] = {
         "recipe.optimiser is no object",
     ),
     "a field of tomorrow": (lambda m: m.update(tomorrow=1), "tomorrow is no field that a manifest has there"),
+    "another medium": (lambda m: m.update(medium="smell"), "medium is 'smell', but must be 'image'"),
+    "no score beside a graph that scores": (
+        lambda m: m.update(score=None),
+        'its score must be {"graph":"score","output":"elbo","kind":"elbo"}',
+    ),
+    "another kind of score": (
+        lambda m: m["score"].update(kind="log_likelihood"),
+        'its score must be {"graph":"score","output":"elbo","kind":"elbo"}',
+    ),
+    "a score of an unknown kind": (lambda m: m["score"].update(kind="praise"), "score.kind is 'praise'"),
+    "a score without a graph": (lambda m: m["graphs"].pop("score"), "its score must be null"),
     "another schema": (lambda m: m.update(schema_version=2), "schema_version is 2"),
 }
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from smalti.errors import GraphNotServed, ModelNotFound, RepositoryDamaged
-from smalti.runtime.repository import MANIFEST, Data, Graph, Manifest, ModelRepository, Parity, Tensor
+from smalti.runtime.manifest import MANIFEST, Data, Graph, Manifest, Parity, Tensor
+from smalti.runtime.repository import ModelRepository
 
 LATENT = Tensor(name="latent", type="float32", shape=(-1, 4))
 PIXELS = Tensor(name="pixels", type="int64", shape=(-1, 2, 3))

@@ -13,7 +13,9 @@ import pytest
 from onnx import ModelProto, TensorProto, helper
 
 from smalti.errors import ProviderMissing, RepositoryDamaged
-from smalti.runtime.repository import MANIFEST, Model, ModelRepository, read
+from smalti.runtime.manifest import MANIFEST
+from smalti.runtime.provider import Provider
+from smalti.runtime.repository import Model, ModelRepository, read
 from smalti.runtime.session import _provider, fingerprint, open_graph, open_session, told
 from tests.server.toys import reseal, write_vae
 
@@ -23,7 +25,7 @@ def graph(repository: Path) -> Path:
 
 
 def test_a_graph_is_opened_on_the_cpu(toy_repository: Path) -> None:
-    session = open_session(graph(toy_repository), threads=2)
+    session = open_session(graph(toy_repository), provider=Provider(threads=2))
     assert session.get_providers() == ["CPUExecutionProvider"]
 
 
@@ -32,7 +34,7 @@ def test_cuda_is_never_replaced_by_the_cpu(toy_repository: Path) -> None:
     with pytest.raises(
         ProviderMissing, match=r"SMALTI_PROVIDERS is 'cuda', but .* set SMALTI_PROVIDERS=cpu\."
     ):
-        open_session(graph(toy_repository), provider="cuda")
+        open_session(graph(toy_repository), provider=Provider(name="cuda"))
 
 
 @pytest.mark.parametrize("content", [b"", b"no graph"])
@@ -64,7 +66,7 @@ def test_a_session_for_one_size_of_batch_refuses_another(toy_repository: Path) -
 
 def test_kernels_are_captured_only_where_that_is_asked_for() -> None:
     for captured in (False, True):
-        provider = _provider("cuda", 2048, captured)
+        provider = _provider(Provider(name="cuda"), cuda_graph=captured)
         assert isinstance(provider, tuple)
         assert (provider[1]["enable_cuda_graph"], provider[1]["use_tf32"]) == (captured, 0)
 

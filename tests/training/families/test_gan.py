@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from smalti.runtime.repository import Data
+from smalti.runtime.manifest import Data
 from training.errors import RecipeRefused
 from training.families.gan import calibration, task
 from training.images import ImageSet

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from smalti.runtime.repository import Data
+from smalti.runtime.manifest import Data
 from training import recipe
 from training.errors import RecipeRefused
 from training.families import pixel_rnn

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from models import vae
-from smalti.runtime.repository import Data
+from smalti.runtime.manifest import Data
 from training.errors import RecipeRefused
 from training.families.loading import make_task
 from training.families.vae import VAETask, task

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from smalti.runtime.repository import Data
+from smalti.runtime.manifest import Data
 from training.images import ImageSet
 from training.measures import baselines
 

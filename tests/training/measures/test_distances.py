@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from smalti.runtime.repository import Data
+from smalti.runtime.manifest import Data
 from training.images import ImageSet
 from training.measures import distances
 from training.measures.distances import Yardstick, kernel_distance, mean_of_pairs, nearest

@@ -1,0 +1,373 @@
+"""The manifest of a model: everything that is known of one version. It is outside data, and checked when it is read."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from math import prod
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from smalti.errors import GraphNotServed
+from smalti.printable import printable
+from smalti.runtime import draw_row, signature, strict_json
+from smalti.runtime.draw_row import StateKind
+from smalti.runtime.families import FAMILIES, FamilyName, Medium, ScoreKind, Sizes
+from smalti.runtime.signature import Kind, Signature
+
+MANIFEST = "manifest.json"  # the name of its file
+LARGEST_VERSION = 2**32 - 1  # uint32 in the protocol
+_COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
+_MEANT: dict[str, str] = {}  # what text of each pattern is, with an example
+_SAID = {  # by pydantic's types of errors
+    "missing": "is missing",
+    "extra_forbidden": "is no field that a manifest has there",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "too_short": "must have at least {min_length} entries",
+    "too_long": "must have at most {max_length} entries",
+    "literal_error": "must be {expected}",
+    "int_type": "must be a whole number, such as 8",
+    "int_from_float": "must be a whole number, such as 8",
+    "int_parsing_size": "must be a smaller number",
+    "float_type": "must be a number, such as 0.5",
+    "finite_number": "must be a number, such as 0.5",
+    "bool_type": "must be true or false",
+    "string_type": 'must be text in quotes, such as "text"',
+    "tuple_type": "must be a list, such as [1, 2]",
+    "list_type": "must be a list, such as [1, 2]",
+    "dict_type": 'must be an object, such as {{"name": 1}}',
+    "model_type": 'must be an object, such as {{"name": 1}}',
+}
+_LARGEST_STATE = 1 << 20  # values that one sample's states may have
+Type = Literal["float32", "int64", "bool"]
+
+
+def _text(pattern: str, meant: str) -> Any:
+    """A field of text that matches a pattern; `meant` says what that is, for whoever wrote something else."""
+    _MEANT[pattern] = meant
+    return Field(pattern=pattern)
+
+
+Sha256 = Annotated[
+    str, _text(r"^[0-9a-f]{64}$", "a SHA-256, as sha256sum writes it: 64 digits of 0-9 and a-f")
+]
+Name = Annotated[
+    str, _text(r"^[a-z0-9][a-z0-9-]{0,62}$", "a name of a-z, 0-9 and '-', such as 'sprites-vae'")
+]
+Colour = Annotated[str, _text(r"^#[0-9a-fA-F]{6}$", "a colour, such as '#1a2b3c'"), AfterValidator(str.lower)]
+Version = Annotated[int, Field(ge=1, le=LARGEST_VERSION)]
+File = Annotated[
+    str,
+    _text(r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$", "a file in the version's own folder, such as 'decode.onnx'"),
+]
+Line = Annotated[  # printed in tables
+    str, _text(r"^[^\x00-\x1f\x7f-\x9f]{0,1000}$", "one line of at most 1000 characters, such as 'lecture'")
+]
+Label = Annotated[
+    str, _text(r"^[A-Za-z0-9_.:/-]{1,200}$", "a tensor's name as in the ONNX file, such as 'pixels'")
+]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Size = Annotated[int, Field(ge=1, le=2**24)]  # of an axis
+Batched = Annotated[tuple[Annotated[int, Field(ge=-1, le=2**24)], ...], Field(max_length=8)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Tensor(_Part):
+    """An input or output of a graph; −1 in the shape is the batch."""
+
+    name: Label
+    type: Type
+    shape: Batched
+
+
+class Graph(_Part):
+    """One ONNX graph of a model."""
+
+    file: File
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+    @property
+    def signature(self) -> Signature:
+        """The same, by name."""
+        return Signature(_by_name(self.inputs), _by_name(self.outputs))
+
+    def takes(self, name: str) -> bool:
+        """Whether it has this input."""
+        return any(tensor.name == name for tensor in self.inputs)
+
+    def gives(self, name: str) -> bool:
+        """Whether it has this output."""
+        return any(tensor.name == name for tensor in self.outputs)
+
+
+class State(_Part):
+    """A tensor that `draw_row` hands from one row to the next, without its batch axis."""
+
+    input: Label
+    output: Label
+    type: Type
+    shape: Annotated[tuple[Size, ...], Field(max_length=7)]
+
+    @property
+    def values(self) -> int:
+        """How many numbers it has for one sample."""
+        return prod(self.shape)
+
+
+class Score(_Part):
+    """Which output of which graph judges an image, and what kind of number that is."""
+
+    graph: Label
+    output: Label
+    kind: ScoreKind
+
+
+class Data(_Part):
+    """Where the training images come from."""
+
+    name: str
+    source: str
+    licence: str
+    digest: str
+    images: Count
+
+
+class Parity(_Part):
+    """How far the export is from the torch network, as measured when it was made."""
+
+    max_difference: (
+        float  # largest |torch − onnxruntime| over the logits or outputs; of int8: |original − int8|
+    )
+    images: Count
+    pixels_equal: bool
+
+
+class Quantisation(_Part):
+    """Of which model this one is an int8 variant, and what that costs."""
+
+    name: Name
+    version: Version
+    digest: Sha256
+    lost_nats_per_pixel: float  # of log-likelihood, over images that the original drew
+    images: Count
+
+
+class Evaluation(_Part):
+    """What `python -m evaluation.evaluate` found, and how to find it again."""
+
+    command: str
+    date: str  # ISO 8601, UTC
+    seed: int
+    test_images: Count
+    drawn_images: Count
+    figures: dict[str, Any]
+
+
+class Manifest(_Part):
+    """Everything that is known of one version of a model."""
+
+    schema_version: Literal[1] = 1
+    name: Name
+    version: Version
+    medium: Medium = "image"  # what it draws
+    family: FamilyName  # says which graphs it may have; for what it can do, ask its graphs and the properties below
+    variant: Line
+    height: Annotated[int, Field(ge=1, le=1024)]
+    width: Annotated[int, Field(ge=1, le=1024)]
+    palette: Annotated[tuple[Colour, ...], Field(min_length=2, max_length=65536)]
+    graphs: dict[str, Graph]
+    score: Score | None = None  # None: it scores nothing
+    states: Annotated[tuple[State, ...], Field(max_length=64)] = ()
+    latent_size: Annotated[int, Field(ge=0, le=65536)] = 0  # 0: it has no latents
+    files: dict[File, Sha256]
+    data: Data
+    recipe: dict[str, Any]
+    figures: dict[str, Any]  # test figures, e.g. test_nats_per_image and the counting baselines beside it
+    parity: Parity
+    quantisation: Quantisation | None = None  # None: weights are as they were trained
+    evaluation: Evaluation | None = None  # of the exported graphs; None until it was measured
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        fault = (
+            self._fault_of_sizes()
+            or self._fault_of_states()
+            or self._fault_of_files()
+            or self._fault_of_graphs()
+            or self._fault_of_score()
+            or self._fault_of_recipe()
+            or self._fault_of_palette()
+        )
+        if fault:
+            raise ValueError(fault)
+        return self
+
+    def _fault_of_sizes(self) -> str:
+        if self.has_latents != FAMILIES[self.family].has_latents:
+            return f"latent_size is {self.latent_size}, which {self.kind} cannot have"
+        return ""
+
+    def _fault_of_palette(self) -> str:
+        """A network's logits have a place for each colour."""
+        outputs = (output for graph in self.graphs.values() for output in graph.outputs)
+        sizes = [output.shape[-1] for output in outputs if output.name == "logits" and output.shape]
+        if sizes and sizes[0] != len(self.palette):
+            return f"its palette has {len(self.palette)} colours, but its network draws with {sizes[0]}"
+        return ""
+
+    def _fault_of_states(self) -> str:
+        if self.states and not FAMILIES[self.family].has_states:
+            return f"it has states, which {self.kind} cannot have"
+        for what, given, taken in (
+            ("input", [state.input for state in self.states], draw_row.INPUTS),
+            ("output", [state.output for state in self.states], draw_row.OUTPUTS),
+        ):
+            if len({*given, *taken}) < len(given) + len(taken):
+                return f"two of its states, or a state and draw_row itself, have the same {what}"
+        values = sum(state.values for state in self.states)
+        if values > _LARGEST_STATE:
+            return f"its states have {values} values, and {_LARGEST_STATE} are the most"
+        return ""
+
+    def _fault_of_files(self) -> str:
+        unlisted = [graph.file for graph in self.graphs.values() if graph.file not in self.files]
+        return f"'{unlisted[0]}' is not listed in files, with its SHA-256" if unlisted else ""
+
+    def _fault_of_graphs(self) -> str:
+        known, main = self.signatures, FAMILIES[self.family].main
+        if main not in self.graphs:
+            return f"it has no graph '{main}', as every {self.family} has"
+        for name, graph in self.graphs.items():
+            if name not in known:
+                return f"it has a graph '{printable(name)}', which {self.kind} cannot have"
+            if fault := _fault_of_graph(graph, known[name]):
+                return f"of graph '{name}' it says that {fault}"
+        return ""
+
+    def _fault_of_score(self) -> str:
+        expected = score_of(self.family, self.graphs)
+        if self.score == expected:
+            return ""
+        said = expected.model_dump_json() if expected else "null"
+        return f"its score must be {said}, as its graphs say"
+
+    def _fault_of_recipe(self) -> str:
+        """Of what serving and evaluating read of it; the rest is for people."""
+        for part in ("data", "optimiser"):
+            if not isinstance(self.recipe.get(part, {}), dict):
+                return f"recipe.{part} is no object"
+        background = self.recipe.get("data", {}).get("background", self.palette[0])
+        if not isinstance(background, str) or not _COLOUR.fullmatch(background):
+            return f"recipe.data.background is {printable(ascii(background))}, and no colour written as '#rrggbb'"
+        return ""
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]:
+        """What each graph that it may have takes and gives."""
+        states = [
+            StateKind(state.input, state.output, (state.type, (-1, *state.shape))) for state in self.states
+        ]
+        sizes = Sizes(height=self.height, width=self.width, latent_size=self.latent_size, states=states)
+        return FAMILIES[self.family].signatures(sizes)
+
+    @property
+    def draws_rows(self) -> bool:
+        """Whether it draws row by row, so that its samples are drawn by jobs."""
+        return draw_row.GRAPH in self.graphs
+
+    @property
+    def has_latents(self) -> bool:
+        """Whether each of its images is made from a latent."""
+        return self.latent_size > 0
+
+    @property
+    def latent_graph(self) -> str | None:
+        """The graph that makes images from latents; None if there is none."""
+        return next(
+            (name for name, graph in self.graphs.items() if graph.takes("latent") and graph.gives("pixels")),
+            None,
+        )
+
+    @property
+    def graph_from_latent(self) -> str:
+        """Likewise; raises GraphNotServed if there is none."""
+        if self.latent_graph is None:
+            raise GraphNotServed(f"{self.name} is {self.kind}; it cannot draw from latents.")
+        return self.latent_graph
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over all that decides what is drawn; figures and provenance may change without changing it."""
+        deciding = self.model_dump(
+            mode="json",
+            include={"name", "version", "height", "width", "palette", "graphs", "states", "files"},
+        )
+        return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def kind(self) -> str:
+        """Its family with the article, for a sentence: 'an autoencoder'."""
+        return f"{'an' if self.family[0] in 'aeiou' else 'a'} {self.family}"
+
+    def graph(self, name: str) -> Graph:
+        """The graph called `name`; raises GraphNotServed where the model has none."""
+        if name not in self.graphs:
+            served = ", ".join(sorted(self.graphs))
+            raise GraphNotServed(f"{self.name} is {self.kind} and has no graph '{name}'; it has {served}.")
+        return self.graphs[name]
+
+
+def score_of(family: FamilyName, graphs: Iterable[str]) -> Score | None:
+    """The score of a model of this family that has these graphs; None if none of them scores."""
+    known = FAMILIES[family]
+    graph = known.score_graph(graphs)
+    if graph is None:
+        return None
+    output, kind = known.scores[graph]
+    return Score(graph=graph, output=output, kind=kind)
+
+
+def parse(data: bytes) -> Manifest:
+    """The manifest in a file's bytes; raises ValueError with the first thing that is wrong."""
+    try:
+        return Manifest.model_validate_json(strict_json.checked(data), strict=True)
+    except ValidationError as error:
+        raise ValueError(fault_of(error)) from error
+
+
+def fault_of(error: ValidationError) -> str:
+    """The first thing that pydantic found wrong with a manifest, in words."""
+    first = error.errors(include_url=False)[0]
+    place, context = printable(".".join(map(str, first["loc"]))), first.get("ctx", {})
+    if first["type"] in ("missing", "extra_forbidden"):
+        return f"{place} {_SAID[first['type']]}"
+    if first["type"] == "string_pattern_mismatch":
+        said = f"must be {_MEANT[context['pattern']]}"
+    elif first["type"] in _SAID:
+        said = _SAID[first["type"]].format(**context)
+    else:
+        said = first["msg"].removeprefix("Value error, ")
+    return printable(f"{place} is {ascii(first['input'])[:50]}, but {said}") if place else said
+
+
+def _by_name(tensors: Iterable[Tensor]) -> dict[str, Kind]:
+    return {tensor.name: (tensor.type, tensor.shape) for tensor in tensors}
+
+
+def _fault_of_graph(graph: Graph, expected: Signature) -> str:
+    for what, tensors in (("input", graph.inputs), ("output", graph.outputs)):
+        if len(_by_name(tensors)) < len(tensors):
+            return f"it has an {what} twice"
+    found = graph.signature
+    foreign = [name for name in found.inputs if name not in expected.inputs]
+    return (
+        signature.difference("input", found.inputs, expected.inputs)
+        or signature.difference("output", found.outputs, expected.outputs)
+        or (f"it has an input '{foreign[0]}', which nothing feeds" if foreign else "")
+    )

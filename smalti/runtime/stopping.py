@@ -1,0 +1,75 @@
+"""SIGTERM and Ctrl-C: how each kind of process learns that it should stop."""
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import TypeAlias
+
+EXIT_CODE = 130  # of a process that Ctrl-C ended, as shells have it
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+Handler: TypeAlias = Callable[[int, FrameType | None], object] | int
+
+
+def stop_event() -> asyncio.Event:
+    """An event of the running loop that SIGTERM and Ctrl-C set."""
+    stopping = asyncio.Event()
+    for number in SIGNALS:
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    return stopping
+
+
+class Request:
+    """Whether somebody asked to stop."""
+
+    def __init__(self) -> None:
+        self.made = False
+
+    def __call__(self, step: int) -> bool:
+        """For a loop that asks after every step."""
+        return self.made
+
+
+@contextmanager
+def asked() -> Iterator[Request]:
+    """Within it, the first signal only makes the request; the next one does what it did before."""
+    request = Request()
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+
+    def make(number: int, frame: FrameType | None) -> None:
+        request.made = True
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    with _handling(SIGNALS, make):
+        yield request
+
+
+@contextmanager
+def interrupting() -> Iterator[None]:
+    """Within it, SIGTERM and a closed terminal raise KeyboardInterrupt, as Ctrl-C does."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    with _handling((signal.SIGTERM, signal.SIGHUP), interrupt):
+        yield
+
+
+@contextmanager
+def ignoring_ctrl_c() -> Iterator[None]:
+    """Within it, Ctrl-C does nothing."""
+    with _handling((signal.SIGINT,), signal.SIG_IGN):
+        yield
+
+
+@contextmanager
+def _handling(numbers: Sequence[signal.Signals], handler: Handler) -> Iterator[None]:
+    """Within it, these signals have this handler; afterwards the ones they had before."""
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, former in before.items():
+            signal.signal(number, former)
