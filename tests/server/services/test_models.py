@@ -128,10 +128,10 @@ async def test_a_name_never_becomes_a_path(server: Running):
 
 async def test_a_damaged_model_leaves_the_others_served(start_server, repository: Path):
     (repository / "toy-gan" / "1" / "generate.onnx").write_bytes(b"something else")
-    async with start_server(ready="toy-vae") as server:
+    async with start_server() as server:
         assert await names(server) == [("toy-pixel-rnn", 1), ("toy-vae", 1)]
         assert await server.status("toy-gan") == "NOT_SERVING"
-        assert await server.status() == "SERVING"
+        assert await server.status("toy-vae") == "SERVING"
         await draw(server)
 
 
