@@ -105,7 +105,7 @@ class GraphFailed(SmaltiError):
     """A graph that is served failed on inputs that it should take; the server's log has the cause."""
 
 
-# smalti is wrong; whoever meets it should report it.
+# smalti itself is wrong.
 class InternalError(SmaltiError):
     """A bug in smalti; the server's log has the cause under the number in the message."""
 

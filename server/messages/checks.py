@@ -39,7 +39,7 @@ class RequestLimits:
 
 
 def check_images(count: int, manifest: Manifest, limits: RequestLimits, *, field: str) -> int:
-    """The count, if one request to the model may have so many images; raises InvalidRequest."""
+    """The count of images in one request to the model; raises InvalidRequest if it is 0 or too large."""
     image_bytes = manifest.height * manifest.width * bytes_per_pixel(len(manifest.palette))
     fitting = limits.response_bytes // image_bytes
     most = max(1, min(limits.images, fitting))
@@ -119,14 +119,20 @@ def request_id_of(value: str) -> str:
 def job_class_of(value: jobs_pb2.JobClass) -> JobClass:
     """The class, by default standard; raises InvalidRequest for a value that the contract does not have."""
     if value not in _CLASSES:
-        raise InvalidRequest(f"There is no class of jobs {value}.", field="job_class")
+        raise InvalidRequest(
+            f"There is no job class {value}; use JOB_CLASS_INTERACTIVE (1) or JOB_CLASS_STANDARD (2).",
+            field="job_class",
+        )
     return _CLASSES[value]
 
 
 def image_format_of(value: types_pb2.ImageFormat) -> types_pb2.ImageFormat:
     """The format, by default PNG; raises InvalidRequest for a value that the contract does not have."""
     if value not in _FORMATS:
-        raise InvalidRequest(f"There is no image format {value}.", field="format")
+        raise InvalidRequest(
+            f"There is no image format {value}; use IMAGE_FORMAT_PNG (1) or IMAGE_FORMAT_PIXELS (2).",
+            field="format",
+        )
     return _FORMATS[value]
 
 

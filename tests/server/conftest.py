@@ -46,7 +46,7 @@ class Running:
         self.health: Any = health_pb2_grpc.HealthStub(channel)
 
     async def status(self, service: str = "") -> str:
-        """What health says of a service."""
+        """The health of a service."""
         try:
             reply = await self.health.Check(health_pb2.HealthCheckRequest(service=service))
         except grpc.aio.AioRpcError as error:
@@ -109,7 +109,7 @@ async def server(start_server: StartServer) -> AsyncIterator[Running]:
 
 @pytest.fixture
 def hand_worker(server: Running) -> HandWorker:
-    """Draws the server's jobs, row by row, when it is told to."""
+    """Draws the server's jobs when a test says so."""
     return HandWorker(server.queue.workers, [model.digest for model in server.application.catalogue.models()])
 
 

@@ -1,4 +1,4 @@
-"""A worker that draws by hand: one claim, one row, one ending at a time, as a test wants it."""
+"""A worker that a test drives by hand: it claims, commits rows and ends samples only when told to."""
 
 from collections.abc import Sequence
 from itertools import count
@@ -10,7 +10,7 @@ LOG_PROBABILITY = -12.5
 
 
 class HandWorker:
-    """Every pixel of sample i is colour i modulo 3."""
+    """Draws sample i in one colour, i modulo 3."""
 
     def __init__(self, queue: WorkerQueue, digests: Sequence[str]) -> None:
         self._queue = queue
@@ -18,7 +18,7 @@ class HandWorker:
         self._sequence = count(1)
 
     async def claim(self, limit: int = 1) -> list[Claim]:
-        """Take samples."""
+        """Claim samples."""
         return await self._queue.claim(
             "hand",
             sequence=next(self._sequence),
@@ -28,7 +28,7 @@ class HandWorker:
         )
 
     async def draw(self, claim: Claim, *, first_row: int, rows: int) -> CommitReply:
-        """Commit rows of a sample; its last ones end it."""
+        """Commit rows of a sample; the last rows end it."""
         request = claim.request
         done = first_row + rows == request.rows
         return await self._commit(
@@ -49,13 +49,13 @@ class HandWorker:
         )
 
     async def fail(self, claim: Claim, error: str = "It cannot be drawn.") -> CommitReply:
-        """Give a sample up."""
+        """Fail a sample."""
         return await self._commit(
             Progress(job=claim.job, index=claim.index, token=claim.token, first_row=0, outcome=Failed(error))
         )
 
     async def draw_all(self, limit: int = 1000) -> int:
-        """Draw whatever can be claimed now; returns how many samples that were."""
+        """Draw every sample that can be claimed now; returns how many there were."""
         claims = await self.claim(limit)
         for claim in claims:
             await self.draw(claim, first_row=0, rows=claim.request.rows)

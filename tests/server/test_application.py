@@ -43,7 +43,7 @@ async def test_a_request_whose_client_went_away_is_not_computed(server: Running,
     await until(lambda: server.application._gate.running == 5)
     for call in calls:
         call.cancel()
-    await until(lambda: server.application._gate.running == 0)  # although nothing could be computed
+    await until(lambda: server.application._gate.running == 0)  # although the pool is blocked
     held.set()
     await asyncio.gather(*running, return_exceptions=True)
     assert (await server.images.Draw(images_pb2.DrawRequest(model=VAE, count=2))).seed >= 0
@@ -89,7 +89,7 @@ async def test_a_model_that_may_still_be_loaded_is_unavailable_and_not_unknown(
 async def test_a_foreign_key_in_redis_stops_jobs_and_is_named_until_it_is_gone(
     start_server, own_redis, until, monkeypatch
 ):
-    monkeypatch.setattr("smalti.jobs.housekeeping._CHECK_SECONDS", 0.1)  # 2 s in earnest
+    monkeypatch.setattr("smalti.jobs.housekeeping._CHECK_SECONDS", 0.1)  # 2 s in production
     often = start_server(redis_url=own_redis.url, lease_seconds=0.4)
     async with Redis(port=own_redis.port) as redis, often as server:
         await redis.set("smalti:{default}:bell", "x")
@@ -98,7 +98,9 @@ async def test_a_foreign_key_in_redis_stops_jobs_and_is_named_until_it_is_gone(
         assert (refusal.code, "'smalti:{default}:bell'" in refusal.message) == ("UNAVAILABLE", True)
         await redis.delete("smalti:{default}:bell")
         await until(lambda: _jobs_are(server, "SERVING"), seconds=5)
-        assert not any(task.done() for task in server.application._background)  # which would end the process
+        assert not any(
+            task.done() for task in server.application._background
+        )  # a task that ends would end the process
 
 
 async def test_a_second_server_cannot_share_a_port(server: Running, start_server):
@@ -120,7 +122,7 @@ async def _jobs_are(server: Running, status: str) -> bool:
 
 
 def restart_with(redis: PrivateRedis, *options: str) -> None:
-    """Kill it and start it on the same data with other options, so quickly that nobody looks meanwhile."""
+    """Kill it and start it on the same data with other options, so quickly that the server does not notice."""
     redis.kill()
     usual = PrivateRedis._command
     redis._command = lambda port: [*usual(redis, port), *options]  # type: ignore[method-assign]
@@ -156,7 +158,7 @@ async def test_submits_are_refused_after_redis_was_quickly_restarted_unfit_until
 async def test_a_redis_that_turns_unfit_stops_jobs_only_until_it_is_mended(
     start_server, own_redis, until, monkeypatch, option, bad, good
 ):
-    monkeypatch.setattr("smalti.jobs.housekeeping._CHECK_SECONDS", 0.1)  # 2 s in earnest
+    monkeypatch.setattr("smalti.jobs.housekeeping._CHECK_SECONDS", 0.1)  # 2 s in production
     often = start_server(redis_url=own_redis.url, lease_seconds=0.4)
     async with Redis(port=own_redis.port) as redis, often as server:
         await redis.config_set(option, bad)
@@ -187,7 +189,7 @@ async def test_a_full_redis_refuses_only_new_jobs_for_a_new_and_a_reconnecting_s
 
 
 async def frees_memory(server: Running, ids: list[str], until) -> None:
-    """Whatever reads or frees is answered; only what needs memory is not."""
+    """Check that requests which read or free memory are answered, and only those that need memory are refused."""
     await until(lambda: _jobs_are(server, "SERVING"))
     done, waiting = ids
     assert (await refused(server.jobs.Submit(SUBMIT))).code == "RESOURCE_EXHAUSTED"
@@ -216,7 +218,9 @@ async def test_a_server_outlives_a_demotion_of_redis_while_somebody_watches(star
         watching.cancel()
         [*_, last] = [event async for event in server.jobs.Watch(jobs_pb2.WatchRequest(id=job.id))]
         assert last.job.state == jobs_pb2.JOB_STATE_CANCELLED
-        assert not any(task.done() for task in server.application._background)  # which would end the process
+        assert not any(
+            task.done() for task in server.application._background
+        )  # a task that ends would end the process
 
 
 async def redis_reads_block(redis: Redis) -> bool:

@@ -31,7 +31,7 @@ def tree(kind: type[SmaltiError] = SmaltiError) -> Iterator[type[SmaltiError]]:
 
 ERRORS = [
     kind for kind in tree() if kind.__module__ == "smalti.errors"
-]  # applications have some of their own
+]  # other modules have some of their own
 
 
 @pytest.mark.parametrize("kind", ERRORS)

@@ -1,4 +1,4 @@
-"""Whatever a client sends, it gets an answer or a status that says what is wrong, and the server goes on."""
+"""Any bytes and any message get an answer or a status that says what is wrong, and the server goes on."""
 
 import asyncio
 from collections.abc import Iterator
@@ -59,7 +59,7 @@ def values(field: Any) -> st.SearchStrategy[Any]:
 
 
 def messages(kind: type[Message]) -> st.SearchStrategy[Message]:
-    """Messages of a kind with any of its fields set to anything."""
+    """Messages of a kind, with any values in any of its fields."""
     chosen = {
         field.name: st.lists(values(field), max_size=3) if field.is_repeated else values(field)
         for field in kind.DESCRIPTOR.fields
@@ -95,7 +95,7 @@ async def test_any_bytes_get_an_answer_or_a_clear_status(server: Running, method
 
 
 async def _send(server: Running, method: MethodDescriptor, data: bytes) -> str:
-    """The name of the status that an RPC ends with; streams that do not end are given up soon."""
+    """The name of the status that an RPC ends with; endless streams are cancelled soon."""
     path = f"/{method.containing_service.full_name}/{method.name}"
     channel: Any = server.channel
     try:

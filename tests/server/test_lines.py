@@ -1,4 +1,4 @@
-"""The server and both clients when the line between them falls silent, and when too much is sent over it."""
+"""The server and both clients on a line that falls silent, and requests that are too large."""
 
 import asyncio
 from collections.abc import Iterator
@@ -18,20 +18,20 @@ from tests.server.conftest import Running, StartServer
 from tests.server.hand_worker import HandWorker
 
 TOY, HEIGHT, WIDTH = "toy-pixel-rnn", 6, 5
-SERVER_KEEPALIVE, KEEPALIVE = 0.8, 0.4  # seconds, in the usual proportion
+SERVER_KEEPALIVE, KEEPALIVE = 0.8, 0.4  # seconds, in the same proportion as the defaults
 SILENT = "nothing came from it any more"
 
 
 @pytest.fixture
 async def server(start_server: StartServer):
-    """One that soon misses its clients."""
+    """A server that soon notices silent clients."""
     async with start_server(keepalive_seconds=SERVER_KEEPALIVE) as running:
         yield running
 
 
 @pytest.fixture
 def line(server: Running) -> Iterator[Line]:
-    """To the server."""
+    """A line to the server."""
     with Line(server.address) as line:
         yield line
 
@@ -68,7 +68,7 @@ async def follow(server: Running, hand_worker: HandWorker, line: Line, watch):
     return events
 
 
-def assert_told_once(events) -> None:
+def assert_nothing_is_repeated(events) -> None:
     assert [(first, len(rows)) for first, rows in rows_of(events)] == [
         (0, 2 * WIDTH),
         (2, WIDTH),
@@ -87,7 +87,7 @@ async def submitted(server: Running) -> str:
 
 
 async def in_thread(events):
-    """What a blocking iterator gives."""
+    """The items of a blocking iterator."""
     while (event := await asyncio.to_thread(next, events, None)) is not None:
         yield event
 
@@ -98,7 +98,7 @@ async def test_a_watch_goes_on_after_its_line_froze_and_repeats_nothing(
     job_id = await submitted(server)
     with Client(line.address, keepalive_seconds=KEEPALIVE) as client:
         watch = in_thread(client.watch(job_id, rows=True))
-        assert_told_once(await follow(server, hand_worker, line, watch))
+        assert_nothing_is_repeated(await follow(server, hand_worker, line, watch))
 
 
 async def test_an_async_watch_goes_on_after_its_line_froze_and_repeats_nothing(
@@ -107,7 +107,7 @@ async def test_an_async_watch_goes_on_after_its_line_froze_and_repeats_nothing(
     job_id = await submitted(server)
     async with AsyncClient(line.address, keepalive_seconds=KEEPALIVE) as client:
         watch = client.watch(job_id, rows=True)
-        assert_told_once(await follow(server, hand_worker, line, watch))
+        assert_nothing_is_repeated(await follow(server, hand_worker, line, watch))
 
 
 async def test_a_streamed_drawing_over_a_frozen_line_fails_at_both_ends(server: Running, line: Line, until):
@@ -132,7 +132,7 @@ async def test_a_request_over_a_frozen_line_ends_with_its_deadline_or_with_the_l
         line.freeze()
         with pytest.raises(Unavailable, match=SILENT):
             await client.models()
-        assert (await client.submit(TOY)).id  # over a new connection, which gRPC may need a moment to see
+        assert (await client.submit(TOY)).id  # over a new connection
 
     def ask_in_time() -> None:
         with Client(line.address, timeout_seconds=0.8) as client:
@@ -146,9 +146,7 @@ async def test_a_request_over_a_frozen_line_ends_with_its_deadline_or_with_the_l
 
 async def test_the_server_drops_watchers_whose_line_froze(server: Running, line: Line, until):
     job_id = await submitted(server)
-    async with grpc.aio.insecure_channel(
-        line.address
-    ) as channel:  # of a client that asks for no sign of life
+    async with grpc.aio.insecure_channel(line.address) as channel:  # of a client that does not ping
         stub = jobs_pb2_grpc.JobServiceStub(channel)
         watches = [stub.Watch(jobs_pb2.WatchRequest(id=job_id)) for _ in range(5)]
         for watch in watches:
@@ -164,12 +162,14 @@ async def test_a_client_may_wait_long_for_news(server: Running, line: Line):
         watch = client.watch(job_id)
         await anext(watch)
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(anext(watch), timeout=10 * KEEPALIVE)  # eager ones are out after 8
+            await asyncio.wait_for(
+                anext(watch), timeout=10 * KEEPALIVE
+            )  # a client that pings too often is out after 8
         assert line.connections == 1
 
 
 def test_the_keepalive_defaults_of_client_and_server_agree():
-    """The server counts those as too eager who ask more often than every quarter of its own time."""
+    """The server drops clients that ping more often than four times in its own keepalive time."""
     assert ServerSettings().keepalive_seconds / 4 < KEEPALIVE_SECONDS
     assert ServerSettings().keepalive_seconds / SERVER_KEEPALIVE == KEEPALIVE_SECONDS / KEEPALIVE
 

@@ -1,4 +1,4 @@
-"""Whatever long and foreign words a client uses, it gets a status that its own gRPC can read."""
+"""Requests with long or unusual text get a status that the client's gRPC can read."""
 
 import asyncio
 import io
@@ -24,7 +24,7 @@ TOY = "toy-pixel-rnn"
 
 
 def with_text(kind: type[Message], text: str) -> Message:
-    """A message with this text in every field that takes one."""
+    """A message with this text in every text field."""
     message = kind()
     for field in _fields(kind.DESCRIPTOR):
         if field.type == FieldDescriptor.TYPE_STRING:

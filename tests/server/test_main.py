@@ -22,7 +22,7 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def start(repository: Path, redis_url: str) -> Iterator[Start]:
-    """Starts servers with SMALTI_ variables; whatever still runs at the end is killed."""
+    """Starts servers with SMALTI_ variables, and kills those that still run at the end."""
     started = []
 
     def begin(*before: str, **variables: str) -> "subprocess.Popen[str]":
@@ -48,14 +48,14 @@ def start(repository: Path, redis_url: str) -> Iterator[Start]:
 
 @pytest.fixture
 def address() -> str:
-    """One that is free."""
+    """An address with a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 async def ended(process: "subprocess.Popen[str]") -> tuple[int, str]:
-    """Exit code, and what it said."""
+    """The exit code, and the output on standard error."""
     _, said = await asyncio.to_thread(process.communicate, timeout=30)
     return process.returncode, said
 
@@ -175,7 +175,7 @@ async def test_a_short_loopback_address_works_without_a_warning_and_every_log_li
     assert all(json.loads(line)["event"] for line in said.splitlines())
 
 
-# A port that gRPC cannot have, which no door of ours would let through; it says so on standard error.
+# gRPC cannot listen here, and says so on standard error. The server itself refuses such an address before gRPC sees it.
 TRY_TO_LISTEN = """
 import asyncio, grpc
 async def main():

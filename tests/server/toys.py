@@ -27,7 +27,7 @@ _TYPES = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "bool": Tens
 
 
 def decoded(latents: NDArray[np.float32]) -> NDArray[np.int64]:
-    """What `decode` and `generate` make of latents (images, LATENT)."""
+    """The images that `decode` and `generate` give for latents (images, LATENT)."""
     values = np.floor(np.abs(latents @ _TO_PIXELS)).astype(np.int64) % COLOURS
     return np.asarray(values.reshape(-1, HEIGHT, WIDTH))
 
@@ -166,7 +166,7 @@ def _write(
 
 
 def reseal(folder: Path, change: Callable[[onnx.ModelProto], object] = lambda graph: None) -> None:
-    """Change a version's decode.onnx, and set its digest right in the manifest."""
+    """Change a version's decode.onnx, and write its new digest into the manifest."""
     file = folder / "decode.onnx"
     if (graph := _parsed(file)) is not None:
         change(graph)
@@ -184,7 +184,7 @@ def _parsed(file: Path) -> onnx.ModelProto | None:
 
 
 def lie(graph: onnx.ModelProto) -> None:
-    """Have the last Reshape give width × height, in a way that onnxruntime cannot know beforehand."""
+    """Make the last Reshape give width × height, in a way that onnxruntime sees only when it runs."""
     graph.graph.initializer.append(numpy_helper.from_array(np.array([-1, WIDTH, HEIGHT]), "turned"))
     last = graph.graph.node.pop()
     graph.graph.node.extend(

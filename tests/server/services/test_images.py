@@ -18,8 +18,8 @@ PIXEL_RNN = types_pb2.ModelVersion(name="toy-pixel-rnn")
 RAW = types_pb2.IMAGE_FORMAT_PIXELS
 
 
-def picture(shift: int = 0) -> np.ndarray:
-    """Pixels (HEIGHT, WIDTH) of an image that looks like no other."""
+def image(shift: int = 0) -> np.ndarray:
+    """An image (HEIGHT, WIDTH) of all colours, different for each shift."""
     return (np.arange(PIXELS).reshape(HEIGHT, WIDTH) + shift) % COLOURS
 
 
@@ -81,9 +81,9 @@ async def test_images_come_as_png_unless_pixels_are_asked_for(server: Running):
 
 
 async def test_encoding_gives_means_and_deviations(server: Running):
-    request = images_pb2.EncodeRequest(model=VAE, images=[message(picture()), message(picture(1))])
+    request = images_pb2.EncodeRequest(model=VAE, images=[message(image()), message(image(1))])
     reply = await server.images.Encode(request)
-    expected = encoded(np.stack([picture(), picture(1)]))
+    expected = encoded(np.stack([image(), image(1)]))
     assert np.allclose([latent.values for latent in reply.means], expected)
     assert [list(latent.values) for latent in reply.log_deviations] == [[0.0] * LATENT] * 2
     assert reply.colour_change == types_pb2.ColourChange()
@@ -111,19 +111,19 @@ async def test_decoding_draws_the_given_latents(server: Running):
 
 
 async def test_reconstructing_goes_through_the_mean(server: Running):
-    request = images_pb2.ReconstructRequest(model=VAE, images=[message(picture())], format=RAW)
+    request = images_pb2.ReconstructRequest(model=VAE, images=[message(image())], format=RAW)
     reply = await server.images.Reconstruct(request)
-    assert (pixels_of(reply.images) == decoded(encoded(picture()[None]))).all()
+    assert (pixels_of(reply.images) == decoded(encoded(image()[None]))).all()
 
 
 async def test_interpolating_goes_from_one_mean_to_the_other_in_even_steps(server: Running):
     request = images_pb2.InterpolateRequest(
-        model=VAE, first=message(picture()), last=message(picture(2)), steps=5, format=RAW
+        model=VAE, first=message(image()), last=message(image(2)), steps=5, format=RAW
     )
     reply = await server.images.Interpolate(request)
-    first, last = encoded(picture()[None]), encoded(picture(2)[None])
+    first, last = encoded(image()[None]), encoded(image(2)[None])
     line = np.concatenate([first + (last - first) * step / 4 for step in range(5)]).astype(np.float32)
-    assert (pixels_of(reply.images) == decoded(line)).mean() > 0.95  # a rounding may fall on a step's edge
+    assert (pixels_of(reply.images) == decoded(line)).mean() > 0.95  # rounding may change single pixels
 
 
 async def test_sweeping_varies_two_dimensions_and_keeps_the_others(server: Running):
@@ -137,9 +137,9 @@ async def test_sweeping_varies_two_dimensions_and_keeps_the_others(server: Runni
 
 
 async def test_a_sweep_may_start_from_an_image_and_has_eight_steps_by_default(server: Running):
-    request = images_pb2.SweepRequest(model=VAE, image=message(picture()), column_dimension=1, format=RAW)
+    request = images_pb2.SweepRequest(model=VAE, image=message(image()), column_dimension=1, format=RAW)
     reply = await server.images.Sweep(request)
-    corner = encoded(picture()[None])[0]
+    corner = encoded(image()[None])[0]
     corner[[0, 1]] = -3
     assert len(reply.images) == 64
     assert (pixels_of(reply.images)[0] == decoded(corner[None])[0]).all()
@@ -147,13 +147,13 @@ async def test_a_sweep_may_start_from_an_image_and_has_eight_steps_by_default(se
 
 async def test_each_score_says_its_kind(server: Running):
     def score(model, **given):
-        images = [message(picture()), message(np.zeros((HEIGHT, WIDTH)))]
+        images = [message(image()), message(np.zeros((HEIGHT, WIDTH)))]
         return server.images.Score(images_pb2.ScoreRequest(model=model, images=images, **given))
 
     elbo = await score(VAE, seed=4)
     assert elbo.kind == images_pb2.SCORE_KIND_ELBO
     noise = [float(normals(4, index, LATENT).sum()) for index in (0, 1)]
-    assert np.allclose(elbo.scores, [picture().sum() + noise[0], noise[1]])
+    assert np.allclose(elbo.scores, [image().sum() + noise[0], noise[1]])
     real = await score(GAN)
     assert (real.kind, list(real.scores)) == (images_pb2.SCORE_KIND_REAL_PROBABILITY, [0.25, 0.25])
 
@@ -170,10 +170,10 @@ async def test_many_requests_at_once_each_get_their_own_images(server: Running):
     [
         ("Draw", lambda: images_pb2.DrawRequest(model=PIXEL_RNN)),
         ("Decode", lambda: images_pb2.DecodeRequest(model=PIXEL_RNN)),
-        ("Encode", lambda: images_pb2.EncodeRequest(model=GAN, images=[message(picture())])),
-        ("Reconstruct", lambda: images_pb2.ReconstructRequest(model=GAN, images=[message(picture())])),
+        ("Encode", lambda: images_pb2.EncodeRequest(model=GAN, images=[message(image())])),
+        ("Reconstruct", lambda: images_pb2.ReconstructRequest(model=GAN, images=[message(image())])),
         ("Sweep", lambda: images_pb2.SweepRequest(model=PIXEL_RNN)),
-        ("Score", lambda: images_pb2.ScoreRequest(model=PIXEL_RNN, images=[message(picture())])),
+        ("Score", lambda: images_pb2.ScoreRequest(model=PIXEL_RNN, images=[message(image())])),
         ("DrawStream", lambda: images_pb2.DrawStreamRequest(model=VAE)),
     ],
 )
@@ -206,10 +206,10 @@ WRONG = [
     ),
     ("Encode", lambda: images_pb2.EncodeRequest(model=VAE), "images"),
     ("Encode", lambda: images_pb2.EncodeRequest(model=VAE, images=[types_pb2.Image()]), "images"),
-    ("Encode", lambda: images_pb2.EncodeRequest(model=VAE, images=[message(picture()[:3])]), "images"),
+    ("Encode", lambda: images_pb2.EncodeRequest(model=VAE, images=[message(image()[:3])]), "images"),
     (
         "Encode",
-        lambda: images_pb2.EncodeRequest(model=VAE, images=[message(picture() + COLOURS)]),
+        lambda: images_pb2.EncodeRequest(model=VAE, images=[message(image() + COLOURS)]),
         "images",
     ),
     (
@@ -221,11 +221,11 @@ WRONG = [
     (
         "Interpolate",
         lambda: images_pb2.InterpolateRequest(
-            model=VAE, first=message(picture()), last=message(picture()), steps=1
+            model=VAE, first=message(image()), last=message(image()), steps=1
         ),
         "steps",
     ),
-    ("Interpolate", lambda: images_pb2.InterpolateRequest(model=VAE, first=message(picture())), "images"),
+    ("Interpolate", lambda: images_pb2.InterpolateRequest(model=VAE, first=message(image())), "images"),
     ("Sweep", lambda: images_pb2.SweepRequest(model=VAE, row_dimension=3), "row_dimension"),
     ("Sweep", lambda: images_pb2.SweepRequest(model=VAE), "column_dimension"),
     ("Sweep", lambda: images_pb2.SweepRequest(model=VAE, column_dimension=1, steps=17), "steps"),

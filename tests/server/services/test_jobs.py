@@ -39,7 +39,7 @@ def picture() -> types_pb2.Image:
 
 
 async def forced_of(server: Running, **completion) -> np.ndarray:
-    """The pixels that a worker is told to keep, (HEIGHT, WIDTH)."""
+    """The forced pixels (HEIGHT, WIDTH) in the job of this completion."""
     given = images_pb2.Completion(**{"image": picture()} | completion)
     job = await submit(server, completion=given)
     forced = (await server.queue.clients.get(job.id)).request.kept
@@ -257,18 +257,18 @@ async def _is(server: Running, status: str) -> bool:
     return await server.status() == status
 
 
-# A model is exported anew in its place
+# A new export replaces the model
 
 
 async def export_anew(server: Running, repository: Path, toy: Toy) -> None:
-    """Put another toy in the place of the first one, and have the server see it."""
+    """Replace the first toy by another one, and let the server see it."""
     shutil.rmtree(repository / toy.name, ignore_errors=True)
     write_toy_model(repository, toy)
     await server.application.catalogue.follow()
 
 
 async def reason_of(server: Running, job_id: str) -> str:
-    """What Get and List say."""
+    """The job's reason, which is the same in Get and List."""
     got = await server.jobs.Get(jobs_pb2.GetJobRequest(id=job_id))
     listed = await server.jobs.List(jobs_pb2.ListJobsRequest())
     assert got.reason == next(job.reason for job in listed.jobs if job.id == job_id)
@@ -293,7 +293,7 @@ async def test_a_job_that_has_begun_and_lost_its_old_export_keeps_its_rows_until
     first, second = await hand_worker.claim(2)
     await hand_worker.draw(first, first_row=0, rows=HEIGHT)
     await hand_worker.draw(second, first_row=0, rows=2)
-    await server.queue.workers.leave("hand")  # given that its only worker stops in the midst of it
+    await server.queue.workers.leave("hand")  # given that its only worker stops in the middle
     await export_anew(server, repository, Toy(colours=5))
     newer = HandWorker(
         server.queue.workers, [model.digest for model in server.application.catalogue.models()]
@@ -318,7 +318,7 @@ async def test_a_job_for_a_model_without_workers_waits_for_one_though_others_wer
 
 
 async def export_anew_keeping(server: Running, repository: Path) -> None:
-    """Replace version 1 alone."""
+    """Replace only version 1."""
     shutil.rmtree(repository / "toy-pixel-rnn" / "1")
     write_toy_model(repository, Toy(colours=5))
     await server.application.catalogue.follow()
@@ -340,7 +340,7 @@ async def test_results_are_never_painted_in_the_colours_of_another_export(
     async with AsyncClient(server.address) as knowing, AsyncClient(server.address) as new:
         [before] = [result async for result in knowing.results(job.id)]
         await export_anew(server, repository, Toy(colours=5))
-        assert [before] == [result async for result in knowing.results(job.id)]  # it has the colours still
+        assert [before] == [result async for result in knowing.results(job.id)]  # it still has the colours
         with pytest.raises(ModelNotFound, match="was exported anew since this was drawn"):
             _ = [result async for result in new.results(job.id)]
     refusal = await refused(server.jobs.Results(jobs_pb2.ResultsRequest(id=job.id)))

@@ -109,7 +109,9 @@ async def test_load_serves_the_latest_version_that_is_not_damaged(server: Runnin
     said = await left_out(server)
     assert [each.split(":")[0] for each in said] == ["toy-vae/2", "toy-vae/3", "toy-vae/4"]
     assert "belongs to toy-vae version 1, not to its folder" in said[0]
-    change(repository, "toy-vae/1", palette=["red"])  # now none is good, and the latest is told
+    change(
+        repository, "toy-vae/1", palette=["red"]
+    )  # now every version is damaged, and the error is about the latest
     refusal = await refused(server.models.Load(models_pb2.LoadModelRequest(name="toy-vae")))
     assert "toy-vae version 4: decode.onnx differs" in refusal.message
 
@@ -126,25 +128,25 @@ async def test_a_name_never_becomes_a_path(server: Running):
 
 async def test_a_damaged_model_leaves_the_others_served(start_server, repository: Path):
     (repository / "toy-gan" / "1" / "generate.onnx").write_bytes(b"something else")
-    async with start_server(ready="toy-vae") as server:
+    async with start_server() as server:
         assert await names(server) == [("toy-pixel-rnn", 1), ("toy-vae", 1)]
         assert await server.status("toy-gan") == "NOT_SERVING"
-        assert await server.status() == "SERVING"
+        assert await server.status("toy-vae") == "SERVING"
         await draw(server)
 
 
-# What lies in the repository changes
+# The repository changes while the server runs
 
 
 def change(repository: Path, place: str, **values: object) -> None:
-    """Write other values into a manifest."""
+    """Change values in a manifest."""
     manifest = repository / place / MANIFEST
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | values))
 
 
 @pytest.fixture
 def looking(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server looks into its repository all the time."""
+    """Makes the server look into its repository all the time."""
     monkeypatch.setattr("server.application.LOOK_SECONDS", 0.02)
 
 
@@ -333,7 +335,7 @@ async def test_no_error_about_a_model_contains_a_path_of_the_server(server: Runn
 
 
 def replace_vae(repository: Path, colour: str, *, colours: int = 4) -> None:
-    """Export the toy VAE anew in its place, with another first colour."""
+    """Export the toy VAE again in the same place, with another first colour."""
     shutil.rmtree(repository / "toy-vae")
     write_vae(repository)
     change(repository, "toy-vae/1", palette=[colour, *PALETTE[1:colours]])
