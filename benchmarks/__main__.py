@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: runs every benchmark, one after another, and leaves their figures as JSON."""
+"""`python -m benchmarks`: runs every benchmark, one after another, and writes their figures as JSON."""
 
 import subprocess
 import sys

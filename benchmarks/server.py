@@ -101,7 +101,7 @@ def _figures(latencies: list[float], seconds: float) -> dict[str, float]:
 
 def _print(model: str, in_flight: int, found: dict[str, float]) -> None:
     rate, p50, p99 = found.values()
-    print(
+    click.echo(
         f"{model}.decode  {in_flight:3} in flight  {rate:6.0f} requests/s  p50 {p50:.2f} ms  p99 {p99:.2f} ms"
     )
 

@@ -113,7 +113,7 @@ def _cores_for_one_write_a_tick(model: Model, slots: int, threads: int) -> float
     with PrivateRedis() as private, Redis.from_url(private.url) as redis:
         writing = _WritingRunner(_runner(model, slots, threads), redis, model.manifest.width)
         draw = draws_a_batch(writing, model, slots)
-        draw()  # the first job is slower
+        draw()  # the first one is slower
         before, started = redis_seconds(redis), perf_counter()
         for _ in range(_ENGINE_BATCHES):
             draw()

@@ -71,6 +71,11 @@ SPECIAL: Mapping[str, Word] = {
         instead="kept pixels",
         folders=_DRAWING,
     ),
+    "prompt": Word(
+        pattern="prompt",  # elsewhere it is a shell's
+        instead="kept pixels",
+        folders=(*_DRAWING, "smalti/", "proto/", "docs/", "README.md"),
+    ),
     "attempt": Word(
         pattern="attempt",
         instead="crash (of a sample)",

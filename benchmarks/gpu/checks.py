@@ -24,7 +24,7 @@ class Drawn:
     """Images that a runner has drawn."""
 
     pixels: NDArray[np.int64]  # (images, rows, columns)
-    log_probabilities: NDArray[np.float32]  # likewise, nats
+    log_probabilities: NDArray[np.float32]  # the same shape; nats
 
     def bits(self, image: int) -> bytes:
         """The pixels and log-probabilities of one image, as bytes."""

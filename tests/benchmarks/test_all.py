@@ -50,6 +50,14 @@ def test_figures_are_written_together_with_the_machine(tmp_path):
     assert figures["ratios"]["int8, 32 in a batch, to fp32"] > 0
 
 
+@pytest.mark.slow
+def test_scale_has_samples_to_draw_for_its_whole_window(tmp_path):
+    result = run_all("--small", "--only", "scale", output=tmp_path)
+    assert result.exit_code == 0, result.output
+    settings = json.loads((tmp_path / "scale.json").read_text())["settings"]
+    assert settings["32 slots, 1 workers, 3 jobs waiting"]["occupancy"] > 0.5
+
+
 def test_a_benchmark_that_fails_is_named(tmp_path, monkeypatch):
     broken = Benchmark(module="benchmarks.queue", arguments="--repetitions none", small="")
     monkeypatch.setitem(everything.BENCHMARKS, "queue", broken)
