@@ -170,7 +170,7 @@ async def test_a_suspect_goes_on_after_redis_was_away_in_its_turn_though_nothing
             raise Unavailable("for a moment")
         return await commit(worker, progress)
 
-    monkeypatch.setattr(queue, "commit", fail_at_first)
+    monkeypatch.setattr(queue.workers, "commit", fail_at_first)
     hire(queue, toy, slots=1, lease_seconds=1.0).gate.open()
     await until(holding(queue, 1))
     waiting = await queue.clients.submit(a_request(manifest, count=1, job_class=JobClass.INTERACTIVE))
