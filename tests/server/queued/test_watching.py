@@ -1,3 +1,5 @@
+"""Watching a job: its rows, the ends of its samples, and its state; and the hints that wake watchers."""
+
 import asyncio
 
 import pytest
@@ -206,7 +208,7 @@ async def test_hints_ring_all_bells_when_redis_comes_back(until):
 
 
 class _Events:
-    """A queue on which things happen when a test says so."""
+    """A queue with events that a test makes."""
 
     def __init__(self) -> None:
         self.readers = 0

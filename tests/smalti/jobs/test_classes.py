@@ -1,4 +1,4 @@
-"""Interactive samples are handed out before standard ones, and neither class keeps the other from being drawn."""
+"""Interactive samples are handed out before standard ones, and neither class starves the other."""
 
 import asyncio
 

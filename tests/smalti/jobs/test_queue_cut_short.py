@@ -1,4 +1,4 @@
-"""A script that Redis ends half way, because its rights changed, loses no sample."""
+"""A script that Redis ends half way, because the user's rights changed, loses no sample."""
 
 from collections.abc import AsyncIterator
 
@@ -15,7 +15,7 @@ from tests.smalti.jobs.story import claim_from, finished, request_for, take_leas
 
 @pytest.fixture
 async def redis(own_redis: PrivateRedis) -> AsyncIterator[Redis]:
-    """One whose rights a test may change."""
+    """A Redis of this test alone, so that the test may change its users' rights."""
     async with connect(own_redis.url) as redis:
         yield redis
 

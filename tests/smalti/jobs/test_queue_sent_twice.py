@@ -1,4 +1,4 @@
-"""Every script is sent twice, as redis-py does when a reply is lost: nothing may happen twice."""
+"""Every script is sent twice, as redis-py does when a reply is lost. Nothing may happen twice."""
 
 import pytest
 from redis.asyncio import Redis

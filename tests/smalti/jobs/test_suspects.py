@@ -1,4 +1,4 @@
-"""A sample with which a worker fell silent is a suspect: given out alone, charged only with what it did alone."""
+"""After a worker fell silent with a sample, it is a suspect: drawn alone, and blamed only for what it did alone."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from tests.queues import Queues
 from tests.smalti.jobs.audit import audit_pool
 from tests.smalti.jobs.story import COLUMNS, claim_from, drawn, finished, request_for, take_lease_away
 
-TALL = 20  # rows of a picture of which many can be drawn again
+TALL = 20  # rows of an image that is tall enough to draw many rows again
 
 
 def at(claim: Claim, rows: int, *, is_begun: bool = False) -> Progress:
-    """What a worker tells of a sample that has no new row."""
+    """What a worker reports of a sample without new rows."""
     return Progress(
         job=claim.job,
         index=claim.index,
@@ -27,14 +27,14 @@ def at(claim: Claim, rows: int, *, is_begun: bool = False) -> Progress:
 
 
 async def lose(queue: Queues, redis: Redis, worker: str, *, limit: int = 99) -> Sequence[Claim]:
-    """What a worker claimed that fell silent right after."""
+    """Claims of a worker that falls silent right after them."""
     claims = await claim_from(queue, worker, limit=limit)
     await take_lease_away(queue, redis, worker)
     return claims
 
 
 async def half_drawn(queue: Queues, redis: Redis) -> Job:
-    """A tall sample that has ten rows; its worker fell silent after them."""
+    """A tall sample with ten rows, whose worker fell silent after them."""
     job = await queue.clients.submit(request_for(rows=TALL))
     [claim] = await claim_from(queue, "first")
     await queue.workers.commit("first", [drawn(claim, 0, 10)])
@@ -120,7 +120,7 @@ async def test_a_suspect_fails_after_three_workers_and_the_other_samples_finish(
     job = await queue.clients.submit(request_for(count=3))
     await lose(queue, redis, "one")
     await queue.upkeep.recover()
-    for worker in ("two", "three", "four", "five"):  # given that sample 1 takes every worker with it
+    for worker in ("two", "three", "four", "five"):  # given that sample 1 crashes every worker
         [claim] = await claim_from(queue, worker, limit=9)
         await queue.workers.commit(worker, [at(claim, 0, is_begun=True)])
         if claim.index != 1:
@@ -135,7 +135,7 @@ async def test_a_suspect_fails_after_three_workers_and_the_other_samples_finish(
 
 async def test_a_crash_while_rows_are_drawn_again_makes_no_suspect(queue: Queues, redis: Redis) -> None:
     job = await half_drawn(queue, redis)
-    for again in (1, 2, 3, 4, 5):  # given five workers that died, each at another of the ten rows
+    for again in (1, 2, 3, 4, 5):  # given five workers that died, each at a different row
         await falls_silent_at(queue, redis, f"worker-{again}", *(Place(row) for row in range(1, again + 1)))
     [claim] = await claim_from(queue, "anna")
     assert not claim.is_suspect
@@ -148,7 +148,7 @@ async def test_a_crash_near_the_end_of_the_rows_drawn_again_makes_a_suspect(
     await half_drawn(queue, redis)
     await falls_silent_at(
         queue, redis, "second", Place(8)
-    )  # the report of its last rows may have come too late
+    )  # it may have died before it reported rows 9 and 10
     [claim] = await claim_from(queue, "anna")
     assert claim.is_suspect
 

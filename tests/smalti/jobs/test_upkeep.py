@@ -1,4 +1,4 @@
-"""Depth. (Check is tested in test_connection.py, expire in test_clients.py, recover in test_workers.py.)"""
+"""How much is in the queue. (test_connection.py tests check, test_clients.py expire, test_workers.py recover.)"""
 
 from redis.asyncio import Redis
 
@@ -25,9 +25,7 @@ async def test_the_depth_counts_jobs_samples_and_workers(queue: Queues, redis: R
     assert 100 <= depth.oldest_seconds < 130
 
 
-async def test_no_more_samples_run_than_their_worker_has_slots(
-    queue: Queues,
-) -> None:
+async def test_no_more_samples_run_than_their_worker_has_slots(queue: Queues) -> None:
     old, new = [await queue.clients.submit(request_for(count=3)) for _ in range(2)]
 
     async def running() -> tuple[int, int, int]:

@@ -312,9 +312,7 @@ async def test_after_an_outage_every_worker_first_gets_a_fresh_lease(redis: Redi
     await queue.upkeep.recover()
     workers = PREFIX + "workers"
     now = (await redis.time())[0] * 1000
-    await redis.hset(
-        PREFIX + "meta", "recovered", str(now - 60_000)
-    )  # given that nobody recovered for a minute
+    await redis.hset(PREFIX + "meta", "recovered", str(now - 60_000))  # nobody recovered for a minute
     await redis.zadd(workers, {"anna": now - 50_000})
     assert await queue.upkeep.recover() == 0
     assert (await redis.zscore(workers, "anna") or 0) > now
@@ -322,8 +320,8 @@ async def test_after_an_outage_every_worker_first_gets_a_fresh_lease(redis: Redi
 
 
 async def beat_after(redis: Redis, queue: Queues, silence_ms: int) -> int:
-    """A recovery so long after the last one: what Redis keeps of times is moved into the past."""
-    for name in ("recovered", "silence"):
+    """Recover as if the last recovery were so long ago: all times in Redis are moved into the past."""
+    for name in ("recovered", "outage"):
         await redis.hincrby(PREFIX + "meta", name, -silence_ms)
     workers: Any = await redis.zrange(PREFIX + "workers", 0, -1)  # without scores: only names
     for worker in workers:
@@ -406,9 +404,8 @@ async def test_ten_recoverers_at_once_give_a_sample_back_once(queue: Queues, red
     await redis.zadd(PREFIX + "workers", {"gone": 1})
     assert sum(await asyncio.gather(*(queue.upkeep.recover() for _ in range(10)))) == 600
     assert (await queue.upkeep.depth()).ready_samples == 700
-    assert (
-        len(await claim_from(queue, "anna", limit=999)) == 101
-    )  # fresh ones, and one that may be the culprit
+    claims = await claim_from(queue, "anna", limit=999)
+    assert len(claims) == 101  # the fresh ones and one suspect
 
 
 async def test_an_idle_worker_hears_of_work_at_once(queue: Queues, redis: Redis) -> None:
