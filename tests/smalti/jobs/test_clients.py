@@ -1,4 +1,4 @@
-"""Submit, get, list, cancel, delete, expire."""
+"""Submit, get, refresh, list, cancel, delete."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -74,7 +74,7 @@ async def test_a_job_that_is_forgotten_while_it_is_read_is_not_found(
 
 
 def meanwhile(queue: Queues, monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Awaitable[Any]]) -> None:
-    """Have this happen between what the queue reads first of a job and what it reads next."""
+    """Let this happen after the queue has read a job's request and before it reads its state."""
     run = queue.store.run
 
     async def run_late(transition: script.Script, *arguments: Any, **options: Any) -> Any:
@@ -314,20 +314,6 @@ async def test_only_a_job_that_has_ended_can_be_deleted(queue: Queues, redis: Re
     left = [name async for name in redis.scan_iter(f"*{job.id}*")]
     assert left == [f"{Keys('default').prefix}deleted:{job.id}".encode()]
     assert not [name async for name in redis.scan_iter("*request:*")]
-
-
-async def test_a_job_is_forgotten_when_its_retention_has_passed(
-    queue: Queues, redis: Redis, until: Until
-) -> None:
-    kept = await queue.clients.submit(request_for())
-    job = await queue.clients.submit(request_for(retention_seconds=0.05), request_id="one")
-    await queue.clients.cancel(job.id)
-    await queue.clients.cancel(kept.id)
-    assert await until(queue.upkeep.expire) == 1
-    with pytest.raises(JobNotFound):
-        await queue.clients.get(job.id)
-    assert [found.id for found in (await queue.clients.list(limit=9))[0]] == [kept.id]
-    assert not [name async for name in redis.scan_iter(f"*{job.id}*")]
 
 
 async def test_the_keys_of_an_ended_job_have_a_ttl(queue: Queues, redis: Redis) -> None:
