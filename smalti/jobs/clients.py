@@ -62,7 +62,7 @@ class ClientQueue:
     async def list(self, *, limit: int, page_token: str = "") -> tuple[Sequence[Job], str]:
         """Up to `limit` (at least 1) jobs, newest first, and the token of the next page, empty on the last."""
         if page_token and not re.fullmatch(r"[0-9]{1,18}", page_token):
-            raise InvalidRequest("The page token is none that this server gave.", field="page_token")
+            raise InvalidRequest("This page token is not from this server.", field="page_token")
         jobs_key = self._store.keys.jobs
         with self._store.available(jobs_key):
             page = await self._store.redis.zrange(

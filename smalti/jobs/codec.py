@@ -41,7 +41,7 @@ def decode_request(encoded: bytes, kept: bytes) -> JobRequest:
 
 
 def hash_request(request: JobRequest) -> str:
-    """Two requests are equal if their hashes are: so a request_id that is used for another request is noticed."""
+    """Equal requests have equal hashes. The queue compares them when a request_id comes again."""
     return sha256(encode_request(request) + b"\n" + request.kept).hexdigest()
 
 

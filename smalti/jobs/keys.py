@@ -2,7 +2,7 @@
 
 | key | type | holds |
 |---|---|---|
-| `meta` | hash | schema; last fencing token, recovery, end of a silence, turn; jobs submitted; drawing rate; totals |
+| `meta` | hash | schema; last fencing token, recovery, end of an outage, turn; jobs submitted; drawing rate; totals |
 | `jobs` | zset | every job by serial number, for List |
 | `job:<id>` | hash | request, kept pixels, sizes; state, next (cursor), counts, reason, fingerprint, times |
 | `queued` | zset | jobs without a claimed sample so far, by submit time |

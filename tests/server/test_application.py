@@ -177,9 +177,8 @@ async def test_a_full_redis_refuses_only_new_jobs_for_a_new_and_a_reconnecting_s
 ):
     async with start_server(redis_url=own_redis.url) as first:
         ids = [(await first.jobs.Submit(SUBMIT)).job.id for _ in range(2)]
-        await HandWorker(
-            first.queue, [model.digest for model in first.application.catalogue.models()]
-        ).draw_all(1)
+        digests = [model.digest for model in first.application.catalogue.models()]
+        await HandWorker(first.queue.workers, digests).draw_all(1)
         restart_with(own_redis, "--maxmemory", "400kb")  # less than it uses
         if not is_new:
             await frees_memory(first, ids, until)

@@ -5,7 +5,7 @@
 -- a worker holds one at most.
 -- KEYS  1 meta
 -- ARGV  1 worker   2 lease, ms   3 sequence number   4 fingerprint   5 most samples
---       6 most interactive samples that come first; may exceed 5   7 the worker's slots, '' if unknown
+--       6 most interactive samples that come first; may be more than ARGV 5   7 the worker's slots, '' if unknown
 --       8… digests of its models
 -- Returns {jobs, samples}: jobs {id, request, kept pixels, age in ms at the claim}, samples {job id, index, token, rows so
 -- far, 1 for a suspect}. The worker's last sequence number again gives those of the same samples that it still holds; an

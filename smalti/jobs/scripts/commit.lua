@@ -3,10 +3,11 @@
 -- ARGV  1 worker   2 lease, ms   3 the progress of each sample, packed   4… the samples, <job id>:<index>, none twice
 -- Packed for each sample: job id, token, place, first row, pixels, ending ('' goes on, 'done <log-probability>',
 -- 'fail <error>', 'release'). They are one argument because hundreds of small ones cost more than their contents.
--- The place is how far a sample is: 0 not reported; 2 · rows + 1; one more if the next row has begun, alone (recover.lua).
--- Returns a line for each sample, in order: verdict, number of committed rows, and 'ends' if it was the last sample of its
--- job: all are done or failed now. The verdicts are ACCEPTED, DUPLICATE, BEHIND, FENCED, CANCELLED, CORRUPT, as job.py
--- explains them. Pixels that contradict committed rows fail the sample, since its bytes must not change.
+-- The place says how far a sample is: 0 if not reported, else 2 · rows + 1, and one more if the next row has begun, alone
+-- (recover.lua).
+-- Returns a line for each sample, in order: verdict, number of committed rows, and 'ends' if it was the last sample of
+-- its job: all are done or failed now. The verdicts are ACCEPTED, DUPLICATE, BEHIND, FENCED, CANCELLED and CORRUPT, as
+-- job.py explains them. Pixels that contradict committed rows fail the sample, since its bytes must not change.
 
 local PACKED = '>Bc0Bc0I4I4I4c0I2c0'
 local worker, lease, packed = ARGV[1], tonumber(ARGV[2]), ARGV[3]

@@ -1,7 +1,7 @@
 -- recover.lua: take samples back from workers whose lease has run out; fail samples that crash their workers.
--- Workers report a place (see commit.lua): how far a sample is whose committed rows are drawn again, and, before a suspect's
--- row, that it begins, alone. So a sample gets no crash while its rows are drawn again or while it waits for others, and a
--- suspect gets one only for rows that it drew alone.
+-- Workers report a place (see commit.lua): how far a sample is whose committed rows are drawn again, and that a suspect's
+-- next row begins, alone. So no crash is counted for a sample while its rows are drawn again or while it waits for others,
+-- and a suspect is blamed only for rows that it drew alone.
 -- If nobody recovered for half a lease, that was an outage: Redis or everybody was away. Every worker then first gets a
 -- fresh lease, except one that was not heard since the outage before. For that one the outage counts as a quarter of a
 -- lease. So a dead worker loses its samples even if every recovery comes late, and a live one survives two outages in a
@@ -13,21 +13,21 @@
 allow_beyond_memory_limit()
 local lease, budget = tonumber(ARGV[1]), tonumber(ARGV[2])
 local workers = key('workers')
-local times = redis.call('HMGET', meta, 'recovered', 'silence')  -- the last recovery, the end of the last silence
-local silent = now - tonumber(times[1] or '0')
+local times = redis.call('HMGET', meta, 'recovered', 'outage')  -- the last recovery, the end of the last outage
+local gap = now - tonumber(times[1] or '0')
 redis.call('HSET', meta, 'recovered', int(now))
 
-local function lease_after_silence(ends)
+local function lease_after_outage(ends)
   local was_heard = ends > tonumber(times[2] or '0') + lease
-  if was_heard or silent < 0 then return now + lease end
-  return math.min(now + lease, ends + silent - lease / 4)
+  if was_heard or gap < 0 then return now + lease end
+  return math.min(now + lease, ends + gap - lease / 4)
 end
 
-if silent > lease / 2 or silent < 0 then
-  redis.call('HSET', meta, 'silence', int(now))
+if gap > lease / 2 or gap < 0 then
+  redis.call('HSET', meta, 'outage', int(now))
   local leases = redis.call('ZRANGE', workers, 0, -1, 'WITHSCORES')
   for position = 1, #leases, 2 do
-    redis.call('ZADD', workers, int(lease_after_silence(tonumber(leases[position + 1]))), leases[position])
+    redis.call('ZADD', workers, int(lease_after_outage(tonumber(leases[position + 1]))), leases[position])
   end
 end
 

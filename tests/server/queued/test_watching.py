@@ -1,3 +1,5 @@
+"""Watching a job: its rows, the ends of its samples, and its state; and the hints that wake watchers."""
+
 import asyncio
 
 import pytest
@@ -58,7 +60,7 @@ async def test_a_watcher_sees_a_snapshot_rows_ends_and_last_the_ended_job(
     assert (rest[-1].job.state, rest[-1].job.done, rest[-1].job.failed) == (jobs_pb2.JOB_STATE_FAILED, 1, 1)
 
 
-async def test_the_first_row_comes_however_long_a_watcher_pauses_between_looks(
+async def test_the_pause_between_looks_does_not_delay_the_first_row(
     server: Running, hand_worker: HandWorker, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(watching, "_BETWEEN_LOOKS_SECONDS", 3600.0)
@@ -101,7 +103,7 @@ async def test_without_rows_only_ends_and_the_job_are_sent(server: Running, hand
     assert "rows" not in kinds
 
 
-async def test_a_job_that_ended_long_ago_is_told_at_once(server: Running, hand_worker: HandWorker):
+async def test_watching_an_ended_job_ends_at_once(server: Running, hand_worker: HandWorker):
     job_id = await submit(server)
     await hand_worker.draw_all()
     events = [event async for event in watch(server, job_id)]
@@ -117,9 +119,7 @@ async def test_a_cancelled_job_ends_its_watch(server: Running):
     assert last.job.state == jobs_pb2.JOB_STATE_CANCELLED
 
 
-async def test_an_end_whose_hint_was_lost_is_seen_all_the_same(
-    server: Running, hand_worker: HandWorker, redis
-):
+async def test_an_end_is_seen_even_if_its_hint_was_lost(server: Running, hand_worker: HandWorker, redis):
     job_id = await submit(server)
     call = watch(server, job_id)
     await anext(aiter(call))
@@ -129,7 +129,7 @@ async def test_an_end_whose_hint_was_lost_is_seen_all_the_same(
     assert [event async for event in call][-1].job.state == jobs_pb2.JOB_STATE_SUCCEEDED
 
 
-async def test_a_watcher_that_reads_slowly_still_gets_every_end(server: Running, hand_worker: HandWorker):
+async def test_a_slow_watcher_gets_every_end(server: Running, hand_worker: HandWorker):
     job_id = await submit(server, count=300)
     call = watch(server, job_id)
     await anext(aiter(call))
@@ -143,7 +143,7 @@ async def test_a_job_that_is_not_there_cannot_be_watched(server: Running):
     assert (refusal.code, refusal.reason) == ("NOT_FOUND", "JOB_NOT_FOUND")
 
 
-async def test_watchers_are_told_to_come_back_when_the_server_stops(server: Running):
+async def test_a_stopping_server_ends_watches_with_unavailable(server: Running):
     job_id = await submit(server)
     call = watch(server, job_id)
     await anext(aiter(call))
@@ -153,7 +153,7 @@ async def test_watchers_are_told_to_come_back_when_the_server_stops(server: Runn
     assert (refusal.code, refusal.message) == ("UNAVAILABLE", "The server is stopping.")
 
 
-async def test_followers_that_go_leave_nothing_behind(server: Running):
+async def test_a_watcher_that_leaves_is_forgotten(server: Running):
     hints = Hints(server.queue.watchers)
     watching = Watching(server.queue.clients, server.queue.watchers, hints)
     job_id = await submit(server)
@@ -196,7 +196,7 @@ class _Broken:
         await asyncio.Event().wait()
 
 
-async def test_hints_go_on_when_redis_comes_back_and_ring_for_what_was_missed(until):
+async def test_hints_ring_all_bells_when_redis_comes_back(until):
     queue = _Broken()
     hints = Hints(queue)
     with hints.follow("other") as missed, hints.follow("job") as heard:
@@ -208,7 +208,7 @@ async def test_hints_go_on_when_redis_comes_back_and_ring_for_what_was_missed(un
 
 
 class _Events:
-    """A queue on which things happen when a test says so."""
+    """A queue with events that a test makes."""
 
     def __init__(self) -> None:
         self.readers = 0

@@ -11,6 +11,6 @@ from tests.smalti.jobs.audit import audit_pool
 
 @pytest.fixture
 async def queue(redis: Redis) -> AsyncIterator[Queues]:
-    """A queue whose leases do not run out by themselves; whatever a test did to it, its invariants hold at the end."""
+    """A queue with long leases. After each test the queue's invariants must hold."""
     yield queues_on(redis, lease_seconds=60)
     await audit_pool(redis)

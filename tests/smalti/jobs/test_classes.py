@@ -1,4 +1,4 @@
-"""Interactive samples are handed out before standard ones, and neither class keeps the other from being drawn."""
+"""Interactive samples are handed out before standard ones, and neither class starves the other."""
 
 import asyncio
 
@@ -38,7 +38,7 @@ async def test_a_worker_without_room_gets_interactive_samples_only(queue: Queues
     assert await classes(queue, limit=0, interactive=3) == (3, 0)
 
 
-async def test_a_stream_of_interactive_samples_leaves_standard_ones_their_part(queue: Queues) -> None:
+async def test_interactive_samples_leave_standard_ones_their_share(queue: Queues) -> None:
     await submit(queue, 1000, JobClass.STANDARD)
     await submit(queue, 1000, JobClass.INTERACTIVE)
     assert await classes(queue, limit=8, interactive=5) == (5, 3)

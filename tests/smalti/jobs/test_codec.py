@@ -26,7 +26,7 @@ REQUESTS = st.builds(
 
 
 @given(REQUESTS)
-def test_a_request_comes_back_as_it_was(request: JobRequest) -> None:
+def test_a_request_survives_encoding_and_decoding(request: JobRequest) -> None:
     assert decode_request(encode_request(request), request.kept) == request
 
 
@@ -42,9 +42,9 @@ def test_pixels_of_a_result_may_hold_any_byte(pixels: bytes, log_probability: fl
     assert (result.error, result.fingerprint) == ("", "cpu")
 
 
-def test_an_entry_of_an_ended_sample_that_is_cut_off_waits() -> None:
+def test_an_incomplete_entry_of_an_ended_sample_is_left_out() -> None:
     assert decode_ended(b"\0\0\0\5\0\0\0\2\0\0") == [(2, True), (1, False)]
 
 
-def test_the_size_of_a_row_follows_from_the_palette() -> None:
+def test_a_pixel_takes_two_bytes_above_256_colours() -> None:
     assert (request_for(colours=256).row_bytes, request_for(colours=257).row_bytes) == (3, 6)

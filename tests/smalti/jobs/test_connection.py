@@ -1,4 +1,4 @@
-"""Which Redis is fit, and what its errors become."""
+"""Which Redis is fit, and which error of ours each of its errors becomes."""
 
 import asyncio
 import os
@@ -27,7 +27,7 @@ def test_redis_from_6_2_on_is_fit(version: str) -> None:
 
 
 @pytest.mark.parametrize("version", ["5.0.14", "6.0.16", "2.8"])
-def test_an_older_redis_is_refused_in_any_case(version: str) -> None:
+def test_an_older_redis_is_always_refused(version: str) -> None:
     with pytest.raises(RedisUnfit, match="too old"):
         refuse_if_unfit(FIT | {"redis_version": version}, allow_volatile=True)
 
@@ -53,7 +53,9 @@ def test_a_redis_that_still_reads_its_data_is_not_judged() -> None:
         refuse_if_unfit(FIT | {"aof_enabled": 0, "loading": 1}, allow_volatile=False)
 
 
-async def test_a_private_redis_is_fit_until_it_may_forget(own_redis: PrivateRedis) -> None:
+async def test_a_private_redis_is_fit_until_its_configuration_could_lose_jobs(
+    own_redis: PrivateRedis,
+) -> None:
     async with connect(own_redis.url) as redis:
         queue = queues_on(redis)
         await queue.upkeep.check()
@@ -64,7 +66,7 @@ async def test_a_private_redis_is_fit_until_it_may_forget(own_redis: PrivateRedi
         await queues_on(redis, allow_volatile=True).upkeep.check()
 
 
-async def test_a_queue_whose_redis_became_unfit_refuses_all_until_a_check_finds_it_mended(
+async def test_an_unfit_redis_refuses_every_call_until_a_check_finds_it_mended(
     own_redis: PrivateRedis,
 ) -> None:
     async with connect(own_redis.url) as redis:
@@ -98,7 +100,7 @@ async def test_no_command_reaches_a_redis_that_was_restarted_unfit(own_redis: Pr
         assert (await queues_on(redis, allow_volatile=True).clients.submit(request_for())).id
 
 
-async def test_a_full_redis_can_be_asked_from_any_start(own_redis: PrivateRedis) -> None:
+async def test_a_full_redis_can_be_read_after_a_restart(own_redis: PrivateRedis) -> None:
     async with connect(own_redis.url) as redis:
         known = queues_on(redis)
         await known.upkeep.check()
@@ -126,9 +128,7 @@ OF_A_POOL = ["meta", "jobs", "queued", "workers", "expiry", "events", "bell", "i
 
 
 @pytest.mark.parametrize("name", OF_A_POOL)
-async def test_a_key_of_the_pool_that_somebody_else_wrote_is_named_until_it_is_gone(
-    redis: Redis, name: str
-) -> None:
+async def test_check_names_a_pool_key_that_somebody_else_wrote(redis: Redis, name: str) -> None:
     queue, key = queues_on(redis), "smalti:{default}:" + name
     await redis.set(key, "x")
     with pytest.raises(RedisUnfit, match=f"The key '{key}' in this Redis is not smalti's.*SMALTI_POOL"):
@@ -140,7 +140,7 @@ async def test_a_key_of_the_pool_that_somebody_else_wrote_is_named_until_it_is_g
     await queue.upkeep.depth()
 
 
-async def test_a_key_of_another_kind_that_a_script_meets_is_one_sentence(redis: Redis) -> None:
+async def test_a_script_that_meets_a_key_of_another_type_gives_one_sentence(redis: Redis) -> None:
     queue = queues_on(redis)
     await redis.zadd("smalti:{default}:workers", {"gone": 1})
     await redis.set("smalti:{default}:held:gone", "x")
@@ -159,14 +159,14 @@ SINGLE_READS: dict[str, Callable[[Queues], Awaitable[Any]]] = {
 
 
 @pytest.mark.parametrize("name", SINGLE_READS)
-async def test_a_key_of_another_kind_that_is_asked_for_by_itself_is_named(redis: Redis, name: str) -> None:
+async def test_a_read_of_a_key_of_another_type_names_it(redis: Redis, name: str) -> None:
     key = "smalti:{default}:" + name
     await redis.eval("redis.call('LPUSH', KEYS[1], 'x')", 1, key)
     with pytest.raises(Refused, match=f"The key '{key}'"):
         await SINGLE_READS[name](queues_on(redis))
 
 
-async def test_what_lies_in_the_place_of_a_job_and_is_none_hides_no_other_job(redis: Redis) -> None:
+async def test_a_foreign_key_under_a_jobs_name_hides_no_other_job(redis: Redis) -> None:
     queue, prefix = queues_on(redis), "smalti:{default}:"
     job = await queue.clients.submit(request_for())
     await redis.set(prefix + "job:zzzz", "x")
@@ -213,12 +213,12 @@ async def test_hundreds_of_calls_at_once_wait_for_a_connection(redis: Redis) -> 
         ConnectionResetError("gone"),
     ],
 )
-def test_what_passes_by_itself_is_unavailable(error: Exception) -> None:
+def test_errors_that_may_pass_become_unavailable(error: Exception) -> None:
     with pytest.raises(Unavailable), unavailable_when_away():
         raise error
 
 
-async def test_a_wrong_password_is_said_at_once_and_not_waited_for(own_redis: PrivateRedis) -> None:
+async def test_a_wrong_password_is_reported_at_once(own_redis: PrivateRedis) -> None:
     async with connect(own_redis.url) as redis:
         await redis.config_set("requirepass", "secret")
     for url in (own_redis.url, own_redis.url.replace("redis://", "redis://:wrong@")):
@@ -279,7 +279,7 @@ OURS = [
 
 
 async def answered(redis: Redis, reply: str, *, in_pipeline: bool) -> None:
-    """Have a real Redis give this reply, in a pipeline or not."""
+    """Make a real Redis give this reply, in a pipeline or not."""
     with unavailable_when_away():
         async with redis.pipeline(transaction=False) as pipe:
             asked = pipe if in_pipeline else redis
@@ -296,28 +296,28 @@ async def test_a_reply_that_may_pass_is_unavailable(redis: Redis, reply: str, in
 
 
 @pytest.mark.parametrize("reply", REFUSING)
-async def test_a_reply_that_only_a_person_can_mend_says_so(redis: Redis, reply: str) -> None:
+async def test_a_reply_that_needs_a_person_is_refused(redis: Redis, reply: str) -> None:
     with pytest.raises(Refused):
         await answered(redis, reply, in_pipeline=False)
 
 
 @pytest.mark.parametrize("in_pipeline", [False, True])
 @pytest.mark.parametrize("reply", OURS)
-async def test_a_mistake_of_ours_stays_what_it_is(redis: Redis, reply: str, in_pipeline: bool) -> None:
+async def test_errors_that_are_our_mistakes_are_not_translated(
+    redis: Redis, reply: str, in_pipeline: bool
+) -> None:
     with pytest.raises(exceptions.ResponseError):
         await answered(redis, reply, in_pipeline=in_pipeline)
 
 
-async def test_a_database_that_redis_does_not_have_is_said_at_the_start(redis_url: str) -> None:
+async def test_a_database_that_redis_does_not_have_is_reported_at_the_start(redis_url: str) -> None:
     async with connect(redis_url.removesuffix("/0") + "/99") as redis:
         with pytest.raises(RedisUnfit, match="database"):
             await queues_on(redis).upkeep.check()
 
 
 @pytest.mark.parametrize("option", ["client_name=a%20b", "client_name=a%0Ab"])
-async def test_whatever_a_greeting_is_refused_for_is_said_with_the_reason_of_redis(
-    redis_url: str, option: str
-) -> None:
+async def test_a_refused_greeting_is_reported_with_redis_reason(redis_url: str, option: str) -> None:
     async with connect(f"{redis_url}?{option}") as redis:
         with pytest.raises(Refused, match="Client names cannot contain spaces"):
             await queues_on(redis).clients.list(limit=1)
@@ -326,7 +326,7 @@ async def test_whatever_a_greeting_is_refused_for_is_said_with_the_reason_of_red
 
 
 @pytest.mark.parametrize("reply", [b":1\r\n", b"+OK\r\n"])
-async def test_what_greets_unlike_redis_is_said_to_be_none(reply: bytes) -> None:
+async def test_a_server_that_greets_unlike_redis_is_reported_as_no_redis(reply: bytes) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.read(1024):
             writer.write(reply)
@@ -339,7 +339,7 @@ async def test_what_greets_unlike_redis_is_said_to_be_none(reply: bytes) -> None
                 await queues_on(redis).clients.list(limit=1)
 
 
-async def test_a_password_that_is_changed_while_we_run_is_waited_for(own_redis: PrivateRedis) -> None:
+async def test_a_password_that_changes_meanwhile_is_waited_for(own_redis: PrivateRedis) -> None:
     async with connect(own_redis.url) as redis, connect(own_redis.url) as admin:
         queue = queues_on(redis)
         await queue.upkeep.check()
@@ -351,7 +351,7 @@ async def test_a_password_that_is_changed_while_we_run_is_waited_for(own_redis: 
         await queue.upkeep.check()
 
 
-async def test_readers_that_a_demotion_unblocks_are_told_that_redis_is_away(
+async def test_a_demotion_makes_blocked_readers_raise_unavailable(
     own_redis: PrivateRedis, until: Until
 ) -> None:
     async with connect(own_redis.url) as redis, connect(own_redis.url) as admin:
@@ -377,7 +377,7 @@ async def test_readers_that_a_demotion_unblocks_are_told_that_redis_is_away(
         await queue.upkeep.recover()
 
 
-async def test_what_is_no_redis_is_said_to_be_none() -> None:
+async def test_a_server_that_speaks_another_protocol_is_reported_as_no_redis() -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         await writer.drain()
@@ -391,7 +391,7 @@ async def test_what_is_no_redis_is_said_to_be_none() -> None:
 
 
 def restart_with(server: PrivateRedis, *options: str) -> None:
-    """Kill it and start it on the same data with other options, as quickly as that goes."""
+    """Kill it and start it on the same data with other options."""
     server.kill()
     server._command = lambda port, usual=server._command: [*usual(port), *options]  # type: ignore[method-assign,misc]
     server.start()
@@ -417,9 +417,9 @@ async def test_a_loop_of_calls_ends_whenever_it_is_cancelled(redis: Redis) -> No
         while True:
             await queue.clients.list(limit=1)
 
-    for attempt in range(50):
+    for delay in range(50):
         asking = asyncio.create_task(ask_for_ever())
-        await asyncio.sleep(attempt / 10_000)  # before, in and after a call
+        await asyncio.sleep(delay / 10_000)  # before, in and after a call
         asking.cancel()
         done, _ = await asyncio.wait([asking], timeout=5)
         assert done, "it went on as if it had not been cancelled"

@@ -1,4 +1,4 @@
-"""A script that Redis ends half way, because its rights changed, loses no sample."""
+"""A script that Redis ends half way, because the user's rights changed, loses no sample."""
 
 from collections.abc import AsyncIterator
 
@@ -15,7 +15,7 @@ from tests.smalti.jobs.story import claim_from, finished, request_for, take_leas
 
 @pytest.fixture
 async def redis(own_redis: PrivateRedis) -> AsyncIterator[Redis]:
-    """One whose rights a test may change."""
+    """A Redis of this test alone, so that the test may change its users' rights."""
     async with connect(own_redis.url) as redis:
         yield redis
 
@@ -27,9 +27,7 @@ def queue(redis: Redis) -> Queues:
 
 
 @pytest.mark.parametrize("write", ["xadd", "zrem", "sadd", "hincrby", "zadd"])
-async def test_samples_of_a_claim_that_redis_cut_short_are_drawn_all_the_same(
-    queue: Queues, redis: Redis, write: str
-) -> None:
+async def test_a_claim_cut_short_by_redis_loses_no_sample(queue: Queues, redis: Redis, write: str) -> None:
     job = await queue.clients.submit(request_for(count=5))
     await claim_from(queue, "first", limit=2)
     await queue.workers.leave("first")  # given samples that were given back, a suspect, and fresh ones

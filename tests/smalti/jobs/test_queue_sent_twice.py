@@ -1,4 +1,4 @@
-"""Every script is sent twice, as redis-py does when a reply is lost: nothing may happen twice."""
+"""Every script is sent twice, as redis-py does when a reply is lost. Nothing may happen twice."""
 
 import pytest
 from redis.asyncio import Redis
@@ -58,7 +58,7 @@ async def test_commit_sent_twice_stores_rows_and_counts_ends_once(queue: Queues,
     await audit_pool(redis)
 
 
-async def test_recover_sent_twice_charges_one_crash(queue: Queues, redis: Redis) -> None:
+async def test_recover_sent_twice_counts_one_crash(queue: Queues, redis: Redis) -> None:
     job = await queue.clients.submit(request_for())
     for worker in ("one", "two"):
         await claim_from(queue, worker)

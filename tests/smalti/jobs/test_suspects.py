@@ -1,4 +1,4 @@
-"""A sample with which a worker fell silent is a suspect: given out alone, charged only with what it did alone."""
+"""After a worker fell silent with a sample, it is a suspect: drawn alone, and blamed only for what it did alone."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from tests.queues import Queues
 from tests.smalti.jobs.audit import audit_pool
 from tests.smalti.jobs.story import COLUMNS, claim_from, drawn, finished, request_for, take_lease_away
 
-TALL = 20  # rows of a picture of which many can be drawn again
+TALL = 20  # rows of an image that is tall enough to draw many rows again
 
 
 def at(claim: Claim, rows: int, *, is_begun: bool = False) -> Progress:
-    """What a worker tells of a sample that has no new row."""
+    """What a worker reports of a sample without new rows."""
     return Progress(
         job=claim.job,
         index=claim.index,
@@ -27,14 +27,14 @@ def at(claim: Claim, rows: int, *, is_begun: bool = False) -> Progress:
 
 
 async def lose(queue: Queues, redis: Redis, worker: str, *, limit: int = 99) -> Sequence[Claim]:
-    """What a worker claimed that fell silent right after."""
+    """Claims of a worker that falls silent right after them."""
     claims = await claim_from(queue, worker, limit=limit)
     await take_lease_away(queue, redis, worker)
     return claims
 
 
 async def half_drawn(queue: Queues, redis: Redis) -> Job:
-    """A tall sample that has ten rows; its worker fell silent after them."""
+    """A tall sample with ten rows, whose worker fell silent after them."""
     job = await queue.clients.submit(request_for(rows=TALL))
     [claim] = await claim_from(queue, "first")
     await queue.workers.commit("first", [drawn(claim, 0, 10)])
@@ -49,7 +49,7 @@ async def falls_silent_at(queue: Queues, redis: Redis, worker: str, *places: Pla
     await take_lease_away(queue, redis, worker)
 
 
-async def test_nobody_fails_of_two_workers_that_died_right_after_their_claims(
+async def test_no_sample_fails_when_two_workers_die_right_after_their_claims(
     queue: Queues, redis: Redis
 ) -> None:
     job = await queue.clients.submit(request_for(count=32, rows=TALL))
@@ -63,7 +63,9 @@ async def test_nobody_fails_of_two_workers_that_died_right_after_their_claims(
     await audit_pool(redis)
 
 
-async def test_a_worker_holds_one_suspect_at_a_time_beside_all_others(queue: Queues, redis: Redis) -> None:
+async def test_a_worker_holds_one_suspect_at_a_time_and_any_other_samples(
+    queue: Queues, redis: Redis
+) -> None:
     await queue.clients.submit(request_for(count=6))
     assert len(await lose(queue, redis, "gone", limit=4)) == 4
     claims = await claim_from(queue, "anna", limit=9)
@@ -77,14 +79,14 @@ async def test_a_worker_holds_one_suspect_at_a_time_beside_all_others(queue: Que
     assert next_one.is_suspect
 
 
-async def test_a_claim_that_is_sent_again_says_again_who_is_a_suspect(queue: Queues, redis: Redis) -> None:
+async def test_a_claim_sent_again_marks_the_same_suspects(queue: Queues, redis: Redis) -> None:
     await queue.clients.submit(request_for(count=3))
     await lose(queue, redis, "gone", limit=2)
     fields: dict[str, Any] = {"sequence": 7, "digests": ["digest-a"], "fingerprint": "cpu", "limit": 9}
     assert await queue.workers.claim("anna", **fields) == await queue.workers.claim("anna", **fields)
 
 
-async def test_a_worker_that_has_its_suspect_gets_samples_of_jobs_behind(queue: Queues, redis: Redis) -> None:
+async def test_a_worker_with_a_suspect_gets_samples_of_later_jobs(queue: Queues, redis: Redis) -> None:
     for _ in range(3):
         await queue.clients.submit(request_for(count=2))
     assert len(await lose(queue, redis, "gone", limit=6)) == 6
@@ -93,7 +95,7 @@ async def test_a_worker_that_has_its_suspect_gets_samples_of_jobs_behind(queue: 
     assert sorted(claim.is_suspect for claim in claims) == [False, False, True]
 
 
-async def test_suspects_that_have_cost_fewer_workers_come_first(queue: Queues, redis: Redis) -> None:
+async def test_suspects_with_fewer_crashes_come_first(queue: Queues, redis: Redis) -> None:
     await queue.clients.submit(request_for(count=2))
     await lose(queue, redis, "gone")
     [twice] = await lose(queue, redis, "gone too")
@@ -101,7 +103,7 @@ async def test_suspects_that_have_cost_fewer_workers_come_first(queue: Queues, r
     assert once.index != twice.index
 
 
-async def test_the_end_of_a_suspect_rings_for_the_next(queue: Queues, redis: Redis) -> None:
+async def test_the_end_of_a_suspect_rings_the_bell_for_the_next_one(queue: Queues, redis: Redis) -> None:
     await queue.clients.submit(request_for(count=2))
     await lose(queue, redis, "gone")
     [suspect] = await claim_from(queue, "anna", limit=9)
@@ -112,13 +114,13 @@ async def test_the_end_of_a_suspect_rings_for_the_next(queue: Queues, redis: Red
     await asyncio.wait_for(waiting, 10)
 
 
-async def test_a_suspect_is_given_up_after_the_third_worker_and_its_mates_finish(
+async def test_a_suspect_fails_after_three_workers_and_the_other_samples_finish(
     queue: Queues, redis: Redis
 ) -> None:
     job = await queue.clients.submit(request_for(count=3))
     await lose(queue, redis, "one")
     await queue.upkeep.recover()
-    for worker in ("two", "three", "four", "five"):  # given that sample 1 takes every worker with it
+    for worker in ("two", "three", "four", "five"):  # given that sample 1 crashes every worker
         [claim] = await claim_from(queue, worker, limit=9)
         await queue.workers.commit(worker, [at(claim, 0, is_begun=True)])
         if claim.index != 1:
@@ -131,29 +133,27 @@ async def test_a_suspect_is_given_up_after_the_third_worker_and_its_mates_finish
     await audit_pool(redis)
 
 
-async def test_drawing_rows_again_counts_as_being_alive(queue: Queues, redis: Redis) -> None:
+async def test_a_crash_while_rows_are_drawn_again_makes_no_suspect(queue: Queues, redis: Redis) -> None:
     job = await half_drawn(queue, redis)
-    for again in (1, 2, 3, 4, 5):  # given five workers that died, each at another of the ten rows
+    for again in (1, 2, 3, 4, 5):  # given five workers that died, each at a different row
         await falls_silent_at(queue, redis, f"worker-{again}", *(Place(row) for row in range(1, again + 1)))
     [claim] = await claim_from(queue, "anna")
     assert not claim.is_suspect
     assert (await queue.clients.get(job.id)).failed == 0
 
 
-async def test_a_sample_that_dies_near_the_end_of_what_it_draws_again_is_a_suspect(
+async def test_a_crash_near_the_end_of_the_rows_drawn_again_makes_a_suspect(
     queue: Queues, redis: Redis
 ) -> None:
     await half_drawn(queue, redis)
     await falls_silent_at(
         queue, redis, "second", Place(8)
-    )  # the report of its last rows may have come too late
+    )  # it may have died before it reported rows 9 and 10
     [claim] = await claim_from(queue, "anna")
     assert claim.is_suspect
 
 
-async def test_a_suspect_is_not_charged_with_what_happens_between_its_rows(
-    queue: Queues, redis: Redis
-) -> None:
+async def test_a_crash_between_a_suspects_rows_is_not_counted(queue: Queues, redis: Redis) -> None:
     job = await half_drawn(queue, redis)
     await falls_silent_at(queue, redis, "second")
     for worker in ("three", "four", "five", "six"):
@@ -161,9 +161,7 @@ async def test_a_suspect_is_not_charged_with_what_happens_between_its_rows(
     assert (await queue.clients.get(job.id)).failed == 0
 
 
-async def test_a_suspect_that_falls_at_another_old_row_each_time_is_innocent(
-    queue: Queues, redis: Redis
-) -> None:
+async def test_crashes_at_different_old_rows_do_not_fail_a_suspect(queue: Queues, redis: Redis) -> None:
     job = await half_drawn(queue, redis)
     await falls_silent_at(queue, redis, "second")
     for row in range(9):
@@ -171,9 +169,7 @@ async def test_a_suspect_that_falls_at_another_old_row_each_time_is_innocent(
     assert (await queue.clients.get(job.id)).failed == 0
 
 
-async def test_a_suspect_that_falls_at_the_same_old_row_each_time_is_given_up(
-    queue: Queues, redis: Redis
-) -> None:
+async def test_crashes_at_the_same_old_row_fail_a_suspect(queue: Queues, redis: Redis) -> None:
     job = await half_drawn(queue, redis)
     await falls_silent_at(queue, redis, "second")
     for worker in ("three", "four", "five"):  # the first of them could be chance
@@ -182,7 +178,7 @@ async def test_a_suspect_that_falls_at_the_same_old_row_each_time_is_given_up(
     assert (await queue.clients.get(job.id)).failed == 1
 
 
-async def test_a_suspect_with_a_new_row_is_none_any_more(queue: Queues, redis: Redis) -> None:
+async def test_a_new_row_clears_a_suspect(queue: Queues, redis: Redis) -> None:
     await half_drawn(queue, redis)
     await falls_silent_at(queue, redis, "second")
     [claim] = await claim_from(queue, "third")
@@ -200,7 +196,7 @@ async def test_suspects_of_a_cancelled_job_are_cancelled(queue: Queues, redis: R
     await audit_pool(redis)
 
 
-async def test_rows_of_suspects_are_seen_while_they_wait(queue: Queues, redis: Redis) -> None:
+async def test_watchers_see_the_rows_of_waiting_suspects(queue: Queues, redis: Redis) -> None:
     job = await half_drawn(queue, redis)
     await falls_silent_at(queue, redis, "second")
     assert [len(rows.pixels) for rows in await queue.watchers.rows(job, {})] == [10 * COLUMNS]

@@ -1,4 +1,4 @@
-"""Submit, get, list, cancel, delete, expire."""
+"""Submit, get, refresh, list, cancel, delete."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -30,14 +30,14 @@ from tests.smalti.jobs.story import (
 )
 
 
-async def test_a_submitted_job_waits_with_all_that_was_asked(queue: Queues) -> None:
+async def test_a_submitted_job_is_queued_with_its_whole_request(queue: Queues) -> None:
     request = request_for(count=3, seed=2**64 - 1, temperature=0.7, kept=b"\xff\xff\xff\xff" * 12)
     job = await queue.clients.submit(request)
     assert (job.request, job.state, job.done, job.running) == (request, JobState.QUEUED, 0, 0)
     assert await queue.clients.get(job.id) == job
 
 
-async def test_a_job_that_nobody_can_draw_says_so_until_a_worker_with_its_model_comes(
+async def test_a_job_without_a_worker_for_its_model_says_so_until_one_comes(
     queue: Queues,
 ) -> None:
     job = await queue.clients.submit(request_for())
@@ -48,14 +48,14 @@ async def test_a_job_that_nobody_can_draw_says_so_until_a_worker_with_its_model_
     assert (await queue.clients.get(job.id)).reason == ""
 
 
-async def test_a_worker_whose_lease_ended_does_not_count_as_one(queue: Queues, redis: Redis) -> None:
+async def test_a_worker_without_a_lease_does_not_count_as_a_worker(queue: Queues, redis: Redis) -> None:
     job = await queue.clients.submit(request_for())
     await claim_from(queue, "gone", limit=0)
     await silence(redis, "gone")
     assert (await queue.clients.get(job.id)).reason == NO_WORKER
 
 
-async def test_state_and_running_samples_are_of_one_moment(
+async def test_state_and_running_samples_are_read_at_the_same_moment(
     queue: Queues, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = await queue.clients.submit(request_for(count=2))
@@ -74,7 +74,7 @@ async def test_a_job_that_is_forgotten_while_it_is_read_is_not_found(
 
 
 def meanwhile(queue: Queues, monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Awaitable[Any]]) -> None:
-    """Have this happen between what the queue reads first of a job and what it reads next."""
+    """Let this happen after the queue has read a job's request and before it reads its state."""
     run = queue.store.run
 
     async def run_late(transition: script.Script, *arguments: Any, **options: Any) -> Any:
@@ -101,7 +101,7 @@ async def test_fifty_clients_with_one_request_id_make_one_job(queue: Queues) -> 
     assert (await queue.upkeep.depth()).ready_samples == 9
 
 
-async def test_a_request_id_is_of_one_client(queue: Queues) -> None:
+async def test_clients_may_use_the_same_request_id(queue: Queues) -> None:
     ours = await queue.clients.submit(request_for(), request_id="one", client="we")
     theirs = await queue.clients.submit(request_for(), request_id="one", client="they")
     assert ours.id != theirs.id
@@ -134,7 +134,7 @@ async def test_the_list_goes_from_the_newest_to_the_oldest_in_pages(queue: Queue
     assert (len(first), end) == (3, "")
 
 
-async def test_a_page_that_ends_with_the_last_job_has_no_next_one(queue: Queues) -> None:
+async def test_the_page_with_the_last_job_is_the_last_page(queue: Queues) -> None:
     await queue.clients.submit(request_for())
     assert (await queue.clients.list(limit=1))[1] == ""
     assert await queue.clients.list(limit=1, page_token="1") == ([], "")
@@ -196,13 +196,13 @@ async def test_a_job_of_more_samples_than_allowed_is_refused(redis: Redis, count
         await queue.clients.submit(request_for(count=count))
 
 
-async def test_a_job_that_could_never_fit_is_refused_for_good(redis: Redis) -> None:
+async def test_a_job_larger_than_the_queue_is_refused_as_invalid(redis: Redis) -> None:
     queue = queues_on(redis, limits=QueueLimits(pixels=100))
     with pytest.raises(InvalidRequest, match="whole queue"):
         await queue.clients.submit(request_for(count=9))
 
 
-async def test_a_redis_without_memory_refuses_jobs_and_finishes_what_runs(
+async def test_a_full_redis_refuses_jobs_and_finishes_running_ones(
     own_redis: PrivateRedis, until: Until
 ) -> None:
     async with connect(own_redis.url) as redis:
@@ -224,7 +224,7 @@ async def test_a_redis_without_memory_refuses_jobs_and_finishes_what_runs(
         await audit_pool(redis)
 
 
-async def test_a_cancelled_job_that_waited_is_never_drawn(queue: Queues) -> None:
+async def test_a_job_cancelled_while_queued_is_never_drawn(queue: Queues) -> None:
     job = await queue.clients.submit(request_for(count=5))
     assert (await queue.clients.cancel(job.id)).state is JobState.CANCELLED
     assert await claim_from(queue, limit=9) == []
@@ -242,7 +242,7 @@ async def test_a_running_job_is_cancelled_at_its_workers_next_commit(queue: Queu
     assert [result.pixels async for result in queue.watchers.results(job)] == [rows_of(done.index, 0, ROWS)]
 
 
-async def test_a_cancelled_sample_is_dropped_even_by_a_commit_without_rows(queue: Queues) -> None:
+async def test_a_commit_without_rows_also_drops_a_cancelled_sample(queue: Queues) -> None:
     job = await queue.clients.submit(request_for())
     [claim] = await claim_from(queue)
     await queue.clients.cancel(job.id)
@@ -251,7 +251,7 @@ async def test_a_cancelled_sample_is_dropped_even_by_a_commit_without_rows(queue
     assert (await queue.clients.get(job.id)).state is JobState.CANCELLED
 
 
-async def test_a_sample_that_was_finished_while_its_job_was_cancelled_stays(queue: Queues) -> None:
+async def test_a_sample_finished_while_its_job_is_cancelled_stays(queue: Queues) -> None:
     job = await queue.clients.submit(request_for(count=2))
     claims = await claim_from(queue, limit=2)
     await queue.clients.cancel(job.id)
@@ -261,7 +261,7 @@ async def test_a_sample_that_was_finished_while_its_job_was_cancelled_stays(queu
     assert (ended.state, ended.done) == (JobState.CANCELLED, 2)
 
 
-async def test_a_cancelled_job_whose_worker_died_ends_with_the_lease(queue: Queues, redis: Redis) -> None:
+async def test_a_cancelled_job_of_a_dead_worker_ends_with_the_lease(queue: Queues, redis: Redis) -> None:
     job = await queue.clients.submit(request_for(count=3))
     await claim_from(queue, "gone", limit=2)
     await queue.clients.cancel(job.id)
@@ -269,9 +269,7 @@ async def test_a_cancelled_job_whose_worker_died_ends_with_the_lease(queue: Queu
     assert (await queue.clients.get(job.id)).state is JobState.CANCELLED
 
 
-async def test_cancelling_throws_away_the_rows_of_samples_that_were_given_back(
-    queue: Queues, redis: Redis
-) -> None:
+async def test_cancelling_deletes_the_rows_of_samples_given_back(queue: Queues, redis: Redis) -> None:
     job = await queue.clients.submit(request_for(count=3))
     [claim] = await claim_from(queue, "gone")
     await queue.workers.commit("gone", [drawn(claim, 0, 2)])
@@ -280,7 +278,7 @@ async def test_cancelling_throws_away_the_rows_of_samples_that_were_given_back(
     assert not await redis.exists(Keys("default").pixels(job.id, claim.index))
 
 
-async def test_cancelling_what_has_ended_changes_nothing(queue: Queues) -> None:
+async def test_cancelling_an_ended_job_changes_nothing(queue: Queues) -> None:
     job = await queue.clients.submit(request_for())
     [claim] = await claim_from(queue)
     await queue.workers.commit("anna", [finished(claim)])
@@ -289,15 +287,15 @@ async def test_cancelling_what_has_ended_changes_nothing(queue: Queues) -> None:
     assert ended.state is JobState.SUCCEEDED
 
 
-async def test_cancel_racing_the_last_sample_leaves_one_end(queue: Queues, redis: Redis) -> None:
-    for attempt in range(30):
+async def test_a_cancel_that_races_the_last_sample_leaves_one_end(queue: Queues, redis: Redis) -> None:
+    for race in range(30):
         job = await queue.clients.submit(request_for(count=2))
         claims = await claim_from(queue, limit=2)
         await asyncio.gather(
             queue.workers.commit("anna", [finished(claim) for claim in claims]), queue.clients.cancel(job.id)
         )
         ended = await queue.clients.get(job.id)
-        assert (ended.state in {JobState.SUCCEEDED, JobState.CANCELLED}, ended.done) == (True, 2), attempt
+        assert (ended.state in {JobState.SUCCEEDED, JobState.CANCELLED}, ended.done) == (True, 2), race
     await audit_pool(redis)
 
 
@@ -318,21 +316,7 @@ async def test_only_a_job_that_has_ended_can_be_deleted(queue: Queues, redis: Re
     assert not [name async for name in redis.scan_iter("*request:*")]
 
 
-async def test_a_job_is_forgotten_when_its_retention_has_passed(
-    queue: Queues, redis: Redis, until: Until
-) -> None:
-    kept = await queue.clients.submit(request_for())
-    job = await queue.clients.submit(request_for(retention_seconds=0.05), request_id="one")
-    await queue.clients.cancel(job.id)
-    await queue.clients.cancel(kept.id)
-    assert await until(queue.upkeep.expire) == 1
-    with pytest.raises(JobNotFound):
-        await queue.clients.get(job.id)
-    assert [found.id for found in (await queue.clients.list(limit=9))[0]] == [kept.id]
-    assert not [name async for name in redis.scan_iter(f"*{job.id}*")]
-
-
-async def test_the_keys_of_a_job_go_even_if_nobody_expires_it(queue: Queues, redis: Redis) -> None:
+async def test_the_keys_of_an_ended_job_have_a_ttl(queue: Queues, redis: Redis) -> None:
     job = await queue.clients.submit(request_for(count=2000, retention_seconds=3600), request_id="one")
     claims = await claim_from(queue, limit=1500)
     await queue.workers.commit("anna", [finished(claim) for claim in claims])
@@ -359,7 +343,9 @@ async def test_a_million_queued_samples_cost_one_small_hash(queue: Queues, redis
     assert len(await redis.keys("*job:*")) == 1
 
 
-async def test_a_request_id_that_passed_to_a_younger_job_stays_with_it(queue: Queues, redis: Redis) -> None:
+async def test_deleting_an_old_job_leaves_a_reused_request_id_to_the_younger_one(
+    queue: Queues, redis: Redis
+) -> None:
     old = await queue.clients.submit(request_for(), request_id="one")
     await queue.clients.cancel(old.id)
     await redis.delete(Keys("default").prefix + request_key("", "one"))  # given that its time was up first
@@ -368,9 +354,7 @@ async def test_a_request_id_that_passed_to_a_younger_job_stays_with_it(queue: Qu
     assert (await queue.clients.submit(request_for(), request_id="one")).id == young.id
 
 
-async def test_a_sample_whose_third_worker_died_while_it_was_cancelled_is_no_failure(
-    queue: Queues, redis: Redis
-) -> None:
+async def test_a_third_crash_after_a_cancel_is_no_failure(queue: Queues, redis: Redis) -> None:
     job = await queue.clients.submit(request_for())
     for worker in ("one", "two"):
         await claim_from(queue, worker)

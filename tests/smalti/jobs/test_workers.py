@@ -1,4 +1,4 @@
-"""Claim, commit, renew, leave, recover."""
+"""Claim, commit, renew, leave, wait for work."""
 
 import asyncio
 from dataclasses import replace
@@ -35,7 +35,7 @@ async def verdict(queue: Queues, claim: Claim, first: int, last: int, outcome: A
     return reply.verdict, reply.rows
 
 
-async def test_samples_are_handed_out_once_in_order_and_only_as_many_as_there_are(queue: Queues) -> None:
+async def test_every_sample_is_handed_out_once_and_in_order(queue: Queues) -> None:
     job = await queue.clients.submit(request_for(count=3, first_index=10))
     first = await claim_from(queue, "anna", limit=2)
     second = await claim_from(queue, "berta", limit=2)
@@ -45,7 +45,7 @@ async def test_samples_are_handed_out_once_in_order_and_only_as_many_as_there_ar
     assert (now.state, now.running, now.started is not None) == (JobState.RUNNING, 3, True)
 
 
-async def test_every_token_is_larger_than_those_before_even_within_a_microsecond(
+async def test_tokens_grow_even_within_a_microsecond_or_if_the_clock_goes_back(
     queue: Queues, redis: Redis
 ) -> None:
     await queue.clients.submit(request_for(count=300))
@@ -68,7 +68,7 @@ async def test_the_same_sequence_number_again_gives_the_same_samples(queue: Queu
     assert await claim_from(queue, sequence=1, limit=3) == []  # a late copy of an old call
 
 
-async def test_a_claim_sent_again_leaves_out_what_was_cancelled_since(queue: Queues) -> None:
+async def test_a_claim_sent_again_leaves_out_released_samples(queue: Queues) -> None:
     job = await queue.clients.submit(request_for(count=2))
     kept, gone = await claim_from(queue, sequence=1, limit=2)
     await queue.workers.commit("anna", [drawn(gone, 0, 1, Released())])
@@ -83,7 +83,7 @@ async def test_a_worker_gets_only_jobs_of_models_it_has(queue: Queues) -> None:
     assert len(await claim_from(queue, limit=9, digests=["digest-a", "digest-b"])) == 1
 
 
-async def test_jobs_take_turns_so_that_a_small_one_need_not_wait_for_a_large_one(queue: Queues) -> None:
+async def test_jobs_take_turns(queue: Queues) -> None:
     large = await queue.clients.submit(request_for(count=1000))
     await claim_from(queue, limit=8)
     small = await queue.clients.submit(request_for(count=1))
@@ -91,14 +91,14 @@ async def test_jobs_take_turns_so_that_a_small_one_need_not_wait_for_a_large_one
     assert {claim.job for claim in claims} == {large.id, small.id}
 
 
-async def test_free_slots_are_shared_by_the_jobs_that_wait(queue: Queues) -> None:
+async def test_waiting_jobs_share_the_free_slots(queue: Queues) -> None:
     large = await queue.clients.submit(request_for(count=1000))
     small = await queue.clients.submit(request_for(count=3))
     jobs = [claim.job for claim in await claim_from(queue, limit=32)]
     assert (jobs.count(small.id), jobs.count(large.id)) == (3, 29)
 
 
-async def test_a_job_stays_with_the_fingerprint_that_began_it_while_such_a_worker_lives(
+async def test_a_job_stays_with_its_first_fingerprint_while_such_a_worker_lives(
     queue: Queues, redis: Redis
 ) -> None:
     job = await queue.clients.submit(request_for(count=4))
@@ -112,7 +112,7 @@ async def test_a_job_stays_with_the_fingerprint_that_began_it_while_such_a_worke
     assert fingerprints == {0: "cpu+gpu", 1: "gpu", 2: "gpu", 3: "gpu"}
 
 
-async def test_jobs_of_another_fingerprint_do_not_hide_one_that_may_be_drawn(queue: Queues) -> None:
+async def test_jobs_of_another_fingerprint_hide_no_job_that_may_be_drawn(queue: Queues) -> None:
     for _ in range(40):
         await queue.clients.submit(request_for(count=2))
     await claim_from(queue, "anna", fingerprint="cpu", limit=40)
@@ -148,7 +148,7 @@ async def test_rows_that_are_sent_again_are_stored_once(queue: Queues) -> None:
 
 
 @pytest.mark.parametrize("kept", [0, 1, COLUMNS, 2 * COLUMNS - 1])  # bytes; a row may be cut off
-async def test_a_redis_that_lost_rows_asks_for_them(queue: Queues, redis: Redis, kept: int) -> None:
+async def test_commit_asks_for_rows_that_redis_lost(queue: Queues, redis: Redis, kept: int) -> None:
     job = await queue.clients.submit(request_for())
     [claim] = await claim_from(queue)
     pixels = f"{PREFIX}pixels:{job.id}:0"
@@ -172,7 +172,7 @@ async def test_a_sample_without_all_its_rows_is_not_done(queue: Queues) -> None:
 
 
 @pytest.mark.parametrize("pixels", [b"\1\2\3", rows_of(0, 0, 1) + b"\1\2\3", rows_of(0, 0, ROWS + 1)])
-async def test_rows_that_contradict_committed_ones_or_the_size_fail_the_sample(
+async def test_rows_that_contradict_committed_ones_or_exceed_the_size_fail_the_sample(
     queue: Queues, pixels: bytes
 ) -> None:
     job = await queue.clients.submit(request_for())
@@ -185,7 +185,7 @@ async def test_rows_that_contradict_committed_ones_or_the_size_fail_the_sample(
     assert (await queue.clients.get(job.id)).state is JobState.FAILED
 
 
-async def test_a_sample_that_fails_fails_alone(queue: Queues) -> None:
+async def test_a_failed_sample_leaves_the_others_alone(queue: Queues) -> None:
     job = await queue.clients.submit(request_for(count=2))
     bad, good = await claim_from(queue, limit=2)
     await queue.workers.commit(
@@ -217,7 +217,7 @@ async def test_a_commit_says_which_sample_was_the_last_of_its_job(redis: Redis, 
     await audit_pool(redis)
 
 
-async def test_the_end_of_a_job_with_cancelled_samples_is_no_last_sample(queue: Queues) -> None:
+async def test_no_sample_is_the_last_of_a_job_with_cancelled_samples(queue: Queues) -> None:
     job = await queue.clients.submit(request_for(count=2))
     [claim] = await claim_from(queue)
     await queue.clients.cancel(job.id)
@@ -296,7 +296,7 @@ async def test_commits_renewals_and_claims_keep_the_lease(
     assert await redis.zscore(PREFIX + "workers", "silent") == now + 5000
 
 
-async def test_a_lease_that_ran_out_is_known_to_its_worker(queue: Queues, redis: Redis) -> None:
+async def test_renew_tells_a_worker_that_its_lease_ran_out(queue: Queues, redis: Redis) -> None:
     await queue.clients.submit(request_for())
     await claim_from(queue, "anna")
     assert await queue.workers.renew("anna")
@@ -305,93 +305,7 @@ async def test_a_lease_that_ran_out_is_known_to_its_worker(queue: Queues, redis:
     assert not await queue.workers.renew("never came")
 
 
-async def test_after_an_outage_everybody_gets_a_fresh_lease_first(redis: Redis, until: Until) -> None:
-    queue = queues_on(redis, lease_seconds=0.2)
-    await queue.clients.submit(request_for())
-    await claim_from(queue, "anna")
-    await queue.upkeep.recover()
-    workers = PREFIX + "workers"
-    now = (await redis.time())[0] * 1000
-    await redis.hset(
-        PREFIX + "meta", "recovered", str(now - 60_000)
-    )  # given that nobody recovered for a minute
-    await redis.zadd(workers, {"anna": now - 50_000})
-    assert await queue.upkeep.recover() == 0
-    assert (await redis.zscore(workers, "anna") or 0) > now
-    assert await until(queue.upkeep.recover) == 1  # and she stays silent
-
-
-async def beat_after(redis: Redis, queue: Queues, silence_ms: int) -> int:
-    """A recovery so long after the last one: what Redis keeps of times is moved into the past."""
-    for name in ("recovered", "silence"):
-        await redis.hincrby(PREFIX + "meta", name, -silence_ms)
-    workers: Any = await redis.zrange(PREFIX + "workers", 0, -1)  # without scores: only names
-    for worker in workers:
-        await redis.zincrby(PREFIX + "workers", -silence_ms, worker)
-    return await queue.upkeep.recover()
-
-
-@pytest.mark.parametrize("gap", [0.6, 1.1, 2.5])
-async def test_a_dead_worker_loses_its_samples_also_where_every_recovery_comes_late(
-    queue: Queues, redis: Redis, gap: float
-) -> None:
-    lease_ms = 60_000
-    await queue.clients.submit(request_for(count=2))
-    await queue.upkeep.recover()
-    await claim_from(queue, "dead")
-    await claim_from(queue, "alive")
-    recovered = []
-    for _ in range(8):
-        recovered.append(await beat_after(redis, queue, int(gap * lease_ms)))
-        assert await queue.workers.renew("alive")
-    assert sum(recovered) == 1
-    assert not await queue.workers.renew("dead")
-
-
-async def test_a_second_outage_before_a_live_worker_is_heard_again_costs_it_no_sample(
-    queue: Queues, redis: Redis
-) -> None:
-    await queue.clients.submit(request_for())
-    await queue.upkeep.recover()
-    await claim_from(queue, "alive")
-    assert [await beat_after(redis, queue, ms) for ms in (600_000, 10_000, 3_600_000)] == [0, 0, 0]
-    assert await queue.workers.renew("alive")
-
-
-async def test_a_clock_that_jumps_back_does_not_make_leases_long(redis: Redis, until: Until) -> None:
-    queue = queues_on(redis, lease_seconds=0.2)
-    await queue.clients.submit(request_for())
-    await claim_from(queue, "anna")
-    now = (await redis.time())[0] * 1000
-    await redis.hset(PREFIX + "meta", "recovered", str(now + 60_000))
-    await redis.zadd(PREFIX + "workers", {"anna": now + 60_000})
-    assert await until(queue.upkeep.recover) == 1
-
-
-async def test_a_sample_that_was_claimed_three_times_without_a_row_fails(queue: Queues, redis: Redis) -> None:
-    job = await queue.clients.submit(request_for())
-    for worker in ("one", "two", "three"):
-        assert (await queue.clients.get(job.id)).state is not JobState.FAILED
-        await claim_from(queue, worker)
-        await take_lease_away(queue, redis, worker)
-    ended = await queue.clients.get(job.id)
-    assert (ended.state, ended.failed) == (JobState.FAILED, 1)
-    [result] = [result async for result in queue.watchers.results(job)]
-    assert "3 workers" in result.error
-
-
-async def test_a_committed_row_clears_the_count_of_crashes(queue: Queues, redis: Redis) -> None:
-    job = await queue.clients.submit(request_for())
-    for row in range(ROWS):
-        [claim] = await claim_from(queue, f"first-{row}")
-        await take_lease_away(queue, redis, f"first-{row}")
-        [claim] = await claim_from(queue, f"second-{row}")
-        await queue.workers.commit(f"second-{row}", [drawn(claim, row, row + 1)])
-        await take_lease_away(queue, redis, f"second-{row}")
-    assert (await queue.clients.get(job.id)).failed == 0
-
-
-async def test_a_worker_that_stops_in_order_is_charged_nothing(queue: Queues) -> None:
+async def test_an_orderly_stop_counts_as_no_crash(queue: Queues) -> None:
     job = await queue.clients.submit(request_for(count=2))
     for worker in ("one", "two", "three", "four"):
         assert len(await claim_from(queue, worker, limit=2)) == 2
@@ -399,18 +313,6 @@ async def test_a_worker_that_stops_in_order_is_charged_nothing(queue: Queues) ->
     now = await queue.clients.get(job.id)
     assert (now.failed, now.running) == (0, 0)
     assert (await queue.upkeep.depth()).workers == 0
-
-
-async def test_ten_recoverers_at_once_give_a_sample_back_once(queue: Queues, redis: Redis) -> None:
-    await queue.clients.submit(request_for(count=700))
-    await claim_from(queue, "gone", limit=600)
-    await queue.upkeep.recover()
-    await redis.zadd(PREFIX + "workers", {"gone": 1})
-    assert sum(await asyncio.gather(*(queue.upkeep.recover() for _ in range(10)))) == 600
-    assert (await queue.upkeep.depth()).ready_samples == 700
-    assert (
-        len(await claim_from(queue, "anna", limit=999)) == 101
-    )  # fresh ones, and one that may be the culprit
 
 
 async def test_an_idle_worker_hears_of_work_at_once(queue: Queues, redis: Redis) -> None:
@@ -423,7 +325,7 @@ async def test_an_idle_worker_hears_of_work_at_once(queue: Queues, redis: Redis)
     await asyncio.wait_for(waiting, 5)
 
 
-async def test_an_idle_worker_looks_for_itself_after_a_while(queue: Queues) -> None:
+async def test_waiting_for_work_ends_after_the_given_time(queue: Queues) -> None:
     await asyncio.wait_for(queue.workers.wait_for_work(0.05), 5)
 
 
