@@ -181,7 +181,7 @@ class RasterDrawer(nn.Module):
         return torch.addmm(self.bias, hidden, self.output), hidden, cell
 
     def _begin(self, reset: Tensor, hidden: Tensor, cell: Tensor, last: Tensor) -> tuple[Tensor, ...]:
-        """A slot's own state, or the beginning where reset: chosen, not multiplied, for 0 × NaN would be NaN."""
+        """A slot's own state, or a beginning where reset: by Where, not by multiplication, since 0 × NaN is NaN."""
         zero = hidden.new_zeros(1)
         start = torch.full_like(last, self.colours)
         return (
