@@ -2,16 +2,17 @@
 
 Van den Oord, Kalchbrenner, Kavukcuoglu, "Pixel Recurrent Neural Networks", ICML 2016, section 3.2. A causal 7×7 window
 of pixels becomes features; residual layers follow, each of two LSTMs. The rightward one computes its cell at (row,
-column) from those at its left and above; the leftward one is its mirror image, and may be seen from the row below on,
-where all it knows has been drawn. Together they reach every pixel before.
+column) from the cells at its left and above. The leftward one is its mirror image; its states are read from the row
+below, when all pixels that they depend on have been drawn. Together they reach every earlier pixel.
 
-Two paths, one network. `logits` reads whole images: cells on one diagonal do not depend on each other, so an image
-takes height + width − 1 steps. `drawer()` keeps one row of hidden states per layer and direction: a pixel's rightward
-cells need no more, and when a row is finished, one way back over it makes the leftward ones, of all layers at once.
+The network has two paths. `logits` reads whole images: cells on one diagonal do not depend on each other, so an image
+takes height + width − 1 steps. `drawer()` draws: it keeps one row of hidden states per layer and direction. These are
+all that the rightward cells of the next row need; when a row is finished, one leftward pass over it computes the
+leftward states of all layers.
 
-Three differences to the paper: the leftward LSTMs also see the pixel of their own cell (it is known by the time they
-are seen; without it the row's last pixel would be out of sight), rows start from a learned state, and there are options
-for pictures in few colours: where the pixel is, how often each colour was used so far, which colours stand around it.
+There are three differences from the paper. The leftward LSTMs also see the pixel of their own cell, because otherwise the
+last pixel of a row would never be seen. Rows start from a learned state. And there are options for images in few
+colours: where the pixel is, how often each colour was used so far, which colours are beside it.
 """
 
 import torch
@@ -31,13 +32,13 @@ from models.neighbourhood import ABOVE, COPIED_ABOVE, COPIED_LEFT, LEFT, REACH, 
 from models.scan import Diagonals, diagonals, scan
 
 FEW = 4  # colours
-STRENGTHS = 2  # of the colour memory: for having been used at all, and for how often
+STRENGTHS = 2  # of the colour memory: one for being used at all, one for how often
 
 
 class DiagonalPixelRNN(nn.Module):
     """Window of pixels → residual diagonal LSTMs → palette logits.
 
-    Dropout works in training only: on the features by element, and on the recurrent weights.
+    Dropout acts in training only: on single features, and on the recurrent weights.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class DiagonalPixelRNN(nn.Module):
     ) -> None:
         super().__init__()
         self.height, self.width, self.colours = height, width, colours
-        self.embedding = nn.Embedding(colours + 1, embedding)  # the last one stands outside of the image
+        self.embedding = nn.Embedding(colours + 1, embedding)  # the last one means outside of the image
         self.window = nn.Parameter(torch.randn(len(LEFT + ABOVE), embedding, features) * embedding**-0.5 / 5)
         self.bias = nn.Parameter(torch.zeros(features))
         self.position = Position(height, width, features) if position else None
@@ -74,7 +75,7 @@ class DiagonalPixelRNN(nn.Module):
             self._share()
 
     def _share(self) -> None:
-        """Weights that belong to colours are learned together: see models/likeness.py."""
+        """Let similar colours learn together: see models/likeness.py."""
         likenesses.share(self.embedding)
         likenesses.share(self.head.second)
         if self.memory:
@@ -92,7 +93,7 @@ class DiagonalPixelRNN(nn.Module):
         return order.images(self.head(self.dropout(seen), beside, used))
 
     def _look(self, order: Diagonals, pixels: Tensor, used: Tensor | None) -> Tensor:
-        """What a pixel's features are before the layers: (cells, batch, features)."""
+        """The features before the layers: (cells, batch, features)."""
         window = self._window_of_few if self.colours <= FEW else self._window_of_many
         seen = window(order, pixels) + self.bias
         if self.position:
@@ -102,14 +103,14 @@ class DiagonalPixelRNN(nn.Module):
         return seen
 
     def _window_of_many(self, order: Diagonals, pixels: Tensor) -> Tensor:
-        """The window's sum of `table`'s rows."""
+        """For each window, the sum of its rows of `table`."""
         symbols = order.cells(neighbours(pixels, LEFT + ABOVE, self.colours))  # (cells, batch, neighbours)
         places = symbols + torch.arange(len(self.window), device=pixels.device) * (self.colours + 1)
         seen = F.embedding_bag(places.flatten(0, 1), self.table(), mode="sum")
         return seen.reshape(*symbols.shape[:2], -1)
 
     def _window_of_few(self, order: Diagonals, pixels: Tensor) -> Tensor:
-        """The same as a convolution of one plane for each symbol: ten times as fast to train if they are few."""
+        """The same as a convolution over one plane for each symbol: trains ten times as fast if they are few."""
         planes = F.one_hot(padded_image(pixels, self.colours), self.colours + 1).to(self.bias.dtype)
         table = self.table().reshape(
             len(self.window), self.colours + 1, -1
@@ -159,7 +160,7 @@ class Position(nn.Module):
 
 
 class Head(nn.Module):
-    """Features → logits; a colour may be made likelier for standing beside the pixel, and for having been used."""
+    """Features → logits, with extra logits for colours beside the pixel and for colours used before."""
 
     def __init__(self, features: int, hidden: int, colours: int, *, copy: bool, memory: bool) -> None:
         super().__init__()
@@ -190,16 +191,16 @@ class Head(nn.Module):
 
 
 class DiagonalLayer(nn.Module):
-    """One diagonal BiLSTM; its gates stand in the order input, output, forget, candidate.
+    """One diagonal BiLSTM; its gates are in the order input, output, forget, candidate.
 
-    Weights of both directions lie side by side, the rightward first.
+    The weights of both directions are side by side, the rightward first.
     """
 
     def __init__(self, features: int, hidden: int, embedding: int, recurrent_dropout: float = 0.0) -> None:
         super().__init__()
         self.hidden, self.recurrent_dropout = hidden, recurrent_dropout
         self.seen = nn.Linear(features, 2 * 4 * hidden)
-        self.own = nn.Linear(embedding, 4 * hidden, bias=False)  # the leftward one's
+        self.own = nn.Linear(embedding, 4 * hidden, bias=False)  # of the leftward LSTM
         self.recurrent = nn.Parameter(torch.empty(2, 2 * hidden, 4 * hidden))  # from beside, then from above
         self.start = nn.Parameter(torch.zeros(2, 2, hidden))  # before a row: direction, then hidden and cell
         self.out = nn.Linear(hidden, features)
@@ -216,7 +217,7 @@ class DiagonalLayer(nn.Module):
                 bias[2 * self.hidden : 3 * self.hidden] = 1.0
 
     def forward(self, order: Diagonals, seen: Tensor, own: Tensor) -> Tensor:
-        """Features (cells, batch, features), own pixels' embeddings → what is added to the features."""
+        """Features (cells, batch, features), own pixels' embeddings → what this layer adds to the features."""
         found = scan(
             order,
             seen,
@@ -243,7 +244,7 @@ class DiagonalLayer(nn.Module):
 
 
 def _used_before(pixels: Tensor, embedding: Tensor) -> Tensor:
-    """log(1 + how often each colour stands before the pixel): (batch, height, width, colours), typed as `embedding`."""
+    """log(1 + uses of each colour before the pixel): (batch, height, width, colours), in the type of `embedding`."""
     colours = len(embedding)
     drawn = F.one_hot(pixels.flatten(1), colours).to(embedding.dtype)  # (batch, positions, colours)
     return (drawn.cumsum(dim=1) - drawn).log1p().reshape(*pixels.shape, colours)

@@ -38,7 +38,7 @@ class Starts(NamedTuple):
 
 
 class Opening(nn.Module):
-    """All that a row's pixels owe to the rows above, for all columns at once."""
+    """Computes what depends only on the rows above, for all columns at once."""
 
     def __init__(self, weights: DiagonalWeights) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class Opening(nn.Module):
         return Uses(state.used, self.logarithm(state.used))
 
     def begin(self, reset: Tensor, state: State[Tensor]) -> State[Tensor]:
-        """The state, or a beginning where reset: chosen, not multiplied, for 0 × NaN would be NaN."""
+        """The state, or a beginning where reset: by Where, not by multiplication, since 0 × NaN is NaN."""
         zero = state.rightward.new_zeros(1)
         recent = torch.where(reset[:, None, None], self.outside, state.recent)
         rightward = torch.where(reset[:, None, None], zero, state.rightward)

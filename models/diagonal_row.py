@@ -152,9 +152,7 @@ class Opened(NamedTuple, Generic[T]):
     number: T  # (slots, width): the random numbers, 0 beside a forced pixel
     columns: Columns[T]  # (width · slots, …)
     recent: T  # the last rows of pixels, for the closing
-    leftward: Sequence[
-        T
-    ]  # each layer's hidden states of the row above (width · slots, hidden), for the closing
+    leftward: Sequence[T]  # (width · slots, hidden) each: hidden states of the row above, for the closing
     leftward_start: LayerStates[T]  # before the leftward pass
     running: Running[T]  # before the first step
 

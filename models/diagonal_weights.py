@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class DirectionWeights(NamedTuple):
-    """One LSTM of a layer; its gates stand in the order input, output, forget, candidate."""
+    """One LSTM of a layer; its gates are in the order input, output, forget, candidate."""
 
     seen: Tensor  # (features, 4·hidden)
     beside: Tensor  # (hidden, 4·hidden)

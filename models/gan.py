@@ -1,13 +1,12 @@
-"""GAN: a generator makes images of noise, a discriminator tells them from real ones, and each learns from the other.
+"""GAN: a generator makes images from noise, a discriminator tells them from real ones, and each learns from the other.
 
-Goodfellow et al., "Generative Adversarial Nets", NeurIPS 2014. The generator paints in colours and its image is then
-snapped to the palette, because an index cannot be learned by a gradient; the discriminator looks at colours too. It may
-be bound by spectral normalisation (Miyato et al., "Spectral Normalization for GANs", ICLR 2018).
+Goodfellow et al., "Generative Adversarial Nets", NeurIPS 2014. The generator paints in colours, and its image is
+then snapped to the palette, because an index has no gradient; the discriminator reads colours too. Spectral
+normalisation can bound it (Miyato et al., "Spectral Normalization for GANs", ICLR 2018).
 """
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +18,10 @@ from models.vae import Doubled, halved
 class Generator(nn.Module):
     """Latent → a few colours for the whole image, and for every pixel the choice of one of them.
 
-    Few colours and flat areas are what makes a sprite: painting every pixel freely in red, green and blue gave noise in
-    every area and halos around every figure. The first colour is the backdrop, learned, and the same in all images. The
-    choices come from the smallest map → maps of twice the size each time. With `blends`, a pixel mixes the colours
-    instead: for images such as scanned digits, whose strokes have soft edges.
+    A sprite has few colours and flat areas: when every pixel was free in red, green and blue, areas were noisy and
+    figures had halos. The first colour is the backdrop; it is learned, and the same in all images. The choices come
+    from a small map that is doubled in size step by step. With `blends`, a pixel mixes the colours instead: for images
+    such as scanned digits, which have soft edges.
     """
 
     def __init__(
@@ -76,11 +75,12 @@ class Generator(nn.Module):
 
 
 def _paint(pigments: Tensor, choices: Tensor) -> Tensor:
-    """Each pixel in the pigment it prefers: (batch, n, 3), (batch, n, height, width) → (batch, 3, height, width)."""
+    """Each pixel in its preferred pigment: (batch, n, 3), (batch, n, height, width) → (batch, 3, height, width)."""
     preferred = choices.argmax(dim=1)  # (batch, height, width)
     flat = preferred.flatten(1)[..., None].expand(-1, -1, 3)
     painted = pigments.gather(1, flat).permute(0, 2, 1)  # (batch, 3, height · width)
-    return cast(Tensor, painted.unflatten(2, choices.shape[2:]))  # type: ignore[no-untyped-call]  # torch's
+    image: Tensor = painted.unflatten(2, choices.shape[2:])  # type: ignore[no-untyped-call]  # torch's
+    return image
 
 
 def _paint_softly(pigments: Tensor, choices: Tensor) -> Tensor:
@@ -99,9 +99,9 @@ def _blend(pigments: Tensor, choices: Tensor) -> Tensor:
 class Discriminator(nn.Module):
     """Colours → maps of half the size each time → one number: the larger, the more real the image looks.
 
-    `slope` and `offset` turn that number into a probability; training sets them where its loss does not mean one.
-    Spectral normalisation bounds slopes, and `sensitivity` undoes some of it: without, white and a light background
-    were all one to it.
+    `slope` and `offset` turn that number into a probability; training sets them if its loss does not give one. Spectral
+    normalisation bounds slopes, and `sensitivity` undoes some of that: without it, the discriminator could not tell
+    white from a light background.
     """
 
     slope: Tensor
@@ -137,7 +137,8 @@ class Discriminator(nn.Module):
 
     def forward(self, colours: Tensor) -> Tensor:
         """(batch, 3, height, width) in (−1, 1) → (batch,)."""
-        return cast(Tensor, self.layers(self.sensitivity * colours)[:, 0])
+        number: Tensor = self.layers(self.sensitivity * colours)[:, 0]
+        return number
 
     def probability(self, colours: Tensor) -> Tensor:
         """P(real) of images (batch, 3, height, width): (batch,)."""
@@ -145,7 +146,7 @@ class Discriminator(nn.Module):
         return (self.slope * number + self.offset).sigmoid()
 
     def unbind(self) -> None:
-        """Keep the normalised weights as they are now, and drop the normalisation: for export."""
+        """Replace the weights by their normalised values, without the normalisation: for export."""
         for layer in self.layers:
             if parametrize.is_parametrized(layer):
                 parametrize.remove_parametrizations(layer, "weight")
@@ -159,7 +160,7 @@ def colours_of(palette: Tensor, pixels: Tensor) -> Tensor:
 def distances(palette: Tensor, colours: Tensor) -> Tensor:
     """How far colours (batch, 3, height, width) are from each of the palette's: (batch, height, width, colours).
 
-    Squared distances, less the square of the colour itself, which is the same for the whole palette.
+    Squared distances without the square of the colour itself, which is the same for the whole palette.
     """
     return palette.square().sum(dim=1) - 2 * (colours.permute(0, 2, 3, 1) @ palette.T)
 
@@ -170,9 +171,10 @@ def snap(palette: Tensor, colours: Tensor) -> Tensor:
 
 
 def snapped(palette: Tensor, colours: Tensor) -> Tensor:
-    """The colours (batch, 3, height, width) moved to the palette's nearest; gradients pass as if they had stayed.
+    """The colours (batch, 3, height, width) moved to the palette's nearest; gradients pass as if they had not moved.
 
-    Bengio et al., "Estimating or Propagating Gradients Through Stochastic Neurons", 2013, call it straight through.
+    This is the straight-through estimator of Bengio et al., "Estimating or Propagating Gradients Through Stochastic
+    Neurons", 2013.
     """
     return colours + (colours_of(palette, snap(palette, colours.detach())) - colours.detach())
 

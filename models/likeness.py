@@ -1,9 +1,9 @@
 """Colours that look alike share what a network learns of them.
 
-A network that has a weight for every colour of a palette learns nothing of a rare colour from the common one beside it.
-Here such weights are W = Φ V: what is learned is V, and Φ Φᵀ is a kernel on the colours, a mean of Gaussians of their
-distance in CIELAB. A step that moves one colour's weights then moves those of its neighbours, too. It only changes how
-weights are learned: W is what is drawn and exported with.
+If every colour of a palette has its own weights, a rare colour learns nothing from a similar common one. So here such
+weights are W = Φ V: the training learns V, and Φ Φᵀ is a kernel on the colours, a mean of Gaussians of their distance
+in CIELAB. A step that moves the weights of one colour then also moves those of similar colours. Only training is
+different: drawing and export use W.
 """
 
 from collections.abc import Sequence
@@ -14,8 +14,12 @@ from torch.nn.utils import parametrize
 
 from smalti import palette as colour_tables
 
-WIDTHS = (8.0, 20.0, 50.0)  # of the Gaussians, in CIELAB units: hardly to be told apart, related, both warm
-LEAST = 1e-4  # of the kernel's eigenvalues: every palette's weights can be reached, if slowly
+WIDTHS = (
+    8.0,
+    20.0,
+    50.0,
+)  # of the Gaussians, in CIELAB units: for nearly equal, related, and distantly related colours
+LEAST = 1e-4  # of the kernel's eigenvalues, so that all weights can be learned, some of them slowly
 
 
 def root(palette: Sequence[str]) -> Tensor:
@@ -29,7 +33,7 @@ def root(palette: Sequence[str]) -> Tensor:
 
 
 class Shared(nn.Module):
-    """Φ for the first of a weight's rows, or of its columns; the others are as they were."""
+    """Multiplies Φ to a weight's rows or columns; those beyond the palette are left as they are."""
 
     root: Tensor
 
@@ -52,7 +56,7 @@ def share(module: nn.Module, *, columns: bool = False) -> None:
 
 
 def know(network: nn.Module, palette: Sequence[str]) -> None:
-    """Put the palette's Φ into all weights of a network that are shared."""
+    """Put the palette's Φ into all shared weights of a network."""
     phi = root(palette)
     for module in network.modules():
         if isinstance(module, Shared):

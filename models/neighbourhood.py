@@ -1,4 +1,4 @@
-"""Which pixels around a pixel the diagonal PixelRNN looks at, and how they are found in an image or in recent rows."""
+"""The pixels around a pixel that the diagonal PixelRNN reads, in a whole image or in the recent rows."""
 
 from collections.abc import Sequence
 
@@ -30,12 +30,12 @@ def neighbours(pixels: Tensor, offsets: Sequence[Offset], outside: int) -> Tenso
 
 
 def padded_image(pixels: Tensor, outside: int) -> Tensor:
-    """What is outside put around images, but for below: (batch, height, width) → (batch, height + 3, width + 6)."""
+    """Images padded above and at both sides: (batch, height, width) → (batch, height + 3, width + 6)."""
     return F.pad(pixels, (REACH, REACH, REACH, 0), value=outside)
 
 
 def places_above(width: int, offsets: Sequence[Offset]) -> Tensor:
-    """Where the neighbours above each column stand in the recent rows, padded and flattened: (width, offsets)."""
+    """Indices of each column's neighbours in the padded, flattened recent rows: (width, offsets)."""
     padded = width + 2 * REACH
     return torch.tensor(
         [

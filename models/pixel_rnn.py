@@ -4,12 +4,12 @@ The chain rule makes log P(image) the sum of log P(pixel | pixels before), so li
 category, an index into the palette: its number has no colour meaning (van den Oord, Kalchbrenner, Kavukcuoglu, "Pixel
 Recurrent Neural Networks", ICML 2016, use the categories of each channel; the palette is the lecture's idea).
 
-Every variant keeps one contract. `score` reads whole images, in parallel where it can: training. `drawer()` gives a
-network for the same weights that advances a batch by one row and hands its state in and out: drawing.
+Every variant has two paths. `score` reads whole images, in parallel if it can: for training. `drawer()` gives a network
+with the same weights that advances a batch by one row and takes and returns its state: for drawing.
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +34,7 @@ class Drawer(Protocol):
 
 
 class PixelRNN(Protocol):
-    """What every variant can do; `height`, `width` and `colours` are those of its images."""
+    """What every variant can do."""
 
     height: int
     width: int
@@ -52,9 +52,9 @@ class PixelRNN(Protocol):
 class LecturePixelRNN(nn.Module):
     """The lecture's network: pixel embedding → LSTM → palette logits, in raster order.
 
-    It has no idea of rows: what is above a pixel, it must remember over a whole row. Dropout works in training only: on
-    the embedding and the LSTM's output by element, and on its recurrent weights (Merity et al., "Regularizing and
-    Optimizing LSTM Language Models", 2018), since 600 sprites are learned by heart otherwise.
+    It does not know about rows: it must remember the pixel above over a whole row. Dropout acts in training only: on
+    single elements of the embedding and of the LSTM's output, and on its recurrent weights (Merity et al.,
+    "Regularizing and Optimizing LSTM Language Models", 2018); without it, 600 sprites are learned by heart.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class LecturePixelRNN(nn.Module):
     ) -> None:
         super().__init__()
         self.height, self.width, self.colours = height, width, colours
-        self.embedding = nn.Embedding(colours + 1, embedding)  # the last one stands before the first pixel
+        self.embedding = nn.Embedding(colours + 1, embedding)  # the last one means before the first pixel
         self.rnn = nn.LSTM(embedding, hidden, batch_first=True)
         self.head = nn.Linear(hidden, colours)
         self.dropout = nn.Dropout(dropout)
@@ -92,17 +92,21 @@ class LecturePixelRNN(nn.Module):
         before = self._shifted(pixels.flatten(1))  # (batch, steps)
         seen = self.dropout(self.embedding(before))  # (batch, steps, embedding)
         hidden = self.dropout(self._recur(seen))  # (batch, steps, hidden)
-        return cast(Tensor, self.head(hidden)).reshape(*pixels.shape, self.colours)
+        logits: Tensor = self.head(hidden)
+        return logits.reshape(*pixels.shape, self.colours)
 
     def _shifted(self, pixels: Tensor) -> Tensor:
         start = pixels.new_full((len(pixels), 1), self.colours)
         return torch.cat([start, pixels[:, :-1]], dim=1)
 
     def _recur(self, seen: Tensor) -> Tensor:
+        hidden: Tensor
         if not (self.training and self.recurrent_dropout):
-            return cast(Tensor, self.rnn(seen)[0])
+            hidden, _ = self.rnn(seen)
+            return hidden
         weight = F.dropout(self.rnn.get_parameter("weight_hh_l0"), self.recurrent_dropout)
-        return cast(Tensor, functional_call(self.rnn, {"weight_hh_l0": weight}, (seen,))[0])
+        hidden, _ = functional_call(self.rnn, {"weight_hh_l0": weight}, (seen,))
+        return hidden
 
     def gate_weights(self) -> "GateWeights":
         """The LSTM's weights in ONNX's order of gates."""
@@ -129,8 +133,8 @@ class GateWeights(NamedTuple):
 class RasterDrawer(nn.Module):
     """LecturePixelRNN's step path. State: the LSTM's `hidden` and `cell`, and the `last` pixel.
 
-    Everything before the recurrent product is looked up: a row of a gate's table in `looked_up` (colours + 1, hidden)
-    is the embedding times its input weights plus both biases.
+    Everything but the recurrent product comes from a table: a row of `looked_up` (colours + 1, hidden) is the embedding
+    times the input weights of a gate, plus both biases.
     """
 
     states = ("hidden", "cell", "last")
@@ -157,7 +161,7 @@ class RasterDrawer(nn.Module):
     ) -> tuple[Tensor, ...]:
         """Advance every slot by one row: pixels and log-probabilities (slots, width), then the state after it.
 
-        `row` is part of the contract, and of no use to this variant.
+        `row` is part of the contract; this variant does not use it.
         """
         hidden, cell, last = self._begin(reset, *state)
         pixels, all_logits = [], []
@@ -177,7 +181,7 @@ class RasterDrawer(nn.Module):
         return torch.addmm(self.bias, hidden, self.output), hidden, cell
 
     def _begin(self, reset: Tensor, hidden: Tensor, cell: Tensor, last: Tensor) -> tuple[Tensor, ...]:
-        """A slot's own state, or the beginning where reset: chosen, not multiplied, for 0 × NaN would be NaN."""
+        """A slot's own state, or a beginning where reset: by Where, not by multiplication, since 0 × NaN is NaN."""
         zero = hidden.new_zeros(1)
         start = torch.full_like(last, self.colours)
         return (
@@ -192,9 +196,9 @@ def advance(
 ) -> tuple[Tensor, Tensor]:
     """An LSTM's hidden state and cell (slots, hidden) after one more pixel.
 
-    The gates stand in ONNX's order: input, output, forget, candidate. Of each, `begun` (slots, hidden) is what is known
-    of its sum already; `known` (slots, size) times its weights (size, hidden) is the rest. A product for each gate, and
-    not one for all: so its result need not be cut apart, and onnxruntime does sum and gate at once.
+    The gates are in ONNX's order: input, output, forget, candidate. The sum of each is `begun` (slots, hidden) plus
+    `known` (slots, size) times its weights (size, hidden). Each gate has its own product, so that the result need not
+    be split and onnxruntime can fuse product and sum.
     """
     gate_in, out, forget, candidate = (
         torch.addmm(part, known, weight) for part, weight in zip(begun, weights, strict=True)
@@ -209,7 +213,7 @@ def columns(*rows: Tensor) -> tuple[tuple[Tensor, ...], ...]:
 
 
 def undrawn(uniform: Tensor, forced: Tensor) -> Tensor:
-    """The random numbers, 0 where a pixel is forced: `draw_pixel` then draws colour 0, which no forced one is below."""
+    """The random numbers, 0 where a pixel is forced: `draw_pixel` draws colour 0 there, and takes the larger one."""
     return torch.where(forced < 0, uniform, uniform.new_zeros(1))
 
 
@@ -220,7 +224,7 @@ def draw_pixel(logits: Tensor, number: Tensor, forced: Tensor, temperature: Tens
     int64, −1 where a pixel is drawn.
     """
     chances = (logits / temperature).softmax(dim=1)
-    # Colours first: onnxruntime adds up whole rows ten times as fast as it goes along them.
+    # Colours first: onnxruntime adds up along the first axis ten times as fast as along the last.
     cumulative = chances.T.cumsum(dim=0).T  # (slots, colours)
     below = cumulative < number * cumulative[:, -1:]
     drawn = below.to(logits.dtype).sum(dim=1, keepdim=True)  # exact, and faster than a sum of integers
@@ -233,7 +237,7 @@ def log_probabilities(logits: Tensor, pixels: Tensor) -> Tensor:
 
 
 def row_log_probabilities(logits: Tensor, pixels: Tensor) -> Tensor:
-    """Likewise for a row: logits (width · slots, colours), column after column, pixels (slots, width) → as these."""
+    """The same for a row: logits (width · slots, colours), column after column, and pixels (slots, width)."""
     return log_probabilities(logits, pixels.T.flatten()).reshape(pixels.shape[1], -1).T
 
 
@@ -251,9 +255,9 @@ def draw(
     temperature: float = 1.0,
     drawer: Drawer | None = None,
 ) -> Tensor:
-    """Draw images (batch, height, width) int64 in plain torch, one pixel at a time with state kept: the reference.
+    """Draw images (batch, height, width) int64 in plain torch, row by row: the reference for the graphs.
 
-    uniform (batch, height, width) in (0, 1]; forced likewise, −1 where a pixel is to be drawn. Give the `drawer` to
+    uniform (batch, height, width) in (0, 1]; forced of the same shape, −1 where a pixel is drawn. Pass a `drawer` to
     use it again: making one copies the weights.
     """
     drawer = drawer or network.drawer()

@@ -1,14 +1,14 @@
 """The diagonal LSTMs of whole images: one diagonal of cells after another, both directions at once.
 
-Cells stand in diagonal order: diagonal after diagonal, each from its uppermost row down. A diagonal is then one
-slice, and what its cells need of the diagonal before (their left neighbours and those above) are slices too; nothing is
-padded, so nothing needs masking. The backward pass is written out: it keeps what the forward pass has computed, and
-forms each weight's gradient by one product over all cells (docs/experiments/0005 says what that is worth).
+Cells are in diagonal order: diagonal after diagonal, each from its top row down. A diagonal is then one slice, and the
+cells that it needs from the diagonal before (at the left and above) are slices too; nothing is padded or masked. The
+backward pass is written by hand: it uses what the forward pass has kept, and computes each weight's gradient with one
+product over all cells (docs/experiments/0005 has the figures).
 """
 
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,14 +18,14 @@ sigmoid_backward, tanh_backward = torch.ops.aten.sigmoid_backward, torch.ops.ate
 
 
 class Link(NamedTuple):
-    """Neighbouring cells of two diagonals: which of the later one, and which of the earlier one."""
+    """Pairs of neighbouring cells on two diagonals: a slice of the later one, and a slice of the earlier one."""
 
     later: slice
     earlier: slice
 
 
 class Diagonal(NamedTuple):
-    """The cells of one diagonal, and what they see of the diagonal before."""
+    """The cells of one diagonal, and the cells of the diagonal before that they read."""
 
     cells: slice
     rows: int
@@ -66,19 +66,19 @@ class Diagonals:
 
     @cached_property
     def positions(self) -> Tensor:
-        """Every cell's position in the image (row · width + column): (cells,)."""
+        """The position of each cell in the image (row · width + column): (cells,)."""
         at = torch.arange(self.height * self.width)
         row, column = at // self.width, at % self.width
         return torch.argsort((row + column) * self.height + row).to(self.device)
 
     @cached_property
     def places(self) -> Tensor:
-        """Every position's cell: (height · width,)."""
+        """The cell at each position: (height · width,)."""
         return torch.argsort(self.positions)
 
     @cached_property
     def mirror(self) -> Tensor:
-        """The cell that stands where each cell would stand in the image's mirror image: (cells,)."""
+        """The cell at the place of each cell in the mirror image: (cells,)."""
         return self.places.reshape(self.height, self.width).flip(1).flatten()[self.positions]
 
     @cached_property
@@ -88,7 +88,7 @@ class Diagonals:
 
     @cached_property
     def mirrored_above(self) -> Tensor:
-        """The mirror image's cell of what stands above each of `below`."""
+        """For each cell of `below`, the mirrored cell of the one above it."""
         return self.mirror[self.places[self.positions[self.below] - self.width]]
 
     def cells(self, images: Tensor) -> Tensor:
@@ -119,25 +119,24 @@ def scan(
 
     Features seen (cells, batch, features) meet weight (2, features, 4·hidden) and bias (2, 4·hidden); own (cells,
     batch, 4·hidden) is added to the leftward gates; recurrent (2, 2·hidden, 4·hidden) from the cell beside, then from
-    the one above; start (2, 2, hidden): direction, then hidden state and cell before a row. The first is the rightward
-    direction everywhere, and gates stand in the order input, output, forget, candidate.
+    the one above; start (2, 2, hidden): direction, then hidden state and cell before a row. The rightward direction is
+    always first, and gates are in the order input, output, forget, candidate.
     """
-    return cast(Tensor, _Scan.apply(order, seen, own, weight, bias, recurrent, start))  # type: ignore[no-untyped-call]
+    found: Tensor = _Scan.apply(order, seen, own, weight, bias, recurrent, start)  # type: ignore[no-untyped-call]
+    return found
 
 
 class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> Tensor:
         ctx.run = _Run(*arguments)
-        return cast(Tensor, ctx.run.forward())
+        found: Tensor = ctx.run.forward()
+        return found
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        run, ctx.run = (
-            ctx.run,
-            None,
-        )  # gradients are written over what it has kept: a second time would be wrong
+        run, ctx.run = ctx.run, None  # it overwrites what it has kept, so a second time would be wrong
         return None, *run.backward(grad)
 
 
@@ -175,10 +174,11 @@ class _Run:
             _tanh_(bent.copy_(cell))
             torch.mul(out, bent, out=self.hidden[:, now.cells])
         right, left = self.hidden
-        return cast(Tensor, right).index_add(0, self.order.below, left[self.order.mirrored_above])
+        found: Tensor = right.index_add(0, self.order.below, left[self.order.mirrored_above])
+        return found
 
     def _see(self, step: int, now: Diagonal) -> None:
-        """Bring together what the cells of a diagonal know of the one before."""
+        """Gather the hidden states that the cells of a diagonal read from the one before."""
         known = self.known[:, now.cells]
         if now.begins:
             known[:, -1:, :, : self.size] = self.start_hidden
@@ -211,7 +211,7 @@ class _Run:
         return torch.split(self.gates[:, now.cells], self.size, dim=-1)
 
     def backward(self, grad: Tensor) -> tuple[Tensor, ...]:
-        """The gradients of all tensors given to `scan`; the gates become their own gradients."""
+        """The gradients of all tensors given to `scan`; the gates are overwritten with their gradients."""
         to_inputs, to_start = torch.empty_like(self.inputs), self.start_cell.new_zeros(2, 2, self.size)
         to_cell = torch.zeros_like(self.cell)
         to_hidden = torch.stack([grad, torch.zeros_like(grad)])
@@ -234,7 +234,7 @@ class _Run:
         return to_seen, self.gates[1][mirror], *self._to_weights(), to_start
 
     def _ungate(self, step: int, now: Diagonal, to_hidden: Tensor, to_cell: Tensor) -> Tensor:
-        """Replace a diagonal's gates by the gradients of their sums; what goes on to the cells beside is returned."""
+        """Replace a diagonal's gates by the gradients of their sums; return the gradient for the cells beside."""
         gate_in, out, forget, candidate = self._gates(now)
         bent = self.bent[:, now.cells]
         to_cell += tanh_backward(to_hidden * out, bent)
@@ -254,5 +254,5 @@ class _Run:
 
 
 def _tanh_(values: Tensor) -> None:
-    """tanh in place, by the sigmoid: torch's own takes four times as long on a CPU."""
+    """tanh in place, computed by the sigmoid: torch's own takes four times as long on a CPU."""
     values.mul_(2).sigmoid_().mul_(2).sub_(1)

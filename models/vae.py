@@ -1,14 +1,14 @@
 """VAE and auto-encoder: images ↔ latents of a few numbers, by one network.
 
-Kingma, Welling, "Auto-Encoding Variational Bayes", ICLR 2014. The encoder says of every image where its latent lies
-and how uncertain it is of that (`mean`, `log_deviation`); the decoder gives every pixel a distribution over the
-palette. With latents distributed as N(0, 1) a priori, log P(image) ≥ E[log P(image | latent)] − KL(q(latent | image) ‖
+Kingma, Welling, "Auto-Encoding Variational Bayes", ICLR 2014. The encoder gives a normal distribution of the image's
+latent (`mean`, `log_deviation`); the decoder gives every pixel a distribution over the palette. With latents
+distributed as N(0, 1) a priori, log P(image) ≥ E[log P(image | latent)] − KL(q(latent | image) ‖
 N(0, 1)): the evidence lower bound, ELBO.
 
-The plain auto-encoder is the same network without noise and without penalty: its latent is `mean`, and nothing keeps
-what lies between two latents meaningful.
+The plain auto-encoder is the same network without noise and without penalty: its latent is `mean`, and latents between
+two known ones need not mean anything.
 
-Chance comes in as an argument: nothing is drawn in here, so graphs exported from this file are functions.
+Random numbers are arguments: nothing is drawn here, so the exported graphs are deterministic.
 """
 
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ Enlarging = Literal["nearest", "transposed"]
 
 
 class VAE(nn.Module):
-    """Pixel embedding → convolutions, halving the size each time → latent → the same way back → palette logits.
+    """Pixel embedding → convolutions that halve the size each time → latent → the reverse → palette logits.
 
-    The way back enlarges by repeating pixels ("nearest", with a convolution at the full size) or by transposed
+    The decoder enlarges by repeating pixels ("nearest", with a convolution at the full size) or by transposed
     convolutions of 4×4, each after a convolution at the smaller size ("transposed"): cheaper where colours are few.
     """
 
@@ -121,7 +121,7 @@ class _Decoder(nn.Sequential):
 
 
 def _repeating(channels: Sequence[int], sizes: Sequence[tuple[int, int]], colours: int) -> list[nn.Module]:
-    """Layers to each of the sizes in turn, by repeated pixels, and from the last to the colours."""
+    """Layers that enlarge to each size in turn by repeating pixels, and one that gives the colours."""
     layers: list[nn.Module] = []
     for before, after, size in zip(channels, (*channels[1:], channels[-1]), sizes, strict=True):
         layers += [Doubled(size), nn.Conv2d(before, after, 3, padding=1), nn.SiLU()]
@@ -129,7 +129,7 @@ def _repeating(channels: Sequence[int], sizes: Sequence[tuple[int, int]], colour
 
 
 def _transposing(channels: Sequence[int], sizes: Sequence[tuple[int, int]], colours: int) -> list[nn.Module]:
-    """Layers to each of the sizes in turn, by transposed convolutions, the last of which gives the colours."""
+    """Layers that enlarge to each size in turn by transposed convolutions; the last one gives the colours."""
     layers: list[nn.Module] = []
     for before, after, size in zip(channels, (*channels[1:], colours), sizes, strict=True):
         layers += [nn.Conv2d(before, before, 3, padding=1), nn.SiLU()]
@@ -138,7 +138,7 @@ def _transposing(channels: Sequence[int], sizes: Sequence[tuple[int, int]], colo
 
 
 class Cut(nn.Module):
-    """The upper left (height, width) of planes: an odd size was rounded up when it was halved."""
+    """Cuts planes to the upper left (height, width): halving rounded odd sizes up."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         super().__init__()
@@ -180,8 +180,8 @@ def halved(height: int, width: int, times: int) -> list[tuple[int, int]]:
 def log_likelihood(logits: Tensor, pixels: Tensor) -> Tensor:
     """log P(pixels | latent) in nats: (batch, height, width, colours), (batch, height, width) → (batch,).
 
-    Added up in double precision: onnxruntime chooses the order by where a row lies in memory, and in single precision
-    the last bits of an image's score would depend on its neighbours.
+    Added up in double precision: onnxruntime's order of adding depends on where an entry lies in memory, so in single
+    precision the last bits of an image's score would depend on its neighbours in the batch.
     """
     chosen = logits.log_softmax(dim=-1).gather(-1, pixels[..., None])[..., 0]
     return chosen.double().sum(dim=(1, 2)).float()
@@ -194,7 +194,7 @@ def divergence(mean: Tensor, log_deviation: Tensor) -> Tensor:
 
 
 def elbo(network: VAE, pixels: Tensor, noise: Tensor) -> Tensor:
-    """The evidence lower bound of log P(pixels) in nats, by one draw of the noise (batch, latent_size): (batch,)."""
+    """The evidence lower bound of log P(pixels) in nats, with one draw of the noise (batch, latent_size): (batch,)."""
     logits, mean, log_deviation = network(pixels, noise)
     return log_likelihood(logits, pixels) - divergence(mean, log_deviation)
 

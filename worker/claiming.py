@@ -5,17 +5,11 @@ from collections.abc import Callable, Sequence
 from smalti.errors import SampleFailed, Unavailable
 from smalti.jobs.connection import MemoryFull
 from smalti.jobs.job import Claim
-from smalti.jobs.workers import WorkerQueue
-from worker.contact import Contact
 from worker.drawing import Drawing
-from worker.engine import Engine
-from worker.held_samples import HeldSamples
 from worker.lease import Lease
+from worker.parts import Parts
 from worker.plan import plan
-from worker.reporter import Reporter
 from worker.sample import Sample, refused
-from worker.scheduler import Scheduler
-from worker.signals import Signals
 from worker.waiting import wait_for_bell, wait_until
 
 _IDLE_SECONDS = 1.0  # at most, between two claims of a worker that has room, or looks for interactive samples
@@ -26,33 +20,26 @@ class Claiming:
 
     def __init__(
         self,
-        queue: WorkerQueue,
-        engine: Engine,
+        parts: Parts,
         *,
-        worker: str,
-        slots: int,
-        fingerprint: str,
-        scheduler: Scheduler,
-        held: HeldSamples,
         drawing: Drawing,
         lease: Lease,
-        signals: Signals,
-        contact: Contact,
-        reporter: Reporter,
+        slots: int,
+        fingerprint: str,
         clock: Callable[[], float],
     ) -> None:
-        self._queue = queue
-        self._engine = engine
-        self._worker = worker
-        self._slots = slots
-        self._fingerprint = fingerprint
-        self._scheduler = scheduler
-        self._held = held
+        self._queue = parts.queue
+        self._engine = parts.engine
+        self._worker = parts.worker
+        self._scheduler = parts.scheduler
+        self._held = parts.held
+        self._signals = parts.signals
+        self._contact = parts.contact
+        self._reporter = parts.reporter
         self._drawing = drawing
         self._lease = lease
-        self._signals = signals
-        self._contact = contact
-        self._reporter = reporter
+        self._slots = slots
+        self._fingerprint = fingerprint
         self._clock = clock
         self._sequence = 0  # number of the next claim
         self._interactive_may_wait = False  # set by `listen`, cleared by a claim

@@ -4,36 +4,23 @@ import asyncio
 from collections.abc import Sequence
 
 from smalti.errors import Unavailable
-from smalti.jobs.workers import WorkerQueue
 from smalti.runtime.metrics import COMMIT_SECONDS
-from worker.contact import RETRY_SECONDS, Contact
-from worker.held_samples import CommitPart, HeldSamples
-from worker.reporter import Reporter
-from worker.scheduler import Scheduler
-from worker.signals import Signals
+from worker.contact import RETRY_SECONDS
+from worker.held_samples import CommitPart
+from worker.parts import Parts
 
 
 class Committing:
     """One call at a time, so that a sample's rows arrive in order."""
 
-    def __init__(
-        self,
-        queue: WorkerQueue,
-        *,
-        worker: str,
-        scheduler: Scheduler,
-        held: HeldSamples,
-        signals: Signals,
-        contact: Contact,
-        reporter: Reporter,
-    ) -> None:
-        self._queue = queue
-        self._worker = worker
-        self._scheduler = scheduler
-        self._held = held
-        self._signals = signals
-        self._contact = contact
-        self._reporter = reporter
+    def __init__(self, parts: Parts) -> None:
+        self._queue = parts.queue
+        self._worker = parts.worker
+        self._scheduler = parts.scheduler
+        self._held = parts.held
+        self._signals = parts.signals
+        self._contact = parts.contact
+        self._reporter = parts.reporter
 
     async def run(self) -> None:
         """Tell Redis what is new, again and again."""

@@ -43,7 +43,7 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DeviceTensor:
     """A tensor at its address on the device."""
 
     address: int
@@ -71,10 +71,12 @@ class Block:
         self.host: Mapping[str, NDArray[Any]] = self._views(self._bytes)
         self.upload()
 
-    def place(self, name: str, entries: int) -> Place:
-        """Where the first entries of a tensor are."""
+    def tensor(self, name: str, entries: int) -> DeviceTensor:
+        """The first entries of a tensor, at their address."""
         layout = self._layouts[name]
-        return Place(self._value.data_ptr() + self._offsets[name], layout.type, (entries, *layout.shape))
+        return DeviceTensor(
+            self._value.data_ptr() + self._offsets[name], layout.type, (entries, *layout.shape)
+        )
 
     def upload(self) -> None:
         """Copy the host's values to the device."""
@@ -94,18 +96,18 @@ class Block:
 
 
 class Pass:
-    """One run of a graph from and to fixed places: what a CUDA graph can capture.
+    """One run of a graph from and to fixed addresses: what a CUDA graph can capture.
 
     `number` identifies the captured graph. It is greater than 0, which onnxruntime reserves, and no other Pass of the
-    session has it: a replay would read and write the other one's places.
+    session has it: a replay would read and write the other one's tensors.
     """
 
     def __init__(
         self,
         session: BindingSession,
         device: Device,
-        inputs: Mapping[str, Place],
-        outputs: Mapping[str, Place],
+        inputs: Mapping[str, DeviceTensor],
+        outputs: Mapping[str, DeviceTensor],
         *,
         number: int,
     ) -> None:
@@ -115,8 +117,8 @@ class Pass:
         self._binding = session.io_binding()
         self._captured, self._plain = _run_options(number), _run_options(_NO_CAPTURE)
         self._bind_inputs()
-        for name, place in outputs.items():
-            self._binding.bind_output(name, *self._bound(place))
+        for name, tensor in outputs.items():
+            self._binding.bind_output(name, *self._bound(tensor))
 
     def run(self, *, captured: bool) -> None:
         """Run plainly, or capture and replay if the session can capture.
@@ -128,11 +130,11 @@ class Pass:
         self._session.run_with_iobinding(self._binding, self._captured if captured else self._plain)
 
     def _bind_inputs(self) -> None:
-        for name, place in self._inputs.items():
-            self._binding.bind_input(name, *self._bound(place))
+        for name, tensor in self._inputs.items():
+            self._binding.bind_input(name, *self._bound(tensor))
 
-    def _bound(self, place: Place) -> tuple[Any, ...]:
-        return self._device, 0, np.dtype(place.type).type, place.shape, place.address
+    def _bound(self, tensor: DeviceTensor) -> tuple[Any, ...]:
+        return self._device, 0, np.dtype(tensor.type).type, tensor.shape, tensor.address
 
 
 def _run_options(number: int) -> RunOptions:

@@ -170,16 +170,16 @@ class _Bucket:
         graph = manifest.graph(GRAPH)
         self._up = Block(_layouts(graph.inputs, INPUTS), size, device)
         self._down = Block(_layouts(graph.outputs, OUTPUTS), size, device)
-        up = {name: self._up.place(name, size) for name in INPUTS}
-        down = {name: self._down.place(name, size) for name in OUTPUTS}
+        up = {name: self._up.tensor(name, size) for name in INPUTS}
+        down = {name: self._down.tensor(name, size) for name in OUTPUTS}
         before = {state.input: state.input for state in manifest.states}
         after = {state.output: state.input for state in manifest.states}
         self._passes = [
             Pass(
                 session,
                 device,
-                up | {name: source.place(kept, size) for name, kept in before.items()},
-                down | {name: target.place(kept, size) for name, kept in after.items()},
+                up | {name: source.tensor(state, size) for name, state in before.items()},
+                down | {name: target.tensor(state, size) for name, state in after.items()},
                 number=number,
             )
             for number, (source, target) in enumerate((states, states[::-1]), start=1)

@@ -5,13 +5,10 @@ from collections import deque
 from smalti.errors import SampleFailed
 from smalti.jobs.job import Failed
 from smalti.runtime.metrics import SLOTS_OCCUPIED
-from worker.contact import Contact
-from worker.engine import Engine, PendingTick, Rows
-from worker.held_samples import HeldSamples
-from worker.reporter import Reporter
+from worker.engine import PendingTick, Rows
+from worker.parts import Parts
 from worker.sample import Sample
-from worker.scheduler import Scheduler, Tick
-from worker.signals import Signals
+from worker.scheduler import Tick
 
 _ROWS_AGAIN = 32  # that a suspect draws again in one turn, while all others wait
 _TICKS_AHEAD = 2  # the one that is drawn, and the one after it
@@ -20,22 +17,13 @@ _TICKS_AHEAD = 2  # the one that is drawn, and the one after it
 class Drawing:
     """Keeps the engine busy: it always has the next tick, so it need not wait until this task has its turn."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        *,
-        scheduler: Scheduler,
-        held: HeldSamples,
-        signals: Signals,
-        contact: Contact,
-        reporter: Reporter,
-    ) -> None:
-        self._engine = engine
-        self._scheduler = scheduler
-        self._held = held
-        self._signals = signals
-        self._contact = contact
-        self._reporter = reporter
+    def __init__(self, parts: Parts) -> None:
+        self._engine = parts.engine
+        self._scheduler = parts.scheduler
+        self._held = parts.held
+        self._signals = parts.signals
+        self._contact = parts.contact
+        self._reporter = parts.reporter
         self._under_way: deque[PendingTick] = deque()
 
     async def run(self) -> None:

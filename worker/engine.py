@@ -125,7 +125,7 @@ class Engine:
         ready = {manifest.name for manifest in self._manifests.values()}
         missing = [name for name in self._wanted if name not in ready]
         if missing:
-            drawable = self._pixel_rnns()
+            drawable = self._drawable_models()
             raise ModelNotFound(
                 f"SMALTI_MODELS names {printable(missing[0])}, which {self._why_not(missing[0], drawable)}; "
                 f"the PixelRNNs in {self._place} are {', '.join(drawable) or 'none'}.{self._why_none()}"
@@ -161,15 +161,15 @@ class Engine:
     def _place(self) -> str:
         return printable(str(self._repository.root))
 
-    def _pixel_rnns(self) -> list[str]:
+    def _drawable_models(self) -> list[str]:
         """Names of the models whose latest version has `draw_row`."""
         return [
             name
             for name, numbers in self._repository.models().items()
-            if self._is_pixel_rnn(name, numbers[-1])
+            if self._has_draw_row(name, numbers[-1])
         ]
 
-    def _is_pixel_rnn(self, name: str, number: int) -> bool:
+    def _has_draw_row(self, name: str, number: int) -> bool:
         try:
             return GRAPH in read(self._repository.root / name / str(number)).manifest.graphs
         except RepositoryDamaged:

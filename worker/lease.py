@@ -4,14 +4,8 @@ from collections.abc import Collection
 from time import monotonic
 
 from smalti.errors import SmaltiError, Unavailable
-from smalti.jobs.workers import WorkerQueue
-from worker.contact import Contact
-from worker.engine import Engine
-from worker.held_samples import HeldSamples
-from worker.reporter import Reporter
+from worker.parts import Parts
 from worker.sample import Sample
-from worker.scheduler import Scheduler
-from worker.signals import Signals
 from worker.waiting import wait_until
 
 _LOOKS_PER_LEASE = 3  # at whether a tick came to its end, so that the lease may be renewed
@@ -25,28 +19,16 @@ class EngineHung(SmaltiError):
 class Lease:
     """The worker's right to its samples."""
 
-    def __init__(
-        self,
-        queue: WorkerQueue,
-        engine: Engine,
-        *,
-        worker: str,
-        seconds: float,
-        scheduler: Scheduler,
-        held: HeldSamples,
-        signals: Signals,
-        contact: Contact,
-        reporter: Reporter,
-    ) -> None:
+    def __init__(self, parts: Parts, *, seconds: float) -> None:
         self.seconds = seconds
-        self._queue = queue
-        self._engine = engine
-        self._worker = worker
-        self._scheduler = scheduler
-        self._held = held
-        self._signals = signals
-        self._contact = contact
-        self._reporter = reporter
+        self._queue = parts.queue
+        self._engine = parts.engine
+        self._worker = parts.worker
+        self._scheduler = parts.scheduler
+        self._held = parts.held
+        self._signals = parts.signals
+        self._contact = parts.contact
+        self._reporter = parts.reporter
 
     @property
     def is_stuck(self) -> bool:

@@ -20,6 +20,7 @@ from worker.drawing import Drawing
 from worker.engine import Engine
 from worker.held_samples import HeldSamples
 from worker.lease import EngineHung, Lease
+from worker.parts import Parts
 from worker.reporter import Reporter
 from worker.scheduler import Scheduler
 from worker.signals import Signals
@@ -32,10 +33,10 @@ class Worker:
     """One worker: an engine, the slots it fills, and its place in the queue.
 
     The event loop talks to Redis and the engine's thread computes. While a tick is drawn, the last one's rows are
-    committed and the next samples claimed. A slow Redis never idles the processor: rows that are not committed yet
-    wait, of at most two samples for each slot, and go in one call when Redis answers.
+    committed and the next samples claimed. A slow Redis does not stop the drawing: uncommitted rows wait, and go in one
+    call when Redis answers. A worker holds at most two samples for each slot.
 
-    The roles share the samples (HeldSamples, Scheduler) and wake each other by the signals in worker/signals.py.
+    Each role is one task or two. They share `Parts` and wake each other by the signals of worker/signals.py.
     """
 
     def __init__(
@@ -52,63 +53,43 @@ class Worker:
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self.name = name or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-        self._engine = engine
         self._slots = slots
         self._grace_seconds = grace_seconds
-        self._signals = signals = Signals()
-        self._held = held = HeldSamples()
-        self._scheduler = scheduler = Scheduler(slots, interactive_slots=ceil(interactive_share * slots))
-        contact, reporter = Contact(signals, clock), Reporter(clock)
-        self._drawing = Drawing(
-            engine, scheduler=scheduler, held=held, signals=signals, contact=contact, reporter=reporter
-        )
-        self._committing = Committing(
-            queue,
+        signals = Signals()
+        self._parts = parts = Parts(
             worker=self.name,
-            scheduler=scheduler,
-            held=held,
+            queue=queue,
+            engine=engine,
+            scheduler=Scheduler(slots, interactive_slots=ceil(interactive_share * slots)),
+            held=HeldSamples(),
             signals=signals,
-            contact=contact,
-            reporter=reporter,
+            contact=Contact(signals, clock),
+            reporter=Reporter(clock),
         )
-        self._lease = Lease(
-            queue,
-            engine,
-            worker=self.name,
-            seconds=lease_seconds,
-            scheduler=scheduler,
-            held=held,
-            signals=signals,
-            contact=contact,
-            reporter=reporter,
-        )
+        self._drawing, self._committing = Drawing(parts), Committing(parts)
+        self._lease = Lease(parts, seconds=lease_seconds)
         self._claiming = Claiming(
-            queue,
-            engine,
-            worker=self.name,
-            slots=slots,
-            fingerprint=fingerprint,
-            scheduler=scheduler,
-            held=held,
+            parts,
             drawing=self._drawing,
             lease=self._lease,
-            signals=signals,
-            contact=contact,
-            reporter=reporter,
+            slots=slots,
+            fingerprint=fingerprint,
             clock=clock,
         )
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Draw until told to stop, then hand back what is unfinished; raises EngineHung."""
         SLOTS.set(self._slots)
-        log.info("worker ready", worker=self.name, slots=self._slots, models=len(self._engine.digests))
+        log.info("worker ready", worker=self.name, slots=self._slots, models=len(self._parts.engine.digests))
         try:
             async with asyncio.timeout(None) as grace:
                 await self._work(stopping, grace)
                 await self._committing.hand_back()
         except TimeoutError as error:
-            log.warning("samples not handed back", count=len(self._held), grace_seconds=self._grace_seconds)
-            if self._engine.busy_seconds:
+            log.warning(
+                "samples not handed back", count=len(self._parts.held), grace_seconds=self._grace_seconds
+            )
+            if self._parts.engine.busy_seconds:
                 raise EngineHung(
                     "The engine did not come to the end of its tick before the grace ended."
                 ) from error
@@ -126,10 +107,10 @@ class Worker:
 
     async def _stop_when(self, stopping: asyncio.Event, grace: asyncio.Timeout) -> None:
         await stopping.wait()
-        log.info("worker stops", worker=self.name, samples=len(self._held))
+        log.info("worker stops", worker=self.name, samples=len(self._parts.held))
         grace.reschedule(asyncio.get_running_loop().time() + self._grace_seconds)
-        self._signals.stop()
+        self._parts.signals.stop()
 
     async def _load_new_models(self) -> None:
-        while not await wait_until(self._signals.stopping, seconds=LOOK_SECONDS):
-            await self._engine.load()
+        while not await wait_until(self._parts.signals.stopping, seconds=LOOK_SECONDS):
+            await self._parts.engine.load()

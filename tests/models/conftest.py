@@ -1,4 +1,4 @@
-"""Networks of a few weights: a second thread would cost more than it brings, above all on a busy machine."""
+"""One thread for all tests here: the networks are so small that a second thread would cost time."""
 
 import torch
 

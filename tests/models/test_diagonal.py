@@ -1,4 +1,4 @@
-"""The diagonal PixelRNN: both paths compute one function, which sees all pixels before and none after."""
+"""The diagonal PixelRNN: both paths compute the same, from all earlier pixels and no later one."""
 
 import numpy as np
 import pytest
@@ -16,11 +16,11 @@ OPTIONS = {
     **{name: {**PLAIN, name: True} for name in PLAIN},
     "all": {"position": True, "memory": True, "copy": True, "likeness": True},
 }
-SIZES = [(5, 7), (7, 5), (6, 6), (9, 2), (2, 9)]  # higher than wide, too: diagonals end elsewhere
+SIZES = [(5, 7), (7, 5), (6, 6), (9, 2), (2, 9)]  # higher than wide too, where diagonals end differently
 
 
 def network(height, width, *, layers=3, **chosen):
-    """A network whose every weight is far from zero, so that nothing can be missing unnoticed."""
+    """A network with all weights far from zero, so that a missing term is noticed."""
     torch.manual_seed(4)
     chosen = PLAIN | chosen
     made = DiagonalPixelRNN(
@@ -46,7 +46,7 @@ def images(count, height, width, seed=0):
 
 @torch.no_grad()
 def logits_by_rows(network, pixels):
-    """The step path's logits for given pixels: (batch, height, width, colours), caught where they are drawn from."""
+    """The step path's logits for given pixels (batch, height, width, colours), taken from inside the step."""
     drawer, found = network.drawer(), []
     compute = drawer.step.logits
 
@@ -67,7 +67,7 @@ def logits_by_rows(network, pixels):
 @torch.no_grad()
 @pytest.mark.parametrize("chosen", OPTIONS.values(), ids=OPTIONS.keys())
 @pytest.mark.parametrize(("height", "width"), SIZES)
-def test_row_by_row_gives_the_logits_of_the_whole_image_at_every_position(height, width, chosen):
+def test_the_step_path_gives_the_same_logits_as_the_whole_image(height, width, chosen):
     made = network(height, width, **chosen)
     pixels = images(4, height, width)
     at_once = made.logits(pixels)
@@ -84,7 +84,7 @@ def test_both_paths_agree_at_any_depth(layers):
 
 
 @torch.no_grad()
-def test_both_paths_agree_at_the_size_and_the_palette_of_sprites():
+def test_both_paths_agree_at_the_size_and_palette_of_sprites():
     torch.manual_seed(0)
     made = DiagonalPixelRNN(height=20, width=20, colours=167, position=True, memory=True, copy=True).eval()
     made.head.second.weight.mul_(20)
@@ -100,8 +100,8 @@ def test_both_paths_agree_at_the_size_and_the_palette_of_sprites():
 
 @torch.no_grad()
 @pytest.mark.parametrize("chosen", OPTIONS.values(), ids=OPTIONS.keys())
-def test_every_pixel_reaches_every_later_one_and_no_earlier_one(chosen):
-    height, width = 5, 9  # wide enough that a window does not hide what the layers miss
+def test_every_pixel_influences_all_later_ones_and_no_earlier_one(chosen):
+    height, width = 5, 9  # wide enough that the window alone does not reach everything
     made = network(height, width, layers=2, **chosen).double()
     [image] = images(1, height, width)
     changed = image.repeat(height * width, 1, 1)
@@ -115,7 +115,7 @@ def test_every_pixel_reaches_every_later_one_and_no_earlier_one(chosen):
 
 
 @torch.no_grad()
-def test_one_layer_that_sees_its_left_neighbours_alone_already_reaches_every_pixel():
+def test_one_layer_reaches_every_pixel_even_if_the_window_has_only_left_neighbours():
     made = network(4, 6, layers=1).double()
     made.window.zero_()
     made.window[: len(LEFT)] = 0.3
@@ -128,14 +128,14 @@ def test_one_layer_that_sees_its_left_neighbours_alone_already_reaches_every_pix
 
 
 @torch.no_grad()
-def test_the_colour_memory_counts_what_stands_before():
+def test_the_colour_memory_counts_the_earlier_pixels():
     pixels = torch.tensor([[[0, 1], [1, 2]]])
     counts = diagonal._used_before(pixels, torch.zeros(3, 1)).expm1().round().to(torch.int64)
     assert counts.flatten(0, 2).tolist() == [[0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 2, 0]]
 
 
 @torch.no_grad()
-def test_the_copy_head_raises_the_colours_around_and_never_what_is_outside():
+def test_the_copy_head_raises_the_colours_beside_and_never_outside():
     made = network(3, 3, copy=True)
     made.head.second.weight.zero_()
     made.head.second.bias.zero_()
@@ -144,14 +144,8 @@ def test_the_copy_head_raises_the_colours_around_and_never_what_is_outside():
     logits = made.logits(pixels)[0]
     assert logits[0, 0].tolist() == [0, 0, 0, 0, 0, 0]
     assert logits[1, 1].tolist() == [1, 1, 1, 1, 0, 0]  # three above, one at the left
-    assert logits[2, 2].tolist() == [
-        1,
-        1,
-        1,
-        0,
-        1,
-        1,
-    ]  # 5 above, 4 beside that, 2 above that, 0 and 1 at the left
+    # 5 above, 4 beside it, 2 above it, 0 and 1 at the left
+    assert logits[2, 2].tolist() == [1, 1, 1, 0, 1, 1]
 
 
 @torch.no_grad()
@@ -160,13 +154,13 @@ def test_the_state_does_not_grow_with_the_height():
     assert [part.shape for part in small] == [part.shape for part in tall]
 
 
-def test_a_drawer_lives_where_its_network_does():
+def test_a_drawer_is_on_the_device_of_its_network():
     drawer = network(3, 4, **OPTIONS["all"]).to("meta").drawer()
     assert {value.device.type for value in (*drawer.parameters(), *drawer.buffers())} == {"meta"}
 
 
 @torch.no_grad()
-def test_few_colours_are_seen_the_same_by_convolution_as_by_looking_up():
+def test_the_window_by_convolution_equals_the_window_by_table():
     made = network(5, 7)
     pixels = images(3, 5, 7)
     order = diagonals(5, 7, pixels.device)

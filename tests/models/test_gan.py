@@ -1,4 +1,4 @@
-"""GAN: sizes, the palette, and what spectral normalisation binds."""
+"""GAN: sizes, the palette, and spectral normalisation."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def test_images_of_any_size_are_generated_and_judged(height, width):
 
 
 def lively(generator):
-    """A generator with weights so large that latents decide what it paints."""
+    """The generator with weights so large that the image depends on the latent."""
     with torch.no_grad():
         list(generator.choices.parameters())[-2].mul_(100)
     return generator
@@ -53,20 +53,20 @@ def test_an_image_has_no_more_colours_than_pigments_and_the_backdrop_is_one_of_t
 
 
 @torch.no_grad()
-def test_the_way_that_learns_paints_the_same_colours():
+def test_painting_in_training_gives_the_same_colours():
     torch.manual_seed(1)
     pigments, choices = torch.randn(3, 4, 3), torch.randn(3, 4, 5, 7)
     assert torch.allclose(gan._paint_softly(pigments, choices), gan._paint(pigments, choices), atol=1e-6)
 
 
 @torch.no_grad()
-def test_an_image_depends_on_its_own_latent_alone():
+def test_an_image_depends_only_on_its_own_latent():
     generator = a_generator().eval()
     latent = torch.randn(5, 6)
     assert torch.allclose(generator(latent)[2], generator(latent[2:3])[0], atol=1e-6)
 
 
-def test_every_choice_learns_although_only_one_pigment_is_taken():
+def test_every_choice_has_a_gradient_although_only_one_pigment_is_used():
     generator = a_generator().train()
     generator(torch.randn(8, 6)).square().sum().backward()
     weight = list(generator.choices.parameters())[-2]
@@ -86,7 +86,7 @@ def test_colours_of_the_palette_snap_to_themselves():
     assert torch.equal(gan.snap(palette, gan.colours_of(palette, pixels)), pixels)
 
 
-def test_gradients_pass_a_snap_as_if_it_had_not_been():
+def test_gradients_ignore_the_snap():
     palette, colours = a_palette(), (torch.rand(2, 3, 5, 7) * 2 - 1).requires_grad_()
     moved = gan.snapped(palette, colours)
     assert torch.allclose(moved, gan.colours_of(palette, gan.snap(palette, colours)), atol=1e-6)
@@ -108,7 +108,7 @@ def test_spectral_normalisation_bounds_every_layer():
 
 
 @torch.no_grad()
-def test_unbinding_changes_no_judgement():
+def test_unbinding_does_not_change_the_output():
     discriminator, colours = a_discriminator(), torch.randn(4, 3, 5, 7)
     before = discriminator.eval()(colours)
     discriminator.unbind()
@@ -116,12 +116,12 @@ def test_unbinding_changes_no_judgement():
     assert not any("parametrizations" in name for name in discriminator.state_dict())
 
 
-def test_the_lecture_s_discriminator_is_not_bound():
+def test_spectral_normalisation_can_be_turned_off():
     assert not any("parametrizations" in name for name in a_discriminator(spectral=False).state_dict())
 
 
 @torch.no_grad()
-def test_slope_and_offset_make_the_probability():
+def test_slope_and_offset_turn_the_output_into_a_probability():
     discriminator, colours = a_discriminator().eval(), torch.randn(4, 3, 5, 7)
     discriminator.slope.fill_(3.0)
     discriminator.offset.fill_(-1.0)
@@ -129,14 +129,14 @@ def test_slope_and_offset_make_the_probability():
 
 
 @torch.no_grad()
-def test_a_generator_that_blends_paints_mixtures():
+def test_a_generator_that_blends_mixes_pigments():
     generator = Generator(height=5, width=7, latent=6, channels=(8, 6, 4), pigments=4, blends=True)
     colours = lively(generator).eval()(torch.randn(4, 6)).permute(0, 2, 3, 1).flatten(1, 2)
     assert min(len(image.unique(dim=0)) for image in colours) > 4
 
 
 @torch.no_grad()
-def test_sensitivity_multiplies_what_the_discriminator_sees():
+def test_sensitivity_multiplies_the_input_of_the_discriminator():
     torch.manual_seed(0)
     one = Discriminator(height=5, width=7, channels=(4, 6), spectral=False, sensitivity=1.0)
     other = Discriminator(height=5, width=7, channels=(4, 6), spectral=False, sensitivity=3.0)

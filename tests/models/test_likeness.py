@@ -1,4 +1,4 @@
-"""Likeness: colours that look alike learn together, and what is drawn with stays free."""
+"""Likeness: similar colours learn together."""
 
 import torch
 from torch import nn
@@ -10,14 +10,14 @@ PALETTE = ("#ff0000", "#f01010", "#0000ff", "#ffffff")
 RED, NEARLY_RED, BLUE, WHITE = range(4)
 
 
-def test_the_root_is_that_of_a_kernel_which_falls_with_distance():
+def test_the_kernel_falls_with_the_distance_of_colours():
     phi = likeness.root(PALETTE)
     kernel = phi @ phi.T
     assert torch.allclose(kernel.diag(), torch.ones(4), atol=1e-3)
     assert kernel[RED, NEARLY_RED] > 0.5 > kernel[RED, BLUE]
 
 
-def test_a_step_for_one_colour_moves_the_colour_beside_it_more_than_a_distant_one():
+def test_a_step_for_one_colour_moves_similar_colours_more_than_distant_ones():
     table = nn.Embedding(5, 3)
     likeness.share(table)
     likeness.know(table, PALETTE)
@@ -27,10 +27,10 @@ def test_a_step_for_one_colour_moves_the_colour_beside_it_more_than_a_distant_on
     optimiser.step()
     moved = (table.weight - before).abs().sum(dim=1)
     assert moved[RED] > moved[NEARLY_RED] > 2 * moved[BLUE]
-    assert moved[4] == 0  # which stands outside of the image and is no colour
+    assert moved[4] == 0  # it means outside of the image
 
 
-def test_columns_share_as_rows_do():
+def test_columns_are_shared_in_the_same_way_as_rows():
     rows, columns = nn.Linear(3, 4, bias=False), nn.Linear(4, 3, bias=False)
     with torch.no_grad():
         columns.weight.copy_(rows.weight.T)
@@ -41,7 +41,7 @@ def test_columns_share_as_rows_do():
     assert torch.allclose(rows.weight, columns.weight.T)
 
 
-def test_a_network_read_back_knows_its_palette():
+def test_a_network_keeps_its_palette_when_its_weights_are_loaded():
     def made():
         torch.manual_seed(0)
         return DiagonalPixelRNN(height=4, width=5, colours=4, memory=True, likeness=True).eval()

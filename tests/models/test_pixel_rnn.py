@@ -1,4 +1,4 @@
-"""PixelRNN: what it draws depends on nothing but what came before, and both of its paths are one network."""
+"""PixelRNN: a pixel depends on the earlier ones only, and both paths compute the same."""
 
 import numpy as np
 import pytest
@@ -67,7 +67,7 @@ def advance(drawer, row, state, *, reset, uniforms=None, forced=None, temperatur
 
 
 @torch.no_grad()
-def test_a_pixel_depends_on_those_before_it_and_on_no_later_one(network):
+def test_a_pixel_depends_on_earlier_ones_and_on_no_later_one(network):
     image = pixels(1)
     before = network.logits(image).flatten(1, 2)
     position = 7
@@ -101,7 +101,7 @@ def test_row_by_row_gives_the_likelihood_of_the_whole_image(network):
     assert torch.allclose(torch.stack(rows, 1), pixel_rnn.score(network, images), atol=1e-5)
 
 
-def test_the_same_uniforms_draw_the_same_images_alone_and_in_company(network):
+def test_the_same_uniforms_draw_the_same_images_alone_and_in_a_batch(network):
     numbers = uniform(5)
     together = pixel_rnn.draw(network, numbers)
     alone = torch.cat([pixel_rnn.draw(network, one[None]) for one in numbers])
@@ -119,28 +119,28 @@ def test_drawn_pixels_follow_the_distribution(network):
 
 
 def test_forced_pixels_are_kept_and_change_what_follows(network):
-    numbers, prefix = uniform(4), torch.full((4, HEIGHT, WIDTH), -1)
+    numbers, kept = uniform(4), torch.full((4, HEIGHT, WIDTH), -1)
     free = pixel_rnn.draw(network, numbers)
-    prefix[:, :2] = (free[:, :2] + 1) % COLOURS
-    completed = pixel_rnn.draw(network, numbers, forced=prefix)
-    assert torch.equal(completed[:, :2], prefix[:, :2])
+    kept[:, :2] = (free[:, :2] + 1) % COLOURS
+    completed = pixel_rnn.draw(network, numbers, forced=kept)
+    assert torch.equal(completed[:, :2], kept[:, :2])
     assert not torch.equal(completed[:, 2:], free[:, 2:])
 
 
-def test_a_drawing_resumed_from_its_own_rows_is_the_same_drawing(network):
-    numbers, prefix = uniform(4), torch.full((4, HEIGHT, WIDTH), -1)
+def test_an_image_resumed_from_its_first_rows_is_the_same_image(network):
+    numbers, kept = uniform(4), torch.full((4, HEIGHT, WIDTH), -1)
     whole = pixel_rnn.draw(network, numbers)
-    prefix[:, :3] = whole[:, :3]
-    assert torch.equal(pixel_rnn.draw(network, numbers, forced=prefix), whole)
+    kept[:, :3] = whole[:, :3]
+    assert torch.equal(pixel_rnn.draw(network, numbers, forced=kept), whole)
 
 
 @torch.no_grad()
-def test_reset_forgets_even_a_state_of_nan(network):
+def test_reset_removes_even_nan_from_the_state(network):
     drawer = network.drawer()
-    spoilt = [
+    bad_state = [
         torch.full_like(part, torch.nan) if part.is_floating_point() else part for part in drawer.fresh(2)
     ]
-    kept, logp, *_ = advance(drawer, 0, spoilt, reset=torch.tensor([True, False]))
+    kept, logp, *_ = advance(drawer, 0, bad_state, reset=torch.tensor([True, False]))
     fresh, fresh_logp, *_ = advance(drawer, 0, drawer.fresh(2), reset=torch.tensor([True, True]))
     assert torch.equal(kept[0], fresh[0])
     assert torch.equal(logp[0], fresh_logp[0])
@@ -157,7 +157,7 @@ class TestDrawPixel:
     @pytest.mark.parametrize(
         ("uniform", "pixel"), [(2.0**-24, 0), (0.25, 0), (0.26, 1), (0.75, 1), (0.76, 2), (1.0, 2)]
     )
-    def test_a_uniform_number_chooses_by_the_cumulative_distribution(self, uniform, pixel):
+    def test_the_cumulative_distribution_decides_the_colour_of_a_uniform_number(self, uniform, pixel):
         assert self.draw([0.25, 0.5, 0.25], uniform)[0] == pixel
 
     @pytest.mark.parametrize("uniform", [2.0**-24, 1.0])
@@ -174,7 +174,7 @@ class TestDrawPixel:
         assert (pixel, logp) == (1, pytest.approx(np.log(0.1), abs=1e-6))
 
 
-def test_dropout_works_in_training_only(network):
+def test_dropout_acts_in_training_only(network):
     image = pixels(1)
     with torch.no_grad():
         assert torch.equal(network.logits(image), network.logits(image))
@@ -182,7 +182,7 @@ def test_dropout_works_in_training_only(network):
         assert not torch.equal(network.logits(image), network.logits(image))
 
 
-def test_every_weight_learns(network):
+def test_every_weight_has_a_gradient(network):
     network.train()
     (-pixel_rnn.score(network, pixels(8)).mean()).backward()
     for name, weight in network.named_parameters():

@@ -6,7 +6,14 @@ from torch import Tensor
 
 from models.scan import Diagonals, diagonals, scan
 
-SIZES = [(5, 7), (7, 5), (4, 4), (1, 3), (3, 1), (1, 1)]  # higher than wide, too: diagonals end elsewhere
+SIZES = [
+    (5, 7),
+    (7, 5),
+    (4, 4),
+    (1, 3),
+    (3, 1),
+    (1, 1),
+]  # higher than wide too, where diagonals end differently
 CPU = torch.device("cpu")
 BATCH, FEATURES, HIDDEN = 2, 3, 4
 
@@ -16,7 +23,7 @@ def numbers(*shape: int) -> Tensor:
 
 
 def arguments(height: int, width: int) -> list[Tensor]:
-    """What a scan is given besides the order of its cells."""
+    """Arguments of `scan` after the order of the cells."""
     torch.manual_seed(1)
     cells = height * width
     shapes = [
@@ -48,7 +55,7 @@ def recurrence(gates: Tensor, recurrent: Tensor, start: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
-def test_diagonals_hold_every_pixel_once_and_never_one_that_depends_on_another(height, width):
+def test_diagonals_contain_every_pixel_once_and_no_two_that_depend_on_each_other(height, width):
     order = diagonals(height, width, CPU)
     positions = order.positions.tolist()
     assert sorted(positions) == list(range(height * width))
@@ -59,7 +66,7 @@ def test_diagonals_hold_every_pixel_once_and_never_one_that_depends_on_another(h
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
-def test_images_in_diagonal_order_and_back_are_the_same(height, width):
+def test_diagonal_order_can_be_undone_and_mirrored(height, width):
     order = diagonals(height, width, CPU)
     images = torch.arange(BATCH * height * width).reshape(BATCH, height, width)
     assert torch.equal(order.images(order.cells(images)), images)
@@ -67,7 +74,7 @@ def test_images_in_diagonal_order_and_back_are_the_same(height, width):
 
 
 def by_the_paper(order: Diagonals, given: list[Tensor]) -> Tensor:
-    """What a scan computes, as images (batch, height, width, hidden), every cell by itself."""
+    """The result of a scan, cell by cell, as images (batch, height, width, hidden)."""
     seen, own, weight, bias, recurrent, start = given
     rightward = order.images(seen @ weight[0] + bias[0])
     leftward = order.images(seen @ weight[1] + bias[1] + own)
@@ -80,14 +87,14 @@ def by_the_paper(order: Diagonals, given: list[Tensor]) -> Tensor:
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
-def test_a_scan_is_both_recurrences_of_the_paper_the_leftward_one_a_row_down(height, width):
+def test_a_scan_adds_both_recurrences_of_the_paper_with_the_leftward_one_a_row_down(height, width):
     order, given = diagonals(height, width, CPU), arguments(height, width)
     found = order.images(scan(order, *given))
     assert torch.allclose(found, by_the_paper(order, given), atol=1e-12)
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
-def test_the_gradients_written_out_are_those_of_automatic_differentiation(height, width):
+def test_the_handwritten_gradients_equal_those_of_autograd(height, width):
     order = diagonals(height, width, CPU)
     given = [tensor.requires_grad_() for tensor in arguments(height, width)]
     wanted = numbers(BATCH, height, width, HIDDEN)

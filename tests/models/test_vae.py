@@ -1,4 +1,4 @@
-"""VAE: any size goes in and out, and the bound is a bound."""
+"""VAE: images of any size are encoded and decoded, and the ELBO is below the likelihood."""
 
 import math
 
@@ -36,7 +36,7 @@ def images(count, height=HEIGHT, width=WIDTH, seed=0):
 @pytest.mark.parametrize("channels", [(5,), (5, 6), (5, 6, 7)])
 @pytest.mark.parametrize("enlarging", ["nearest", "transposed"])
 @torch.no_grad()
-def test_images_of_any_size_come_out_as_they_went_in(height, width, channels, enlarging):
+def test_decoded_images_have_the_size_of_encoded_ones(height, width, channels, enlarging):
     network = a_network(height, width, channels=channels, enlarging=enlarging)
     mean, log_deviation = network.encode(images(2, height, width))
     assert mean.shape == log_deviation.shape == (2, 3)
@@ -52,7 +52,7 @@ def test_without_noise_the_mean_is_decoded():
 
 
 @torch.no_grad()
-def test_noise_moves_the_latent_by_deviations():
+def test_noise_moves_the_latent_by_its_standard_deviation():
     network, pixels, noise = a_network(), images(4), torch.randn(4, 3)
     logits, mean, log_deviation = network(pixels, noise)
     moved = Normal(mean, log_deviation.exp())
@@ -61,7 +61,7 @@ def test_noise_moves_the_latent_by_deviations():
 
 @pytest.mark.parametrize("enlarging", ["nearest", "transposed"])
 @torch.no_grad()
-def test_every_pixel_counts_for_the_latent_and_every_latent_for_every_pixel(enlarging):
+def test_every_pixel_influences_the_latent_and_every_latent_influences_every_pixel(enlarging):
     network, pixels = a_network(enlarging=enlarging), images(1)
     mean, _ = network.encode(pixels)
     for row in range(HEIGHT):
@@ -74,31 +74,31 @@ def test_every_pixel_counts_for_the_latent_and_every_latent_for_every_pixel(enla
         assert (network.decode(moved) != network.decode(mean)).any(dim=-1).all(), number
 
 
-def test_the_divergence_is_that_between_normal_distributions():
+def test_the_divergence_equals_torchs_for_normal_distributions():
     mean, log_deviation = torch.randn(5, 3), torch.randn(5, 3)
     expected = kl_divergence(Normal(mean, log_deviation.exp()), Normal(0.0, 1.0)).sum(dim=1)
     assert torch.allclose(vae.divergence(mean, log_deviation), expected, atol=1e-5)
 
 
-def test_latents_that_are_normal_already_diverge_by_nothing():
+def test_the_divergence_of_a_standard_normal_latent_is_zero():
     assert vae.divergence(torch.zeros(1, 3), torch.zeros(1, 3)).item() == 0.0
 
 
-def test_the_likelihood_adds_up_over_pixels():
+def test_the_likelihood_is_summed_over_pixels():
     pixels = images(2)
     even = torch.zeros(2, HEIGHT, WIDTH, COLOURS)
     assert vae.log_likelihood(even, pixels) == pytest.approx(-HEIGHT * WIDTH * math.log(COLOURS), abs=1e-4)
 
 
 @torch.no_grad()
-def test_the_bound_lies_below_the_likelihood_and_closer_with_the_true_posterior():
-    # Given a network of one latent, so that the likelihood is an integral that a grid solves.
+def test_the_elbo_is_below_the_likelihood_by_the_divergence_from_the_true_posterior():
+    # Given a network with one latent, so that a grid gives the integral of the likelihood.
     network, pixels = a_network(latent=1), images(1)
     grid = torch.linspace(-8, 8, 4001)
     joint = vae.log_likelihood(network.decode(grid[:, None]), pixels.expand(len(grid), -1, -1))
     joint = joint + Normal(0.0, 1.0).log_prob(grid)
     exact = torch.logsumexp(joint, dim=0) + math.log(float(grid[1] - grid[0]))
-    # When the bound is taken over much noise, then it lies below, by the divergence from the true posterior.
+    # When the ELBO is averaged over much noise.
     noise = torch.randn(4000, 1)
     bound = vae.elbo(network, pixels.expand(len(noise), -1, -1), noise).mean()
     mean, log_deviation = network.encode(pixels)

@@ -172,7 +172,7 @@ def test_a_tick_that_is_taken_back_is_handed_out_again_with_new_samples(sample: 
     samples = [sample(0, rows_left=1), sample(1, rows_left=2), sample(2, rows_left=6)]
     scheduler.enqueue(samples)
     scheduler.next_tick()
-    tick = scheduler.next_tick()  # its samples 1 and 2, of which 1 has its last row in it
+    tick = scheduler.next_tick()  # samples 1 and 2; it contains the last row of 1
     assert tick is not None
     scheduler.take_back(tick)
     scheduler.enqueue([hurried := interactive(sample), waiting := sample(3)])
