@@ -186,7 +186,7 @@ def load(file: Path) -> Checkpoint:
     except (ValidationError, RecursionError) as error:
         reason = faults.sentence(error) if isinstance(error, ValidationError) else "it is nested too deeply"
         raise CheckpointRefused(
-            f"{file} does not contain what a checkpoint must contain ({reason}): {_ADVICE}"
+            f"{file} lacks what a checkpoint must contain ({reason}): {_ADVICE}"
         ) from error
     if not finite.is_finite([checkpoint.task, checkpoint.figures, *_kept(checkpoint)]):
         raise CheckpointRefused(

@@ -25,7 +25,8 @@ def colour(text: str) -> str:
         return "#" + "".join(2 * digit for digit in text[1:])
     if not re.fullmatch("#[0-9a-f]{6}", text):
         raise ValueError(
-            f"must be a colour, written as # and two digits 0 … f each for red, green and blue, e.g. #ffffff, not {text[:60]!r}"
+            f"must be a colour, written as # and two digits 0 … f each for red, green and blue, e.g. #ffffff, "
+            f"not {text[:60]!r}"
         )
     return text
 
