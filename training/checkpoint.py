@@ -213,7 +213,7 @@ def _kept(checkpoint: Checkpoint) -> list[dict[str, Any]]:
 
 
 def _content(file: Path) -> dict[str, Any]:
-    """A file's content, unchecked; raises CheckpointRefused, in our own words: those of the libraries help nobody."""
+    """A file's content, unchecked; raises CheckpointRefused. The libraries' own messages would not help a user."""
     try:
         content = torch.load(io.BytesIO(file.read_bytes()), map_location="cpu", weights_only=True)
     except FileNotFoundError as error:

@@ -14,8 +14,8 @@ from evaluation.saving import save_in_manifest
 from export import pixel_rnn as exporter
 from export import writing
 from export.__main__ import main
-from export.comparison import Comparison
 from export.errors import ExportRefused
+from export.parity import Comparison
 from export.registry import EXPORTERS, Exported
 from export.writing import export
 from models.pixel_rnn import LecturePixelRNN
