@@ -18,6 +18,7 @@ from export.generations import export_generations
 from export.registry import Exported
 from smalti.runtime.repository import Data, Graph, ModelRepository, Parity, Tensor
 from smalti.runtime.session import open_session
+from tests.training.reporters import Silent
 from training import checkpoint as checkpoints
 from training.families.loading import make_task
 from training.images import ImageSet
@@ -33,14 +34,6 @@ RECIPE = Recipe(
     network={"latent": 4, "generator": [8, 8], "pigments": 3, "discriminator": [8, 8]},
     optimiser={"average": 0.0, "generator_rate": 0.1},
 )
-
-
-class Silent:
-    def stepped(self, step, figure):
-        pass
-
-    def validated(self, point, *, better):
-        pass
 
 
 def train(folder, **changes):

@@ -21,6 +21,7 @@ from export.writing import export
 from models.pixel_rnn import LecturePixelRNN
 from smalti.runtime.repository import Data, Evaluation, Graph, ModelRepository, Parity
 from tests.toy_model import Toy
+from tests.training.reporters import Silent
 from training import checkpoint as checkpoints
 from training.errors import CheckpointRefused
 from training.families.loading import make_task
@@ -36,14 +37,6 @@ RECIPE = Recipe(
     training=TrainingRecipe(steps=4, batch=4, validate_every=2),
     network={"embedding": 4, "hidden": 8},
 )
-
-
-class Silent:
-    def stepped(self, step, figure):
-        pass
-
-    def validated(self, point, *, better):
-        pass
 
 
 def train(folder, recipe=RECIPE, until=lambda step: False):

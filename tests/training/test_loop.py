@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from smalti.runtime.repository import Data
+from tests.training.reporters import Silent
 from training import checkpoint as checkpoints
 from training import finite
 from training.errors import CheckpointRefused, TrainingDiverged
@@ -23,19 +24,6 @@ RECIPE = Recipe(
     network={"embedding": 4, "hidden": 8, "dropout": 0.2, "recurrent_dropout": 0.2},
     optimiser={"learning_rate": 0.02, "flip": 0.5, "average": 0.9},
 )
-
-
-class Silent:
-    """A reporter that keeps what it is called with, and shows nothing."""
-
-    def __init__(self):
-        self.points = []
-
-    def stepped(self, step, figure):
-        pass
-
-    def validated(self, point, *, better):
-        self.points.append((point, better))
 
 
 @pytest.fixture(scope="module")
