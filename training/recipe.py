@@ -19,7 +19,7 @@ Options = TypeVar("Options", bound=BaseModel)
 
 
 def colour(text: str) -> str:
-    """A colour, written as #rrggbb or #rgb, as #rrggbb in small letters; raises ValueError."""
+    """A colour, written as #rrggbb or #rgb, as #rrggbb in lower case; raises ValueError."""
     text = text.strip().lower()
     if re.fullmatch("#[0-9a-f]{3}", text):
         return "#" + "".join(2 * digit for digit in text[1:])
