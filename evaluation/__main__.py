@@ -7,9 +7,8 @@ from pathlib import Path
 
 import click
 import torch
-from rich.console import Console
 
-from evaluation import abilities, report, saving
+from evaluation import abilities, consoles, report, saving
 from evaluation.abilities import Cost
 from evaluation.graphs import Graphs
 from evaluation.images import load
@@ -19,8 +18,6 @@ from smalti.runtime.manifest import Manifest
 from smalti.runtime.repository import ModelRepository
 from training import arguments
 from training.progress import Stages
-
-WIDTH = 140  # of the tables, where there is no terminal
 
 
 @click.command()
@@ -71,7 +68,7 @@ def main(
         with Stages() as stages:
             stages.say("reading the images")
             findings = measure(graphs, load(graphs.manifest, path), effort, say=stages.say)
-        report.show(findings, _console())
+        report.show(findings, consoles.for_tables())
         _hand_over(
             findings,
             graphs,
@@ -126,11 +123,6 @@ def _use(threads: int | None) -> int:
     chosen = threads or os.cpu_count() or 1
     torch.set_num_threads(chosen)
     return chosen
-
-
-def _console() -> Console:
-    terminal = Console(highlight=False)
-    return terminal if terminal.is_terminal else Console(highlight=False, width=WIDTH)
 
 
 def _say(message: str) -> None:

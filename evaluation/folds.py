@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from evaluation import consoles
 from smalti.errors import SmaltiError
 from smalti.runtime import stopping
 from training import memory
@@ -32,7 +33,6 @@ from training.recipe import Recipe
 
 VALID = 0.1  # share of all images used for validation in each fold
 RESULT = "folds.json"
-WIDTH = 140  # of the table, where there is no terminal
 
 
 @runtime_checkable
@@ -82,7 +82,7 @@ def main(recipe: str, path: Path | None, folds: int, output: Path, threads: int 
         held = run(chosen, path, folds, output, console, torch.device(device))
     except SmaltiError as error:
         raise click.ClickException(str(error)) from error
-    _show(held, console)
+    _show(held)
     (output / RESULT).write_text(json.dumps(figures(held), indent=2) + "\n", encoding="utf-8")
     console.print(f"wrote {output / RESULT}")
 
@@ -218,14 +218,13 @@ def _estimates(fold: Held) -> dict[str, Any]:
     }
 
 
-def _show(held: list[Held], console: Console) -> None:
+def _show(held: list[Held]) -> None:
     table = Table("fold", "images", "best step", "nats/image", "counting mixture", "difference", box=None)
     for number, fold in enumerate(held):
         table.add_row(str(number), str(len(fold.nats)), str(fold.steps), *_cells(fold))
     pooled = _pooled(held)
     table.add_row("all", str(len(pooled.nats)), "", *_cells(pooled))
-    wide = console if console.is_terminal else Console(highlight=False, width=WIDTH)
-    wide.print(table)
+    consoles.for_tables().print(table)
 
 
 def _cells(fold: Held) -> list[str]:

@@ -15,7 +15,7 @@ from smalti import palette as colours
 from training.errors import EvaluationRefused
 from training.images import ImageSet, Pixels
 
-PAIRS = 12  # samples shown beside their nearest training image
+PAIRS = 12  # samples shown with their nearest training image
 SHOWN_COLOURS = 40  # the most frequent colours of the palette
 
 

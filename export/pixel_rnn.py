@@ -13,9 +13,9 @@ from torch import Tensor
 
 from evaluation.drawing import row_inputs
 from export import diagonal, graphs
-from export.comparison import PARITY_IMAGES, PARITY_SEED
 from export.errors import ExportRefused
 from export.graphs import Session
+from export.parity import PARITY_IMAGES, PARITY_SEED
 from export.registry import Exported
 from models import pixel_rnn
 from models.diagonal import DiagonalPixelRNN

@@ -8,8 +8,8 @@ from onnx import ModelProto
 from torch import Tensor, nn
 
 from export import graphs
-from export.comparison import PARITY_IMAGES, Comparison, latents
 from export.graphs import Session
+from export.parity import PARITY_IMAGES, Comparison, latents
 from export.registry import Exported
 from models import vae
 from models.vae import VAE

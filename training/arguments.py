@@ -30,7 +30,7 @@ class Colour(click.ParamType[str]):
     name = "colour"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The colour as #rrggbb in small letters."""
+        """The colour as #rrggbb in lower case."""
         try:
             return colour(value)
         except ValueError as error:

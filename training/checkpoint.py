@@ -186,7 +186,7 @@ def load(file: Path) -> Checkpoint:
     except (ValidationError, RecursionError) as error:
         reason = faults.sentence(error) if isinstance(error, ValidationError) else "it is nested too deeply"
         raise CheckpointRefused(
-            f"{file} does not contain what a checkpoint must contain ({reason}): {_ADVICE}"
+            f"{file} lacks what a checkpoint must contain ({reason}): {_ADVICE}"
         ) from error
     if not finite.is_finite([checkpoint.task, checkpoint.figures, *_kept(checkpoint)]):
         raise CheckpointRefused(
@@ -213,7 +213,7 @@ def _kept(checkpoint: Checkpoint) -> list[dict[str, Any]]:
 
 
 def _content(file: Path) -> dict[str, Any]:
-    """A file's content, unchecked; raises CheckpointRefused, in our own words: those of the libraries help nobody."""
+    """A file's content, unchecked; raises CheckpointRefused. The libraries' own messages would not help a user."""
     try:
         content = torch.load(io.BytesIO(file.read_bytes()), map_location="cpu", weights_only=True)
     except FileNotFoundError as error:

@@ -16,7 +16,7 @@ _WANTED = {  # pydantic's error types in plain words
     "too_long": "must have at most {max_length} entries",
     "literal_error": "must be {expected}",
     "finite_number": "must be a finite number",
-    "string_pattern_mismatch": "must be made of small letters, digits and dashes, and not be too long",
+    "string_pattern_mismatch": "must be made of lower-case letters, digits and dashes, and not be too long",
 }
 _KINDS = {  # by the first word of pydantic's error types
     "int": "must be a whole number",

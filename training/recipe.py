@@ -19,7 +19,7 @@ Options = TypeVar("Options", bound=BaseModel)
 
 
 def colour(text: str) -> str:
-    """A colour, written as #rrggbb or #rgb, as #rrggbb in small letters; raises ValueError."""
+    """A colour, written as #rrggbb or #rgb, as #rrggbb in lower case; raises ValueError."""
     text = text.strip().lower()
     if re.fullmatch("#[0-9a-f]{3}", text):
         return "#" + "".join(2 * digit for digit in text[1:])
@@ -56,7 +56,7 @@ class TrainingRecipe(_Table):
     batch: Annotated[int, Field(ge=1, le=65536)] = 32  # images per step
     validate_every: Steps = 100  # a checkpoint and the curve are written then, too
     sheet_every: Steps = 500  # rounded up to a multiple of validate_every
-    patience: Steps = 1_000_000  # training stops after so many validations without a better one
+    patience: Steps = 1_000_000  # training stops after this many validations without a better one
     generations: Annotated[
         tuple[Steps, ...], Field(strict=False)
     ] = ()  # after these the weights are kept, too

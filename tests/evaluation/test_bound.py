@@ -9,7 +9,7 @@ import torch
 
 from evaluation import bound
 from evaluation.graphs import Graphs
-from tests.evaluation.made import image_set
+from tests.evaluation.toy_images import image_set
 
 PIXELS = np.array([[[0, 1], [1, 1]], [[0, 0], [1, 0]], [[1, 1], [1, 1]]])
 GAINS, OFFSETS = np.array([[2.0, -1.0], [0.5, 3.0]]), np.array([[0.3, 0.0], [-1.0, 0.5]])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from evaluation import colouring
-from tests.evaluation.made import image_set, scribbles, squares
+from tests.evaluation.toy_images import image_set, scribbles, squares
 
 
 def test_the_colours_of_an_image_are_counted():

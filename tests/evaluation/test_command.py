@@ -38,12 +38,12 @@ def test_an_exported_model_has_the_figures_of_its_training(name, tmp_path):
     result = run(name, "--json", tmp_path / "figures.json", "--plots", tmp_path / "plots")
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "figures.json").read_text())
-    kind, told = MODELS[name]
+    kind, figure = MODELS[name]
     assert kind in found["figures"]
     assert (found["test_images"], found["drawn_images"], found["seed"]) == (179, 40, 0)
-    if told:
+    if figure:
         nats = found["per_image"]["nats"]
-        trained = ModelRepository(ROOT).load(name).manifest.figures[told]
+        trained = ModelRepository(ROOT).load(name).manifest.figures[figure]
         assert len(nats) == 179
         assert sum(nats) / 179 == pytest.approx(trained, abs=0.3)  # a VAE's noise was another
         assert f"{sum(nats) / 179:.1f} [" in result.stdout

@@ -8,7 +8,7 @@ import pytest
 from evaluation import likelihood
 from evaluation.graphs import Graphs
 from evaluation.likelihood import Likelihood
-from tests.evaluation.made import PALETTE, image_set, scribbles
+from tests.evaluation.toy_images import PALETTE, image_set, scribbles
 from training.errors import EvaluationRefused
 from training.measures import baselines
 

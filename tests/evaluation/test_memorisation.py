@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from evaluation import memorisation
-from tests.evaluation.made import image_set, scribbles, squares
+from tests.evaluation.toy_images import image_set, scribbles, squares
 
 
 @pytest.fixture

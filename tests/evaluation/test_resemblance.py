@@ -5,7 +5,7 @@ import pytest
 
 from evaluation import resemblance
 from evaluation.resemblance import Resemblance, density_and_coverage
-from tests.evaluation.made import PALETTE, image_set, squares
+from tests.evaluation.toy_images import PALETTE, image_set, squares
 from training.measures.distances import Yardstick
 
 

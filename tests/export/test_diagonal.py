@@ -15,6 +15,7 @@ from models.diagonal import DiagonalPixelRNN
 from smalti.runtime import repository
 from smalti.runtime.manifest import Data
 from smalti.runtime.session import open_session
+from tests.training.reporters import Silent
 from training.families.loading import make_task
 from training.images import ImageSet
 from training.loop import Loop
@@ -150,16 +151,6 @@ def train(folder):
         network={"layers": 2, "hidden": 4, "features": 8, "embedding": 4, "head": 8},
     )
     return Loop(make_task(recipe, images, CPU), images, recipe, folder, CPU).run(Silent())
-
-
-class Silent:
-    """A reporter."""
-
-    def stepped(self, step, figure):
-        pass
-
-    def validated(self, point, *, better):
-        pass
 
 
 def test_inputs_and_outputs_are_those_of_the_draw_row_contract(folder):

@@ -19,6 +19,7 @@ from export.registry import Exported
 from smalti.runtime.manifest import Data, Graph, Parity, Tensor
 from smalti.runtime.repository import ModelRepository
 from smalti.runtime.session import open_session
+from tests.training.reporters import Silent
 from training import checkpoint as checkpoints
 from training.families.loading import make_task
 from training.images import ImageSet
@@ -34,14 +35,6 @@ RECIPE = Recipe(
     network={"latent": 4, "generator": [8, 8], "pigments": 3, "discriminator": [8, 8]},
     optimiser={"average": 0.0, "generator_rate": 0.1},
 )
-
-
-class Silent:
-    def stepped(self, step, figure):
-        pass
-
-    def validated(self, point, *, better):
-        pass
 
 
 def train(folder, **changes):

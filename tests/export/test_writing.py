@@ -14,14 +14,15 @@ from evaluation.saving import save_in_manifest
 from export import pixel_rnn as exporter
 from export import writing
 from export.__main__ import main
-from export.comparison import Comparison
 from export.errors import ExportRefused
+from export.parity import Comparison
 from export.registry import EXPORTERS, Exported
 from export.writing import export
 from models.pixel_rnn import LecturePixelRNN
 from smalti.runtime.manifest import Data, Evaluation, Graph, Parity
 from smalti.runtime.repository import ModelRepository
 from tests.toy_model import Toy
+from tests.training.reporters import Silent
 from training import checkpoint as checkpoints
 from training.errors import CheckpointRefused
 from training.families.loading import make_task
@@ -37,14 +38,6 @@ RECIPE = Recipe(
     training=TrainingRecipe(steps=4, batch=4, validate_every=2),
     network={"embedding": 4, "hidden": 8},
 )
-
-
-class Silent:
-    def stepped(self, step, figure):
-        pass
-
-    def validated(self, point, *, better):
-        pass
 
 
 def train(folder, recipe=RECIPE, until=lambda step: False):

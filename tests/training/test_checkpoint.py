@@ -191,9 +191,9 @@ def test_a_checkpoint_with_one_wrong_field_is_refused_in_one_plain_sentence(tmp_
         content = torch.load(tmp_path / "good.pt", weights_only=True)
         changed(content, path, value)
         torch.save(content, tmp_path / "x.pt")
-        with pytest.raises(CheckpointRefused) as told:
+        with pytest.raises(CheckpointRefused) as refusal:
             checkpoints.load(tmp_path / "x.pt")
-        assert not re.search(r"instance|pydantic|Input|valid |Error|\n", str(told.value)), told.value
+        assert not re.search(r"instance|pydantic|Input|valid |Error|\n", str(refusal.value)), refusal.value
 
 
 @pytest.mark.parametrize("content", [[1, 2], 5, None, "x"])
@@ -211,6 +211,6 @@ def test_the_message_about_a_damaged_checkpoint_has_no_words_of_a_library(tmp_pa
         b"PK\x03\x04" + bytes(50),
     ):
         (tmp_path / "x.pt").write_bytes(content)
-        with pytest.raises(CheckpointRefused) as told:
+        with pytest.raises(CheckpointRefused) as refusal:
             checkpoints.load(tmp_path / "x.pt")
-        assert not re.search(r"Error|PyTorch|Errno|pickle|weights_only", str(told.value)), told.value
+        assert not re.search(r"Error|PyTorch|Errno|pickle|weights_only", str(refusal.value)), refusal.value

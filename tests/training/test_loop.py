@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from smalti.runtime.manifest import Data
+from tests.training.reporters import Silent
 from training import checkpoint as checkpoints
 from training import finite
 from training.errors import CheckpointRefused, TrainingDiverged
@@ -23,19 +24,6 @@ RECIPE = Recipe(
     network={"embedding": 4, "hidden": 8, "dropout": 0.2, "recurrent_dropout": 0.2},
     optimiser={"learning_rate": 0.02, "flip": 0.5, "average": 0.9},
 )
-
-
-class Silent:
-    """A reporter that keeps what it is called with, and shows nothing."""
-
-    def __init__(self):
-        self.points = []
-
-    def stepped(self, step, figure):
-        pass
-
-    def validated(self, point, *, better):
-        self.points.append((point, better))
 
 
 @pytest.fixture(scope="module")
@@ -252,10 +240,10 @@ def test_every_family_stops_at_the_first_loss_that_is_nan_and_keeps_the_last_che
     recipe = FAMILIES[family]
     with pytest.raises(
         TrainingDiverged, match=r"stopped at step 7, because the .* (is nan|no longer a number)"
-    ) as told:
+    ) as stopped:
         spoilt(a_loop(images, tmp_path, recipe), 6).run(Silent())
-    assert "lower optimiser." in str(told.value)
-    assert f"the checkpoint of step 4 is kept in {tmp_path}" in str(told.value)
+    assert "lower optimiser." in str(stopped.value)
+    assert f"the checkpoint of step 4 is kept in {tmp_path}" in str(stopped.value)
     again = a_loop(images, tmp_path, recipe)
     assert again.resume() == 4
     assert again.run(Silent()).step == 24  # without the fault, it continues
@@ -284,14 +272,14 @@ def test_a_learning_rate_that_is_far_too_high_never_leaves_nan_in_a_checkpoint(
     images, tmp_path, family, rates
 ):
     recipe = FAMILIES[family].model_copy(update={"optimiser": rates})
-    told = ""
+    message = ""
     try:
         a_loop(images, tmp_path, recipe).run(Silent())
     except TrainingDiverged as error:
-        told = str(error)
+        message = str(error)
     [(name, rate)] = rates.items()
-    assert not told or f"{name} (it is {rate:g})" in told
-    if not told or (tmp_path / "checkpoint.pt").exists():
+    assert not message or f"{name} (it is {rate:g})" in message
+    if not message or (tmp_path / "checkpoint.pt").exists():
         kept = checkpoints.load(tmp_path / "checkpoint.pt")
         assert finite.is_finite([kept.task, kept.figures])
 

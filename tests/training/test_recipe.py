@@ -146,6 +146,6 @@ def test_a_colour_may_be_in_capitals_or_short(written, meant):
 def test_a_familys_table_refuses_wrong_types_and_values_out_of_range(tmp_path, table, reason):
     file = tmp_path / "r.toml"
     file.write_text(GOOD.replace("pixel_rnn", "vae").replace("lecture", "elbo") + table)
-    with pytest.raises(RecipeRefused) as told:
+    with pytest.raises(RecipeRefused) as refusal:
         families.check(recipes.read(file))
-    assert reason in str(told.value)
+    assert reason in str(refusal.value)

@@ -72,7 +72,7 @@ def read(path: Path | None, *, size: int, background: str) -> Pictures | Indexed
     if os.path.exists(path):
         raise DataRefused(
             f"{path} is not one of the known kinds: a folder or .zip of pictures ({', '.join(sorted(ENDINGS))}), "
-            f"{LECTURE_PIXELS} beside {LECTURE_COLOURS}, or an .npz of train, valid and test."
+            f"{LECTURE_PIXELS} with {LECTURE_COLOURS}, or an .npz of train, valid and test."
         )
     raise DataRefused(f"There is nothing at {path}.")
 

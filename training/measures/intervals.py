@@ -58,7 +58,7 @@ def variance_of_mean(values: Values, groups: Groups | None = None) -> float:
 
 
 def around(mean: float, variance: float, groups: int) -> Estimate:
-    """The interval around a mean whose variance was estimated from so many independent groups."""
+    """The interval around a mean whose variance was estimated from `groups` independent groups."""
     from scipy.special import stdtrit  # comes with scikit-learn; slow to import
 
     half = float(stdtrit(groups - 1, 0.975)) * math.sqrt(variance) if groups > 1 else math.inf

@@ -146,10 +146,10 @@ class TestPictures:
         save(tmp_path / "clear.png", np.zeros((16, 16, 4)))
         (tmp_path / "._square.png").write_bytes(b"finder")
         (tmp_path / "torn.png").write_bytes((tmp_path / "square.png").read_bytes()[:60])
-        told = read(tmp_path).report
-        assert (told.read, told.others, told.transparent) == (4, 1, 1)
-        assert (told.reduced, told.padded, told.smallest, told.largest) == (1, 2, (4, 4), (32, 64))
-        assert sorted(map(str, told.skipped)) == [
+        report = read(tmp_path).report
+        assert (report.read, report.others, report.transparent) == (4, 1, 1)
+        assert (report.reduced, report.padded, report.smallest, report.largest) == (1, 2, (4, 4), (32, 64))
+        assert sorted(map(str, report.skipped)) == [
             "clear.png is transparent, or almost",
             "torn.png is cut off or damaged",
         ]
@@ -159,9 +159,9 @@ class TestPictures:
         bordered[2:6, 3:6] = 255
         save(tmp_path / "bordered.png", bordered)
         save(tmp_path / "small.png", np.full((4, 4, 4), 255))
-        told = read(tmp_path).report
-        assert (told.cropped, told.padded, told.reduced) == (1, 1, 0)
-        assert "1 had a transparent border, which was cut off" in " ".join(told.sentences())
+        report = read(tmp_path).report
+        assert (report.cropped, report.padded, report.reduced) == (1, 1, 0)
+        assert "1 had a transparent border, which was cut off" in " ".join(report.sentences())
 
     def test_a_folder_of_transparent_pictures_is_refused(self, tmp_path):
         save(tmp_path / "clear.png", np.zeros((16, 16, 4)))

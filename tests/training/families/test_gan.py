@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from smalti.runtime.manifest import Data
+from tests.training.reporters import Silent
 from training.errors import RecipeRefused
 from training.families.gan import calibration, task
 from training.images import ImageSet
@@ -23,14 +24,6 @@ ROBUST = Recipe(
 )
 LECTURE = ROBUST.model_copy(update={"variant": "lecture", "optimiser": {"average": 0.0}})
 VARIANTS = pytest.mark.parametrize("recipe", [ROBUST, LECTURE], ids=lambda recipe: recipe.variant)
-
-
-class Silent:
-    def stepped(self, step, figure):
-        pass
-
-    def validated(self, point, *, better):
-        pass
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from smalti.runtime.manifest import Data
+from tests.training.reporters import Silent
 from training import recipe
 from training.errors import RecipeRefused
 from training.families import pixel_rnn
@@ -28,16 +29,6 @@ NETWORKS = {
         "likeness": True,
     },
 }
-
-
-class Silent:
-    """A reporter."""
-
-    def stepped(self, step, figure):
-        pass
-
-    def validated(self, point, *, better):
-        pass
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import torch
 
 from models import vae
 from smalti.runtime.manifest import Data
+from tests.training.reporters import Silent
 from training.errors import RecipeRefused
 from training.families.loading import make_task
 from training.families.vae import VAETask, task
@@ -31,14 +32,6 @@ COARSE_RECIPE = VAE_RECIPE.model_copy(
 )
 LECTURE_RECIPE = VAE_RECIPE.model_copy(update={"variant": "lecture"})
 RECIPES = {"elbo": VAE_RECIPE, "coarse": COARSE_RECIPE, "lecture": LECTURE_RECIPE, "plain": PLAIN_RECIPE}
-
-
-class Silent:
-    def stepped(self, step, figure):
-        pass
-
-    def validated(self, point, *, better):
-        pass
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.evaluation.made import image_set
+from tests.evaluation.toy_images import image_set
 from training.measures.comparison import against, likelihood_figures
 
 IMAGES = image_set(*(np.zeros((1, 4, 5), dtype=np.int64) for _ in range(3)), groups=np.array([0, 1, 2]))
