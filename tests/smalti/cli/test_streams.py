@@ -57,7 +57,7 @@ def test_no_table_line_json_or_error_fails_for_its_encoding(server, encoding):
 
 def test_ascii_output_is_spelled_with_like_characters():
     result = CliRunner(charset="ascii").invoke(main, ["sweep", "--help"])
-    assert "-3 without it" in result.stdout_bytes.decode("ascii")
+    assert "Default: -3" in result.stdout_bytes.decode("ascii")
 
 
 def shell(line, *, server="localhost:1"):

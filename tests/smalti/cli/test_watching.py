@@ -206,7 +206,7 @@ def test_ctrl_c_while_completing_cancels_what_is_still_to_be_drawn(server, tmp_p
     assert "Waiting" in completer.stderr.readline()
     completer.send_signal(signal.SIGINT)
     _, said = completer.communicate(timeout=20)
-    assert (completer.returncode, said) == (130, "\nStopped; what was still to be drawn is cancelled.\n")
+    assert (completer.returncode, said) == (130, "\nStopped; all unfinished draws are cancelled.\n")
     assert [type(request).__name__ for request in server.requests[-2:]] == [
         "CancelJobRequest",
         "DeleteJobRequest",
