@@ -41,7 +41,7 @@ def test_after_a_cancel_the_slots_draw_another_job(pair, undisturbed):
     assert pair.images(other) == undisturbed(DIGITS, count=KNOWN)
 
 
-def test_a_job_is_cancelled_even_when_its_worker_is_dead(pair, measured):
+def test_a_job_is_cancelled_even_if_its_workers_are_dead(pair, measured):
     job = pair.submit(TOY, count=100_000)
     pair.midway(job)
     for worker in pair.workers:

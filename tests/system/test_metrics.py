@@ -74,7 +74,7 @@ def test_every_job_is_measured_once(worked):
     )
 
 
-def test_gauges_tell_depth_and_slots_on_both_sides(worked):
+def test_server_and_worker_both_report_queue_depth_and_slots(worked):
     [worker] = worked.workers
     both = (worker, worked.server)
 

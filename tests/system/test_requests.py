@@ -53,7 +53,7 @@ def test_an_image_of_another_size_is_refused_with_both_sizes(calm):
         calm.submit(DIGITS, count=1, completion=Completion(image=given, rows=2))
 
 
-def test_one_request_id_is_one_job_however_often_it_is_sent(calm):
+def test_a_request_id_makes_one_job_however_often_it_is_sent(calm):
     with ThreadPoolExecutor(max_workers=8) as threads:
         jobs = list(threads.map(lambda _: calm.submit(TOY, count=3, request_id="once"), range(16)))
     assert len({job.id for job in jobs}) == 1
@@ -61,7 +61,7 @@ def test_one_request_id_is_one_job_however_often_it_is_sent(calm):
     assert calm.submit(TOY, count=3, request_id="once").id == jobs[0].id
 
 
-def test_one_request_id_for_two_requests_is_refused(calm):
+def test_a_request_id_cannot_be_used_for_a_second_request(calm):
     calm.submit(TOY, count=1, request_id="mine")
     with pytest.raises(RequestConflict, match="mine"):
         calm.submit(TOY, count=2, request_id="mine")

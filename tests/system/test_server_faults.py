@@ -67,7 +67,7 @@ def terminate(server):
 
 
 @pytest.mark.parametrize("stop", [kill, terminate])
-def test_a_watch_goes_on_when_the_server_is_back_and_tells_nothing_twice(pair, undisturbed, stop):
+def test_a_watch_goes_on_when_the_server_is_back_and_repeats_no_event(pair, undisturbed, stop):
     expected = undisturbed(TOY, count=COUNT)
     job, watcher = restart_mid_watch(pair, stop)
     assert watcher.of(Interrupted)
@@ -81,7 +81,7 @@ def test_a_watch_goes_on_when_the_server_is_back_and_tells_nothing_twice(pair, u
     assert pair.images(job) == expected
 
 
-def test_a_server_told_to_stop_finishes_the_image_that_it_streams(pair, undisturbed, measured):
+def test_a_stopping_server_finishes_the_image_that_it_streams(pair, undisturbed, measured):
     [expected] = undisturbed(TOY, count=1, seed=3).values()
     for worker in pair.workers:
         worker.pause()  # so that the image is surely not finished when the server is told
@@ -98,7 +98,7 @@ def test_a_server_told_to_stop_finishes_the_image_that_it_streams(pair, undistur
     measured("SIGTERM of a server that streams an image to its exit", time.monotonic() - told)
 
 
-def test_one_shot_requests_around_a_stop_are_answered_or_refused_in_words(pair):
+def test_one_shot_requests_during_a_stop_are_answered_or_raise_unavailable(pair):
     expected = pair.client.draw("digits-vae", count=8, seed=1).images
     stopping = Event()
 

@@ -47,7 +47,7 @@ def kill_while_drawing(cluster, worker):
 
 
 @both_models
-def test_a_killed_workers_samples_are_drawn_on_by_another(pair, undisturbed, measured, model):
+def test_another_worker_goes_on_with_the_samples_of_a_killed_one(pair, undisturbed, measured, model):
     expected = undisturbed(model, count=COUNTS[model])
     job = begin(pair, model)
     lost = kill_while_drawing(pair, pair.workers[0])
@@ -76,7 +76,7 @@ def test_a_job_whose_workers_were_all_killed_goes_on_with_a_new_one(pair, undist
 
 
 @pytest.mark.slow
-def test_one_worker_finishes_what_three_others_died_of(stormy, undisturbed):
+def test_one_worker_finishes_the_job_of_three_killed_ones(stormy, undisturbed):
     expected = undisturbed(TOY, count=COUNTS[TOY])
     stormy.ready(workers=4)
     job = begin(stormy, TOY)
@@ -86,7 +86,7 @@ def test_one_worker_finishes_what_three_others_died_of(stormy, undisturbed):
 
 
 @both_models
-def test_what_a_stopped_worker_writes_after_its_lease_is_refused(pair, undisturbed, model):
+def test_writes_of_a_paused_worker_are_refused_after_its_lease(pair, undisturbed, model):
     expected = undisturbed(model, count=COUNTS[model])
     job = begin(pair, model)
     sleeper = pair.workers[0]
@@ -102,7 +102,7 @@ def test_what_a_stopped_worker_writes_after_its_lease_is_refused(pair, undisturb
 
 
 @both_models
-def test_a_worker_told_to_stop_hands_its_samples_back(pair, undisturbed, measured, model):
+def test_a_stopping_worker_gives_its_samples_back(pair, undisturbed, measured, model):
     expected = undisturbed(model, count=COUNTS[model])
     job = begin(pair, model)
     leaving = pair.workers[0]
@@ -126,7 +126,7 @@ def until_ended(cluster, worker, job):
     until(lambda: not worker.is_running or is_over(cluster, job), what="the worker or its work ended")
 
 
-def test_a_sample_that_ends_its_processes_fails_and_all_others_are_drawn(stormy, undisturbed):
+def test_a_sample_that_crashes_every_worker_fails_and_all_others_are_drawn(stormy, undisturbed):
     expected = undisturbed(TOY, count=24)
     stormy.ready(workers=0)
     job = stormy.submit(TOY, count=24)
