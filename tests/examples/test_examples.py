@@ -1,4 +1,4 @@
-"""The examples, run as a reader would, against a real server, worker and Redis."""
+"""The examples, run as users run them, with a real server, worker and Redis."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ def system():
 
 @pytest.fixture
 def example(system, tmp_path):
-    """Runs an example with a model in a folder of its own; gives what it printed."""
+    """Runs an example in a new folder and returns its output."""
 
     def run(name, model):
         program = [sys.executable, str(ROOT / "examples" / f"{name}.py"), model]

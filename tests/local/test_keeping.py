@@ -1,11 +1,11 @@
-"""A part that ends by itself is started again, after pauses that grow and end at half a minute."""
+"""A part that ends by itself is started again, after pauses that grow up to half a minute."""
 
 from local.keeping import Keeper
 from smalti.errors import Unavailable
 
 
 class Part:
-    """Ends when a test says so."""
+    """A part that ends when the test says so."""
 
     def __init__(self) -> None:
         self.is_running = True

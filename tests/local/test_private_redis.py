@@ -1,4 +1,4 @@
-"""A private redis-server: found, started, killed, started again."""
+"""A private redis-server is found, started, killed and started again."""
 
 import socket
 from pathlib import Path

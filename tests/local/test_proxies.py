@@ -1,4 +1,4 @@
-"""What asks processes of this machine over HTTP asks no proxy, whatever the environment names."""
+"""Requests over HTTP to processes of this machine use no proxy."""
 
 import json
 import os

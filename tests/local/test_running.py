@@ -1,4 +1,4 @@
-"""The demo's and `make up`'s processes, for real."""
+"""The demo and `make up` with real processes."""
 
 import os
 import re

@@ -14,7 +14,7 @@ def a_system(ports, said):
 
 
 def test_the_error_of_an_ended_process_has_the_end_of_its_log(until_dead):
-    process = Process("tool", "json.tool", {}, None)  # its standard input is empty, which is no JSON
+    process = Process("tool", "json.tool", {}, None)  # its standard input is empty, so it fails
     with pytest.raises(
         ProcessDied, match=r"The tool ended with exit code 1; it said last:\n  Expecting value"
     ):
@@ -93,7 +93,7 @@ def test_every_process_has_its_metrics_page():
 
 @pytest.fixture
 def until_dead():
-    """Checks a process until it has ended, which raises."""
+    """Waits until a process has ended, and checks it."""
 
     def check(process):
         process._child.wait(30)

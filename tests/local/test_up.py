@@ -1,4 +1,4 @@
-"""Where `make up` listens, and what it says where it cannot."""
+"""The ports of `make up`, and its messages about ports that cannot be used."""
 
 import socket
 import subprocess

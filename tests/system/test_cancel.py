@@ -1,4 +1,4 @@
-"""A job is cancelled in the middle: within a second, and nothing that was finished is lost."""
+"""A running job is cancelled within a second, and its finished samples stay."""
 
 import time
 
@@ -8,7 +8,7 @@ from smalti.jobs.job import JobState
 from tests.system.cluster import until
 from tests.system.conftest import DIGITS, TOY
 
-KNOWN = 100  # of the first samples it is known what they are
+KNOWN = 100  # the pixels of the first samples are known
 LIMIT_SECONDS = 1.0  # promised
 
 

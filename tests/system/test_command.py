@@ -1,4 +1,4 @@
-"""The command `smalti` as people run it: a process, its files, its words and its exit code."""
+"""The command `smalti` as a process: its files, its output and its exit code."""
 
 import json
 import subprocess
@@ -42,7 +42,7 @@ def no_server():
 
 
 def assert_refused(outcome, code, *words):
-    """One sentence for people, and nothing where scripts would read."""
+    """One sentence on standard error, and nothing on standard output."""
     assert (outcome.code, outcome.out) == (code, ""), outcome
     assert len(outcome.err.splitlines()) == 1
     assert outcome.err.startswith("Error: ")

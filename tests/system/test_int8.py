@@ -1,4 +1,4 @@
-"""An int8 variant keeps the promise of the seed too: several workers, neighbours and kills change no byte."""
+"""An int8 variant gives the same bytes for the same seed too, with several workers, other jobs and kills."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The same model, seed and index give the same bytes: however many workers there are, and whatever else they draw."""
+"""The same model, seed and index give the same bytes, with any number of workers and other jobs."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Advice at the command line is in the words of the command line."""
+"""Errors at the command line use the words of the command line."""
 
 import ast
 import re
@@ -30,7 +30,7 @@ def smalti(server):
 
 
 def raised():
-    """Every string in a `raise` of what users of the server can meet."""
+    """Every text in a `raise` that users can meet."""
     for folder in ("server", "smalti"):
         for file in sorted((ROOT / folder).rglob("*.py")):
             if file.parent.name != "v1":

@@ -252,7 +252,7 @@ def test_models_are_loaded_and_unloaded(server, smalti):
     server.answers["ModelService/Unload"] = lambda request: models_pb2.UnloadModelResponse()
     server.answers["ModelService/List"] = lambda request: models_pb2.ListModelsResponse()
     assert smalti("load", "toy").stdout == "toy version 3 is served.\n"
-    del server.requests[1:]  # what it asked about versions that were left out
+    del server.requests[1:]  # the request for versions that are left out
     assert json.loads(smalti("load", "toy", "--version", 3, "--json").stdout)["version"] == 3
     assert "toy is served no more" in smalti("unload", "toy").stdout
     assert json.loads(smalti("unload", "toy", "--version", 3, "--json").stdout)["unloaded"]["version"] == 3
@@ -319,13 +319,13 @@ def test_delete_names_the_job(server, smalti):
     assert smalti("delete", "7").stdout == "Deleted job 7.\n"
 
 
-DRAWS = (pixels(1, 1, 2, 2), pixels(1, 1, 0, 3))  # of which the first row was given
+DRAWS = (pixels(1, 1, 2, 2), pixels(1, 1, 0, 3))  # the first row is kept
 
 
 @pytest.fixture
 def completing(server):
-    """The server completes every picture by one draw after the other; gives the jobs that it forgot."""
-    forgotten = []
+    """Lets the server complete every picture; returns the ids of the deleted jobs."""
+    deleted = []
     counts = []
 
     def submit(request):
@@ -340,7 +340,7 @@ def completing(server):
             yield jobs_pb2.SampleResult(index=index, image=DRAWS[index], log_probability=-4.0 - index)
 
     def delete(request):
-        forgotten.append(request.id)
+        deleted.append(request.id)
         return jobs_pb2.DeleteJobResponse()
 
     server.answers["JobService/Submit"] = submit
@@ -349,7 +349,7 @@ def completing(server):
     server.answers["JobService/Results"] = results
     server.answers["JobService/Cancel"] = lambda request: a_job("SUCCEEDED", id=request.id)
     server.answers["JobService/Delete"] = delete
-    return forgotten
+    return deleted
 
 
 def submitted(server):

@@ -1,4 +1,4 @@
-"""What the commands do with the pictures that they are given: the server's toy model takes 2×2."""
+"""How commands read the pictures that they are given; the toy model takes 2×2."""
 
 import json
 
@@ -13,7 +13,7 @@ from smalti.v1 import images_pb2, jobs_pb2, types_pb2
 from tests.smalti.pictures.zips import a_picture, packed
 
 ONE = types_pb2.ModelVersion(name="toy", version=1)
-ONE_EACH = {  # the commands that take any number of pictures and answer each
+ONE_EACH = {  # commands that take any number of pictures and give a result for each
     "score": lambda request: images_pb2.ScoreResponse(
         model=ONE, kind="SCORE_KIND_ELBO", scores=[-float(len(image.png)) for image in request.images]
     ),
@@ -62,7 +62,7 @@ def test_a_picture_of_another_size_is_refused_with_both_sizes_before_a_request(
     assert result.exit_code == 2
     assert f"{folder}/wide.png is 3×2, and toy takes 2×2: see --fit" in result.stderr
     assert f"{folder}/tall.png is 2×5, and toy takes 2×2: see --fit" in result.stderr
-    assert len(server.requests) == 1  # for the model's size
+    assert len(server.requests) == 1  # it asked for the model's size
 
 
 @pytest.mark.parametrize("command", ONE_EACH)

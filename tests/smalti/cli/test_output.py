@@ -1,4 +1,4 @@
-"""Where pictures go: folders, kinds of files, standard output, and places that take nothing."""
+"""Where pictures go: folders, files of every format, standard output, and places that cannot be written."""
 
 import resource
 import sys
@@ -51,7 +51,7 @@ def smalti(server, tmp_path, monkeypatch):
 
 
 def work_requests(server):
-    """What was asked of the server, but for descriptions of models."""
+    """All requests except those for a model's description."""
     return [request for request in server.requests if not isinstance(request, models_pb2.GetModelRequest)]
 
 
@@ -202,7 +202,7 @@ def test_a_device_is_written_to_and_a_full_one_is_one_sentence(smalti):
 
 @contextmanager
 def files_end_after(size):
-    """As on a disk that is full in the middle of a file."""
+    """Files cannot grow beyond this size, as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -232,16 +232,16 @@ NAME = "a-model-with-quite-a-long-name-" + 50 * "x"
 
 
 @pytest.mark.parametrize("width", [200, 80, 40, 1])
-@pytest.mark.parametrize("looked_at", [True, False])
-def test_a_table_never_cuts_a_name(monkeypatch, capsys, width, looked_at):
+@pytest.mark.parametrize("on_terminal", [True, False])
+def test_a_table_never_cuts_a_name(monkeypatch, capsys, width, on_terminal):
     monkeypatch.setenv("COLUMNS", str(width))
-    monkeypatch.setattr("smalti.cli.output.on_terminal", lambda stream: looked_at)
+    monkeypatch.setattr("smalti.cli.output.on_terminal", lambda stream: on_terminal)
     words = "score reconstruct interpolate"
     print_table([["MODEL", "SIZE", "CAN"], [NAME, "8×8", words], ["short", "8×8", ""]])
     printed = capsys.readouterr().out
     assert NAME in printed
     assert printed.split() == ["MODEL", "SIZE", "CAN", NAME, "8×8", *words.split(), "short", "8×8"]
-    if not looked_at:
+    if not on_terminal:
         assert len(printed.splitlines()) == 3
 
 

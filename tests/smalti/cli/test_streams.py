@@ -1,4 +1,4 @@
-"""Standard output and standard error of the command: any encoding, closed, full, given up by their reader."""
+"""Standard output and standard error: in any encoding, closed, full, or left by their reader."""
 
 import json
 import os
@@ -61,7 +61,7 @@ def test_ascii_output_uses_similar_characters():
 
 
 def shell(line, *, server="localhost:1"):
-    """What a shell's line comes to; `smalti` in it is the command."""
+    """Run a line in a shell; `smalti` in it is the command."""
     return subprocess.run(
         ["bash", "-o", "pipefail", "-c", line.replace("smalti", COMMAND)],
         cwd=ROOT,
@@ -85,7 +85,7 @@ CLOSED = "Error: Standard output cannot be written: Bad file descriptor.\n"
         ("smalti --help >&-", 1, CLOSED),
         ("smalti models --json >&- 2>&-", 1, ""),
         ("smalti models > /dev/full 2> /dev/full", 1, ""),
-        ("smalti delete 7 2> /dev/full", 0, ""),  # what is said beside the work is not missed
+        ("smalti delete 7 2> /dev/full", 0, ""),  # only a message to people is lost
         ("smalti nothing 2>&-", 2, ""),
         ("smalti models | true", 141, ""),
     ],

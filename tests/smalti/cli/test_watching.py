@@ -143,7 +143,7 @@ def test_draws_grow_beside_the_picture_they_complete():
     assert "bat" in shown
     assert cell(RED, RED) in shown  # the original
     assert cell(GREY, GREY) in shown  # nothing drawn yet
-    assert shown.rindex(cell(RED, RED)) > shown.rindex(cell(GREY, GREY))  # both are finished at the end
+    assert shown.rindex(cell(RED, RED)) > shown.rindex(cell(GREY, GREY))  # the finished draws come last
 
 
 def test_without_a_terminal_a_completion_view_only_says_what_it_waits_for():

@@ -380,10 +380,10 @@ async def test_an_async_call_to_a_server_that_is_away_says_so(server, async_clie
         await async_client.models()
 
 
-NOT_UTF8 = "\udcff"  # as Python has the byte ff of a command line
+NOT_UTF8 = "\udcff"  # how Python shows the byte ff in a command line
 ONE_PIXEL = Image(height=1, width=1, indices=b"\0", palette=("#000000",))
 BROKEN = Image(height=2, width=2, indices=b"", palette=())
-UNUSABLE_ARGUMENTS = [  # the method, what it is given, and what the sentence says of it
+UNUSABLE_ARGUMENTS = [  # the method, its arguments, and a part of the error
     *(
         (name, (NOT_UTF8,), {}, "no text in UTF-8")
         for name in ("draw", "draw_stream", "model", "load", "unload")
@@ -496,7 +496,7 @@ def public(kind):
 
 @pytest.fixture
 def a_finished_job(server):
-    """A job that ends while it is watched, and has one sample."""
+    """A job that ends while it is watched and has one sample."""
     server.answers["JobService/Get"] = lambda request: a_job("QUEUED")
     server.answers["JobService/Watch"] = lambda request: iter(
         [job_event("RUNNING"), ended_event(0), job_event("SUCCEEDED", done=3)]

@@ -1,4 +1,4 @@
-"""Both clients over lines that are slow, lead nowhere, or lead through a proxy."""
+"""Both clients over connections that are slow, lead nowhere, or lead through a proxy."""
 
 import os
 import socket
@@ -37,7 +37,7 @@ def answering(server):
 
 @contextmanager
 def listening(answer: Callable[[socket.socket], object]) -> Iterator[str]:
-    """The address of something that treats every connection so."""
+    """The address of something that answers every connection in this way."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -80,7 +80,7 @@ async def test_an_async_client_reaches_a_server_over_a_slow_line(answering):
 
 
 def test_a_large_answer_over_a_slow_line_does_not_break_the_connection(server):
-    """Whatever is asked meanwhile waits behind it."""
+    """Pings wait behind the data."""
     image = types_pb2.Image(pixels=types_pb2.Pixels(height=1, width=1, indices=bytes(400_000)))
     server.answers["ImageService/Draw"] = lambda request: images_pb2.DrawResponse(model=ONE, images=[image])
     line = Line(server.address, bytes_per_second=400_000)
@@ -381,7 +381,7 @@ async def test_async_submit_without_patience_asks_once(server, refusal):
 
 
 def test_patience_is_counted_from_the_first_failure(server, refusal, monkeypatch):
-    """A job may wait for an hour without an event before its server is away for a second."""
+    """A job may have no event for an hour before its server is away for a second."""
     clock = [0.0]
     monkeypatch.setattr("smalti.client.failures.monotonic", lambda: clock[0])
     watches = iter(["first", "second"])

@@ -1,4 +1,4 @@
-"""Values as Python's tools meet them: repr, notebooks, numpy; and what the clients take for an image."""
+"""Values in Python's tools (repr, notebooks, numpy), and the forms of an image that clients take."""
 
 import asyncio
 import pickle
@@ -166,7 +166,7 @@ def png():
 
 
 class Tensor:
-    """Makes an array of itself, as torch's do."""
+    """Turns into an array, like the tensors of torch."""
 
     def __array__(self, dtype=None, copy=None):
         return RGB
@@ -184,7 +184,7 @@ SOURCES: dict[str, Any] = {
     "bytes": lambda path: png(),
     "a bytearray": lambda path: bytearray(png()),
     "a path": lambda path: path,
-    "a path in words": str,
+    "a path as text": str,
     "an array": lambda path: RGB,
     "an array in another order": lambda path: np.asfortranarray(RGB),
     "an array with alpha": lambda path: np.dstack([RGB, np.full((2, 2), 255, np.uint8)]),
@@ -194,7 +194,7 @@ SOURCES: dict[str, Any] = {
 
 @pytest.fixture
 def answering(server):
-    """Answers what takes images; gives what was asked."""
+    """A server that answers every request with images."""
     reply = types_pb2.Image(pixels=types_pb2.Pixels(height=2, width=2, indices=bytes(4)))
     one = types_pb2.ModelVersion(name="toy", version=1)
     server.answers["ImageService/Encode"] = lambda request: images_pb2.EncodeResponse(model=one)
@@ -211,7 +211,7 @@ def answering(server):
 
 
 def ask_with(address, call):
-    """Both clients' answers."""
+    """Make the call with both clients."""
 
     async def ask():
         async with AsyncClient(address) as client:
