@@ -131,7 +131,7 @@ def complete(
         raise SystemExit(INTERRUPTED) from None
     saved = None if output is None else _save(completed, output, labels=labels, scale=scale)
     _hand_over(completed, found.report, output, saved, as_json=as_json)
-    inputs.tell_skipped(found.report)
+    inputs.report_skipped(found.report)
 
 
 def _kept(model: Model, hidden: float | None, rows: int | None, mask: Path | None, how: Fit | None) -> bytes:

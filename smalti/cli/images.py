@@ -303,13 +303,13 @@ def _answer(
     named = list(zip(found.names, values, strict=True))
     if as_json:
         pictures = [{"name": name} | value for name, value in named]
-        told = {"model": replies[0].model, **also, "colour_change": change, "pictures": pictures}
-        print_json(told | inputs.skipped(found.report))
+        answer = {"model": replies[0].model, **also, "colour_change": change, "pictures": pictures}
+        print_json(answer | inputs.skipped(found.report))
     else:
         say_colour_change(change)
         if line is not None:
             click.echo("".join(f"{name}: {line(value)}\n" for name, value in named), nl=False)
-    inputs.tell_skipped(found.report)
+    inputs.report_skipped(found.report)
 
 
 def _save_named(images: Sequence[Image], found: Inputs, output: Place, scale: int | None) -> Saved:

@@ -78,7 +78,7 @@ def skipped(report: Report) -> dict[str, Any]:
     return {"skipped": plain(report.skipped)} if report.skipped else {}
 
 
-def tell_skipped(report: Report) -> None:
+def report_skipped(report: Report) -> None:
     """Name the skipped pictures and exit with PARTLY, if there are any; a command's last step."""
     if report.skipped:
         say(report.skipped_sentence())

@@ -177,7 +177,7 @@ def results(
     if as_json:
         print_json({"job": job, "written": written, "failed": summary.failed, "output": str(output)})
     else:
-        _tell_results(client.get_job(job), written, summary, output)
+        _report_results(client.get_job(job), written, summary, output)
     if not written:
         raise _nothing_written(client.get_job(job), start)
 
@@ -321,7 +321,7 @@ def _nothing_written(job: Job, start: int) -> SmaltiError:
     return SmaltiError(f"Job {job.id} has no finished sample to write{'' if job.is_over else ' yet'}.")
 
 
-def _tell_results(job: Job, written: int, summary: Summary, output: Place) -> None:
+def _report_results(job: Job, written: int, summary: Summary, output: Place) -> None:
     if written:
         say(f"Wrote {written} of {job.count} samples to {output}.")
     if summary.failed:

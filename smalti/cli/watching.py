@@ -197,7 +197,7 @@ class CompletionView:
         """Note the event; the screen follows at its own pace."""
         if isinstance(event, SampleRows):
             self._draws[event.index].add(event.first_row, event.indices)
-        self._tell(_obstacle(event))
+        self._print_notice(_obstacle(event))
         if self.wants_rows:
             self._screen.refresh()
 
@@ -207,7 +207,7 @@ class CompletionView:
         if self.wants_rows:
             self._screen.refresh(now=True)
 
-    def _tell(self, notice: str) -> None:
+    def _print_notice(self, notice: str) -> None:
         if notice and notice != self._notice:
             self._console.print(notice, highlight=False, markup=False, soft_wrap=True)
         self._notice = notice

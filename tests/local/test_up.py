@@ -55,17 +55,17 @@ def test_without_higher_free_ports_nothing_is_proposed():
 
 
 def test_make_passes_on_ports_of_its_command_line_but_not_of_the_environment():
-    def told(*words: str) -> str:
+    def printed(*words: str) -> str:
         command = ["make", "--dry-run", "up", *words]
         environment = {"PATH": "/usr/bin:/bin", "PORT": "8080"}
         return subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
         ).stdout
 
-    assert "--port 50061 --metrics-port 9411 --redis-port 6390" in told(
+    assert "--port 50061 --metrics-port 9411 --redis-port 6390" in printed(
         "PORT=50061", "METRICS_PORT=9411", "REDIS_PORT=6390"
     )
-    assert "8080" not in told()
+    assert "8080" not in printed()
 
 
 @pytest.mark.parametrize("option", ["--port", "--metrics-port"])

@@ -87,7 +87,7 @@ def test_a_stopping_server_finishes_the_image_that_it_streams(pair, undisturbed,
         worker.pause()  # so that the image is not finished before the server stops
     events = pair.client.draw_stream(TOY, seed=3)
     assert isinstance(next(events), DrawStarted)
-    told = time.monotonic()
+    began = time.monotonic()
     pair.server.terminate()
     for worker in pair.workers:
         worker.resume()
@@ -95,7 +95,7 @@ def test_a_stopping_server_finishes_the_image_that_it_streams(pair, undisturbed,
     assert isinstance(last, DrawFinished)
     assert last.image.indices == expected
     assert pair.server.wait() == 0
-    measured("SIGTERM of a server that streams an image to its exit", time.monotonic() - told)
+    measured("SIGTERM of a server that streams an image to its exit", time.monotonic() - began)
 
 
 def test_one_shot_requests_during_a_stop_are_answered_or_raise_unavailable(pair):

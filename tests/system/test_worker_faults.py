@@ -107,10 +107,10 @@ def test_a_stopping_worker_gives_its_samples_back(pair, undisturbed, measured, m
     job = begin(pair, model)
     leaving = pair.workers[0]
     until(lambda: pair.held_by(leaving), what="the worker holds samples")
-    told = time.monotonic()
+    began = time.monotonic()
     leaving.terminate()
     assert leaving.wait() == 0
-    seconds = time.monotonic() - told
+    seconds = time.monotonic() - began
     measured("SIGTERM of a worker to its exit", seconds)
     assert seconds < 10  # 2 s are promised; a busy machine may take longer
     assert not pair.held_by(leaving)

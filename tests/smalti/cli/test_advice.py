@@ -49,7 +49,7 @@ def test_no_error_message_names_an_rpc():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said", "told"),
+    ("arguments", "said", "message"),
     [
         (
             ["draw", "toy"],
@@ -67,7 +67,7 @@ def test_no_error_message_names_an_rpc():
     ],
 )
 def test_errors_name_the_option_in_place_of_the_field(
-    server, smalti, refusal, tmp_path, arguments, said, told
+    server, smalti, refusal, tmp_path, arguments, said, message
 ):
     def refuse(request):
         raise refusal("INVALID_ARGUMENT", "INVALID_REQUEST", said, field="x")
@@ -75,7 +75,7 @@ def test_errors_name_the_option_in_place_of_the_field(
     server.answers["ImageService/Draw"] = server.answers["JobService/Submit"] = refuse
     place = ["-o", tmp_path / "x.png"] if arguments[0] == "draw" else []
     result = smalti(*arguments, *place)
-    assert (result.exit_code, result.stderr) == (2, f"Error: {told}\n")
+    assert (result.exit_code, result.stderr) == (2, f"Error: {message}\n")
 
 
 @pytest.mark.parametrize(

@@ -86,10 +86,10 @@ def test_drawing_without_a_terminal_needs_an_output(smalti):
 @pytest.mark.usefixtures("drawing")
 @pytest.mark.parametrize("count", [1, 3])
 def test_json_has_the_same_keys_for_any_count_and_output(smalti, tmp_path, count):
-    def told(*arguments):
+    def printed(*arguments):
         return json.loads(smalti("draw", "toy", "--count", count, "--json", *arguments).stdout)
 
-    inline, filed, folder = told(), told("-o", tmp_path / "x.png"), told("-o", f"{tmp_path}/out/")
+    inline, filed, folder = printed(), printed("-o", tmp_path / "x.png"), printed("-o", f"{tmp_path}/out/")
     assert inline.keys() == filed.keys() == folder.keys()
     for each in (inline, filed, folder):
         assert (len(each["images"]), each["seed"], each["colour_change"]["moved_pixels"]) == (count, 4, 0)
@@ -104,7 +104,7 @@ def test_completions_in_json_have_the_same_keys_for_any_output(smalti, completin
     inline = json.loads(smalti("complete", "toy", two_pictures, "--json").stdout)
     filed = json.loads(smalti("complete", "toy", two_pictures, "--json", "-o", tmp_path / "x.png").stdout)
     assert inline.keys() == filed.keys()
-    (one, *_), (other, *_) = (told["pictures"][0]["draws"] for told in (inline, filed))
+    (one, *_), (other, *_) = (printed["pictures"][0]["draws"] for printed in (inline, filed))
     assert one.keys() == other.keys()
     assert one["image"].keys() == other["image"].keys() == {"png", "file"}
 
@@ -241,8 +241,8 @@ def test_jobs_and_models_are_tables_or_json(server, smalti):
 def test_models_names_what_the_server_leaves_out(server, smalti):
     left_out = models_pb2.LeftOut(place="toy/2", reason="toy version 2: decode.onnx differs.")
     server.answers["ModelService/List"] = lambda request: models_pb2.ListModelsResponse(left_out=[left_out])
-    told = smalti("models")
-    assert told.stderr == "Left out: toy version 2: decode.onnx differs.\n"
+    printed = smalti("models")
+    assert printed.stderr == "Left out: toy version 2: decode.onnx differs.\n"
     assert smalti("models", "--json").stdout == "[]\n"
 
 
@@ -266,8 +266,8 @@ def test_load_names_newer_versions_that_are_left_out(server, smalti):
     server.answers["ModelService/List"] = lambda request: models_pb2.ListModelsResponse(
         left_out=[models_pb2.LeftOut(place=place, reason=f"{place} is bad.") for place in places]
     )
-    told = smalti("load", "toy")
-    assert (told.stdout, told.stderr) == ("toy version 3 is served.\n", "Left out: toy/4 is bad.\n")
+    printed = smalti("load", "toy")
+    assert (printed.stdout, printed.stderr) == ("toy version 3 is served.\n", "Left out: toy/4 is bad.\n")
     assert smalti("load", "toy", "--version", 3).stderr == ""
 
 
@@ -276,17 +276,18 @@ def test_a_model_that_cannot_be_loaded_is_one_sentence(server, smalti, refusal):
         raise refusal("FAILED_PRECONDITION", "REPOSITORY_DAMAGED", "toy version 1: decode.onnx differs.")
 
     server.answers["ModelService/Load"] = refuse
-    told = smalti("load", "toy")
-    assert (told.exit_code, told.stderr) == (1, "Error: toy version 1: decode.onnx differs.\n")
+    printed = smalti("load", "toy")
+    assert (printed.exit_code, printed.stderr) == (1, "Error: toy version 1: decode.onnx differs.\n")
 
 
 def test_jobs_explains_each_reason_once(server, smalti):
     jobs = [a_job("QUEUED", reason="MODEL_REPLACED"), a_job("RUNNING", reason="MODEL_REPLACED")]
     server.answers["JobService/List"] = lambda request: jobs_pb2.ListJobsResponse(jobs=jobs)
-    told = smalti("jobs")
-    assert told.stdout.count("MODEL_REPLACED") == 2
+    printed = smalti("jobs")
+    assert printed.stdout.count("MODEL_REPLACED") == 2
     assert (
-        told.stderr.count("exported anew, and no worker has the old export: put that back in its place") == 1
+        printed.stderr.count("exported anew, and no worker has the old export: put that back in its place")
+        == 1
     )
 
 
@@ -433,12 +434,12 @@ def test_a_folder_gets_a_file_for_each_draw_named_after_its_picture(
 
 
 def test_completions_in_json_have_log_probabilities(smalti, completing, two_pictures):
-    told = json.loads(smalti("complete", "toy", two_pictures, "--draws", 2, "--seed", 5, "--json").stdout)
-    assert (told["seed"], told["model"]["version"]) == (5, 1)
-    assert [each["name"] for each in told["pictures"]] == ["ant", "bat"]
-    assert [draw["index"] for draw in told["pictures"][1]["draws"]] == [2, 3]
-    assert [draw["log_probability"] for draw in told["pictures"][1]["draws"]] == [-4.0, -5.0]
-    assert told["pictures"][0]["draws"][0]["image"]["png"].startswith("iVBOR")
+    printed = json.loads(smalti("complete", "toy", two_pictures, "--draws", 2, "--seed", 5, "--json").stdout)
+    assert (printed["seed"], printed["model"]["version"]) == (5, 1)
+    assert [each["name"] for each in printed["pictures"]] == ["ant", "bat"]
+    assert [draw["index"] for draw in printed["pictures"][1]["draws"]] == [2, 3]
+    assert [draw["log_probability"] for draw in printed["pictures"][1]["draws"]] == [-4.0, -5.0]
+    assert printed["pictures"][0]["draws"][0]["image"]["png"].startswith("iVBOR")
 
 
 @pytest.mark.parametrize(

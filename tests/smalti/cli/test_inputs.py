@@ -71,9 +71,12 @@ def test_good_pictures_of_a_folder_are_used_and_the_others_named_at_the_end(smal
     (folder / "torn.png").write_bytes(a_picture()[:50])
     result = smalti(command, "toy", folder, "--json")
     assert result.exit_code == exit_codes.PARTLY
-    told = json.loads(result.stdout)
-    assert [picture["name"] for picture in told["pictures"]] == [f"{folder}/ant.png", f"{folder}/zebra.png"]
-    assert told["skipped"] == [
+    printed = json.loads(result.stdout)
+    assert [picture["name"] for picture in printed["pictures"]] == [
+        f"{folder}/ant.png",
+        f"{folder}/zebra.png",
+    ]
+    assert printed["skipped"] == [
         {"name": f"{folder}/torn.png", "reason": "is cut off or damaged"},
         {"name": f"{folder}/wide.png", "reason": "is 3×2, and toy takes 2×2: see --fit"},
     ]
@@ -115,9 +118,9 @@ def test_fit_without_a_picture_is_refused(smalti, tmp_path, command, option):
 
 def test_the_help_says_what_each_way_to_fit_does(smalti):
     for command in ("score", "encode", "reconstruct", "complete", "sweep", "interpolate", "submit"):
-        told = " ".join(smalti(command, "--help").stdout.split())
-        assert "--fit [resize|crop|pad]" in told, command
-        assert "repeating pixels" in told, command
+        printed = " ".join(smalti(command, "--help").stdout.split())
+        assert "--fit [resize|crop|pad]" in printed, command
+        assert "repeating pixels" in printed, command
 
 
 def test_many_pictures_are_sent_in_several_requests(server, smalti, tmp_path):

@@ -71,14 +71,14 @@ def test_a_jpeg_is_written_with_a_warning_of_its_loss(smalti, tmp_path, ending):
     assert "JPEG changes colours" in result.stderr
 
 
-@pytest.mark.parametrize(("colours", "is_told"), [(256, False), (300, True)])
-def test_a_gif_keeps_256_colours_exactly_and_warns_of_more(colours, is_told):
+@pytest.mark.parametrize(("colours", "warns"), [(256, False), (300, True)])
+def test_a_gif_keeps_256_colours_exactly_and_warns_of_more(colours, warns):
     picture = pillow.new("RGB", (20, 15))
     picture.putdata([(number % colours % 256, number % colours // 256, 7) for number in range(300)])
     gif = formats.format_of(Path("x.gif"))
-    assert bool(formats.loss(picture, gif)) == is_told
+    assert bool(formats.loss(picture, gif)) == warns
     with pillow.open(BytesIO(formats.encoded(picture, gif))) as written:
-        assert (colours_of(written) == colours_of(picture)) != is_told
+        assert (colours_of(written) == colours_of(picture)) != warns
 
 
 @pytest.mark.parametrize("name", ["x.tiff", "run.v2", "x.npy", "x.pdf"])

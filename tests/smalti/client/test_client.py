@@ -347,8 +347,8 @@ def test_a_watch_cut_off_after_the_jobs_end_repeats_it_after_the_last_sample(ser
             raise refusal("UNAVAILABLE", "UNAVAILABLE", "Redis is away.", retry=0.05)
 
     server.answers["JobService/Watch"] = answer
-    told = [facts(event) for event in client.watch("7")]
-    assert told == ["SUCCEEDED", "interrupted", "SUCCEEDED", ("ended", 0), "SUCCEEDED"]
+    seen = [facts(event) for event in client.watch("7")]
+    assert seen == ["SUCCEEDED", "interrupted", "SUCCEEDED", ("ended", 0), "SUCCEEDED"]
 
 
 def test_watching_an_unknown_job_raises_at_once(server, client, refusal):
@@ -416,14 +416,14 @@ UNUSABLE_ARGUMENTS = [  # the method, its arguments, and a part of the error
 ]
 
 
-@pytest.mark.parametrize(("method", "given", "named", "told"), UNUSABLE_ARGUMENTS)
+@pytest.mark.parametrize(("method", "given", "named", "message"), UNUSABLE_ARGUMENTS)
 async def test_arguments_that_make_no_request_raise_one_sentence_and_send_nothing(
-    server, client, async_client, method, given, named, told
+    server, client, async_client, method, given, named, message
 ):
-    with pytest.raises(InvalidRequest, match=told) as caught:
+    with pytest.raises(InvalidRequest, match=message) as caught:
         list(getattr(client, method)(*given, **named))
     assert NOT_UTF8 not in str(caught.value)
-    with pytest.raises(InvalidRequest, match=told):
+    with pytest.raises(InvalidRequest, match=message):
         await answer_of(getattr(async_client, method)(*given, **named))
     assert server.requests == []
 
