@@ -1,4 +1,4 @@
-"""Draws an image, keeps its upper half, and lets the PixelRNN finish that in three other ways.
+"""Draws an image, keeps its upper half, and lets the PixelRNN complete it in three other ways.
 
 python examples/complete_picture.py [MODEL]
 """
@@ -14,7 +14,7 @@ model = sys.argv[1] if len(sys.argv) > 1 else "sprites-pixel-rnn"
 
 
 def draw(client: Client, seed: int, completion: Completion | None = None) -> Image:
-    """One image, waited for."""
+    """Draw one image and wait for it."""
     events = client.draw_stream(model, seed=seed, completion=completion)
     [image] = [event.image for event in events if isinstance(event, DrawFinished)]
     return image
@@ -27,4 +27,4 @@ with Client(os.environ.get("SMALTI_SERVER", "localhost:50051")) as client:
 
 sheet = media.sheet([image.picture() for image in (first, *others)], columns=4)
 Path("completed.png").write_bytes(media.encode(sheet))
-print("Wrote the image and three ways to finish its upper half to completed.png.")
+print("Wrote the image and three other completions of its upper half to completed.png.")

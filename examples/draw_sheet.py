@@ -5,9 +5,7 @@ python examples/draw_sheet.py [MODEL]
 
 import os
 import sys
-from pathlib import Path
 
-from smalti import media
 from smalti.client import Client
 
 model = sys.argv[1] if len(sys.argv) > 1 else "sprites-vae"
@@ -15,6 +13,5 @@ model = sys.argv[1] if len(sys.argv) > 1 else "sprites-vae"
 with Client(os.environ.get("SMALTI_SERVER", "localhost:50051")) as client:
     drawn = client.draw(model, count=16, seed=7)
 
-sheet = media.sheet([image.picture() for image in drawn.images], columns=4)
-Path("sheet.png").write_bytes(media.encode(sheet))
+drawn.save("sheet.png", columns=4)
 print(f"Wrote 16 images of {model}, seed {drawn.seed}, to sheet.png.")

@@ -1,4 +1,4 @@
-"""Draws the same latents with every version of a model, oldest first, and writes a row for each: how a GAN evolved.
+"""Draws the same latents with every version of a GAN, oldest first, and writes them as one sheet.
 
 python examples/gan_evolution.py [MODEL]
 """

@@ -14,9 +14,9 @@ REQUESTS = 200
 
 
 async def main(model: str) -> None:
-    """Draw image after image of one seed, all requested at once."""
+    """Request many images of one seed at once."""
     async with AsyncClient(os.environ.get("SMALTI_SERVER", "localhost:50051")) as client:
-        await client.draw(model, seed=7)  # connects, and asks for the palette
+        await client.draw(model, seed=7)  # connects, and reads the palette
         began = perf_counter()
         answers = await asyncio.gather(
             *(client.draw(model, seed=7, first_index=index) for index in range(REQUESTS))

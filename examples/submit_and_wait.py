@@ -1,4 +1,4 @@
-"""Submits a PixelRNN job, says how it goes, and writes every sample with its log-probability.
+"""Submits a PixelRNN job, prints its progress, and writes every sample with its log-probability.
 
 python examples/submit_and_wait.py [MODEL]
 """
@@ -15,7 +15,7 @@ folder.mkdir(exist_ok=True)
 
 with Client(os.environ.get("SMALTI_SERVER", "localhost:50051")) as client:
     job = client.submit(model, count=8, seed=7)
-    for event in client.watch(job):  # client.wait(job) where nothing is to be told meanwhile
+    for event in client.watch(job):  # or client.wait(job), without progress
         match event:
             case Job():
                 print(f"{event.state}: {event.done} of {event.count}")

@@ -70,7 +70,7 @@ class Frame:
 )
 @click.option("--model", default="sprites-pixel-rnn", show_default=True)
 @click.option(
-    "--count", type=click.IntRange(1, 100), default=40, show_default=True, help="Samples of the job."
+    "--count", type=click.IntRange(1, 100), default=60, show_default=True, help="Samples of the job."
 )
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=7, show_default=True)
 def main(output: Path, model: str, count: int, seed: int) -> None:
@@ -86,10 +86,10 @@ def main(output: Path, model: str, count: int, seed: int) -> None:
             bursts = record(
                 [sys.executable, "-m", "smalti", *words.split()], settings={"SMALTI_SERVER": system.address}
             )
+        frames = list(play(f"smalti {words}", bursts))
+        write_whole(output, gif(frames))
     except SmaltiError as error:
         raise click.ClickException(str(error)) from error
-    frames = list(play(f"smalti {words}", bursts))
-    write_whole(output, gif(frames))
     seconds = sum(frame.seconds for frame in frames)
     click.echo(
         f"Wrote {len(frames)} frames, {seconds:.0f} s and {output.stat().st_size:,} bytes, to {output}."

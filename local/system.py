@@ -69,7 +69,7 @@ class System:
 
     @property
     def metrics_urls(self) -> dict[str, str]:
-        """Where Prometheus would scrape each process, by its name."""
+        """The address of the /metrics page of each process, by name."""
         names = ["server", *(f"worker {number + 1}" for number in range(len(self.ports.worker_metrics)))]
         ports = [self.ports.server_metrics, *self.ports.worker_metrics]
         return {name: f"http://{HOST}:{port}/metrics" for name, port in zip(names, ports, strict=True)}

@@ -78,7 +78,7 @@ class Wanted:
 
 
 class Port(click.IntRange):
-    """A port to listen on, with plain words for one that is none."""
+    """A port to listen on; a wrong one is refused in plain words."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:

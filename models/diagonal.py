@@ -10,8 +10,8 @@ takes height + width − 1 steps. `drawer()` draws: it keeps one row of hidden s
 all that the rightward cells of the next row need; when a row is finished, one leftward pass over it computes the
 leftward states of all layers.
 
-There are three differences from the paper. The leftward LSTMs also see the pixel of their own cell, because otherwise the
-last pixel of a row would never be seen. Rows start from a learned state. And there are options for images in few
+There are three differences from the paper. The leftward LSTMs also see the pixel of their own cell, because otherwise
+the last pixel of a row would never be seen. Rows start from a learned state. And there are options for images in few
 colours: where the pixel is, how often each colour was used so far, which colours are beside it.
 """
 

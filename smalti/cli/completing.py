@@ -1,4 +1,4 @@
-"""The command `smalti complete`: hides a part of pictures and has a PixelRNN draw it, several times."""
+"""The command `smalti complete`: hides a part of each picture and lets a PixelRNN draw it, once or several times."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,7 +35,7 @@ from smalti.pictures.fitting import Fit
 from smalti.pictures.formats import require_fit
 from smalti.pictures.report import Report
 
-_LEAST_SIDE = 80  # of a picture on a sheet, in screen pixels
+_LEAST_SIDE = 80  # screen pixels, of a picture on a sheet
 _PATIENCE_SECONDS = 60.0  # while the server is away
 
 
@@ -47,17 +47,22 @@ _PATIENCE_SECONDS = 60.0  # while the server is away
     "--hidden",
     type=options.Number(0, 1, min_open=True),
     metavar="PART",
-    help="Lower part that is hidden, such as 0.75; 0.5 where nothing else says what is kept.",
+    help="Hide this lower part, such as 0.75. Default: 0.5, unless --rows or --mask is given.",
 )
 @options.rows
 @options.mask
 @click.option(
-    "--draws", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Of each picture."
+    "--draws",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Draws of each picture.",
 )
 @options.seed
 @options.first_index
 @options.temperature
-@click.option("--labels", is_flag=True, help="Say on the sheet which picture and which draw it is.")
+@click.option("--labels", is_flag=True, help="Write names of pictures and draws on the sheet.")
 @options.version
 @options.output
 @options.scale
@@ -81,14 +86,14 @@ def complete(
     scale: int | None,
     as_json: bool,
 ) -> None:
-    """Draw the rest of pictures with a PixelRNN.
+    """Hide a part of pictures and draw it with a PixelRNN.
 
-    PICTURES are files, folders or zips; what in folders and zips cannot be used is skipped and named (exit code 5).
-    Their lower part is hidden (--hidden), or all but the first rows (--rows) or the light pixels of --mask FILE. A
-    drawn pixel sees only pixels before it, from the top left: what is kept below it does not guide it.
+    PICTURES are files, folders or zips. Unusable files in folders and zips are skipped and named (exit code 5).
+    Hidden is the lower part (--hidden), everything below the first rows (--rows), or where --mask FILE is dark. The
+    model draws from the top left, and each pixel depends only on pixels before it: pixels kept below have no effect.
 
-    Into a FILE one draw of one picture is written enlarged; more become a sheet, with a row for each picture: the
-    original, what the model was shown, and every draw. Into a FOLDER each draw is a file of its own.
+    A FILE gets the draw enlarged if it is the only one. Several draws become a sheet, with a line for each picture: the
+    original, its kept pixels, and every draw. In a FOLDER each draw is a file of its own.
     """
     described = client.model(model, version=version)
     kept = _kept(described.model, hidden, rows, mask, how)
@@ -106,7 +111,7 @@ def complete(
         client, which, unfinished, draws=draws, seed=seed, first_index=first_index, temperature=temperature
     )
     console = Console(stderr=output is not None)
-    hidden_drawing = as_json or (output is not None and not moves_pictures(console))
+    is_hidden = as_json or (output is not None and not moves_pictures(console))
     try:
         with drawing as jobs:
             completed = [
@@ -117,20 +122,20 @@ def complete(
                     described.model.palette,
                     console,
                     labels=labels,
-                    hidden=hidden_drawing,
+                    hidden=is_hidden,
                 )
                 for picture, job in zip(unfinished, jobs, strict=True)
             ]
     except KeyboardInterrupt:
-        say("\nStopped; what was still to be drawn is cancelled.")
+        say("\nStopped; all unfinished draws are cancelled.")
         raise SystemExit(INTERRUPTED) from None
     saved = None if output is None else _save(completed, output, labels=labels, scale=scale)
     _hand_over(completed, found.report, output, saved, as_json=as_json)
-    inputs.tell_skipped(found.report)
+    inputs.report_skipped(found.report)
 
 
 def _kept(model: Model, hidden: float | None, rows: int | None, mask: Path | None, how: Fit | None) -> bytes:
-    """Which pixels the model is shown, as `Unfinished.kept`."""
+    """The kept pixels, as `Unfinished.kept`."""
     if sum(option is not None for option in (hidden, rows, mask)) > 1:
         raise InvalidRequest("Say what is kept in one way: --hidden PART, --rows N or --mask FILE.")
     if mask is not None:
@@ -143,9 +148,11 @@ def _kept(model: Model, hidden: float | None, rows: int | None, mask: Path | Non
 
 
 def _require_room(output: Place, scale: int | None, model: Model, *, pictures: int, draws: int) -> None:
-    """Raise InvalidRequest, before anything is drawn, where the result would be too large to write."""
+    """Raise InvalidRequest, before anything is drawn, if the result would be too large to write."""
     times, single = scale or 1, output.is_folder or pictures * draws == 1
-    columns, rows = (1, 1) if single else (draws + 2, pictures)  # beside the original and what is shown
+    columns, rows = (
+        (1, 1) if single else (draws + 2, pictures)
+    )  # the original and its kept pixels stand before the draws
     gap = 0 if single else 1
     sides = [count * (side + gap) + gap for count, side in ((columns, model.width), (rows, model.height))]
     require_fit(sides[0] * times, sides[1] * times, output.form)
@@ -161,7 +168,7 @@ def _follow(
     labels: bool,
     hidden: bool,
 ) -> Completed:
-    """Show a picture while it is completed, until it is."""
+    """Show a picture while it is drawn, and return it complete."""
     beside = [canvas_of(picture.image), canvas_of(picture.shown)]
     draws = [Canvas(job.height, job.width, palette) for _ in range(job.count)]
     title = picture.name if labels else ""
@@ -191,13 +198,13 @@ def _hand_over(
 
 
 def _likelihood(completed: Sequence[Completed]) -> str:
-    """Of a draw that is the only one; --json has those of many."""
+    """The log-probability of a single draw; --json prints those of several."""
     draws = [draw for each in completed for draw in each.draws]
     return f"; log-probability {draws[0].log_probability:.1f} nats" if len(draws) == 1 else ""
 
 
 def _save(completed: Sequence[Completed], output: Place, *, labels: bool, scale: int | None) -> Saved:
-    """Write the draws where they are wanted."""
+    """Write the draws to the output."""
     draws = [draw for each in completed for draw in each.drawn]
     if output.is_folder:
         named = (
@@ -232,7 +239,7 @@ def _sheet(completed: Sequence[Completed], *, labels: bool, scale: int) -> Any:
 
 
 def _summary(completed: Sequence[Completed], output: Place | None, saved: Saved | None) -> dict[str, Any]:
-    """What --json prints."""
+    """The object that --json prints."""
     first = completed[0].job
     images = iter(described([image for each in completed for image in each.drawn], saved))
     pictures = [

@@ -11,7 +11,7 @@ from smalti.client import Client
 from smalti.client.channel import DEFAULT_ADDRESS
 from smalti.errors import GraphNotServed, ModelNotFound, SmaltiError
 
-_FIELD = re.compile(r"^[a-z]+(?= is )|\b[a-z]+(_[a-z]+)+\b")  # a request's field, in a message
+_FIELD = re.compile(r"^[a-z]+(?= is )|\b[a-z]+(_[a-z]+)+\b")  # the name of a field in a message
 _MEANT = re.compile(r".* \(did you mean [^()]*\?\)")  # the server lists every model after it
 _INSTEAD = {
     "draw": "submit {model} --watch",
@@ -52,7 +52,7 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _reworded(error: SmaltiError, command: click.Command, model: str) -> str:
-    """The error in the words of the command line."""
+    """The error's message with options in place of fields, and with the command to use instead."""
     if isinstance(error, ModelNotFound) and (meant := _MEANT.match(str(error))):
         return f"{meant[0]}; smalti models lists them all."
     message = _FIELD.sub(lambda field: _options_of(command).get(field[0], field[0]), str(error))
@@ -61,7 +61,7 @@ def _reworded(error: SmaltiError, command: click.Command, model: str) -> str:
 
 
 def _options_of(command: click.Command) -> dict[str, str]:
-    """The command's options by the fields that they fill."""
+    """The command's options, by the field that each fills."""
     return {
         param.name or "": max(param.opts, key=len)
         for param in command.params

@@ -1,4 +1,4 @@
-"""One-shot commands: draw, sweep, encode, reconstruct, interpolate, score."""
+"""Commands for one-shot requests: draw, sweep, encode, reconstruct, interpolate, score."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -39,7 +39,9 @@ _UNITS = {
 
 @click.command()
 @click.argument("model")
-@click.option("--count", type=click.IntRange(1), default=1, show_default=True, metavar="N")
+@click.option(
+    "--count", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Images to draw."
+)
 @options.seed
 @options.first_index
 @options.version
@@ -60,7 +62,7 @@ def draw(
 ) -> None:
     """Draw images from a VAE or GAN at once.
 
-    Into a file one image is written enlarged, several as a sheet. A PixelRNN draws by a job: smalti submit.
+    A file gets one image enlarged, or several as a sheet. To draw with a PixelRNN, queue a job: smalti submit.
     """
     require_unmixed(output, as_json=as_json)
     drawn = client.draw(model, count=count, seed=seed, first_index=first_index, version=version)
@@ -72,7 +74,7 @@ def draw(
 
 @click.command()
 @click.argument("model")
-@click.option("--image", type=options.PictureFile(), help="Picture whose latent fixes the other dimensions.")
+@click.option("--image", type=options.PictureFile(), help="Picture whose latent gives the other dimensions.")
 @options.fit
 @click.option("--dims", default="0,1", show_default=True, help="The two dimensions: row,column.")
 @click.option(
@@ -83,8 +85,8 @@ def draw(
     metavar="N",
     help="Images along each side.",
 )
-@click.option("--low", type=float, help="Where the dimensions start; −3 without it.")
-@click.option("--high", type=float, help="Where they end; 3 without it.")
+@click.option("--low", type=float, help="First value of both dimensions. Default: −3.")
+@click.option("--high", type=float, help="Last value of both dimensions. Default: 3.")
 @options.version
 @options.output
 @options.scale
@@ -106,7 +108,7 @@ def sweep(
 ) -> None:
     """Show what two latent dimensions mean.
 
-    A grid of images, one dimension down and one to the right.
+    Draws a grid of images: one dimension changes downwards, the other to the right.
     """
     require_unmixed(output, as_json=as_json)
     dimensions = _dimensions(dims)
@@ -128,9 +130,9 @@ def encode(
 ) -> None:
     """Print the latents of pictures.
 
-    For a VAE or auto-encoder; one line for each picture.
+    For a VAE or auto-encoder. Prints one line for each picture.
 
-    PICTURES are files, folders or zips; what in folders and zips cannot be used is skipped and named (exit code 5).
+    PICTURES are files, folders or zips. Unusable files in folders and zips are skipped and named (exit code 5).
     """
     found = inputs.read(client.model(model, version=version).model, pictures, how)
     replies = [client.encode(model, images, version=found.model.version) for images in found.portions()]
@@ -162,11 +164,11 @@ def reconstruct(
     scale: int | None,
     as_json: bool,
 ) -> None:
-    """Send pictures through the latent and back.
+    """Encode pictures and decode them again.
 
-    For a VAE or auto-encoder. Into a FOLDER each becomes a file NAME-reconstructed.png.
+    For a VAE or auto-encoder. In a FOLDER each becomes a file NAME-reconstructed.png.
 
-    PICTURES are files, folders or zips; what in folders and zips cannot be used is skipped and named (exit code 5).
+    PICTURES are files, folders or zips. Unusable files in folders and zips are skipped and named (exit code 5).
     """
     found = inputs.read(client.model(model, version=version).model, pictures, how)
     require_place(output, as_json=as_json)
@@ -185,7 +187,12 @@ def reconstruct(
 @click.argument("last", type=options.PictureFile())
 @options.fit
 @click.option(
-    "--steps", type=click.IntRange(2), default=8, show_default=True, metavar="N", help="Images in all."
+    "--steps",
+    type=click.IntRange(2),
+    default=8,
+    show_default=True,
+    metavar="N",
+    help="Images in all, both ends included.",
 )
 @options.version
 @options.output
@@ -204,9 +211,9 @@ def interpolate(
     scale: int | None,
     as_json: bool,
 ) -> None:
-    """Go from one picture to another.
+    """Draw the steps from one picture to another.
 
-    By even steps between their latents, for a VAE or auto-encoder.
+    The steps are even in the latent, for a VAE or auto-encoder.
     """
     of = client.model(model, version=version).model
     ends = [inputs.picture(of, end, how) for end in (first, last)]
@@ -219,7 +226,7 @@ def interpolate(
 @click.argument("model")
 @options.pictures
 @options.fit
-@click.option("--seed", type=click.IntRange(0, 2**64 - 1), help="Of the noise of a VAE's bound.")
+@click.option("--seed", type=click.IntRange(0, 2**64 - 1), help="Seed of the noise in a VAE's bound.")
 @options.version
 @options.as_json
 @connected
@@ -232,11 +239,11 @@ def score(
     version: int,
     as_json: bool,
 ) -> None:
-    """Print how likely or real pictures are.
+    """Print how likely or how real pictures are.
 
-    The log-likelihood by a PixelRNN, its lower bound by a VAE, P(real) by a GAN; one line for each picture.
+    A PixelRNN gives the log-likelihood, a VAE its lower bound, a GAN P(real). Prints one line for each picture.
 
-    PICTURES are files, folders or zips; what in folders and zips cannot be used is skipped and named (exit code 5).
+    PICTURES are files, folders or zips. Unusable files in folders and zips are skipped and named (exit code 5).
     """
     found = inputs.read(client.model(model, version=version).model, pictures, how)
     replies = [
@@ -260,7 +267,7 @@ def _centre(
     if image is not None:
         return inputs.picture(client.model(model, version=version).model, image, how)
     if how is not None:
-        raise InvalidRequest("--fit says what to do with --image PICTURE, which is missing.")
+        raise InvalidRequest("--fit needs a picture: --image PICTURE, which is missing.")
     return None
 
 
@@ -275,7 +282,7 @@ def _dimensions(text: str) -> tuple[int, int]:
 
 
 def _latents(reply: Encoded) -> list[dict[str, Any]]:
-    """A mean for each picture, and where the model is uncertain, a deviation."""
+    """A mean for each picture, and a deviation if the model has one."""
     if not reply.log_deviations:
         return [{"mean": mean} for mean in reply.means]
     both = zip(reply.means, reply.log_deviations, strict=True)
@@ -291,22 +298,22 @@ def _answer(
     as_json: bool,
     also: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
-    """Print a value for each picture by its name, as JSON or, where there is a way to say it, as a line."""
+    """Print a value for each picture: as JSON, or as a line if `line` says how."""
     change = inputs.total(reply.colour_change for reply in replies)
     named = list(zip(found.names, values, strict=True))
     if as_json:
         pictures = [{"name": name} | value for name, value in named]
-        told = {"model": replies[0].model, **also, "colour_change": change, "pictures": pictures}
-        print_json(told | inputs.skipped(found.report))
+        answer = {"model": replies[0].model, **also, "colour_change": change, "pictures": pictures}
+        print_json(answer | inputs.skipped(found.report))
     else:
         say_colour_change(change)
         if line is not None:
             click.echo("".join(f"{name}: {line(value)}\n" for name, value in named), nl=False)
-    inputs.tell_skipped(found.report)
+    inputs.report_skipped(found.report)
 
 
 def _save_named(images: Sequence[Image], found: Inputs, output: Place, scale: int | None) -> Saved:
-    """Into a folder one file each, by the picture's name; else as `save`."""
+    """Save into a folder as one file for each picture, named after it; otherwise as `save` does."""
     if not output.is_folder:
         return save(images, output, scale=scale)
     names = (f"{stem}-reconstructed" for stem in inputs.stems(found.names))

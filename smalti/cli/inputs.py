@@ -1,4 +1,4 @@
-"""Reads the pictures that a command is given, in the size of its model, and tells which could not be used."""
+"""Reads the pictures that a command is given, in its model's size, and names those that it skips."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,21 +18,21 @@ from smalti.pictures.fitting import Fit
 from smalti.pictures.reader import Picture
 from smalti.pictures.report import Report
 
-_IMAGES_AT_ONCE = 64  # in a request; servers take 256, unless they are large
+_IMAGES_AT_ONCE = 64  # in a request; servers take 256 small ones
 _PIXELS_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """The pictures that a command is to work on."""
+    """The pictures that a command works on."""
 
     model: Model
-    names: tuple[str, ...]  # where each is, from the path that was given
+    names: tuple[str, ...]  # paths, beginning with the one that was given
     images: tuple[pillow.Image, ...]  # RGBA, in the model's size
     report: Report
 
     def portions(self) -> Iterator[Sequence[pillow.Image]]:
-        """The images, as many at a time as fit into a request."""
+        """The images in portions that fit into a request."""
         count = max(1, min(_IMAGES_AT_ONCE, _PIXELS_AT_ONCE // (self.model.height * self.model.width)))
         for start in range(0, len(self.images), count):
             yield self.images[start : start + count]
@@ -55,18 +55,18 @@ def picture(model: Model, path: Path, how: Fit | None) -> pillow.Image:
 
 
 def mask(model: Model, path: Path, how: Fit | None) -> bytes:
-    """Which pixels a picture keeps by being light, one byte each; raises ImageRefused."""
+    """A picture as a mask, one byte a pixel: light pixels are kept; raises ImageRefused."""
     return media.mask(picture(model, path, how))
 
 
 def stems(names: Sequence[str]) -> list[str]:
-    """The names without folder and ending; of equal ones the later get a number."""
+    """The names without folder and ending; repeated ones get a number."""
     seen: Counter[str] = Counter()
     return [_numbered(Path(name).stem, seen) for name in names]
 
 
 def total(changes: Iterable[ColourChange]) -> ColourChange:
-    """What mapping the colours of all pictures to the palette changed."""
+    """All colour changes as one."""
     every = list(changes)
     return ColourChange(
         sum(change.moved_pixels for change in every), max(change.largest_distance for change in every)
@@ -74,19 +74,19 @@ def total(changes: Iterable[ColourChange]) -> ColourChange:
 
 
 def skipped(report: Report) -> dict[str, Any]:
-    """For --json: the pictures that could not be used, if any."""
+    """For --json: the skipped pictures, if there are any."""
     return {"skipped": plain(report.skipped)} if report.skipped else {}
 
 
-def tell_skipped(report: Report) -> None:
-    """Name the pictures that could not be used, and tell the shell; the last that a command does."""
+def report_skipped(report: Report) -> None:
+    """Name the skipped pictures and exit with PARTLY, if there are any; a command's last step."""
     if report.skipped:
         say(report.skipped_sentence())
         raise SystemExit(PARTLY)
 
 
 def _fitting(model: Model, how: Fit | None) -> Callable[[Picture], pillow.Image]:
-    """Brings pictures to the model's size; without a way to do it, refuses those of another."""
+    """A function that brings pictures to the model's size; without `how` it refuses other sizes."""
     wanted = (model.width, model.height)
 
     def fitted(picture: Picture) -> pillow.Image:

@@ -46,7 +46,7 @@ _PATIENCE = click.option(
     default=60.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long to go on trying while the server is away or its queue full.",
+    help="How long to try again while the server is away or its queue is full.",
 )
 
 
@@ -59,7 +59,7 @@ _PATIENCE = click.option(
 @options.first_index
 @options.temperature
 @click.option(
-    "--complete", "picture", type=options.PictureFile(), help="Picture to finish, with --rows or --mask."
+    "--complete", "picture", type=options.PictureFile(), help="Picture to complete, with --rows or --mask."
 )
 @options.rows
 @options.mask
@@ -68,7 +68,7 @@ _PATIENCE = click.option(
     "--keep-seconds",
     type=options.Number(1),
     metavar="S",
-    help="How long results are kept after the job ended.",
+    help="How long results are kept after the job has ended.",
 )
 @click.option(
     "--class",
@@ -76,10 +76,10 @@ _PATIENCE = click.option(
     type=click.Choice([str(name) for name in JobClass]),
     default=str(JobClass.STANDARD),
     show_default=True,
-    help="Interactive samples are drawn first; standard ones make way.",
+    help="Interactive samples are drawn first; standard samples make way.",
 )
-@click.option("--request-id", help="Sending the same one again gives the same job.")
-@click.option("--watch", "watching", is_flag=True, help="Follow the job until it has ended.")
+@click.option("--request-id", help="A second submit with the same id gives the same job.")
+@click.option("--watch", "watching", is_flag=True, help="Follow the job until it ends.")
 @_PATIENCE
 @options.version
 @options.as_json
@@ -103,7 +103,7 @@ def submit(
     version: int,
     as_json: bool,
 ) -> None:
-    """Queue a job for a PixelRNN; print its id."""
+    """Queue a job for a PixelRNN and print its id."""
     ask = partial(
         client.submit,
         model,
@@ -113,7 +113,7 @@ def submit(
         temperature=temperature,
         completion=options.completion(client, model, version, picture, rows=rows, mask=mask, how=how),
         retention_seconds=keep_seconds,
-        request_id=request_id or uuid4().hex,  # so that sending again is the same request
+        request_id=request_id or uuid4().hex,  # the same for every try, so that the job is queued once
         job_class=JobClass(job_class),
         patience_seconds=0,
         version=version,
@@ -121,7 +121,7 @@ def submit(
     job = _patiently(ask, patience)
     with _naming(job):
         if as_json:
-            print_json({"job": job} if watching else job)  # as the events that follow
+            print_json({"job": job} if watching else job)  # like the events that follow
         else:
             click.echo(job.id)
     if not as_json:
@@ -136,11 +136,10 @@ def submit(
 @options.as_json
 @connected
 def watch(client: Client, job: str, patience: float, as_json: bool) -> None:
-    """Follow a job until it has ended.
+    """Follow a job until it ends.
 
-    In a terminal its samples are shown while they are drawn; elsewhere there is a line now and then; with
-    --json one JSON object a line for each event. Ctrl-C stops watching, not the job. The exit code is 0 only if
-    the job succeeded.
+    A terminal shows the samples while they are drawn; other outputs get a line now and then. With --json each event
+    is one line of JSON. Ctrl-C stops watching, not the job. The exit code is 0 only if the job succeeded.
     """
     _watch(client, _patiently(partial(client.get_job, job), patience), as_json=as_json, patience=patience)
 
@@ -152,11 +151,11 @@ def watch(client: Client, job: str, patience: float, as_json: bool) -> None:
     "--output",
     required=True,
     type=PlaceOption(),
-    help="FOLDER/ for one PNG a sample, FILE.png (or .webp, .jpg, .gif, .bmp) or - (standard output) for a sheet.",
+    help="FOLDER/ for one PNG a sample; FILE.png (or .webp, .jpg, .gif, .bmp) or - (standard output) for a sheet.",
 )
 @options.scale
 @click.option("--start", type=click.IntRange(0), default=0, help="Index of the first sample.")
-@click.option("--limit", type=click.IntRange(1), help="How many indices; all without it.")
+@click.option("--limit", type=click.IntRange(1), help="Number of indices. Default: all.")
 @options.as_json
 @connected
 def results(
@@ -168,9 +167,9 @@ def results(
     limit: int | None,
     as_json: bool,
 ) -> None:
-    """Write a job's samples.
+    """Write the finished samples of a job.
 
-    Those that are finished by now; smalti watch waits for all.
+    It does not wait for the others; smalti watch does.
     """
     require_unmixed(output, as_json=as_json)
     summary = Summary(client.results(job, start=start, limit=limit or 0))
@@ -178,7 +177,7 @@ def results(
     if as_json:
         print_json({"job": job, "written": written, "failed": summary.failed, "output": str(output)})
     else:
-        _tell_results(client.get_job(job), written, summary, output)
+        _report_results(client.get_job(job), written, summary, output)
     if not written:
         raise _nothing_written(client.get_job(job), start)
 
@@ -203,7 +202,7 @@ def cancel(client: Client, job: str, as_json: bool) -> None:
 @options.as_json
 @connected
 def delete(client: Client, job: str, as_json: bool) -> None:
-    """Forget a job that has ended, and its results."""
+    """Delete a job that has ended, and its results."""
     client.delete(job)
     if as_json:
         print_json({"deleted": job})
@@ -212,7 +211,9 @@ def delete(client: Client, job: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--limit", type=click.IntRange(1, 1_000_000), default=20, show_default=True)
+@click.option(
+    "--limit", type=click.IntRange(1, 1_000_000), default=20, show_default=True, help="Number of jobs."
+)
 @options.as_json
 @connected
 def jobs(client: Client, limit: int, as_json: bool) -> None:
@@ -227,7 +228,7 @@ def jobs(client: Client, limit: int, as_json: bool) -> None:
 
 
 class Summary:
-    """Passes the images of results on and counts the samples that failed."""
+    """Passes on the images of results, and counts the samples that failed."""
 
     def __init__(self, results: Iterator[SampleResult]) -> None:
         self._results = results
@@ -246,7 +247,7 @@ class Summary:
 
 @contextmanager
 def _naming(job: Job) -> Iterator[None]:
-    """Where standard output takes no more, the id of a job that is queued already is not lost."""
+    """Print the id of the queued job on standard error if standard output cannot be written."""
     try:
         yield
     except (OutputLost, click.exceptions.Exit):
@@ -255,7 +256,7 @@ def _naming(job: Job) -> Iterator[None]:
 
 
 def _patiently(ask: Callable[[], Answer], patience_seconds: float) -> Answer:
-    """The answer; says why it takes long while the server is away or busy."""
+    """Ask until there is an answer; say why it takes long while the server is away or busy."""
     patience, said = Patience(patience_seconds), ""
     while True:
         try:
@@ -279,7 +280,7 @@ def _watch(client: Client, job: Job, *, as_json: bool, patience: float) -> None:
             f"smalti watch {job.id} follows it again, smalti cancel {job.id} stops it."
         )
         raise SystemExit(INTERRUPTED) from None
-    _judge(ended)
+    _require_success(ended)
 
 
 def _view(client: Client, job: Job, *, as_json: bool) -> View:
@@ -287,13 +288,13 @@ def _view(client: Client, job: Job, *, as_json: bool) -> View:
     if as_json:
         return JsonView()
     if moves_pictures(console):
-        with suppress(ModelNotFound):  # then nobody knows its colours any more
+        with suppress(ModelNotFound):  # without the model its colours are unknown
             return LiveView(client, job, console)
     return LineView(console)
 
 
-def _judge(job: Job) -> None:
-    """Raise unless the job succeeded, so that the exit code tells."""
+def _require_success(job: Job) -> None:
+    """Raise SmaltiError unless the job succeeded, for the exit code."""
     match job.state:
         case JobState.FAILED:
             reason = f" ({job.reason})" if job.reason else ""
@@ -320,7 +321,7 @@ def _nothing_written(job: Job, start: int) -> SmaltiError:
     return SmaltiError(f"Job {job.id} has no finished sample to write{'' if job.is_over else ' yet'}.")
 
 
-def _tell_results(job: Job, written: int, summary: Summary, output: Place) -> None:
+def _report_results(job: Job, written: int, summary: Summary, output: Place) -> None:
     if written:
         say(f"Wrote {written} of {job.count} samples to {output}.")
     if summary.failed:

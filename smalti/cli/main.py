@@ -31,7 +31,7 @@ _EXIT_CODES: dict[type[SmaltiError], int] = {
 
 
 class _Commands(click.Group):
-    """Lists commands in the order below, and tells every SmaltiError in one sentence, by its exit code."""
+    """Lists commands in the order below, and turns each SmaltiError into one sentence and an exit code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def exit_code(error: SmaltiError) -> int:
-    """What the shell is told."""
+    """The exit code for an error."""
     return next((code for kind, code in _EXIT_CODES.items() if isinstance(error, kind)), FAILED)
 
 

@@ -1,4 +1,4 @@
-"""Commands for models: which there are, and which the server shall serve."""
+"""Commands for models: list them, and choose which ones the server serves."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -17,7 +17,7 @@ from smalti.client import Client, Model
 @options.as_json
 @connected
 def models(client: Client, name: str | None, version: int, as_json: bool) -> None:
-    """List models, or print one's manifest."""
+    """List models, or print the manifest of one."""
     if name is not None:
         manifest = client.model(name, version=version).manifest
         (print_json if as_json else print_manifest)(manifest)
@@ -35,9 +35,9 @@ def models(client: Client, name: str | None, version: int, as_json: bool) -> Non
 @options.as_json
 @connected
 def load(client: Client, name: str, version: int, as_json: bool) -> None:
-    """Have the server serve a model as it is in its repository now.
+    """Serve a model from the files that are in the repository now.
 
-    The server looks there by itself every few seconds, so this is for what was unloaded, and for the impatient.
+    The server looks there by itself every few seconds. Use this after smalti unload, or to wait no longer.
     """
     model = client.load(name, version=version)
     if as_json:
@@ -51,13 +51,19 @@ def load(client: Client, name: str, version: int, as_json: bool) -> None:
 
 @click.command()
 @click.argument("name")
-@click.option("--version", type=click.IntRange(0), default=0, metavar="N", help="Every version without it.")
+@click.option(
+    "--version",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="Version of the model. Default: every version.",
+)
 @options.as_json
 @connected
 def unload(client: Client, name: str, version: int, as_json: bool) -> None:
-    """Have the server serve a model no more.
+    """Stop serving a model.
 
-    Until it is loaded, its files change, or the server starts anew. Workers go on with its jobs.
+    Loading it, changing its files or restarting the server serves it again. Workers go on with its jobs.
     """
     client.unload(name, version=version)
     if as_json:
@@ -79,18 +85,18 @@ def _table(served: list[Model]) -> Sequence[Sequence[str]]:
 
 
 def _kind(model: Model) -> tuple[str, ...]:
-    """What is said of a version beside its number: neighbours of which all is the same share a line."""
+    """The details of a version; adjacent versions with identical details share a line."""
     size, colours = f"{model.width}×{model.height}", str(len(model.palette))
     return model.name, model.family, model.variant, size, colours, " ".join(model.graphs)
 
 
 def _ranges(versions: Sequence[int]) -> str:
-    """'1–3, 5' for 1, 2, 3 and 5, which ascend."""
+    """Ascending numbers in short: '1–3, 5' for 1, 2, 3 and 5."""
     return ", ".join(str(first) if first == last else f"{first}–{last}" for first, last in _runs(versions))
 
 
 def _runs(versions: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """First and last of consecutive numbers."""
+    """The first and last number of each run of consecutive ones."""
     for _, run in groupby(enumerate(versions), key=lambda pair: pair[1] - pair[0]):
         numbers = [number for _, number in run]
         yield numbers[0], numbers[-1]

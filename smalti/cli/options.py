@@ -16,7 +16,7 @@ from smalti.pictures.formats import LARGEST_SCALE
 
 
 class Number(click.FloatRange):
-    """A number in a range; 'nan' is none."""
+    """A number in a range; 'nan' is refused."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         number = super().convert(value, param, ctx)
@@ -26,7 +26,7 @@ class Number(click.FloatRange):
 
 
 class PictureFile(click.Path):
-    """The path of a picture; an empty one is refused, as it would be the folder that the shell is in."""
+    """The path of a picture; an empty path is refused, because it would mean the current folder."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
@@ -42,7 +42,7 @@ version = click.option(
     type=click.IntRange(0),
     default=0,
     metavar="N",
-    help="Of the model; the latest without it.",
+    help="Version of the model. Default: the latest.",
 )
 seed = click.option(
     "--seed", type=click.IntRange(0, 2**64 - 1), metavar="N", help="The same seed draws the same images."
@@ -56,16 +56,14 @@ temperature = click.option(
     default=1.0,
     show_default=True,
     metavar="T",
-    help="Below 1 tamer, above 1 wilder.",
+    help="Below 1 draws likelier images, above 1 more varied ones.",
 )
-rows = click.option(
-    "--rows", type=click.IntRange(0), metavar="N", help="Rows of the picture to keep, from the top."
-)
+rows = click.option("--rows", type=click.IntRange(0), metavar="N", help="Keep this many rows, from the top.")
 mask = click.option(
     "--mask",
     type=PictureFile(),
     metavar="FILE",
-    help="Picture of the same size: where it is light, pixels are kept.",
+    help="A picture of the same size: pixels are kept where it is light.",
 )
 pictures = click.argument("pictures", nargs=-1, required=True, type=PictureFile())
 fit = click.option(
@@ -73,24 +71,24 @@ fit = click.option(
     "how",
     type=click.Choice([str(way) for way in Fit]),
     callback=lambda context, parameter, way: None if way is None else Fit(way),
-    help="Bring pictures to the model's size. resize: show all of it; crop: fill the size with its middle; both keep "
-    "proportions, and make it smaller by the mean of areas or larger by repeating pixels. pad: only add around it. "
-    "What is added is transparent. Training places pictures otherwise: it cuts transparent borders off, makes smaller "
-    "but never larger, and stands what is left on the bottom edge.",
+    help="Bring pictures to the model's size. resize: the whole picture; crop: its middle, filling the size; both keep "
+    "proportions, shrink by averaging areas, and enlarge by repeating pixels. pad: only add a border. "
+    "Borders are transparent. Training does it in another way: it cuts off transparent borders, makes pictures smaller "
+    "but never larger, and aligns them with the bottom edge.",
 )
 output = click.option(
     "-o",
     "--output",
     type=PlaceOption(),
-    help="FILE.png (or .webp, .jpg, .gif, .bmp), FOLDER/ for one file each, or - for standard output; "
-    "without it they are shown in the terminal.",
+    help="FILE.png (or .webp, .jpg, .gif, .bmp), FOLDER/ for one file each, or - for standard output. "
+    "Default: show them in the terminal.",
 )
 scale = click.option(
     "--scale",
     type=click.IntRange(1, LARGEST_SCALE),
     metavar="N",
-    help="Write each pixel as N×N. Without it a single picture is enlarged to be looked at, a sheet a little, "
-    "and files in a folder are as the model draws them.",
+    help="Write each pixel as N×N. Default: a single picture is made large enough to look at, a sheet a little "
+    "larger, and files in a folder are as the model draws them.",
 )
 
 
@@ -104,11 +102,11 @@ def completion(
     mask: Path | None,
     how: Fit | None,
 ) -> Completion | None:
-    """What the options say is to be kept; raises InvalidRequest where they do not fit together."""
+    """The completion that the options ask for; raises InvalidRequest if they do not fit together."""
     if image is None:
         if rows is not None or mask is not None or how is not None:
             raise InvalidRequest(
-                "--rows, --mask and --fit say what to do with --complete PICTURE, which is missing."
+                "--rows, --mask and --fit need a picture: --complete PICTURE, which is missing."
             )
         return None
     if (rows is None) == (mask is None):

@@ -1,4 +1,4 @@
-"""How commands hand over what they have: JSON, tables, files and sheets, pictures in the terminal."""
+"""How commands give their results: as JSON, tables, files, sheets, or pictures in the terminal."""
 
 import base64
 import json
@@ -23,14 +23,14 @@ from smalti.client import ColourChange, Image
 from smalti.errors import InvalidRequest
 from smalti.pictures.formats import Format, encoded, enlarged, fits, loss, require_fit, screen_scale
 
-_INDENT = 4  # columns, of what has no room beside the rest of its line
+_INDENT = 4  # columns, of a cell that moves below its line
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
     """What was written."""
 
-    files: Sequence[str]  # that of each image; all have the same one on a sheet
+    files: Sequence[str]  # one for each image; on a sheet it is the same for all
     words: str
 
 
@@ -40,7 +40,7 @@ def print_json(value: Any) -> None:
 
 
 def print_manifest(manifest: Mapping[str, Any]) -> None:
-    """JSON in many lines; in colours only where somebody looks at it, as programs read it too."""
+    """Indented JSON, in colours only on a terminal, because programs read it too."""
     if on_terminal(sys.stdout):
         Console().print_json(data=dict(manifest))
     else:
@@ -48,7 +48,7 @@ def print_manifest(manifest: Mapping[str, Any]) -> None:
 
 
 def described(images: Sequence[Image], saved: Saved | None) -> list[dict[str, Any]]:
-    """What JSON says of images: the same of each, whether there are many and whether they were written to files."""
+    """Images for JSON: each has the same keys, whether it was written to a file or not."""
     if saved is None:
         return [{"png": plain(image)["png"], "file": None} for image in images]
     return [{"png": None, "file": file} for file in saved.files]
@@ -72,7 +72,7 @@ def plain(value: Any) -> Any:
 
 
 def print_table(lines: Sequence[Sequence[str]]) -> None:
-    """Columns side by side. Nothing is ever cut: in a narrow terminal the last column goes on below."""
+    """Print columns side by side; nothing is cut: in a narrow terminal the last column moves below."""
     widths = [max(map(cell_len, column)) for column in list(zip(*lines, strict=True))[:-1]]
     longest = max(cell_len(word) for line in lines for word in line[-1].split() or [""])
     for line in lines:
@@ -83,7 +83,7 @@ def print_table(lines: Sequence[Sequence[str]]) -> None:
 
 
 def _joined(start: str, rest: str, *, longest_word: int) -> str:
-    """A line of a table: the last column beside the others, or under them where its words have no room there."""
+    """A line of a table: the last column beside the others, or below them if there is no room."""
     if not on_terminal(sys.stdout):
         return start + rest
     width, indent = Console().width, cell_len(start)
@@ -95,12 +95,12 @@ def _joined(start: str, rest: str, *, longest_word: int) -> str:
 
 
 def say(message: str) -> None:
-    """A line for people: on standard error, so that standard output stays what was asked for."""
+    """Print a line for people on standard error; standard output has only the result."""
     click.echo(message, err=True)
 
 
 def say_colour_change(change: ColourChange) -> None:
-    """Tell that colours had to move, if any did."""
+    """Say how many colours changed, if any did."""
     if change.moved_pixels:
         what = (
             "1 pixel had a colour"
@@ -115,7 +115,7 @@ def say_colour_change(change: ColourChange) -> None:
 
 
 def require_place(output: Place | None, *, as_json: bool) -> None:
-    """Raise InvalidRequest where images could be shown nowhere, or would be mixed with other output."""
+    """Raise InvalidRequest if images cannot be shown, or would be mixed with other output."""
     if output is None and not as_json and not shows_pictures(Console()):
         raise InvalidRequest(
             "There is no terminal with colours and Unicode to show images in: say where to write them with -o FILE.png."
@@ -124,13 +124,13 @@ def require_place(output: Place | None, *, as_json: bool) -> None:
 
 
 def require_unmixed(output: Place | None, *, as_json: bool) -> None:
-    """Raise InvalidRequest where a picture and JSON would both go to standard output."""
+    """Raise InvalidRequest if a picture and JSON would both go to standard output."""
     if as_json and output is not None and output.path is None:
         raise InvalidRequest("With --json standard output has the JSON: write the picture with -o FILE.png.")
 
 
 def show(images: Sequence[Image]) -> None:
-    """Images in the terminal, as many side by side as fit."""
+    """Show images in the terminal, as many side by side as fit."""
     console = Console()
     columns = columns_that_fit(images[0].width, console.width)
     console.print(grid([canvas_of(image) for image in images], columns=max(1, columns)), end="")
@@ -139,7 +139,7 @@ def show(images: Sequence[Image]) -> None:
 def deliver(
     images: Sequence[Image], output: Place | None, *, columns: int | None = None, scale: int | None = None
 ) -> None:
-    """Write images where they are wanted, or show them in the terminal."""
+    """Write images to the output, or show them in the terminal."""
     if output is None:
         show(images)
     else:
@@ -149,7 +149,7 @@ def deliver(
 def save(
     images: Sequence[Image], output: Place, *, columns: int | None = None, scale: int | None = None
 ) -> Saved:
-    """One image enlarged, several as a sheet; into a folder one file each."""
+    """Write one image enlarged, several as a sheet, or one file each into a folder."""
     if output.is_folder:
         return save_each(((f"{index:05d}", image) for index, image in enumerate(images)), output, scale)
     words = (
@@ -161,7 +161,7 @@ def save(
 
 
 def save_each(images: Iterable[tuple[str, Image]], folder: Place, scale: int | None) -> Saved:
-    """A PNG for each named image, not enlarged unless that was asked for: files in a folder are data."""
+    """Write a PNG for each named image, enlarged only if `scale` says so: files in a folder are data."""
     files = []
     for name, image in images:
         file = replace(folder, path=folder.file(f"{name}.png"), is_folder=False)
@@ -171,13 +171,13 @@ def save_each(images: Iterable[tuple[str, Image]], folder: Place, scale: int | N
 
 
 def write_single(image: Image, output: Place, scale: int | None) -> str:
-    """One image alone, large enough to be looked at; says what was written."""
+    """Write one image, large enough to look at; return what was written, in words."""
     usual = screen_scale(image.width, image.height)
     return write_picture(image.picture(), output, scale, usual=usual)
 
 
 def write_picture(picture: pillow.Image, output: Place, scale: int | None, *, usual: int) -> str:
-    """The picture, enlarged as asked or, where that fits, as is usual; says what was written."""
+    """Write the picture enlarged by `scale`, or without one by `usual` if that fits; return what was written."""
     times = scale or usual_scale(picture.size, output.form, usual)
     require_fit(picture.width * times, picture.height * times, output.form)
     large = enlarged(picture, times)
@@ -189,18 +189,18 @@ def write_picture(picture: pillow.Image, output: Place, scale: int | None, *, us
 
 
 def enlargement(size: tuple[int, int], times: int) -> str:
-    """How a picture of this size was enlarged without having been told to; '' where it was not."""
+    """Words on an enlargement that the user did not ask for; '' if there was none."""
     return f", each pixel {times}×{times} (--scale 1 writes {size[0]}×{size[1]})" if times > 1 else ""
 
 
 def usual_scale(size: tuple[int, int], form: Format, usual: int) -> int:
-    """The largest scale up to the usual one with which a picture can be written."""
+    """The largest scale, up to the usual one, at which a picture can be written."""
     width, height = size
     fitting = (times for times in range(usual, 1, -1) if fits(width * times, height * times, form))
     return next(fitting, 1)
 
 
 def sheet(images: Sequence[Image], *, columns: int | None = None) -> pillow.Image:
-    """All images side by side; about as many columns as rows unless told."""
+    """All images on a sheet; without `columns` it is about as wide as high."""
     pictures = [image.picture() for image in images]
     return media.sheet(pictures, columns=columns or ceil(sqrt(len(pictures))), scale=1)

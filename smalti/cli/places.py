@@ -1,4 +1,4 @@
-"""Where a command's pictures go: into a folder, into one file of a kind, or to standard output."""
+"""Where a command's pictures go: into a folder, into a file, or to standard output."""
 
 import os
 import sys
@@ -35,7 +35,7 @@ class Place:
         return self.path / name
 
     def write(self, data: bytes) -> None:
-        """Write the one file; raises InvalidRequest where that cannot be done."""
+        """Write the file; raises InvalidRequest if it cannot be written."""
         if self.path is None:
             sys.stdout.buffer.write(data)
         else:
@@ -43,7 +43,7 @@ class Place:
 
 
 class PlaceOption(click.ParamType[Place]):
-    """Reads a place, and refuses one that cannot be written to before anything is drawn."""
+    """Reads -o, and refuses a place that cannot be written before anything is drawn."""
 
     name = "path"
 
@@ -61,7 +61,7 @@ def _place(text: str) -> Place:
     path = Path(text)
     try:
         return _folder_or_file(path, is_folder=text.endswith(("/", os.sep)))
-    except (OSError, ValueError) as error:  # a name that is too long, or has a zero in it
+    except (OSError, ValueError) as error:  # the name is too long, or has a zero byte
         raise unwritable(path, error) from error
 
 
@@ -69,7 +69,7 @@ def _standard_output() -> Place:
     if on_terminal(sys.stdout):
         raise InvalidRequest(
             "Standard output is a terminal, and would show the bytes of the picture: "
-            "add > FILE or | COMMAND, or leave -o away to see it."
+            "add > FILE or | COMMAND, or leave out -o to see the picture."
         )
     return Place(path=None)
 
@@ -94,7 +94,7 @@ def _folder_or_file(path: Path, *, is_folder: bool) -> Place:
 
 
 def _require_writable(place: Place) -> None:
-    """Raise InvalidRequest where it is plain by now that nothing can be written."""
+    """Raise InvalidRequest if it is clear already that nothing can be written."""
     if place.path is None:
         return
     if place.is_folder and place.path.exists() and not place.path.is_dir():

@@ -11,7 +11,7 @@ from rich.text import Text
 from smalti.client import Job
 
 _BAR_WIDTH = 60
-REASONS = {  # for which a job waits
+REASONS = {  # why a job waits
     "NO_WORKER_FOR_MODEL": "no worker is running that draws this model",
     "MODEL_REPLACED": "its model was exported anew, and no worker has the old export: put that back in its place, "
     "or cancel the job and submit it again",
@@ -19,33 +19,35 @@ REASONS = {  # for which a job waits
 
 
 class Pace:
-    """How fast a job advances, from what was seen of it."""
+    """Measures how fast a job advances while it is watched."""
 
     def __init__(self, job: Job) -> None:
         self._first = job.done
         self._since = monotonic()
 
     def samples_per_second(self, job: Job) -> float:
-        """Samples done since the watch began, over that time."""
+        """Samples done per second since the watch began."""
         seconds = monotonic() - self._since
         return (job.done - self._first) / seconds if seconds > 0 else 0.0
 
     def seconds_left(self, job: Job) -> float | None:
-        """At the pace so far; None before anything is known."""
+        """An estimate from the pace so far; None before the first sample."""
         rate = self.samples_per_second(job)
         return (job.count - job.done - job.failed) / rate if rate > 0 else None
 
 
 def describe(job: Job, pace: Pace) -> str:
-    """Where the job stands, in words."""
+    """How far the job is, in words."""
     return ", ".join(_facts(job, pace)) + "."
 
 
 def progress_lines(job: Job, pace: Pace) -> RenderableType:
-    """Where the job stands, under a bar."""
+    """A bar, and how far the job is in words below it."""
     lines = Table.grid()
     lines.add_row(ProgressBar(total=job.count, completed=job.done, width=_BAR_WIDTH))
-    overflow: OverflowMethod = "fold" if job.is_over else "ellipsis"  # the last line stays, and is told whole
+    overflow: OverflowMethod = (
+        "fold" if job.is_over else "ellipsis"
+    )  # the last line stays on the screen, so it is complete
     words = f"{job.state}: {describe(job, pace)}"
     lines.add_row(Text(words, no_wrap=not job.is_over, overflow=overflow))
     return lines
@@ -60,7 +62,7 @@ def _facts(job: Job, pace: Pace) -> Iterator[str]:
     if job.running and not job.is_over:
         yield f"{job.running} being drawn"
     if job.reason in REASONS and not job.is_over:
-        return  # while nobody can draw it, no pace says when it ends
+        return  # while nobody draws it, its end cannot be estimated
     if (rate := pace.samples_per_second(job)) > 0:
         yield f"{rate:.1f} samples/s"
     left = pace.seconds_left(job)

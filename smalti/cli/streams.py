@@ -1,4 +1,4 @@
-"""Standard output and standard error of the command: no character and no full disk ends it with a traceback."""
+"""Standard output and standard error that never end the command with a traceback, whatever the encoding or disk."""
 
 import codecs
 import errno
@@ -33,16 +33,16 @@ _SPELLINGS = {
 
 
 class OutputLost(click.ClickException):
-    """Standard output takes no more."""
+    """Standard output cannot be written."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(f"Standard output cannot be written: {error.strerror or error}.")
 
 
 class _Raw(io.RawIOBase):
-    """The bytes of a stream, written at once, so that nothing is left that could fail at the very end."""
+    """Writes each byte at once, so that no buffered rest can fail when the process ends."""
 
-    def __init__(self, inner: Any) -> None:  # Any: a raw file, or what a test put in its place
+    def __init__(self, inner: Any) -> None:  # Any: a raw file, or a test's stand-in
         self._inner = inner
 
     def writable(self) -> bool:
@@ -59,7 +59,7 @@ class _Raw(io.RawIOBase):
         size = len(left)
         while left:
             written = self._inner.write(left)
-            if written is None:  # a pipe that does not block, and is full
+            if written is None:  # a full pipe that does not block
                 time.sleep(0.01)
             left = left[written or 0 :]
         self._inner.flush()
@@ -67,7 +67,7 @@ class _Raw(io.RawIOBase):
 
 
 class _Output(_Raw):
-    """Standard output: raises what click tells in one sentence, and ends quietly where the reader has gone."""
+    """Standard output: an error becomes one sentence; if the reader has gone, the command ends quietly."""
 
     def write(self, data: Any) -> int:
         try:
@@ -79,7 +79,7 @@ class _Output(_Raw):
 
 
 class _Notices(_Raw):
-    """Standard error: what cannot be said is left unsaid, because the work matters more."""
+    """Standard error: errors are ignored, because the work matters more."""
 
     def write(self, data: Any) -> int:
         with suppress(OSError):
@@ -89,7 +89,7 @@ class _Notices(_Raw):
 
 @contextmanager
 def sound_streams() -> Iterator[None]:
-    """Have the standard streams fail in these ways alone."""
+    """Replace the standard streams by ones that fail as above."""
     given = sys.stdout, sys.stderr
     output, notices = given[0] or _closed(), given[1] or _closed()
     sys.stdout, sys.stderr = _sound(output, _Output), _sound(notices, _Notices)
@@ -100,22 +100,22 @@ def sound_streams() -> Iterator[None]:
 
 
 def on_terminal(stream: Any) -> bool:
-    """Whether somebody looks at it; colours that FORCE_COLOR asks for make no terminal of a file."""
+    """Whether the stream is a terminal; FORCE_COLOR has no influence on this."""
     return bool(stream is not None and stream.isatty())
 
 
 def _sound(stream: TextIO, kind: type[_Raw]) -> TextIO:
-    """The stream with another way to fail; one that is no file, as in a notebook, stays as it is."""
+    """The stream with the failures of `kind`; a stream without bytes, as in a notebook, stays as it is."""
     binary = getattr(stream, "buffer", None)
     if binary is None:
         return stream
     stream.flush()
     raw = kind(getattr(binary, "raw", binary))
-    return io.TextIOWrapper(raw, encoding=_encoding(stream), errors=_SPELLED, write_through=True)  # type: ignore[type-var]  # a raw stream is enough where each write goes through
+    return io.TextIOWrapper(raw, encoding=_encoding(stream), errors=_SPELLED, write_through=True)  # type: ignore[type-var]  # with write_through a raw stream is enough
 
 
 def _closed() -> TextIO:
-    """In place of a closed stream: nothing can be written, and no other file gets its number."""
+    """A stand-in for a closed stream: it cannot be written, and keeps the number from other files."""
     return open(os.open(os.devnull, os.O_RDONLY), "w", encoding="utf-8", closefd=False)
 
 
@@ -125,7 +125,7 @@ def _encoding(stream: TextIO) -> str:
 
 
 def _spell(error: UnicodeError) -> tuple[str | bytes, int]:
-    """In place of characters that an encoding lacks: such as are like them, else their number."""
+    """Replace characters that an encoding lacks by similar ones, or by their number."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     lacking = error.object[error.start : error.end]

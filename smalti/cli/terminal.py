@@ -32,14 +32,14 @@ class Canvas:
         return len(self.rows) == self.height
 
     def add(self, first_row: int, indices: bytes) -> None:
-        """Put rows where they belong; rows before them that never came stay the palette's first colour."""
+        """Add rows; missing rows before them get the palette's first colour."""
         count = len(indices) // (self.width * bytes_per_pixel(len(self.palette)))
         new = Image(height=count, width=self.width, indices=indices, palette=self.palette).pixels
         blank = [(0,) * self.width] * (first_row - len(self.rows))
         self.rows = [*self.rows[:first_row], *blank, *new]
 
     def colours(self, row: int) -> list[str]:
-        """The colours of a row, grey where it is not drawn yet."""
+        """The colours of a row; grey if it is not drawn yet."""
         if row >= len(self.rows):
             return [HIDDEN] * self.width
         return [self.palette[index] for index in self.rows[row]]
@@ -51,13 +51,13 @@ def canvas_of(image: Image) -> Canvas:
 
 
 def shows_pictures(console: Console) -> bool:
-    """Whether there are colours, and the half-blocks that pictures are made of."""
+    """Whether the terminal has colours and can show half-blocks."""
     colours = console.is_terminal and console.color_system is not None and not console.no_color
     return colours and _has(console.encoding, _UPPER)
 
 
 def moves_pictures(console: Console) -> bool:
-    """Whether pictures can be drawn over: in a terminal, not in a file that FORCE_COLOR has coloured."""
+    """Whether pictures can be redrawn in place: only in a real terminal, whatever FORCE_COLOR says."""
     return shows_pictures(console) and console.file.isatty()
 
 
@@ -74,13 +74,13 @@ def columns_that_fit(picture_width: int, terminal_width: int) -> int:
 
 
 def bands_that_fit(picture_height: int, terminal_height: int) -> int:
-    """How many rows of pictures fit, an empty line between them."""
+    """How many bands of pictures fit above each other, with an empty line between them."""
     lines = -(-picture_height // 2)
     return (terminal_height + 1) // (lines + 1)
 
 
 def grid(canvases: Sequence[Canvas], *, columns: int) -> Segments:
-    """Pictures of one size side by side, row by row, with an empty line between rows."""
+    """Pictures of one size in bands of `columns`, with an empty line between bands."""
     segments: list[Segment] = []
     for start in range(0, len(canvases), columns):
         if start:
@@ -99,7 +99,7 @@ def _band(canvases: Sequence[Canvas]) -> Iterable[Segment]:
 
 
 def _line(canvas: Canvas, top: int) -> Iterable[Segment]:
-    """Rows `top` and `top` + 1 in one line of half-blocks; equal neighbours share a segment."""
+    """Rows `top` and `top` + 1 as one line of half-blocks; equal neighbours share a segment."""
     last = top + 1 == canvas.height
     below: Sequence[str | None] = [None] * canvas.width if last else canvas.colours(top + 1)
     run, length = (canvas.colours(top)[0], below[0]), 0
@@ -121,10 +121,10 @@ def _style(upper: str, lower: str | None) -> Style:
 
 
 class Gallery:
-    """Chooses which samples of a job are shown in the few places there are.
+    """Chooses which samples of a job are shown in a limited number of places.
 
-    A sample takes a free place, else that of the sample that ended first; when none has ended it waits its
-    turn, its rows kept. A place shows its sample until another needs it.
+    A new sample takes a free place, or else the place of the sample that ended first. If none has ended, the sample
+    waits, and its rows are kept. A place shows its sample until another one takes it.
     """
 
     def __init__(self, places: int, *, height: int, width: int, palette: tuple[str, ...]) -> None:
@@ -132,12 +132,12 @@ class Gallery:
         self._blank = (height, width, palette)
         self._drawing: dict[int, Canvas] = {}  # by sample
         self._shown: dict[int, Canvas] = {}  # by sample; never more than `places`
-        self._ended: list[int] = []  # of those shown, in the order of their ends
-        self._order: list[int] = []  # sample of every place that is taken
+        self._ended: list[int] = []  # shown samples, in the order in which they ended
+        self._order: list[int] = []  # the sample in each taken place
 
     @property
     def canvases(self) -> list[Canvas]:
-        """What is shown now, by place."""
+        """The pictures shown now, by place."""
         return [self._shown[sample] for sample in self._order]
 
     def add_rows(self, sample: int, first_row: int, indices: bytes) -> None:
@@ -148,7 +148,7 @@ class Gallery:
             self._show(sample, canvas)
 
     def end(self, sample: int) -> bool:
-        """A sample has ended; says whether its picture is shown and lacks rows."""
+        """Note that a sample has ended; return whether it is shown and lacks rows."""
         canvas = self._drawing.pop(sample, None)
         if sample not in self._shown:
             return False
@@ -156,7 +156,7 @@ class Gallery:
         return canvas is not None and not canvas.is_complete
 
     def complete(self, sample: int, image: Image) -> None:
-        """The finished picture of a sample, if it is still shown."""
+        """Show the finished picture of a sample, if it still has a place."""
         if sample in self._shown:
             self._shown[sample].rows = list(image.pixels)
 

@@ -1,4 +1,4 @@
-"""Follows a drawing on the screen: live pictures in a terminal, plain lines elsewhere, JSON for scripts."""
+"""Follows a job: live pictures in a terminal, plain lines elsewhere, JSON for scripts."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -33,8 +33,8 @@ from smalti.client.palettes import palette_of
 from smalti.errors import Busy, Unavailable
 from smalti.jobs.job import JobState
 
-_FRAME_SECONDS = 0.1  # between two pictures of the same screen
-_LINE_SECONDS = 1.0  # between two lines where there is no terminal
+_FRAME_SECONDS = 0.1  # between two frames
+_LINE_SECONDS = 1.0  # between two lines without a terminal
 _LINES_BESIDE_PICTURES = 5  # an empty line, the bar, its text, a notice, and the line with the cursor
 
 
@@ -47,13 +47,13 @@ class View(Protocol):
         """Show one event."""
 
     def close(self) -> None:
-        """Leave the screen in order."""
+        """Show the last state and give the terminal back."""
 
 
 def follow(client: Client, job: Job, view: View, *, patience_seconds: float) -> Job:
-    """Show a job until it has ended; the job as it ended.
+    """Show a job until it has ended, and return it.
 
-    Raises KeyboardInterrupt on Ctrl-C, which does nothing to the job.
+    Ctrl-C raises KeyboardInterrupt and leaves the job alone.
     """
     try:
         for event in client.watch(job.id, rows=view.wants_rows, patience_seconds=patience_seconds):
@@ -66,7 +66,7 @@ def follow(client: Client, job: Job, view: View, *, patience_seconds: float) -> 
 
 
 class LineView:
-    """One line whenever the state changes, and at most one a second while samples are drawn."""
+    """Prints a line when the state changes, and at most one a second while samples are drawn."""
 
     wants_rows = False
 
@@ -89,7 +89,7 @@ class LineView:
                 self._print(f"{event.state}: {describe(event, self._pace)}")
 
     def close(self) -> None:
-        """Nothing is left open."""
+        """There is nothing to close."""
 
     def _is_due(self, job: Job) -> bool:
         return (job.state, job.reason) != self._state or monotonic() - self._printed >= _LINE_SECONDS
@@ -101,7 +101,7 @@ class LineView:
 
 
 class JsonView:
-    """One JSON object a line for every event."""
+    """Prints each event as one line of JSON."""
 
     wants_rows = False
 
@@ -110,14 +110,14 @@ class JsonView:
         print_json({_NAMES.get(type(event), "interrupted"): event})
 
     def close(self) -> None:
-        """Nothing is left open."""
+        """There is nothing to close."""
 
 
 _NAMES: dict[type, str] = {Job: "job", SampleRows: "rows", SampleEnded: "ended"}
 
 
 class LiveView:
-    """A progress bar under pictures of as many samples as fit the terminal."""
+    """Shows a progress bar below pictures of as many samples as fit into the terminal."""
 
     wants_rows = True
 
@@ -134,7 +134,7 @@ class LiveView:
         self._screen = Screen(console, self._frame)
 
     def show(self, event: JobEvent) -> None:
-        """Take the event up; the screen follows at its own pace."""
+        """Note the event; the screen follows at its own pace."""
         self._notice = f"{event.message} Trying again." if isinstance(event, Interrupted) else ""
         match event:
             case Job():
@@ -151,8 +151,8 @@ class LiveView:
 
     def _end(self, event: SampleEnded) -> None:
         lacks_rows = self._gallery.end(event.index)
-        if event.succeeded and lacks_rows:  # its last rows and its end were committed at once
-            with suppress(Busy, Unavailable):  # nobody stops watching for the last rows of one picture
+        if event.succeeded and lacks_rows:  # its last rows were committed together with its end
+            with suppress(Busy, Unavailable):  # the last rows of one picture are not worth an error
                 self._complete(event.index)
 
     def _complete(self, index: int) -> None:
@@ -171,9 +171,9 @@ class LiveView:
 
 
 class CompletionView:
-    """Pictures side by side while a job draws the last of them; a context that leaves the screen in order.
+    """Shows a picture, its kept pixels and its draws side by side; a context that closes the screen.
 
-    Without a terminal it only tells, in a line, what keeps the drawing waiting.
+    Without a terminal it only prints a line if the job has to wait.
     """
 
     def __init__(
@@ -194,20 +194,20 @@ class CompletionView:
         self._screen.close()
 
     def show(self, event: JobEvent) -> None:
-        """Take the event up; the screen follows at its own pace."""
+        """Note the event; the screen follows at its own pace."""
         if isinstance(event, SampleRows):
             self._draws[event.index].add(event.first_row, event.indices)
-        self._tell(_obstacle(event))
+        self._print_notice(_obstacle(event))
         if self.wants_rows:
             self._screen.refresh()
 
     def finish(self, images: Sequence[Image]) -> None:
-        """Show these, all that there are."""
+        """Show the finished images."""
         self._canvases = [canvas_of(image) for image in images]
         if self.wants_rows:
             self._screen.refresh(now=True)
 
-    def _tell(self, notice: str) -> None:
+    def _print_notice(self, notice: str) -> None:
         if notice and notice != self._notice:
             self._console.print(notice, highlight=False, markup=False, soft_wrap=True)
         self._notice = notice
@@ -219,7 +219,7 @@ class CompletionView:
 
 
 class Screen:
-    """A part of the terminal that is drawn over and over, a few times a second at most."""
+    """A part of the terminal that is redrawn a few times a second at most."""
 
     def __init__(self, console: Console, frame: "Frame") -> None:
         self._frame = frame
@@ -227,7 +227,7 @@ class Screen:
         self._refreshed = 0.0
 
     def refresh(self, *, now: bool = False) -> None:
-        """Draw the frame, unless it was drawn a moment ago."""
+        """Draw the frame, unless the last one is very recent."""
         if not self._live.is_started:
             self._live.start()
         if now or monotonic() - self._refreshed >= _FRAME_SECONDS:
@@ -242,13 +242,13 @@ class Screen:
 
 
 class Frame(Protocol):
-    """Makes what a screen shows now."""
+    """Makes the present content of a screen."""
 
     def __call__(self) -> RenderableType: ...
 
 
 def _obstacle(event: JobEvent) -> str:
-    """What keeps a job waiting, in a sentence."""
+    """Why a job waits, in a sentence; '' if it does not."""
     match event:
         case Interrupted():
             return f"{event.message} Trying again."

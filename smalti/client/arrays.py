@@ -21,7 +21,7 @@ def listed(array: Any) -> list[Any]:
 
 
 def picture(array: Any, wanted: str = WANTED) -> pillow.Image:
-    """The array as a picture; raises ImageRefused, with what is wanted, if it is none."""
+    """The array as a picture; raises ImageRefused, which lists the forms that are taken."""
     array = _numeric(array)
     shape = _shape(array)
     is_picture = len(shape) >= 2 and shape[2:] in _MODES

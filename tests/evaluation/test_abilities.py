@@ -6,7 +6,6 @@ import pytest
 
 from evaluation import abilities
 from evaluation.abilities import Cost
-from smalti.errors import GraphNotServed
 from smalti.runtime.repository import ModelRepository
 
 ROOT = Path(__file__).parents[2] / "model_repository"
@@ -33,12 +32,3 @@ def test_the_graphs_say_how_an_images_cost_can_be_measured(name, cost):
 def test_only_a_model_with_an_encoder_encodes():
     names = ("digits-vae", "digits-autoencoder", "digits-gan", "digits-pixel-rnn")
     assert [abilities.encodes(manifest(name)) for name in names] == [True, True, False, False]
-
-
-def test_a_model_draws_rows_or_from_a_latent():
-    assert abilities.draws_rows(manifest("digits-pixel-rnn"))
-    assert not abilities.draws_rows(manifest("digits-gan"))
-    assert abilities.graph_from_latent(manifest("digits-gan")) == "generate"
-    assert abilities.graph_from_latent(manifest("digits-vae")) == "decode"
-    with pytest.raises(GraphNotServed, match="digits-pixel-rnn has no graph decode or generate"):
-        abilities.graph_from_latent(manifest("digits-pixel-rnn"))

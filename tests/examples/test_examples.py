@@ -1,4 +1,4 @@
-"""The examples, run as a reader would, against a real server, worker and Redis."""
+"""The examples, run as users run them, with a real server, worker and Redis."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ def system():
 
 @pytest.fixture
 def example(system, tmp_path):
-    """Runs an example with a model in a folder of its own; gives what it printed."""
+    """Runs an example in a new folder and returns its output."""
 
     def run(name, model):
         program = [sys.executable, str(ROOT / "examples" / f"{name}.py"), model]
@@ -54,7 +54,7 @@ def test_a_job_is_submitted_and_its_samples_are_written(example, tmp_path):
     assert said.count(" nats") == 8
 
 
-def test_a_picture_is_finished_in_other_ways_that_keep_its_upper_half(example, tmp_path):
+def test_completions_keep_the_upper_half_of_the_picture(example, tmp_path):
     example("complete_picture", "digits-pixel-rnn")
     with pillow.open(tmp_path / "completed.png") as sheet:
         halves = [
@@ -70,7 +70,7 @@ def test_two_latent_dimensions_are_swept(example, tmp_path):
     assert size_of(tmp_path / "sweep.png") == ((8 * 9 + 1) * 4,) * 2
 
 
-def test_every_version_of_a_model_is_a_row(example, tmp_path):
+def test_gan_evolution_draws_a_line_for_every_version(example, tmp_path):
     assert "4 versions" in example("gan_evolution", "sprites-gan-lecture")
     with pillow.open(tmp_path / "evolution.png") as sheet:
         left = sheet.width - (10 * 21 + 1) * 4

@@ -40,7 +40,7 @@ def test_sprites_are_preferred_to_digits_and_new_versions_to_old():
     }
 
 
-def test_the_default_pixel_rnn_is_shown_not_the_lectures():
+def test_the_demo_shows_the_default_models_and_not_the_lectures():
     names = (
         "sprites-pixel-rnn-lecture",
         "sprites-pixel-rnn",

@@ -1,11 +1,11 @@
-"""A part that ends by itself is started again, after pauses that grow and end at half a minute."""
+"""A part that ends by itself is started again, after pauses that grow up to half a minute."""
 
 from local.keeping import Keeper
 from smalti.errors import Unavailable
 
 
 class Part:
-    """Ends when a test says so."""
+    """A part that ends when the test says so."""
 
     def __init__(self) -> None:
         self.is_running = True
@@ -45,14 +45,14 @@ def pause_until_restart(part: Part, clock: Clock, keeper: Keeper) -> float:
     return clock.now - began - 0.5
 
 
-def test_a_part_that_ends_again_and_again_is_started_after_longer_and_longer_pauses():
+def test_a_part_that_keeps_ending_is_started_after_growing_pauses():
     part, clock, said, keeper = kept()
     assert [pause_until_restart(part, clock, keeper) for _ in range(7)] == [1, 2, 4, 8, 16, 30, 30]
     assert len(said) == 7
     assert said[0] == "The part ended.\nIt is started again in 1 s; the rest goes on."
 
 
-def test_a_part_that_has_run_for_a_minute_is_started_at_once_again():
+def test_a_part_that_has_run_for_a_minute_is_started_after_one_second_again():
     part, clock, _, keeper = kept()
     for _ in range(3):
         pause_until_restart(part, clock, keeper)

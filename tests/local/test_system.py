@@ -13,15 +13,15 @@ def a_system(ports, said):
     return System(ports, redis_url="redis://127.0.0.1:1/0", say=said.append)
 
 
-def test_a_process_that_ends_is_told_with_its_last_words(until_dead):
-    process = Process("tool", "json.tool", {}, None)  # its standard input is empty, which is no JSON
+def test_the_error_of_an_ended_process_has_the_end_of_its_log(until_dead):
+    process = Process("tool", "json.tool", {}, None)  # its standard input is empty, so it fails
     with pytest.raises(
         ProcessDied, match=r"The tool ended with exit code 1; it said last:\n  Expecting value"
     ):
         until_dead(process)
 
 
-def test_the_log_of_a_process_is_passed_on_under_its_name(until_dead):
+def test_each_log_line_of_a_process_is_passed_on_with_its_name(until_dead):
     lines: list[str] = []
     with pytest.raises(ProcessDied):
         until_dead(Process("tool", "json.tool", {}, lines.append))
@@ -46,7 +46,7 @@ def test_a_taken_port_is_named_before_anything_starts():
 @pytest.mark.parametrize(
     ("variable", "value"), [("SMALTI_REDIS_URL", "http://x"), ("SMALTI_LEASE_SECONDS", "inf")]
 )
-def test_a_setting_that_a_process_would_refuse_is_told_before_any_is_started(monkeypatch, variable, value):
+def test_a_wrong_setting_is_refused_before_a_process_starts(monkeypatch, variable, value):
     monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsInvalid, match=variable):
         chosen_redis()
@@ -59,7 +59,7 @@ def test_redis_is_private_unless_a_url_says_otherwise(monkeypatch):
     assert chosen_redis() == "redis://localhost:6379/0"
 
 
-def test_a_redis_that_does_not_answer_is_told_at_once():
+def test_a_redis_that_does_not_answer_is_refused_at_once():
     said: list[str] = []
     with (
         pytest.raises(Unavailable, match="SMALTI_REDIS_URL cannot be used: Redis does not answer"),
@@ -68,7 +68,7 @@ def test_a_redis_that_does_not_answer_is_told_at_once():
         pass
 
 
-def test_a_redis_that_refuses_is_told_with_its_reason(redis_url):
+def test_a_redis_that_refuses_is_reported_with_its_reason(redis_url):
     said: list[str] = []
     with (
         pytest.raises(Unavailable, match=r"cannot be used: .*Client names cannot contain spaces"),
@@ -93,7 +93,7 @@ def test_every_process_has_its_metrics_page():
 
 @pytest.fixture
 def until_dead():
-    """Checks a process until it has ended, which raises."""
+    """Waits until a process has ended, and checks it."""
 
     def check(process):
         process._child.wait(30)

@@ -1,4 +1,4 @@
-"""Where `make up` listens, and what it says where it cannot."""
+"""The ports of `make up`, and its messages about ports that cannot be used."""
 
 import socket
 import subprocess
@@ -25,12 +25,12 @@ def test_the_workers_metrics_follow_the_servers():
 @pytest.mark.parametrize(
     "changes", [{"port": 9402}, {"redis_port": 9401}, {"redis_port": 50051}, {"metrics_port": 65534}]
 )
-def test_ports_that_cannot_be_are_refused(changes):
+def test_equal_or_too_high_ports_are_refused(changes):
     with pytest.raises(SettingsInvalid, match="port"):
         _ = wanted(**changes).ports
 
 
-def test_the_metrics_port_of_the_environment_is_heeded(monkeypatch):
+def test_the_metrics_port_of_the_environment_is_used(monkeypatch):
     monkeypatch.setenv("SMALTI_METRICS_PORT", "9500")
     assert _first_metrics_port() == 9500
 
@@ -39,7 +39,7 @@ def test_a_second_system_has_a_redis_folder_of_its_own():
     assert wanted(port=50061).redis_folder != wanted().redis_folder
 
 
-def test_what_to_type_for_a_second_system_names_every_port_and_all_are_free():
+def test_the_command_for_a_second_system_names_free_ports():
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         second = wanted(port=port, redis_port=0).elsewhere()
@@ -50,25 +50,25 @@ def test_what_to_type_for_a_second_system_names_every_port_and_all_are_free():
     assert wanted(workers=1, redis_port=7).command() == "make up PORT=50051 METRICS_PORT=9401 REDIS_PORT=7"
 
 
-def test_where_no_higher_ports_are_left_nothing_is_proposed():
+def test_without_higher_free_ports_nothing_is_proposed():
     assert wanted(metrics_port=65530).elsewhere() is None
 
 
-def test_make_hands_on_ports_that_were_named_to_it_and_not_those_of_the_environment():
-    def told(*words: str) -> str:
+def test_make_passes_on_ports_of_its_command_line_but_not_of_the_environment():
+    def printed(*words: str) -> str:
         command = ["make", "--dry-run", "up", *words]
         environment = {"PATH": "/usr/bin:/bin", "PORT": "8080"}
         return subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
         ).stdout
 
-    assert "--port 50061 --metrics-port 9411 --redis-port 6390" in told(
+    assert "--port 50061 --metrics-port 9411 --redis-port 6390" in printed(
         "PORT=50061", "METRICS_PORT=9411", "REDIS_PORT=6390"
     )
-    assert "8080" not in told()
+    assert "8080" not in printed()
 
 
 @pytest.mark.parametrize("option", ["--port", "--metrics-port"])
-def test_a_port_that_none_can_be_found_at_is_refused_in_plain_words(option):
+def test_port_0_is_refused_in_plain_words(option):
     said = CliRunner().invoke(main, [option, "0"]).stderr
     assert "0 is no port to listen on: take 1 to 65535, or leave it out." in said

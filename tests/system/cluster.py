@@ -1,4 +1,4 @@
-"""Runs Redis, a server and workers as real processes, which tests may kill, stop, continue and restart."""
+"""Runs Redis, a server and workers as real processes that tests may kill, pause and restart."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ from smalti.jobs.keys import Keys
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 60.0  # far more than anything takes, so that a busy machine fails no test
-STEP_SECONDS = 0.005  # between two looks at a condition
+STEP_SECONDS = 0.005  # between two checks of a condition
 Value = TypeVar("Value")
 Sample = tuple[str, int]  # job and index
 
@@ -33,7 +33,7 @@ Sample = tuple[str, int]  # job and index
 def until(
     condition: Callable[[], Value], *, seconds: float = PATIENCE_SECONDS, what: str | None = None
 ) -> Value:
-    """The first true value of a condition; fails the test where there is none in time."""
+    """Wait for the first true value of a condition and return it; fail the test if it takes too long."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, f"this did not become true in {seconds} s: {what or condition}"
@@ -70,29 +70,29 @@ class Process:
         return self._child.poll() is None
 
     def kill(self) -> None:
-        """SIGKILL: it gets no chance to tidy up."""
+        """Send SIGKILL, so that it cannot clean up."""
         self._child.kill()
         self._child.wait()
 
     def pause(self) -> None:
-        """SIGSTOP, and wait until every thread of it stands still."""
+        """Send SIGSTOP, and wait until the process is stopped."""
         self._child.send_signal(signal.SIGSTOP)
-        until(lambda: self._kernel_state == "T", what=f"{self.name} stands still")
+        until(lambda: self._kernel_state == "T", what=f"{self.name} is stopped")
 
     def resume(self) -> None:
-        """SIGCONT."""
+        """Send SIGCONT."""
         self._child.send_signal(signal.SIGCONT)
 
     def terminate(self) -> None:
-        """SIGTERM."""
+        """Send SIGTERM."""
         self._child.terminate()
 
     def wait(self, seconds: float = PATIENCE_SECONDS) -> int:
-        """Its exit code; raises TimeoutExpired where it goes on."""
+        """Wait for its exit code; raises TimeoutExpired."""
         return self._child.wait(seconds)
 
     def end(self) -> None:
-        """However it stands, it is gone afterwards."""
+        """End it, whatever state it is in."""
         if self.is_running:
             self.resume()
             self.terminate()
@@ -127,7 +127,7 @@ class Served(Process):
         )
 
     def metric(self, name: str, **labels: str) -> float:
-        """The sum of every sample of this name that has these labels; 0 where there is none."""
+        """The sum of all samples with this name and these labels; 0 if there is none."""
         return sum(
             sample.value
             for family in text_string_to_metric_families(self.metrics_page())
@@ -136,7 +136,7 @@ class Served(Process):
         )
 
     def metrics_page(self) -> str:
-        """What Prometheus would scrape; empty while it does not answer."""
+        """The text of its /metrics page; empty while it does not answer."""
         try:
             return page_of(self.metrics_url)
         except OSError:
@@ -144,7 +144,7 @@ class Served(Process):
 
 
 class Cluster:
-    """A whole smalti of one test module: Redis, a server, workers, and a client of them."""
+    """A whole smalti for the tests of a module: Redis, a server, workers and a client."""
 
     def __init__(self, folder: Path, *, repository: Path, slots: int = 4, lease_seconds: float = 1.0) -> None:
         self.lease_seconds = lease_seconds
@@ -166,7 +166,7 @@ class Cluster:
     # Starting and stopping
 
     def ready(self, *, workers: int) -> None:
-        """Have all parts run, with exactly so many workers, whatever an earlier test left behind."""
+        """Make all parts run with exactly this many workers, whatever an earlier test left behind."""
         self.ready_redis()
         self.ready_server()
         alive = [process for process in self._processes if process.is_running and process is not self.server]
@@ -191,19 +191,19 @@ class Cluster:
         self.redis.start()
 
     def ready_server(self) -> None:
-        """Start the server, on the same port as ever, unless it runs."""
+        """Start the server on its port, unless it runs."""
         if self.server is None or not self.server.is_running:
             settings = self._settings(SMALTI_LISTEN=self.address)
             self.server = self._run(["server"], self._server_metrics, settings)
 
     def start_worker(self, arguments: Sequence[str] = ("worker",), **settings: str) -> Served:
-        """One more; `settings` are SMALTI_* variables of it alone."""
+        """Start one more worker; `settings` are SMALTI_* variables for it alone."""
         worker = self._run(arguments, free_ports(workers=0).server_metrics, self._settings(**settings))
         self.workers.append(worker)
         return worker
 
     def await_ready(self, process: Served) -> None:
-        """Wait until a process takes work; fails with its log where it dies instead."""
+        """Wait until a process is ready; fail with its log if it dies."""
         asks = self._server_serves if process is self.server else (lambda: process.metric("smalti_slots") > 0)
         until(lambda: not process.is_running or asks(), what=f"{process.name} is ready")
         assert process.is_running, f"{process.name} ended:\n{process.said()}"
@@ -232,10 +232,10 @@ class Cluster:
         self.redis.stop()
 
     def logs(self) -> dict[str, str]:
-        """What every process of this cluster has said, by its name."""
+        """The log of every process, by name."""
         return {process.name: process.said() for process in self._processes}
 
-    # What tests do and ask
+    # For tests
 
     @property
     def _the_server(self) -> Served:
@@ -243,15 +243,15 @@ class Cluster:
         return self.server
 
     def submit(self, model: str, *, count: int, seed: int = 7, **options: Any) -> Job:
-        """A job, queued."""
+        """Queue a job."""
         return self.client.submit(model, count=count, seed=seed, **options)
 
     def ended(self, job: Job, *, seconds: float = PATIENCE_SECONDS) -> Job:
-        """The job when it is over."""
+        """Wait until the job is over."""
         return self.when(job, lambda now: now.is_over, seconds=seconds)
 
     def when(self, job: Job, condition: Callable[[Job], bool], *, seconds: float = PATIENCE_SECONDS) -> Job:
-        """The job as soon as a condition holds, through whatever outage; fails where it ended otherwise."""
+        """Wait until a condition on the job holds, even if the server is away; fail if the job ends before."""
 
         def look() -> Job | None:
             with suppress(Unavailable, Busy):
@@ -266,7 +266,7 @@ class Cluster:
         return found
 
     def midway(self, job: Job) -> Job:
-        """The job when some of its samples are done, some are being drawn, and most are still to come."""
+        """Wait until some samples are done and some are being drawn; most must still be waiting."""
         job = self.when(job, lambda now: now.done > 0 and now.running > 0)
         assert job.done < job.count / 2, f"too short a job for this test: {job}"
         return job
@@ -280,7 +280,7 @@ class Cluster:
         }
 
     def draw(self, model: str, **options: Any) -> dict[int, bytes]:
-        """The pixels of a job that succeeds."""
+        """Run a job and return the pixels of its samples."""
         job = self.ended(self.submit(model, **options))
         assert job.state is JobState.SUCCEEDED, job
         return self.images(job)
@@ -288,14 +288,14 @@ class Cluster:
     # What only Redis knows
 
     def held_by(self, worker: Served) -> set[Sample]:
-        """The samples in a worker's slots, by the names under which workers register: HOST-PID-RANDOM."""
+        """The samples that a worker holds; workers register as HOST-PID-RANDOM."""
         with self._redis() as redis:
             held = redis.scan_iter(match=f"{_glob(Keys('default').prefix)}held:*-{worker.pid}-*")
             members = [member for key in held for member in redis.hkeys(key)]
         return {(job, int(index)) for job, _, index in (member.partition(":") for member in members)}
 
     def rows_drawn(self, samples: set[Sample]) -> dict[Sample, int]:
-        """Bytes committed of samples that are in progress; none of those that have ended."""
+        """Committed bytes of each sample that is still in progress."""
         keys = Keys("default")
         with self._redis() as redis:
             return {
@@ -316,5 +316,5 @@ class Cluster:
 
 
 def _glob(text: str) -> str:
-    """The text as a pattern that matches itself alone."""
+    """The text as a pattern that matches only itself."""
     return "".join(f"[{letter}]" if letter in "*?[]^" else letter for letter in text)

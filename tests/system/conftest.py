@@ -1,4 +1,4 @@
-"""Clusters of real processes for the system tests, with their logs in the report of a test that fails."""
+"""Clusters of real processes for the system tests; the report of a failed test has their logs."""
 
 import shutil
 from collections.abc import Callable, Generator, Iterator
@@ -11,9 +11,9 @@ from smalti.runtime.stopping import interrupting
 from tests.system.cluster import ROOT, Cluster
 from tests.toy_model import Toy, write_toy_model
 
-TOY = "toy-pixel-rnn"  # its next pixel depends on all before it: a lost, doubled or foreign row shows
+TOY = "toy-pixel-rnn"  # each pixel depends on all before it, so a lost, repeated or wrong row is noticed
 DIGITS = "digits-pixel-rnn"  # trained, shipped
-POISONED, POISON = "toy-poisoned", 3  # this one turns NaN after that colour
+POISONED, POISON = "toy-poisoned", 3  # it gives NaN after this colour
 _LOG_LINES = 40
 _CLUSTERS = pytest.StashKey[list[Cluster]]()
 _FIGURES = pytest.StashKey[dict[str, list[float]]]()
@@ -46,7 +46,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture(scope="session", autouse=True)
 def nothing_left_behind() -> Iterator[None]:
-    """A run of tests that is told to stop ends its fixtures, and so all processes, as after Ctrl-C."""
+    """SIGTERM ends a test run as Ctrl-C does, so that all processes are stopped."""
     with interrupting():
         yield
 
@@ -63,7 +63,7 @@ def measured(request: pytest.FixtureRequest) -> Measured:
 
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shipped models of digits, and a toy that draws many rows fast."""
+    """The shipped digit models, and a toy model that draws many rows fast."""
     folder = tmp_path_factory.mktemp("repository")
     for model in sorted((ROOT / "model_repository").glob("digits-*")):
         shutil.copytree(model, folder / model.name)
@@ -76,7 +76,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def calm(
     request: pytest.FixtureRequest, repository: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Cluster]:
-    """A cluster with one worker and the usual settings; no test disturbs it."""
+    """A cluster with one worker and default settings; no test kills its processes."""
     with _cluster(request, tmp_path_factory, repository=repository, slots=32, lease_seconds=10.0) as cluster:
         cluster.ready(workers=1)
         yield cluster
@@ -86,21 +86,21 @@ def calm(
 def stormy(
     request: pytest.FixtureRequest, repository: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Cluster]:
-    """A cluster whose processes the tests of a module may kill; two slots a worker make jobs long."""
+    """A cluster whose processes tests may kill; each worker has only two slots, so that jobs take long."""
     with _cluster(request, tmp_path_factory, repository=repository, slots=2, lease_seconds=0.5) as cluster:
         yield cluster
 
 
 @pytest.fixture
 def pair(stormy: Cluster) -> Cluster:
-    """The same, whole again, with two workers."""
+    """The stormy cluster, repaired, with two workers."""
     stormy.ready(workers=2)
     return stormy
 
 
 @pytest.fixture(scope="session")
 def undisturbed(calm: Cluster) -> Draw:
-    """`undisturbed(model, count=…, seed=…)`: the pixels that a job has to give, each drawn once for all tests."""
+    """`undisturbed(model, count=…, seed=…)`: the right pixels of a job, drawn once for all tests."""
     drawn: dict[str, dict[int, bytes]] = {}
 
     def draw(model: str, **options: Any) -> dict[int, bytes]:

@@ -1,4 +1,4 @@
-"""`python -m tests.system.deadly_worker SEED INDEX ROW`: a real worker whose process ends at one row of one sample."""
+"""`python -m tests.system.deadly_worker SEED INDEX ROW`: a real worker that crashes at one row of one sample."""
 
 import os
 import sys
@@ -17,7 +17,7 @@ draw_row = Runner.draw_row
 
 
 def draw_or_die(self: Runner, lanes: Sequence[Lane]) -> Sequence[Row | SampleFailed]:
-    """As a bug in a native library would: no exception, no farewell."""
+    """Crash without an exception, as a bug in a native library would."""
     for lane in lanes:
         width = len(lane.uniform)
         if lane.row == deadly_row and np.array_equal(

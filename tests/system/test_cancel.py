@@ -1,4 +1,4 @@
-"""A job is cancelled in the middle: within a second, and nothing that was finished is lost."""
+"""A running job is cancelled within a second, and its finished samples stay."""
 
 import time
 
@@ -8,7 +8,7 @@ from smalti.jobs.job import JobState
 from tests.system.cluster import until
 from tests.system.conftest import DIGITS, TOY
 
-KNOWN = 100  # of the first samples it is known what they are
+KNOWN = 100  # the pixels of the first samples are known
 LIMIT_SECONDS = 1.0  # promised
 
 
@@ -41,7 +41,7 @@ def test_after_a_cancel_the_slots_draw_another_job(pair, undisturbed):
     assert pair.images(other) == undisturbed(DIGITS, count=KNOWN)
 
 
-def test_a_job_is_cancelled_even_when_its_worker_is_dead(pair, measured):
+def test_a_job_is_cancelled_even_if_its_workers_are_dead(pair, measured):
     job = pair.submit(TOY, count=100_000)
     pair.midway(job)
     for worker in pair.workers:

@@ -1,4 +1,4 @@
-"""The command `smalti` as people run it: a process, its files, its words and its exit code."""
+"""The command `smalti` as a process: its files, its output and its exit code."""
 
 import json
 import subprocess
@@ -42,7 +42,7 @@ def no_server():
 
 
 def assert_refused(outcome, code, *words):
-    """One sentence for people, and nothing where scripts would read."""
+    """One sentence on standard error, and nothing on standard output."""
     assert (outcome.code, outcome.out) == (code, ""), outcome
     assert len(outcome.err.splitlines()) == 1
     assert outcome.err.startswith("Error: ")
@@ -76,7 +76,7 @@ def test_a_job_can_be_watched_listed_and_deleted_as_json(smalti):
     assert_refused(smalti("watch", job), 3, job)
 
 
-def test_a_cancelled_job_makes_watch_fail(smalti, calm):
+def test_watching_a_cancelled_job_exits_with_1(smalti, calm):
     job = calm.submit(DIGITS, count=100_000)
     assert smalti("cancel", job.id).code == 0
     watched = smalti("watch", job.id)
@@ -95,7 +95,7 @@ def test_half_a_picture_is_completed_into_a_file(smalti, tmp_path):
         assert image.convert("RGB").tobytes() != given.tobytes()
 
 
-def test_completions_are_those_of_a_job_with_the_same_seed_and_leave_no_job(smalti, calm, tmp_path):
+def test_complete_draws_what_a_job_with_the_same_seed_draws_and_leaves_no_job(smalti, calm, tmp_path):
     folder = tmp_path / "pictures"
     folder.mkdir()
     for name, colour in (("dark", "#202020"), ("light", "#d0d0d0")):

@@ -1,4 +1,4 @@
-"""`make demo` runs to its end, leaves a sheet, tells latencies, and leaves no process behind."""
+"""`make demo` runs to its end, writes a sheet and prints latencies."""
 
 import os
 import re
@@ -36,7 +36,7 @@ def test_the_demo_draws_a_sheet_and_prints_latencies(tmp_path):
 
 
 def models_named_in(printed):
-    """Manifests of the models that the demo says it used, in order."""
+    """The manifests of the models that the demo names, in order."""
     names = re.findall(r"(?:samples of|one-shot requests to) ([a-z-]+)", printed)
     repository = ModelRepository(ROOT / "model_repository")
     return [repository.load(name, max(repository.models()[name])).manifest for name in names]

@@ -1,4 +1,4 @@
-"""After some work, Prometheus finds every latency where it scrapes."""
+"""After some work, every metric is on the pages that Prometheus reads."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.system.conftest import DIGITS
 
 @pytest.fixture(scope="module")
 def worked(calm):
-    """A cluster after a job that was watched and whose results were read, and a one-shot request."""
+    """A cluster after a watched job, the reading of its results, and a one-shot request."""
     job = calm.submit(DIGITS, count=40)
     *_, last = calm.client.watch(job.id)
     assert last.state is JobState.SUCCEEDED
@@ -74,7 +74,7 @@ def test_every_job_is_measured_once(worked):
     )
 
 
-def test_gauges_tell_depth_and_slots_on_both_sides(worked):
+def test_server_and_worker_both_report_queue_depth_and_slots(worked):
     [worker] = worked.workers
     both = (worker, worked.server)
 

@@ -1,4 +1,4 @@
-"""Redis is killed and restarted in the middle of jobs; whatever was acknowledged is there and is drawn."""
+"""Redis is killed and restarted during jobs; every acknowledged job is still drawn."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""What a client asks for comes back through server, queue and worker as it was asked."""
+"""A client gets what it asked for, through server, queue and worker."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,7 +10,7 @@ from smalti.jobs.job import JobState
 from tests.system.conftest import DIGITS, POISON, POISONED, TOY
 
 
-def picture(cluster, model, colour):
+def plain_image(cluster, model, colour):
     """An image of one colour of the model's palette."""
     served = cluster.client.model(model).model
     indices = bytes([colour]) * (served.height * served.width)
@@ -24,14 +24,14 @@ def drawn(cluster, model, **options):
 
 
 def test_kept_rows_are_kept_and_the_rest_is_drawn(calm):
-    given = picture(calm, DIGITS, 5)
+    given = plain_image(calm, DIGITS, 5)
     images = drawn(calm, DIGITS, count=20, completion=Completion(image=given, rows=4))
     assert {image.indices[:32] for image in images} == {given.indices[:32]}
     assert len({image.indices[32:] for image in images}) > 10
 
 
 def test_kept_pixels_of_any_shape_are_kept_and_the_rest_is_drawn(calm):
-    given = picture(calm, DIGITS, 9)
+    given = plain_image(calm, DIGITS, 9)
     mask = bytes((row + column) % 3 == 0 for row in range(8) for column in range(8))
     images = drawn(calm, DIGITS, count=20, completion=Completion(image=given, mask=mask))
     kept = [place for place, keep in enumerate(mask) if keep]
@@ -53,7 +53,7 @@ def test_an_image_of_another_size_is_refused_with_both_sizes(calm):
         calm.submit(DIGITS, count=1, completion=Completion(image=given, rows=2))
 
 
-def test_one_request_id_is_one_job_however_often_it_is_sent(calm):
+def test_a_request_id_makes_one_job_however_often_it_is_sent(calm):
     with ThreadPoolExecutor(max_workers=8) as threads:
         jobs = list(threads.map(lambda _: calm.submit(TOY, count=3, request_id="once"), range(16)))
     assert len({job.id for job in jobs}) == 1
@@ -61,7 +61,7 @@ def test_one_request_id_is_one_job_however_often_it_is_sent(calm):
     assert calm.submit(TOY, count=3, request_id="once").id == jobs[0].id
 
 
-def test_one_request_id_for_two_requests_is_refused(calm):
+def test_a_request_id_cannot_be_used_for_a_second_request(calm):
     calm.submit(TOY, count=1, request_id="mine")
     with pytest.raises(RequestConflict, match="mine"):
         calm.submit(TOY, count=2, request_id="mine")
@@ -69,7 +69,7 @@ def test_one_request_id_for_two_requests_is_refused(calm):
 
 def test_bad_samples_fail_alone(calm, undisturbed):
     expected = undisturbed(POISONED, count=60)
-    poison = Completion(image=picture(calm, POISONED, POISON), rows=1)
+    poison = Completion(image=plain_image(calm, POISONED, POISON), rows=1)
     good = calm.submit(POISONED, count=60)
     bad = calm.ended(calm.submit(POISONED, count=20, completion=poison))
     assert (bad.state, bad.failed, bad.done) == (JobState.FAILED, 20, 0)

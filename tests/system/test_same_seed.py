@@ -1,4 +1,4 @@
-"""The same model, seed and index give the same bytes: however many workers there are, and whatever else they draw."""
+"""The same model, seed and index give the same bytes, with any number of workers and other jobs."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def trio(stormy):
 
 
 @both_models
-def test_three_workers_draw_the_bytes_of_one(trio, undisturbed, model):
+def test_three_workers_draw_the_same_bytes_as_one(trio, undisturbed, model):
     drawn = trio.draw(model, count=COUNTS[model])
     assert drawn == undisturbed(model, count=COUNTS[model])
     assert all(worker.metric("smalti_rows_drawn_total", model=model) > 0 for worker in trio.workers)
@@ -28,7 +28,7 @@ def test_three_workers_draw_the_bytes_of_one(trio, undisturbed, model):
 
 @pytest.mark.slow
 @both_models
-def test_a_job_beside_others_draws_the_bytes_of_one_alone(trio, undisturbed, model):
+def test_a_job_draws_the_same_bytes_beside_other_jobs_as_alone(trio, undisturbed, model):
     others = [
         trio.submit(other, count=COUNTS[other], seed=seed, temperature=temperature)
         for other in (TOY, DIGITS)
@@ -39,7 +39,7 @@ def test_a_job_beside_others_draws_the_bytes_of_one_alone(trio, undisturbed, mod
 
 
 @both_models
-def test_a_job_may_begin_anywhere_in_the_images_of_a_seed(trio, undisturbed, model):
+def test_first_index_gives_the_same_images_of_the_seed(trio, undisturbed, model):
     expected = undisturbed(model, count=COUNTS[model])
     drawn = trio.draw(model, count=10, first_index=25)
     assert drawn == {index: expected[25 + index] for index in range(10)}
@@ -53,7 +53,7 @@ def test_other_seeds_draw_other_images(trio, undisturbed):
 
 @pytest.mark.slow
 @both_models
-def test_images_that_make_way_for_somebody_who_waits_stay_the_same(pair, undisturbed, model):
+def test_images_that_made_way_for_interactive_samples_stay_the_same(pair, undisturbed, model):
     expected, one = undisturbed(model, count=LONG[model]), undisturbed(DIGITS, count=COUNTS[DIGITS])
 
     def made_way() -> float:
@@ -74,6 +74,6 @@ def test_images_that_make_way_for_somebody_who_waits_stay_the_same(pair, undistu
     assert all(worker.metric("smalti_corrupt_commits_total") == 0 for worker in pair.workers)
 
 
-def test_every_result_names_what_drew_it(pair):
+def test_every_result_has_the_workers_fingerprint(pair):
     job = pair.ended(pair.submit(TOY, count=20))
     assert {result.fingerprint for result in pair.client.results(job.id)} == {fingerprint("cpu")}

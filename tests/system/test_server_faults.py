@@ -1,4 +1,4 @@
-"""The server stops, dies and comes back while clients hang on it."""
+"""The server stops, dies and comes back while clients are connected."""
 
 import time
 from collections import defaultdict
@@ -16,7 +16,7 @@ COUNT = 160
 
 
 class Watcher:
-    """Follows a job in a thread and keeps all that it is told."""
+    """Follows a job in a thread and keeps all events."""
 
     def __init__(self, cluster, job):
         self.events = []
@@ -37,17 +37,17 @@ class Watcher:
     def of(self, kind):
         return [event for event in self.events if isinstance(event, kind)]
 
-    def pictures(self):
-        """The rows put together; each has to follow on those before."""
-        pictures: defaultdict[int, bytes] = defaultdict(bytes)
+    def images(self):
+        """The rows of each sample put together; none may be missing or repeated."""
+        images: defaultdict[int, bytes] = defaultdict(bytes)
         for rows in self.of(SampleRows):
-            assert len(pictures[rows.index]) == rows.first_row * 6, "a row was missed or told twice"
-            pictures[rows.index] += rows.indices
-        return dict(pictures)
+            assert len(images[rows.index]) == rows.first_row * 6, "a row was missed or repeated"
+            images[rows.index] += rows.indices
+        return dict(images)
 
 
 def restart_mid_watch(cluster, stop):
-    """A job, and what its watcher was told although the server went away and came back."""
+    """A job and its watcher, after the server stopped and came back."""
     job = cluster.submit(TOY, count=COUNT)
     watcher = Watcher(cluster, job)
     assert watcher.has_rows.wait(30)
@@ -67,27 +67,27 @@ def terminate(server):
 
 
 @pytest.mark.parametrize("stop", [kill, terminate])
-def test_a_watch_goes_on_when_the_server_is_back_and_tells_nothing_twice(pair, undisturbed, stop):
+def test_a_watch_goes_on_when_the_server_is_back_and_repeats_no_event(pair, undisturbed, stop):
     expected = undisturbed(TOY, count=COUNT)
     job, watcher = restart_mid_watch(pair, stop)
     assert watcher.of(Interrupted)
     assert watcher.of(Job)[-1].state is JobState.SUCCEEDED
     assert sorted(ended.index for ended in watcher.of(SampleEnded)) == list(range(COUNT))
     complete = {
-        index: pixels for index, pixels in watcher.pictures().items() if len(pixels) == len(expected[0])
+        index: pixels for index, pixels in watcher.images().items() if len(pixels) == len(expected[0])
     }
     assert complete.items() <= expected.items()
-    assert len(complete) > COUNT / 4  # while it was away, whole samples came and went
+    assert len(complete) > COUNT / 4  # some samples began and ended while the server was away
     assert pair.images(job) == expected
 
 
-def test_a_server_told_to_stop_finishes_the_image_that_it_streams(pair, undisturbed, measured):
+def test_a_stopping_server_finishes_the_image_that_it_streams(pair, undisturbed, measured):
     [expected] = undisturbed(TOY, count=1, seed=3).values()
     for worker in pair.workers:
-        worker.pause()  # so that the image is surely not finished when the server is told
+        worker.pause()  # so that the image is not finished before the server stops
     events = pair.client.draw_stream(TOY, seed=3)
     assert isinstance(next(events), DrawStarted)
-    told = time.monotonic()
+    began = time.monotonic()
     pair.server.terminate()
     for worker in pair.workers:
         worker.resume()
@@ -95,10 +95,10 @@ def test_a_server_told_to_stop_finishes_the_image_that_it_streams(pair, undistur
     assert isinstance(last, DrawFinished)
     assert last.image.indices == expected
     assert pair.server.wait() == 0
-    measured("SIGTERM of a server that streams an image to its exit", time.monotonic() - told)
+    measured("SIGTERM of a server that streams an image to its exit", time.monotonic() - began)
 
 
-def test_one_shot_requests_around_a_stop_are_answered_or_refused_in_words(pair):
+def test_one_shot_requests_during_a_stop_are_answered_or_raise_unavailable(pair):
     expected = pair.client.draw("digits-vae", count=8, seed=1).images
     stopping = Event()
 
@@ -109,7 +109,7 @@ def test_one_shot_requests_around_a_stop_are_answered_or_refused_in_words(pair):
                 assert pair.client.draw("digits-vae", count=8, seed=1).images == expected
                 answers += 1
             except Unavailable:
-                assert stopping.is_set(), "refused before the server was told to stop"
+                assert stopping.is_set(), "refused before the server was stopped"
                 return answers
 
     with ThreadPoolExecutor(max_workers=4) as threads:

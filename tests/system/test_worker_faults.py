@@ -1,4 +1,4 @@
-"""Workers are killed, stopped and told to leave in the middle of a job; its images stay what they would have been."""
+"""Workers are killed, paused and stopped during a job; its images stay the same."""
 
 import math
 import time
@@ -27,7 +27,7 @@ def assert_succeeded_with(cluster, job, expected):
 
 
 def stop_while_drawing(cluster, worker):
-    """SIGSTOP it at a moment when it holds samples, which it may do no more a moment after it was seen to."""
+    """Pause the worker while it holds samples; check again after the pause, because it may just have finished them."""
 
     def stopped_with_samples():
         worker.pause()
@@ -40,14 +40,14 @@ def stop_while_drawing(cluster, worker):
 
 
 def kill_while_drawing(cluster, worker):
-    """Kill it at a moment when it holds samples; returns these with the bytes committed of each."""
+    """Kill the worker while it holds samples; return these with the committed bytes of each."""
     stop_while_drawing(cluster, worker)
     worker.kill()
     return cluster.rows_drawn(cluster.held_by(worker))
 
 
 @both_models
-def test_a_killed_workers_samples_are_drawn_on_by_another(pair, undisturbed, measured, model):
+def test_another_worker_goes_on_with_the_samples_of_a_killed_one(pair, undisturbed, measured, model):
     expected = undisturbed(model, count=COUNTS[model])
     job = begin(pair, model)
     lost = kill_while_drawing(pair, pair.workers[0])
@@ -76,7 +76,7 @@ def test_a_job_whose_workers_were_all_killed_goes_on_with_a_new_one(pair, undist
 
 
 @pytest.mark.slow
-def test_one_worker_finishes_what_three_others_died_of(stormy, undisturbed):
+def test_one_worker_finishes_the_job_of_three_killed_ones(stormy, undisturbed):
     expected = undisturbed(TOY, count=COUNTS[TOY])
     stormy.ready(workers=4)
     job = begin(stormy, TOY)
@@ -86,7 +86,7 @@ def test_one_worker_finishes_what_three_others_died_of(stormy, undisturbed):
 
 
 @both_models
-def test_what_a_stopped_worker_writes_after_its_lease_is_refused(pair, undisturbed, model):
+def test_writes_of_a_paused_worker_are_refused_after_its_lease(pair, undisturbed, model):
     expected = undisturbed(model, count=COUNTS[model])
     job = begin(pair, model)
     sleeper = pair.workers[0]
@@ -95,26 +95,26 @@ def test_what_a_stopped_worker_writes_after_its_lease_is_refused(pair, undisturb
     sleeper.resume()
     until(
         lambda: sleeper.metric("smalti_fenced_writes_total") > 0 or "lease lost" in sleeper.said(),
-        what="it noticed that its samples are another's",
+        what="it noticed that it lost its samples",
     )
     assert_succeeded_with(pair, job, expected)
     assert sleeper.metric("smalti_corrupt_commits_total") == 0
 
 
 @both_models
-def test_a_worker_told_to_stop_hands_its_samples_back(pair, undisturbed, measured, model):
+def test_a_stopping_worker_gives_its_samples_back(pair, undisturbed, measured, model):
     expected = undisturbed(model, count=COUNTS[model])
     job = begin(pair, model)
     leaving = pair.workers[0]
     until(lambda: pair.held_by(leaving), what="the worker holds samples")
-    told = time.monotonic()
+    began = time.monotonic()
     leaving.terminate()
     assert leaving.wait() == 0
-    seconds = time.monotonic() - told
+    seconds = time.monotonic() - began
     measured("SIGTERM of a worker to its exit", seconds)
-    assert seconds < 10  # 2 s are promised; a busy machine gets more
+    assert seconds < 10  # 2 s are promised; a busy machine may take longer
     assert not pair.held_by(leaving)
-    assert "worker stopped" in leaving.said()  # having handed all back, not given up on it
+    assert "worker stopped" in leaving.said()  # it gave all samples back
     assert_succeeded_with(pair, job, expected)
 
 
@@ -126,12 +126,12 @@ def until_ended(cluster, worker, job):
     until(lambda: not worker.is_running or is_over(cluster, job), what="the worker or its work ended")
 
 
-def test_a_sample_that_ends_its_processes_fails_and_all_others_are_drawn(stormy, undisturbed):
+def test_a_sample_that_crashes_every_worker_fails_and_all_others_are_drawn(stormy, undisturbed):
     expected = undisturbed(TOY, count=24)
     stormy.ready(workers=0)
     job = stormy.submit(TOY, count=24)
     deadly = ["tests.system.deadly_worker", str(SEED), "9", "10"]
-    while not is_over(stormy, job):  # as a supervisor starts again what ended
+    while not is_over(stormy, job):  # start workers again, as a supervisor would
         until_ended(stormy, stormy.start_worker(deadly, SMALTI_SLOTS="24"), job)
     ended = stormy.client.get_job(job.id)
     assert (ended.state, ended.done, ended.failed) == (JobState.FAILED, 23, 1)

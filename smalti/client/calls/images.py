@@ -163,6 +163,7 @@ def _latents(latents: Sequence[Latent]) -> list[types_pb2.Latent]:
 
 
 def completion_message(completion: Completion) -> images_pb2.Completion:
+    """The message of a completion; raises InvalidRequest."""
     if not isinstance(completion, Completion):
         raise InvalidRequest(
             f"completion is {shown(completion)}; write Completion(image=…, rows=…), or mask=… in place of rows.",
@@ -182,6 +183,7 @@ def version_of(message: types_pb2.ModelVersion) -> ModelVersion:
 
 
 def read_image(message: types_pb2.Image, palette: Palette) -> Image:
+    """The image in a response; its colours are the model's palette."""
     pixels = message.pixels
     return Image(height=pixels.height, width=pixels.width, indices=pixels.indices, palette=palette)
 
@@ -191,11 +193,12 @@ def _read_images(messages: Sequence[types_pb2.Image], palette: Palette) -> tuple
 
 
 def read_colour_change(message: types_pb2.ColourChange) -> ColourChange:
+    """The colour change in a response."""
     return ColourChange(message.moved_pixels, message.largest_distance)
 
 
 def _images(reply: Any, palette: Palette) -> Images:
-    change = getattr(reply, "colour_change", types_pb2.ColourChange())  # Decode is given no image
+    change = getattr(reply, "colour_change", types_pb2.ColourChange())  # Decode has none
     return Images(
         model=version_of(reply.model),
         images=_read_images(reply.images, palette),

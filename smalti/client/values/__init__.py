@@ -20,7 +20,6 @@ from smalti.client.values.images import (
     ScoreKind,
     Scores,
     Swept,
-    pixel_bytes,
 )
 from smalti.client.values.jobs import (
     Interrupted,
@@ -64,5 +63,4 @@ __all__ = [
     "ScoreKind",
     "Scores",
     "Swept",
-    "pixel_bytes",
 ]

@@ -1,7 +1,6 @@
 """Images and what one-shot requests answer: frozen values, which know nothing of gRPC."""
 
 import os
-import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,6 +16,7 @@ from smalti.client.values.brief import Brief
 from smalti.client.values.models import ModelVersion
 from smalti.pictures import formats
 from smalti.pictures.files import write_whole
+from smalti.pixels import pack, unpack
 
 Latent: TypeAlias = Sequence[float]
 _WIDEST_SHEET = 800  # screen pixels, in a notebook
@@ -45,13 +45,13 @@ class Image:
     @classmethod
     def of_pixels(cls, pixels: Sequence[int], *, height: int, width: int, palette: tuple[str, ...]) -> Self:
         """The image of palette indices in raster order."""
-        indices = struct.pack(_format(len(pixels), palette), *pixels)
+        indices = pack(pixels, len(palette))
         return cls(height=height, width=width, indices=indices, palette=palette)
 
     @property
     def pixels(self) -> tuple[tuple[int, ...], ...]:
         """The palette index of every pixel, row by row."""
-        flat = struct.unpack(_format(self.height * self.width, self.palette), self.indices)
+        flat = unpack(self.indices, len(self.palette))
         return tuple(flat[start : start + self.width] for start in range(0, len(flat), self.width))
 
     def picture(self) -> pillow.Image:
@@ -83,15 +83,6 @@ class Image:
 
     def _repr_html_(self) -> str:
         return notebook.picture(self._repr_png_(), f"{self.width}×{self.height}")
-
-
-def pixel_bytes(palette: Sequence[str]) -> int:
-    """Bytes of one pixel in `Image.indices`, and on the wire."""
-    return 1 if len(palette) <= 256 else 2
-
-
-def _format(count: int, palette: Sequence[str]) -> str:
-    return f"<{count}{'B' if pixel_bytes(palette) == 1 else 'H'}"
 
 
 def _save(picture: pillow.Image, path: str | os.PathLike[str], scale: int) -> Path:

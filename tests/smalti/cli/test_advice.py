@@ -1,4 +1,4 @@
-"""Advice at the command line is in the words of the command line."""
+"""Errors at the command line use the words of the command line."""
 
 import ast
 import re
@@ -30,7 +30,7 @@ def smalti(server):
 
 
 def raised():
-    """Every string in a `raise` of what users of the server can meet."""
+    """Every text in a `raise` that users can meet."""
     for folder in ("server", "smalti"):
         for file in sorted((ROOT / folder).rglob("*.py")):
             if file.parent.name != "v1":
@@ -40,7 +40,7 @@ def raised():
                         yield file.name, "".join(str(part.value) for part in parts)
 
 
-def test_no_error_tells_anybody_to_call_an_rpc():
+def test_no_error_message_names_an_rpc():
     methods = "|".join(method.name for service in SERVICES for method in service.methods)
     names = re.compile(rf"\w+Service\b|(?:\bby|\bcall|\bor|\bwith) (?:{methods})\b")
     texts = list(raised())
@@ -49,7 +49,7 @@ def test_no_error_tells_anybody_to_call_an_rpc():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said", "told"),
+    ("arguments", "said", "message"),
     [
         (
             ["draw", "toy"],
@@ -66,8 +66,8 @@ def test_no_error_tells_anybody_to_call_an_rpc():
         (["submit", "toy"], "toy is a pixel_rnn.", "toy is a pixel_rnn."),
     ],
 )
-def test_a_field_of_the_contract_is_told_as_the_option_that_fills_it(
-    server, smalti, refusal, tmp_path, arguments, said, told
+def test_errors_name_the_option_in_place_of_the_field(
+    server, smalti, refusal, tmp_path, arguments, said, message
 ):
     def refuse(request):
         raise refusal("INVALID_ARGUMENT", "INVALID_REQUEST", said, field="x")
@@ -75,7 +75,7 @@ def test_a_field_of_the_contract_is_told_as_the_option_that_fills_it(
     server.answers["ImageService/Draw"] = server.answers["JobService/Submit"] = refuse
     place = ["-o", tmp_path / "x.png"] if arguments[0] == "draw" else []
     result = smalti(*arguments, *place)
-    assert (result.exit_code, result.stderr) == (2, f"Error: {told}\n")
+    assert (result.exit_code, result.stderr) == (2, f"Error: {message}\n")
 
 
 @pytest.mark.parametrize(
@@ -96,9 +96,7 @@ def test_a_field_of_the_contract_is_told_as_the_option_that_fills_it(
         (["results", "7", "--start", 2**64, "-o", "x.png"], "--start"),
     ],
 )
-def test_a_number_that_does_not_fit_is_told_by_its_option(
-    server, smalti, tmp_path, monkeypatch, arguments, option
-):
+def test_errors_of_wrong_numbers_name_the_option(server, smalti, tmp_path, monkeypatch, arguments, option):
     monkeypatch.chdir(tmp_path)
     server.answers["JobService/Get"] = lambda request: jobs_pb2.Job(
         id="7", count=1, state="JOB_STATE_RUNNING"
@@ -123,7 +121,7 @@ def test_a_number_that_does_not_fit_is_told_by_its_option(
         (["delete", "\udcff"], "job"),
     ],
 )
-def test_bytes_that_are_no_text_are_told_in_one_sentence(
+def test_arguments_that_are_not_utf8_are_refused_in_one_sentence(
     server, smalti, tmp_path, monkeypatch, arguments, named
 ):
     monkeypatch.chdir(tmp_path)
@@ -133,7 +131,7 @@ def test_bytes_that_are_no_text_are_told_in_one_sentence(
 
 
 @pytest.mark.parametrize("command", ["encode", "score", "reconstruct", "complete"])
-def test_an_empty_name_is_not_the_folder_that_one_is_in(smalti, command):
+def test_an_empty_path_is_refused_and_not_the_current_folder(smalti, command):
     result = smalti(command, "toy", "")
     assert (result.exit_code, result.stderr) == (
         2,
@@ -141,7 +139,7 @@ def test_an_empty_name_is_not_the_folder_that_one_is_in(smalti, command):
     )
 
 
-def test_endless_patience_has_no_number(server, smalti, refusal):
+def test_endless_patience_is_announced_without_a_number(server, smalti, refusal):
     def answer(request):
         if len(server.requests) == 1:
             raise refusal("RESOURCE_EXHAUSTED", "QUEUE_FULL", "The queue is full.", retry=0.05)
@@ -151,9 +149,7 @@ def test_endless_patience_has_no_number(server, smalti, refusal):
     assert smalti("submit", "toy", "--patience", "inf").stderr == "The queue is full. Trying again.\n"
 
 
-def test_a_model_that_is_drawn_in_another_way_is_met_with_the_command_for_it(
-    server, smalti, refusal, tmp_path
-):
+def test_a_model_of_the_wrong_kind_is_refused_with_the_right_command(server, smalti, refusal, tmp_path):
     def refuse(request):
         raise refusal("FAILED_PRECONDITION", "GRAPH_NOT_SERVED", "toy is of another kind.")
 
@@ -167,13 +163,13 @@ def test_a_model_that_is_drawn_in_another_way_is_met_with_the_command_for_it(
     ("arguments", "meant"),
     [(["drw"], "draw"), (["result", "7"], "results"), (["draw", "--cout", "3"], "--count")],
 )
-def test_a_wrong_command_or_option_is_met_with_the_one_that_was_meant(smalti, arguments, meant):
+def test_a_mistyped_command_or_option_gets_a_suggestion(smalti, arguments, meant):
     result = smalti(*arguments)
     assert (result.exit_code, meant in result.stderr.splitlines()[-1]) == (2, True)
     assert "Did you mean" in result.stderr
 
 
-def test_an_enlarged_picture_that_is_given_back_is_met_with_both_sizes(server, smalti, tmp_path, monkeypatch):
+def test_an_enlarged_picture_is_refused_with_both_sizes(server, smalti, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     pillow.new("RGB", (128, 128)).save("large.png")
     result = smalti("complete", "toy", "large.png", "-o", "x.png")

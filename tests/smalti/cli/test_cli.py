@@ -56,7 +56,7 @@ def drawing(server):
 
 
 @pytest.mark.usefixtures("drawing")
-def test_one_drawn_image_is_written_large_enough_to_be_looked_at(smalti, tmp_path):
+def test_one_drawn_image_is_written_enlarged(smalti, tmp_path):
     result = smalti("draw", "toy", "-o", tmp_path / "x.png")
     assert result.exit_code == 0
     assert opened(tmp_path / "x.png").size == (128, 128)
@@ -71,13 +71,13 @@ def test_several_drawn_images_are_written_as_a_sheet(smalti, tmp_path):
 
 
 @pytest.mark.usefixtures("drawing")
-def test_into_a_folder_every_image_is_a_file(smalti, tmp_path):
+def test_a_folder_gets_a_file_for_each_image(smalti, tmp_path):
     smalti("draw", "toy", "--count", 2, "-o", tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["00000.png", "00001.png"]
 
 
 @pytest.mark.usefixtures("drawing")
-def test_without_terminal_and_file_an_image_has_no_place(smalti):
+def test_drawing_without_a_terminal_needs_an_output(smalti):
     result = smalti("draw", "toy")
     assert result.exit_code == 2
     assert "-o FILE.png" in result.stderr
@@ -85,11 +85,11 @@ def test_without_terminal_and_file_an_image_has_no_place(smalti):
 
 @pytest.mark.usefixtures("drawing")
 @pytest.mark.parametrize("count", [1, 3])
-def test_json_has_one_shape_however_many_images_there_are_and_wherever_they_go(smalti, tmp_path, count):
-    def told(*arguments):
+def test_json_has_the_same_keys_for_any_count_and_output(smalti, tmp_path, count):
+    def printed(*arguments):
         return json.loads(smalti("draw", "toy", "--count", count, "--json", *arguments).stdout)
 
-    inline, filed, folder = told(), told("-o", tmp_path / "x.png"), told("-o", f"{tmp_path}/out/")
+    inline, filed, folder = printed(), printed("-o", tmp_path / "x.png"), printed("-o", f"{tmp_path}/out/")
     assert inline.keys() == filed.keys() == folder.keys()
     for each in (inline, filed, folder):
         assert (len(each["images"]), each["seed"], each["colour_change"]["moved_pixels"]) == (count, 4, 0)
@@ -100,16 +100,16 @@ def test_json_has_one_shape_however_many_images_there_are_and_wherever_they_go(s
     assert folder["images"][0] == {"png": None, "file": f"{folder['output']}00000.png"}
 
 
-def test_completions_in_json_have_one_shape_too(smalti, completing, two_pictures, tmp_path):
+def test_completions_in_json_have_the_same_keys_for_any_output(smalti, completing, two_pictures, tmp_path):
     inline = json.loads(smalti("complete", "toy", two_pictures, "--json").stdout)
     filed = json.loads(smalti("complete", "toy", two_pictures, "--json", "-o", tmp_path / "x.png").stdout)
     assert inline.keys() == filed.keys()
-    (one, *_), (other, *_) = (told["pictures"][0]["draws"] for told in (inline, filed))
+    (one, *_), (other, *_) = (printed["pictures"][0]["draws"] for printed in (inline, filed))
     assert one.keys() == other.keys()
     assert one["image"].keys() == other["image"].keys() == {"png", "file"}
 
 
-def test_every_line_of_a_job_that_is_submitted_and_watched_in_json_is_an_event(server, smalti):
+def test_submit_watch_json_prints_an_event_on_each_line(server, smalti):
     server.answers["JobService/Submit"] = lambda request: jobs_pb2.SubmitResponse(job=a_job("QUEUED"))
     server.answers["JobService/Watch"] = watched(a_job("SUCCEEDED", done=3))
     lines = [json.loads(line) for line in smalti("submit", "toy", "--watch", "--json").stdout.splitlines()]
@@ -117,7 +117,7 @@ def test_every_line_of_a_job_that_is_submitted_and_watched_in_json_is_an_event(s
 
 
 @pytest.mark.usefixtures("drawing")
-def test_a_file_that_cannot_be_written_is_told_in_one_sentence(smalti, tmp_path):
+def test_a_file_that_cannot_be_written_is_one_sentence(smalti, tmp_path):
     (tmp_path / "file").touch()
     result = smalti("draw", "toy", "-o", tmp_path / "file" / "x.png")
     assert result.exit_code == 2
@@ -132,7 +132,7 @@ def test_submit_prints_the_id_and_nothing_else(server, smalti):
     assert (request.count, request.seed, round(request.temperature, 3)) == (3, 7, 0.9)
 
 
-def test_a_job_may_be_interactive(server, smalti):
+def test_submit_sends_the_class_of_the_job(server, smalti):
     job = a_job("QUEUED", job_class=jobs_pb2.JOB_CLASS_INTERACTIVE)
     server.answers["JobService/Submit"] = lambda request: jobs_pb2.SubmitResponse(job=job)
     result = smalti("submit", "toy", "--class", "interactive", "--json")
@@ -142,7 +142,7 @@ def test_a_job_may_be_interactive(server, smalti):
     assert server.requests[1].job_class == jobs_pb2.JOB_CLASS_STANDARD
 
 
-def test_a_submitted_job_is_followed_to_its_end(server, smalti):
+def test_submit_watch_follows_the_job_to_its_end(server, smalti):
     server.answers["JobService/Submit"] = lambda request: jobs_pb2.SubmitResponse(job=a_job("QUEUED"))
     server.answers["JobService/Watch"] = watched(a_job("RUNNING", done=1), a_job("SUCCEEDED", done=3))
     result = smalti("submit", "toy", "--watch")
@@ -161,12 +161,12 @@ def test_submit_can_complete_a_picture(server, smalti, picture):
     assert "2 pixels had colours outside" in result.stderr
 
 
-def test_what_to_keep_of_a_picture_must_be_said(smalti, picture):
+def test_a_completion_needs_rows_or_a_mask_and_a_picture(smalti, picture):
     assert smalti("submit", "toy", "--complete", picture).exit_code == 2
     assert smalti("submit", "toy", "--rows", 1).exit_code == 2
 
 
-def test_watching_a_job_that_fails_tells_the_shell(server, smalti):
+def test_watching_a_failed_job_exits_with_1(server, smalti):
     server.answers["JobService/Get"] = lambda request: a_job()
     server.answers["JobService/Watch"] = watched(a_job("FAILED", done=2, failed=1, reason="SAMPLE_FAILED"))
     result = smalti("watch", "7")
@@ -174,7 +174,7 @@ def test_watching_a_job_that_fails_tells_the_shell(server, smalti):
     assert "1 of 3 samples could not be drawn (SAMPLE_FAILED)" in result.stderr
 
 
-def test_watch_json_is_one_event_a_line(server, smalti):
+def test_watch_json_prints_an_event_on_each_line(server, smalti):
     server.answers["JobService/Get"] = lambda request: a_job()
     server.answers["JobService/Watch"] = watched(a_job(), a_job("CANCELLED"))
     result = smalti("watch", "7", "--json")
@@ -197,7 +197,7 @@ def half_done(server):
 
 
 @pytest.mark.usefixtures("half_done")
-def test_results_are_files_named_by_index_and_failures_are_told(smalti, tmp_path):
+def test_results_writes_files_named_by_index_and_names_failures(smalti, tmp_path):
     result = smalti("results", "7", "-o", tmp_path / "out")
     assert result.exit_code == 0
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["00001.png"]
@@ -207,13 +207,13 @@ def test_results_are_files_named_by_index_and_failures_are_told(smalti, tmp_path
 
 
 @pytest.mark.usefixtures("half_done")
-def test_results_in_json_say_how_many(smalti, tmp_path):
+def test_results_json_counts_written_and_failed(smalti, tmp_path):
     summary = json.loads(smalti("results", "7", "-o", tmp_path / "x.png", "--json").stdout)
     assert (summary["written"], summary["failed"]) == (1, 1)
     assert (tmp_path / "x.png").exists()
 
 
-def test_results_of_a_job_without_any_fail(server, smalti, tmp_path):
+def test_results_without_a_finished_sample_exits_with_1(server, smalti, tmp_path):
     server.answers["JobService/Get"] = lambda request: a_job("QUEUED")
     server.answers["JobService/Results"] = lambda request: iter([])
     result = smalti("results", "7", "-o", tmp_path / "x.png")
@@ -221,7 +221,7 @@ def test_results_of_a_job_without_any_fail(server, smalti, tmp_path):
     assert "no finished sample" in result.stderr
 
 
-def test_cancel_says_how_far_the_job_came(server, smalti):
+def test_cancel_says_how_many_samples_are_done(server, smalti):
     server.answers["JobService/Cancel"] = lambda request: a_job("CANCELLED", done=2)
     assert smalti("cancel", "7").stdout == "Job 7 is CANCELLED after 2 of 3 samples.\n"
 
@@ -238,11 +238,11 @@ def test_jobs_and_models_are_tables_or_json(server, smalti):
     assert smalti("models", "toy", "--json").stdout == '{"figures": {}}\n'
 
 
-def test_what_the_server_leaves_out_is_told_beside_the_models(server, smalti):
+def test_models_names_what_the_server_leaves_out(server, smalti):
     left_out = models_pb2.LeftOut(place="toy/2", reason="toy version 2: decode.onnx differs.")
     server.answers["ModelService/List"] = lambda request: models_pb2.ListModelsResponse(left_out=[left_out])
-    told = smalti("models")
-    assert told.stderr == "Left out: toy version 2: decode.onnx differs.\n"
+    printed = smalti("models")
+    assert printed.stderr == "Left out: toy version 2: decode.onnx differs.\n"
     assert smalti("models", "--json").stdout == "[]\n"
 
 
@@ -252,22 +252,22 @@ def test_models_are_loaded_and_unloaded(server, smalti):
     server.answers["ModelService/Unload"] = lambda request: models_pb2.UnloadModelResponse()
     server.answers["ModelService/List"] = lambda request: models_pb2.ListModelsResponse()
     assert smalti("load", "toy").stdout == "toy version 3 is served.\n"
-    del server.requests[1:]  # what it asked about versions that were left out
+    del server.requests[1:]  # the request for versions that are left out
     assert json.loads(smalti("load", "toy", "--version", 3, "--json").stdout)["version"] == 3
     assert "toy is served no more" in smalti("unload", "toy").stdout
     assert json.loads(smalti("unload", "toy", "--version", 3, "--json").stdout)["unloaded"]["version"] == 3
     assert [request.version for request in server.requests] == [0, 3, 0, 3]
 
 
-def test_newer_versions_that_were_left_out_are_told_when_an_older_one_is_loaded(server, smalti):
+def test_load_names_newer_versions_that_are_left_out(server, smalti):
     model = models_pb2.Model(name="toy", version=3, family="vae", height=2, width=2, palette=PALETTE)
     places = ("toy/2", "toy/4", "other/9", "toy")
     server.answers["ModelService/Load"] = lambda request: models_pb2.LoadModelResponse(model=model)
     server.answers["ModelService/List"] = lambda request: models_pb2.ListModelsResponse(
         left_out=[models_pb2.LeftOut(place=place, reason=f"{place} is bad.") for place in places]
     )
-    told = smalti("load", "toy")
-    assert (told.stdout, told.stderr) == ("toy version 3 is served.\n", "Left out: toy/4 is bad.\n")
+    printed = smalti("load", "toy")
+    assert (printed.stdout, printed.stderr) == ("toy version 3 is served.\n", "Left out: toy/4 is bad.\n")
     assert smalti("load", "toy", "--version", 3).stderr == ""
 
 
@@ -276,21 +276,22 @@ def test_a_model_that_cannot_be_loaded_is_one_sentence(server, smalti, refusal):
         raise refusal("FAILED_PRECONDITION", "REPOSITORY_DAMAGED", "toy version 1: decode.onnx differs.")
 
     server.answers["ModelService/Load"] = refuse
-    told = smalti("load", "toy")
-    assert (told.exit_code, told.stderr) == (1, "Error: toy version 1: decode.onnx differs.\n")
+    printed = smalti("load", "toy")
+    assert (printed.exit_code, printed.stderr) == (1, "Error: toy version 1: decode.onnx differs.\n")
 
 
-def test_jobs_that_wait_for_a_replaced_export_are_told_why(server, smalti):
+def test_jobs_explains_each_reason_once(server, smalti):
     jobs = [a_job("QUEUED", reason="MODEL_REPLACED"), a_job("RUNNING", reason="MODEL_REPLACED")]
     server.answers["JobService/List"] = lambda request: jobs_pb2.ListJobsResponse(jobs=jobs)
-    told = smalti("jobs")
-    assert told.stdout.count("MODEL_REPLACED") == 2
+    printed = smalti("jobs")
+    assert printed.stdout.count("MODEL_REPLACED") == 2
     assert (
-        told.stderr.count("exported anew, and no worker has the old export: put that back in its place") == 1
+        printed.stderr.count("exported anew, and no worker has the old export: put that back in its place")
+        == 1
     )
 
 
-def test_versions_of_which_all_is_the_same_share_a_line(server, smalti):
+def test_adjacent_versions_with_identical_details_share_a_line(server, smalti):
     def a_model(name, version, **fields):
         fields = {"family": "gan", "height": 2, "width": 2, "palette": PALETTE, **fields}
         return models_pb2.Model(name=name, version=version, **fields)
@@ -308,24 +309,24 @@ def test_versions_of_which_all_is_the_same_share_a_line(server, smalti):
 
 
 @pytest.mark.usefixtures("drawing")
-def test_a_version_of_a_model_can_be_asked_for(server, smalti, tmp_path):
+def test_draw_sends_the_version(server, smalti, tmp_path):
     assert smalti("draw", "toy", "--version", 2, "-o", tmp_path / "x.png").exit_code == 0
     [request] = [request for request in server.requests if hasattr(request, "count")]
     assert (request.model.name, request.model.version) == ("toy", 2)
 
 
-def test_a_deleted_job_is_named(server, smalti):
+def test_delete_names_the_job(server, smalti):
     server.answers["JobService/Delete"] = lambda request: jobs_pb2.DeleteJobResponse()
     assert smalti("delete", "7").stdout == "Deleted job 7.\n"
 
 
-DRAWS = (pixels(1, 1, 2, 2), pixels(1, 1, 0, 3))  # of which the first row was given
+DRAWS = (pixels(1, 1, 2, 2), pixels(1, 1, 0, 3))  # the first row is kept
 
 
 @pytest.fixture
 def completing(server):
-    """The server completes every picture by one draw after the other; gives the jobs that it forgot."""
-    forgotten = []
+    """Lets the server complete every picture; returns the ids of the deleted jobs."""
+    deleted = []
     counts = []
 
     def submit(request):
@@ -340,7 +341,7 @@ def completing(server):
             yield jobs_pb2.SampleResult(index=index, image=DRAWS[index], log_probability=-4.0 - index)
 
     def delete(request):
-        forgotten.append(request.id)
+        deleted.append(request.id)
         return jobs_pb2.DeleteJobResponse()
 
     server.answers["JobService/Submit"] = submit
@@ -349,7 +350,7 @@ def completing(server):
     server.answers["JobService/Results"] = results
     server.answers["JobService/Cancel"] = lambda request: a_job("SUCCEEDED", id=request.id)
     server.answers["JobService/Delete"] = delete
-    return forgotten
+    return deleted
 
 
 def submitted(server):
@@ -381,7 +382,7 @@ def two_pictures(completing, tmp_path):
     return folder
 
 
-def test_several_draws_are_a_sheet_beside_the_original_and_what_was_shown(
+def test_several_draws_are_a_sheet_with_the_original_and_its_kept_pixels(
     server, smalti, completing, two_pictures, tmp_path
 ):
     result = smalti("complete", "toy", two_pictures, "--draws", 2, "--seed", 5, "-o", tmp_path / "x.png")
@@ -404,15 +405,13 @@ def test_several_draws_are_a_sheet_beside_the_original_and_what_was_shown(
     assert completing == ["1", "2"]
 
 
-def test_the_seed_that_the_first_picture_got_is_everyone_s(
-    server, smalti, completing, two_pictures, tmp_path
-):
+def test_all_pictures_use_the_seed_of_the_first(server, smalti, completing, two_pictures, tmp_path):
     smalti("complete", "toy", two_pictures, "--draws", 2, "-o", tmp_path / "x.png")
     first, second = submitted(server)
     assert (first.HasField("seed"), second.seed) == (False, 9)
 
 
-def test_labels_take_their_place_on_the_sheet(smalti, two_pictures, tmp_path):
+def test_labels_stand_outside_the_pictures_of_the_sheet(smalti, two_pictures, tmp_path):
     for name, extra in (("plain", []), ("labelled", ["--labels"])):
         smalti("complete", "toy", two_pictures, "--draws", 2, *extra, "-o", tmp_path / f"{name}.png")
     plain, labelled = (opened(tmp_path / f"{name}.png") for name in ("plain", "labelled"))
@@ -422,7 +421,7 @@ def test_labels_take_their_place_on_the_sheet(smalti, two_pictures, tmp_path):
     assert labelled.crop((left, top, labelled.width, labelled.height)).tobytes() == plain.tobytes()
 
 
-def test_into_a_folder_every_draw_is_a_file_named_for_its_picture(
+def test_a_folder_gets_a_file_for_each_draw_named_after_its_picture(
     smalti, completing, picture, two_pictures, tmp_path
 ):
     smalti("complete", "toy", two_pictures, "--draws", 2, "--first-index", 7, "-o", tmp_path / "out")
@@ -434,13 +433,13 @@ def test_into_a_folder_every_draw_is_a_file_named_for_its_picture(
     ]
 
 
-def test_completions_in_json_say_how_likely_each_is(smalti, completing, two_pictures):
-    told = json.loads(smalti("complete", "toy", two_pictures, "--draws", 2, "--seed", 5, "--json").stdout)
-    assert (told["seed"], told["model"]["version"]) == (5, 1)
-    assert [each["name"] for each in told["pictures"]] == ["ant", "bat"]
-    assert [draw["index"] for draw in told["pictures"][1]["draws"]] == [2, 3]
-    assert [draw["log_probability"] for draw in told["pictures"][1]["draws"]] == [-4.0, -5.0]
-    assert told["pictures"][0]["draws"][0]["image"]["png"].startswith("iVBOR")
+def test_completions_in_json_have_log_probabilities(smalti, completing, two_pictures):
+    printed = json.loads(smalti("complete", "toy", two_pictures, "--draws", 2, "--seed", 5, "--json").stdout)
+    assert (printed["seed"], printed["model"]["version"]) == (5, 1)
+    assert [each["name"] for each in printed["pictures"]] == ["ant", "bat"]
+    assert [draw["index"] for draw in printed["pictures"][1]["draws"]] == [2, 3]
+    assert [draw["log_probability"] for draw in printed["pictures"][1]["draws"]] == [-4.0, -5.0]
+    assert printed["pictures"][0]["draws"][0]["image"]["png"].startswith("iVBOR")
 
 
 @pytest.mark.parametrize(
@@ -467,7 +466,7 @@ def test_the_lower_part_is_hidden(server, smalti, completing, picture, tmp_path,
         (["large.png"], "large.png is 3×2, and toy takes 2×2: see --fit"),
     ],
 )
-def test_what_cannot_be_completed_is_told_before_anything_is_queued(
+def test_a_wrong_completion_is_refused_before_anything_is_queued(
     server, smalti, completing, picture, tmp_path, monkeypatch, arguments, words
 ):
     monkeypatch.chdir(tmp_path)
@@ -498,7 +497,7 @@ def test_completions_too_large_to_write_are_refused_before_anything_is_queued(
     assert "too large" in result.stderr
 
 
-def test_a_draw_that_failed_is_told_and_no_job_is_left(server, smalti, completing, picture, tmp_path):
+def test_a_failed_draw_is_named_and_all_jobs_are_deleted(server, smalti, completing, picture, tmp_path):
     server.answers["JobService/Results"] = lambda request: iter(
         [jobs_pb2.SampleResult(index=0, error="Its pixels were no numbers.")]
     )
@@ -508,7 +507,7 @@ def test_a_draw_that_failed_is_told_and_no_job_is_left(server, smalti, completin
     assert completing == ["1", "2"]
 
 
-def test_where_one_picture_is_refused_the_jobs_of_the_others_are_cancelled(
+def test_if_one_picture_is_refused_the_jobs_of_the_others_are_cancelled(
     server, smalti, completing, refusal, two_pictures, tmp_path
 ):
     submit = server.answers["JobService/Submit"]
@@ -545,7 +544,7 @@ def test_latents_and_scores_are_printed_a_line_each(server, smalti, picture):
     assert smalti("score", "toy", picture).stdout == f"{picture}: 0.2500 (P(real))\n"
 
 
-def test_pictures_go_through_the_latent(server, smalti, picture, tmp_path):
+def test_reconstruct_and_interpolate_write_pictures(server, smalti, picture, tmp_path):
     server.answers["ImageService/Reconstruct"] = lambda request: images_pb2.ReconstructResponse(
         model=ONE, images=[pixels(0, 0, 0, 0)]
     )
@@ -568,7 +567,7 @@ def test_pictures_go_through_the_latent(server, smalti, picture, tmp_path):
         ("FAILED_PRECONDITION", "GRAPH_NOT_SERVED", 1),
     ],
 )
-def test_the_exit_code_tells_whose_fault_it_is(server, smalti, refusal, code, reason, exit_code):
+def test_each_kind_of_error_has_its_exit_code(server, smalti, refusal, code, reason, exit_code):
     def refuse(request):
         raise refusal(code, reason, "One sentence.")
 
@@ -578,7 +577,7 @@ def test_the_exit_code_tells_whose_fault_it_is(server, smalti, refusal, code, re
     assert result.stderr == "Error: One sentence.\n"
 
 
-def test_a_server_that_is_away_is_named_and_no_traceback_shown(server, smalti):
+def test_a_server_that_is_away_is_one_sentence_without_a_traceback(server, smalti):
     server.stop()
     result = smalti("models")
     assert result.exit_code == 4
@@ -609,7 +608,7 @@ def test_client_and_command_import_nothing_that_only_servers_need():
         ("CANCELLED", 2, 1, "Error: Job 7 has no finished sample to write."),
     ],
 )
-def test_results_of_which_there_are_none_say_whether_any_are_to_come(
+def test_results_without_samples_say_whether_more_will_come(
     server, smalti, tmp_path, state, start, code, said
 ):
     server.answers["JobService/Get"] = lambda request: a_job(state)
@@ -618,7 +617,7 @@ def test_results_of_which_there_are_none_say_whether_any_are_to_come(
     assert (result.exit_code, result.stderr.splitlines()[-1]) == (code, said)
 
 
-def test_a_wrong_value_is_told_before_a_missing_terminal(smalti, picture, server, refusal):
+def test_a_wrong_value_is_reported_before_a_missing_terminal(smalti, picture, server, refusal):
     def refuse(request):
         raise refusal("INVALID_ARGUMENT", "INVALID_REQUEST", "toy has latent dimensions 0 to 9, not 10.")
 
@@ -631,7 +630,7 @@ def test_a_wrong_value_is_told_before_a_missing_terminal(smalti, picture, server
 
 
 @pytest.mark.usefixtures("drawing")
-def test_what_was_written_is_told_with_its_scale_and_in_the_right_number(smalti, tmp_path):
+def test_the_message_on_written_files_has_scale_and_number(smalti, tmp_path):
     said = smalti("draw", "toy", "--count", 4, "-o", tmp_path / "x.png").stderr
     assert "each pixel 4×4 (--scale 1 writes 7×7)" in said
     assert (
@@ -641,7 +640,7 @@ def test_what_was_written_is_told_with_its_scale_and_in_the_right_number(smalti,
     assert "Wrote 2 images to " in smalti("draw", "toy", "--count", 2, "-o", tmp_path / "out/").stderr
 
 
-def test_a_wrong_name_that_is_like_a_right_one_is_met_with_that_one_alone(server, smalti, refusal, tmp_path):
+def test_a_mistyped_model_gets_a_suggestion_and_no_list(server, smalti, refusal, tmp_path):
     def refuse(request):
         there_is = "there is digits-vae, toy-vae."
         raise refusal(

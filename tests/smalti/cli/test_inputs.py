@@ -1,4 +1,4 @@
-"""What the commands do with the pictures that they are given: the server's toy model takes 2×2."""
+"""How commands read the pictures that they are given; the toy model takes 2×2."""
 
 import json
 
@@ -13,7 +13,7 @@ from smalti.v1 import images_pb2, jobs_pb2, types_pb2
 from tests.smalti.pictures.zips import a_picture, packed
 
 ONE = types_pb2.ModelVersion(name="toy", version=1)
-ONE_EACH = {  # the commands that take any number of pictures and answer each
+ONE_EACH = {  # commands that take any number of pictures and give a result for each
     "score": lambda request: images_pb2.ScoreResponse(
         model=ONE, kind="SCORE_KIND_ELBO", scores=[-float(len(image.png)) for image in request.images]
     ),
@@ -54,7 +54,7 @@ def asked(server, kind=images_pb2.ScoreRequest):
 
 
 @pytest.mark.parametrize("command", ONE_EACH)
-def test_a_picture_of_another_size_is_named_with_both_sizes_and_nothing_is_asked(
+def test_a_picture_of_another_size_is_refused_with_both_sizes_before_a_request(
     server, smalti, tmp_path, command
 ):
     folder = write(tmp_path, good=(2, 2), wide=(3, 2), tall=(2, 5))
@@ -62,27 +62,28 @@ def test_a_picture_of_another_size_is_named_with_both_sizes_and_nothing_is_asked
     assert result.exit_code == 2
     assert f"{folder}/wide.png is 3×2, and toy takes 2×2: see --fit" in result.stderr
     assert f"{folder}/tall.png is 2×5, and toy takes 2×2: see --fit" in result.stderr
-    assert len(server.requests) == 1  # for the model's size
+    assert len(server.requests) == 1  # it asked for the model's size
 
 
 @pytest.mark.parametrize("command", ONE_EACH)
-def test_of_a_folder_the_good_pictures_are_answered_and_the_others_named_at_the_end(
-    smalti, tmp_path, command
-):
+def test_good_pictures_of_a_folder_are_used_and_the_others_named_at_the_end(smalti, tmp_path, command):
     folder = write(tmp_path / "pictures", ant=(2, 2), wide=(3, 2), zebra=(2, 2))
     (folder / "torn.png").write_bytes(a_picture()[:50])
     result = smalti(command, "toy", folder, "--json")
     assert result.exit_code == exit_codes.PARTLY
-    told = json.loads(result.stdout)
-    assert [picture["name"] for picture in told["pictures"]] == [f"{folder}/ant.png", f"{folder}/zebra.png"]
-    assert told["skipped"] == [
+    printed = json.loads(result.stdout)
+    assert [picture["name"] for picture in printed["pictures"]] == [
+        f"{folder}/ant.png",
+        f"{folder}/zebra.png",
+    ]
+    assert printed["skipped"] == [
         {"name": f"{folder}/torn.png", "reason": "is cut off or damaged"},
         {"name": f"{folder}/wide.png", "reason": "is 3×2, and toy takes 2×2: see --fit"},
     ]
     assert result.stderr.splitlines()[-1].startswith(f"Skipped 2: {folder}/torn.png is cut off")
 
 
-def test_each_line_has_its_picture_s_name_in_folders_and_zips(smalti, tmp_path):
+def test_each_line_begins_with_the_path_of_its_picture(smalti, tmp_path):
     folder = write(tmp_path / "pictures", ant=(2, 2), bat=(2, 2))
     (tmp_path / "more.zip").write_bytes(packed({"in/cat.png": a_picture(size=(2, 2))}))
     result = smalti("encode", "toy", folder, tmp_path / "more.zip")
@@ -94,14 +95,14 @@ def test_each_line_has_its_picture_s_name_in_folders_and_zips(smalti, tmp_path):
 
 
 @pytest.mark.parametrize("how", ["resize", "crop", "pad"])
-def test_fit_brings_every_picture_to_the_model_s_size(server, smalti, tmp_path, how):
+def test_fit_brings_every_picture_to_the_models_size(server, smalti, tmp_path, how):
     folder = write(tmp_path, small=(1, 1), right=(2, 2)) if how == "pad" else write(tmp_path, wide=(9, 4))
     assert smalti("score", "toy", folder, "--fit", how).exit_code == 0
     [request] = asked(server)
     assert {reader.read(image.png).rgba.size for image in request.images} == {(2, 2)}
 
 
-def test_a_picture_that_padding_cannot_make_smaller_is_named(smalti, tmp_path):
+def test_padding_refuses_a_larger_picture(smalti, tmp_path):
     result = smalti("score", "toy", write(tmp_path, wide=(3, 2)) / "wide.png", "--fit", "pad")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "wide.png is 3×2, and padding makes it no smaller than that, not 2×2." in result.stderr
@@ -117,12 +118,12 @@ def test_fit_without_a_picture_is_refused(smalti, tmp_path, command, option):
 
 def test_the_help_says_what_each_way_to_fit_does(smalti):
     for command in ("score", "encode", "reconstruct", "complete", "sweep", "interpolate", "submit"):
-        told = " ".join(smalti(command, "--help").stdout.split())
-        assert "--fit [resize|crop|pad]" in told, command
-        assert "repeating pixels" in told, command
+        printed = " ".join(smalti(command, "--help").stdout.split())
+        assert "--fit [resize|crop|pad]" in printed, command
+        assert "repeating pixels" in printed, command
 
 
-def test_more_pictures_than_fit_into_one_request_are_asked_in_several(server, smalti, tmp_path):
+def test_many_pictures_are_sent_in_several_requests(server, smalti, tmp_path):
     names = [f"{number:03d}.png" for number in range(150)]
     (tmp_path / "many.zip").write_bytes(packed(dict.fromkeys(names, a_picture(size=(2, 2)))))
     result = smalti("score", "toy", tmp_path / "many.zip", "--seed", 3)
@@ -130,7 +131,7 @@ def test_more_pictures_than_fit_into_one_request_are_asked_in_several(server, sm
     assert [(len(request.images), request.seed) for request in asked(server)] == [(64, 3), (64, 3), (22, 3)]
 
 
-def test_reconstructions_in_a_folder_have_their_pictures_names_and_overwrite_nothing(smalti, tmp_path):
+def test_reconstructions_are_named_after_their_pictures_and_overwrite_nothing(smalti, tmp_path):
     folder = write(tmp_path / "in", ant=(2, 2))
     write(folder / "deep", ant=(2, 2))
     before = (folder / "ant.png").read_bytes()
@@ -182,7 +183,7 @@ def sent_by(server, smalti, command, path, tmp_path):
 @pytest.mark.parametrize(
     "command", ["score", "encode", "reconstruct", "sweep", "interpolate", "submit", "complete"]
 )
-def test_every_command_reads_deep_greys_and_orientation_alike(server, smalti, tmp_path, command):
+def test_every_command_reads_16_bit_greys_and_orientation(server, smalti, tmp_path, command):
     grey = sent_by(server, smalti, command, a_deep_grey(tmp_path / "deep.png"), tmp_path)
     assert grey.getpixel((0, 0)) == (100, 100, 100)
     photograph = sent_by(server, smalti, command, a_lying_photograph(tmp_path / "lying.jpg"), tmp_path)
@@ -191,7 +192,7 @@ def test_every_command_reads_deep_greys_and_orientation_alike(server, smalti, tm
     assert min(right) > 200
 
 
-def test_pictures_of_one_name_get_files_of_their_own():
+def test_pictures_with_equal_names_get_different_files():
     assert inputs.stems(["a/ant.png", "b/ant.png", "b.zip/bat.gif", "ant.jpg"]) == [
         "ant",
         "ant-2",
@@ -200,7 +201,7 @@ def test_pictures_of_one_name_get_files_of_their_own():
     ]
 
 
-def test_a_mask_is_fitted_as_its_picture_is(server, smalti, tmp_path):
+def test_a_mask_is_fitted_like_its_picture(server, smalti, tmp_path):
     mask = pillow.new("L", (4, 4), 0)
     mask.paste(255, (0, 0, 2, 4))
     mask.save(tmp_path / "mask.png")

@@ -1,4 +1,4 @@
-"""Where pictures go: folders, kinds of files, standard output, and places that take nothing."""
+"""Where pictures go: folders, files of every format, standard output, and places that cannot be written."""
 
 import resource
 import sys
@@ -51,12 +51,12 @@ def smalti(server, tmp_path, monkeypatch):
 
 
 def work_requests(server):
-    """What was asked of the server, but for descriptions of models."""
+    """All requests except those for a model's description."""
     return [request for request in server.requests if not isinstance(request, models_pb2.GetModelRequest)]
 
 
 @pytest.mark.parametrize("ending", ["png", "webp", "gif", "bmp", "PNG", "WebP"])
-def test_a_file_holds_what_its_ending_says_and_every_colour(smalti, tmp_path, ending):
+def test_a_file_has_the_format_of_its_ending_and_every_colour(smalti, tmp_path, ending):
     assert smalti("draw", "toy", "-o", f"x.{ending}", "--scale", 1).exit_code == 0
     with pillow.open(tmp_path / f"x.{ending}") as image:
         assert image.format == ending.upper()
@@ -64,21 +64,21 @@ def test_a_file_holds_what_its_ending_says_and_every_colour(smalti, tmp_path, en
 
 
 @pytest.mark.parametrize("ending", ["jpg", "JPEG"])
-def test_a_jpeg_is_a_jpeg_and_its_loss_is_told(smalti, tmp_path, ending):
+def test_a_jpeg_is_written_with_a_warning_of_its_loss(smalti, tmp_path, ending):
     result = smalti("draw", "toy", "-o", f"x.{ending}")
     with pillow.open(tmp_path / f"x.{ending}") as image:
         assert image.format == "JPEG"
     assert "JPEG changes colours" in result.stderr
 
 
-@pytest.mark.parametrize(("colours", "is_told"), [(256, False), (300, True)])
-def test_a_gif_keeps_256_colours_exactly_and_says_where_it_cannot_keep_more(colours, is_told):
+@pytest.mark.parametrize(("colours", "warns"), [(256, False), (300, True)])
+def test_a_gif_keeps_256_colours_exactly_and_warns_of_more(colours, warns):
     picture = pillow.new("RGB", (20, 15))
     picture.putdata([(number % colours % 256, number % colours // 256, 7) for number in range(300)])
     gif = formats.format_of(Path("x.gif"))
-    assert bool(formats.loss(picture, gif)) == is_told
+    assert bool(formats.loss(picture, gif)) == warns
     with pillow.open(BytesIO(formats.encoded(picture, gif))) as written:
-        assert (colours_of(written) == colours_of(picture)) != is_told
+        assert (colours_of(written) == colours_of(picture)) != warns
 
 
 @pytest.mark.parametrize("name", ["x.tiff", "run.v2", "x.npy", "x.pdf"])
@@ -93,15 +93,13 @@ def test_an_unknown_ending_is_refused_before_anything_is_drawn(server, smalti, t
 
 @pytest.mark.parametrize("command", [["draw", "toy", "--count", 2], ["results", "7"]])
 @pytest.mark.parametrize("name", ["run.v2/", "out/", "out", "there.v2", "deep/er/"])
-def test_a_slash_at_its_end_or_an_existing_folder_makes_a_folder_whatever_the_name(
-    smalti, tmp_path, command, name
-):
+def test_a_trailing_slash_or_an_existing_folder_means_a_folder(smalti, tmp_path, command, name):
     (tmp_path / "there.v2").mkdir()
     assert smalti(*command, "-o", name).exit_code == 0
     assert sorted(file.name for file in (tmp_path / name).iterdir()) == ["00000.png", "00001.png"]
 
 
-def test_files_in_a_folder_are_as_the_model_draws_them_unless_another_scale_is_asked_for(smalti, tmp_path):
+def test_files_in_a_folder_are_enlarged_only_on_request(smalti, tmp_path):
     for scale, side in ((), 2), (("--scale", 3), 6):
         assert smalti("results", "7", "-o", "out/", *scale).exit_code == 0
         with pillow.open(tmp_path / "out" / "00001.png") as image:
@@ -117,7 +115,7 @@ def test_files_in_a_folder_are_as_the_model_draws_them_unless_another_scale_is_a
         (["results", "7"], 7),
     ],
 )
-def test_each_pixel_becomes_as_many_as_the_scale_says_with_its_own_colour(smalti, tmp_path, command, side):
+def test_scale_enlarges_each_pixel_and_keeps_its_colour(smalti, tmp_path, command, side):
     for scale in (1, 5):
         assert smalti(*command, "--scale", scale, "-o", f"{scale}.png").exit_code == 0
     with pillow.open(tmp_path / "1.png") as small, pillow.open(tmp_path / "5.png") as large:
@@ -126,7 +124,7 @@ def test_each_pixel_becomes_as_many_as_the_scale_says_with_its_own_colour(smalti
         assert len(set(colours_of(large))) == len(set(colours_of(small)))
 
 
-def test_a_scale_that_would_fill_the_memory_is_refused(smalti, tmp_path):
+def test_a_scale_that_needs_too_much_memory_is_refused(smalti, tmp_path):
     assert smalti("draw", "toy", "--scale", 65, "-o", "x.png").exit_code == 2
     result = smalti("draw", "toy", "--count", 5000, "--scale", 64, "-o", "x.png")
     assert (result.exit_code, "too large" in result.stderr) == (2, True)
@@ -134,7 +132,7 @@ def test_a_scale_that_would_fill_the_memory_is_refused(smalti, tmp_path):
 
 
 @pytest.mark.parametrize("command", [["draw", "toy"], ["results", "7"], ["sweep", "toy"]])
-def test_a_dash_is_standard_output_which_has_the_picture_and_nothing_else(smalti, command):
+def test_a_dash_writes_only_the_picture_to_standard_output(smalti, command):
     result = smalti(*command, "-o", "-")
     assert result.exit_code == 0
     with pillow.open(BytesIO(result.stdout_bytes)) as image:
@@ -145,14 +143,14 @@ def test_a_dash_is_standard_output_which_has_the_picture_and_nothing_else(smalti
     assert again.getvalue() == result.stdout_bytes
 
 
-def test_a_picture_and_json_do_not_share_standard_output(server, smalti):
+def test_a_picture_and_json_cannot_share_standard_output(server, smalti):
     for command in (["draw", "toy"], ["results", "7"]):
         result = smalti(*command, "--json", "-o", "-")
         assert (result.exit_code, result.stdout) == (2, "")
     assert work_requests(server) == []
 
 
-def test_the_bytes_of_a_picture_are_kept_from_a_terminal(server, smalti, monkeypatch):
+def test_a_picture_is_not_written_as_bytes_to_a_terminal(server, smalti, monkeypatch):
     monkeypatch.setattr("smalti.cli.places.on_terminal", lambda stream: True)
     result = smalti("draw", "toy", "-o", "-")
     assert (result.exit_code, result.stdout) == (2, "")
@@ -174,7 +172,7 @@ def test_the_bytes_of_a_picture_are_kept_from_a_terminal(server, smalti, monkeyp
         300 * "x" + ".png",
     ],
 )
-def test_a_place_that_cannot_be_is_one_sentence(smalti, tmp_path, name):
+def test_an_impossible_output_is_one_sentence(smalti, tmp_path, name):
     for file in ("file", "file.png"):
         (tmp_path / file).write_bytes(b"before")
     result = smalti("draw", "toy", "-o", name)
@@ -185,7 +183,7 @@ def test_a_place_that_cannot_be_is_one_sentence(smalti, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", [".png", "x.", " ", "some/ ", "...", ".hidden"])
-def test_a_name_that_is_no_file_s_makes_no_folder_unless_a_slash_says_so(server, smalti, tmp_path, name):
+def test_a_name_that_fits_no_file_needs_a_slash_to_mean_a_folder(server, smalti, tmp_path, name):
     result = smalti("draw", "toy", "-o", name)
     assert (result.exit_code, server.requests, list(tmp_path.iterdir())) == (2, [], [])
     assert "names neither a file nor a folder" in result.stderr
@@ -193,7 +191,7 @@ def test_a_name_that_is_no_file_s_makes_no_folder_unless_a_slash_says_so(server,
     assert (tmp_path / name / "00000.png").exists()
 
 
-def test_a_device_is_written_to_as_it_is_and_a_full_one_told(smalti):
+def test_a_device_is_written_to_and_a_full_one_is_one_sentence(smalti):
     assert smalti("draw", "toy", "-o", "/dev/null").exit_code == 0
     result = smalti("draw", "toy", "-o", "/dev/full")
     assert (result.exit_code, result.stderr) == (
@@ -204,7 +202,7 @@ def test_a_device_is_written_to_as_it_is_and_a_full_one_told(smalti):
 
 @contextmanager
 def files_end_after(size):
-    """As on a disk that is full in the middle of a file."""
+    """Files cannot grow beyond this size, as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -214,9 +212,7 @@ def files_end_after(size):
 
 
 @pytest.mark.parametrize("place", ["x.png", "x.bmp", "out/"])
-def test_of_a_file_that_cannot_be_written_to_its_end_nothing_is_left_and_what_was_there_stays(
-    smalti, tmp_path, place
-):
+def test_a_failed_write_leaves_no_part_and_keeps_the_old_file(smalti, tmp_path, place):
     (tmp_path / "x.png").write_bytes(b"before")
     with files_end_after(40):
         result = smalti("draw", "toy", "-o", place)
@@ -236,20 +232,20 @@ NAME = "a-model-with-quite-a-long-name-" + 50 * "x"
 
 
 @pytest.mark.parametrize("width", [200, 80, 40, 1])
-@pytest.mark.parametrize("looked_at", [True, False])
-def test_no_name_in_a_table_is_ever_cut(monkeypatch, capsys, width, looked_at):
+@pytest.mark.parametrize("on_terminal", [True, False])
+def test_a_table_never_cuts_a_name(monkeypatch, capsys, width, on_terminal):
     monkeypatch.setenv("COLUMNS", str(width))
-    monkeypatch.setattr("smalti.cli.output.on_terminal", lambda stream: looked_at)
+    monkeypatch.setattr("smalti.cli.output.on_terminal", lambda stream: on_terminal)
     words = "score reconstruct interpolate"
     print_table([["MODEL", "SIZE", "CAN"], [NAME, "8×8", words], ["short", "8×8", ""]])
     printed = capsys.readouterr().out
     assert NAME in printed
     assert printed.split() == ["MODEL", "SIZE", "CAN", NAME, "8×8", *words.split(), "short", "8×8"]
-    if not looked_at:
+    if not on_terminal:
         assert len(printed.splitlines()) == 3
 
 
-def test_colours_that_are_forced_into_a_file_cut_no_name_there(server, smalti, monkeypatch):
+def test_force_color_does_not_cut_names_in_a_file(server, smalti, monkeypatch):
     model = models_pb2.Model(name=NAME, version=1, family="vae", height=2, width=2, palette=["#000000"])
     server.answers["ModelService/List"] = lambda request: models_pb2.ListModelsResponse(models=[model])
     monkeypatch.setenv("FORCE_COLOR", "1")

@@ -1,4 +1,4 @@
-"""Standard output and standard error of the command: any encoding, closed, full, given up by their reader."""
+"""Standard output and standard error: in any encoding, closed, full, or left by their reader."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def every_help():
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_no_help_fails_for_the_encoding_of_standard_output(encoding):
+def test_every_help_text_prints_in_every_encoding(encoding):
     for arguments in every_help():
         result = CliRunner(charset=encoding).invoke(main, arguments)
         assert result.exit_code == 0, result.exception
@@ -33,7 +33,7 @@ def test_no_help_fails_for_the_encoding_of_standard_output(encoding):
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_no_table_line_json_or_error_fails_for_its_encoding(server, encoding):
+def test_tables_lines_json_and_errors_print_in_every_encoding(server, encoding):
     model = models_pb2.Model(name=NAME, version=1, family="vae", height=2, width=2, palette=["#000000"])
     job = jobs_pb2.Job(
         id="7", model=types_pb2.ModelVersion(name=NAME), state="JOB_STATE_CANCELLED", reason=NAME, count=3
@@ -55,13 +55,13 @@ def test_no_table_line_json_or_error_fails_for_its_encoding(server, encoding):
     assert "No such command" in refused.stderr_bytes.decode(encoding)
 
 
-def test_ascii_output_is_spelled_with_like_characters():
+def test_ascii_output_uses_similar_characters():
     result = CliRunner(charset="ascii").invoke(main, ["sweep", "--help"])
-    assert "-3 without it" in result.stdout_bytes.decode("ascii")
+    assert "Default: -3" in result.stdout_bytes.decode("ascii")
 
 
 def shell(line, *, server="localhost:1"):
-    """What a shell's line comes to; `smalti` in it is the command."""
+    """Run a line in a shell; `smalti` in it is the command."""
     return subprocess.run(
         ["bash", "-o", "pipefail", "-c", line.replace("smalti", COMMAND)],
         cwd=ROOT,
@@ -85,12 +85,12 @@ CLOSED = "Error: Standard output cannot be written: Bad file descriptor.\n"
         ("smalti --help >&-", 1, CLOSED),
         ("smalti models --json >&- 2>&-", 1, ""),
         ("smalti models > /dev/full 2> /dev/full", 1, ""),
-        ("smalti delete 7 2> /dev/full", 0, ""),  # what is said beside the work is not missed
+        ("smalti delete 7 2> /dev/full", 0, ""),  # only a message to people is lost
         ("smalti nothing 2>&-", 2, ""),
         ("smalti models | true", 141, ""),
     ],
 )
-def test_a_stream_that_takes_nothing_ends_the_command_with_a_sentence_at_most(server, line, code, said):
+def test_a_stream_that_cannot_be_written_causes_no_traceback(server, line, code, said):
     server.answers["ModelService/List"] = lambda request: models_pb2.ListModelsResponse(
         models=[models_pb2.Model(name="toy", version=1)] * 5000
     )
@@ -108,7 +108,7 @@ def test_a_stream_that_takes_nothing_ends_the_command_with_a_sentence_at_most(se
         ("smalti submit toy | true", 141, ""),
     ],
 )
-def test_the_id_of_a_job_that_is_queued_is_not_lost_with_standard_output(server, line, code, said):
+def test_the_id_of_a_queued_job_goes_to_standard_error_if_standard_output_fails(server, line, code, said):
     job = jobs_pb2.Job(id="7", state="JOB_STATE_QUEUED", count=1)
     server.answers["JobService/Submit"] = lambda request: jobs_pb2.SubmitResponse(job=job)
     done = shell(line, server=server.address)
@@ -122,7 +122,7 @@ def _a_drawing(request):
 
 
 @pytest.mark.parametrize("arguments", [["models"], ["draw", "toy", "-o", "x.png"], ["submit", "toy"]])
-def test_ctrl_c_ends_a_command_that_waits_quietly(server, tmp_path, arguments):
+def test_ctrl_c_ends_a_waiting_command_quietly(server, tmp_path, arguments):
     asked, answer = threading.Event(), threading.Event()
 
     def wait(request):
@@ -145,7 +145,7 @@ def test_ctrl_c_ends_a_command_that_waits_quietly(server, tmp_path, arguments):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ctrl_c_is_quiet_while_the_command_still_imports_what_it_needs(tmp_path):
+def test_ctrl_c_during_the_imports_is_quiet(tmp_path):
     (tmp_path / "grpc.py").write_text("print('importing', flush=True)\nimport time\ntime.sleep(30)\n")
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
     with subprocess.Popen(

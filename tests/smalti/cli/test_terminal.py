@@ -74,7 +74,7 @@ def test_pictures_need_an_encoding_that_has_half_blocks(encoding, has):
     assert shows_pictures(console) == has
 
 
-def test_colours_that_are_forced_into_a_file_move_no_picture_there(tmp_path):
+def test_force_color_does_not_animate_pictures_in_a_file(tmp_path):
     with (tmp_path / "log").open("w") as file:
         console = Console(file=file, force_terminal=True, color_system="256", no_color=False)
         assert shows_pictures(console)

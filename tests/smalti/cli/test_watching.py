@@ -70,7 +70,7 @@ def text_of(console):
     return console.file.getvalue()
 
 
-def test_a_line_for_every_new_state_but_not_for_every_sample():
+def test_line_view_prints_each_new_state_but_not_each_sample():
     console = a_console(terminal=False)
     view = LineView(console)
     for event in (a_job(JobState.QUEUED), a_job(done=1), a_job(done=2), a_job(JobState.SUCCEEDED, done=4)):
@@ -82,7 +82,7 @@ def test_a_line_for_every_new_state_but_not_for_every_sample():
     ]
 
 
-def test_a_watcher_is_told_why_it_waits():
+def test_line_view_says_why_a_job_waits():
     console = a_console(terminal=False)
     view = LineView(console)
     view.show(a_job(JobState.QUEUED, reason="NO_WORKER_FOR_MODEL"))
@@ -91,7 +91,7 @@ def test_a_watcher_is_told_why_it_waits():
     assert "No server. Trying again." in text_of(console)
 
 
-def test_failed_samples_are_part_of_the_description():
+def test_the_description_counts_failed_samples():
     job = a_job(JobState.FAILED, done=3, failed=1)
     assert describe(job, Pace(job)) == "3 of 4 samples, 1 failed."
 
@@ -132,7 +132,7 @@ def cell(upper, lower):
     return f"\x1b[38;2;{upper};48;2;{lower}m▀"
 
 
-def test_draws_grow_beside_the_picture_that_they_complete():
+def test_draws_grow_beside_the_picture_they_complete():
     console = a_console(terminal=True)
     original, view = a_view(console)
     with view:
@@ -143,10 +143,10 @@ def test_draws_grow_beside_the_picture_that_they_complete():
     assert "bat" in shown
     assert cell(RED, RED) in shown  # the original
     assert cell(GREY, GREY) in shown  # nothing drawn yet
-    assert shown.rindex(cell(RED, RED)) > shown.rindex(cell(GREY, GREY))  # both are finished at the end
+    assert shown.rindex(cell(RED, RED)) > shown.rindex(cell(GREY, GREY))  # the finished draws come last
 
 
-def test_without_a_terminal_a_view_only_tells_what_it_waits_for():
+def test_without_a_terminal_a_completion_view_only_says_what_it_waits_for():
     console = a_console(terminal=False)
     original, view = a_view(console)
     with view:
@@ -190,7 +190,7 @@ def test_ctrl_c_stops_watching_and_leaves_the_job_alone(server):
 
 
 @pytest.mark.usefixtures("endless_watch")
-def test_ctrl_c_while_completing_cancels_what_is_still_to_be_drawn(server, tmp_path):
+def test_ctrl_c_while_completing_cancels_unfinished_draws(server, tmp_path):
     server.answers["JobService/Submit"] = lambda request: jobs_pb2.SubmitResponse(job=a_message("QUEUED").job)
     server.answers["JobService/Cancel"] = lambda request: a_message("CANCELLED").job
     server.answers["JobService/Delete"] = lambda request: jobs_pb2.DeleteJobResponse()
@@ -206,7 +206,7 @@ def test_ctrl_c_while_completing_cancels_what_is_still_to_be_drawn(server, tmp_p
     assert "Waiting" in completer.stderr.readline()
     completer.send_signal(signal.SIGINT)
     _, said = completer.communicate(timeout=20)
-    assert (completer.returncode, said) == (130, "\nStopped; what was still to be drawn is cancelled.\n")
+    assert (completer.returncode, said) == (130, "\nStopped; all unfinished draws are cancelled.\n")
     assert [type(request).__name__ for request in server.requests[-2:]] == [
         "CancelJobRequest",
         "DeleteJobRequest",
@@ -215,7 +215,7 @@ def test_ctrl_c_while_completing_cancels_what_is_still_to_be_drawn(server, tmp_p
 
 
 @pytest.mark.parametrize("reason", ["NO_WORKER_FOR_MODEL", "MODEL_REPLACED"])
-def test_while_nobody_can_draw_a_job_no_end_is_foretold(reason):
+def test_a_job_that_nobody_can_draw_has_no_estimate_of_its_end(reason):
     pace = Pace(a_job(done=0))
     said = describe(a_job(done=2, reason=reason), pace)
     assert said.startswith("2 of 4 samples, ")
@@ -224,7 +224,7 @@ def test_while_nobody_can_draw_a_job_no_end_is_foretold(reason):
     assert " s left" in describe(a_job(done=2), pace)
 
 
-def test_in_a_narrow_terminal_the_last_line_is_whole():
+def test_the_last_line_is_complete_in_a_narrow_terminal():
     ended = a_job(JobState.FAILED, done=3, failed=1)
     console = Console(file=io.StringIO(), force_terminal=True, width=20)
     console.print(progress_lines(ended, Pace(ended)))

@@ -130,7 +130,7 @@ def test_the_calls_above_are_all_methods_of_a_client():
 
 
 @pytest.mark.parametrize(
-    ("metadata", "told"),
+    ("metadata", "message"),
     [
         ([("X-Team", "art")], "metadata has the name 'X-Team'; a name has lower-case letters"),
         ([("grpc-timeout", "1")], "neither begins with 'grpc-'"),
@@ -142,9 +142,9 @@ def test_the_calls_above_are_all_methods_of_a_client():
         (5, "metadata must be pairs"),
     ],
 )
-async def test_metadata_that_cannot_be_sent_is_refused_when_the_client_is_made(metadata, told):
+async def test_metadata_that_cannot_be_sent_is_refused_when_the_client_is_made(metadata, message):
     for kind in (Client, AsyncClient):
-        with pytest.raises(InvalidRequest, match=told) as caught:
+        with pytest.raises(InvalidRequest, match=message) as caught:
             kind("localhost:50051", metadata=metadata)
         assert caught.value.field == "metadata"
 

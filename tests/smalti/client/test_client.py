@@ -88,7 +88,7 @@ def test_drawn_images_come_with_the_models_palette(server, client):
     assert drawn.images[0].picture().convert("RGB").getpixel((1, 1)) == (0, 0, 255)
 
 
-def test_the_palette_is_asked_for_once(server, client):
+def test_the_client_asks_for_a_palette_only_once(server, client):
     server.answers["ImageService/Draw"] = lambda request: images_pb2.DrawResponse(model=ONE)
     client.draw("toy")
     client.draw("toy")
@@ -99,13 +99,13 @@ def test_the_palette_is_asked_for_once(server, client):
     ]
 
 
-def test_a_request_without_a_seed_leaves_it_to_the_server(server, client):
+def test_without_a_seed_the_server_chooses_one(server, client):
     server.answers["ImageService/Draw"] = lambda request: images_pb2.DrawResponse(model=ONE)
     client.draw("toy")
     assert not server.requests[0].HasField("seed")
 
 
-def test_a_saved_image_is_a_png_of_the_same_colours(server, client, tmp_path):
+def test_an_image_is_sent_with_the_same_colours_from_a_file_a_value_and_bytes(server, client, tmp_path):
     image = Image(height=1, width=2, indices=bytes([1, 0]), palette=("#000000", "#ff0000"))
     server.answers["ImageService/Score"] = lambda request: images_pb2.ScoreResponse(
         model=ONE, kind=images_pb2.SCORE_KIND_ELBO, scores=[-1.5]
@@ -124,7 +124,7 @@ def test_an_image_of_many_colours_keeps_its_indices():
     assert image.picture().getpixel((0, 0)) == (0, 1, 43)
 
 
-def test_a_file_that_is_no_picture_is_refused_before_it_is_sent(server, client, tmp_path):
+def test_a_file_without_a_picture_is_refused_before_it_is_sent(server, client, tmp_path):
     (tmp_path / "x.png").write_text("no")
     with pytest.raises(ImageRefused, match=r"x\.png is no PNG, GIF"):
         client.score("toy", [tmp_path / "x.png"])
@@ -134,7 +134,7 @@ def test_a_file_that_is_no_picture_is_refused_before_it_is_sent(server, client, 
 
 
 @pytest.mark.parametrize("wrong", [{"count": 0}, {"seed": -1}, {"seed": 2**64}, {"first_index": -1}])
-def test_a_number_that_does_not_fit_the_contract_is_named(client, wrong):
+def test_a_number_out_of_range_is_named_in_the_error(client, wrong):
     with pytest.raises(InvalidRequest, match=next(iter(wrong))):
         client.draw("toy", **wrong)
 
@@ -145,7 +145,7 @@ def test_a_completion_keeps_either_rows_or_a_mask(client):
         client.submit("toy", completion=Completion(image=picture))
 
 
-def test_sent_again_a_submission_is_the_same_request(server, client, refusal):
+def test_submit_sends_the_same_request_id_when_it_tries_again(server, client, refusal):
     def fail_once(request):
         if len(server.requests) == 1:
             raise refusal("RESOURCE_EXHAUSTED", "QUEUE_FULL", "Full.", retry=0.05)
@@ -166,7 +166,7 @@ def test_two_submissions_are_two_requests(server, client):
     assert server.requests[0].request_id != server.requests[1].request_id
 
 
-def test_patience_with_a_full_queue_ends(server, client, refusal):
+def test_submit_gives_up_on_a_full_queue_after_its_patience(server, client, refusal):
     def full(request):
         raise refusal("RESOURCE_EXHAUSTED", "QUEUE_FULL", "Full.", retry=0.05)
 
@@ -186,7 +186,7 @@ def test_patience_with_a_full_queue_ends(server, client, refusal):
         ("UNAVAILABLE", "UNAVAILABLE", Unavailable),
     ],
 )
-def test_an_error_of_the_server_is_raised_as_what_it_was(server, client, refusal, code, reason, kind):
+def test_an_error_of_the_server_has_the_same_class_in_the_client(server, client, refusal, code, reason, kind):
     def refuse(request):
         raise refusal(code, reason, "A sentence.", field="image")
 
@@ -197,7 +197,7 @@ def test_an_error_of_the_server_is_raised_as_what_it_was(server, client, refusal
     assert getattr(caught.value, "field", "image") == "image"
 
 
-def test_an_unknown_reason_still_tells_what_the_server_said(server, client, refusal):
+def test_an_error_with_an_unknown_reason_keeps_the_servers_words(server, client, refusal):
     def refuse(request):
         raise refusal("INTERNAL", "NEVER_HEARD", "Something broke.")
 
@@ -206,7 +206,7 @@ def test_an_unknown_reason_still_tells_what_the_server_said(server, client, refu
         client.get_job("7")
 
 
-def test_a_request_that_a_stopping_server_drops_may_be_sent_again(server, client, refusal):
+def test_a_request_dropped_by_a_stopping_server_raises_unavailable(server, client, refusal):
     def drop(request):
         raise refusal("CANCELLED", "", "")
 
@@ -215,13 +215,13 @@ def test_a_request_that_a_stopping_server_drops_may_be_sent_again(server, client
         client.get_job("7")
 
 
-def test_a_server_that_is_away_is_named(server, client):
+def test_the_error_names_the_address_of_a_server_that_is_away(server, client):
     server.stop()
     with pytest.raises(Unavailable, match=f"No smalti server answers at {server.address}"):
         client.models()
 
 
-def test_jobs_are_listed_over_pages(server, client):
+def test_jobs_reads_all_pages(server, client):
     pages = {
         "": jobs_pb2.ListJobsResponse(jobs=[a_job(id="3"), a_job(id="2")], next_page_token="more"),
         "more": jobs_pb2.ListJobsResponse(jobs=[a_job(id="1")]),
@@ -230,7 +230,7 @@ def test_jobs_are_listed_over_pages(server, client):
     assert [job.id for job in client.jobs()] == ["3", "2", "1"]
 
 
-def test_results_bring_images_and_the_reason_of_failures(server, client):
+def test_results_have_images_or_the_reason_of_the_failure(server, client):
     server.answers["JobService/Get"] = lambda request: a_job()
     server.answers["JobService/Results"] = lambda request: iter(
         [
@@ -274,7 +274,7 @@ WATCHED_TWICE = [
         job_event("SUCCEEDED", done=3),
     ],
 ]
-TOLD_ONCE = [
+EVENTS_ONCE = [
     "RUNNING",
     ("ended", 0),
     (1, 0, bytes([1, 1])),
@@ -299,12 +299,12 @@ def interrupted_watch(server, refusal):
 
 def test_a_watch_goes_on_where_it_was_interrupted(server, client, refusal):
     interrupted_watch(server, refusal)
-    assert [facts(event) for event in client.watch("7", rows=True)] == TOLD_ONCE
+    assert [facts(event) for event in client.watch("7", rows=True)] == EVENTS_ONCE
 
 
 async def test_an_async_watch_goes_on_where_it_was_interrupted(server, async_client, refusal):
     interrupted_watch(server, refusal)
-    assert [facts(event) async for event in async_client.watch("7", rows=True)] == TOLD_ONCE
+    assert [facts(event) async for event in async_client.watch("7", rows=True)] == EVENTS_ONCE
 
 
 def test_a_watch_survives_a_restart_of_the_server(server, client):
@@ -316,26 +316,26 @@ def test_a_watch_survives_a_restart_of_the_server(server, client):
     assert [facts(event) for event in events][-1] == "SUCCEEDED"
 
 
-def test_a_watch_gives_up_when_its_patience_is_over(server, client):
+def test_a_watch_gives_up_after_its_patience(server, client):
     server.stop()
     with pytest.raises(Unavailable, match=server.address):
         list(client.watch("7", patience_seconds=0.2))
 
 
-def test_a_watch_that_the_server_ends_early_starts_again(server, client):
+def test_a_watch_starts_again_if_the_server_ends_it_early(server, client):
     connections = iter([[job_event()], [job_event(), job_event("CANCELLED")]])
     server.answers["JobService/Watch"] = lambda request: iter(next(connections))
     assert [facts(event) for event in client.watch("7")] == ["RUNNING", "interrupted", "CANCELLED"]
 
 
-def test_how_the_job_ended_is_told_last(server, client):
+def test_the_end_of_the_job_is_the_last_event(server, client):
     server.answers["JobService/Watch"] = lambda request: iter(
         [job_event("SUCCEEDED"), ended_event(0), job_event("SUCCEEDED")]
     )
     assert [facts(event) for event in client.watch("7")] == ["SUCCEEDED", ("ended", 0), "SUCCEEDED"]
 
 
-def test_an_end_that_was_cut_off_is_told_to_its_end(server, client, refusal):
+def test_a_watch_cut_off_after_the_jobs_end_repeats_it_after_the_last_sample(server, client, refusal):
     connections = iter(
         [[job_event("SUCCEEDED")], [job_event("SUCCEEDED"), ended_event(0), job_event("SUCCEEDED")]]
     )
@@ -347,8 +347,8 @@ def test_an_end_that_was_cut_off_is_told_to_its_end(server, client, refusal):
             raise refusal("UNAVAILABLE", "UNAVAILABLE", "Redis is away.", retry=0.05)
 
     server.answers["JobService/Watch"] = answer
-    told = [facts(event) for event in client.watch("7")]
-    assert told == ["SUCCEEDED", "interrupted", "SUCCEEDED", ("ended", 0), "SUCCEEDED"]
+    seen = [facts(event) for event in client.watch("7")]
+    assert seen == ["SUCCEEDED", "interrupted", "SUCCEEDED", ("ended", 0), "SUCCEEDED"]
 
 
 def test_watching_an_unknown_job_raises_at_once(server, client, refusal):
@@ -360,7 +360,7 @@ def test_watching_an_unknown_job_raises_at_once(server, client, refusal):
         list(client.watch("7"))
 
 
-async def test_the_async_client_asks_the_same(server, async_client):
+async def test_the_async_client_draws_submits_lists_and_reads_results(server, async_client):
     server.answers |= {
         "ImageService/Draw": lambda request: images_pb2.DrawResponse(model=ONE, images=[pixels(1, 1, 1, 1)]),
         "JobService/Submit": lambda request: jobs_pb2.SubmitResponse(job=a_job("QUEUED")),
@@ -380,10 +380,10 @@ async def test_an_async_call_to_a_server_that_is_away_says_so(server, async_clie
         await async_client.models()
 
 
-NOT_UTF8 = "\udcff"  # as Python has the byte ff of a command line
+NOT_UTF8 = "\udcff"  # how Python shows the byte ff in a command line
 ONE_PIXEL = Image(height=1, width=1, indices=b"\0", palette=("#000000",))
 BROKEN = Image(height=2, width=2, indices=b"", palette=())
-NO_REQUESTS = [  # the method, what it is given, and what the sentence says of it
+UNUSABLE_ARGUMENTS = [  # the method, its arguments, and a part of the error
     *(
         (name, (NOT_UTF8,), {}, "no text in UTF-8")
         for name in ("draw", "draw_stream", "model", "load", "unload")
@@ -416,14 +416,14 @@ NO_REQUESTS = [  # the method, what it is given, and what the sentence says of i
 ]
 
 
-@pytest.mark.parametrize(("method", "given", "named", "told"), NO_REQUESTS)
-async def test_what_no_request_can_be_made_of_is_one_sentence_of_smalti(
-    server, client, async_client, method, given, named, told
+@pytest.mark.parametrize(("method", "given", "named", "message"), UNUSABLE_ARGUMENTS)
+async def test_arguments_that_make_no_request_raise_one_sentence_and_send_nothing(
+    server, client, async_client, method, given, named, message
 ):
-    with pytest.raises(InvalidRequest, match=told) as caught:
+    with pytest.raises(InvalidRequest, match=message) as caught:
         list(getattr(client, method)(*given, **named))
     assert NOT_UTF8 not in str(caught.value)
-    with pytest.raises(InvalidRequest, match=told):
+    with pytest.raises(InvalidRequest, match=message):
         await answer_of(getattr(async_client, method)(*given, **named))
     assert server.requests == []
 
@@ -432,13 +432,13 @@ async def answer_of(asked):
     return [each async for each in asked] if hasattr(asked, "__aiter__") else await asked
 
 
-def test_the_class_of_a_job_may_be_its_name(server, client):
+def test_the_class_of_a_job_may_be_given_by_name(server, client):
     server.answers["JobService/Submit"] = lambda request: jobs_pb2.SubmitResponse(job=a_job())
     client.submit("toy", job_class="interactive")
     assert server.requests[0].job_class == jobs_pb2.JOB_CLASS_INTERACTIVE
 
 
-def test_however_long_results_are_to_be_kept_the_server_says_its_limit(server, client):
+def test_a_very_long_retention_is_sent_so_that_the_server_names_its_limit(server, client):
     server.answers["JobService/Submit"] = lambda request: jobs_pb2.SubmitResponse(job=a_job())
     for seconds in (1e8, 1e30, float("inf")):
         client.submit("toy", retention_seconds=seconds)
@@ -459,7 +459,7 @@ async def test_a_closed_client_says_that_it_is_closed(server, client, async_clie
     assert repr(async_client) == f"<AsyncClient of {server.address}, closed>"
 
 
-async def test_a_call_whose_client_is_closed_meanwhile_says_so_too(server):
+async def test_closing_a_client_during_a_call_raises_that_it_is_closed(server):
     asked, may_answer = threading.Event(), threading.Event()
 
     def wait(request):
@@ -496,7 +496,7 @@ def public(kind):
 
 @pytest.fixture
 def a_finished_job(server):
-    """A job that ends while it is watched, and has one sample."""
+    """A job that ends while it is watched and has one sample."""
     server.answers["JobService/Get"] = lambda request: a_job("QUEUED")
     server.answers["JobService/Watch"] = lambda request: iter(
         [job_event("RUNNING"), ended_event(0), job_event("SUCCEEDED", done=3)]
@@ -509,7 +509,7 @@ def a_finished_job(server):
 
 
 @pytest.mark.usefixtures("a_finished_job")
-def test_a_job_is_waited_for_and_goes_wherever_its_id_does(server, client):
+def test_every_method_takes_a_job_or_its_id(server, client):
     job = client.wait(client.get_job("7"))
     assert (job.state, job.done) == (JobState.SUCCEEDED, 3)
     assert client.wait("7") == job
@@ -522,7 +522,7 @@ def test_a_job_is_waited_for_and_goes_wherever_its_id_does(server, client):
 
 
 @pytest.mark.usefixtures("a_finished_job")
-async def test_in_asyncio_too_a_job_is_waited_for_and_goes_wherever_its_id_does(server, async_client):
+async def test_every_async_method_takes_a_job_or_its_id(server, async_client):
     job = await async_client.wait(await async_client.get_job("7"))
     assert (job.state, job.done) == (JobState.SUCCEEDED, 3)
     assert await async_client.wait("7") == job

@@ -1,4 +1,4 @@
-"""Both clients over lines that are slow, lead nowhere, or lead through a proxy."""
+"""Both clients over connections that are slow, lead nowhere, or lead through a proxy."""
 
 import os
 import socket
@@ -37,7 +37,7 @@ def answering(server):
 
 @contextmanager
 def listening(answer: Callable[[socket.socket], object]) -> Iterator[str]:
-    """The address of something that treats every connection so."""
+    """The address of something that answers every connection in this way."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -66,21 +66,21 @@ def free_address() -> str:
         return f"127.0.0.1:{listener.getsockname()[1]}"
 
 
-def test_a_server_at_the_end_of_a_slow_line_is_reached(answering):
+def test_a_client_reaches_a_server_over_a_slow_line(answering):
     with Line(answering.address, delay_seconds=0.4) as line, Client(line.address) as client:
         assert client.models() == []
         assert line.connections == 1
 
 
-async def test_an_async_client_reaches_a_server_at_the_end_of_a_slow_line(answering):
+async def test_an_async_client_reaches_a_server_over_a_slow_line(answering):
     with Line(answering.address, delay_seconds=0.2) as line:
         async with AsyncClient(line.address) as client:
             assert await client.models() == []
             assert line.connections == 1
 
 
-def test_a_large_answer_over_a_slow_line_is_no_silence(server):
-    """Whatever is asked meanwhile waits behind it."""
+def test_a_large_answer_over_a_slow_line_does_not_break_the_connection(server):
+    """Pings wait behind the data."""
     image = types_pb2.Image(pixels=types_pb2.Pixels(height=1, width=1, indices=bytes(400_000)))
     server.answers["ImageService/Draw"] = lambda request: images_pb2.DrawResponse(model=ONE, images=[image])
     line = Line(server.address, bytes_per_second=400_000)
@@ -89,7 +89,7 @@ def test_a_large_answer_over_a_slow_line_is_no_silence(server):
         assert line.connections == 1
 
 
-def test_a_server_that_comes_back_is_found_soon(answering):
+def test_a_restarted_server_is_found_within_two_seconds(answering):
     with Client(answering.address) as client:
         assert client.models() == []
         answering.stop()
@@ -112,7 +112,7 @@ def test_a_server_that_comes_back_is_found_soon(answering):
         (lambda: "no-such-host.invalid:1", "there is no host of this name"),
     ],
 )
-async def test_why_a_server_cannot_be_reached_is_told(place, cause):
+async def test_the_error_says_why_a_server_cannot_be_reached(place, cause):
     address = place()
     sentence = f"No smalti server answers at {address}: {cause}."
     with Client(address) as client, pytest.raises(Unavailable) as caught:
@@ -133,7 +133,7 @@ async def test_why_a_server_cannot_be_reached_is_told(place, cause):
         (lambda connection: connection.recv(1000), "it hangs up at once, as servers do that want TLS"),
     ],
 )
-def test_what_is_no_smalti_server_is_told_as_such(answer, cause):
+def test_the_error_says_that_something_else_listens_there(answer, cause):
     with listening(answer) as address, Client(address) as client:
         with pytest.raises(Unavailable) as caught:
             client.models()
@@ -163,7 +163,7 @@ def test_what_is_no_smalti_server_is_told_as_such(answer, cause):
         ("something\nnew.", "something new"),
     ],
 )
-def test_the_words_of_grpc_become_plain_ones(said, cause):
+def test_errors_of_grpc_become_plain_words(said, cause):
     assert cause_of(said) == cause
 
 
@@ -188,7 +188,7 @@ def test_the_words_of_grpc_become_plain_ones(said, cause):
         "x" * 10_000,
     ],
 )
-async def test_a_wrong_address_is_one_sentence_with_an_example(address):
+async def test_a_wrong_address_is_refused_in_one_sentence_with_an_example(address):
     for kind in (Client, AsyncClient):
         with pytest.raises(
             InvalidRequest, match=r"write it as HOST:PORT, such as 127\.0\.0\.1:50051"
@@ -201,7 +201,7 @@ async def test_a_wrong_address_is_one_sentence_with_an_example(address):
 
 
 @pytest.mark.parametrize("variable", PROXIES)
-def test_a_proxy_for_the_web_is_not_asked_for_a_server_here(answering, monkeypatch, variable):
+def test_a_client_uses_no_proxy_for_a_local_server(answering, monkeypatch, variable):
     monkeypatch.setenv(variable, f"http://{free_address()}")
     with Client(answering.address) as client:
         assert client.models() == []
@@ -211,13 +211,13 @@ def test_a_proxy_for_the_web_is_not_asked_for_a_server_here(answering, monkeypat
     ("text", "read"),
     [("127.1:1", "127.0.0.1:1"), ("0:1", "0.0.0.0:1"), ("0x7f.1:1", "127.0.0.1:1"), ("[::1]:1", "[::1]:1")],
 )
-def test_a_short_number_of_a_host_is_read_as_the_system_reads_it(text, read):
+def test_a_short_ip_address_is_read_as_the_system_reads_it(text, read):
     address = parse_address(text)
     assert address.text == read
     assert address.is_loopback is (read != "0.0.0.0:1")
 
 
-def test_only_a_proxy_for_grpc_leads_to_another_machine(monkeypatch):
+def test_only_grpc_proxy_is_used_and_only_for_other_machines(monkeypatch):
     far, here = parse_address("192.0.2.1:50051"), parse_address("[::1]:50051")
     for variable in PROXIES:
         monkeypatch.delenv(variable, raising=False)
@@ -228,7 +228,7 @@ def test_only_a_proxy_for_grpc_leads_to_another_machine(monkeypatch):
     assert dict(options(here))["grpc.enable_http_proxy"] == 0
 
 
-def test_a_proxy_that_leads_nowhere_is_told(monkeypatch):
+def test_the_error_names_a_proxy_that_refuses(monkeypatch):
     for variable in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
         monkeypatch.delenv(variable, raising=False)
     with listening(_refuse_proxying) as proxy:
@@ -250,7 +250,7 @@ def too_much(request):
     return images_pb2.DrawResponse(model=ONE, images=[image])
 
 
-async def test_an_answer_that_is_too_large_is_told_with_both_sizes(server):
+async def test_the_error_of_a_too_large_answer_has_both_sizes(server):
     server.answers["ImageService/Draw"] = too_much
     sentence = (
         r"The answer of the server at .* has 68,157,\d+ bytes and this client takes 67,108,864: ask for fewer "
@@ -263,7 +263,7 @@ async def test_an_answer_that_is_too_large_is_told_with_both_sizes(server):
             await async_client.draw("toy")
 
 
-async def test_a_client_may_take_larger_answers_than_others(server):
+async def test_max_answer_bytes_sets_the_limit_of_a_client(server):
     server.answers["ImageService/Draw"] = too_much
     with Client(server.address, max_answer_bytes=80 * 1024 * 1024) as client:
         assert len(client.draw("toy")) == 1
@@ -280,20 +280,20 @@ async def test_a_client_may_take_larger_answers_than_others(server):
         *(("max_answer_bytes", value) for value in (0, -1, 2**31, 1.5, nan)),
     ],
 )
-async def test_a_limit_that_no_client_can_keep_is_refused_when_it_is_made(name, value):
+async def test_an_impossible_limit_is_refused_when_the_client_is_made(name, value):
     for kind in (Client, AsyncClient):
         with pytest.raises(InvalidRequest, match=f"^{name} is .*; it must be"):
             kind("localhost:50051", **{name: value})
 
 
-async def test_a_client_without_a_limit_waits_as_long_as_it_takes(answering):
+async def test_an_infinite_timeout_and_keepalive_are_allowed(answering):
     with Client(answering.address, timeout_seconds=inf, keepalive_seconds=inf) as client:
         assert client.models() == []
     async with AsyncClient(answering.address, timeout_seconds=1e300, keepalive_seconds=1e300) as async_client:
         assert await async_client.models() == []
 
 
-def test_a_refusal_without_a_delay_is_not_called_busy(server, refusal):
+def test_a_refusal_without_a_retry_delay_is_not_busy(server, refusal):
     def refuse(request):
         raise refusal("RESOURCE_EXHAUSTED", "NEVER_HEARD", "Too many headers.")
 
@@ -304,7 +304,7 @@ def test_a_refusal_without_a_delay_is_not_called_busy(server, refusal):
     assert len(server.requests) == 1
 
 
-def test_a_watch_that_a_proxy_cuts_off_goes_on(server, refusal):
+def test_a_watch_goes_on_after_a_proxy_cut_it_off(server, refusal):
     cuts = iter([True, False])
 
     def answer(request):
@@ -337,7 +337,7 @@ def submit(server, *arguments):
     return CliRunner().invoke(main, ["submit", "toy", "--server", server.address, *map(str, arguments)])
 
 
-def test_the_patience_of_submit_is_for_a_full_queue_too(server, refusal):
+def test_submit_tries_again_while_the_queue_is_full(server, refusal):
     full_at_first(server, refusal, times=2)
     result = submit(server, "--patience", 30)
     assert (result.exit_code, result.stdout) == (0, "7\n")
@@ -346,14 +346,14 @@ def test_the_patience_of_submit_is_for_a_full_queue_too(server, refusal):
     assert len(server.requests) == 3
 
 
-def test_without_patience_submit_asks_once(server, refusal):
+def test_submit_without_patience_asks_once(server, refusal):
     full_at_first(server, refusal)
     result = submit(server, "--patience", 0)
     assert (result.exit_code, result.stderr) == (4, "Error: The queue is full.\n")
     assert len(server.requests) == 1
 
 
-def test_the_patience_of_submit_outlasts_a_server_that_is_away(server, refusal):
+def test_submit_tries_again_while_the_server_is_away(server, refusal):
     full_at_first(server, refusal, times=0)
     server.stop()
     coming_back = threading.Timer(0.3, server.start)
@@ -364,7 +364,7 @@ def test_the_patience_of_submit_outlasts_a_server_that_is_away(server, refusal):
     assert result.stderr.startswith(f"No smalti server answers at {server.address}: ")
 
 
-async def test_an_async_submission_sent_again_is_the_same_request(server, refusal):
+async def test_async_submit_sends_the_same_request_when_it_tries_again(server, refusal):
     full_at_first(server, refusal)
     async with AsyncClient(server.address) as client:
         assert (await client.submit("toy")).id == "7"
@@ -372,7 +372,7 @@ async def test_an_async_submission_sent_again_is_the_same_request(server, refusa
     assert first == second
 
 
-async def test_without_patience_an_async_submission_is_sent_once(server, refusal):
+async def test_async_submit_without_patience_asks_once(server, refusal):
     full_at_first(server, refusal)
     async with AsyncClient(server.address) as client:
         with pytest.raises(QueueFull):
@@ -380,8 +380,8 @@ async def test_without_patience_an_async_submission_is_sent_once(server, refusal
     assert len(server.requests) == 1
 
 
-def test_patience_counts_from_the_failure_and_not_from_the_last_event(server, refusal, monkeypatch):
-    """A job may wait for an hour without an event before its server is away for a second."""
+def test_patience_is_counted_from_the_first_failure(server, refusal, monkeypatch):
+    """A job may have no event for an hour before its server is away for a second."""
     clock = [0.0]
     monkeypatch.setattr("smalti.client.failures.monotonic", lambda: clock[0])
     watches = iter(["first", "second"])
@@ -400,7 +400,7 @@ def test_patience_counts_from_the_failure_and_not_from_the_last_event(server, re
         assert len(list(client.watch("7", patience_seconds=60))) == 3
 
 
-def test_the_command_asks_no_proxy_for_the_web(answering):
+def test_the_command_uses_no_proxy_for_a_local_server(answering):
     proxies = dict.fromkeys(PROXIES, f"http://{free_address()}")
     command = [sys.executable, "-m", "smalti.cli.main", "models", "--json", "--server", answering.address]
     done = subprocess.run(command, env=os.environ | proxies, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""Values as Python's tools meet them: repr, notebooks, numpy; and what the clients take for an image."""
+"""Values in Python's tools (repr, notebooks, numpy), and the forms of an image that clients take."""
 
 import asyncio
 import pickle
@@ -72,19 +72,19 @@ VALUES = [
 
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
-def test_no_repr_is_longer_than_a_few_lines(value):
+def test_every_repr_is_short(value):
     assert 10 < len(repr(value)) < 600
     assert "\\x00" not in repr(value)
     assert len(repr([value])) < 650
 
 
-def test_every_value_that_may_be_large_is_tried():
+def test_the_repr_test_covers_every_value_that_may_be_large():
     tried = {type(value).__name__ for value in VALUES}
     small = {"SampleEnded", "Interrupted", "DrawFinished"}
     assert {kind.__name__ for kind in Brief.__subclasses__()} <= tried | small
 
 
-def test_a_repr_names_what_matters():
+def test_a_repr_shows_the_main_facts():
     assert repr(IMAGE) == "<Image 2×2, 4 colours>"
     assert repr(JOB) == (
         "<Job <7>: <toy&co> version 1, seed 18446744073709551615, RUNNING, 25 of 100 samples, 5 failed, "
@@ -93,7 +93,7 @@ def test_a_repr_names_what_matters():
     assert "images=<200 items>" in repr(VALUES[5])
 
 
-def test_numpy_makes_an_array_of_colours_of_an_image_and_of_many():
+def test_numpy_turns_one_or_many_images_into_an_array_of_colours():
     np.testing.assert_array_equal(np.asarray(IMAGE), RGB)
     for many in (Images(model=TOY, images=(IMAGE, IMAGE)), [IMAGE, IMAGE]):
         np.testing.assert_array_equal(np.asarray(many), np.stack([RGB, RGB]))
@@ -124,7 +124,7 @@ def test_images_are_a_sequence():
     ],
     ids=["image", "images", "swept", "large", "result", "job"],
 )
-def test_a_notebook_shows_a_picture_and_its_words_escaped(value, size):
+def test_a_notebook_shows_a_picture_with_escaped_words(value, size):
     with pillow.open(BytesIO(value._repr_png_())) as shown:
         assert (shown.format, shown.size) == ("PNG", size)
     html = value._repr_html_()
@@ -133,7 +133,7 @@ def test_a_notebook_shows_a_picture_and_its_words_escaped(value, size):
     assert "<7>" not in html
 
 
-def test_a_notebook_shows_nothing_of_what_has_no_picture():
+def test_a_notebook_shows_only_words_if_there_is_no_picture():
     failed = replace(RESULT, image=None, error="<b>Its</b> pixels were no numbers.")
     assert failed._repr_png_() is None
     assert "&lt;b&gt;Its" in failed._repr_html_()
@@ -142,7 +142,7 @@ def test_a_notebook_shows_nothing_of_what_has_no_picture():
 
 
 @pytest.mark.parametrize("ending", ["png", "webp", "gif", "bmp", "PNG"])
-def test_an_image_saves_itself_as_what_the_ending_says(tmp_path, ending):
+def test_an_image_is_saved_in_the_format_of_the_ending(tmp_path, ending):
     with pillow.open(IMAGE.save(tmp_path / f"x.{ending}", scale=3)) as saved:
         assert (saved.format, saved.size) == (ending.upper(), (6, 6))
         np.testing.assert_array_equal(np.asarray(saved.convert("RGB"))[::3, ::3], RGB)
@@ -151,7 +151,7 @@ def test_an_image_saves_itself_as_what_the_ending_says(tmp_path, ending):
 
 
 @pytest.mark.parametrize("name", ["x.tiff", "x", "file/x.png", "folder.png"])
-def test_a_place_that_cannot_be_saved_to_is_one_sentence_in_python_too(tmp_path, name):
+def test_saving_to_an_impossible_path_raises_one_sentence(tmp_path, name):
     (tmp_path / "file").touch()
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(InvalidRequest, match=r"\.png"):
@@ -166,7 +166,7 @@ def png():
 
 
 class Tensor:
-    """Makes an array of itself, as torch's do."""
+    """Turns into an array, like the tensors of torch."""
 
     def __array__(self, dtype=None, copy=None):
         return RGB
@@ -184,7 +184,7 @@ SOURCES: dict[str, Any] = {
     "bytes": lambda path: png(),
     "a bytearray": lambda path: bytearray(png()),
     "a path": lambda path: path,
-    "a path in words": str,
+    "a path as text": str,
     "an array": lambda path: RGB,
     "an array in another order": lambda path: np.asfortranarray(RGB),
     "an array with alpha": lambda path: np.dstack([RGB, np.full((2, 2), 255, np.uint8)]),
@@ -194,7 +194,7 @@ SOURCES: dict[str, Any] = {
 
 @pytest.fixture
 def answering(server):
-    """Answers what takes images; gives what was asked."""
+    """A server that answers every request with images."""
     reply = types_pb2.Image(pixels=types_pb2.Pixels(height=2, width=2, indices=bytes(4)))
     one = types_pb2.ModelVersion(name="toy", version=1)
     server.answers["ImageService/Encode"] = lambda request: images_pb2.EncodeResponse(model=one)
@@ -211,7 +211,7 @@ def answering(server):
 
 
 def ask_with(address, call):
-    """Both clients' answers."""
+    """Make the call with both clients."""
 
     async def ask():
         async with AsyncClient(address) as client:
@@ -228,7 +228,7 @@ def colours_sent(message):
 
 
 @pytest.mark.parametrize("kind", SOURCES)
-def test_one_image_of_any_kind_is_taken_wherever_images_are(answering, path, kind):
+def test_every_method_takes_an_image_in_any_form(answering, path, kind):
     source = SOURCES[kind](path)
     ask_with(answering.address, lambda client: client.encode("toy", source))
     ask_with(answering.address, lambda client: client.score("toy", source))
@@ -260,14 +260,14 @@ def test_one_image_of_any_kind_is_taken_wherever_images_are(answering, path, kin
     ],
     ids=["list", "tuple", "images", "array", "iterator"],
 )
-def test_many_images_are_taken_in_any_row(answering, many):
+def test_many_images_may_be_any_iterable(answering, many):
     with Client(answering.address) as client:
         client.encode("toy", many)
     [request] = answering.requests
     assert [colours_sent(image).tolist() for image in request.images] == [RGB.tolist()] * 2
 
 
-def test_a_grey_array_is_a_picture(answering):
+def test_a_grey_array_is_an_image(answering):
     with Client(answering.address) as client:
         client.encode("toy", np.array([[0, 255], [128, 7]], dtype=np.uint8))
     assert colours_sent(answering.requests[0].images[0])[1, 0].tolist() == [128, 128, 128]
@@ -282,7 +282,7 @@ def test_a_grey_array_is_a_picture(answering):
     ],
     ids=repr,
 )  # fmt: skip
-def test_what_is_no_image_is_refused_with_what_is_wanted(answering, wrong):
+def test_an_object_that_is_no_image_is_refused_with_the_forms_that_are_taken(answering, wrong):
     def calls(client):
         yield lambda: client.encode("toy", wrong)
         yield lambda: client.score("toy", wrong)
@@ -302,7 +302,7 @@ def test_what_is_no_image_is_refused_with_what_is_wanted(answering, wrong):
     assert answering.requests == []
 
 
-def test_a_mask_that_is_none_is_refused(answering):
+def test_an_object_that_is_no_mask_is_refused(answering):
     with Client(answering.address) as client:
         wrongs: list[Any] = [RGB / 255, 5, "x"]
         for wrong in wrongs:
