@@ -97,9 +97,10 @@ test: $(VENV)/.dev ## run the tests; those that take long are in 'make slow'
 slow: $(VENV)/.dev ## run the tests that take long
 	$(BIN)/python -m pytest -m slow $(TESTS) $(ARGS)
 
-# The documentation; Material's notice on the future of MkDocs is left out, and a warning is an error
+# The documentation. A warning is an error: --quiet would hide warnings from --strict, so it is not here. Material's notice on
+# the future of MkDocs is left out.
 docs: $(VENV)/.docs ## build the documentation as a site in out/docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo "The documentation is in out/docs/index.html ('make docs-serve' shows it with its search)"
 
 docs-serve: $(VENV)/.docs ## show the documentation on a local port, built anew when a page changes
