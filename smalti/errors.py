@@ -1,4 +1,4 @@
-"""Every error that smalti raises on purpose; the message is one sentence that its reader can act on.
+"""Every error that smalti raises on purpose. The message is one sentence that its reader can act on.
 
 Subclasses say whose fault it is; `server/errors.py` maps them to gRPC status codes, `smalti/client/failures.py` back.
 """
@@ -11,9 +11,9 @@ _OBJECT = re.compile(r" ?'?<[^<>]* at 0x[0-9a-fA-F]+>'?")
 
 
 class SmaltiError(Exception):
-    """Something smalti refuses or cannot do, said in one sentence.
+    """Something that smalti refuses or cannot do, said in one sentence.
 
-    Libraries put addresses of Python objects into their words, which tell nobody anything; they are left out.
+    Some libraries put addresses of Python objects into their messages; these are removed, as they help nobody.
     """
 
     def __init__(self, message: str) -> None:
@@ -22,7 +22,7 @@ class SmaltiError(Exception):
 
 # The caller's request cannot be served as it is.
 class InvalidRequest(SmaltiError):
-    """A value of the request is out of its range; `field` names it."""
+    """A value of the request is out of range; `field` names it."""
 
     def __init__(self, message: str, *, field: str = "") -> None:
         super().__init__(message)
@@ -30,7 +30,7 @@ class InvalidRequest(SmaltiError):
 
 
 class ImageRefused(InvalidRequest):
-    """The image cannot be read, or has not the size the model draws."""
+    """The image cannot be read, or does not have the size that the model draws."""
 
 
 class RequestConflict(SmaltiError):
@@ -46,14 +46,14 @@ class JobNotFound(SmaltiError):
 
 
 class GraphNotServed(SmaltiError):
-    """The model has no graph for what was asked of it."""
+    """The model has no graph for this request."""
 
 
 class JobNotFinished(SmaltiError):
     """The job is still running, so this cannot be done to it yet."""
 
 
-# The request is fine, but not now.
+# The request is fine, but cannot be served now.
 class Busy(SmaltiError):
     """A bounded queue is full; try again after `retry_seconds`."""
 
@@ -63,7 +63,7 @@ class Busy(SmaltiError):
 
 
 class QueueFull(Busy):
-    """The job queue holds as much work as it may."""
+    """The job queue is full."""
 
 
 class BatcherFull(Busy):
@@ -71,7 +71,7 @@ class BatcherFull(Busy):
 
 
 class Unavailable(SmaltiError):
-    """A part that smalti needs (the server, Redis) cannot be reached; try again after `retry_seconds`."""
+    """The server or Redis cannot be reached; try again after `retry_seconds`."""
 
     def __init__(self, message: str, *, retry_seconds: float = 1.0) -> None:
         super().__init__(message)
@@ -82,13 +82,13 @@ class DeadlinePassed(SmaltiError):
     """The request's deadline passed before it was answered."""
 
 
-# The installation is wrong; a person must mend it.
+# The installation is wrong; a person must repair it.
 class RepositoryDamaged(SmaltiError):
-    """A model's files differ from what its manifest promises."""
+    """A model's files are not what its manifest says."""
 
 
 class ProviderMissing(SmaltiError):
-    """The execution provider that was asked for is not to be had on this machine."""
+    """This machine does not have the execution provider that was chosen."""
 
 
 class RedisUnfit(SmaltiError):
@@ -100,16 +100,16 @@ class SettingsInvalid(SmaltiError):
 
 
 class GraphFailed(SmaltiError):
-    """A graph that is served failed on inputs that it should take; the server's log has the cause."""
+    """A served graph failed on valid inputs; the server's log has the cause."""
 
 
 # Inside the worker.
 class SampleFailed(SmaltiError):
-    """One sample cannot be drawn; its neighbours go on."""
+    """One sample cannot be drawn; the others go on."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """In brackets, for an error: the known names that a wrong one is a part of, or the one it is like, or nothing."""
+    """For an error message, in brackets: known names that contain this one, or the most similar one, or nothing."""
     names = list(known)
     parts = [each for each in names if name and name.lower() in each]
     meant = parts[:3] or get_close_matches(name.lower(), names, 1)

@@ -1,4 +1,4 @@
-"""What tests of every part share: a private Redis, and waiting for a condition."""
+"""Fixtures for all tests: a private Redis, and waiting for a condition."""
 
 import asyncio
 import inspect
@@ -20,7 +20,7 @@ Until = Callable[..., Awaitable[Any]]
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[PrivateRedis]:
-    """One Redis for all tests of this run; use `redis_url` or `redis`, which find it empty."""
+    """One Redis for all tests of this run. Use `redis_url` or `redis`, which empty it first."""
     with PrivateRedis() as server:
         yield server
 
@@ -41,21 +41,21 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 
 @pytest.fixture
 def own_redis() -> Iterator[PrivateRedis]:
-    """A Redis of this test alone, which it may kill, stop and start again."""
+    """A Redis for one test, which may kill, stop and start it again."""
     with PrivateRedis() as server:
         yield server
 
 
 @pytest.fixture
 def toy_repository(tmp_path: Path) -> Path:
-    """A model repository with one small model, toy-pixel-rnn, whose next pixel depends on the whole prefix."""
+    """A model repository with one small model, toy-pixel-rnn, where each pixel depends on all pixels before it."""
     write_toy_model(tmp_path / "model_repository")
     return tmp_path / "model_repository"
 
 
 @pytest.fixture
 def until() -> Until:
-    """`await until(condition)` waits until a plain or async condition is true, and gives its value."""
+    """`await until(condition)` waits until a plain or async condition is true, and returns its value."""
 
     async def wait(condition: Condition, *, seconds: float = 10.0) -> Any:
         deadline = monotonic() + seconds

@@ -1,4 +1,4 @@
-"""A line to a server that tests can make slow, or cut without a word to either end."""
+"""A connection to a server that a test can slow down, or cut without telling either end."""
 
 import socket
 import threading
@@ -9,7 +9,7 @@ from typing import Self
 
 
 class Line:
-    """Forwards TCP connections to an address of this machine; `address` is this end of it."""
+    """Forwards TCP connections to an address of this machine. Clients connect to `address`."""
 
     def __init__(
         self, address: str, *, delay_seconds: float = 0.0, bytes_per_second: float = float("inf")
@@ -37,11 +37,11 @@ class Line:
 
     @property
     def connections(self) -> int:
-        """How many there were."""
+        """The number of connections so far."""
         return len(self._ends) // 2
 
     def freeze(self) -> None:
-        """From now on nothing passes on the connections that there are, and nobody is told; new ones work."""
+        """Silently stop forwarding on all open connections; new ones work."""
         self._frozen.update(self._ends)
 
     def _accept(self) -> None:

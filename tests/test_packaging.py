@@ -22,7 +22,7 @@ def locked_versions():
 
 
 def needed_by(extra):
-    """The names of all packages that an extra asks for directly, those of the extras within it included."""
+    """The names of all packages that an extra requires directly, including those of the extras inside it."""
     names = set()
     for requirement in map(Requirement, EXTRAS[extra]):
         if requirement.name == PROJECT["name"]:

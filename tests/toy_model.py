@@ -1,7 +1,7 @@
 """A toy PixelRNN made of a few ONNX nodes: each pixel depends on a hash of all pixels before it.
 
-It keeps the contract of `draw_row` to the letter, runs in onnxruntime, loads in milliseconds, and any lost, doubled or
-foreign row changes every later pixel. Two colours may be given bad habits, to see what a bad sample does to others.
+It has the inputs and outputs of every `draw_row`, runs in onnxruntime and loads in milliseconds. A lost, repeated or
+foreign row changes every later pixel. Two colours can do harm, to test what a bad sample does to others.
 """
 
 import hashlib
@@ -25,19 +25,19 @@ _TYPES = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "bool": Tens
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Toy:
-    """What toy to make."""
+    """Describes a toy model."""
 
     name: str = "toy-pixel-rnn"
     version: int = 1
     height: int = 6
     width: int = 5
     colours: int = 7
-    poison: int = -1  # the colour after which the sample's state, and so its logits, are NaN for ever
-    explosive: int = -1  # the last colour, if given: after it onnxruntime refuses the whole batch
+    poison: int = -1  # after this colour the sample's state, and so its logits, stay NaN
+    explosive: int = -1  # must be the last colour: after it onnxruntime refuses the whole batch
 
     @property
     def states(self) -> tuple[State, ...]:
-        """A hash of the prefix, and a number that is 0 until the sample is poisoned."""
+        """A hash of all pixels so far, and a number that is 0 until the sample is poisoned."""
         return (
             State(input="hash", output="hash_out", type="int64", shape=()),
             State(input="taint", output="taint_out", type="float32", shape=()),
@@ -45,7 +45,7 @@ class Toy:
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
-        """As the contract names and shapes them."""
+        """As for every `draw_row`, then the states."""
         return (
             *_tensors(row_inputs(self.width)),
             *(Tensor(name=state.input, type=state.type, shape=(-1, *state.shape)) for state in self.states),
@@ -53,7 +53,7 @@ class Toy:
 
     @property
     def outputs(self) -> tuple[Tensor, ...]:
-        """As the contract names and shapes them."""
+        """As for every `draw_row`, then the states."""
         return (
             *_tensors(row_outputs(self.width)),
             *(Tensor(name=state.output, type=state.type, shape=(-1, *state.shape)) for state in self.states),
@@ -68,7 +68,7 @@ def _tensors(kinds: Tensors) -> list[Tensor]:
 
 
 def write_toy_model(root: Path, toy: Toy | None = None) -> Manifest:
-    """Put the toy into the model repository `root`; its manifest."""
+    """Put the toy into the model repository `root`; returns its manifest."""
     toy = toy or Toy()
     folder = root / toy.name / str(toy.version)
     folder.mkdir(parents=True)
@@ -109,7 +109,7 @@ class _Nodes:
         self.logp: list[str] = []
 
     def begin(self) -> None:
-        """A new sample's state is chosen, not multiplied; then the row's number enters the hash."""
+        """Choose the state of a new sample (a product would keep NaN); then mix the row's number into the hash."""
         fresh_hash = self.add("Where", "reset", "zero", "hash")
         self.taint = self.add("Where", "reset", "clean", "taint")
         self.hash = self._mix(fresh_hash, "row")
@@ -138,7 +138,7 @@ class _Nodes:
         self.add("Identity", self.taint, output="taint_out")
 
     def add(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
-        """A node more; the name of its output."""
+        """Add a node; returns the name of its output."""
         output = output or f"v{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
         return output

@@ -1,6 +1,6 @@
-"""Looks through the folder of a model repository: which models and versions lie there, and what else, that is none.
+"""Lists the models and versions in a model repository's folder, and whatever else lies there.
 
-Whatever cannot be read or has an odd name is left out and noted; nothing that lies there ends the look.
+Anything that cannot be read or has a wrong name is left out and noted; nothing there raises an error.
 """
 
 import re
@@ -26,20 +26,20 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """What lies in a repository."""
+    """The contents of a repository."""
 
     versions: Mapping[str, tuple[int, ...]]  # of every model, ascending
     left_out: tuple[LeftOut, ...]
 
 
 def look(root: Path) -> Inventory:
-    """What lies in this folder now; never raises."""
+    """The contents of this folder now; never raises."""
     walk = _Walk(root)
     return Inventory(walk.models(), tuple(walk.left_out))
 
 
 class _Walk:
-    """One look, which notes what is no model."""
+    """One walk through the folder; notes everything that is not a model."""
 
     def __init__(self, root: Path) -> None:
         self.left_out: list[LeftOut] = []
@@ -75,7 +75,7 @@ class _Walk:
         return stat.S_ISREG(mode) or self._leave_out(folder / MANIFEST, "is no file")
 
     def _entries(self, folder: Path) -> Iterator[Path]:
-        """What lies in a folder; hidden things are nobody's concern: exports that are being written, .DS_Store."""
+        """The entries of a folder, except hidden ones: unfinished exports, .DS_Store."""
         try:
             entries = sorted(folder.iterdir())
         except OSError as error:
@@ -84,7 +84,7 @@ class _Walk:
         yield from (entry for entry in entries if not entry.name.startswith("."))
 
     def _is_folder(self, entry: Path, *, expected: bool) -> bool:
-        """Files are passed over in silence, unless one has the name of what should be a folder."""
+        """A file is ignored, unless its name is that of a model or version, which should be a folder."""
         try:
             is_folder = stat.S_ISDIR(entry.stat().st_mode)
         except OSError as error:
@@ -92,7 +92,7 @@ class _Walk:
         return is_folder or (expected and self._leave_out(entry, "is no folder"))
 
     def _leave_out(self, place: Path, reason: str) -> bool:
-        """Note it; False, as it is not served."""
+        """Note why this place is not served; always False."""
         below = "" if place == self._root else printable(place.relative_to(self._root).as_posix())
         self.left_out.append(LeftOut(below, f"{below or 'The model repository'} {reason}."))
         return False

@@ -1,4 +1,4 @@
-"""Checks the address of a Redis before anybody tries it; says what is wrong with it and never what is in it."""
+"""Checks the URL of a Redis before it is used. Messages say what is wrong and never quote the URL."""
 
 import re
 import socket
@@ -23,7 +23,7 @@ _TLS_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
 
 def check_redis_url(url: str) -> str:
-    """The URL, if redis-py can use all of it; raises SettingsInvalid, whose sentence has no part of a password."""
+    """The URL, if redis-py can use all of it; raises SettingsInvalid, with no part of a password in the message."""
     if re.search(r"[\s\x00-\x1f\x7f]", url):
         _refuse("has a space or a line break in it")
     if _BAD_ESCAPE.search(url) or _escapes_no_text(url):
@@ -66,7 +66,7 @@ def _check_host(parts: SplitResult) -> None:
 
 
 def _can_be_a_host(host: str) -> bool:
-    """Whether it is worth while to look it up."""
+    """Whether a host of this name could exist."""
     if ":" in host:  # an IPv6 address, which urlsplit has read
         return True
     try:
@@ -110,7 +110,7 @@ def _check_options(options: Mapping[str, str]) -> None:
 
 
 def _refuse_contradictions(parts: SplitResult, options: Mapping[str, str]) -> None:
-    """redis-py would take one of the two in silence."""
+    """redis-py would silently use one of the two."""
     said = {"username": parts.username, "password": parts.password}
     said["db"] = "" if parts.scheme == "unix" else parts.path.strip("/")
     for name, value in said.items():
@@ -119,7 +119,7 @@ def _refuse_contradictions(parts: SplitResult, options: Mapping[str, str]) -> No
 
 
 def _check_files(options: Mapping[str, str]) -> None:
-    """A file that is missing would be waited for, as if Redis were away."""
+    """Refuse missing files now: later they would look as if Redis were away, and be waited for."""
     for name in _TLS_FILES:
         try:
             if name in options:
@@ -134,7 +134,7 @@ def _check_files(options: Mapping[str, str]) -> None:
 
 
 def _check_with_the_client(url: str) -> None:
-    """Have redis-py read all values, the TLS ones among them; it connects to nothing yet."""
+    """Let redis-py read all values, TLS included. It does not connect yet."""
     try:
         connection = ConnectionPool.from_url(url).make_connection()  # type: ignore[no-untyped-call]  # redis-py has no type here
         if isinstance(connection, SSLConnection):

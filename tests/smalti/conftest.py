@@ -1,4 +1,4 @@
-"""A real gRPC server that answers what a test tells it to."""
+"""A real gRPC server that gives the answers a test sets."""
 
 from collections.abc import Callable, Iterator
 from concurrent import futures
@@ -21,7 +21,7 @@ PALETTE = ("#000000", "#ff0000", "#00ff00", "#0000ff")
 
 
 class CannedServer:
-    """Answers each RPC, by its full name such as JobService/Get, with what `answers` has for it."""
+    """Answers each RPC with the entry of `answers` under its full name, such as JobService/Get."""
 
     def __init__(self) -> None:
         self.address = "127.0.0.1:0"  # a free port
@@ -30,7 +30,7 @@ class CannedServer:
         self.start()
 
     def start(self) -> None:
-        """Serve, on the same port as before; never on one that another server shares."""
+        """Serve on the same port as before, which no other server may share."""
         self._server = grpc.server(futures.ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
         for name, service in SERVICES.items():
             service(_servicer(self, name), self._server)
@@ -40,11 +40,11 @@ class CannedServer:
         self._server.start()
 
     def stop(self) -> None:
-        """Cut every call off."""
+        """Cut off every call."""
         self._server.stop(grace=None).wait()
 
     def respond(self, method: str, request: Any, context: grpc.ServicerContext) -> Any:
-        """What the test wants answered; raises what it wants raised."""
+        """The answer that the test set; a Refusal becomes a status."""
         self.requests.append(request)
         try:
             return self.answers[method](request)
@@ -108,7 +108,7 @@ def _packed(detail: Any) -> any_pb2.Any:
 
 @pytest.fixture
 def server() -> Iterator[CannedServer]:
-    """A server that answers what the test puts into `answers`."""
+    """A server that answers with what the test puts into `answers`."""
     canned = CannedServer()
     yield canned
     canned.stop()
@@ -116,5 +116,5 @@ def server() -> Iterator[CannedServer]:
 
 @pytest.fixture
 def refusal() -> type[Refusal]:
-    """To raise in an answer."""
+    """The exception to raise in an answer."""
     return Refusal
