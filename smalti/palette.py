@@ -93,5 +93,5 @@ def _closest(
 def _parse_one(colour: str) -> list[int]:
     digits = colour.removeprefix("#")
     if len(colour) != 7 or len(digits) != 6 or not set(digits) <= set("0123456789abcdefABCDEF"):
-        raise InvalidRequest(f"'{colour}' is no colour: write it as '#rrggbb'.", field="palette")
+        raise InvalidRequest(f"'{colour}' is not a colour: write it as '#rrggbb'.", field="palette")
     return list(bytes.fromhex(digits))

@@ -59,7 +59,7 @@ class Entry:
 @contextmanager
 def opened(path: Path) -> Iterator[list[Entry]]:
     """The files in a zip, sorted by name; raises ArchiveRefused. Of two with one name the later counts."""
-    with _refusing("is no zip file that can be read"):
+    with _refusing("is not a zip file that can be read"):
         archive = ZipFile(path)
     with archive:
         named = (info for info in archive.infolist() if info.filename)  # a damaged entry may have no name
@@ -82,4 +82,4 @@ def _refusing(reason: str) -> Iterator[None]:
 def _refuse_overlap(archive: ZipFile, path: Path) -> None:
     """Refuse entries that share bytes: a small file could unpack to any size."""
     if sum(info.compress_size for info in archive.infolist()) > path.stat().st_size:
-        raise ArchiveRefused("is no zip file that can be read: its entries overlap")
+        raise ArchiveRefused("is not a zip file that can be read: its entries overlap")

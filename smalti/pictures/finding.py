@@ -215,7 +215,7 @@ def _refused(name: str, label: str, reason: str) -> _File:
 
 def _regular(file: Path) -> bytes:
     if os.path.exists(file) and not os.path.isfile(file):
-        raise FileRefused("is no ordinary file")
+        raise FileRefused("is not an ordinary file")
     return read_file(file)
 
 

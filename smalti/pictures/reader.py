@@ -16,7 +16,7 @@ from smalti.errors import ImageRefused
 from smalti.pictures.report import Traits
 
 FORMATS = ("PNG", "GIF", "BMP", "JPEG", "WEBP", "TIFF", "PPM")  # no other decoder gets foreign bytes
-OF_NO_KIND = f"is no {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+OF_NO_KIND = f"is not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
 ENDINGS = frozenset(
     {
         ".png",

@@ -55,12 +55,12 @@ class _Walk:
 
     def _is_model(self, entry: Path) -> bool:
         named = _NAME.fullmatch(entry.name) is not None
-        reason = "is no model: their names have at most 63 letters, a-z, 0-9 and '-'"
+        reason = "is not a model: names of models have at most 63 letters, a-z, 0-9 and '-'"
         return self._is_folder(entry, expected=named) and (named or self._leave_out(entry, reason))
 
     def _is_version(self, entry: Path) -> bool:
         named = _VERSION.fullmatch(entry.name) is not None and int(entry.name) <= LARGEST_VERSION
-        reason = f"is no version: those are folders named 1, 2, 3, up to {LARGEST_VERSION}"
+        reason = f"is not a version: versions are folders named 1, 2, 3, up to {LARGEST_VERSION}"
         if not self._is_folder(entry, expected=named):
             return False
         return self._has_manifest(entry) if named else self._leave_out(entry, reason)
@@ -72,7 +72,7 @@ class _Walk:
             return self._leave_out(folder, f"has no {MANIFEST}, or not yet")
         except OSError as error:
             return self._leave_out(folder / MANIFEST, _unreadable(error))
-        return stat.S_ISREG(mode) or self._leave_out(folder / MANIFEST, "is no file")
+        return stat.S_ISREG(mode) or self._leave_out(folder / MANIFEST, "is not a file")
 
     def _entries(self, folder: Path) -> Iterator[Path]:
         """The entries of a folder, except hidden ones: unfinished exports, .DS_Store."""
@@ -89,7 +89,7 @@ class _Walk:
             is_folder = stat.S_ISDIR(entry.stat().st_mode)
         except OSError as error:
             return self._leave_out(entry, _unreadable(error))
-        return is_folder or (expected and self._leave_out(entry, "is no folder"))
+        return is_folder or (expected and self._leave_out(entry, "is not a folder"))
 
     def _leave_out(self, place: Path, reason: str) -> bool:
         """Note why this place is not served; always False."""

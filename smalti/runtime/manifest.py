@@ -22,7 +22,7 @@ _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 _MEANT: dict[str, str] = {}  # by pattern: what such a text is, with an example
 _SAID = {  # by pydantic's error types
     "missing": "is missing",
-    "extra_forbidden": "is no field that a manifest has there",
+    "extra_forbidden": "is an unknown field",
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
     "too_short": "must have at least {min_length} entries",
@@ -259,10 +259,10 @@ class Manifest(_Part):
         """Checks only what serving and evaluation read; the rest of a recipe is for people."""
         for part in ("data", "optimiser"):
             if not isinstance(self.recipe.get(part, {}), dict):
-                return f"recipe.{part} is no object"
+                return f"recipe.{part} is not an object"
         background = self.recipe.get("data", {}).get("background", self.palette[0])
         if not isinstance(background, str) or not _COLOUR.fullmatch(background):
-            return f"recipe.data.background is {printable(ascii(background))}, and no colour written as '#rrggbb'"
+            return f"recipe.data.background is {printable(ascii(background))}, not a colour written as '#rrggbb'"
         return ""
 
     @property

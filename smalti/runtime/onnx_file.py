@@ -41,7 +41,7 @@ def _parsed(graph: bytes) -> onnx.OnnxModel:
     try:
         return onnx.OnnxModel.FromString(graph)
     except DecodeError:
-        raise ValueError("it is no ONNX graph") from None
+        raise ValueError("it is not an ONNX graph") from None
 
 
 def _locations(tensors: Iterable[onnx.OnnxTensor]) -> set[str]:

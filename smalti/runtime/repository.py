@@ -102,7 +102,7 @@ def read(folder: Path) -> Model:
         manifest = parse(_content(folder, MANIFEST, largest=_LARGEST_MANIFEST))
     except ValueError as error:
         fault = printable(str(error), longest=300)
-        raise RepositoryDamaged(f"{place} is no manifest that this smalti reads: {fault}.") from error
+        raise RepositoryDamaged(f"{place} is not a manifest that this smalti can read: {fault}.") from error
     if (manifest.name, str(manifest.version)) != (folder.parent.name, folder.name):
         raise RepositoryDamaged(
             f"{place} belongs to {manifest.name} version {manifest.version}, not to its folder."
@@ -136,5 +136,5 @@ def _target(folder: Path, file: str, place: str) -> Path:
     if not target.is_relative_to(folder.resolve(strict=True)):
         raise RepositoryDamaged(f"{place} is a link that leads out of its folder: put the file itself there.")
     if not stat.S_ISREG(target.stat().st_mode):  # opening a pipe would wait for ever
-        raise RepositoryDamaged(f"{place} is no file.")
+        raise RepositoryDamaged(f"{place} is not a file.")
     return target

@@ -67,7 +67,7 @@ class SharedSettings(BaseSettings):
             raise SettingsInvalid(f"{_variable(name)} has a byte that is not UTF-8: write it in UTF-8.")
         is_number = cls.model_fields[name].annotation in (int, float)
         if isinstance(value, str) and is_number and not _NUMBER.fullmatch(value.strip()):
-            raise PydanticCustomError("number", "it is no number")
+            raise PydanticCustomError("number", "it is not a number")
         return value
 
 

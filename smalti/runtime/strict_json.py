@@ -27,11 +27,11 @@ def checked(data: bytes) -> bytes:
     except UnicodeDecodeError:
         raise ValueError("it is not text in UTF-8") from None
     except json.JSONDecodeError as error:
-        raise ValueError(f"it is no JSON: {error}") from None
+        raise ValueError(f"it is not JSON: {error}") from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if not isinstance(found, dict):
-        raise ValueError(f"it is no object, but a {type(found).__name__}")
+        raise ValueError(f"it is not an object, but a {type(found).__name__}")
     return data
 
 

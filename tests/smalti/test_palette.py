@@ -51,5 +51,5 @@ def test_white_is_the_lightest_and_has_no_hue():
 
 @pytest.mark.parametrize("colour", ["", "ff0000", "#ff00", "#gg0000", "#ff00000", "red"])
 def test_a_string_that_is_not_a_colour_is_refused_and_quoted(colour):
-    with pytest.raises(InvalidRequest, match="is no colour"):
+    with pytest.raises(InvalidRequest, match="is not a colour"):
         palette.parse([colour])

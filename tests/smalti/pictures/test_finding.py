@@ -79,9 +79,9 @@ def test_each_bad_file_is_skipped_with_its_own_reason(tmp_path):
         "empty.png": "is empty",
         "gone.png": "is a link to nothing",
         "loop.png": "cannot be read: Too many levels of symbolic links",
-        "pipe.png": "is no ordinary file",
-        "photo.heic": "is no PNG, GIF, BMP, JPEG, WEBP, TIFF or PPM",
-        "text.JPG": "is no PNG, GIF, BMP, JPEG, WEBP, TIFF or PPM",
+        "pipe.png": "is not an ordinary file",
+        "photo.heic": "is not a PNG, GIF, BMP, JPEG, WEBP, TIFF or PPM",
+        "text.JPG": "is not a PNG, GIF, BMP, JPEG, WEBP, TIFF or PPM",
         "up": "is a link to a folder, which is not followed",
     }
 
@@ -167,9 +167,9 @@ FILES = {"a.png": a_picture(), "b.png": a_picture("#00ff00")}
         pytest.param(with_method(packed(FILES), 8), "a.png is damaged, or packed in a way", id="no deflate"),
         pytest.param(with_method(packed(FILES), 12), "a.png is damaged, or packed in a way", id="no bzip2"),
         pytest.param(with_method(packed(FILES), 14), "a.png is damaged, or packed in a way", id="no lzma"),
-        pytest.param(b"", "is no zip file that can be read", id="empty"),
-        pytest.param(b"PK\x03\x04" + bytes(60), "is no zip file that can be read", id="no directory"),
-        pytest.param(packed(FILES)[:-40], "is no zip file that can be read", id="cut off"),
+        pytest.param(b"", "is not a zip file that can be read", id="empty"),
+        pytest.param(b"PK\x03\x04" + bytes(60), "is not a zip file that can be read", id="no directory"),
+        pytest.param(packed(FILES)[:-40], "is not a zip file that can be read", id="cut off"),
         pytest.param(packed({}), "holds no picture", id="nothing in it"),
     ],
 )

@@ -186,7 +186,7 @@ def test_a_second_picture_in_a_cameras_jpeg_is_not_an_animation():
 def test_the_format_is_found_from_the_bytes():
     for form in ("PNG", "GIF", "BMP", "JPEG", "WEBP", "TIFF", "PPM"):
         assert reader.read(saved(Image.new("RGB", (3, 2), "#ff0000"), form)).rgba.size == (3, 2), form
-    with pytest.raises(ImageRefused, match="is no PNG, GIF, BMP, JPEG, WEBP, TIFF or PPM"):
+    with pytest.raises(ImageRefused, match="is not a PNG, GIF, BMP, JPEG, WEBP, TIFF or PPM"):
         reader.read(saved(Image.new("RGB", (16, 16)), "ICO"))
     with pytest.raises(ImageRefused, match="is not a PNG"):
         reader.read(saved(Image.new("RGB", (3, 2)), "JPEG"), formats=("PNG",))
@@ -228,7 +228,7 @@ def test_a_decompression_bomb_is_refused_like_any_large_image(side, recwarn):
     ],
 )
 def test_an_incomplete_picture_is_refused_with_our_message(data):
-    with pytest.raises(ImageRefused, match=r"^The image is (empty|cut off or damaged|no PNG, .* or PPM)\.$"):
+    with pytest.raises(ImageRefused, match=r"^The image is (empty|cut off or damaged|not a PNG, .* or PPM)\.$"):
         reader.read(data)
 
 

@@ -41,7 +41,7 @@ def test_a_folder_with_a_name_that_is_not_a_models_is_left_out_with_one_sentence
 ) -> None:
     (root / name / "1").mkdir(parents=True)
     [reason] = reasons(root)
-    assert reason.startswith(f"{name} is no model")
+    assert reason.startswith(f"{name} is not a model")
 
 
 @pytest.mark.parametrize("name", [b"caf\xff", b"a\nb", b"\x1b[31m", b"\xe2\x80\xae"])
@@ -56,7 +56,7 @@ def test_a_version_folder_with_a_wrong_name_is_left_out_with_one_sentence(root: 
     (root / "toy-pixel-rnn" / name).mkdir()
     (root / "toy-pixel-rnn" / name / MANIFEST).write_text("{}")
     [reason] = reasons(root)
-    assert reason.startswith(f"toy-pixel-rnn/{name} is no version")
+    assert reason.startswith(f"toy-pixel-rnn/{name} is not a version")
 
 
 def test_a_version_without_a_manifest_is_left_out(root: Path) -> None:
@@ -71,11 +71,11 @@ def test_files_and_links_where_folders_should_be_are_left_out(root: Path) -> Non
     os.mkfifo(root / "pipe")
     (root / "toy-pixel-rnn" / "2").touch()
     assert reasons(root) == [
-        "a-file is no folder.",
+        "a-file is not a folder.",
         "dangling cannot be read: No such file or directory.",
         "loop cannot be read: Too many levels of symbolic links.",
-        "pipe is no folder.",
-        "toy-pixel-rnn/2 is no folder.",
+        "pipe is not a folder.",
+        "toy-pixel-rnn/2 is not a folder.",
     ]
 
 
@@ -104,7 +104,7 @@ def test_an_unreadable_folder_is_left_out_with_one_sentence(root: Path) -> None:
         (root / name).mkdir(parents=True)
         lock(root / name)
     assert seen_without_rights(root) == [
-        "lost+found is no model: their names have at most 63 letters, a-z, 0-9 and '-'.",
+        "lost+found is not a model: names of models have at most 63 letters, a-z, 0-9 and '-'.",
         "toy-gan cannot be read: Permission denied.",
         "toy-vae/1/manifest.json cannot be read: Permission denied.",
     ]

@@ -63,9 +63,9 @@ def test_every_shipped_manifest_is_accepted(name: str) -> None:
     [
         (b"", "it is empty"),
         (b"\0" * 4096, "it is empty"),
-        (b"{", "it is no JSON: Expecting property name"),
-        (b"[1, 2]", "it is no object, but a list"),
-        (b"null", "it is no object, but a NoneType"),
+        (b"{", "it is not JSON: Expecting property name"),
+        (b"[1, 2]", "it is not an object, but a list"),
+        (b"null", "it is not an object, but a NoneType"),
         (b"\xff\xfe{\x00}\x00", "it is not text in UTF-8"),
         (b'{"a": NaN}', "the number NaN"),
         (b'{"a": -Infinity}', "the number -Infinity"),
@@ -141,9 +141,9 @@ WRONG: dict[str, tuple[Change, str]] = {
     ),
     "a recipe of another shape": (
         lambda m: m.update(recipe={"optimiser": [1]}),
-        "recipe.optimiser is no object",
+        "recipe.optimiser is not an object",
     ),
-    "a field of tomorrow": (lambda m: m.update(tomorrow=1), "tomorrow is no field that a manifest has there"),
+    "a field of tomorrow": (lambda m: m.update(tomorrow=1), "tomorrow is an unknown field"),
     "another medium": (lambda m: m.update(medium="smell"), "medium is 'smell', but must be 'image'"),
     "no score beside a graph that scores": (
         lambda m: m.update(score=None),
@@ -230,10 +230,10 @@ def test_a_missing_file_a_folder_a_pipe_or_a_loop_of_links_is_refused(vae: Path,
     assert f"toy-vae/1/{file} cannot be read: " in refusal(vae)
     (vae / file).unlink()
     os.mkfifo(vae / file)
-    assert f"toy-vae/1/{file} is no file" in refusal(vae)
+    assert f"toy-vae/1/{file} is not a file" in refusal(vae)
     (vae / file).unlink()
     (vae / file).mkdir()
-    assert f"toy-vae/1/{file} is no file" in refusal(vae)
+    assert f"toy-vae/1/{file} is not a file" in refusal(vae)
 
 
 values = st.one_of(
@@ -298,7 +298,7 @@ def _places(content: Any) -> Any:
         (lambda m: m.update(height=10**30), "but must be at most 1024"),
         (lambda m: m.update(graphs=3), "graphs is 3, but must be an object"),
         (lambda m: m["files"].update(x="12"), "files.x is '12', but must be a SHA-256"),
-        (lambda m: m.update(extra=1), "extra is no field that a manifest has there"),
+        (lambda m: m.update(extra=1), "extra is an unknown field"),
         (lambda m: m["parity"].update(pixels_equal="yes"), "must be true or false"),
         (lambda m: m.update(palette=["#000000"]), "must have at least 2 entries"),
     ],
