@@ -262,7 +262,9 @@ class Manifest(_Part):
                 return f"recipe.{part} is not an object"
         background = self.recipe.get("data", {}).get("background", self.palette[0])
         if not isinstance(background, str) or not _COLOUR.fullmatch(background):
-            return f"recipe.data.background is {printable(ascii(background))}, not a colour written as '#rrggbb'"
+            return (
+                f"recipe.data.background is {printable(ascii(background))}, not a colour written as '#rrggbb'"
+            )
         return ""
 
     @property

@@ -228,7 +228,9 @@ def test_a_decompression_bomb_is_refused_like_any_large_image(side, recwarn):
     ],
 )
 def test_an_incomplete_picture_is_refused_with_our_message(data):
-    with pytest.raises(ImageRefused, match=r"^The image is (empty|cut off or damaged|not a PNG, .* or PPM)\.$"):
+    with pytest.raises(
+        ImageRefused, match=r"^The image is (empty|cut off or damaged|not a PNG, .* or PPM)\.$"
+    ):
         reader.read(data)
 
 
