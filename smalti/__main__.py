@@ -1,4 +1,4 @@
-"""The command `smalti` from its first moment: what it imports takes a while, and Ctrl-C is quiet even then."""
+"""Starts the command `smalti`. Its imports take a moment; Ctrl-C is quiet during them too."""
 
 import os
 import signal
@@ -9,11 +9,9 @@ from smalti.cli.exit_codes import INTERRUPTED
 def main() -> None:
     """Run the command of `smalti.cli.main`."""
     before = signal.getsignal(signal.SIGINT)
-    if before is signal.default_int_handler:  # not where Ctrl-C is to be ignored, as in the background
+    if before is signal.default_int_handler:  # in the background Ctrl-C may be ignored: leave that
         signal.signal(signal.SIGINT, lambda number, frame: os._exit(INTERRUPTED))
-    os.environ.setdefault(
-        "GRPC_VERBOSITY", "NONE"
-    )  # gRPC reads it when it is imported; our own words are enough
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC reads it on import; our own messages are enough
     from smalti.cli.main import main as run
 
     signal.signal(signal.SIGINT, before)

@@ -1,4 +1,4 @@
-"""Addresses of servers: HOST:PORT, read once, for those who listen and those who connect."""
+"""Reads addresses of servers, HOST:PORT, for servers and clients alike."""
 
 import ipaddress
 import re
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from smalti.errors import InvalidRequest, SmaltiError
 
 _LAST_PORT = 65535
-_SHOWN = 80  # characters of a wrong address in a sentence
+_SHOWN = 80  # characters of a wrong address in a message
 _NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
 
 
@@ -34,7 +34,7 @@ class Address:
 
     @property
     def seen_from_here(self) -> "Address":
-        """Where this machine reaches a server that listens here: one that listens everywhere is on loopback too."""
+        """The address by which this machine reaches the server: loopback for one that listens everywhere."""
         ip = _ip(self.host)
         if ip is None or not ip.is_unspecified:
             return self
@@ -48,7 +48,7 @@ def parse_address(
     first_port: int = 1,
     refusal: type[SmaltiError] = InvalidRequest,
 ) -> Address:
-    """The address in 'host:port'; raises `refusal`, whose sentence begins with the name."""
+    """The address in 'host:port'; otherwise raises `refusal`, with a message that begins with the name."""
     host, _, port = str(text).strip().rpartition(":")
     is_port = port.isascii() and port.isdecimal() and len(port) <= len(str(_LAST_PORT))
     if not (_is_host(host) and is_port and first_port <= int(port) <= _LAST_PORT):
@@ -60,7 +60,7 @@ def parse_address(
 
 
 def _in_full(host: str) -> str:
-    """An IPv4 address with four numbers: 127.1 and 0, which the system takes, mean nothing to gRPC."""
+    """An IPv4 address with all four numbers: the system accepts 127.1 and 0, but gRPC does not."""
     try:
         return socket.inet_ntoa(socket.inet_aton(host))
     except OSError:

@@ -1,4 +1,4 @@
-"""Every error that smalti raises on purpose; the message is one sentence that its reader can act on.
+"""Every error that smalti raises on purpose. The message is one sentence that its reader can act on.
 
 Subclasses say whose fault it is. `server/errors.py` maps them to gRPC statuses, `smalti/client/failures.py` maps them
 back; both name a class by its reason in DOMAIN.
@@ -13,9 +13,9 @@ _OBJECT = re.compile(r" ?'?<[^<>]* at 0x[0-9a-fA-F]+>'?")
 
 
 class SmaltiError(Exception):
-    """Something smalti refuses or cannot do, said in one sentence.
+    """Something that smalti refuses or cannot do, said in one sentence.
 
-    Libraries put addresses of Python objects into their words, which tell nobody anything; they are left out.
+    Some libraries put addresses of Python objects into their messages; these are removed, as they help nobody.
     """
 
     def __init__(self, message: str) -> None:
@@ -24,7 +24,7 @@ class SmaltiError(Exception):
 
 # The caller's request cannot be served as it is.
 class InvalidRequest(SmaltiError):
-    """A value of the request is out of its range; `field` names it."""
+    """A value of the request is out of range; `field` names it."""
 
     def __init__(self, message: str, *, field: str = "") -> None:
         super().__init__(message)
@@ -32,7 +32,7 @@ class InvalidRequest(SmaltiError):
 
 
 class ImageRefused(InvalidRequest):
-    """The image cannot be read, or has not the size the model draws."""
+    """The image cannot be read, or does not have the size that the model draws."""
 
 
 class RequestConflict(SmaltiError):
@@ -48,14 +48,14 @@ class JobNotFound(SmaltiError):
 
 
 class GraphNotServed(SmaltiError):
-    """The model has no graph for what was asked of it."""
+    """The model has no graph for this request."""
 
 
 class JobNotFinished(SmaltiError):
     """The job is still running, so this cannot be done to it yet."""
 
 
-# The request is fine, but not now.
+# The request is fine, but cannot be served now.
 class Busy(SmaltiError):
     """A bounded queue is full; try again after `retry_seconds`."""
 
@@ -65,7 +65,7 @@ class Busy(SmaltiError):
 
 
 class QueueFull(Busy):
-    """The job queue holds as much work as it may."""
+    """The job queue is full."""
 
 
 class BatcherFull(Busy):
@@ -73,7 +73,7 @@ class BatcherFull(Busy):
 
 
 class Unavailable(SmaltiError):
-    """A part that smalti needs (the server, Redis) cannot be reached; try again after `retry_seconds`."""
+    """The server or Redis cannot be reached; try again after `retry_seconds`."""
 
     def __init__(self, message: str, *, retry_seconds: float = 1.0) -> None:
         super().__init__(message)
@@ -84,13 +84,13 @@ class DeadlinePassed(SmaltiError):
     """The request's deadline passed before it was answered."""
 
 
-# The installation is wrong; a person must mend it.
+# The installation is wrong; a person must repair it.
 class RepositoryDamaged(SmaltiError):
-    """A model's files differ from what its manifest promises."""
+    """A model's files are not what its manifest says."""
 
 
 class ProviderMissing(SmaltiError):
-    """The execution provider that was asked for is not to be had on this machine."""
+    """This machine does not have the execution provider that was chosen."""
 
 
 class RedisUnfit(SmaltiError):
@@ -102,7 +102,7 @@ class SettingsInvalid(SmaltiError):
 
 
 class GraphFailed(SmaltiError):
-    """A graph that is served failed on inputs that it should take; the server's log has the cause."""
+    """A served graph failed on valid inputs; the server's log has the cause."""
 
 
 # smalti itself is wrong.
@@ -112,7 +112,7 @@ class InternalError(SmaltiError):
 
 # Inside the worker.
 class SampleFailed(SmaltiError):
-    """One sample cannot be drawn; its neighbours go on."""
+    """One sample cannot be drawn; the others go on."""
 
 
 def reason_of(kind: type[SmaltiError]) -> str:
@@ -121,7 +121,7 @@ def reason_of(kind: type[SmaltiError]) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """In brackets, for an error: the known names that a wrong one is a part of, or the one it is like, or nothing."""
+    """For an error message, in brackets: known names that contain this one, or the most similar one, or nothing."""
     names = list(known)
     parts = [each for each in names if name and name.lower() in each]
     meant = parts[:3] or get_close_matches(name.lower(), names, 1)

@@ -1,4 +1,4 @@
-"""Pixels → pictures and PNG, with Pillow alone, so that clients need no numpy."""
+"""Turns pixels into pictures and PNG with Pillow alone, so that clients need no numpy."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,17 +10,17 @@ from PIL import Image, ImageDraw
 from smalti.pixels import bytes_per_pixel, unpack
 
 _COLOUR = re.compile("#[0-9a-fA-F]{6}")
-HIDDEN = "#303030"  # stands for what is not drawn yet, or not to be seen
-SHEET_SCALE = 4  # sides of a pixel on a sheet, so that small pictures can be looked at
+HIDDEN = "#303030"  # the colour of pixels that are not drawn yet or are hidden
+SHEET_SCALE = 4  # a pixel on a sheet has 4 × 4, so that small pictures can be seen
 
 
 def png(indices: bytes, *, height: int, width: int, palette: Sequence[str]) -> bytes:
-    """A PNG of pixels in raster order: one byte each, or two, little-endian, where there are over 256 colours."""
+    """A PNG of packed pixels (see `smalti.pixels`)."""
     return encode(picture(indices, height=height, width=width, palette=palette))
 
 
 def picture(indices: bytes, *, height: int, width: int, palette: Sequence[str]) -> Image.Image:
-    """A Pillow image of pixels in raster order, as in `png`."""
+    """A Pillow image of packed pixels."""
     if bytes_per_pixel(len(palette)) > 1:  # more than Pillow's palette holds
         colours = [bytes.fromhex(colour[1:]) for colour in palette]
         painted = b"".join(colours[pixel] for pixel in unpack(indices, len(palette)))
@@ -40,7 +40,7 @@ def encode(image: Image.Image) -> bytes:
 def sheet(
     images: Sequence[Image.Image], *, columns: int, scale: int = 4, gap: int = 1, background: str = "#ffffff"
 ) -> Image.Image:
-    """Equally large images side by side, row by row, each pixel enlarged to scale × scale."""
+    """Images of equal size in a grid, each pixel enlarged to scale × scale."""
     width, height = images[0].size
     rows = -(-len(images) // columns)
     canvas = Image.new("RGB", (columns * (width + gap) + gap, rows * (height + gap) + gap), background)
@@ -74,7 +74,7 @@ def contact_sheet(
     background: str = "#ffffff",
     ink: str = "#000000",
 ) -> Image.Image:
-    """Equally large images in rows of one length; a heading over each column and a label before each row, if given."""
+    """Images of equal size in a grid, with a heading over each column and a label before each row where given."""
     columns = len(rows[0])
     grid = sheet(
         [image for row in rows for image in row], columns=columns, scale=scale, background=background
@@ -95,7 +95,7 @@ def contact_sheet(
 
 
 def background_of(recipe: Mapping[str, Any], palette: Sequence[str]) -> str:
-    """What transparent parts became in a model's training; models that do not say it get their first colour."""
+    """The colour that replaced transparency when the model was trained; its first colour if the recipe says none."""
     data = recipe.get("data")
     background = data.get("background") if isinstance(data, Mapping) else None
     spelt = isinstance(background, str) and _COLOUR.fullmatch(background)
@@ -103,12 +103,12 @@ def background_of(recipe: Mapping[str, Any], palette: Sequence[str]) -> str:
 
 
 def flat(picture: Image.Image, background: str) -> Image.Image:
-    """The RGB image of one that has transparent parts (RGBA), with these on the background."""
+    """An RGBA image on a background, as RGB."""
     canvas = Image.new("RGBA", picture.size, background)
     return Image.alpha_composite(canvas, picture).convert("RGB")
 
 
 def mask(picture: Image.Image) -> bytes:
-    """One byte a pixel (RGBA) in raster order: 1 where it is light, 0 where it is dark or transparent."""
+    """One byte for each pixel of an RGBA image, in raster order: 1 if it is light, 0 if it is dark or transparent."""
     levels = flat(picture, "#000000").convert("L").tobytes()
     return bytes(int(level >= 128) for level in levels)

@@ -1,6 +1,6 @@
-"""Colours ↔ pixels: a palette's colours, and the nearest of them to a foreign colour.
+"""Maps colours to the pixels of a palette and back. A colour outside the palette becomes the nearest in it.
 
-Distances are Euclidean in CIELAB (CIE 1976, white D65), where equal steps look about equally large.
+Distances are Euclidean in CIELAB (CIE 1976, white D65), where equal distances look about equally large.
 """
 
 from collections.abc import Sequence
@@ -15,20 +15,20 @@ _TO_XYZ = np.array(  # linear sRGB → XYZ, IEC 61966-2-1
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
 )
 _WHITE = np.array([0.95047, 1.0, 1.08883])  # D65
-_CHUNK = 1 << 14  # colours compared with the palette at once: bounds the table of distances
+_CHUNK = 1 << 14  # colours compared with the palette at once; limits the size of the distance table
 
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    """An image's pixels in a palette, and how far its colours had to move."""
+    """An image's pixels in a palette, and how far its colours moved."""
 
     pixels: NDArray[np.int64]  # (…,) the shape of the image without its colour axis
     moved: int  # pixels whose colour was not in the palette
-    largest_distance: float  # CIELAB distance of the colour that moved farthest
+    largest_distance: float  # CIELAB distance of the colour that moved furthest
 
 
 def parse(colours: Sequence[str]) -> NDArray[np.uint8]:
-    """The colours '#rrggbb' as (colours, 3) uint8; raises InvalidRequest for any other spelling."""
+    """The colours '#rrggbb' as (colours, 3) uint8; raises InvalidRequest for another spelling."""
     return np.array([_parse_one(colour) for colour in colours], dtype=np.uint8).reshape(-1, 3)
 
 
@@ -53,7 +53,7 @@ def to_lab(colours: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def from_lab(lab: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """CIELAB colours (…, 3) in sRGB (…, 3) uint8, clipped to what sRGB can show."""
+    """CIELAB colours (…, 3) as sRGB (…, 3) uint8, clipped to the range of sRGB."""
     lightness, a, b = np.moveaxis(lab, -1, 0)
     y = (lightness + 16) / 116
     root = np.stack([y + a / 500, y, y - b / 200], axis=-1)
@@ -64,7 +64,7 @@ def from_lab(lab: NDArray[np.float64]) -> NDArray[np.uint8]:
 
 
 def nearest(image: NDArray[np.uint8], palette: NDArray[np.uint8]) -> Matched:
-    """The image (…, 3) in the palette (colours, 3): every colour becomes the nearest one, ties the first."""
+    """The image (…, 3) in the palette (colours, 3): each colour becomes the nearest one; the first of equals."""
     colours, where = np.unique(image.reshape(-1, 3), axis=0, return_inverse=True)
     indices, distances = _closest(colours, palette)
     exact = (palette[indices] == colours).all(axis=1)
@@ -93,5 +93,5 @@ def _closest(
 def _parse_one(colour: str) -> list[int]:
     digits = colour.removeprefix("#")
     if len(colour) != 7 or len(digits) != 6 or not set(digits) <= set("0123456789abcdefABCDEF"):
-        raise InvalidRequest(f"'{colour}' is no colour: write it as '#rrggbb'.", field="palette")
+        raise InvalidRequest(f"'{colour}' is not a colour: write it as '#rrggbb'.", field="palette")
     return list(bytes.fromhex(digits))

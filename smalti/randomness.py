@@ -1,8 +1,8 @@
-"""The random numbers of a sample, addressable by position: they depend on (seed, index) alone.
+"""The random numbers of a sample, addressed by position. They depend on (seed, index) alone.
 
-Philox4x64 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011) is counter based, so any
-position can be asked for without drawing those before it. Raw bits are used, because NumPy keeps those stable between
-versions, and `Generator`'s methods not.
+Philox4x64 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011) is counter based: any position can
+be computed without those before it. Only raw bits are used, because NumPy keeps them stable between versions; it does
+not promise that for the methods of `Generator`.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ _WORDS_PER_BLOCK = 4  # Philox4x64 yields four 64-bit words for each step of its
 def uniforms(seed: int, index: int, start: int, count: int) -> NDArray[np.float32]:
     """The uniform numbers at positions start … start+count−1 of sample `index`: (count,) float32 in (0, 1].
 
-    Zero is left out, because an inverse CDF would give it a pixel of probability zero.
+    Zero is excluded: an inverse CDF could map it to a pixel of probability zero.
     """
     words = _raw(seed, index, start, count)
     return ((words >> np.uint64(40)).astype(np.float32) + np.float32(1.0)) * np.float32(2.0**-24)

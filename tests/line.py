@@ -9,7 +9,7 @@ from typing import Self
 
 
 class Line:
-    """Forwards TCP connections to an address of this machine; `address` is this end of it."""
+    """Forwards TCP connections to an address of this machine. Clients connect to `address`."""
 
     def __init__(
         self, address: str, *, delay_seconds: float = 0.0, bytes_per_second: float = float("inf")

@@ -1,1 +1,1 @@
-"""Pictures that people bring: one reader for training, client, commands and server, with Pillow alone."""
+"""Pictures that people bring: read, fitted and written with Pillow alone, for training, clients and servers."""

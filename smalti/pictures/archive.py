@@ -1,4 +1,4 @@
-"""Reads zip files that strangers packed: what is wrong with one is a sentence, and nothing grows without bound."""
+"""Reads zip files from strangers: a fault becomes a message, and nothing unpacks to more than a limit."""
 
 import lzma
 import struct
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile, LargeZipFile, ZipFile, ZipInfo
 
-from smalti.pictures.report import printable
+from smalti.printable import escaped
 
-_ENCRYPTED = 1  # the bit of an entry's flags
-_BROKEN = (  # what zipfile raises, and the libraries that unpack for it; bz2 raises OSError and ValueError
+_ENCRYPTED = 1  # a bit of an entry's flags
+_BROKEN = (  # what zipfile and its unpacking libraries raise; bz2 raises OSError and ValueError
     OSError,
     BadZipFile,
     LargeZipFile,
@@ -32,7 +32,7 @@ _BROKEN = (  # what zipfile raises, and the libraries that unpack for it; bz2 ra
 
 
 class ArchiveRefused(Exception):
-    """An archive or an entry of it cannot be read; the message is what can be said of it: "is encrypted"."""
+    """An archive or one of its entries cannot be read; the message follows its name: "is encrypted"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Entry:
     info: ZipInfo
 
     def read(self, most: int) -> bytes:
-        """Its bytes, at most so many; raises ArchiveRefused."""
+        """Its bytes; raises ArchiveRefused, also if there are more than `most`."""
         if self.info.flag_bits & _ENCRYPTED:
             raise ArchiveRefused("is encrypted")
         if self.info.file_size > most:
@@ -58,8 +58,8 @@ class Entry:
 
 @contextmanager
 def opened(path: Path) -> Iterator[list[Entry]]:
-    """The files in a zip, by name; raises ArchiveRefused. Of two with one name the later counts, as on unpacking."""
-    with _refusing("is no zip file that can be read"):
+    """The files in a zip, sorted by name; raises ArchiveRefused. Of two with one name the later counts."""
+    with _refusing("is not a zip file that can be read"):
         archive = ZipFile(path)
     with archive:
         named = (info for info in archive.infolist() if info.filename)  # a damaged entry may have no name
@@ -76,10 +76,10 @@ def _refusing(reason: str) -> Iterator[None]:
         yield
     except _BROKEN as error:
         why = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
-        raise ArchiveRefused(printable(f"{reason}{why}")) from error
+        raise ArchiveRefused(escaped(f"{reason}{why}")) from error
 
 
 def _refuse_overlap(archive: ZipFile, path: Path) -> None:
-    """A small file whose entries share their bytes could be unpacked to any size."""
+    """Refuse entries that share bytes: a small file could unpack to any size."""
     if sum(info.compress_size for info in archive.infolist()) > path.stat().st_size:
-        raise ArchiveRefused("is no zip file that can be read: its entries overlap")
+        raise ArchiveRefused("is not a zip file that can be read: its entries overlap")

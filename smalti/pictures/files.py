@@ -1,4 +1,4 @@
-"""Writes files that are there whole or not at all."""
+"""Writes files completely or not at all."""
 
 import os
 import secrets
@@ -9,12 +9,12 @@ from smalti.errors import InvalidRequest
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file, and its folder if need be; what stood there stays until all of it is written.
+    """Write a file, and create its folder if needed; an old file stays until the new one is complete.
 
-    A device or pipe is written to as it is. Raises InvalidRequest where it cannot be done, and leaves nothing then.
+    A device or pipe is written to directly. Raises InvalidRequest if writing fails; then no part of it stays.
     """
     try:
-        target = path.resolve()  # a link stays, and leads to the new file
+        target = path.resolve()  # a link stays a link, to the new file
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists() and not target.is_file() and not target.is_dir():
             target.write_bytes(data)
@@ -29,7 +29,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def unwritable(path: Path, error: Exception) -> InvalidRequest:
-    """What is told of a place that cannot be written to."""
+    """The error for a place that cannot be written to."""
     return InvalidRequest(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}.")
 
 
@@ -39,5 +39,5 @@ def _replace(target: Path, data: bytes) -> None:
         part.write_bytes(data)
         os.replace(part, target)
     finally:
-        with suppress(OSError):  # it is gone where all went well
+        with suppress(OSError):  # after success it is gone already
             part.unlink()

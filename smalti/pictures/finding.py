@@ -1,4 +1,4 @@
-"""Finds the pictures in files, folders and zips, and reads those that can be read."""
+"""Finds pictures in files, folders and zips, and reads those that can be read."""
 
 import hashlib
 import os
@@ -11,10 +11,11 @@ from typing import Generic, TypeVar
 from smalti.errors import ImageRefused
 from smalti.pictures import archive, reader
 from smalti.pictures.reader import Picture
-from smalti.pictures.report import Report, Skipped, Traits, named, printable, reason_of, report_of
+from smalti.pictures.report import Report, Skipped, Traits, named, reason_of, report_of
+from smalti.printable import escaped
 
 Content = TypeVar("Content")
-_FOREIGN = frozenset(  # pictures by their names, of kinds that are not read
+_FOREIGN = frozenset(  # names of pictures of kinds that are not read
     {
         ".avif",
         ".heic",
@@ -36,16 +37,16 @@ _FOREIGN = frozenset(  # pictures by their names, of kinds that are not read
 class Found(Generic[Content]):
     """One picture that was read."""
 
-    name: str  # inside the folder or zip, with '/' between; of a file that was named, its own
-    label: str  # where it is, from the path that was given; may be printed
-    digest: str  # SHA-256 of its file
+    name: str  # its path inside the folder or zip, with '/'; for a single file, its own name
+    label: str  # its path as the user gave it, safe to print
+    digest: str  # SHA-256 of the file
     traits: Traits
     content: Content
 
 
 @dataclass(frozen=True, slots=True)
 class Gathered(Generic[Content]):
-    """All pictures that were read, in the order of their names, and what became of the others."""
+    """All pictures that were read, ordered by name, and a report on the others."""
 
     found: tuple[Found[Content], ...]
     report: Report
@@ -53,7 +54,7 @@ class Gathered(Generic[Content]):
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """What may be a picture, before it is opened."""
+    """A file that may be a picture, not opened yet."""
 
     name: str
     label: str
@@ -61,14 +62,14 @@ class _File:
 
 
 class FileRefused(Exception):
-    """A file cannot be read; the message is what can be said of it: "is not there"."""
+    """A file cannot be read; the message follows its name: "is not there"."""
 
 
 def gather(paths: Sequence[Path], take: Callable[[Picture], Content]) -> Gathered[Content]:
-    """The pictures of files, folders and zips, each as what `take` makes of it as soon as it is read.
+    """The pictures in files, folders and zips. Each is given to `take` as soon as it is read, and its result is kept.
 
-    In a folder or zip, what cannot be read, and what `take` refuses by ImageRefused, is skipped and named in the
-    report. Raises ImageRefused for a file that was named and cannot be used, and for a path that gives no picture.
+    In a folder or zip, a picture that cannot be read, or that `take` refuses with ImageRefused, is skipped and named in
+    the report. Raises ImageRefused for a named file that cannot be used, and for a path without any picture.
     """
     parts = [_part(path, take) for path in paths]
     refusals = [part.refusal for part in parts if part.refusal]
@@ -82,12 +83,12 @@ def gather(paths: Sequence[Path], take: Callable[[Picture], Content]) -> Gathere
 
 @dataclass(frozen=True, slots=True)
 class _Part(Generic[Content]):
-    """What one path gave."""
+    """The result for one path."""
 
     found: list[Found[Content]]
     skipped: list[Skipped]
     others: int
-    refusal: str  # why nothing was found; '' where something was
+    refusal: str  # why nothing was found; empty if something was
 
 
 def _part(path: Path, take: Callable[[Picture], Content]) -> _Part[Content]:
@@ -106,22 +107,22 @@ def _part(path: Path, take: Callable[[Picture], Content]) -> _Part[Content]:
 
 
 def take_picture(path: Path, take: Callable[[Picture], Content]) -> Content:
-    """What `take` makes of the picture in a file; raises ImageRefused, which names the file."""
+    """The result of `take` for the picture in a file; raises ImageRefused, which names the file."""
     try:
         return take(reader.read(read_file(path)))
     except (FileRefused, ImageRefused) as error:
-        raise ImageRefused(f"{printable(str(path))} {reason_of(error)}.", field="image") from error
+        raise ImageRefused(f"{escaped(str(path))} {reason_of(error)}.", field="image") from error
 
 
 def place(name: str | os.PathLike[str]) -> Path:
-    """The path of this name; raises ImageRefused for an empty one, which would be the folder one is in."""
+    """The path with this name; raises ImageRefused for an empty name, which would mean the current folder."""
     if not os.fspath(name):
         raise ImageRefused("The name of a picture is empty: write the path of its file.", field="image")
     return Path(name)
 
 
 def read_file(path: Path, most: int = reader.MAX_BYTES) -> bytes:
-    """A file's bytes; raises FileRefused where there are none, or more than so many."""
+    """A file's bytes; raises FileRefused if it cannot be read or has more than `most`."""
     try:
         with path.open("rb") as file:
             data = file.read(most + 1)
@@ -141,7 +142,7 @@ def _found(file: _File, take: Callable[[Picture], Content]) -> Found[Content]:
 
 
 def _nothing(path: Path, skipped: Sequence[Skipped]) -> str:
-    place = printable(str(path))
+    place = escaped(str(path))
     if not skipped:
         return f"{place} holds no picture (looked for {', '.join(sorted(reader.ENDINGS))})"
     reasons = named(list(map(str, skipped)))
@@ -149,27 +150,27 @@ def _nothing(path: Path, skipped: Sequence[Skipped]) -> str:
 
 
 def _files(path: Path) -> Iterator[_File | None]:
-    """What a path stands for, by name; None for every file in it that by its name is no picture."""
-    label = printable(str(path))
-    if os.path.isdir(path):  # unlike Path's own methods, it raises for no name
+    """The files that a path stands for, ordered by name; None for each file without the name of a picture."""
+    label = escaped(str(path))
+    if os.path.isdir(path):  # unlike Path's methods, it never raises
         yield from _in_folder(path)
     elif path.suffix.lower() == ".zip" and os.path.exists(path):
         yield from _in_zip(path, label)
     else:
-        yield _File(printable(path.name), label, lambda: read_file(path))
+        yield _File(escaped(path.name), label, lambda: read_file(path))
 
 
 def _in_folder(folder: Path) -> Iterator[_File | None]:
     for name, refusal in sorted(_walked(folder), key=lambda entry: entry[0]):
         file = folder / name
         if refusal:
-            yield _refused(name, printable(str(file)), refusal)
+            yield _refused(name, escaped(str(file)), refusal)
         else:
-            yield _candidate(name, printable(str(file)), partial(_regular, file))
+            yield _candidate(name, escaped(str(file)), partial(_regular, file))
 
 
 def _walked(folder: Path) -> Iterator[tuple[str, str]]:
-    """The names of all files below a folder; and of folders that cannot be looked into, with the reason."""
+    """The names of all files below a folder; also of folders that cannot be read, with the reason."""
     unread: list[OSError] = []
     for place, folders, files in os.walk(folder, onerror=unread.append):
         folders[:] = [name for name in folders if not _hidden(name)]
@@ -186,7 +187,7 @@ def _in_zip(path: Path, label: str) -> Iterator[_File | None]:
     try:
         with archive.opened(path) as entries:
             for entry in entries:
-                yield _candidate(entry.name, printable(f"{path}/{entry.name}"), partial(_packed, entry))
+                yield _candidate(entry.name, escaped(f"{path}/{entry.name}"), partial(_packed, entry))
     except archive.ArchiveRefused as error:
         yield _refused(path.name, label, str(error))
 
@@ -201,7 +202,7 @@ def _candidate(name: str, label: str, read: Callable[[], bytes]) -> _File | None
 
 
 def _hidden(name: str) -> bool:
-    """What systems and editors put beside a person's files."""
+    """Whether it is a name that systems and editors give to files of their own."""
     return (name.startswith(".") and name not in (".", "..")) or name == "__MACOSX"
 
 
@@ -214,7 +215,7 @@ def _refused(name: str, label: str, reason: str) -> _File:
 
 def _regular(file: Path) -> bytes:
     if os.path.exists(file) and not os.path.isfile(file):
-        raise FileRefused("is no ordinary file")
+        raise FileRefused("is not an ordinary file")
     return read_file(file)
 
 

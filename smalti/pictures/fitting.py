@@ -10,17 +10,17 @@ Size = tuple[int, int]  # width, height
 
 
 class Fit(StrEnum):
-    """What is done with a picture of another size than the model's."""
+    """What to do with a picture that does not have the model's size."""
 
-    RESIZE = "resize"  # all of it is shown, in its proportions; what is left beside it is transparent
-    CROP = "crop"  # it fills the size, in its proportions; what stands out is cut off on both sides
-    PAD = "pad"  # its pixels stay as they are, in the middle; what is left beside them is transparent
+    RESIZE = "resize"  # keep all of it and its proportions; the rest of the area is transparent
+    CROP = "crop"  # fill the area and keep proportions; cut off what sticks out on both sides
+    PAD = "pad"  # keep its pixels unchanged, in the middle; the rest of the area is transparent
 
 
 def fit(picture: Image.Image, size: Size, how: Fit) -> Image.Image:
-    """The picture (RGBA) in this size; raises ImageRefused where it is larger and only to be padded.
+    """The picture (RGBA) in this size; raises ImageRefused for PAD if it is larger.
 
-    Smaller by the mean of areas, larger by repeated pixels, so that a drawing of pixels stays one.
+    It shrinks by averaging areas and grows by repeating pixels, so pixel art stays pixel art.
     """
     if picture.size == size:
         return picture
@@ -41,13 +41,13 @@ def _spelt(size: Size) -> str:
 
 
 def _inside(found: Size, wanted: Size) -> Size:
-    """The largest size of the picture's proportions that fits."""
+    """The largest size that fits and keeps the picture's proportions."""
     scale = min(wanted[0] / found[0], wanted[1] / found[1])
     return max(1, round(found[0] * scale)), max(1, round(found[1] * scale))
 
 
 def _middle(found: Size, wanted: Size) -> tuple[float, float, float, float]:
-    """The largest part in the middle of a picture that has the wanted proportions."""
+    """The largest part in the middle of the picture with the wanted proportions."""
     scale = max(wanted[0] / found[0], wanted[1] / found[1])
     width, height = wanted[0] / scale, wanted[1] / scale
     left, top = (found[0] - width) / 2, (found[1] - height) / 2
@@ -60,7 +60,7 @@ def _scaled(
     part = part or (0, 0, *picture.size)
     if size[0] >= part[2] - part[0]:
         return picture.resize(size, Image.Resampling.NEAREST, part)
-    # Multiplied by alpha: else the colour of what is transparent bleeds in.
+    # Premultiplied by alpha, or the colour of transparent pixels would bleed in.
     return picture.convert("RGBa").resize(size, Image.Resampling.BOX, part).convert("RGBA")
 
 

@@ -1,4 +1,4 @@
-"""Pictures as files: which endings there are, what each holds, and what it loses."""
+"""Picture formats for writing: their file endings, their limits, and what each one loses."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,20 +11,20 @@ from PIL import features
 from smalti.errors import InvalidRequest
 
 LARGEST_SCALE = 64
-_LARGEST_PICTURE = 1 << 26  # pixels: 200 MB while it is written
-_SCREEN_SIDE = 256  # screen pixels of a single picture, which would be a dot otherwise
+_LARGEST_PICTURE = 1 << 26  # pixels; takes 200 MB while it is written
+_SCREEN_SIDE = 256  # screen pixels; a single picture would be a dot otherwise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
-    """How a kind of file is written."""
+    """How one kind of file is written."""
 
     name: str  # Pillow's
     endings: tuple[str, ...]
     options: Mapping[str, object] = field(default_factory=dict)
     largest_side: int = 1 << 30  # pixels
     colours: int = 1 << 24
-    feature: str = ""  # what Pillow may have been built without
+    feature: str = ""  # a part that some builds of Pillow lack
 
 
 PNG = Format(name="PNG", endings=(".png",))
@@ -50,7 +50,7 @@ FORMATS = (
 
 
 def format_of(path: Path) -> Format:
-    """What a file's ending says, in whichever case; raises InvalidRequest for an ending that is not known."""
+    """The format that a file's ending names, in any case; raises InvalidRequest for an unknown ending."""
     for form in FORMATS:
         if path.suffix.lower() in form.endings:
             return _available(form)
@@ -75,7 +75,7 @@ def encoded(picture: pillow.Image, form: Format) -> bytes:
 
 
 def loss(picture: pillow.Image, form: Format) -> str:
-    """What the file does not keep of the picture, in a sentence; nothing where it keeps all."""
+    """A sentence that says what the file loses of the picture; empty if it keeps everything."""
     if form.name == "JPEG":
         return "JPEG changes colours a little, so do not give the file back to smalti; .png keeps them."
     if form.name == "GIF" and picture.mode != "P" and picture.getcolors(form.colours) is None:
@@ -92,7 +92,7 @@ def _fitting(picture: pillow.Image, form: Format) -> pillow.Image:
 
 
 def screen_scale(width: int, height: int) -> int:
-    """How much a single picture is enlarged so that it can be looked at."""
+    """The scale at which a single picture is large enough to see."""
     return min(LARGEST_SCALE, max(1, _SCREEN_SIDE // max(width, height)))
 
 
@@ -102,7 +102,7 @@ def fits(width: int, height: int, form: Format = PNG) -> bool:
 
 
 def require_fit(width: int, height: int, form: Format = PNG) -> None:
-    """Raise InvalidRequest for a picture that is too large to write."""
+    """Raise InvalidRequest if a picture of this size is too large to write."""
     if not fits(width, height, form):
         raise InvalidRequest(
             f"The picture would be {width}×{height}, too large for one {form.name} file: "
@@ -111,7 +111,7 @@ def require_fit(width: int, height: int, form: Format = PNG) -> None:
 
 
 def enlarged(picture: pillow.Image, scale: int) -> pillow.Image:
-    """The picture with each pixel as scale × scale equal ones."""
+    """The picture with each pixel repeated scale × scale times."""
     if scale == 1:
         return picture
     size = (picture.width * scale, picture.height * scale)

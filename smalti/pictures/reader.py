@@ -1,4 +1,4 @@
-"""Reads one picture, as it is meant to be seen, from the bytes of a file or a Pillow image."""
+"""Reads one picture as it is meant to be seen, from a file's bytes or a Pillow image."""
 
 import struct
 import warnings
@@ -15,8 +15,8 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from smalti.errors import ImageRefused
 from smalti.pictures.report import Traits
 
-FORMATS = ("PNG", "GIF", "BMP", "JPEG", "WEBP", "TIFF", "PPM")  # no other decoder sees a stranger's bytes
-OF_NO_KIND = f"is no {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+FORMATS = ("PNG", "GIF", "BMP", "JPEG", "WEBP", "TIFF", "PPM")  # no other decoder gets foreign bytes
+OF_NO_KIND = f"is not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
 ENDINGS = frozenset(
     {
         ".png",
@@ -35,11 +35,19 @@ ENDINGS = frozenset(
         ".pnm",
     }
 )
-MAX_SIDE = 8192  # pixels of a picture: far beyond any model; a larger one is refused before it is decoded
+MAX_SIDE = 8192  # pixels, far beyond any model; a larger picture is refused before it is decoded
 MAX_BYTES = 64 * 1024 * 1024  # of a file
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_BEGINNINGS = (PNG_SIGNATURE, b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")  # of what is read
-_BROKEN = (  # what Pillow raises for files that are broken in one way or another
+_BEGINNINGS = (
+    PNG_SIGNATURE,
+    b"\xff\xd8\xff",
+    b"GIF8",
+    b"BM",
+    b"RIFF",
+    b"II*\0",
+    b"MM\0*",
+)  # of files that are read
+_BROKEN = (  # everything that Pillow raises for broken files
     OSError,
     SyntaxError,
     ValueError,
@@ -56,7 +64,7 @@ _BROKEN = (  # what Pillow raises for files that are broken in one way or anothe
     zlib.error,
     Image.DecompressionBombError,
 )
-_UPRIGHT = {  # EXIF's orientation: what brings the picture into the position it was taken in
+_UPRIGHT = {  # by EXIF's orientation: what turns the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -66,16 +74,16 @@ _UPRIGHT = {  # EXIF's orientation: what brings the picture into the position it
     8: Image.Transpose.ROTATE_90,
 }
 _DEEP_GREY = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
-_UNREADABLE_MODES = frozenset({"LAB", "La"})  # Pillow gives wrong colours for the one, an error for the other
-_STEPS = {"L;2": 85, "L;4": 17}  # between grey levels of two and four bits, when they are brought to eight
+_UNREADABLE_MODES = frozenset({"LAB", "La"})  # Pillow gives wrong colours for LAB and an error for La
+_STEPS = {"L;2": 85, "L;4": 17}  # between grey levels of two and four bits when converted to eight
 _SIXTEEN_TO_EIGHT = [round(value / 257) for value in range(1 << 16)]
 _TOO_LARGE = f"is too large: the largest side may be {MAX_SIDE} pixels"
-_silence = Lock()  # a filter for warnings is one for the whole process, so one thread at a time has it
+_silence = Lock()  # warning filters belong to the whole process, so one thread at a time sets them
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One picture, upright and in eight bits a channel, and what it was before."""
+    """One picture, upright and with eight bits a channel, and its traits in the file."""
 
     rgba: Image.Image
     traits: Traits
@@ -84,19 +92,19 @@ class Picture:
 def read(data: bytes, *, size: tuple[int, int] | None = None, formats: Sequence[str] = FORMATS) -> Picture:
     """The picture in a file's bytes; raises ImageRefused.
 
-    What kind of file it is, its bytes say, and not its name. Where a (width, height) is expected, another one is
-    refused before any pixel is decoded. Colour profiles are not applied: the values are taken for sRGB.
+    The bytes decide which format it is, not the file's name. If `size` (width, height) is given, another size is
+    refused before any pixel is decoded. Colour profiles are not applied: all values are taken as sRGB.
     """
     _refuse_other_bytes(data, formats)
     with _refusing(data), _silenced(), Image.open(BytesIO(data), formats=tuple(formats)) as picture:
-        _refuse_size(picture.size, size, either_way=True)  # it may yet be turned
+        _refuse_size(picture.size, size, either_way=True)  # it may still be turned
         found = _normal(picture)
     _refuse_size(found.rgba.size, size)
     return found
 
 
 def normal(picture: Image.Image) -> Picture:
-    """A Pillow image as `read` would give it; raises ImageRefused."""
+    """A Pillow image, converted as `read` does; raises ImageRefused."""
     with _refusing(), _silenced():
         _refuse_size(picture.size)
         return _normal(picture)
@@ -104,7 +112,7 @@ def normal(picture: Image.Image) -> Picture:
 
 @contextmanager
 def _refusing(data: bytes = b"") -> Iterator[None]:
-    """Turns what Pillow raises into ImageRefused; its own words name addresses and modules, so they are not told."""
+    """Turn Pillow's errors into ImageRefused. Pillow's messages name addresses and modules, so they are not shown."""
     try:
         yield
     except (Image.DecompressionBombError, MemoryError) as error:
@@ -116,7 +124,7 @@ def _refusing(data: bytes = b"") -> Iterator[None]:
 
 @contextmanager
 def _silenced() -> Iterator[None]:
-    """Without Pillow's warnings: a picture that it can read is read."""
+    """Silence Pillow's warnings: a picture that it can read is read."""
     with _silence, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -146,7 +154,7 @@ def _refuse_size(
 def _normal(picture: Image.Image) -> Picture:
     packing, orientation = _packing(picture), _orientation(picture)
     picture.load()
-    turn = _UPRIGHT.get(_orientation(picture))  # asked again: Pillow turns a TIFF on loading it
+    turn = _UPRIGHT.get(_orientation(picture))  # read again: Pillow turns a TIFF while loading
     coloured = _in_colours(picture, packing)
     rgba = coloured if turn is None else coloured.transpose(turn)
     traits = Traits(
@@ -160,14 +168,14 @@ def _normal(picture: Image.Image) -> Picture:
 
 
 def _packing(picture: Image.Image) -> str:
-    """Pillow's name of how the file packs its pixels, such as RGB;16B; '' where it has none."""
+    """Pillow's name for how the file packs its pixels, such as RGB;16B; empty if there is none."""
     tiles = getattr(picture, "tile", None) or [("", None, 0, "")]
     packing = tiles[0][3]
     return str(packing[0] if isinstance(packing, tuple) and packing else packing)
 
 
 def _orientation(picture: Image.Image) -> int:
-    """As EXIF says it; a picture whose EXIF is damaged is a good picture still."""
+    """EXIF's orientation; 1, upright, if there is none or the EXIF is damaged."""
     with suppress(*_BROKEN):
         orientation = picture.getexif().get(ExifTags.Base.Orientation)
         return orientation if isinstance(orientation, int) else 1
@@ -175,7 +183,7 @@ def _orientation(picture: Image.Image) -> int:
 
 
 def _animated(picture: Image.Image) -> bool:
-    """Whether there are more frames or pages; the second picture in a camera's JPEG is none of them."""
+    """Whether there is more than one frame or page; a camera's JPEG with a second picture does not count."""
     with suppress(*_BROKEN):
         return picture.format != "MPO" and bool(getattr(picture, "is_animated", False))
     return False
@@ -196,7 +204,7 @@ def _in_colours(picture: Image.Image, packing: str) -> Image.Image:
 
 
 def _transparency(picture: Image.Image, packing: str) -> object:
-    """What is transparent; a PNG names a colour in its own depth, and Pillow gives the pixels in eight bits."""
+    """The transparent colour in eight bits: a PNG names it in its own depth, but Pillow gives pixels in eight bits."""
     clear = picture.info.get("transparency")
     if packing == "RGB;16B" and isinstance(clear, tuple):
         return tuple(level >> 8 for level in clear)
@@ -206,7 +214,7 @@ def _transparency(picture: Image.Image, packing: str) -> object:
 
 
 def _from_deep_grey(picture: Image.Image) -> Image.Image:
-    """From grey of 16 bits; from whole numbers of 32, where they fit into eight or 16."""
+    """Convert grey levels of 16 bits, or of 32 bits if they fit into 8 or 16."""
     levels = picture.convert("I")
     least, most = _range(levels)
     if not 0 <= least <= most < 1 << 16:
@@ -222,7 +230,7 @@ def _from_deep_grey(picture: Image.Image) -> Image.Image:
 
 
 def _from_numbers(picture: Image.Image) -> Image.Image:
-    """From fractions: 0 … 1 or 0 … 255."""
+    """Convert floating point levels: 0 … 1 or 0 … 255."""
     least, most = _range(picture)
     if not 0 <= least <= most <= 255:
         raise _refusal(f"has grey levels from {least:g} to {most:g}: save it with 8 or 16 bits")
@@ -231,7 +239,7 @@ def _from_numbers(picture: Image.Image) -> Image.Image:
 
 
 def _range(picture: Image.Image) -> tuple[float, float]:
-    """The least and the greatest value of a picture with one channel."""
+    """The smallest and the largest value of a picture with one channel."""
     return cast(tuple[float, float], picture.getextrema())
 
 

@@ -1,20 +1,20 @@
-"""What became of the files of a folder or archive, and how that is told."""
+"""Reports what was read from a folder or archive, what was changed, and what was skipped."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-_NAMED = 5  # files that a sentence names; of the others it gives the number
+_NAMED = 5  # files that a sentence names; the others are counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traits:
-    """What a picture was like in its file."""
+    """The traits of a picture in its file."""
 
     size: tuple[int, int]  # width and height, upright
-    transparent: bool  # some of it is not quite opaque
-    turned: bool  # its EXIF orientation had to be followed
+    transparent: bool  # some pixels are not fully opaque
+    turned: bool  # it was turned as its EXIF orientation says
     animated: bool  # it is the first of several frames or pages
-    deep: bool  # it had more than eight bits a channel, or numbers instead of levels
+    deep: bool  # it had more than eight bits a channel, or floating point levels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,7 @@ class Skipped:
     """A picture that cannot be used, and why."""
 
     name: str
-    reason: str  # what can be said of it, such as "is cut off or damaged"
+    reason: str  # follows the name: "is cut off or damaged"
 
     def __str__(self) -> str:
         return f"{self.name} {self.reason}"
@@ -30,23 +30,23 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """How many pictures were read, what had to be done for that, and which could not be used."""
+    """How many pictures were read, how they were changed, and which could not be used."""
 
     read: int = 0  # pictures that can be used
     skipped: tuple[Skipped, ...] = ()
-    others: int = 0  # files that by their names are no pictures: Thumbs.db, ._x.png, notes.txt
-    transparent: int = 0  # pictures of which a part is not quite opaque
-    turned: int = 0  # as their EXIF orientation says
-    animated: int = 0  # of which the first frame was taken
-    deep: int = 0  # brought from 16 bits a channel to 8
-    cropped: int = 0  # to the part that is not transparent
+    others: int = 0  # files without the name of a picture: Thumbs.db, ._x.png, notes.txt
+    transparent: int = 0  # pictures with pixels that are not fully opaque
+    turned: int = 0  # turned as their EXIF orientation says
+    animated: int = 0  # animations, of which the first frame was taken
+    deep: int = 0  # reduced from 16 bits a channel to 8
+    cropped: int = 0  # cut down to the part that is not transparent
     reduced: int = 0  # made smaller to fit
-    padded: int = 0  # set into a larger frame
+    padded: int = 0  # put into a larger frame
     smallest: tuple[int, int] | None = None  # width and height in its file
     largest: tuple[int, int] | None = None
 
     def sentences(self) -> list[str]:
-        """All of it that is not zero, each in a plain sentence."""
+        """One sentence for each number that is not zero."""
         counted = {
             "had transparent parts": self.transparent,
             "had to be turned, as EXIF says": self.turned,
@@ -63,7 +63,7 @@ class Report:
         return [self._read_sentence(), *told, *ending]
 
     def skipped_sentence(self) -> str:
-        """Which pictures could not be used, the first of them by name; '' where all could."""
+        """The pictures that could not be used, the first few by name; empty if there are none."""
         if not self.skipped:
             return ""
         return f"Skipped {len(self.skipped)}: {named(list(map(str, self.skipped)))}."
@@ -85,7 +85,7 @@ EMPTY = Report()
 
 
 def report_of(read: Sequence[Traits], skipped: Iterable[Skipped] = (), *, others: int = 0) -> Report:
-    """The report on pictures that were read and others that were not."""
+    """The report on pictures that were read and those that were skipped."""
     by_area = sorted({each.size for each in read}, key=lambda size: (size[0] * size[1], size))
     return Report(
         read=len(read),
@@ -101,21 +101,11 @@ def report_of(read: Sequence[Traits], skipped: Iterable[Skipped] = (), *, others
 
 
 def named(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
+    """The first few names, and the number of the others."""
     more = len(names) - _NAMED
     return "; ".join(names[:_NAMED]) + (f"; and {more} more" if more > 0 else "")
 
 
-def printable(name: str) -> str:
-    """A file's name as it may be printed: without control characters and what no encoding has."""
-    return "".join(
-        character
-        if character.isprintable()
-        else character.encode("unicode_escape", "backslashreplace").decode()
-        for character in name
-    )
-
-
 def reason_of(error: Exception) -> str:
-    """What an error says of a file, to be written after its name."""
+    """An error's message without its subject, to be written after a file's name."""
     return str(error).removeprefix("The image ").removesuffix(".")

@@ -1,1 +1,1 @@
-"""What the server's and the workers' processes share."""
+"""What server and worker processes share: models on disk, sessions, settings, logs, metrics, stop signals."""

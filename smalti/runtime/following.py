@@ -1,4 +1,4 @@
-"""Follows a model repository: what is new in it, look after look. Server and workers do it in the same way."""
+"""Follows a model repository: each look finds what is new. Server and workers share this."""
 
 import os
 from collections.abc import Collection
@@ -16,15 +16,15 @@ from smalti.runtime.repository import ModelRepository
 
 log = structlog.get_logger()
 LOOK_SECONDS = 3.0  # between two looks
-_AGAIN_SECONDS = 60.0  # after which what failed is tried again, though its files have not changed
+_AGAIN_SECONDS = 60.0  # after which a failed version is tried again, even if its files have not changed
 
 State: TypeAlias = tuple[
     tuple[str, int, int, int], ...
-]  # of each file: name, size, times of both kinds of change
+]  # of each file: name, size, times of last change (content, status)
 
 
 class Found(NamedTuple):
-    """A version of a model as it was on disk when somebody looked."""
+    """A version of a model, and the state of its files when it was found."""
 
     name: str
     number: int
@@ -33,18 +33,18 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """What is known of a version that could not be taken."""
+    """Why a version could not be taken, and in which state its files were."""
 
     state: State
     reason: str
-    seconds: float  # when that was, by the monotonic clock
+    seconds: float  # time of the failure, by the monotonic clock
 
 
 class Following:
-    """What of a repository was taken, and what is left out.
+    """Remembers which versions of a repository were taken and which are left out.
 
-    Whatever is left out is logged once. A version that is still being copied fails until it is complete: so that is
-    told at the first look at once, and later only of what has not changed for two looks.
+    Each version that is left out is logged once. A version that is still being copied fails until it is complete. So
+    the first look logs at once, and later looks log only what has stayed the same for two looks.
     """
 
     def __init__(self, repository: ModelRepository, *, names: Collection[str] = ()) -> None:
@@ -59,16 +59,16 @@ class Following:
 
     @property
     def left_out(self) -> list[LeftOut]:
-        """What lies in the repository and is not served, and why."""
+        """Everything in the repository that is not served, and why."""
         return sorted([*self._strays, *self._failures])
 
     @property
     def _failures(self) -> list[LeftOut]:
-        failed = list(self._failed.items())  # at once: threads look while others ask
+        failed = list(self._failed.items())  # a copy: another thread may be looking
         return [LeftOut(f"{name}/{number}", each.reason) for (name, number), each in failed]
 
     def look(self) -> list[Found]:
-        """Versions that are new or have changed, or that failed a while ago. Reads the disk: not for an event loop."""
+        """Versions that are new, have changed, or failed a while ago. Reads the disk: not for an event loop."""
         there = self._repository.look()
         found = {
             (name, number): self._found(name, number)
@@ -84,31 +84,31 @@ class Following:
         }
         self._strays = there.left_out
         self._looks += 1
-        self._tell()
-        return [each for each in found.values() if self._is_news(each)]
+        self._log_news()
+        return [each for each in found.values() if self._is_new(each)]
 
     def take(self, found: Found) -> None:
-        """This version is known as it was found: it is no news until its files change."""
+        """Mark this version as taken: it is not new again until its files change."""
         self._failed.pop(found[:2], None)
         self._taken[found[:2]] = found.state
 
     def fail(self, found: Found, error: SmaltiError) -> None:
-        """This version cannot be taken as it is."""
+        """Mark this version as failed, in the state it was found in."""
         self._failed[found[:2]] = _Failure(found.state, str(error), monotonic())
         if self._looks == 1:
-            self._tell()
+            self._log_news()
 
     def leave_out(self, name: str, number: int, error: SmaltiError) -> None:
-        """This version cannot be taken as it lies there now."""
+        """Mark this version as failed, in the state its files are in now."""
         self.fail(self._found(name, number), error)
 
     def settle(self, name: str, number: int = 0) -> None:
-        """What lies there now of a model (number 0: of all its versions) is no news."""
+        """Mark a version of a model (number 0: all versions) as taken, in the state its files are in now."""
         for each in self._repository.models().get(name, ()):
             if number in (0, each):
                 self.take(self._found(name, each))
 
-    def _is_news(self, found: Found) -> bool:
+    def _is_new(self, found: Found) -> bool:
         failure = self._failed.get(found[:2])
         if failure is not None and monotonic() - failure.seconds < _AGAIN_SECONDS:
             return False
@@ -117,7 +117,7 @@ class Following:
     def _found(self, name: str, number: int) -> Found:
         return Found(name, number, _state(self._repository.root / name / str(number)))
 
-    def _tell(self) -> None:
+    def _log_news(self) -> None:
         now = set(self.left_out)
         for each in sorted(now - self._told if self._looks == 1 else (now & self._seen) - self._told):
             tell = log.error if each in self._failures or not each.place else log.warning
@@ -131,7 +131,7 @@ class Following:
 
 
 def _state(folder: Path) -> State:
-    """Of all files but hidden ones; empty where the folder cannot be read."""
+    """The state of all files except hidden ones; empty if the folder cannot be read."""
     try:
         names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
     except OSError:

@@ -1,4 +1,4 @@
-"""Names the GPU as far as it decides the last bits of a sum; asks NVIDIA's driver, so no package is needed."""
+"""Describes the GPU by what decides the last bits of a sum. It asks NVIDIA's driver, so no package is needed."""
 
 import ctypes
 import re
@@ -16,10 +16,10 @@ class _Refused(Exception):
 
 
 def describe(driver: Any = None) -> str:
-    """The first GPU that processes may use, as one word: `NVIDIA-H200-sm9.0-132`, then cuBLAS' version if pip has it.
+    """The first GPU that this process may use, as one word: `NVIDIA-H200-sm9.0-132`, with cuBLAS' version if known.
 
-    Name, compute capability and number of multiprocessors: cuBLAS gives equal bits where all of them, and its own
-    version, are equal. `unknown` where there is no driver.
+    Name, compute capability and number of multiprocessors: cuBLAS gives equal bits if these and its own version are
+    equal. `unknown` without a driver.
     """
     try:
         words = _device(driver or ctypes.CDLL(_DRIVER))

@@ -1,6 +1,6 @@
-"""Looks through the folder of a model repository: which models and versions lie there, and what else, that is none.
+"""Lists the models and versions in a model repository's folder, and whatever else lies there.
 
-Whatever cannot be read or has an odd name is left out and noted; nothing that lies there ends the look.
+Anything that cannot be read or has a wrong name is left out and noted; nothing there raises an error.
 """
 
 import re
@@ -26,20 +26,20 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """What lies in a repository."""
+    """The contents of a repository."""
 
     versions: Mapping[str, tuple[int, ...]]  # of every model, ascending
     left_out: tuple[LeftOut, ...]
 
 
 def look(root: Path) -> Inventory:
-    """What lies in this folder now; never raises."""
+    """The contents of this folder now; never raises."""
     walk = _Walk(root)
     return Inventory(walk.models(), tuple(walk.left_out))
 
 
 class _Walk:
-    """One look, which notes what is no model."""
+    """One walk through the folder; notes everything that is not a model."""
 
     def __init__(self, root: Path) -> None:
         self.left_out: list[LeftOut] = []
@@ -55,12 +55,12 @@ class _Walk:
 
     def _is_model(self, entry: Path) -> bool:
         named = _NAME.fullmatch(entry.name) is not None
-        reason = "is no model: their names have at most 63 letters, a-z, 0-9 and '-'"
+        reason = "is not a model: names of models have at most 63 letters, a-z, 0-9 and '-'"
         return self._is_folder(entry, expected=named) and (named or self._leave_out(entry, reason))
 
     def _is_version(self, entry: Path) -> bool:
         named = _VERSION.fullmatch(entry.name) is not None and int(entry.name) <= LARGEST_VERSION
-        reason = f"is no version: those are folders named 1, 2, 3, up to {LARGEST_VERSION}"
+        reason = f"is not a version: versions are folders named 1, 2, 3, up to {LARGEST_VERSION}"
         if not self._is_folder(entry, expected=named):
             return False
         return self._has_manifest(entry) if named else self._leave_out(entry, reason)
@@ -72,10 +72,10 @@ class _Walk:
             return self._leave_out(folder, f"has no {MANIFEST}, or not yet")
         except OSError as error:
             return self._leave_out(folder / MANIFEST, _unreadable(error))
-        return stat.S_ISREG(mode) or self._leave_out(folder / MANIFEST, "is no file")
+        return stat.S_ISREG(mode) or self._leave_out(folder / MANIFEST, "is not a file")
 
     def _entries(self, folder: Path) -> Iterator[Path]:
-        """What lies in a folder; hidden things are nobody's concern: exports that are being written, .DS_Store."""
+        """The entries of a folder, except hidden ones: unfinished exports, .DS_Store."""
         try:
             entries = sorted(folder.iterdir())
         except OSError as error:
@@ -84,15 +84,15 @@ class _Walk:
         yield from (entry for entry in entries if not entry.name.startswith("."))
 
     def _is_folder(self, entry: Path, *, expected: bool) -> bool:
-        """Files are passed over in silence, unless one has the name of what should be a folder."""
+        """A file is ignored, unless its name is that of a model or version, which should be a folder."""
         try:
             is_folder = stat.S_ISDIR(entry.stat().st_mode)
         except OSError as error:
             return self._leave_out(entry, _unreadable(error))
-        return is_folder or (expected and self._leave_out(entry, "is no folder"))
+        return is_folder or (expected and self._leave_out(entry, "is not a folder"))
 
     def _leave_out(self, place: Path, reason: str) -> bool:
-        """Note it; False, as it is not served."""
+        """Note why this place is not served; always False."""
         below = "" if place == self._root else printable(place.relative_to(self._root).as_posix())
         self.left_out.append(LeftOut(below, f"{below or 'The model repository'} {reason}."))
         return False

@@ -1,4 +1,4 @@
-"""One log format for all processes: events with fields, as lines for people or as JSON for machines."""
+"""One log format for all processes: events with fields, as text for people or JSON for machines."""
 
 import logging
 import sys

@@ -19,10 +19,10 @@ from smalti.runtime.signature import Kind, Signature
 MANIFEST = "manifest.json"  # the name of its file
 LARGEST_VERSION = 2**32 - 1  # uint32 in the protocol
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
-_MEANT: dict[str, str] = {}  # what text of each pattern is, with an example
-_SAID = {  # by pydantic's types of errors
+_MEANT: dict[str, str] = {}  # by pattern: what such a text is, with an example
+_SAID = {  # by pydantic's error types
     "missing": "is missing",
-    "extra_forbidden": "is no field that a manifest has there",
+    "extra_forbidden": "is an unknown field",
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
     "too_short": "must have at least {min_length} entries",
@@ -45,7 +45,7 @@ Type = Literal["float32", "int64", "bool"]
 
 
 def _text(pattern: str, meant: str) -> Any:
-    """A field of text that matches a pattern; `meant` says what that is, for whoever wrote something else."""
+    """A text field that must match a pattern; `meant` says in an error what such a text is."""
     _MEANT[pattern] = meant
     return Field(pattern=pattern)
 
@@ -78,7 +78,7 @@ class _Part(BaseModel):
 
 
 class Tensor(_Part):
-    """An input or output of a graph; −1 in the shape is the batch."""
+    """An input or output of a graph; −1 in its shape is the batch."""
 
     name: Label
     type: Type
@@ -94,7 +94,7 @@ class Graph(_Part):
 
     @property
     def signature(self) -> Signature:
-        """The same, by name."""
+        """Its inputs and outputs by name."""
         return Signature(_by_name(self.inputs), _by_name(self.outputs))
 
     def takes(self, name: str) -> bool:
@@ -116,7 +116,7 @@ class State(_Part):
 
     @property
     def values(self) -> int:
-        """How many numbers it has for one sample."""
+        """How many numbers it holds for one sample."""
         return prod(self.shape)
 
 
@@ -129,7 +129,7 @@ class Score(_Part):
 
 
 class Data(_Part):
-    """Where the training images come from."""
+    """Where the training images came from."""
 
     name: str
     source: str
@@ -139,17 +139,15 @@ class Data(_Part):
 
 
 class Parity(_Part):
-    """How far the export is from the torch network, as measured when it was made."""
+    """How far the export differs from the torch network, measured during the export."""
 
-    max_difference: (
-        float  # largest |torch − onnxruntime| over the logits or outputs; of int8: |original − int8|
-    )
+    max_difference: float  # largest |torch − onnxruntime| over logits or outputs; for int8: |original − int8|
     images: Count
     pixels_equal: bool
 
 
 class Quantisation(_Part):
-    """Of which model this one is an int8 variant, and what that costs."""
+    """The model that this one is an int8 variant of, and what the variant loses."""
 
     name: Name
     version: Version
@@ -159,7 +157,7 @@ class Quantisation(_Part):
 
 
 class Evaluation(_Part):
-    """What `python -m evaluation.evaluate` found, and how to find it again."""
+    """What `python -m evaluation.evaluate` measured, and the command that repeats it."""
 
     command: str
     date: str  # ISO 8601, UTC
@@ -190,8 +188,8 @@ class Manifest(_Part):
     recipe: dict[str, Any]
     figures: dict[str, Any]  # test figures, e.g. test_nats_per_image and the counting baselines beside it
     parity: Parity
-    quantisation: Quantisation | None = None  # None: weights are as they were trained
-    evaluation: Evaluation | None = None  # of the exported graphs; None until it was measured
+    quantisation: Quantisation | None = None  # None: weights are as trained
+    evaluation: Evaluation | None = None  # of the exported graphs; None until measured
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
@@ -214,7 +212,7 @@ class Manifest(_Part):
         return ""
 
     def _fault_of_palette(self) -> str:
-        """A network's logits have a place for each colour."""
+        """The logits must have one place for each colour."""
         outputs = (output for graph in self.graphs.values() for output in graph.outputs)
         sizes = [output.shape[-1] for output in outputs if output.name == "logits" and output.shape]
         if sizes and sizes[0] != len(self.palette):
@@ -258,18 +256,20 @@ class Manifest(_Part):
         return f"its score must be {said}, as its graphs say"
 
     def _fault_of_recipe(self) -> str:
-        """Of what serving and evaluating read of it; the rest is for people."""
+        """Checks only what serving and evaluation read; the rest of a recipe is for people."""
         for part in ("data", "optimiser"):
             if not isinstance(self.recipe.get(part, {}), dict):
-                return f"recipe.{part} is no object"
+                return f"recipe.{part} is not an object"
         background = self.recipe.get("data", {}).get("background", self.palette[0])
         if not isinstance(background, str) or not _COLOUR.fullmatch(background):
-            return f"recipe.data.background is {printable(ascii(background))}, and no colour written as '#rrggbb'"
+            return (
+                f"recipe.data.background is {printable(ascii(background))}, not a colour written as '#rrggbb'"
+            )
         return ""
 
     @property
     def signatures(self) -> Mapping[str, Signature]:
-        """What each graph that it may have takes and gives."""
+        """Inputs and outputs of every graph that it may have."""
         states = [
             StateKind(state.input, state.output, (state.type, (-1, *state.shape))) for state in self.states
         ]
@@ -303,7 +303,7 @@ class Manifest(_Part):
 
     @property
     def digest(self) -> str:
-        """SHA-256 over all that decides what is drawn; figures and provenance may change without changing it."""
+        """SHA-256 over everything that decides what is drawn; figures, provenance and score do not change it."""
         deciding = self.model_dump(
             mode="json",
             include={"name", "version", "height", "width", "palette", "graphs", "states", "files"},
@@ -312,11 +312,11 @@ class Manifest(_Part):
 
     @property
     def kind(self) -> str:
-        """Its family with the article, for a sentence: 'an autoencoder'."""
+        """Its family with an article, for messages: 'an autoencoder'."""
         return f"{'an' if self.family[0] in 'aeiou' else 'a'} {self.family}"
 
     def graph(self, name: str) -> Graph:
-        """The graph called `name`; raises GraphNotServed where the model has none."""
+        """The graph called `name`; raises GraphNotServed if the model has no such graph."""
         if name not in self.graphs:
             served = ", ".join(sorted(self.graphs))
             raise GraphNotServed(f"{self.name} is {self.kind} and has no graph '{name}'; it has {served}.")
@@ -342,7 +342,7 @@ def parse(data: bytes) -> Manifest:
 
 
 def fault_of(error: ValidationError) -> str:
-    """The first thing that pydantic found wrong with a manifest, in words."""
+    """The first fault that pydantic found in a manifest, in words."""
     first = error.errors(include_url=False)[0]
     place, context = printable(".".join(map(str, first["loc"]))), first.get("ctx", {})
     if first["type"] in ("missing", "extra_forbidden"):

@@ -1,6 +1,6 @@
-"""Every metric of smalti, declared once; processes update them at their edges, never inside the arithmetic.
+"""Every metric of smalti, declared once. Processes update them at their edges, never inside the arithmetic.
 
-Names follow Prometheus: `smalti_<thing>_<unit>[_total]`, base units, no label whose values a client could invent.
+Names follow Prometheus: `smalti_<thing>_<unit>[_total]`, base units, no label with values that a client could invent.
 """
 
 from threading import Thread
@@ -45,7 +45,7 @@ MODEL_LOAD_SECONDS = Histogram(
     "smalti_model_load_seconds", "Time to load, check and warm a model.", ["model"], buckets=_SLOW
 )
 
-# Queue, as the process that exports it sees it
+# Queue, as seen by the process that exports it
 QUEUED_JOBS = Gauge("smalti_queue_jobs", "Jobs that have not ended.", ["state"])
 QUEUE_SAMPLES = Gauge(
     "smalti_queue_samples",
@@ -95,7 +95,7 @@ CORRUPT_COMMITS = Counter(
 
 
 class MetricsServer:
-    """Serves `/metrics` of this process; port 0 takes a free one, `port` says which."""
+    """Serves `/metrics` of this process. Port 0 takes any free port; `port` says which."""
 
     def __init__(self, host: str, port: int) -> None:
         try:

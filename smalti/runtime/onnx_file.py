@@ -1,4 +1,4 @@
-"""Reads in an ONNX graph in which files it keeps its weights, beside its own, and of how many colours it draws."""
+"""Reads two facts from the bytes of an ONNX file: which other files hold its weights, and how many colours it draws."""
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -10,14 +10,14 @@ from smalti.v1 import graphs_pb2 as onnx
 
 
 class Files(NamedTuple):
-    """The locations that a graph names, as it spells them."""
+    """The files that a graph names, spelled as in the graph."""
 
-    own: set[str]  # of its initializers
-    inner: set[str]  # of graphs within its nodes, of attributes, and of sparse tensors
+    own: set[str]  # for its own initializers
+    inner: set[str]  # for graphs inside its nodes, attributes and sparse tensors
 
 
 def files_of(graph: bytes) -> Files:
-    """Where a graph keeps weights; raises ValueError where these bytes are no graph."""
+    """The files with a graph's weights; raises ValueError if these bytes are not an ONNX graph."""
     model = _parsed(graph)
     attributes = (each for function in model.functions for each in function.attribute_proto)
     nodes = (node for function in model.functions for node in function.node)
@@ -26,7 +26,7 @@ def files_of(graph: bytes) -> Files:
 
 
 def colours_of(graph: bytes) -> int:
-    """Of how many colours a graph chooses the pixels that it gives; 0 where its file does not tell."""
+    """The number of colours from which a graph chooses its pixels; 0 if the file does not say."""
     found = _parsed(graph).graph
     chosen = [node for node in found.node if "pixels" in node.output and node.op_type in ("ArgMax", "ArgMin")]
     shapes = {value.name: value.type.tensor_type.shape.dim for value in (*found.value_info, *found.output)}
@@ -41,7 +41,7 @@ def _parsed(graph: bytes) -> onnx.OnnxModel:
     try:
         return onnx.OnnxModel.FromString(graph)
     except DecodeError:
-        raise ValueError("it is no ONNX graph") from None
+        raise ValueError("it is not an ONNX graph") from None
 
 
 def _locations(tensors: Iterable[onnx.OnnxTensor]) -> set[str]:

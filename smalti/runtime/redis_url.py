@@ -1,4 +1,4 @@
-"""Checks the address of a Redis before anybody tries it; says what is wrong with it and never what is in it."""
+"""Checks the URL of a Redis before it is used. Messages say what is wrong and never quote the URL."""
 
 import re
 import socket
@@ -23,7 +23,7 @@ _TLS_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
 
 def check_redis_url(url: str) -> str:
-    """The URL, if redis-py can use all of it; raises SettingsInvalid, whose sentence has no part of a password."""
+    """The URL, if redis-py can use all of it; raises SettingsInvalid, with no part of a password in the message."""
     if re.search(r"[\s\x00-\x1f\x7f]", url):
         _refuse("has a space or a line break in it")
     if _BAD_ESCAPE.search(url) or _escapes_no_text(url):
@@ -33,7 +33,7 @@ def check_redis_url(url: str) -> str:
     try:
         parts = urlsplit(url)
     except ValueError:
-        _refuse("has a host in [ ] that is no IPv6 address")
+        _refuse("has a host in [ ] that is not an IPv6 address")
     if parts.scheme == "unix":
         _check_socket(parts)
     elif parts.scheme in ("redis", "rediss"):
@@ -56,17 +56,17 @@ def _check_host(parts: SplitResult) -> None:
     except ValueError:
         port = 0
     if port == 0:
-        _refuse("has a port that is no number from 1 to 65535; in a password / is written %2F and : %3A")
+        _refuse("has a port that is not a number from 1 to 65535; in a password / is written %2F and : %3A")
     if not parts.hostname:
         _refuse("names no host")
     if not _can_be_a_host(unquote(parts.hostname)):
-        _refuse("has a host whose name no machine can have")
+        _refuse("has a host name that no machine can have")
     if not re.fullmatch(r"/?|/[0-9]{1,9}", parts.path):
-        _refuse("has after the host something else than / and the number of a database")
+        _refuse("has something other than / and a database number after the host")
 
 
 def _can_be_a_host(host: str) -> bool:
-    """Whether it is worth while to look it up."""
+    """Whether a host of this name could exist."""
     if ":" in host:  # an IPv6 address, which urlsplit has read
         return True
     try:
@@ -91,7 +91,7 @@ def _options(parts: SplitResult) -> Mapping[str, str]:
     try:
         pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError:
-        _refuse("has after the ? something else than options written name=value and joined by &")
+        _refuse("has something other than options after the ?, written name=value and joined by &")
     options = dict(pairs)
     if any(name not in _OPTIONS and not name.startswith("ssl_") for name in options):
         _refuse(f"has an option other than {', '.join(sorted(_OPTIONS))} and those that begin with ssl_")
@@ -102,24 +102,24 @@ def _options(parts: SplitResult) -> Mapping[str, str]:
 
 def _check_options(options: Mapping[str, str]) -> None:
     if not re.fullmatch(r"[0-9]{1,9}", options.get("db", "0")):
-        _refuse("has a database that is no number")
+        _refuse("has a database that is not a number")
     if not re.fullmatch(r"[!-~]+", options.get("client_name", "smalti")):
         _refuse(
-            "has a client_name with something else than ASCII letters, digits and signs; it has no spaces"
+            "has a client_name with characters other than ASCII letters, digits and signs; spaces are not allowed"
         )
 
 
 def _refuse_contradictions(parts: SplitResult, options: Mapping[str, str]) -> None:
-    """redis-py would take one of the two in silence."""
+    """redis-py would silently use one of the two."""
     said = {"username": parts.username, "password": parts.password}
     said["db"] = "" if parts.scheme == "unix" else parts.path.strip("/")
     for name, value in said.items():
         if value and name in options:
-            _refuse(f"says the {name} twice, before the ? and after it")
+            _refuse(f"gives the {name} twice, before and after the ?")
 
 
 def _check_files(options: Mapping[str, str]) -> None:
-    """A file that is missing would be waited for, as if Redis were away."""
+    """Refuse missing files now: later they would look as if Redis were away, and be waited for."""
     for name in _TLS_FILES:
         try:
             if name in options:
@@ -130,11 +130,11 @@ def _check_files(options: Mapping[str, str]) -> None:
                 f"SMALTI_REDIS_URL names a file by {name} that cannot be read: {reason}."
             ) from error
     if not Path(options.get("ssl_ca_path", "/")).is_dir():
-        raise SettingsInvalid("SMALTI_REDIS_URL names by ssl_ca_path something that is no folder.")
+        raise SettingsInvalid("SMALTI_REDIS_URL has an ssl_ca_path that is not a folder.")
 
 
 def _check_with_the_client(url: str) -> None:
-    """Have redis-py read all values, the TLS ones among them; it connects to nothing yet."""
+    """Let redis-py read all values, TLS included. It does not connect yet."""
     try:
         connection = ConnectionPool.from_url(url).make_connection()  # type: ignore[no-untyped-call]  # redis-py has no type here
         if isinstance(connection, SSLConnection):
@@ -145,7 +145,7 @@ def _check_with_the_client(url: str) -> None:
             f"SMALTI_REDIS_URL has options of TLS (ssl_…) that cannot be used: {what}."
         ) from error
     except (ValueError, TypeError, RedisError):
-        _refuse("has an option that redis-py does not know, or one with a value that it cannot use")
+        _refuse("has an option that redis-py does not know, or a value that it cannot use")
 
 
 def _escapes_no_text(url: str) -> bool:

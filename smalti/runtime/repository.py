@@ -24,7 +24,7 @@ _LARGEST_FILE = 2 * 1024**3  # bytes; ONNX's own format ends there
 class Model:
     """One version of a model on disk, its files checked against the manifest.
 
-    Each file is read once, and kept as long as this is: what was checked is what is used, whatever happens to the file.
+    Each file is read once and kept in memory, so what was checked is what is used, even if the file changes.
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
@@ -34,7 +34,7 @@ class Model:
 
     @property
     def title(self) -> str:
-        """How sentences name it."""
+        """Its name in messages."""
         return f"{self.manifest.name} version {self.manifest.version}"
 
     def path(self, graph: str) -> Path:
@@ -42,12 +42,12 @@ class Model:
         return self.folder / self.manifest.graph(graph).file
 
     def verify(self) -> None:
-        """Raise RepositoryDamaged unless every file is in the folder and has the digest that the manifest promises."""
+        """Raise RepositoryDamaged unless every file is there and has the digest in the manifest."""
         for file in self.manifest.files:
             self.content(file)
 
     def content(self, file: str) -> bytes:
-        """The bytes of a listed file, which have the digest that the manifest promises; raises RepositoryDamaged."""
+        """The bytes of a listed file; raises RepositoryDamaged unless they have the digest in the manifest."""
         if file not in self._contents:
             self._contents[file] = self._verified(file)
         return self._contents[file]
@@ -63,13 +63,13 @@ class Model:
 
 
 class ModelRepository:
-    """The models under one folder; reads the folder anew at each call, so that new versions are seen."""
+    """The models under one folder. Each call reads the folder again, so new versions are seen."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def look(self) -> Inventory:
-        """What lies in the folder now: models, and what is left out and why."""
+        """The models in the folder now, and what is left out and why."""
         return inventory.look(self.root)
 
     def models(self) -> Mapping[str, tuple[int, ...]]:
@@ -77,7 +77,7 @@ class ModelRepository:
         return self.look().versions
 
     def load(self, name: str, version: int | None = None) -> Model:
-        """A model (its latest version where none is given), verified; raises ModelNotFound or RepositoryDamaged."""
+        """A verified model (the latest version by default); raises ModelNotFound or RepositoryDamaged."""
         found = self.models()
         versions = found.get(name)
         if not versions:
@@ -96,13 +96,13 @@ class ModelRepository:
 
 
 def read(folder: Path) -> Model:
-    """The model in a version's folder, its files not yet verified; raises RepositoryDamaged for a bad manifest."""
+    """The model in a version's folder, files not verified yet; raises RepositoryDamaged for a bad manifest."""
     place = f"{folder.parent.name}/{folder.name}/{MANIFEST}"
     try:
         manifest = parse(_content(folder, MANIFEST, largest=_LARGEST_MANIFEST))
     except ValueError as error:
         fault = printable(str(error), longest=300)
-        raise RepositoryDamaged(f"{place} is no manifest that this smalti reads: {fault}.") from error
+        raise RepositoryDamaged(f"{place} is not a manifest that this smalti can read: {fault}.") from error
     if (manifest.name, str(manifest.version)) != (folder.parent.name, folder.name):
         raise RepositoryDamaged(
             f"{place} belongs to {manifest.name} version {manifest.version}, not to its folder."
@@ -121,7 +121,7 @@ def _content(folder: Path, file: str, *, largest: int) -> bytes:
 
 @contextmanager
 def _opened(folder: Path, file: str) -> Iterator[BufferedReader]:
-    """The file, if it is one and, links followed, lies in the folder; raises RepositoryDamaged."""
+    """The open file; raises RepositoryDamaged unless it is a regular file inside the folder, links followed."""
     place = f"{folder.parent.name}/{folder.name}/{file}"
     try:
         with _target(folder, file, place).open("rb") as stream:
@@ -136,5 +136,5 @@ def _target(folder: Path, file: str, place: str) -> Path:
     if not target.is_relative_to(folder.resolve(strict=True)):
         raise RepositoryDamaged(f"{place} is a link that leads out of its folder: put the file itself there.")
     if not stat.S_ISREG(target.stat().st_mode):  # opening a pipe would wait for ever
-        raise RepositoryDamaged(f"{place} is no file.")
+        raise RepositoryDamaged(f"{place} is not a file.")
     return target

@@ -1,4 +1,4 @@
-"""The only place that opens ONNX Runtime sessions, so that every process runs graphs the same way."""
+"""Opens ONNX Runtime sessions. Nothing else does, so every process runs graphs in the same way."""
 
 import hashlib
 import os
@@ -18,10 +18,10 @@ from smalti.runtime.repository import Model
 from smalti.runtime.signature import Kind
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-_BATCH_AXIS = "batch"  # as every export names it
+_BATCH_AXIS = "batch"  # the name that every export gives it
 _TYPES = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(bool)": "bool"}
 _CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
-_SOURCE = re.compile(  # all before a place in onnxruntime's own code, and the function there
+_SOURCE = re.compile(  # everything up to a place in onnxruntime's own code, and the function there
     r".*\.(?:cc|cpp|cuh?|h|hpp):\d+ "
     r"(?:[^()]*?::[^()]*\((?:[^()]|\([^()]*\))*\)(?: const)?(?: \[.*?\])? |[A-Z]\w*[a-z][A-Z]\w* )?"
 )
@@ -35,7 +35,7 @@ def open_graph(
 ) -> onnxruntime.InferenceSession:
     """A session for a graph of a model, checked against the manifest; the options are those of `_open`.
 
-    Raises RepositoryDamaged where the file is no such graph, or has weights in files that the manifest does not list.
+    Raises RepositoryDamaged if the file is not that graph, or keeps weights in files that the manifest does not list.
     """
     try:
         file = model.manifest.graph(graph).file
@@ -52,16 +52,16 @@ def open_graph(
 
 
 def told(error: Exception) -> str:
-    """What onnxruntime says to people, in one line: no codes, no places in its own source, no paths of this machine."""
+    """onnxruntime's error in one line for people: no codes, no places in its source, no paths of this machine."""
     line = _CODE.sub("", (str(error).splitlines() or [type(error).__name__])[0])
     said = _ON_A_GPU.sub("", _CONDITION.sub("", _SOURCE.sub("", line.rsplit("Status Message: ", 1)[-1])))
     return printable(_PATH.sub(lambda path: path[0].rsplit("/", 1)[1], said), longest=300)
 
 
 def open_session(path: Path, **options: Any) -> onnxruntime.InferenceSession:
-    """A session for a graph's file that belongs to no model; the options are _open's.
+    """A session for a graph's file outside any model; the options are those of `_open`.
 
-    Raises RepositoryDamaged where it is no graph that onnxruntime can open.
+    Raises RepositoryDamaged if onnxruntime cannot open it.
     """
     content = path.read_bytes()
     try:
@@ -81,14 +81,14 @@ def _open(
     cuda_graph: bool = False,
     profile: Path | None = None,
 ) -> onnxruntime.InferenceSession:
-    """A session on the provider that was asked for; raises ProviderMissing rather than fall back to another.
+    """A session on this provider; raises ProviderMissing, and never falls back to another one.
 
-    It is made of bytes, the graph's and those of the files in which it keeps weights. Of a file, onnxruntime would map
-    the weights, and draw with, or die of, whatever is written over them. Of bytes it copies what it needs.
+    It takes the bytes of the graph and of its weight files. If it took files, onnxruntime would map the weights, and
+    would draw with whatever is written over them later, or crash. It copies what it needs from bytes.
 
-    With `batch` it takes batches of that size alone, so that nothing is left in the graph that computes shapes. With
-    `cuda_graph` a GPU's kernels are captured at the first runs; raises RepositoryDamaged where this graph forbids it.
-    With `profile` its times are written to a file whose name begins so, when `end_profiling` is called.
+    With `batch` the session takes only batches of that size, and computes no shapes. With `cuda_graph` a GPU's kernels
+    are captured in the first runs; raises RepositoryDamaged if the graph does not allow it. With `profile` it writes
+    its times to a file with this prefix when `end_profiling` is called.
     """
     options = onnxruntime.SessionOptions()
     if batch is not None:
@@ -100,7 +100,7 @@ def _open(
     options.add_session_config_entry(
         "session.intra_op.allow_spinning", "0"
     )  # a spinning thread starves its neighbours
-    options.log_severity_level = 4  # what goes wrong is raised, and need not be printed too
+    options.log_severity_level = 4  # errors are raised, so they need not be printed too
     options.add_external_initializers_from_files_in_memory(
         list(kept), list(kept.values()), [len(content) for content in kept.values()]
     )
@@ -119,10 +119,10 @@ def _open(
 
 
 def fingerprint(provider: str, *, batches: Sequence[int] = ()) -> str:
-    """What, beside the model's digest, must be equal for the same seed to give the same bytes, as one word.
+    """Everything besides the model's digest that must be equal for a seed to give the same bytes, as one word.
 
-    Runtime, provider and instruction set, and of a GPU its kind and the sizes of the batches: they decide the kernels,
-    and so the last bits of every sum.
+    It names runtime, provider and instruction set; for a GPU also its kind and the batch sizes. They decide which
+    kernels run, and so the last bits of every sum.
     """
     machine = hashlib.sha256(_instruction_set().encode()).hexdigest()[:8]
     version = onnxruntime.__version__.replace("+", "-")  # the queue joins several fingerprints by '+'
@@ -131,14 +131,14 @@ def fingerprint(provider: str, *, batches: Sequence[int] = ()) -> str:
 
 
 def _weights_of(model: Model, content: bytes) -> set[str]:
-    """The files in which a graph keeps weights; raises ValueError for any that the session would not take from us."""
+    """The files with a graph's weights; raises ValueError for any that a session could not take as bytes."""
     own, inner = onnx_file.files_of(content)
     unlisted = (own | inner) - model.manifest.files.keys()
     if unlisted:
         raise ValueError(
             f"it keeps weights in '{printable(min(unlisted))}', which the manifest does not list with its SHA-256"
         )
-    if inner:  # onnxruntime would look for that file in the folder where the process runs
+    if inner:  # onnxruntime would search for that file in the current folder
         raise ValueError(
             f"it keeps weights of a node's own graph in '{min(inner)}'; only the graph's own weights may be there"
         )
@@ -167,7 +167,7 @@ def _refuse_other_colours(model: Model, content: bytes) -> None:
 
 
 def _kinds(tensors: Iterable[Any], batch: int | None) -> dict[str, Kind]:
-    """Of onnxruntime's descriptions, in a manifest's words; an axis of any size is −1."""
+    """onnxruntime's descriptions in a manifest's terms; an axis of any size is −1."""
     return {tensor.name: (_TYPES.get(tensor.type, tensor.type), _shape(tensor, batch)) for tensor in tensors}
 
 
@@ -207,7 +207,7 @@ def _missing(provider: str) -> ProviderMissing:
 
 
 def _instruction_set() -> str:
-    """The CPU's name and vector extensions, which decide the kernels that onnxruntime picks."""
+    """The CPU's vector extensions, which decide the kernels that onnxruntime picks."""
     if not os.path.exists("/proc/cpuinfo"):
         return platform.processor()
     lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()

@@ -1,4 +1,4 @@
-"""What a process may be told: SMALTI_* variables, read once, by `__main__`, and handed down."""
+"""Settings of server and worker: SMALTI_* variables, read once by `__main__` and handed down."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -16,19 +16,19 @@ from smalti.runtime.provider import Provider
 from smalti.runtime.redis_url import check_redis_url
 
 _PREFIX = "SMALTI_"
-_OF_OTHERS = frozenset({"SERVER"})  # the command line's
-_NUMBER = re.compile(r"[0-9.eE+-]*")  # Python and pydantic read more than that, such as 1_0
-_SHOWN = 80  # characters of a wrong value in a sentence
-Seconds = Annotated[float, Field(ge=0.01, le=86400, allow_inf_nan=False)]  # a day is more than anybody waits
+_OF_OTHERS = frozenset({"SERVER"})  # read by the command line
+_NUMBER = re.compile(r"[0-9.eE+-]*")  # Python and pydantic accept more, such as 1_0
+_SHOWN = 80  # characters of a wrong value in a message
+Seconds = Annotated[float, Field(ge=0.01, le=86400, allow_inf_nan=False)]  # nobody waits longer than a day
 Retention = Annotated[float, Field(ge=0.01, le=10 * 365 * 86400, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
-Total = Annotated[int, Field(ge=1, le=10**15)]  # Lua's numbers count so far, and further
-Bytes = Annotated[int, Field(ge=1, le=2**31 - 1)]  # as gRPC counts them
+Total = Annotated[int, Field(ge=1, le=10**15)]  # Lua's numbers are exact up to here and beyond
+Bytes = Annotated[int, Field(ge=1, le=2**31 - 1)]  # gRPC's limit
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 class SharedSettings(BaseSettings):
-    """What server and worker have in common."""
+    """The settings that server and worker share."""
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, env_ignore_empty=True, frozen=True)
 
@@ -61,26 +61,26 @@ class SharedSettings(BaseSettings):
     @classmethod
     def _is_plain(cls, value: Any, info: ValidationInfo) -> Any:
         name = str(info.field_name)
-        if isinstance(value, str) and re.search(r"[\ud800-\udfff]", value):  # how Python reads such a byte
+        if isinstance(value, str) and re.search(
+            r"[\ud800-\udfff]", value
+        ):  # stands for a byte that is not UTF-8
             raise SettingsInvalid(f"{_variable(name)} has a byte that is not UTF-8: write it in UTF-8.")
         is_number = cls.model_fields[name].annotation in (int, float)
         if isinstance(value, str) and is_number and not _NUMBER.fullmatch(value.strip()):
-            raise PydanticCustomError("number", "it is no number")
+            raise PydanticCustomError("number", "it is not a number")
         return value
 
 
 class WorkerSettings(SharedSettings):
-    """What a worker may be told."""
+    """The settings of a worker."""
 
     metrics_port: Port = 9402
-    slots: Annotated[int, Field(ge=1, le=4096)] = 32  # samples drawn at once, one batch row each
+    slots: Annotated[int, Field(ge=1, le=4096)] = 32  # samples drawn at once, one entry of the batch each
     interactive_share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = (
-        0.5  # of the slots, in which standard samples make way
+        0.5  # of the slots; in so many, standard samples make way
     )
     grace_seconds: Seconds = 10.0  # after SIGTERM, for handing samples back while Redis is away
-    models: str = (
-        ""  # names of the models to draw, separated by commas; empty: every PixelRNN in the repository
-    )
+    models: str = ""  # names of the models to draw, separated by commas; empty: all that draw rows
     gpu_buckets: Annotated[
         str,
         Field(
@@ -104,25 +104,25 @@ class WorkerSettings(SharedSettings):
 
 
 class ServerSettings(SharedSettings):
-    """What a server may be told."""
+    """The settings of a server."""
 
     listen: str = "127.0.0.1:50051"
     grace_seconds: Seconds = 10.0  # after SIGTERM, for requests that run
     keepalive_seconds: Annotated[float, Field(ge=0.1, le=3600, allow_inf_nan=False)] = (
-        20.0  # without a word, after which a client is asked for a sign of life
+        20.0  # of silence, after which the server pings a client
     )
-    max_batch: Count = 64  # rows of one-shot requests in one run
+    max_batch: Count = 64  # entries of one-shot requests in one run
     max_queue_delay_seconds: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = (
         0.002  # that a one-shot request waits for others
     )
-    max_waiting: Count = 1024  # rows of one-shot requests that may wait for one graph
+    max_waiting: Count = 1024  # entries of one-shot requests that may wait for one graph
     max_images: Count = 256  # images in one one-shot request
     max_message_bytes: Bytes = 16 * 1024 * 1024
     max_job_samples: Total = 1_000_000
     max_queued_jobs: Total = 10_000
-    max_queued_pixels: Total = 2_000_000_000  # pixels still to be drawn, in all jobs
+    max_queued_pixels: Total = 2_000_000_000  # pixels not drawn yet, in all jobs
     max_retention_seconds: Retention = 7 * 86400.0
-    default_retention_seconds: Retention = 86400.0  # never more than the longest
+    default_retention_seconds: Retention = 86400.0  # never more than max_retention_seconds
 
 
 def _sizes(buckets: str) -> list[int]:
@@ -133,7 +133,7 @@ Settings = TypeVar("Settings", bound=SharedSettings)
 
 
 def read_settings(kind: type[Settings]) -> Settings:
-    """The settings in the environment; raises SettingsInvalid, naming the variable and what is wrong with it."""
+    """The settings in the environment; raises SettingsInvalid, which names the variable and what is wrong."""
     try:
         return kind()
     except ValidationError as error:
@@ -149,7 +149,7 @@ def _variable(field: str) -> str:
 
 
 def _wanted(kind: type[SharedSettings], field: str) -> str:
-    """What a field can be, in words."""
+    """The values that a field takes, in words."""
     schema = kind.model_json_schema()["properties"][field]
     match schema:
         case {"description": words}:
@@ -166,7 +166,7 @@ def _wanted(kind: type[SharedSettings], field: str) -> str:
 
 
 def strange_variables(environment: Mapping[str, str]) -> Iterator[str]:
-    """A sentence for each SMALTI_* variable that nothing reads, which may be a slip of the pen."""
+    """A message for each SMALTI_* variable that nothing reads; it may be misspelled."""
     kinds = (WorkerSettings, ServerSettings)
     known = {field.upper() for kind in kinds for field in kind.model_fields} | _OF_OTHERS
     for variable in sorted(environment):

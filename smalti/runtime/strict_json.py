@@ -1,19 +1,19 @@
-"""Reads JSON that others wrote: one object with nothing in it that JSON does not have, or a sentence why not."""
+"""Checks JSON that others wrote: it must be one object and follow the standard strictly."""
 
 import codecs
 import json
 from math import isfinite
 from typing import Any
 
-_MOST_DIGITS = 308  # of a whole number; as many as the largest float has
+_MOST_DIGITS = 308  # of a whole number: about as many as the largest float has
 
 
 def checked(data: bytes) -> bytes:
-    """The same bytes, found to be one object in UTF-8, without a mark before it; raises ValueError with what is wrong.
+    """The same bytes without a byte order mark, if they are one object in UTF-8; raises ValueError if not.
 
-    Refused is what readers of JSON would let pass: a name that is there twice, NaN, numbers too large for a float.
+    It also refuses what JSON readers usually accept: a name that occurs twice, NaN, numbers too large for a float.
     """
-    data = data.removeprefix(codecs.BOM_UTF8)  # Windows' editors put it there
+    data = data.removeprefix(codecs.BOM_UTF8)  # some editors on Windows write it
     if not data.strip(b"\0 \t\r\n"):
         raise ValueError("it is empty")
     try:
@@ -27,11 +27,11 @@ def checked(data: bytes) -> bytes:
     except UnicodeDecodeError:
         raise ValueError("it is not text in UTF-8") from None
     except json.JSONDecodeError as error:
-        raise ValueError(f"it is no JSON: {error}") from None
+        raise ValueError(f"it is not JSON: {error}") from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if not isinstance(found, dict):
-        raise ValueError(f"it is no object, but a {type(found).__name__}")
+        raise ValueError(f"it is not an object, but a {type(found).__name__}")
     return data
 
 

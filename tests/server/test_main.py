@@ -107,7 +107,7 @@ async def test_a_redis_that_could_lose_jobs_is_refused(start: Start, address: st
     ("variable", "value", "sentence"),
     [
         ("SMALTI_MAX_BATCH", "many", "SMALTI_MAX_BATCH is 'many'"),
-        ("SMALTI_REDIS_URL", "redis://h/abc", "SMALTI_REDIS_URL has after the host something else"),
+        ("SMALTI_REDIS_URL", "redis://h/abc", "SMALTI_REDIS_URL has something other than"),
         ("SMALTI_METRICS_HOST", "h" * 300, "SMALTI_METRICS_PORT: cannot listen"),
     ],
 )
@@ -131,7 +131,7 @@ async def test_a_server_leaves_out_models_that_it_may_not_read(
     code, said = await ended(process)
     assert code == 0
     assert "toy-gan cannot be read: Permission denied." in said
-    assert said.count("lost+found is no model") == 1
+    assert said.count("lost+found is not a model") == 1
     assert "Traceback" not in said
 
 

@@ -24,7 +24,7 @@ def test_a_palette_of_more_than_256_colours_has_two_bytes_a_pixel():
     assert (shown.getpixel((0, 0)), shown.getpixel((1, 0))) == ((0, 1, 43), (0, 0, 1))
 
 
-def test_transparent_parts_take_the_background():
+def test_transparent_parts_get_the_background_colour():
     image = Image.new("RGBA", (2, 1), (255, 0, 0, 0))
     image.putpixel((1, 0), (255, 0, 0, 255))
     shown = media.flat(image, "#0000ff")
@@ -50,7 +50,7 @@ def plain_rows(rows, columns, size=(3, 2)):
     ]
 
 
-def test_a_contact_sheet_has_a_row_for_each_and_room_for_words():
+def test_a_contact_sheet_has_one_line_for_each_list_and_room_for_labels():
     rows = plain_rows(2, 3)
     bare = media.contact_sheet(rows, scale=20)
     assert bare.size == (20 * (1 + 3 * 4), 20 * (1 + 2 * 3))
@@ -67,7 +67,7 @@ def test_a_contact_sheet_has_a_row_for_each_and_room_for_words():
         assert len(set(worded.crop(box).convert("L").tobytes())) > 1, place
 
 
-def test_what_was_transparent_in_training_is_told_by_the_recipe():
+def test_the_recipe_names_the_colour_that_replaced_transparency():
     assert media.background_of({"data": {"background": "#ece4d4"}}, PALETTE) == "#ece4d4"
     for silent in ({}, {"data": None}, {"data": {"background": None}}, {"data": {"background": "no colour"}}):
         assert media.background_of(silent, PALETTE) == "#000000"

@@ -1,4 +1,4 @@
-"""Colours ↔ pixels: what a palette does to colours that are in it, and to those that are not."""
+"""A palette keeps its own colours, and moves every other colour to the nearest one."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def test_foreign_colours_move_to_the_nearest_and_are_counted():
     assert 0 < matched.largest_distance < 20
 
 
-def test_nearness_is_perceived_nearness():
+def test_the_nearest_colour_is_the_one_that_looks_nearest():
     # In RGB the lilac is 114 from the aqua and 210 from the navy; to the eye it is 96 and 42.
     aqua_or_navy = palette.parse(["#99ffcc", "#003399"])
     assert palette.nearest(palette.parse(["#9999ff"])[None], aqua_or_navy).pixels.item() == 1
@@ -50,6 +50,6 @@ def test_white_is_the_lightest_and_has_no_hue():
 
 
 @pytest.mark.parametrize("colour", ["", "ff0000", "#ff00", "#gg0000", "#ff00000", "red"])
-def test_what_is_no_colour_is_refused_by_name(colour):
-    with pytest.raises(InvalidRequest, match="is no colour"):
+def test_a_string_that_is_not_a_colour_is_refused_and_quoted(colour):
+    with pytest.raises(InvalidRequest, match="is not a colour"):
         palette.parse([colour])

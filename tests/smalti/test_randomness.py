@@ -11,7 +11,7 @@ words = st.integers(0, MAX_SEED)
 
 
 @given(words, words, st.integers(0, 5000), st.integers(0, 70))
-def test_any_stretch_is_what_stands_there_in_the_whole(seed: int, index: int, start: int, count: int) -> None:
+def test_uniforms_do_not_depend_on_the_range_requested(seed: int, index: int, start: int, count: int) -> None:
     whole = uniforms(seed, index, 0, start + count)
     assert (uniforms(seed, index, start, count) == whole[start:]).all()
 
@@ -38,11 +38,11 @@ def test_a_uniform_is_the_top_24_bits_of_a_raw_word_plus_one() -> None:
         (MAX_SEED, MAX_SEED, [7161549, 9588386, 16630624, 11838226, 6807853]),
     ],
 )
-def test_the_numbers_of_a_seed_stay_what_they_are(seed: int, index: int, expected: list[int]) -> None:
+def test_the_numbers_of_a_seed_never_change(seed: int, index: int, expected: list[int]) -> None:
     assert [int(number * 2**24) for number in uniforms(seed, index, 0, 5).astype(np.float64)] == expected
 
 
-def test_seeds_and_indices_have_numbers_of_their_own() -> None:
+def test_different_seeds_and_indices_give_different_numbers() -> None:
     first = {tuple(uniforms(seed, index, 0, 4)) for seed in range(30) for index in range(30)}
     assert len(first) == 900
 

@@ -95,7 +95,7 @@ def test_a_worker_without_rights_leaves_out_what_it_may_not_read(
     process = start("-m", "worker", before=WITHOUT_RIGHTS)
     if readable:
         log = read_until(process.stderr, "waiting for redis")
-        assert log.count("lost+found is no model") == 1
+        assert log.count("lost+found is not a model") == 1
     else:
         _, log = process.communicate(timeout=60)
         assert process.returncode == 1

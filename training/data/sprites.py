@@ -19,7 +19,8 @@ import click
 
 from smalti.errors import SmaltiError
 from smalti.pictures import archive, finding
-from smalti.pictures.report import named, printable
+from smalti.pictures.report import named
+from smalti.printable import escaped
 from training.data import provenance
 from training.errors import DataRefused
 
@@ -77,7 +78,7 @@ def find(source: Path) -> tuple[dict[str, bytes], list[str]]:
             try:
                 content = read()
             except (finding.FileRefused, archive.ArchiveRefused) as error:
-                unread.append(printable(f"{label} {error}"))
+                unread.append(escaped(f"{label} {error}"))
                 continue
             if name := names.get(hashlib.sha256(content).hexdigest()[:DIGITS]):
                 found[name] = content

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smalti.pictures.finding import FileRefused, read_file
-from smalti.pictures.report import printable
+from smalti.printable import escaped
 from training.errors import DataRefused
 
 MAX_BYTES = 1 << 30  # the largest file that is read: some millions of small images
@@ -47,7 +47,7 @@ def _integers(file: Path, number: int, words: list[str]) -> NDArray[np.int64]:
     except (ValueError, OverflowError) as error:
         word = next((word for word in words if not word.lstrip("+-").isdecimal()), max(words, key=len))
         raise DataRefused(
-            f"Line {number} of {file} cannot be read as integers with spaces between: '{printable(word[:20])}'."
+            f"Line {number} of {file} cannot be read as integers with spaces between: '{escaped(word[:20])}'."
         ) from error
 
 

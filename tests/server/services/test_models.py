@@ -239,7 +239,7 @@ async def test_a_damaged_export_leaves_the_good_one_before_it_served(server: Run
     assert (await draw(server)).model.version == 1
     [said] = await left_out(server)
     assert said.startswith(
-        "toy-vae/1: toy-vae/1/manifest.json is no manifest that this smalti reads: latent_size is -5"
+        "toy-vae/1: toy-vae/1/manifest.json is not a manifest that this smalti can read: latent_size is -5"
     )
 
 

@@ -126,7 +126,7 @@ def test_an_image_of_many_colours_keeps_its_indices():
 
 def test_a_file_without_a_picture_is_refused_before_it_is_sent(server, client, tmp_path):
     (tmp_path / "x.png").write_text("no")
-    with pytest.raises(ImageRefused, match=r"x\.png is no PNG, GIF"):
+    with pytest.raises(ImageRefused, match=r"x\.png is not a PNG, GIF"):
         client.score("toy", [tmp_path / "x.png"])
     with pytest.raises(ImageRefused, match=r"y\.png is not there"):
         client.score("toy", [tmp_path / "y.png"])

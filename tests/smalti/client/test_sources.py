@@ -42,7 +42,7 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path):
     (tmp_path / "text.png").write_text("once upon a time")
     for name, reason in {
         "empty.png": "is empty",
-        "text.png": "is no PNG, GIF, BMP, JPEG, WEBP, TIFF or PPM",
+        "text.png": "is not a PNG, GIF, BMP, JPEG, WEBP, TIFF or PPM",
         "missing.png": "is not there",
         ".": "cannot be read: Is a directory",
     }.items():

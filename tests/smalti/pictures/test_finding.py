@@ -1,4 +1,4 @@
-"""The pictures of files, folders and zips that strangers give."""
+"""Pictures are found in the files, folders and zips of strangers."""
 
 import os
 import zipfile
@@ -30,7 +30,7 @@ def reasons(gathered, root):
     return {Path(each.name).relative_to(root).as_posix(): each.reason for each in gathered.report.skipped}
 
 
-def test_one_bad_picture_loses_none_of_a_hundred_good_ones(tmp_path):
+def test_one_bad_picture_does_not_lose_a_hundred_good_ones(tmp_path):
     for number in range(100):
         (tmp_path / f"{number:03d}.png").write_bytes(a_picture())
     (tmp_path / "050.png").write_bytes(a_picture()[:40])
@@ -40,7 +40,7 @@ def test_one_bad_picture_loses_none_of_a_hundred_good_ones(tmp_path):
     assert found.report.skipped_sentence() == f"Skipped 1: {tmp_path}/050.png is cut off or damaged."
 
 
-def test_what_systems_put_beside_pictures_is_not_taken_for_them(tmp_path):
+def test_files_that_systems_put_beside_pictures_are_not_read(tmp_path):
     (tmp_path / "a.png").write_bytes(a_picture())
     for name in (
         "._a.png",
@@ -62,7 +62,7 @@ def test_what_systems_put_beside_pictures_is_not_taken_for_them(tmp_path):
     assert names(gather(tmp_path.parent / "all.zip")) == ["a.png"]
 
 
-def test_whatever_is_wrong_with_a_file_is_its_own_reason(tmp_path):
+def test_each_bad_file_is_skipped_with_its_own_reason(tmp_path):
     (tmp_path / "good.PNG").write_bytes(a_picture())
     (tmp_path / "empty.png").touch()
     (tmp_path / "text.JPG").write_text("once upon a time")
@@ -79,14 +79,14 @@ def test_whatever_is_wrong_with_a_file_is_its_own_reason(tmp_path):
         "empty.png": "is empty",
         "gone.png": "is a link to nothing",
         "loop.png": "cannot be read: Too many levels of symbolic links",
-        "pipe.png": "is no ordinary file",
-        "photo.heic": "is no PNG, GIF, BMP, JPEG, WEBP, TIFF or PPM",
-        "text.JPG": "is no PNG, GIF, BMP, JPEG, WEBP, TIFF or PPM",
+        "pipe.png": "is not an ordinary file",
+        "photo.heic": "is not a PNG, GIF, BMP, JPEG, WEBP, TIFF or PPM",
+        "text.JPG": "is not a PNG, GIF, BMP, JPEG, WEBP, TIFF or PPM",
         "up": "is a link to a folder, which is not followed",
     }
 
 
-def test_names_that_no_terminal_can_print_are_spelt_out(tmp_path):
+def test_unprintable_names_are_escaped(tmp_path):
     (tmp_path / "a.png").write_bytes(a_picture())
     for name in (b"line\nbreak.png", b"\xff\xfe.png", b"\x1b[31mred.png"):
         (Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))).write_bytes(b"bad")
@@ -108,7 +108,7 @@ def test_folder_and_zip_give_the_same_pictures_in_the_same_order(tmp_path):
     assert other.found[1].label == f"{tmp_path}/tiles.ZIP/a/c.png"
 
 
-def test_all_files_that_were_named_and_cannot_be_used_are_told_at_once(tmp_path):
+def test_all_named_files_that_cannot_be_used_are_reported_together(tmp_path):
     (tmp_path / "good.png").write_bytes(a_picture())
     (tmp_path / "torn.png").write_bytes(a_picture()[:40])
     with pytest.raises(ImageRefused) as refused:
@@ -119,7 +119,7 @@ def test_all_files_that_were_named_and_cannot_be_used_are_told_at_once(tmp_path)
     )
 
 
-def test_a_folder_in_which_nothing_can_be_used_is_one_sentence(tmp_path):
+def test_a_folder_without_a_usable_picture_is_refused_in_one_sentence(tmp_path):
     with pytest.raises(ImageRefused, match=r"holds no picture \(looked for .*\.webp\)\.$"):
         gather(tmp_path)
     for number in range(7):
@@ -131,12 +131,12 @@ def test_a_folder_in_which_nothing_can_be_used_is_one_sentence(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a" * 300, "nul\0.png", "x.zip", "folder/x.png"])
-def test_a_path_where_nothing_can_be_is_told(tmp_path, name):
+def test_an_impossible_path_is_refused(tmp_path, name):
     with pytest.raises(ImageRefused):
         gather(tmp_path / name)
 
 
-def test_what_take_refuses_is_skipped_with_its_reason(tmp_path):
+def test_a_picture_that_take_refuses_is_skipped_with_the_reason(tmp_path):
     for name, size in (("a.png", (4, 4)), ("b.png", (5, 4))):
         (tmp_path / name).write_bytes(a_picture(size=size))
 
@@ -167,13 +167,13 @@ FILES = {"a.png": a_picture(), "b.png": a_picture("#00ff00")}
         pytest.param(with_method(packed(FILES), 8), "a.png is damaged, or packed in a way", id="no deflate"),
         pytest.param(with_method(packed(FILES), 12), "a.png is damaged, or packed in a way", id="no bzip2"),
         pytest.param(with_method(packed(FILES), 14), "a.png is damaged, or packed in a way", id="no lzma"),
-        pytest.param(b"", "is no zip file that can be read", id="empty"),
-        pytest.param(b"PK\x03\x04" + bytes(60), "is no zip file that can be read", id="no directory"),
-        pytest.param(packed(FILES)[:-40], "is no zip file that can be read", id="cut off"),
+        pytest.param(b"", "is not a zip file that can be read", id="empty"),
+        pytest.param(b"PK\x03\x04" + bytes(60), "is not a zip file that can be read", id="no directory"),
+        pytest.param(packed(FILES)[:-40], "is not a zip file that can be read", id="cut off"),
         pytest.param(packed({}), "holds no picture", id="nothing in it"),
     ],
 )
-def test_a_zip_of_which_nothing_can_be_read_is_one_sentence(tmp_path, data, reason):
+def test_an_unreadable_zip_is_refused_in_one_sentence(tmp_path, data, reason):
     (tmp_path / "x.zip").write_bytes(data)
     with pytest.raises(ImageRefused) as refused:
         gather(tmp_path / "x.zip")
@@ -181,7 +181,7 @@ def test_a_zip_of_which_nothing_can_be_read_is_one_sentence(tmp_path, data, reas
     assert str(refused.value).count(str(tmp_path)) <= 3
 
 
-def test_one_bad_entry_loses_no_other(tmp_path):
+def test_one_bad_entry_does_not_lose_the_others(tmp_path):
     data = packed({**FILES, "c.png": a_picture("#0000ff")})
     middle = data.index(FILES["b.png"])
     (tmp_path / "x.zip").write_bytes(data[: middle + 20] + b"?" + data[middle + 21 :])
@@ -193,12 +193,12 @@ def test_one_bad_entry_loses_no_other(tmp_path):
 @pytest.mark.parametrize(
     "method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
 )
-def test_every_method_of_packing_that_python_has_is_read(tmp_path, method):
+def test_every_compression_method_of_python_is_read(tmp_path, method):
     (tmp_path / "x.zip").write_bytes(packed(FILES, method))
     assert len(gather(tmp_path / "x.zip").found) == 2
 
 
-def test_names_in_a_zip_are_no_paths_on_this_machine(tmp_path):
+def test_names_in_a_zip_are_never_used_as_paths(tmp_path):
     (tmp_path / "x.zip").write_bytes(
         packed({"../../up.png": a_picture(), "/etc/root.png": a_picture(), "./a.png": a_picture()})
     )
@@ -214,7 +214,7 @@ def test_of_two_entries_with_one_name_the_later_counts(tmp_path):
     assert [found.content for found in gather(tmp_path / "x.zip").found] == [(0, 255, 0)]
 
 
-def test_an_entry_that_would_grow_without_bound_is_skipped(tmp_path, monkeypatch):
+def test_an_entry_that_unpacks_to_too_much_is_skipped(tmp_path, monkeypatch):
     monkeypatch.setattr(reader, "MAX_BYTES", 1 << 20)
     files = {"a.png": a_picture(), "bomb.png": bytes(2 << 20)}
     (tmp_path / "x.zip").write_bytes(packed(files, zipfile.ZIP_DEFLATED))
@@ -236,7 +236,7 @@ def test_a_zip_whose_entries_share_their_bytes_is_refused(tmp_path):
 
 @settings(deadline=None)  # of correctness, not of a busy machine's speed
 @given(data=st.data())
-def test_any_damage_to_a_zip_is_a_reason_and_never_a_crash(data, tmp_path_factory):
+def test_any_damage_to_a_zip_gives_a_reason_and_never_a_crash(data, tmp_path_factory):
     method = data.draw(
         st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
     )
@@ -253,7 +253,7 @@ def test_any_damage_to_a_zip_is_a_reason_and_never_a_crash(data, tmp_path_factor
                 entry.read(1 << 20)
 
 
-def test_an_encrypted_zip_is_told_once_and_not_for_each_of_its_files(tmp_path):
+def test_an_encrypted_zip_is_reported_once_and_not_once_a_file(tmp_path):
     (tmp_path / "x.zip").write_bytes(with_flag(packed(FILES), 0))
     with pytest.raises(ImageRefused) as refused:
         gather(tmp_path / "x.zip")
@@ -261,7 +261,7 @@ def test_an_encrypted_zip_is_told_once_and_not_for_each_of_its_files(tmp_path):
     assert str(refused.value).count(str(tmp_path)) == 1
 
 
-def test_an_entry_without_a_name_is_passed_over(tmp_path):
+def test_an_entry_without_a_name_is_ignored(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as damaged:
         damaged.writestr(zipfile.ZipInfo(""), b"")
     with archive.opened(tmp_path / "x.zip") as entries:

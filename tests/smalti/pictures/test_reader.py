@@ -1,4 +1,4 @@
-"""One picture from its bytes, whatever a stranger's file holds."""
+"""A picture is read from its bytes or refused, whatever the file holds."""
 
 import io
 import struct
@@ -52,7 +52,7 @@ def first_row(picture):
     return [tuple(row[start : start + 4]) for start in range(0, len(row), 4)]
 
 
-def test_greys_of_sixteen_bits_become_eight_and_are_not_clipped():
+def test_greys_of_sixteen_bits_are_scaled_to_eight_and_not_clipped():
     found = reader.read(png(3, 1, depth=16, kind=0, row=struct.pack(">3H", 0, 100 * 257, 65535)))
     assert [level[0] for level in first_row(found)] == [0, 100, 255]
     assert found.traits.deep
@@ -70,7 +70,7 @@ def test_greys_of_sixteen_bits_become_eight_and_are_not_clipped():
         pytest.param(png(1, 1, depth=16, kind=2, row=bytes([100] * 6)), id="16-bit RGB"),
     ],
 )
-def test_every_kind_of_deep_picture_is_brought_to_eight_bits(data):
+def test_every_kind_of_deep_picture_is_converted_to_eight_bits(data):
     found = reader.read(data)
     assert first_row(found) == [(100, 100, 100, 255)]
     assert found.traits.deep
@@ -80,7 +80,7 @@ def test_every_kind_of_deep_picture_is_brought_to_eight_bits(data):
     "image",
     [Image.new("I", (1, 1), 70_000), Image.new("F", (1, 1), -2.0), Image.new("F", (1, 1), float("nan"))],
 )
-def test_numbers_that_are_no_levels_are_refused_rather_than_clipped(image):
+def test_values_out_of_range_are_refused_and_not_clipped(image):
     with pytest.raises(ImageRefused, match=r"has grey levels from .*: save it with 8 or 16 bits"):
         reader.read(saved(image, "TIFF"))
 
@@ -103,7 +103,7 @@ def test_a_transparent_colour_is_transparent_in_every_depth(data, alphas):
     assert found.traits.transparent
 
 
-def test_a_palette_s_transparency_is_kept():
+def test_transparency_of_a_palette_is_kept():
     image = Image.new("P", (2, 1))
     image.putpalette([255, 0, 0, 0, 255, 0])
     image.putpixel((1, 0), 1)
@@ -121,7 +121,7 @@ def test_white_is_white_in_every_mode(mode):
     assert first_row(reader.normal(image)) == [(255, 255, 255, 255)]
 
 
-def test_colours_that_pillow_gives_wrongly_are_refused():
+def test_colour_modes_that_pillow_converts_wrongly_are_refused():
     with pytest.raises(ImageRefused, match="colours of the kind LAB"):
         reader.normal(Image.new("LAB", (1, 1)))
 
@@ -148,7 +148,7 @@ _TURNS = {  # how the picture was turned before it was saved with this orientati
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", _TURNS)
-def test_a_picture_stands_as_its_exif_orientation_says(form, orientation):
+def test_a_picture_is_turned_as_its_exif_orientation_says(form, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     turn = _TURNS[orientation]
@@ -161,7 +161,7 @@ def test_a_picture_stands_as_its_exif_orientation_says(form, orientation):
     assert found.traits.turned == (orientation != 1)
 
 
-def test_damaged_exif_leaves_the_picture_as_it_is():
+def test_damaged_exif_leaves_the_picture_unchanged():
     exif = Image.Exif()
     exif[0x0112] = 6
     data = bytearray(saved(corners(), "JPEG", exif=exif))
@@ -171,28 +171,28 @@ def test_damaged_exif_leaves_the_picture_as_it_is():
 
 
 @pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP", "TIFF"])
-def test_of_an_animation_the_first_frame_is_taken(form):
+def test_the_first_frame_of_an_animation_is_taken(form):
     red, green = (Image.new("RGB", (2, 2), colour) for colour in ("#ff0000", "#00ff00"))
     options = {"lossless": True} if form == "WEBP" else {}
     found = reader.read(saved(red, form, save_all=True, append_images=[green], **options))
     assert (found.rgba.getpixel((0, 0)), found.traits.animated) == (RED, True)
 
 
-def test_the_second_picture_in_a_camera_s_jpeg_is_no_animation():
+def test_a_second_picture_in_a_cameras_jpeg_is_not_an_animation():
     one = Image.new("RGB", (8, 8), "#ff0000")
     assert not reader.read(saved(one, "MPO", save_all=True, append_images=[one])).traits.animated
 
 
-def test_a_kind_of_file_is_told_by_its_bytes():
+def test_the_format_is_found_from_the_bytes():
     for form in ("PNG", "GIF", "BMP", "JPEG", "WEBP", "TIFF", "PPM"):
         assert reader.read(saved(Image.new("RGB", (3, 2), "#ff0000"), form)).rgba.size == (3, 2), form
-    with pytest.raises(ImageRefused, match="is no PNG, GIF, BMP, JPEG, WEBP, TIFF or PPM"):
+    with pytest.raises(ImageRefused, match="is not a PNG, GIF, BMP, JPEG, WEBP, TIFF or PPM"):
         reader.read(saved(Image.new("RGB", (16, 16)), "ICO"))
     with pytest.raises(ImageRefused, match="is not a PNG"):
         reader.read(saved(Image.new("RGB", (3, 2)), "JPEG"), formats=("PNG",))
 
 
-def test_another_size_than_expected_is_refused_with_both():
+def test_an_unexpected_size_is_refused_with_both_sizes():
     assert reader.read(rgb_png(3, 2), size=(3, 2)).rgba.size == (3, 2)
     for size in ((2, 3), (3, 3)):
         with pytest.raises(ImageRefused, match=f"3×2, the model draws {size[0]}×{size[1]}"):
@@ -200,13 +200,13 @@ def test_another_size_than_expected_is_refused_with_both():
 
 
 @pytest.mark.parametrize("size", [(8193, 1), (1, 8193), (2**31 - 1, 2**31 - 1)])
-def test_an_image_too_large_is_refused_by_its_header(size):
+def test_an_image_with_too_large_a_header_is_refused(size):
     with pytest.raises(ImageRefused, match="the largest side may be 8192"):
         reader.read(header_only(*size))
 
 
 @pytest.mark.parametrize("side", [12_000, 15_000])
-def test_what_pillow_warns_of_as_a_bomb_is_refused_like_any_large_image(side, recwarn):
+def test_a_decompression_bomb_is_refused_like_any_large_image(side, recwarn):
     bomb = bytearray(saved(Image.new("RGB", (1, 1)), "BMP"))
     struct.pack_into("<ii", bomb, 18, side, side)
     with pytest.raises(ImageRefused, match="the largest side may be 8192"):
@@ -227,17 +227,19 @@ def test_what_pillow_warns_of_as_a_bomb_is_refused_like_any_large_image(side, re
         b"\0\x05\x16\x07" + bytes(78),
     ],
 )
-def test_what_is_no_whole_picture_is_refused_in_words_of_ours(data):
-    with pytest.raises(ImageRefused, match=r"^The image is (empty|cut off or damaged|no PNG, .* or PPM)\.$"):
+def test_an_incomplete_picture_is_refused_with_our_message(data):
+    with pytest.raises(
+        ImageRefused, match=r"^The image is (empty|cut off or damaged|not a PNG, .* or PPM)\.$"
+    ):
         reader.read(data)
 
 
-def test_a_pillow_image_whose_file_is_cut_off_is_refused():
+def test_a_pillow_image_with_a_truncated_file_is_refused():
     with Image.open(io.BytesIO(rgb_png(9, 9)[:-30])) as image, pytest.raises(ImageRefused):
         reader.normal(image)
 
 
-def test_a_pillow_image_is_not_changed_by_reading_it():
+def test_reading_a_pillow_image_does_not_change_it():
     with Image.open(io.BytesIO(png(2, 1, depth=4, kind=0, row=b"\x5a", transparent=b"\0\x05"))) as image:
         reader.normal(image)
         assert image.info["transparency"] == 5
@@ -245,7 +247,7 @@ def test_a_pillow_image_is_not_changed_by_reading_it():
 
 @settings(deadline=None)  # of correctness, not of a busy machine's speed
 @given(st.data())
-def test_any_damage_is_refused_or_read_but_never_crashes(data):
+def test_a_damaged_picture_is_refused_or_read_and_never_crashes(data):
     form = data.draw(st.sampled_from(["PNG", "JPEG", "GIF", "BMP", "WEBP", "PPM"]))
     damaged = bytearray(saved(corners().resize((7, 5)), form))
     for _ in range(data.draw(st.integers(1, 8))):
@@ -254,7 +256,7 @@ def test_any_damage_is_refused_or_read_but_never_crashes(data):
         assert max(reader.read(bytes(damaged)).rgba.size) <= reader.MAX_SIDE
 
 
-def test_what_the_client_sends_is_what_the_server_reads():
+def test_the_server_reads_the_image_that_the_client_sends():
     for data in (png(3, 1, depth=16, kind=0, row=struct.pack(">3H", 0, 257, 65535)), rgb_png(2, 2)):
         sent = media.encode(reader.read(data).rgba)
         assert reader.read(sent, formats=("PNG",)).rgba.tobytes() == reader.read(data).rgba.tobytes()

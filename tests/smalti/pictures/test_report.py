@@ -1,9 +1,9 @@
-"""How it is told what became of pictures."""
+"""A report says what happened to pictures."""
 
 from smalti.pictures.report import EMPTY, Report, Skipped
 
 
-def test_only_what_happened_is_told():
+def test_a_report_mentions_only_what_happened():
     report = Report(read=3, turned=1, deep=2, others=4, smallest=(8, 8), largest=(16, 9))
     assert report.sentences() == [
         "Read 3 pictures of 8×8 to 16×9; 4 files are of other kinds.",

@@ -1,4 +1,4 @@
-"""Zips as strangers pack them."""
+"""Makes zips as strangers pack them, good and bad."""
 
 import io
 import struct

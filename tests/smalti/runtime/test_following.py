@@ -1,4 +1,4 @@
-"""What is new in a repository is news once; what fails is tried again when its files change, and told once."""
+"""A new version is found once. A failed one is tried again when its files change, and logged once."""
 
 import shutil
 from pathlib import Path
@@ -20,7 +20,7 @@ def root(toy_repository: Path) -> Path:
 
 
 def news(follower: Following, root: Path) -> list[tuple[str, int]]:
-    """One look as server and workers do it: what was new, taken or failed."""
+    """Look once, as server and workers do, and take or fail each version; returns the new ones."""
     found = follower.look()
     for each in found:
         try:
@@ -32,14 +32,14 @@ def news(follower: Following, root: Path) -> list[tuple[str, int]]:
 
 
 def looks(follower: Following, root: Path, count: int) -> list[str]:
-    """What is logged in so many looks."""
+    """The reasons that are logged during so many looks."""
     with capture_logs() as lines:
         for _ in range(count):
             news(follower, root)
     return [line["reason"] for line in lines]
 
 
-def test_a_version_is_news_once_and_again_when_its_files_change(root: Path) -> None:
+def test_a_version_is_new_once_and_again_when_its_files_change(root: Path) -> None:
     follower = Following(ModelRepository(root))
     assert news(follower, root) == [("toy-pixel-rnn", 1)]
     assert news(follower, root) == []
@@ -52,7 +52,7 @@ def test_a_version_is_news_once_and_again_when_its_files_change(root: Path) -> N
     assert news(follower, root) == [("toy-pixel-rnn", 1)]
 
 
-def test_a_half_copied_export_is_tried_again_in_silence_until_it_is_complete(
+def test_a_half_copied_export_is_tried_again_without_a_log_until_it_is_complete(
     root: Path, tmp_path: Path
 ) -> None:
     follower = Following(ModelRepository(root))
@@ -74,7 +74,7 @@ def test_a_half_copied_export_is_tried_again_in_silence_until_it_is_complete(
     assert (lines, follower.left_out) == ([], [])
 
 
-def test_what_stays_damaged_is_told_once_and_not_read_again(root: Path) -> None:
+def test_a_version_that_stays_damaged_is_logged_once_and_not_read_again(root: Path) -> None:
     follower = Following(ModelRepository(root))
     news(follower, root)
     write_toy_model(root, Toy(version=2))
@@ -85,7 +85,7 @@ def test_what_stays_damaged_is_told_once_and_not_read_again(root: Path) -> None:
     assert news(follower, root) == []
 
 
-def test_what_is_left_out_at_the_first_look_is_told_at_once(root: Path) -> None:
+def test_versions_left_out_at_the_first_look_are_logged_at_once(root: Path) -> None:
     (root / "lost+found").mkdir()
     (root / "toy-pixel-rnn" / "1" / MANIFEST).write_text("{}")
     follower = Following(ModelRepository(root))
@@ -94,7 +94,7 @@ def test_what_is_left_out_at_the_first_look_is_told_at_once(root: Path) -> None:
     assert looks(follower, root, 4) == []
 
 
-def test_what_failed_for_a_passing_reason_is_tried_again_after_a_while(
+def test_a_version_that_failed_for_a_passing_reason_is_tried_again_after_a_while(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     follower = Following(ModelRepository(root))
@@ -107,7 +107,7 @@ def test_what_failed_for_a_passing_reason_is_tried_again_after_a_while(
     assert len(looks(follower, root, 9)) == 1
 
 
-def test_what_was_settled_is_no_news(root: Path) -> None:
+def test_a_settled_version_is_not_new(root: Path) -> None:
     write_toy_model(root, Toy(version=2))
     follower = Following(ModelRepository(root))
     follower.settle("toy-pixel-rnn", 2)
@@ -116,6 +116,6 @@ def test_what_was_settled_is_no_news(root: Path) -> None:
     assert follower.look() == []
 
 
-def test_only_the_models_that_are_named_are_news(root: Path) -> None:
+def test_only_the_named_models_are_found(root: Path) -> None:
     write_toy_model(root, Toy(name="other"))
     assert [each.name for each in Following(ModelRepository(root), names=["other"]).look()] == ["other"]

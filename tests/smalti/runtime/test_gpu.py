@@ -1,4 +1,4 @@
-"""A GPU is named by what decides the last bits of a sum, in one word."""
+"""One word describes a GPU by what decides the last bits of a sum."""
 
 import ctypes
 
@@ -27,13 +27,13 @@ class Driver:
         return 0
 
 
-def test_the_word_names_the_kind_of_gpu_and_how_much_of_it_there_is():
+def test_the_word_names_the_kind_of_gpu_and_its_multiprocessors():
     assert describe(Driver()).startswith("NVIDIA-H200-MIG-1g.18gb-sm9.0-132")
 
 
-def test_it_is_one_word_without_the_plus_that_joins_fingerprints():
+def test_the_word_has_no_plus_because_plus_joins_fingerprints():
     assert not set(describe(Driver(name=b"A+B C\t(D)"))) & set(" +\t")
 
 
-def test_a_driver_that_finds_no_gpu_leaves_it_unknown():
+def test_without_a_gpu_the_word_is_unknown():
     assert describe(Driver(answer=100)) == "unknown"  # CUDA_ERROR_NO_DEVICE

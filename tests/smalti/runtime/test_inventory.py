@@ -1,4 +1,4 @@
-"""Whatever lies in a model repository, or where one should be, is passed over with a sentence; the rest is found."""
+"""Anything in a repository that is not a model is left out with a reason; all models are found."""
 
 import os
 import subprocess
@@ -36,10 +36,12 @@ def reasons(root: Path) -> list[str]:
 @pytest.mark.parametrize(
     "name", ["lost+found", "__MACOSX", "Sprites", "sprites.bak", "a" * 64, "ü", "a b", "-x"]
 )
-def test_a_folder_whose_name_no_model_can_have_is_left_out_with_one_sentence(root: Path, name: str) -> None:
+def test_a_folder_with_a_name_that_is_not_a_models_is_left_out_with_one_sentence(
+    root: Path, name: str
+) -> None:
     (root / name / "1").mkdir(parents=True)
     [reason] = reasons(root)
-    assert reason.startswith(f"{name} is no model")
+    assert reason.startswith(f"{name} is not a model")
 
 
 @pytest.mark.parametrize("name", [b"caf\xff", b"a\nb", b"\x1b[31m", b"\xe2\x80\xae"])
@@ -50,13 +52,11 @@ def test_a_name_that_cannot_be_printed_is_escaped(root: Path, name: bytes) -> No
 
 
 @pytest.mark.parametrize("name", ["01", "v1", "-1", "0", "latest", "1.0", "99999999999", "4294967296", "١"])
-def test_a_version_folder_whose_name_is_no_version_is_left_out_with_one_sentence(
-    root: Path, name: str
-) -> None:
+def test_a_version_folder_with_a_wrong_name_is_left_out_with_one_sentence(root: Path, name: str) -> None:
     (root / "toy-pixel-rnn" / name).mkdir()
     (root / "toy-pixel-rnn" / name / MANIFEST).write_text("{}")
     [reason] = reasons(root)
-    assert reason.startswith(f"toy-pixel-rnn/{name} is no version")
+    assert reason.startswith(f"toy-pixel-rnn/{name} is not a version")
 
 
 def test_a_version_without_a_manifest_is_left_out(root: Path) -> None:
@@ -71,22 +71,22 @@ def test_files_and_links_where_folders_should_be_are_left_out(root: Path) -> Non
     os.mkfifo(root / "pipe")
     (root / "toy-pixel-rnn" / "2").touch()
     assert reasons(root) == [
-        "a-file is no folder.",
+        "a-file is not a folder.",
         "dangling cannot be read: No such file or directory.",
         "loop cannot be read: Too many levels of symbolic links.",
-        "pipe is no folder.",
-        "toy-pixel-rnn/2 is no folder.",
+        "pipe is not a folder.",
+        "toy-pixel-rnn/2 is not a folder.",
     ]
 
 
-def test_hidden_things_and_readmes_are_nobodys_concern(root: Path) -> None:
+def test_hidden_files_and_readmes_are_ignored(root: Path) -> None:
     for name in (".DS_Store", "README.md", "toy-pixel-rnn/NOTES.txt", "toy-pixel-rnn/.DS_Store"):
         (root / name).touch()
     (root / ".export-x3c").mkdir()
     assert reasons(root) == []
 
 
-def test_a_repository_that_is_none_is_one_sentence(tmp_path: Path) -> None:
+def test_a_missing_or_unusable_repository_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "loop").symlink_to("loop")
     for name, reason in (
@@ -99,12 +99,12 @@ def test_a_repository_that_is_none_is_one_sentence(tmp_path: Path) -> None:
 
 
 @NEEDS_ROOT
-def test_what_may_not_be_read_is_left_out_with_one_sentence(root: Path) -> None:
+def test_an_unreadable_folder_is_left_out_with_one_sentence(root: Path) -> None:
     for name in ("toy-vae/1", "toy-gan", "lost+found"):
         (root / name).mkdir(parents=True)
         lock(root / name)
     assert seen_without_rights(root) == [
-        "lost+found is no model: their names have at most 63 letters, a-z, 0-9 and '-'.",
+        "lost+found is not a model: names of models have at most 63 letters, a-z, 0-9 and '-'.",
         "toy-gan cannot be read: Permission denied.",
         "toy-vae/1/manifest.json cannot be read: Permission denied.",
     ]

@@ -1,4 +1,4 @@
-"""A manifest is outside data: whatever is wrong with one is found when it is read, and said in one sentence."""
+"""A manifest is outside data: any fault in it is found when it is read, and described in one sentence."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def pixel_rnn(toy_repository: Path) -> Path:
 
 
 def changed(folder: Path, change: Change) -> Path:
-    """The folder, its manifest changed."""
+    """The folder, after changing its manifest."""
     content = json.loads((folder / MANIFEST).read_text())
     change(content)
     (folder / MANIFEST).write_text(json.dumps(content))
@@ -43,7 +43,7 @@ def changed(folder: Path, change: Change) -> Path:
 
 
 def refusal(folder: Path) -> str:
-    """Why a version is refused: one line, in which no path of this machine is."""
+    """The message that refuses a version: one line, without a path of this machine."""
     with pytest.raises(RepositoryDamaged) as caught:
         read(folder).verify()
     sentence = str(caught.value)
@@ -54,7 +54,7 @@ def refusal(folder: Path) -> str:
 
 
 @pytest.mark.parametrize("name", sorted(SHIPPED.models()))
-def test_every_shipped_manifest_is_good(name: str) -> None:
+def test_every_shipped_manifest_is_accepted(name: str) -> None:
     SHIPPED.load(name)
 
 
@@ -63,9 +63,9 @@ def test_every_shipped_manifest_is_good(name: str) -> None:
     [
         (b"", "it is empty"),
         (b"\0" * 4096, "it is empty"),
-        (b"{", "it is no JSON: Expecting property name"),
-        (b"[1, 2]", "it is no object, but a list"),
-        (b"null", "it is no object, but a NoneType"),
+        (b"{", "it is not JSON: Expecting property name"),
+        (b"[1, 2]", "it is not an object, but a list"),
+        (b"null", "it is not an object, but a NoneType"),
         (b"\xff\xfe{\x00}\x00", "it is not text in UTF-8"),
         (b'{"a": NaN}', "the number NaN"),
         (b'{"a": -Infinity}', "the number -Infinity"),
@@ -78,14 +78,14 @@ def test_every_shipped_manifest_is_good(name: str) -> None:
         (b"{}", "name is missing"),
     ],
 )
-def test_a_manifest_that_is_no_proper_json_is_refused_with_what_is_wrong(
+def test_a_manifest_that_is_not_strict_json_is_refused_with_the_reason(
     vae: Path, content: bytes, sentence: str
 ) -> None:
     (vae / MANIFEST).write_bytes(content)
     assert sentence in refusal(vae)
 
 
-def test_a_mark_before_the_json_is_passed_over(vae: Path) -> None:
+def test_a_byte_order_mark_before_the_json_is_ignored(vae: Path) -> None:
     (vae / MANIFEST).write_bytes(b"\xef\xbb\xbf" + (vae / MANIFEST).read_bytes())
     read(vae).verify()
 
@@ -141,9 +141,9 @@ WRONG: dict[str, tuple[Change, str]] = {
     ),
     "a recipe of another shape": (
         lambda m: m.update(recipe={"optimiser": [1]}),
-        "recipe.optimiser is no object",
+        "recipe.optimiser is not an object",
     ),
-    "a field of tomorrow": (lambda m: m.update(tomorrow=1), "tomorrow is no field that a manifest has there"),
+    "a field of tomorrow": (lambda m: m.update(tomorrow=1), "tomorrow is an unknown field"),
     "another medium": (lambda m: m.update(medium="smell"), "medium is 'smell', but must be 'image'"),
     "no score beside a graph that scores": (
         lambda m: m.update(score=None),
@@ -160,12 +160,12 @@ WRONG: dict[str, tuple[Change, str]] = {
 
 
 @pytest.mark.parametrize("change", WRONG)
-def test_a_manifest_with_one_wrong_value_is_refused_by_the_name_of_the_field(vae: Path, change: str) -> None:
+def test_a_manifest_with_one_wrong_value_is_refused_and_the_field_named(vae: Path, change: str) -> None:
     spoil, sentence = WRONG[change]
     assert sentence in refusal(changed(vae, spoil))
 
 
-def test_states_must_be_told_apart_and_fit_into_memory(pixel_rnn: Path) -> None:
+def test_states_need_different_names_and_must_fit_into_memory(pixel_rnn: Path) -> None:
     whole = (pixel_rnn / MANIFEST).read_text()
     assert "have the same input" in refusal(changed(pixel_rnn, lambda m: m["states"][0].update(input="row")))
     (pixel_rnn / MANIFEST).write_text(whole)
@@ -196,23 +196,21 @@ def test_states_must_be_told_apart_and_fit_into_memory(pixel_rnn: Path) -> None:
         "x" * 300,
     ],
 )
-def test_a_file_outside_of_the_versions_folder_is_refused_wherever_a_manifest_names_it(
-    vae: Path, file: str
-) -> None:
+def test_a_path_outside_the_versions_folder_is_refused_in_every_field(vae: Path, file: str) -> None:
     whole = (vae / MANIFEST).read_text()
     assert "graphs.decode.file is" in refusal(changed(vae, lambda m: m["graphs"]["decode"].update(file=file)))
     (vae / MANIFEST).write_text(whole)
     assert "files." in refusal(changed(vae, lambda m: m["files"].update({file: "0" * 64})))
 
 
-def test_a_graph_whose_file_has_no_digest_is_refused(vae: Path) -> None:
+def test_a_graph_file_without_a_digest_is_refused(vae: Path) -> None:
     assert "'decode.onnx' is not listed in files" in refusal(
         changed(vae, lambda m: m["files"].pop("decode.onnx"))
     )
 
 
 @pytest.mark.parametrize("file", ["decode.onnx", MANIFEST])
-def test_a_link_that_leads_out_of_the_folder_is_refused_and_one_within_is_followed(
+def test_a_link_out_of_the_folder_is_refused_and_one_inside_is_followed(
     vae: Path, tmp_path: Path, file: str
 ) -> None:
     (vae / file).rename(vae / "kept")
@@ -225,19 +223,17 @@ def test_a_link_that_leads_out_of_the_folder_is_refused_and_one_within_is_follow
 
 
 @pytest.mark.parametrize("file", ["decode.onnx", MANIFEST])
-def test_a_file_that_is_gone_or_a_folder_or_a_pipe_or_a_circle_of_links_is_refused(
-    vae: Path, file: str
-) -> None:
+def test_a_missing_file_a_folder_a_pipe_or_a_loop_of_links_is_refused(vae: Path, file: str) -> None:
     (vae / file).unlink()
     assert f"toy-vae/1/{file} cannot be read: No such file" in refusal(vae)
     (vae / file).symlink_to(file)
     assert f"toy-vae/1/{file} cannot be read: " in refusal(vae)
     (vae / file).unlink()
     os.mkfifo(vae / file)
-    assert f"toy-vae/1/{file} is no file" in refusal(vae)
+    assert f"toy-vae/1/{file} is not a file" in refusal(vae)
     (vae / file).unlink()
     (vae / file).mkdir()
-    assert f"toy-vae/1/{file} is no file" in refusal(vae)
+    assert f"toy-vae/1/{file} is not a file" in refusal(vae)
 
 
 values = st.one_of(
@@ -254,7 +250,7 @@ values = st.one_of(
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_whatever_a_manifest_holds_it_is_a_manifest_or_one_sentence(
+def test_any_content_is_a_valid_manifest_or_refused_in_one_sentence(
     tmp_path: Path, data: st.DataObject
 ) -> None:
     for write in (write_vae, write_gan, write_toy_model):
@@ -274,7 +270,7 @@ def test_whatever_a_manifest_holds_it_is_a_manifest_or_one_sentence(
 
 
 def _read(folder: Path) -> str:
-    """Why the manifest is refused; nothing where it is good."""
+    """The message that refuses the manifest; empty if it is good."""
     try:
         read(folder)
     except RepositoryDamaged as error:
@@ -302,18 +298,18 @@ def _places(content: Any) -> Any:
         (lambda m: m.update(height=10**30), "but must be at most 1024"),
         (lambda m: m.update(graphs=3), "graphs is 3, but must be an object"),
         (lambda m: m["files"].update(x="12"), "files.x is '12', but must be a SHA-256"),
-        (lambda m: m.update(extra=1), "extra is no field that a manifest has there"),
+        (lambda m: m.update(extra=1), "extra is an unknown field"),
         (lambda m: m["parity"].update(pixels_equal="yes"), "must be true or false"),
         (lambda m: m.update(palette=["#000000"]), "must have at least 2 entries"),
     ],
 )
-def test_a_wrong_field_of_a_manifest_is_told_in_plain_words(vae: Path, change: Change, sentence: str) -> None:
+def test_a_wrong_field_is_explained_in_plain_words(vae: Path, change: Change, sentence: str) -> None:
     said = refusal(changed(vae, change))
     assert sentence in said
     assert not any(word in said for word in ("pattern", "Input", "^", "valid"))
 
 
-def test_colours_written_large_are_the_same_colours(vae: Path) -> None:
+def test_colours_in_capitals_are_the_same_colours(vae: Path) -> None:
     before = read(vae).manifest
     after = read(
         changed(vae, lambda m: m.update(palette=[colour.upper() for colour in m["palette"]]))
@@ -321,7 +317,7 @@ def test_colours_written_large_are_the_same_colours(vae: Path) -> None:
     assert (after.palette, after.digest) == (before.palette, before.digest)
 
 
-def test_a_palette_of_another_length_than_the_networks_logits_is_refused() -> None:
+def test_a_palette_that_does_not_match_the_networks_logits_is_refused() -> None:
     manifest = json.loads(SHIPPED.load("digits-vae").manifest.model_dump_json())
     for palette in (manifest["palette"][:5], manifest["palette"][:-1], [*manifest["palette"], "#123456"]):
         with pytest.raises(ValidationError, match=rf"its palette has {len(palette)} colours, but .* with 17"):

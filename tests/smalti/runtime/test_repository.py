@@ -44,7 +44,7 @@ def store(tmp_path: Path):
     return put
 
 
-def test_the_latest_version_is_loaded_where_none_is_named(store, tmp_path):
+def test_the_latest_version_is_loaded_by_default(store, tmp_path):
     for version in (1, 2, 10):  # given versions whose names sort otherwise than their numbers
         store(a_manifest(version=version))
     repository = ModelRepository(tmp_path)
@@ -77,7 +77,7 @@ def test_an_unknown_name_never_becomes_a_path(store, tmp_path, name):
         ModelRepository(tmp_path).load(name)
 
 
-def test_an_unknown_version_is_answered_with_those_there_are(store, tmp_path):
+def test_an_unknown_version_is_refused_with_a_list_of_versions(store, tmp_path):
     store(a_manifest())
     with pytest.raises(ModelNotFound, match="no version 7; it has 1"):
         ModelRepository(tmp_path).load("toy-vae", 7)
@@ -87,7 +87,7 @@ def test_an_empty_or_absent_folder_has_no_models(tmp_path):
     assert ModelRepository(tmp_path / "absent").models() == {}
 
 
-def test_the_digest_changes_with_what_is_drawn_and_not_with_figures():
+def test_the_digest_covers_what_decides_the_drawing_but_not_the_figures():
     manifest = a_manifest()
     assert manifest.model_copy(update={"figures": {"test_nats_per_image": 9.0}}).digest == manifest.digest
     assert a_manifest(weights=b"others").digest != manifest.digest
@@ -96,10 +96,10 @@ def test_the_digest_changes_with_what_is_drawn_and_not_with_figures():
 @pytest.mark.parametrize(
     ("family", "kind"), [("autoencoder", "an autoencoder"), ("vae", "a vae"), ("gan", "a gan")]
 )
-def test_a_family_is_told_with_its_article(family, kind):
+def test_a_family_is_named_with_its_article(family, kind):
     assert a_manifest().model_copy(update={"family": family}).kind == kind
 
 
-def test_a_graph_that_the_model_lacks_is_named_with_those_it_has():
+def test_a_missing_graph_is_refused_with_a_list_of_graphs():
     with pytest.raises(GraphNotServed, match="has no graph 'generate'; it has decode"):
         a_manifest().graph("generate")

@@ -1,4 +1,4 @@
-"""Sessions run on what was asked for, or not at all."""
+"""A session runs on the chosen provider, or is not opened."""
 
 import hashlib
 import json
@@ -38,7 +38,7 @@ def test_cuda_is_never_replaced_by_the_cpu(toy_repository: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no graph"])
-def test_a_file_that_is_no_graph_is_said_with_its_name(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_graph_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bad.onnx").write_bytes(content)
     with pytest.raises(RepositoryDamaged, match=r"onnxruntime cannot open .*bad\.onnx"):
         open_session(tmp_path / "bad.onnx")
@@ -51,7 +51,7 @@ def test_a_fingerprint_is_one_word_that_names_runtime_and_provider() -> None:
     assert not set(cpu) & set(" +\n\t")
 
 
-def test_on_a_gpu_the_sizes_of_the_batches_are_part_of_the_fingerprint() -> None:
+def test_a_gpus_fingerprint_contains_the_batch_sizes() -> None:
     one, several = fingerprint("cuda", batches=[32]), fingerprint("cuda", batches=[1, 8, 32])
     assert one.endswith("/32")
     assert several.endswith("/1-8-32")
@@ -59,19 +59,19 @@ def test_on_a_gpu_the_sizes_of_the_batches_are_part_of_the_fingerprint() -> None
     assert not set(several) & set(" +\n\t")
 
 
-def test_a_session_for_one_size_of_batch_refuses_another(toy_repository: Path) -> None:
+def test_a_session_for_one_batch_size_refuses_another(toy_repository: Path) -> None:
     session = open_session(graph(toy_repository), batch=3)
     assert {tuple(given.shape[:1]) for given in session.get_inputs()} == {(3,)}
 
 
-def test_kernels_are_captured_only_where_that_is_asked_for() -> None:
+def test_kernels_are_captured_only_on_request() -> None:
     for captured in (False, True):
         provider = _provider(Provider(name="cuda"), cuda_graph=captured)
         assert isinstance(provider, tuple)
         assert (provider[1]["enable_cuda_graph"], provider[1]["use_tf32"]) == (captured, 0)
 
 
-# What the manifest says of a graph, and what its file is
+# The manifest and the graph's file must agree
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def vae(tmp_path: Path) -> Path:
 
 
 def resealed(folder: Path, change: Callable[[ModelProto], object] = lambda graph: None) -> Model:
-    """The model, its decode.onnx changed and its digest set right."""
+    """The model with a changed decode.onnx and the new digest in its manifest."""
     reseal(folder, change)
     model = read(folder)
     model.verify()
@@ -90,7 +90,7 @@ def resealed(folder: Path, change: Callable[[ModelProto], object] = lambda graph
 
 
 def refusal(model: Model) -> str:
-    """Why its graph cannot be opened: one line, in which no path of this machine is."""
+    """The message that refuses its graph: one line, without a path of this machine."""
     with pytest.raises(RepositoryDamaged) as caught:
         open_graph(model, "decode")
     sentence = str(caught.value)
@@ -101,7 +101,7 @@ def refusal(model: Model) -> str:
     return sentence
 
 
-def test_a_graph_that_is_what_its_manifest_says_is_opened(vae: Path) -> None:
+def test_a_graph_that_matches_its_manifest_is_opened(vae: Path) -> None:
     for graph in ("encode", "decode", "score"):
         open_graph(read(vae), graph)
 
@@ -146,15 +146,15 @@ def surplus(model: ModelProto) -> None:
         (lambda m: m.graph.ClearField("node"), "onnxruntime cannot open decode.onnx: "),
     ],
 )
-def test_a_graph_that_is_not_what_its_manifest_says_or_that_cannot_run_is_one_sentence(
+def test_a_graph_that_differs_from_its_manifest_or_cannot_run_is_one_sentence(
     vae: Path, change: Callable[[ModelProto], object], sentence: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert sentence in refusal(resealed(vae, change))
-    assert capfd.readouterr() == ("", "")  # onnxruntime prints nothing beside it
+    assert capfd.readouterr() == ("", "")  # onnxruntime prints nothing itself
 
 
 @pytest.mark.parametrize("content", [b"", b"no graph", b"\x00" * 100, b"\x3a\xff\xff\xff\xff\x7f"])
-def test_a_graph_of_other_bytes_is_one_sentence(vae: Path, content: bytes) -> None:
+def test_bytes_that_are_not_a_graph_are_one_sentence(vae: Path, content: bytes) -> None:
     (vae / "decode.onnx").write_bytes(content)
     refusal(resealed(vae))
 
@@ -184,14 +184,14 @@ def hidden_in_a_branch(model: ModelProto) -> None:
     "location",
     ["../secret", "/etc/passwd", "secret", "./decode.onnx", "a/../../secret", "*/_ORT_MEM_ADDR_/*", ""],
 )
-def test_weights_in_a_file_that_the_manifest_does_not_list_are_refused(vae: Path, location: str) -> None:
+def test_weights_in_an_unlisted_file_are_refused(vae: Path, location: str) -> None:
     for place in (vae / "secret", vae.parent / "secret"):
         place.write_bytes(b"\0" * 240)
     said = refusal(resealed(vae, outside(location)))
     assert f"it keeps weights in '{location}', which the manifest does not list" in said
 
 
-def test_weights_within_a_nodes_own_graph_are_found_too(vae: Path) -> None:
+def test_weights_of_a_graph_inside_a_node_are_found_too(vae: Path) -> None:
     (vae / "secret").write_bytes(b"\0" * 240)
     assert "it keeps weights in 'secret'" in refusal(resealed(vae, hidden_in_a_branch))
 
@@ -204,7 +204,7 @@ def test_weights_that_are_too_short_are_one_sentence(vae: Path) -> None:
     assert "onnxruntime cannot open decode.onnx: " in refusal(resealed(vae, outside("weights.data")))
 
 
-def test_what_onnxruntime_says_is_told_without_paths_of_this_machine() -> None:
+def test_onnxruntimes_messages_are_shown_without_paths_of_this_machine() -> None:
     error = RuntimeError(
         "[ONNXRuntimeError] : 1 : FAIL : Load model from /srv/models/a/m.onnx failed:"
         "/onnxruntime_src/core/graph/model.cc:256 bad\nmore"
@@ -248,7 +248,7 @@ def test_what_onnxruntime_says_is_told_without_paths_of_this_machine() -> None:
         ),
     ],
 )
-def test_of_what_onnxruntime_says_only_what_people_understand_is_told(error: str, said: str) -> None:
+def test_only_the_readable_part_of_onnxruntimes_message_is_shown(error: str, said: str) -> None:
     assert told(RuntimeError(error)) == said
 
 
@@ -268,9 +268,7 @@ def drawn(session: onnxruntime.InferenceSession) -> bytes:
 
 
 @pytest.mark.parametrize("name", ["digits-pixel-rnn", "digits-pixel-rnn-lecture-int8"])
-def test_a_file_that_is_written_over_changes_nothing_of_what_was_opened_or_verified(
-    tmp_path: Path, name: str
-) -> None:
+def test_overwriting_a_file_changes_nothing_that_was_opened_or_verified(tmp_path: Path, name: str) -> None:
     shutil.copytree(SHIPPED / name / "1", tmp_path / name / "1")
     model = ModelRepository(tmp_path).load(name)
     session, expected = open_graph(model, "draw_row"), drawn(open_graph(model, "draw_row"))
@@ -287,7 +285,7 @@ def test_a_file_that_is_written_over_changes_nothing_of_what_was_opened_or_verif
         open_graph(read(model.folder), "draw_row")
 
 
-def test_weights_of_a_nodes_own_graph_in_a_listed_file_are_refused(vae: Path) -> None:
+def test_weights_of_a_graph_inside_a_node_are_refused_even_in_a_listed_file(vae: Path) -> None:
     (vae / "secret").write_bytes(b"\0" * 240)
     manifest = read(vae).manifest
     files = dict(manifest.files) | {"secret": hashlib.sha256(b"\0" * 240).hexdigest()}
@@ -296,9 +294,7 @@ def test_weights_of_a_nodes_own_graph_in_a_listed_file_are_refused(vae: Path) ->
 
 
 @pytest.mark.parametrize("colours", [5, 16])
-def test_a_palette_that_is_shorter_than_what_a_gan_draws_with_is_refused(
-    tmp_path: Path, colours: int
-) -> None:
+def test_a_palette_with_fewer_colours_than_a_gan_draws_is_refused(tmp_path: Path, colours: int) -> None:
     shutil.copytree(SHIPPED / "digits-gan" / "1", tmp_path / "digits-gan" / "1")
     place = tmp_path / "digits-gan" / "1" / MANIFEST
     content = json.loads(place.read_text())

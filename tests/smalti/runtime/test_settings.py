@@ -23,7 +23,7 @@ def test_a_variable_overrides_the_default(monkeypatch):
         ("SMALTI_GPU_BUCKETS", "64"),  # more than there are slots
     ],
 )
-def test_a_bad_value_is_refused_by_the_name_of_its_variable(monkeypatch, variable, value):
+def test_a_bad_value_is_refused_and_its_variable_named(monkeypatch, variable, value):
     monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsInvalid, match=f"{variable} is '{value}'"):
         read_settings(WorkerSettings)
@@ -76,7 +76,7 @@ URLS = [
 
 @pytest.mark.parametrize("kind", [ServerSettings, WorkerSettings])
 @pytest.mark.parametrize("url", URLS)
-def test_a_redis_url_that_means_nothing_is_one_sentence(monkeypatch, kind, url):
+def test_an_invalid_redis_url_is_refused_in_one_sentence(monkeypatch, kind, url):
     monkeypatch.setenv("SMALTI_REDIS_URL", url)
     with pytest.raises(SettingsInvalid, match=r"^SMALTI_REDIS_URL .*such as redis://localhost:6379/0"):
         read_settings(kind)
@@ -96,7 +96,7 @@ def test_a_redis_url_that_means_nothing_is_one_sentence(monkeypatch, kind, url):
         "secret",
     ],
 )
-def test_no_part_of_a_password_is_ever_said(monkeypatch, url):
+def test_no_message_contains_a_part_of_a_password(monkeypatch, url):
     monkeypatch.setenv("SMALTI_REDIS_URL", url)
     with pytest.raises(SettingsInvalid) as raised:
         read_settings(WorkerSettings)
@@ -117,7 +117,7 @@ def test_no_part_of_a_password_is_ever_said(monkeypatch, url):
         "redis://u:pw@h?db=3&client_name=smalti-1",
     ],
 )
-def test_a_redis_url_that_means_something_is_taken_as_it_is(monkeypatch, url):
+def test_a_valid_redis_url_is_kept_unchanged(monkeypatch, url):
     monkeypatch.setenv("SMALTI_REDIS_URL", url)
     assert read_settings(WorkerSettings).redis_url == url
 
@@ -129,7 +129,7 @@ BYTE = b"redis://u:pw\xff@127.0.0.1:6379".decode(errors="surrogateescape")  # as
     ("kind", "field"),
     [(kind, field) for kind in (ServerSettings, WorkerSettings) for field in kind.model_fields],
 )
-def test_a_byte_that_is_not_utf_8_is_one_sentence_in_every_setting(monkeypatch, kind, field):
+def test_a_byte_that_is_not_utf_8_is_refused_in_every_setting(monkeypatch, kind, field):
     variable = f"SMALTI_{field.upper()}"
     monkeypatch.setenv(variable, BYTE)
     with pytest.raises(SettingsInvalid) as raised:
@@ -144,15 +144,13 @@ def test_a_byte_that_is_not_utf_8_is_one_sentence_in_every_setting(monkeypatch, 
         ("ssl_certfile=/nonexist", "ssl_certfile that cannot be read: No such file"),
         ("ssl_keyfile=/", "ssl_keyfile that cannot be read: Is a directory"),
         ("ssl_keyfile=a%00b", "ssl_keyfile that cannot be read: no path can be so"),
-        ("ssl_ca_path=/nonexist", "ssl_ca_path something that is no folder"),
+        ("ssl_ca_path=/nonexist", "ssl_ca_path that is not a folder"),
         (f"ssl_ca_certs={__file__}", "options of TLS .* cannot be used: NO_CERTIFICATE"),
         (f"ssl_certfile={__file__}&ssl_keyfile={__file__}", "options of TLS .* cannot be used"),
         ("ssl_ciphers=none-such", "options of TLS .* cannot be used: No cipher"),
     ],
 )
-def test_files_and_options_of_tls_that_cannot_be_used_are_said_and_not_waited_for(
-    monkeypatch, option, reason
-):
+def test_unusable_tls_files_and_options_are_refused_at_once(monkeypatch, option, reason):
     monkeypatch.setenv("SMALTI_REDIS_URL", f"rediss://u:secret@127.0.0.1:1?{option}")
     with pytest.raises(SettingsInvalid, match=f"^SMALTI_REDIS_URL .*{reason}") as raised:
         read_settings(WorkerSettings)
@@ -176,14 +174,14 @@ def test_files_and_options_of_tls_that_cannot_be_used_are_said_and_not_waited_fo
         ("SMALTI_GPU_BUCKETS", "64", "sizes of batches that lie between 1 and the 32 slots"),
     ],
 )
-def test_a_wrong_value_is_told_what_is_wanted_in_plain_words(monkeypatch, variable, value, wanted):
+def test_the_refusal_of_a_value_says_what_the_setting_takes(monkeypatch, variable, value, wanted):
     monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsInvalid) as raised:
         read_settings(WorkerSettings)
     assert str(raised.value) == f"{variable} is '{value}': it takes {wanted}."
 
 
-def test_a_long_wrong_value_is_cut(monkeypatch):
+def test_a_long_wrong_value_is_shortened(monkeypatch):
     monkeypatch.setenv("SMALTI_SLOTS", "x" * 5000)
     with pytest.raises(SettingsInvalid) as raised:
         read_settings(WorkerSettings)
@@ -200,29 +198,27 @@ def _numbers(kind):
     ("kind", "field"),
     [(kind, field) for kind in (ServerSettings, WorkerSettings) for field in _numbers(kind)],
 )
-def test_a_number_that_no_setting_can_be_is_refused_by_the_name_of_its_variable(
-    monkeypatch, kind, field, value
-):
+def test_an_impossible_number_is_refused_and_its_variable_named(monkeypatch, kind, field, value):
     variable = f"SMALTI_{field.upper()}"
     monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsInvalid, match=f"^{variable} is "):
         read_settings(kind)
 
 
-def test_every_kind_of_number_is_among_those_that_are_tried():
+def test_the_impossible_numbers_cover_every_kind_of_setting():
     assert {"threads", "lease_seconds", "metrics_port", "slots", "interactive_share"} <= set(
         _numbers(WorkerSettings)
     )
     assert {"max_batch", "max_queue_delay_seconds", "max_retention_seconds"} <= set(_numbers(ServerSettings))
 
 
-def test_a_variable_that_is_empty_is_as_if_it_were_not_set(monkeypatch):
+def test_an_empty_variable_counts_as_not_set(monkeypatch):
     for field in WorkerSettings.model_fields:
         monkeypatch.setenv(f"SMALTI_{field.upper()}", "")
     assert read_settings(WorkerSettings) == WorkerSettings.model_construct()
 
 
-def test_a_variable_that_nothing_reads_is_told_with_the_one_that_was_meant():
+def test_an_unknown_variable_is_reported_with_the_most_similar_name():
     environment = {
         "SMALTI_LEASE_SECOND": "1",
         "SMALTI_MAX_BATCH": "8",
@@ -241,7 +237,7 @@ def test_server_and_worker_export_metrics_on_different_ports_by_default():
     assert ServerSettings().metrics_port != WorkerSettings().metrics_port
 
 
-def test_a_gpu_runs_all_slots_at_once_unless_it_is_told_other_sizes_too(monkeypatch):
+def test_a_gpus_batch_sizes_always_include_all_slots(monkeypatch):
     assert read_settings(WorkerSettings).gpu_batches == (32,)
     monkeypatch.setenv("SMALTI_GPU_BUCKETS", "8,1")
     assert read_settings(WorkerSettings).gpu_batches == (1, 8, 32)

@@ -187,7 +187,7 @@ class TestPictures:
 
     def test_a_file_that_is_not_a_zip_is_refused(self, tmp_path):
         (tmp_path / "not.zip").write_bytes(b"not a zip")
-        with pytest.raises(DataRefused, match="no zip file"):
+        with pytest.raises(DataRefused, match="not a zip file"):
             read(tmp_path / "not.zip")
 
     def test_a_missing_path_is_refused(self, tmp_path):
