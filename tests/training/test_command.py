@@ -59,7 +59,7 @@ def test_a_second_run_continues_and_fresh_starts_again(recipe, tmp_path):
     again = run(recipe, "--output", tmp_path / "run")
     assert "continues from step 4" in again.output
     assert again.output.splitlines()[-1] == first.output.splitlines()[-1]
-    assert "continues" not in run(recipe, "--output", tmp_path / "run", "--fresh").output
+    assert "continues from step" not in run(recipe, "--output", tmp_path / "run", "--fresh").output
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_ctrl_c_saves_the_last_step_and_says_how_to_continue(recipe, tmp_path):
 def test_fresh_deletes_the_checkpoint_and_nothing_else(recipe, tmp_path):
     run(recipe, "--output", tmp_path)
     (tmp_path / "mine.txt").write_text("kept")
-    assert "continues" not in run(recipe, "--output", tmp_path, "--fresh").output
+    assert "continues from step" not in run(recipe, "--output", tmp_path, "--fresh").output
     assert (tmp_path / "mine.txt").read_text() == "kept"
     assert recipe.exists()
 
