@@ -1,4 +1,4 @@
-"""Exports a PixelRNN: `draw_row` draws one row of a batch, `score` reads whole images; both share their weights."""
+"""Exports a PixelRNN: `draw_row` draws one row of every entry, `score` reads whole images; both share their weights."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Recover, expire, depth. (test_connection.py tests check.)"""
+"""The upkeep of a queue: recover, expire, depth; `check` is tested in test_connection.py."""
 
 import asyncio
 from typing import Any
