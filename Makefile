@@ -3,7 +3,7 @@
 PYTHON ?= python3
 TORCH_INDEX ?=
 WORKERS ?= 1
-ARGS ?=
+ARGS ?= $(filter --%,$(MAKECMDGOALS)) # so that `make bench -- --small` works as it reads
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -105,6 +105,9 @@ docs: $(VENV)/.docs ## build the documentation as a site in out/docs
 
 docs-serve: $(VENV)/.docs ## show the documentation on a local port, built anew when a page changes
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --strict
+
+--%:
+	@:
 
 clean: ## remove .venv, caches and out/
 	rm -rf $(VENV) .cache out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
