@@ -45,11 +45,11 @@ class Connection:
         cls,
         address: str,
         *,
-        credentials: grpc.ChannelCredentials | None,
-        metadata: Metadata,
-        timeout_seconds: float,
-        keepalive_seconds: float,
-        max_answer_bytes: int,
+        credentials: grpc.ChannelCredentials | None = None,
+        metadata: Metadata = (),
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        keepalive_seconds: float = KEEPALIVE_SECONDS,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> Self:
         """Check all settings; raises InvalidRequest."""
         target = parse_address(address)
