@@ -9,6 +9,7 @@ import torch
 
 from evaluation import bound
 from evaluation.graphs import Graphs
+from smalti.runtime.manifest import Graph, Tensor
 from tests.evaluation.toy_images import image_set
 
 PIXELS = np.array([[[0, 1], [1, 1]], [[0, 0], [1, 0]], [[1, 1], [1, 1]]])
@@ -19,8 +20,9 @@ class TinyVAE:
     """One latent; a pixel is 1 with probability sigmoid(gain · latent + offset). Its encoder is a bad guess."""
 
     def __init__(self, encoded):
-        encode = SimpleNamespace(outputs=[SimpleNamespace(name=name) for name in encoded])
-        self.manifest = SimpleNamespace(graphs={"encode": encode, "decode": None})
+        latents = tuple(Tensor(name=name, type="float32", shape=(-1, 1)) for name in encoded)
+        encode = Graph(file="encode.onnx", inputs=(), outputs=latents)
+        self.manifest = SimpleNamespace(graphs={"encode": encode, "decode": None}, score=None)
 
     def run(self, graph, inputs, outputs):
         assert graph == "encode"
