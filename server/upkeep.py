@@ -20,7 +20,7 @@ class Upkeep:
         self._queue = queue
         self._readiness = readiness
         self._fit = self._was_fit = False
-        self._said = ""  # what clients are told, while there are no jobs
+        self._said = ""  # why jobs are unavailable, as clients are told
         self._housekeeping = Housekeeping(queue)
 
     async def keep_recovering(self) -> None:

@@ -63,8 +63,8 @@ class DeviceRunner:
     def draw_row(self, lanes: Sequence[Lane]) -> list[Row]:
         """One row for each lane, in order. Raises DeviceFailed.
 
-        No lane is run alone after a failure: bad values were refused before, NaN stays in its slot, so it is the
-        device that failed.
+        After a failure, lanes are not run one by one: bad values were refused before, and NaN stays in its slot, so the
+        device itself has failed.
         """
         self._check_succession(lanes)
         bucket = self._bucket(lanes)

@@ -21,7 +21,7 @@ class EventSource(Protocol):
     """The part of WatcherQueue that Hints needs."""
 
     def events(self) -> AsyncGenerator[set[str], None]:
-        """Ids of jobs on which something happened. The first item is empty; every later event is seen."""
+        """Ids of jobs on which something happened. The first item is empty; no event after it is missed."""
         ...
 
 

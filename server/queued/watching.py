@@ -51,7 +51,7 @@ class Watching:
     async def watch(
         self, job_id: str, *, rows: bool, through_stop: bool = False
     ) -> AsyncGenerator[JobEvent, None]:
-        """The job; then rows, ends of samples, and the job when it has changed; last the job in a terminal state.
+        """Yield the job; then rows, ends of samples, and the job when it has changed; last the job when it has ended.
 
         Raises JobNotFound; Unavailable when Redis is away, or when the server stops, unless `through_stop`.
         """

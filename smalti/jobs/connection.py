@@ -87,7 +87,7 @@ def _greeting(*, allow_volatile: bool) -> Callable[[Any], Awaitable[None]]:
 
 
 async def _introduce(connection: Any) -> Mapping[str, str]:
-    """Log in, and ask for INFO. A refusal is not smalti's mistake here: everything it sends comes from the URL."""
+    """Log in, and ask for INFO. A refusal is not smalti's mistake here: all that smalti sends comes from the URL."""
     try:
         await connection.on_connect()
         await connection.send_command("INFO", check_health=False)
@@ -164,7 +164,7 @@ def _meaning_of_a_reply(error: exceptions.ResponseError, text: str) -> Unavailab
 
 
 def _first_word(error: exceptions.ResponseError, text: str) -> str:
-    """The first word of an error; for a script, that of the command in it that failed."""
+    """The first word of an error; for a script, the first word of the failed command's error."""
     cut_off: str | None = getattr(error, "status_code", None)  # redis-py cuts off the words that it knows
     found = _IN_SCRIPT.search(text) or (not cut_off and re.match(r"([A-Z]{2,})\b", text))
     return found[1] if found else cut_off or ""
@@ -184,8 +184,8 @@ def _may_pass(word: str) -> bool:
 def _never_losing_a_cancel() -> Iterator[None]:
     """Raise CancelledError at the end if the task was cancelled but redis-py went on.
 
-    It uses asyncio.wait_for. Before Python 3.12, that returns the result if the task is cancelled just when the result
-    arrives, and the cancel is lost: a loop around the call would never end.
+    redis-py uses asyncio.wait_for. Before Python 3.12, wait_for returns the result if the task is cancelled just when
+    the result arrives. The cancel is then lost, and a loop around the call would never end.
     """
     before = _cancels()
     try:

@@ -21,8 +21,8 @@ class QueueUpkeep:
     def recover_seconds(self) -> float:
         """How often somebody must call `recover`: four times a lease, at least once a second.
 
-        If nobody does for half a lease, that counts as an outage. After an outage, every worker that was heard since
-        the last one first gets a fresh lease.
+        If nobody does for half a lease, that counts as an outage. After an outage, a worker first gets a fresh lease if
+        Redis has heard from it since the outage before.
         """
         return min(1.0, self._store.lease_ms / 4000)
 

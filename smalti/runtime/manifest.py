@@ -296,7 +296,7 @@ class Manifest(_Part):
 
     @property
     def graph_from_latent(self) -> str:
-        """Likewise; raises GraphNotServed if there is none."""
+        """The graph that makes images from latents; raises GraphNotServed if there is none."""
         if self.latent_graph is None:
             raise GraphNotServed(f"{self.name} is {self.kind}; it cannot draw from latents.")
         return self.latent_graph

@@ -22,7 +22,7 @@ _SHOWN = 80  # characters of a wrong value in a message
 Seconds = Annotated[float, Field(ge=0.01, le=86400, allow_inf_nan=False)]  # nobody waits longer than a day
 Retention = Annotated[float, Field(ge=0.01, le=10 * 365 * 86400, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
-Total = Annotated[int, Field(ge=1, le=10**15)]  # Lua's numbers are exact up to here and beyond
+Total = Annotated[int, Field(ge=1, le=10**15)]  # Lua's numbers are exact up to this size
 Bytes = Annotated[int, Field(ge=1, le=2**31 - 1)]  # gRPC's limit
 Port = Annotated[int, Field(ge=0, le=65535)]
 
