@@ -57,7 +57,7 @@ class Bound:
         return np.asarray(self.counted[baselines.MIXTURE].sum((1, 2), dtype=np.float64))
 
     def figures(self) -> dict[str, Any]:
-        """The bounds with their parts; for an auto-encoder, the reconstruction, which is no likelihood."""
+        """The bounds with their parts; for an auto-encoder, the reconstruction, which is not a likelihood."""
         pixels = self.counted[baselines.MIXTURE][0].size
         latents = self._latents()
         if self.divergence is None:

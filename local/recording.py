@@ -120,7 +120,7 @@ def _bursts(terminal: int) -> Iterator[Burst]:
     """The output of a terminal until it is closed; what follows at once belongs together."""
     began = monotonic()
     data, last = b"", 0.0
-    with suppress(OSError):  # Linux reports a closed terminal so
+    with suppress(OSError):  # this is how Linux reports a closed terminal
         while part := os.read(terminal, 65536):
             now = monotonic() - began
             if data and now - last >= _QUIET_SECONDS:

@@ -33,7 +33,7 @@ def root(palette: Sequence[str]) -> Tensor:
 
 
 class Shared(nn.Module):
-    """Multiplies Φ to a weight's rows or columns; those beyond the palette are left as they are."""
+    """Multiplies a weight's rows or columns by Φ; those beyond the palette stay as they are."""
 
     root: Tensor
 

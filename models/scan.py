@@ -3,7 +3,7 @@
 Cells are in diagonal order: diagonal after diagonal, each from its top row down. A diagonal is then one slice, and the
 cells that it needs from the diagonal before (at the left and above) are slices too; nothing is padded or masked. The
 backward pass is written by hand: it uses what the forward pass has kept, and computes each weight's gradient with one
-product over all cells (docs/experiments/0005 has the figures).
+product over all cells (figures: docs/experiments/0005-mnist.md).
 """
 
 from dataclasses import dataclass

@@ -78,7 +78,7 @@ class Catalogue:
         self._latest: dict[tuple[str, int], str] = {}
         self._has_started = False
         self._pending: set[tuple[str, int]] = set()  # versions that were found and not yet tried
-        self._loading = asyncio.Lock()  # one at a time: loading is slow, and the same model need not be loaded twice
+        self._loading = asyncio.Lock()  # one at a time: loading is slow, and loading a model twice is waste
 
     def get(self, name: str, version: int = 0) -> ServedModel:
         """A served version, 0 for the latest; raises ModelNotFound, or Unavailable if it may still be loaded."""

@@ -115,7 +115,7 @@ class Keys:
 
 
 def request_key(client: str, request_id: str) -> str:
-    """The key of a request_id, without prefix; empty if there is none. Clients choose both words, so they are hashed."""
+    """The key of a request_id, without prefix; empty if there is none. Hashed, because clients choose both words."""
     return f"request:{_short_hash(client)}:{_short_hash(request_id)}" if request_id else ""
 
 

@@ -30,8 +30,8 @@ class WorkerQueue:
         """Take up to `limit` samples of jobs whose model is in `digests`, and a lease.
 
         Interactive samples come first, up to `interactive` of them even if `limit` is less (default: `limit`). Then
-        come standard ones, then further interactive ones if there is room left. If a worker holds more samples than it has
-        `slots`, at most `slots` are reported as running.
+        come standard ones, then further interactive ones if there is room left. If a worker holds more samples than
+        `slots`, only `slots` of them are reported as running.
 
         A call with the same sequence number gives the same samples again, so increase it only after a reply.
         Fingerprint and digests must not contain white space or '+'.

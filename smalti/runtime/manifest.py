@@ -157,7 +157,7 @@ class Quantisation(_Part):
 
 
 class Evaluation(_Part):
-    """What `python -m evaluation.evaluate` measured, and the command that repeats it."""
+    """What `python -m evaluation` measured, and the command that repeats it."""
 
     command: str
     date: str  # ISO 8601, UTC

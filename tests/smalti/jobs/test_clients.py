@@ -287,7 +287,7 @@ async def test_cancelling_an_ended_job_changes_nothing(queue: Queues) -> None:
     assert ended.state is JobState.SUCCEEDED
 
 
-async def test_a_cancel_that_races_the_last_sample_leaves_one_end(queue: Queues, redis: Redis) -> None:
+async def test_a_job_whose_cancel_races_its_last_sample_ends_once(queue: Queues, redis: Redis) -> None:
     for race in range(30):
         job = await queue.clients.submit(request_for(count=2))
         claims = await claim_from(queue, limit=2)
@@ -354,7 +354,7 @@ async def test_deleting_an_old_job_leaves_a_reused_request_id_to_the_younger_one
     assert (await queue.clients.submit(request_for(), request_id="one")).id == young.id
 
 
-async def test_a_third_crash_after_a_cancel_is_no_failure(queue: Queues, redis: Redis) -> None:
+async def test_a_third_crash_after_a_cancel_does_not_fail_the_sample(queue: Queues, redis: Redis) -> None:
     job = await queue.clients.submit(request_for())
     for worker in ("one", "two"):
         await claim_from(queue, worker)

@@ -31,7 +31,7 @@ async def test_after_an_outage_every_worker_first_gets_a_fresh_lease(redis: Redi
 
 
 async def beat_after(redis: Redis, queue: Queues, silence_ms: int) -> int:
-    """Recover as if the last recovery were so long ago: all times in Redis are moved into the past."""
+    """Recover as if the last recovery were this long ago: all times in Redis are moved into the past."""
     for name in ("recovered", "outage"):
         await redis.hincrby(PREFIX + "meta", name, -silence_ms)
     workers: Any = await redis.zrange(PREFIX + "workers", 0, -1)  # without scores: only names
@@ -57,7 +57,9 @@ async def test_a_dead_worker_loses_its_samples_even_if_every_recovery_is_late(
     assert not await queue.workers.renew("dead")
 
 
-async def test_two_outages_in_a_row_cost_a_live_worker_no_sample(queue: Queues, redis: Redis) -> None:
+async def test_a_live_worker_keeps_its_samples_through_two_outages_in_a_row(
+    queue: Queues, redis: Redis
+) -> None:
     await queue.clients.submit(request_for())
     await queue.upkeep.recover()
     await claim_from(queue, "alive")

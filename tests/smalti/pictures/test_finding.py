@@ -234,7 +234,7 @@ def test_a_zip_whose_entries_share_their_bytes_is_refused(tmp_path):
         gather(tmp_path / "x.zip")
 
 
-@settings(deadline=None)  # of correctness, not of a busy machine's speed
+@settings(deadline=None)  # a busy machine may be slow
 @given(data=st.data())
 def test_any_damage_to_a_zip_gives_a_reason_and_never_a_crash(data, tmp_path_factory):
     method = data.draw(
