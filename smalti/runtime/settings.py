@@ -43,7 +43,7 @@ class SharedSettings(BaseSettings):
     model_repository: Path = Path("model_repository")
     providers: Literal["cpu", "cuda"] = "cpu"
     threads: Annotated[int, Field(ge=1, le=1024)] = 1  # onnxruntime's threads within one operator
-    gpu_memory_megabytes: Count = 2048  # what onnxruntime may take of the GPU
+    gpu_memory_megabytes: Count = 2048  # GPU memory that onnxruntime may use for each graph
     lease_seconds: Seconds = 10.0  # silence after which another worker may take a worker's samples
     metrics_host: str = "127.0.0.1"
     metrics_port: Port = 9401  # 0: any free one
