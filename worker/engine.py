@@ -33,7 +33,7 @@ class DrawsRows(Protocol):
     """What the engine needs of a Runner, on the CPU or on a device."""
 
     def draw_row(self, lanes: Sequence[Lane]) -> Sequence[Row | SampleFailed]:
-        """One row for each lane, in order. A tick must contain all unfinished samples of the model in slots."""
+        """One row for each lane, in order. The state of a slot that is not in the tick is lost."""
         ...
 
     def warm(self) -> None:

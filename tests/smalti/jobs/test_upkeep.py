@@ -77,7 +77,7 @@ async def test_a_clock_that_jumps_back_does_not_make_leases_long(redis: Redis, u
     assert await until(queue.upkeep.recover) == 1
 
 
-async def test_a_sample_that_was_claimed_three_times_without_a_row_fails(queue: Queues, redis: Redis) -> None:
+async def test_a_sample_fails_after_three_crashes_without_a_row(queue: Queues, redis: Redis) -> None:
     job = await queue.clients.submit(request_for())
     for worker in ("one", "two", "three"):
         assert (await queue.clients.get(job.id)).state is not JobState.FAILED
@@ -143,7 +143,7 @@ async def test_the_depth_counts_jobs_samples_and_workers(queue: Queues, redis: R
     assert 100 <= depth.oldest_seconds < 130
 
 
-async def test_no_more_samples_run_than_their_worker_has_slots(queue: Queues) -> None:
+async def test_a_worker_is_never_reported_to_run_more_samples_than_it_has_slots(queue: Queues) -> None:
     old, new = [await queue.clients.submit(request_for(count=3)) for _ in range(2)]
 
     async def running() -> tuple[int, int, int]:
