@@ -77,7 +77,7 @@ class Application:
     async def serve(self) -> None:
         """Answer requests until cancelled; ready as soon as every model is loaded and Redis answers.
 
-        Raises an error that only a person can mend, such as RedisUnfit.
+        Raises an error that only a person can repair, such as RedisUnfit.
         """
         await self._readiness.publish()
         await self._server.start()

@@ -30,7 +30,7 @@ class Upkeep:
     async def run(self) -> None:
         """Check Redis until cancelled; raises RedisUnfit if it is unfit from the start.
 
-        A Redis that turns unfit later counts as away: it can be mended while one-shot requests go on.
+        A Redis that turns unfit later counts as away: it can be repaired while one-shot requests go on.
         """
         while True:
             try:

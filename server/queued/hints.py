@@ -33,7 +33,7 @@ class Bell:
         self.stopped = False
 
     def ring(self) -> None:
-        """Wake whoever waits."""
+        """Wake the watcher that waits."""
         self._rung.set()
 
     async def wait(self, seconds: float) -> None:

@@ -17,7 +17,7 @@ _ANSWER_SECONDS = 2.0  # with two retries about 7 s, less than a default lease
 _RETRIES = 2
 _CONNECTIONS = 32  # of one process; further calls wait for one instead of failing
 _OLDEST = (6, 2)
-# A person must mend these, in Redis or in SMALTI_REDIS_URL. redis-py has classes for some of them only.
+# A person must repair these, in Redis or in SMALTI_REDIS_URL. redis-py has classes for some of them only.
 _REFUSALS = (exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.NoPermissionError)
 _REFUSING = re.compile(
     r"\b(?:NOAUTH|WRONGPASS|NOPERM|DENIED|AUTH)\b|The user executing the script|DB index|SELECT is not allowed"
@@ -113,7 +113,7 @@ def _parse_info(reply: bytes | str) -> Mapping[str, str]:
 def unavailable_when_away(key: str = "") -> Iterator[None]:
     """Turn redis-py's errors into Unavailable if Redis is away, loading, busy, full, a replica or unfit.
 
-    If a person must mend it, the error is Refused, a kind of Unavailable. It names `key`, if that is not smalti's.
+    If a person must repair it, the error is Refused, a kind of Unavailable. It names `key`, if that is not smalti's.
     Errors that are smalti's own mistakes stay as they are.
     """
     try:

@@ -77,7 +77,7 @@ class WorkerSettings(SharedSettings):
     metrics_port: Port = 9402
     slots: Annotated[int, Field(ge=1, le=4096)] = 32  # samples drawn at once, one entry of the batch each
     interactive_share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = (
-        0.5  # of the slots; in so many, standard samples make way
+        0.5  # share of the slots in which standard samples make way
     )
     grace_seconds: Seconds = 10.0  # after SIGTERM, for handing samples back while Redis is away
     models: str = ""  # names of the models to draw, separated by commas; empty: all that draw rows

@@ -66,7 +66,7 @@ async def test_a_private_redis_is_fit_until_its_configuration_could_lose_jobs(
         await queues_on(redis, allow_volatile=True).upkeep.check()
 
 
-async def test_an_unfit_redis_refuses_every_call_until_a_check_finds_it_mended(
+async def test_an_unfit_redis_refuses_every_call_until_a_check_finds_it_repaired(
     own_redis: PrivateRedis,
 ) -> None:
     async with connect(own_redis.url) as redis:
