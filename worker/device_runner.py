@@ -56,8 +56,8 @@ class DeviceRunner:
         sessions = self._sessions()  # before any memory is asked for: they find CUDA's libraries
         layouts = [Layout(state.input, state.type, state.shape) for state in manifest.states]
         self._states = (Block(layouts, self._sizes[-1], device), Block(layouts, self._sizes[-1], device))
-        self._current = 0  # which of them the next tick reads
-        self._next_rows: dict[int, int] = {}  # of every slot in the last tick
+        self._current = 0  # the copy of the state that the next tick reads
+        self._next_rows: dict[int, int] = {}  # for every slot in the last tick
         self._buckets = self._bind(sessions)
 
     def draw_row(self, lanes: Sequence[Lane]) -> list[Row]:

@@ -16,7 +16,7 @@ class Lane:
     """One slot's part of a tick."""
 
     slot: int
-    row: int  # of the image; at row 0 the slot's state starts afresh
+    row: int  # of the image; at row 0 the slot's state is reset
     uniform: NDArray[np.float32]  # (columns,)
     forced: NDArray[np.int64]  # (columns,), −1 where a pixel is drawn
     temperature: float

@@ -88,7 +88,7 @@ class Hints:
         """Read events until nobody follows a job."""
         async with aclosing(self._queue.events()) as events:
             await anext(events)
-            self._ring_all()  # for what happened after they looked at their jobs and before this reader listened
+            self._ring_all()  # a job may have changed after its watcher looked and before this reader listened
             async for jobs in events:
                 for job_id in jobs:
                     self._ring(self._bells.get(job_id, ()))

@@ -32,8 +32,8 @@ class _Known:
     """What one watcher has seen. It grows with the samples in progress, not with those that ended."""
 
     job: Job | None = None
-    cursor: int = 0  # of ended samples
-    rows: dict[int, int] = field(default_factory=dict)  # index → rows sent
+    cursor: int = 0  # position in the list of ended samples
+    rows: dict[int, int] = field(default_factory=dict)  # index of a sample → number of rows sent
 
 
 class Watching:

@@ -35,7 +35,7 @@ class Connection:
     """
 
     target: Address
-    timeout_seconds: float | None  # of an answer that is not a stream; None means no limit
+    timeout_seconds: float | None  # limit for answers that are not streams; None means no limit
     options: Sequence[tuple[str, int]]
     credentials: grpc.ChannelCredentials | None
     metadata: Metadata
@@ -148,4 +148,4 @@ def _checked(metadata: Any) -> Metadata:
 
 def _wants_proxy(address: Address) -> bool:
     """Whether grpc_proxy names a proxy for this address. (gRPC would also use http_proxy, which is for the web.)"""
-    return bool(os.environ.get("grpc_proxy")) and not address.is_loopback  # noqa: SIM112  # its name
+    return bool(os.environ.get("grpc_proxy")) and not address.is_loopback  # noqa: SIM112  # gRPC spells it so

@@ -7,7 +7,7 @@ from smalti.jobs.job import Job, SampleResult, SampleRows
 from smalti.jobs.keys import CHUNK
 from smalti.jobs.store import BLOCK_SECONDS, QueueStore
 
-_READ_BYTES = 1_000_000  # of results in one answer of Redis
+_READ_BYTES = 1_000_000  # bytes of results in one answer of Redis
 
 
 class WatcherQueue:

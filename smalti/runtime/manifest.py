@@ -20,7 +20,7 @@ MANIFEST = "manifest.json"  # the name of its file
 LARGEST_VERSION = 2**32 - 1  # uint32 in the protocol
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 _MEANT: dict[str, str] = {}  # by pattern: what such a text is, with an example
-_SAID = {  # by pydantic's error types
+_SAID = {  # what to say, by pydantic's error type
     "missing": "is missing",
     "extra_forbidden": "is an unknown field",
     "greater_than_equal": "must be at least {ge}",

@@ -17,7 +17,7 @@ _EXAMPLE = (
 )
 _OPTIONS = frozenset(
     {"db", "username", "password", "protocol", "client_name"}
-)  # and those that begin with ssl_
+)  # options that begin with ssl_ are allowed, too
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _TLS_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 

@@ -109,11 +109,11 @@ class ServerSettings(SharedSettings):
     listen: str = "127.0.0.1:50051"
     grace_seconds: Seconds = 10.0  # after SIGTERM, for requests that run
     keepalive_seconds: Annotated[float, Field(ge=0.1, le=3600, allow_inf_nan=False)] = (
-        20.0  # of silence, after which the server pings a client
+        20.0  # after this time of silence, the server pings a client
     )
     max_batch: Count = 64  # entries of one-shot requests in one run
     max_queue_delay_seconds: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = (
-        0.002  # that a one-shot request waits for others
+        0.002  # longest time that a one-shot request waits for others
     )
     max_waiting: Count = 1024  # entries of one-shot requests that may wait for one graph
     max_images: Count = 256  # images in one one-shot request

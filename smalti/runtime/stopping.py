@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TypeAlias
 
-EXIT_CODE = 130  # of a process that Ctrl-C ended, as shells have it
+EXIT_CODE = 130  # shells use this for Ctrl-C
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 Handler: TypeAlias = Callable[[int, FrameType | None], object] | int
 
