@@ -128,6 +128,6 @@ def hiding(image: Image, kept: bytes) -> Image:
 
 
 def _forget(client: Client, job: Job) -> None:
-    with suppress(SmaltiError):  # the job may not have stopped, or the server may be away; then it expires soon
+    with suppress(SmaltiError):  # the job may not have stopped, or the server be away: it expires soon
         client.cancel(job.id)
         client.delete(job.id)
