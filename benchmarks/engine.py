@@ -93,7 +93,7 @@ def _beside(one: str, other: str, named: str) -> dict[str, tuple[str, str]]:
 
 
 def _fastest(rates: Mapping[str, float], start: str) -> str:
-    """The fastest candidate whose name begins with `start`: no number of torch's threads is always faster."""
+    """The fastest candidate whose name begins with `start`: the best number of torch's threads varies."""
     return max((name for name in rates if name.startswith(start)), key=lambda name: rates[name], default="")
 
 

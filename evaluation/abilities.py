@@ -10,12 +10,12 @@ class Cost(Enum):
 
     EXACT = auto()  # log-likelihood of every pixel
     BOUND = auto()  # −ELBO
-    RECONSTRUCTION = auto()  # the reconstruction error alone, which bounds no likelihood
+    RECONSTRUCTION = auto()  # the reconstruction error alone, which is not a bound of the likelihood
     NONE = auto()
 
 
 def cost(manifest: Manifest) -> Cost:
-    """What the model's graphs allow to measure of an image's likelihood."""
+    """How the model's graphs can say what an image costs."""
     if manifest.score and manifest.score.kind == "log_likelihood":
         return Cost.EXACT
     if not encodes(manifest):

@@ -18,7 +18,7 @@ from training.measures import baselines
 from training.measures.comparison import against, units
 from training.measures.intervals import Estimate, Values, around, estimate, variance_of_mean
 
-DRAWS = 16  # of the noise for each image; the bound is their mean
+DRAWS = 16  # draws of the noise for each image; the bound is their mean
 DECODED = 20_000  # images decoded in all; with more test images there are fewer draws of each
 IMPORTANCE_IMAGES = 100  # images that get importance samples, at the least
 IMPORTANCE_DECODED = 50_000  # images decoded for importance samples, unless more are asked for
@@ -57,7 +57,7 @@ class Bound:
         return np.asarray(self.counted[baselines.MIXTURE].sum((1, 2), dtype=np.float64))
 
     def figures(self) -> dict[str, Any]:
-        """The bounds with their parts; for an auto-encoder, the reconstruction, which is no likelihood."""
+        """The bounds with their parts; for an auto-encoder, the reconstruction, which is not a likelihood."""
         pixels = self.counted[baselines.MIXTURE][0].size
         latents = self._latents()
         if self.divergence is None:

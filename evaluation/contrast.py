@@ -17,7 +17,7 @@ from training.images import ImageSet, Pixels
 from training.measures.distances import SCALE, Features, Yardstick, kernel_distance
 
 Value = TypeVar("Value", bound=np.generic)
-COMPARED = 2000  # images of each kind compared at most: all pairs are
+COMPARED = 2000  # images of each kind, at most: all pairs are compared
 PLACES = {  # the latents that are decoded, in words
     "images": "latents of test images",
     "between": "halfway between two",
@@ -31,9 +31,9 @@ PLACES = {  # the latents that are decoded, in words
 class Likeness:
     """How much images resemble real ones, as a whole and one by one."""
 
-    # Kernel distance to the test images, in thousandths. It notices if one kind of image is drawn too often.
+    # Kernel distance to the test images, in thousandths. It grows if one kind of image is drawn too often.
     distance: float
-    # How often they lie near training images; about 1 for real images. It does not notice that.
+    # How often they lie near training images; about 1 for real images. It stays the same if one kind is too frequent.
     density: float
 
     def figures(self) -> dict[str, float]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-REACH = 2.5  # of a sweep, in standard deviations: 98.8 % of a normal distribution are within
+REACH = 2.5  # reach of a sweep, in standard deviations: 98.8 % of a normal distribution are within
 
 Latents = NDArray[np.float32]  # (images, latents)
 

@@ -32,7 +32,7 @@ class Resemblance:
         """Distances to the test images in thousandths; `excess` is the drawn images' minus the training images'."""
         within_drawn, within_train, within_test = map(mean_of_pairs, (self.drawn, self.train, self.test))
         to_drawn, to_train = (mean_kernel(self.test, images) for images in (self.drawn, self.train))
-        # Both distances contain how alike the test images are among themselves, so the excess is linear in them.
+        # Both distances have the same term for pairs of test images. It cancels: the excess is linear in test images.
         by_test = within_drawn - within_train - 2 * (to_drawn - to_train)
         by_drawn = 2 * (mean_kernel(self.drawn, self.drawn) - mean_kernel(self.drawn, self.test))
         variance = variance_of_mean(by_test, self.groups) + variance_of_mean(by_drawn)
@@ -70,9 +70,9 @@ def measure(yardstick: Yardstick, drawn: Pixels, images: ImageSet) -> Resemblanc
 def density_and_coverage(real: Features, drawn: Features) -> tuple[float, float]:
     """How often drawn images lie near real ones, and how many real images have a drawn one near.
 
-    An image is near a real one if it is no farther than that one's k-th nearest real neighbour. The density is 1 for
-    equal distributions and may exceed it; the coverage is at most 1. Naeem et al., "Reliable fidelity and diversity
-    metrics for generative models", ICML 2020, on our own features: (images, features) each.
+    An image is near a real one if it is at most as far away as the real one's k-th nearest real neighbour. The density
+    is 1 for equal distributions and may be larger; the coverage is at most 1. Naeem et al., "Reliable fidelity and
+    diversity metrics for generative models", ICML 2020, on our own features: (images, features) each.
     """
     neighbours = min(NEIGHBOURS, len(real) - 1)
     starts = range(0, len(real), PORTION)

@@ -1,4 +1,4 @@
-"""Exports a training that kept generations: they become versions 1, 2, 3 … of its model, the last one its end."""
+"""Exports a training that kept generations: they become versions 1, 2, 3 … of its model; the last is the end."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -21,7 +21,7 @@ from smalti.runtime.session import open_session
 
 OPSET = 20
 IR_VERSION = 10  # the newest that all supported onnxruntime versions read
-EXAMPLE_BATCH = 2  # of the examples that are traced: torch takes a batch of 1 for a constant
+EXAMPLE_BATCH = 2  # entries in a traced example: torch treats a batch of 1 as a constant
 WEIGHTS = "weights.data"
 FORBIDDEN = frozenset(  # control flow prevents CUDA graphs; onnxruntime's random numbers are not reproducible
     {
@@ -53,7 +53,7 @@ def trace(
 ) -> ModelProto:
     """The network as an ONNX graph with named inputs and outputs; every first axis is the batch, and dynamic.
 
-    The example's batch must be 2 or more: torch takes a batch of 1 for a constant. If one input is longer than
+    The example's batch must be 2 or more: torch treats a batch of 1 as a constant. If one input is longer than
     another, its first axis is that multiple of the batch.
     """
     with _quiet():

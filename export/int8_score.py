@@ -39,7 +39,7 @@ def score_graph(draw_row: ModelProto, states: Sequence[State], *, height: int, w
 
 
 def forced_row(draw_row: ModelProto, states: Sequence[str], width: int) -> ModelProto:
-    """`draw_row` with every pixel forced: its outputs are `logp` and the states; what only drawing needs is gone."""
+    """`draw_row` with every pixel forced: its outputs are `logp` and the states; nodes for drawing only are removed."""
     result = ModelProto()
     result.CopyFrom(draw_row)
     chosen = list(_choices(result))

@@ -29,7 +29,7 @@ from training.families.pixel_rnn import Network, make_network
 
 SPARE_IMAGES = 8  # drawn in addition, since a few may differ because of ties
 TIE = 1e-5  # a random number this near to the limit between two colours can give either, because of rounding
-NOISE_EVERY = 7  # pixels; no divisor of a usual width, so that all columns get noise
+NOISE_EVERY = 7  # pixels; usual widths are not multiples of it, so that all columns get noise
 
 Grid = NDArray[np.int64]
 
@@ -189,8 +189,8 @@ def _is_tie(network: Network, expected: Grid, drawn: Grid, uniform: NDArray[np.f
 def _noisy(pixels: Grid, uniform: NDArray[np.float32], colours: int) -> Grid:
     """The images with one pixel in NOISE_EVERY replaced by a random colour.
 
-    Images of noise alone would not do: they drive the states where rounding errors grow, even between torch in single
-    and in double precision.
+    Images of pure noise would not work: they bring the states to values where rounding errors grow. Then even torch in
+    single precision differs from torch in double precision.
     """
     noise = np.floor((1.0 - uniform) * colours).astype(np.int64)
     places = np.arange(pixels.size).reshape(pixels.shape) % NOISE_EVERY == 0

@@ -13,7 +13,7 @@ from smalti.errors import SmaltiError
 
 _ROOT = Path(__file__).resolve().parent.parent
 _STOP_SECONDS = 20.0  # longer than the time that a process gives itself
-_TAIL_LINES = 15  # of a process' log, kept in case it dies
+_TAIL_LINES = 15  # last lines of a process' log, kept in case it dies
 
 Say = Callable[[str], None]
 

@@ -43,7 +43,7 @@ _PAUSE_SECONDS = 0.4  # after the command is typed
 _LAST_SECONDS = 4.0  # how long the last frame stays
 _QUIET_SECONDS = 0.03  # silence by which one frame of the view ends
 _GIF_COLOURS = 256
-_SHADES = 6  # of a letter's edge; a GIF holds 256 colours in all
+_SHADES = 6  # shades of a letter's edge; a GIF holds 256 colours in all
 _SLOTS = 8  # as many as there is room for, so that every sample on the screen grows
 _WORDS = "submit {model} --count {count} --seed {seed} --watch"
 
@@ -120,7 +120,7 @@ def _bursts(terminal: int) -> Iterator[Burst]:
     """The output of a terminal until it is closed; what follows at once belongs together."""
     began = monotonic()
     data, last = b"", 0.0
-    with suppress(OSError):  # Linux reports a closed terminal so
+    with suppress(OSError):  # this is how Linux reports a closed terminal
         while part := os.read(terminal, 65536):
             now = monotonic() - began
             if data and now - last >= _QUIET_SECONDS:

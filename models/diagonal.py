@@ -32,7 +32,7 @@ from models.neighbourhood import ABOVE, COPIED_ABOVE, COPIED_LEFT, LEFT, REACH, 
 from models.scan import Diagonals, diagonals, scan
 
 FEW = 4  # colours
-STRENGTHS = 2  # of the colour memory: one for being used at all, one for how often
+STRENGTHS = 2  # of the colour memory: one for colours that were used at all, one for how often
 
 
 class DiagonalPixelRNN(nn.Module):

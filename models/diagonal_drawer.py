@@ -34,7 +34,7 @@ class DiagonalDrawer(nn.Module):
         self.to(weights.bias.device).eval()
 
     def fresh(self, slots: int) -> tuple[Tensor, ...]:
-        """State tensors for so many slots; `reset` makes them a beginning."""
+        """State tensors for so many slots; `reset` turns them into an initial state."""
         device = self.opening.table.device
         lines = torch.zeros(slots, self.width, self.hidden_size, device=device)
         recent = torch.zeros(slots, REACH, self.width, dtype=torch.int64, device=device)

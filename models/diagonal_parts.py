@@ -107,7 +107,7 @@ class Opening(nn.Module):
         return Uses(state.used, self.logarithm(state.used))
 
     def begin(self, reset: Tensor, state: State[Tensor]) -> State[Tensor]:
-        """The state, or a beginning where reset: by Where, not by multiplication, since 0 × NaN is NaN."""
+        """The state, or an initial state where `reset` is true. By Where, not multiplication, since 0 × NaN is NaN."""
         zero = state.rightward.new_zeros(1)
         recent = torch.where(reset[:, None, None], self.outside, state.recent)
         rightward = torch.where(reset[:, None, None], zero, state.rightward)
@@ -126,14 +126,14 @@ class Opening(nn.Module):
     def start(self, reset: Tensor, value: Tensor) -> Tensor:
         """The value (size,) for every slot (slots, size).
 
-        Chosen between equals, which asks for no shape: a graph that handles shapes runs partly on the CPU.
+        Where chooses between two equal values, so no shape is needed: a graph with shape nodes runs partly on the CPU.
         """
         return torch.where(reset[:, None], value, value)
 
     def pad(self, reset: Tensor, recent: Tensor) -> Tensor:
         """The recent rows, one after another, with the colour for outside at both sides: (slots, padded).
 
-        By concatenation: onnxruntime pads no integers on a GPU, and a node on the CPU forbids CUDA graphs.
+        By concatenation: onnxruntime cannot pad integers on a GPU, and a node on the CPU prevents CUDA graphs.
         """
         beside = self.start(reset[:, None], self.beside)  # (slots, REACH, REACH)
         return torch.cat([beside, recent, beside], dim=2).flatten(1)
@@ -222,7 +222,7 @@ class Step(nn.Module):
         sizes = [self.colours + 1, *[1] * (self.copied + self.strengths)]
         logits, *strengths = torch.split(found, sizes, dim=-1)
         if self.copied:
-            # One at a time: where several go to one colour, a GPU adds in any order. Outside has its own place.
+            # One at a time: if several go to one colour, a GPU adds them in any order. Outside has a place of its own.
             for colour, strength in zip(beside, strengths, strict=False):
                 logits = logits.scatter_add(-1, colour, strength)
         logits = logits[..., : self.colours]

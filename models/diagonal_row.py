@@ -36,7 +36,7 @@ class State(NamedTuple, Generic[T]):
 
     recent: T  # (slots, REACH, width) int64: the last rows of pixels
     rightward: T  # (slots, width, all layers' hidden): hidden states of the row above
-    leftward: T  # as rightward
+    leftward: T  # (slots, width, all layers' hidden), like rightward
     used: T | None  # (slots, colours) int64, with a colour memory: how often each colour was drawn
 
     @classmethod
@@ -112,7 +112,7 @@ class Running(NamedTuple, Generic[T]):
 
     left: Sequence[T]  # (slots, 1) int64 each: the pixels at the left, the nearest first
     rightward: LayerStates[T]
-    uses: Uses[T] | None  # with a colour memory
+    uses: Uses[T] | None  # None without a colour memory
 
     @classmethod
     def of(cls, values: Iterable[T], layers: int) -> "Running[T]":

@@ -19,7 +19,7 @@ WIDTHS = (
     20.0,
     50.0,
 )  # of the Gaussians, in CIELAB units: for nearly equal, related, and distantly related colours
-LEAST = 1e-4  # of the kernel's eigenvalues, so that all weights can be learned, some of them slowly
+LEAST = 1e-4  # smallest eigenvalue of the kernel, so that all weights can be learned, some of them slowly
 
 
 def root(palette: Sequence[str]) -> Tensor:
@@ -33,7 +33,7 @@ def root(palette: Sequence[str]) -> Tensor:
 
 
 class Shared(nn.Module):
-    """Multiplies Φ to a weight's rows or columns; those beyond the palette are left as they are."""
+    """Multiplies a weight's rows or columns by Φ; those beyond the palette stay as they are."""
 
     root: Tensor
 

@@ -23,7 +23,7 @@ class Drawer(Protocol):
     width: int
 
     def fresh(self, slots: int) -> tuple[Tensor, ...]:
-        """State tensors of any value for so many slots, the batch first; `reset` makes them a beginning."""
+        """State tensors of any value for so many slots, the batch first; `reset` turns them into an initial state."""
         ...
 
     def __call__(
@@ -152,7 +152,7 @@ class RasterDrawer(nn.Module):
         self.eval()
 
     def fresh(self, slots: int) -> tuple[Tensor, ...]:
-        """State tensors for so many slots; `reset` makes them a beginning."""
+        """State tensors for so many slots; `reset` turns them into an initial state."""
         zeros = torch.zeros(slots, self.hidden_size, device=self.bias.device)
         return zeros, zeros, torch.zeros(slots, dtype=torch.int64, device=self.bias.device)
 
@@ -181,7 +181,7 @@ class RasterDrawer(nn.Module):
         return torch.addmm(self.bias, hidden, self.output), hidden, cell
 
     def _begin(self, reset: Tensor, hidden: Tensor, cell: Tensor, last: Tensor) -> tuple[Tensor, ...]:
-        """A slot's own state, or a beginning where reset: by Where, not by multiplication, since 0 × NaN is NaN."""
+        """The slot's state, or an initial state where `reset` is true. By Where, not multiplication: 0 × NaN is NaN."""
         zero = hidden.new_zeros(1)
         start = torch.full_like(last, self.colours)
         return (

@@ -3,7 +3,7 @@
 Cells are in diagonal order: diagonal after diagonal, each from its top row down. A diagonal is then one slice, and the
 cells that it needs from the diagonal before (at the left and above) are slices too; nothing is padded or masked. The
 backward pass is written by hand: it uses what the forward pass has kept, and computes each weight's gradient with one
-product over all cells (docs/experiments/0005 has the figures).
+product over all cells (figures: docs/experiments/0005-mnist.md).
 """
 
 from dataclasses import dataclass
@@ -136,7 +136,7 @@ class _Scan(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        run, ctx.run = ctx.run, None  # it overwrites what it has kept, so a second time would be wrong
+        run, ctx.run = ctx.run, None  # backward overwrites the kept values, so it can run only once
         return None, *run.backward(grad)
 
 
@@ -229,7 +229,7 @@ class _Run:
             if now.begins:
                 to_start[:, 0] += known[:, -1, :, : self.size].sum(1)
                 to_start[:, 1] += remembered[:, -1].sum(1)
-        mirror = self.order.mirror  # which is its own inverse
+        mirror = self.order.mirror  # the mirror is its own inverse
         to_seen = to_inputs[0] + to_inputs[1][mirror]
         return to_seen, self.gates[1][mirror], *self._to_weights(), to_start
 

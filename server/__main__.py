@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 
 async def run(settings: ServerSettings) -> None:
-    """Build everything, and serve until a signal; raises errors that a person must mend."""
+    """Build everything, and serve until a signal; raises errors that a person must repair."""
     stopping = stop_event()
     metrics = MetricsServer(settings.metrics_host, settings.metrics_port)
     try:

@@ -34,7 +34,7 @@ from smalti.runtime.settings import ServerSettings
 from smalti.v1 import images_pb2_grpc, jobs_pb2_grpc, models_pb2_grpc
 
 log = structlog.get_logger()
-_QUIET_SECONDS = 0.1  # without a new request; then no accepted one is still on its way
+_QUIET_SECONDS = 0.1  # after so long without a new request, no accepted request is still on its way
 _SEND_SECONDS = 0.2  # for sending the last responses
 
 
@@ -77,7 +77,7 @@ class Application:
     async def serve(self) -> None:
         """Answer requests until cancelled; ready as soon as every model is loaded and Redis answers.
 
-        Raises an error that only a person can mend, such as RedisUnfit.
+        Raises an error that only a person can repair, such as RedisUnfit.
         """
         await self._readiness.publish()
         await self._server.start()
@@ -123,7 +123,7 @@ class Application:
         log.info("stopped")
 
     async def _finish(self) -> None:
-        """Stop when smalti's own requests are answered: health watchers stay to the end, and would use up the grace."""
+        """Stop when smalti's own requests are answered. Waiting for health watchers, too, would use up the grace."""
         refusing = asyncio.create_task(self._server.stop(self._settings.grace_seconds))
         idle = asyncio.create_task(self._gate.wait_until_idle(quiet_seconds=_QUIET_SECONDS))
         await asyncio.wait([refusing, idle], return_when=asyncio.FIRST_COMPLETED)

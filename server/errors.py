@@ -1,4 +1,4 @@
-"""The one table from smalti's errors to gRPC statuses with google.rpc details; smalti/client/failures.py goes back."""
+"""The table from smalti's errors to gRPC statuses with google.rpc details; smalti/client/failures.py is the reverse."""
 
 import secrets
 
@@ -59,7 +59,7 @@ _LONGEST_MESSAGE = 1500  # bytes, with three for each byte that is not plain ASC
 
 
 def code_of(error: SmaltiError) -> StatusCode:
-    """The status of an error, or of the nearest class above it that the table has."""
+    """The status of the error's class, or of its nearest base class that is in the table."""
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 

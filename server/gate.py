@@ -1,4 +1,4 @@
-"""Stands before every RPC: turns errors into statuses, measures, and counts what runs, in one place."""
+"""Wraps every RPC, in one place: turns errors into statuses, measures, and counts the RPCs that run."""
 
 import asyncio
 import inspect

@@ -25,7 +25,7 @@ def make_server(
     """A server with its limits, and its port; raises SettingsInvalid if the port cannot be used.
 
     A connection that was silent for `keepalive_seconds` is pinged, and closed if no answer comes for as long again.
-    A client that pings more often than four times in that time is disconnected.
+    A client that pings more than four times in that time is disconnected.
     """
     _refuse_taken(address)
     server = _make_server(gate, max_message_bytes, round(keepalive_seconds * 1000))

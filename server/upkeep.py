@@ -20,7 +20,7 @@ class Upkeep:
         self._queue = queue
         self._readiness = readiness
         self._fit = self._was_fit = False
-        self._said = ""  # what clients are told, while there are no jobs
+        self._said = ""  # why jobs are unavailable, as clients are told
         self._housekeeping = Housekeeping(queue)
 
     async def keep_recovering(self) -> None:
@@ -30,7 +30,7 @@ class Upkeep:
     async def run(self) -> None:
         """Check Redis until cancelled; raises RedisUnfit if it is unfit from the start.
 
-        A Redis that turns unfit later counts as away: it can be mended while one-shot requests go on.
+        A Redis that turns unfit later counts as away: it can be repaired while one-shot requests go on.
         """
         while True:
             try:

@@ -24,5 +24,5 @@ def unpack(packed: bytes, colours: int) -> tuple[int, ...]:
 
 
 def number_type(colours: int) -> str:
-    """numpy's name for a pixel's type, for whoever has numpy: `numpy.frombuffer(packed, number_type(colours))`."""
+    """numpy's name for a pixel's type, for users of numpy: `numpy.frombuffer(packed, number_type(colours))`."""
     return f"<u{bytes_per_pixel(colours)}"

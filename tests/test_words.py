@@ -42,7 +42,7 @@ class Word:
     pattern: str
     instead: str
     folders: tuple[str, ...] = ("",)  # all of them
-    right: str = r"(?!)"  # lines that match this pass: by default none does
+    right: str = r"(?!)"  # lines that match this pass; the default matches no line
 
 
 _PIXELS = ("models/", "training/", "evaluation/", "export/")

@@ -23,7 +23,7 @@ from training.recipe import Recipe
 
 
 class Commands(click.Group):
-    """The commands; `train` may be left out: a first word that is no command is the recipe to train."""
+    """The commands. `train` may be left out: if the first word is not a command, it is the recipe to train."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put `train` in front if no command is named."""

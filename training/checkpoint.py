@@ -42,7 +42,7 @@ DAMAGE = (
 
 
 def _of_tensors(weights: dict[str, Any]) -> dict[str, Any]:
-    """Raise ValueError if a value is no tensor, or if there is none; tables may contain tables."""
+    """Raise ValueError if a value is not a tensor, or if there are no values; tables may contain tables."""
     for name, value in weights.items():
         if isinstance(value, dict):
             _of_tensors(value)

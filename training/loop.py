@@ -22,7 +22,7 @@ from training.recipe import Recipe, differences
 SHEET_IMAGES = 64
 _MEASURING = (
     2**32
-)  # the steps' seeds are below it, those of validation and measuring are not: they change no step
+)  # steps have seeds below it; validation and measuring have seeds above, so they do not change a step
 
 
 class Reporter(Protocol):
@@ -198,7 +198,7 @@ class Loop:
         return (Generation(step, seconds, self.task.weights()),) if wanted else ()
 
     def _patience_is_over(self) -> bool:
-        """Whether none of the last validations, as many as the recipe's patience, was better."""
+        """Whether the last validations, as many as the recipe's patience, brought nothing better."""
         best, plan = self.checkpoint.best, self.recipe.training
         return best is not None and (self.checkpoint.step - best.step) // plan.validate_every >= plan.patience
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where a family's code is, and which of its variants a recipe means that names none."""
+    """Where a family's code is, and its default variant, for recipes that name none."""
 
     module: str  # has the functions `task(recipe, images, device)` and `tables(recipe)`
     default_variant: str

@@ -55,7 +55,7 @@ def kinds(recipe: Recipe) -> dict[str, type[BaseModel]]:
 
 
 def _typed(recipe: Recipe, name: str, text: str) -> Any:
-    """The value of a text for a key: as TOML, or the text itself if the key takes words or the text is no TOML."""
+    """The value of a text for a key: as TOML, or the text itself if the key takes words or the text is not TOML."""
     section, _, key = name.rpartition(".")
     tables = kinds(recipe)
     if name in tables:
@@ -71,7 +71,7 @@ def _typed(recipe: Recipe, name: str, text: str) -> Any:
         raise RecipeRefused(f"--set {name}: {_elsewhere(name, tables) or faults.unknown(name, known)}.")
     try:
         table = tomllib.loads(f"value = {text}")
-    except (ValueError, RecursionError):  # no TOML, thousands of digits, thousands of brackets
+    except (ValueError, RecursionError):  # not TOML, thousands of digits, thousands of brackets
         return text
     annotation = fields[key].annotation
     words = annotation is str or get_origin(annotation) is Literal

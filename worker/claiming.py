@@ -12,7 +12,7 @@ from worker.plan import plan
 from worker.sample import Sample, refused
 from worker.waiting import wait_for_bell, wait_until
 
-_IDLE_SECONDS = 1.0  # at most, between two claims of a worker that has room, or looks for interactive samples
+_IDLE_SECONDS = 1.0  # longest pause between two claims, or between two looks for interactive samples
 
 
 class Claiming:
@@ -56,7 +56,7 @@ class Claiming:
                 await self._claim_or_wait(max(0, room), interactive)
 
     async def listen(self) -> None:
-        """Let a worker without room claim interactive samples, when one may have come and now and then."""
+        """Let a worker without room claim interactive samples: when the bell rings, and about once a second."""
         while not self._signals.stopping.is_set():
             try:
                 await wait_for_bell(self._queue.wait_for_interactive(_IDLE_SECONDS), self._signals.stopping)
@@ -127,6 +127,6 @@ class Claiming:
         self._signals.news.notify()
 
     async def _wait_for_work(self) -> None:
-        """Until the queue's bell rings, or the queue must hear from this worker again."""
+        """Wait until the queue's bell rings, or until the queue must hear from this worker again."""
         seconds = min(_IDLE_SECONDS, self._lease.seconds / 3)
         await wait_for_bell(self._queue.wait_for_work(seconds), self._signals.stopping)

@@ -16,7 +16,7 @@ _SAY_AGAIN_SECONDS = 60.0
 
 
 class Contact:
-    """Whoever calls Redis tells here whether it answered."""
+    """Every caller of Redis reports here whether it answered."""
 
     def __init__(self, signals: Signals, clock: Callable[[], float]) -> None:
         self._signals = signals

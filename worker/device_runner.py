@@ -56,15 +56,15 @@ class DeviceRunner:
         sessions = self._sessions()  # before any memory is asked for: they find CUDA's libraries
         layouts = [Layout(state.input, state.type, state.shape) for state in manifest.states]
         self._states = (Block(layouts, self._sizes[-1], device), Block(layouts, self._sizes[-1], device))
-        self._current = 0  # which of them the next tick reads
-        self._next_rows: dict[int, int] = {}  # of every slot in the last tick
+        self._current = 0  # the copy of the state that the next tick reads
+        self._next_rows: dict[int, int] = {}  # for every slot in the last tick
         self._buckets = self._bind(sessions)
 
     def draw_row(self, lanes: Sequence[Lane]) -> list[Row]:
         """One row for each lane, in order. Raises DeviceFailed.
 
-        No lane is run alone after a failure: bad values were refused before, NaN stays in its slot, so it is the
-        device that failed.
+        After a failure, lanes are not run one by one: bad values were refused before, and NaN stays in its slot, so the
+        device itself has failed.
         """
         self._check_succession(lanes)
         bucket = self._bucket(lanes)

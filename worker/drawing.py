@@ -10,12 +10,12 @@ from worker.parts import Parts
 from worker.sample import Sample
 from worker.scheduler import Tick
 
-_ROWS_AGAIN = 32  # that a suspect draws again in one turn, while all others wait
-_TICKS_AHEAD = 2  # the one that is drawn, and the one after it
+_ROWS_AGAIN = 32  # rows that a suspect draws again in one turn, while all other samples wait
+_TICKS_AHEAD = 2  # the tick that is being drawn, and the next one
 
 
 class Drawing:
-    """Keeps the engine busy: it always has the next tick, so it need not wait until this task has its turn."""
+    """Keeps the engine busy: the engine always has its next tick already, so it never waits for this task."""
 
     def __init__(self, parts: Parts) -> None:
         self._engine = parts.engine

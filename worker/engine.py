@@ -33,7 +33,7 @@ class DrawsRows(Protocol):
     """What the engine needs of a Runner, on the CPU or on a device."""
 
     def draw_row(self, lanes: Sequence[Lane]) -> Sequence[Row | SampleFailed]:
-        """One row for each lane, in order. Every tick contains every sample of the model that goes on."""
+        """One row for each lane, in order. The state of a slot that is not in the tick is lost."""
         ...
 
     def warm(self) -> None:
@@ -193,7 +193,7 @@ class Engine:
         try:
             model = await asyncio.to_thread(self._repository.load, found.name, found.number)
             if GRAPH in model.manifest.graphs and model.manifest.digest not in self._manifests:
-                await self._make_ready(model)  # without that graph, the server draws with it
+                await self._make_ready(model)  # a model without that graph is drawn by the server
             self._following.take(found)
         except (RepositoryDamaged, ModelNotFound) as error:
             self._following.fail(found, error)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from smalti.jobs.job import CommitReply, Progress, Released, Verdict
 from worker.sample import Sample
 
-_COMMIT_BYTES = 4 * 1024 * 1024  # of pixels in one call, so that Redis is never busy for long
+_COMMIT_BYTES = 4 * 1024 * 1024  # bytes of pixels in one call, so that Redis is never busy for long
 _LOST = frozenset({Verdict.FENCED, Verdict.CANCELLED, Verdict.CORRUPT})
 
 
@@ -40,7 +40,7 @@ class HeldSamples:
         self._held[sample.claim.token] = sample
 
     def drop(self, samples: Collection[Sample]) -> None:
-        """Hold these samples no longer."""
+        """Stop holding these samples."""
         for sample in samples:
             self._held.pop(sample.claim.token, None)
 
@@ -59,7 +59,7 @@ class HeldSamples:
         return self._parts(release=True)
 
     def acknowledge(self, part: CommitPart, reply: CommitReply) -> bool:
-        """Note the reply to a part. Return True if its sample is held no longer: it ended, went back, or is lost."""
+        """Note the reply to a part. Return True if its sample is no longer held: it ended, went back, or is lost."""
         if reply.verdict is Verdict.BEHIND:  # Redis lost rows it had acknowledged: they are sent again
             part.sample.committed = reply.rows
             return False

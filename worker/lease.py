@@ -8,7 +8,7 @@ from worker.parts import Parts
 from worker.sample import Sample
 from worker.waiting import wait_until
 
-_LOOKS_PER_LEASE = 3  # at whether a tick came to its end, so that the lease may be renewed
+_LOOKS_PER_LEASE = 3  # how often to look whether the tick has ended; each look may renew the lease
 _LEASES_UNTIL_HUNG = 2.0  # a tick that takes so many leases will never end
 
 
@@ -39,7 +39,7 @@ class Lease:
         """Renew the lease again and again. Raises EngineHung.
 
         A hang is found by counting looks, not seconds. A process that was stopped (SIGSTOP, a paused container, a
-        machine that slept) wakes with its clock far ahead and its engine where it was, and that is no hang.
+        machine that slept) finds its clock far ahead when it wakes, but its engine did not hang.
         """
         looks, looked = 0, monotonic()  # looks in a row that saw the same tick
         while not await wait_until(self._signals.stopping, seconds=self.seconds / _LOOKS_PER_LEASE):

@@ -15,7 +15,7 @@ from worker.signals import Signals
 class Parts:
     """The queue, the engine, the samples that are held, and the signals between the roles."""
 
-    worker: str  # its name in the queue
+    worker: str  # the worker's name in the queue
     queue: WorkerQueue
     engine: Engine
     scheduler: Scheduler

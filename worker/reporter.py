@@ -58,7 +58,7 @@ class Reporter:
             TIME_TO_FIRST_ROW_SECONDS.labels(claim.request.model).observe(self.age(part.sample))
 
     def ended(self, part: CommitPart, reply: CommitReply) -> None:
-        """A sample is held no longer."""
+        """A sample is no longer held."""
         claim = part.sample.claim
         outcome = _outcome(part, reply.verdict)
         SAMPLES_ENDED.labels(claim.request.model, outcome).inc()

@@ -17,7 +17,7 @@ Outputs: TypeAlias = Sequence[NDArray[Any]]  # OUTPUTS, then the states; the bat
 
 
 def last_colour_of(width: int) -> Lane:
-    """A row that draws a network's last colour: so hot, all colours are alike, and the number 1 takes the last one."""
+    """A row that draws a network's last colour: so hot, all colours are equally likely, and number 1 takes the last."""
     return Lane(0, 0, np.ones(width, dtype=np.float32), np.full(width, -1), 1e6)
 
 

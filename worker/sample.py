@@ -16,7 +16,7 @@ class Lane:
     """One slot's part of a tick."""
 
     slot: int
-    row: int  # of the image; at row 0 the slot's state starts afresh
+    row: int  # of the image; at row 0 the slot's state is reset
     uniform: NDArray[np.float32]  # (columns,)
     forced: NDArray[np.int64]  # (columns,), −1 where a pixel is drawn
     temperature: float
@@ -111,7 +111,7 @@ class Sample:
         return Lane(slot, row, plan.uniform[row], plan.forced[row], plan.temperature)
 
     def take_back(self) -> None:
-        """Undo the last `next_lane`, which was not drawn after all."""
+        """Undo the last `next_lane`, because its row was not drawn."""
         self.row -= 1
 
     def make_way(self) -> None:
@@ -128,7 +128,7 @@ class Sample:
         self._drawn_before = len(again)
 
     def append(self, row: Row) -> None:
-        """Take a drawn row. Values that no network means fail this sample, and the row is not kept."""
+        """Take a drawn row. If its values are invalid, the sample fails and the row is not kept."""
         if self.outcome:  # it failed while this row was under way
             return
         log_probability = float(np.add.reduce(row.log_probabilities, dtype=np.float64))
@@ -172,7 +172,7 @@ class Sample:
         return len(self._pixels) // self.claim.request.row_bytes
 
     def _fault(self, row: Row, log_probability: float) -> str:
-        if not isfinite(log_probability):  # so a pixel's is not: a sum of finite ones does not overflow
+        if not isfinite(log_probability):  # then a pixel's is not finite either: finite ones cannot overflow
             return (
                 f"The model's probabilities in row {self.drawn} are not numbers; "
                 "try another seed or other kept pixels."

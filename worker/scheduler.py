@@ -98,7 +98,7 @@ class Scheduler:
         self._queue_of(suspect).appendleft(suspect)
 
     def take_back(self, tick: Tick) -> None:
-        """Undo the last `next_tick`, which is not drawn after all."""
+        """Undo the last `next_tick`, because its tick will not be drawn."""
         for sample, lane in zip(tick.samples, tick.lanes, strict=True):
             sample.take_back()
             if sample.rows_left == 1:  # its last row freed the slot

@@ -6,7 +6,7 @@ import asyncio
 class Signal:
     """Wakes the one task that waits for it.
 
-    It says that something may have changed, not what: the task looks for itself, and waits again if there is nothing.
+    It says that something may have changed, not what. The task checks for itself, and waits again if nothing has.
     A signal that nobody waits for is kept until somebody does.
     """
 
@@ -30,10 +30,10 @@ class Signals:
     |----------|------------------------------------------------|---------------|--------------------------------|
     | stopping | Worker                                         | every task    | claim and draw nothing more    |
     | room     | Drawing: a tick was handed out                 | Claiming      | there may be room for a claim  |
-    |          | Committing, Lease: samples are held no longer  |               |                                |
+    |          | Committing, Lease: samples are no longer held  |               |                                |
     |          | Claiming.listen: an interactive one may wait   |               |                                |
     | work     | Claiming: samples came                         | Drawing       | there may be something to draw |
-    |          | Lease: samples are held no longer              |               |                                |
+    |          | Lease: samples are no longer held              |               |                                |
     |          | Contact: a call to Redis has ended             |               |                                |
     | news     | Drawing: rows were drawn, or a suspect begins  | Committing    | Redis may lack something       |
     |          | Claiming: samples came, some refused perhaps   |               |                                |

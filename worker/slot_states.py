@@ -22,7 +22,7 @@ class SlotStates:
         self._arrays: Arrays = {
             state.input: np.zeros((1, *state.shape), dtype=state.type) for state in states
         }
-        self._slots: Sequence[int] = [-1]  # of the last run
+        self._slots: Sequence[int] = [-1]  # the slots of the last run
 
     def of(self, slots: Sequence[int]) -> Arrays:
         """The states of these slots, in this order; any values for a slot that begins a sample."""

@@ -1,4 +1,4 @@
-"""The hook of MkDocs: adds the generated pages, completes the navigation and mends links that leave docs/."""
+"""The hook of MkDocs: adds the generated pages, completes the navigation and corrects links that leave docs/."""
 
 import logging
 from pathlib import Path

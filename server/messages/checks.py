@@ -33,7 +33,7 @@ class RequestLimits:
     """How much one request may ask for."""
 
     images: int = 256
-    response_bytes: int = 16 * 1024 * 1024  # of pixels in one response
+    response_bytes: int = 16 * 1024 * 1024  # bytes of pixels in one response
     retention_seconds: float = 7 * 86400.0
     default_retention_seconds: float = 86400.0
 

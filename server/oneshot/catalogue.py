@@ -78,7 +78,7 @@ class Catalogue:
         self._latest: dict[tuple[str, int], str] = {}
         self._has_started = False
         self._pending: set[tuple[str, int]] = set()  # versions that were found and not yet tried
-        self._loading = asyncio.Lock()  # one at a time: loading is heavy, and loading the same twice is waste
+        self._loading = asyncio.Lock()  # one at a time: loading is slow, and loading a model twice is waste
 
     def get(self, name: str, version: int = 0) -> ServedModel:
         """A served version, 0 for the latest; raises ModelNotFound, or Unavailable if it may still be loaded."""
@@ -105,7 +105,7 @@ class Catalogue:
             raise Unavailable("The server is still loading its models: try again in a moment.")
 
     def _refuse_pending(self, name: str, version: int) -> None:
-        """During the start, raise Unavailable if the version, or a later one than the latest, may still be loaded."""
+        """During the start, raise Unavailable if this version may still be loaded (0: any version of the model)."""
         served, is_pending = self._served.get(name, {}), any(each == name for each, _ in self._pending)
         if not served or (version not in served if version else is_pending):
             self.require_started()
@@ -135,7 +135,7 @@ class Catalogue:
         return dict.fromkeys(places, False) | dict.fromkeys(self._served, True)
 
     def is_replaced(self, name: str, version: int, digest: str) -> bool:
-        """Whether another model has taken the name and version since."""
+        """Whether another export has this name and version now."""
         return self._latest.get((name, version), digest) != digest
 
     async def follow(self) -> None:
@@ -210,7 +210,7 @@ class Catalogue:
         return await self._off_the_loop(partial(self._repository.load, name, version))
 
     async def _serve(self, model: Model) -> ServedModel:
-        """Serve it in place of an old export of this version; where the digest is the same, take only the manifest."""
+        """Serve it in place of an old export of this version; if the digest is the same, replace only the manifest."""
         manifest = model.manifest
         before = self._served.get(manifest.name, {}).get(manifest.version)
         if before and before.digest == manifest.digest:

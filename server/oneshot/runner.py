@@ -80,7 +80,7 @@ def _warm(model: Model, name: str, runner: Runner, *, sizes: set[int]) -> None:
 
 
 def _refuse_short_palette(model: Model, graph: Graph, output: str, runner: Runner) -> None:
-    """A graph that gives likelihoods must fail, or give no finite number, for a pixel beyond its colours."""
+    """Raise RepositoryDamaged if a graph gives finite likelihoods for a pixel that the palette does not have."""
     [tensor] = graph.inputs
     beyond = len(model.manifest.palette)
     try:

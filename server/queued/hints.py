@@ -21,7 +21,7 @@ class EventSource(Protocol):
     """The part of WatcherQueue that Hints needs."""
 
     def events(self) -> AsyncGenerator[set[str], None]:
-        """Ids of jobs on which something happened. The first item is empty; every later event is seen."""
+        """Ids of jobs on which something happened. The first item is empty; no event after it is missed."""
         ...
 
 
@@ -33,7 +33,7 @@ class Bell:
         self.stopped = False
 
     def ring(self) -> None:
-        """Wake whoever waits."""
+        """Wake the watcher that waits."""
         self._rung.set()
 
     async def wait(self, seconds: float) -> None:
@@ -88,7 +88,7 @@ class Hints:
         """Read events until nobody follows a job."""
         async with aclosing(self._queue.events()) as events:
             await anext(events)
-            self._ring_all()  # for what happened after they looked at their jobs and before this reader listened
+            self._ring_all()  # a job may have changed after its watcher looked and before this reader listened
             async for jobs in events:
                 for job_id in jobs:
                     self._ring(self._bells.get(job_id, ()))

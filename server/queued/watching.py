@@ -32,8 +32,8 @@ class _Known:
     """What one watcher has seen. It grows with the samples in progress, not with those that ended."""
 
     job: Job | None = None
-    cursor: int = 0  # of ended samples
-    rows: dict[int, int] = field(default_factory=dict)  # index → rows sent
+    cursor: int = 0  # position in the list of ended samples
+    rows: dict[int, int] = field(default_factory=dict)  # index of a sample → number of rows sent
 
 
 class Watching:
@@ -51,7 +51,7 @@ class Watching:
     async def watch(
         self, job_id: str, *, rows: bool, through_stop: bool = False
     ) -> AsyncGenerator[JobEvent, None]:
-        """The job; then rows, ends of samples, and the job when it has changed; last the job in a terminal state.
+        """Yield the job; then rows, ends of samples, and the job when it has changed; last the job when it has ended.
 
         Raises JobNotFound; Unavailable when Redis is away, or when the server stops, unless `through_stop`.
         """

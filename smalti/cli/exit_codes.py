@@ -1,4 +1,4 @@
-"""What the exit codes of the command mean; imports nothing, so that it is there from the first moment."""
+"""What the exit codes of the command mean; imports nothing, so that it loads before everything else."""
 
 FAILED = 1
 WRONG_USAGE = 2

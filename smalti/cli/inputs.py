@@ -18,7 +18,7 @@ from smalti.pictures.fitting import Fit
 from smalti.pictures.reader import Picture
 from smalti.pictures.report import Report
 
-_IMAGES_AT_ONCE = 64  # in a request; servers take 256 small ones
+_IMAGES_AT_ONCE = 64  # images in a request; servers take 256 small ones
 _PIXELS_AT_ONCE = 1 << 20
 
 

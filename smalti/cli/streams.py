@@ -89,7 +89,7 @@ class _Notices(_Raw):
 
 @contextmanager
 def sound_streams() -> Iterator[None]:
-    """Replace the standard streams by ones that fail as above."""
+    """Replace the standard streams by ones that handle errors as described above."""
     given = sys.stdout, sys.stderr
     output, notices = given[0] or _closed(), given[1] or _closed()
     sys.stdout, sys.stderr = _sound(output, _Output), _sound(notices, _Notices)
@@ -105,7 +105,7 @@ def on_terminal(stream: Any) -> bool:
 
 
 def _sound(stream: TextIO, kind: type[_Raw]) -> TextIO:
-    """The stream with the failures of `kind`; a stream without bytes, as in a notebook, stays as it is."""
+    """The stream with the error handling of `kind`; a stream of text only, as in a notebook, stays as it is."""
     binary = getattr(stream, "buffer", None)
     if binary is None:
         return stream
@@ -115,7 +115,7 @@ def _sound(stream: TextIO, kind: type[_Raw]) -> TextIO:
 
 
 def _closed() -> TextIO:
-    """A stand-in for a closed stream: it cannot be written, and keeps the number from other files."""
+    """A stand-in for a closed stream: it cannot be written, and no other file can get its number."""
     return open(os.open(os.devnull, os.O_RDONLY), "w", encoding="utf-8", closefd=False)
 
 

@@ -171,7 +171,7 @@ class LiveView:
 
 
 class CompletionView:
-    """Shows a picture, its kept pixels and its draws side by side; a context that closes the screen.
+    """Shows a picture, its kept pixels and its draws side by side. Use it in `with`, which closes the screen.
 
     Without a terminal it only prints a line if the job has to wait.
     """

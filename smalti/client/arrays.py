@@ -54,7 +54,7 @@ def mask(values: Any) -> bytes:
 
 
 def _numeric(array: Any) -> Any:
-    """An array stays as it is; a tensor is asked for its array."""
+    """An array as it is, or the array of a tensor."""
     if hasattr(array, "__array_interface__") or not hasattr(array, "__array__"):
         return array
     return array.__array__()

@@ -16,7 +16,7 @@ DEFAULT_ADDRESS = "localhost:50051"
 TIMEOUT_SECONDS = 60.0
 KEEPALIVE_SECONDS = 10.0  # servers refuse clients that ask more often than every 5 s
 MAX_ANSWER_BYTES = 64 * 1024 * 1024  # 256 images of 256 × 256 pixels and 65,536 colours, twice
-_LEAST_KEEPALIVE_SECONDS = 0.1  # as of servers
+_LEAST_KEEPALIVE_SECONDS = 0.1  # as for servers
 _LONGEST_KEEPALIVE_SECONDS = 86_400.0
 _LEAST_TIMEOUT_SECONDS = 0.001
 _LONGEST_TIMEOUT_SECONDS = 1e9  # thirty years: beyond it there is no limit
@@ -35,7 +35,7 @@ class Connection:
     """
 
     target: Address
-    timeout_seconds: float | None  # of an answer that is not a stream; None is no limit
+    timeout_seconds: float | None  # limit for answers that are not streams; None means no limit
     options: Sequence[tuple[str, int]]
     credentials: grpc.ChannelCredentials | None
     metadata: Metadata
@@ -109,7 +109,7 @@ def closed(address: str) -> SmaltiError:
 
 
 def _timeout(seconds: float) -> float | None:
-    """As gRPC takes it: None is no limit."""
+    """The limit in the form that gRPC takes: None means no limit."""
     seconds = _seconds("timeout_seconds", seconds, least=_LEAST_TIMEOUT_SECONDS)
     return seconds if seconds < _LONGEST_TIMEOUT_SECONDS else None
 
@@ -147,5 +147,5 @@ def _checked(metadata: Any) -> Metadata:
 
 
 def _wants_proxy(address: Address) -> bool:
-    """http_proxy is meant for the web; grpc_proxy, which gRPC reads too, is meant for this."""
-    return bool(os.environ.get("grpc_proxy")) and not address.is_loopback  # noqa: SIM112  # its name
+    """Whether grpc_proxy names a proxy for this address. (gRPC would also use http_proxy, which is for the web.)"""
+    return bool(os.environ.get("grpc_proxy")) and not address.is_loopback  # noqa: SIM112  # gRPC spells it so

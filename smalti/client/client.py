@@ -61,9 +61,9 @@ class Client:
 
     `address` is HOST:PORT. `credentials` encrypt the connection (grpc.ssl_channel_credentials()); without them it is
     plain text. `metadata`, pairs of a name and a text, is sent with every RPC. `timeout_seconds` limits each answer
-    that is not a stream; inf is no limit. If nothing arrives for `keepalive_seconds` (at least 0.1) while a call runs,
-    the client sends a ping, and after twice as long without a reply it takes the server for away; most servers hang up
-    on clients that ask more often than every 5 s. No message of an answer may be larger than `max_answer_bytes`.
+    that is not a stream; inf means no limit. If nothing arrives for `keepalive_seconds` (at least 0.1) while a call
+    runs, the client sends a ping. After twice as long without a reply it treats the server as away. Most servers
+    disconnect clients that ping more often than every 5 s. `max_answer_bytes` limits each message of an answer.
     Raises InvalidRequest for a value that cannot be used.
     """
 
@@ -299,7 +299,7 @@ class Client:
     def load(self, name: str, *, version: int = 0) -> Model:
         """Serve a version (0: the latest) from the files that are in the model repository now.
 
-        The server looks there by itself every few seconds. Use this after `unload`, or to wait no longer.
+        The server looks there by itself every few seconds. Use this after `unload`, or if you do not want to wait.
         """
         return self._ask(calls.models.load(name, version=version))
 

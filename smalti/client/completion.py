@@ -128,6 +128,6 @@ def hiding(image: Image, kept: bytes) -> Image:
 
 
 def _forget(client: Client, job: Job) -> None:
-    with suppress(SmaltiError):  # it may still be stopping, or the server be away; its retention is short
+    with suppress(SmaltiError):  # the job may not have stopped, or the server be away: it expires soon
         client.cancel(job.id)
         client.delete(job.id)

@@ -131,7 +131,7 @@ def _without_reason(error: Any, address: str, details: list[Any]) -> SmaltiError
             return _away(said, address, _retry_seconds(details, default=0.5))
         case grpc.StatusCode.UNAVAILABLE:
             return _away(error.details() or "", address, _retry_seconds(details, default=0.5))
-        case grpc.StatusCode.CANCELLED:  # by the server: a client that cancels waits for no answer
+        case grpc.StatusCode.CANCELLED:  # by the server: a client that cancels does not wait
             return Unavailable(f"The server at {address} stopped before it had answered.", retry_seconds=0.5)
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return DeadlinePassed(f"The server at {address} did not answer in time.")

@@ -6,7 +6,7 @@ from smalti.errors import ModelNotFound
 
 
 def palette_of(found: ModelDetails, wanted: ModelVersion) -> Palette:
-    """The palette of the model that was asked for; raises ModelNotFound if its version was exported anew."""
+    """The palette of the model that was asked for; raises ModelNotFound if its version was exported again."""
     if wanted.digest not in ("", found.model.digest):
         raise ModelNotFound(
             f"{wanted.name} version {wanted.version} was exported anew since this was drawn, and may have other "
@@ -16,7 +16,7 @@ def palette_of(found: ModelDetails, wanted: ModelVersion) -> Palette:
 
 
 class PaletteStore:
-    """Keeps the palettes of the last 64 models, by digest too, because a version may be exported anew."""
+    """Keeps the palettes of the last 64 models, by digest too, because a version may be exported again."""
 
     _CAPACITY = 64
 

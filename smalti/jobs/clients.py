@@ -23,8 +23,8 @@ NO_WORKER = "NO_WORKER_FOR_MODEL"
 class QueueLimits:
     """How much the queue of one pool holds before it is full."""
 
-    jobs: int = 10_000  # that have not ended
-    pixels: int = 2_000_000_000  # still to be drawn, in all jobs
+    jobs: int = 10_000  # jobs that have not ended
+    pixels: int = 2_000_000_000  # pixels not drawn yet, in all jobs
     samples_per_job: int = 1_000_000
 
 

@@ -17,7 +17,7 @@ _ANSWER_SECONDS = 2.0  # with two retries about 7 s, less than a default lease
 _RETRIES = 2
 _CONNECTIONS = 32  # of one process; further calls wait for one instead of failing
 _OLDEST = (6, 2)
-# A person must mend these, in Redis or in SMALTI_REDIS_URL. redis-py has classes for some of them only.
+# A person must repair these, in Redis or in SMALTI_REDIS_URL. redis-py has classes for some of them only.
 _REFUSALS = (exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.NoPermissionError)
 _REFUSING = re.compile(
     r"\b(?:NOAUTH|WRONGPASS|NOPERM|DENIED|AUTH)\b|The user executing the script|DB index|SELECT is not allowed"
@@ -87,7 +87,7 @@ def _greeting(*, allow_volatile: bool) -> Callable[[Any], Awaitable[None]]:
 
 
 async def _introduce(connection: Any) -> Mapping[str, str]:
-    """Log in, and ask for INFO. A refusal is not smalti's mistake here: everything it sends comes from the URL."""
+    """Log in, and ask for INFO. A refusal is not smalti's mistake here: all that smalti sends comes from the URL."""
     try:
         await connection.on_connect()
         await connection.send_command("INFO", check_health=False)
@@ -113,7 +113,7 @@ def _parse_info(reply: bytes | str) -> Mapping[str, str]:
 def unavailable_when_away(key: str = "") -> Iterator[None]:
     """Turn redis-py's errors into Unavailable if Redis is away, loading, busy, full, a replica or unfit.
 
-    If a person must mend it, the error is Refused, a kind of Unavailable. It names `key`, if that is not smalti's.
+    If a person must repair it, the error is Refused, a kind of Unavailable. It names `key`, if that is not smalti's.
     Errors that are smalti's own mistakes stay as they are.
     """
     try:
@@ -164,7 +164,7 @@ def _meaning_of_a_reply(error: exceptions.ResponseError, text: str) -> Unavailab
 
 
 def _first_word(error: exceptions.ResponseError, text: str) -> str:
-    """The first word of an error; for a script, that of the command in it that failed."""
+    """The first word of an error; for a script, the first word of the failed command's error."""
     cut_off: str | None = getattr(error, "status_code", None)  # redis-py cuts off the words that it knows
     found = _IN_SCRIPT.search(text) or (not cut_off and re.match(r"([A-Z]{2,})\b", text))
     return found[1] if found else cut_off or ""
@@ -184,8 +184,8 @@ def _may_pass(word: str) -> bool:
 def _never_losing_a_cancel() -> Iterator[None]:
     """Raise CancelledError at the end if the task was cancelled but redis-py went on.
 
-    It uses asyncio.wait_for. Before Python 3.12, that returns the result if the task is cancelled just when the result
-    arrives, and the cancel is lost: a loop around the call would never end.
+    redis-py uses asyncio.wait_for. Before Python 3.12, wait_for returns the result if the task is cancelled just when
+    the result arrives. The cancel is then lost, and a loop around the call would never end.
     """
     before = _cancels()
     try:

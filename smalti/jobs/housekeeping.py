@@ -46,8 +46,8 @@ class Housekeeping:
     async def look(self) -> None:
         """Check, measure and forget if it is time for each; call this every `recover_seconds`.
 
-        Raises Unavailable and RedisUnfit. After either the next call first checks, because it may be another Redis, and
-        then recovers.
+        Raises Unavailable and RedisUnfit. After either error, the next call checks Redis first, because it may be a
+        different Redis now, and then recovers.
         """
         try:
             if not self._is_well:

@@ -35,7 +35,7 @@ class JobRequest:
 
     model: str
     version: int
-    digest: str  # of the model; only workers that have loaded it may draw
+    digest: str  # of the model; only workers that have loaded this export may draw
     rows: int
     columns: int
     colours: int  # size of the palette
@@ -171,5 +171,5 @@ class QueueDepth:
     running_jobs: int
     ready_samples: int  # claimable now
     running_samples: int
-    workers: int  # with a lease
+    workers: int  # workers with a lease
     oldest_seconds: float  # age of the oldest queued job

@@ -31,15 +31,15 @@ The queue's promises, on a Redis that passes `QueueUpkeep.check`:
 
 - A submit that was acknowledged survives a crash of Redis; the same request_id never makes two jobs.
 - Every call may be sent twice: the second time has no further effect (redis-py sends again what timed out).
-- Each sample is in one place: fresh, returned, suspect, running, done, failed or cancelled. No token comes twice.
+- Each sample is in one place: fresh, returned, suspect, running, done, failed or cancelled. No token is given twice.
 - Only the holder of a sample's last token writes it; committed rows never change; a sample has one result.
 - A worker that falls silent for a lease loses its samples, rows included, to others; an outage of Redis is not silence.
 - A sample fails when three workers in a row fell silent with it without progress. After the first of these crashes it
   is a suspect until it has a new row. A worker has one suspect at most and draws it alone, so that no other sample is
-  blamed for its crashes.
+  charged with its crashes.
 - Interactive samples are handed out first, up to the number that a worker keeps for them, then standard ones.
 - A cancelled job ends CANCELLED when its workers commit next or their leases end; ended samples stay.
-- When a job has ended, all its keys have a TTL.
+- After a job has ended, all its keys have a TTL.
 - At its memory limit Redis refuses new jobs and claims. What runs is finished; everything can be read and freed.
 """
 
@@ -115,7 +115,7 @@ class Keys:
 
 
 def request_key(client: str, request_id: str) -> str:
-    """The key of a request_id, without prefix; empty for none. It is hashed, because clients choose both words."""
+    """The key of a request_id, without prefix; empty if there is none. Hashed, because clients choose both words."""
     return f"request:{_short_hash(client)}:{_short_hash(request_id)}" if request_id else ""
 
 

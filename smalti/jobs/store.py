@@ -17,8 +17,8 @@ BLOCK_SECONDS = 1.0  # longest wait for a stream; less than the connection's tim
 class QueueStore:
     """What ClientQueue, WorkerQueue, WatcherQueue and QueueUpkeep of one pool share; pools do not see each other.
 
-    Everything that is read or written through it raises Unavailable while Redis is away, or unfit as
-    `QueueUpkeep.check` found it. `redis` comes from `smalti.jobs.connection.connect`.
+    Everything that is read or written through it raises Unavailable while Redis is away, and while the last
+    `QueueUpkeep.check` found it unfit. `redis` comes from `smalti.jobs.connection.connect`.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class QueueStore:
         self.keys = Keys(pool)
         self.lease_ms = ceil(lease_seconds * 1000)
         self.allow_volatile = allow_volatile
-        self.unfit = ""  # why this Redis must not be used, as `QueueUpkeep.check` found it last
+        self.unfit = ""  # why the last `QueueUpkeep.check` found this Redis unfit; empty if it is fit
 
     @contextmanager
     def available(self, key: str = "") -> Iterator[None]:

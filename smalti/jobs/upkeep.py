@@ -21,8 +21,8 @@ class QueueUpkeep:
     def recover_seconds(self) -> float:
         """How often somebody must call `recover`: four times a lease, at least once a second.
 
-        If nobody does for half a lease, that counts as an outage. After an outage, every worker that was heard since
-        the last one first gets a fresh lease.
+        If nobody does for half a lease, that counts as an outage. After an outage, a worker first gets a fresh lease if
+        Redis has heard from it since the outage before.
         """
         return min(1.0, self._store.lease_ms / 4000)
 
@@ -30,7 +30,7 @@ class QueueUpkeep:
         """Raise RedisUnfit if this Redis is too old, refuses us, could lose jobs, has a queue of another layout, or has
         keys of somebody else under the queue's names.
 
-        From then on every call on this store raises Unavailable with that reason, until `check` finds it mended. Call
+        From then on every call on this store raises Unavailable with that reason, until `check` finds it repaired. Call
         it now and then: the configuration of a running Redis may be changed.
         """
         store = self._store
@@ -73,7 +73,7 @@ class QueueUpkeep:
         )
 
     async def _refuse_others_keys(self) -> None:
-        """Raise RedisUnfit if somebody else wrote a key of the pool; those of single jobs are too many to check."""
+        """Raise RedisUnfit if somebody else wrote a key of the pool; keys of single jobs are too many to check."""
         kinds = self._store.keys.kinds
         async with self._store.redis.pipeline(transaction=False) as pipe:
             for name in kinds:

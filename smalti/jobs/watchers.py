@@ -7,11 +7,11 @@ from smalti.jobs.job import Job, SampleResult, SampleRows
 from smalti.jobs.keys import CHUNK
 from smalti.jobs.store import BLOCK_SECONDS, QueueStore
 
-_READ_BYTES = 1_000_000  # of results in one answer of Redis
+_READ_BYTES = 1_000_000  # bytes of results in one answer of Redis
 
 
 class WatcherQueue:
-    """Reads what becomes of a job's samples. A job that was forgotten meanwhile has no rows, ends or results."""
+    """Reads rows, ends and results of a job's samples. For a job that was forgotten meanwhile there are none."""
 
     def __init__(self, store: QueueStore) -> None:
         self._store = store
@@ -58,7 +58,7 @@ class WatcherQueue:
         return samples, cursor + len(samples)
 
     async def events(self) -> AsyncGenerator[set[str], None]:
-        """Ids of jobs on which something happened. The first item is empty; every later event is seen.
+        """Ids of jobs on which something happened. The first item is empty; no event after it is missed.
 
         While nothing happens, an empty item comes about once a second. These are hints that may be lost, so read the
         job itself now and then. Raises Unavailable when Redis goes away. One reader serves a whole process.

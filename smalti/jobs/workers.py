@@ -30,11 +30,11 @@ class WorkerQueue:
         """Take up to `limit` samples of jobs whose model is in `digests`, and a lease.
 
         Interactive samples come first, up to `interactive` of them even if `limit` is less (default: `limit`). Then
-        come standard ones, then further interactive ones if there is room left. A worker that holds more samples than
-        `slots` is reported to run no more than `slots`.
+        come standard ones, then further interactive ones if there is room left. If a worker holds more samples than
+        `slots`, only `slots` of them are reported as running.
 
-        The same sequence number again gives the same samples: count up only after a reply. Neither fingerprint nor
-        digests contain white space or '+'.
+        A call with the same sequence number gives the same samples again, so increase it only after a reply.
+        Fingerprint and digests must not contain white space or '+'.
         """
         if re.search(r"[\s+]", fingerprint):
             raise ValueError(f"a fingerprint is one word without '+', not {fingerprint!r}")

@@ -36,7 +36,7 @@ ENDINGS = frozenset(
     }
 )
 MAX_SIDE = 8192  # pixels, far beyond any model; a larger picture is refused before it is decoded
-MAX_BYTES = 64 * 1024 * 1024  # of a file
+MAX_BYTES = 64 * 1024 * 1024  # largest file that is read
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _BEGINNINGS = (
     PNG_SIGNATURE,
@@ -46,7 +46,7 @@ _BEGINNINGS = (
     b"RIFF",
     b"II*\0",
     b"MM\0*",
-)  # of files that are read
+)  # first bytes of files that are read
 _BROKEN = (  # everything that Pillow raises for broken files
     OSError,
     SyntaxError,

@@ -37,7 +37,7 @@ class Family:
     main: str  # the graph that no model of the family lacks
     signatures: Callable[[Sizes], Mapping[str, Signature]]  # of every graph that a model may have, by name
     has_latents: bool = False
-    has_states: bool = False  # between rows
+    has_states: bool = False  # whether `draw_row` hands states from row to row
     scores: Mapping[str, ScoreOutput] = field(default_factory=dict)  # by the graph that gives the score
 
     def score_graph(self, graphs: Iterable[str]) -> str | None:

@@ -20,7 +20,7 @@ _AGAIN_SECONDS = 60.0  # after which a failed version is tried again, even if it
 
 State: TypeAlias = tuple[
     tuple[str, int, int, int], ...
-]  # of each file: name, size, times of last change (content, status)
+]  # for each file: name, size, times of last change (content, status)
 
 
 class Found(NamedTuple):

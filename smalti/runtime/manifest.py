@@ -20,7 +20,7 @@ MANIFEST = "manifest.json"  # the name of its file
 LARGEST_VERSION = 2**32 - 1  # uint32 in the protocol
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 _MEANT: dict[str, str] = {}  # by pattern: what such a text is, with an example
-_SAID = {  # by pydantic's error types
+_SAID = {  # what to say, by pydantic's error type
     "missing": "is missing",
     "extra_forbidden": "is an unknown field",
     "greater_than_equal": "must be at least {ge}",
@@ -157,7 +157,7 @@ class Quantisation(_Part):
 
 
 class Evaluation(_Part):
-    """What `python -m evaluation.evaluate` measured, and the command that repeats it."""
+    """What `python -m evaluation` measured, and the command that repeats it."""
 
     command: str
     date: str  # ISO 8601, UTC
@@ -296,7 +296,7 @@ class Manifest(_Part):
 
     @property
     def graph_from_latent(self) -> str:
-        """Likewise; raises GraphNotServed if there is none."""
+        """The graph that makes images from latents; raises GraphNotServed if there is none."""
         if self.latent_graph is None:
             raise GraphNotServed(f"{self.name} is {self.kind}; it cannot draw from latents.")
         return self.latent_graph

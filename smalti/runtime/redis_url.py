@@ -17,7 +17,7 @@ _EXAMPLE = (
 )
 _OPTIONS = frozenset(
     {"db", "username", "password", "protocol", "client_name"}
-)  # and those that begin with ssl_
+)  # options that begin with ssl_ are allowed, too
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _TLS_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
@@ -71,7 +71,7 @@ def _can_be_a_host(host: str) -> bool:
         return True
     try:
         name = host.encode("idna").decode()
-        if re.search(r"(^|\.)[0-9]+\.?$", name):  # names end in no number
+        if re.search(r"(^|\.)[0-9]+\.?$", name):  # no host name ends in a number
             socket.inet_aton(name)
     except (UnicodeError, OSError):
         return False
@@ -110,7 +110,7 @@ def _check_options(options: Mapping[str, str]) -> None:
 
 
 def _refuse_contradictions(parts: SplitResult, options: Mapping[str, str]) -> None:
-    """redis-py would silently use one of the two."""
+    """Refuse values that are given twice: redis-py would silently use one of them."""
     said = {"username": parts.username, "password": parts.password}
     said["db"] = "" if parts.scheme == "unix" else parts.path.strip("/")
     for name, value in said.items():
@@ -139,7 +139,7 @@ def _check_with_the_client(url: str) -> None:
         connection = ConnectionPool.from_url(url).make_connection()  # type: ignore[no-untyped-call]  # redis-py has no type here
         if isinstance(connection, SSLConnection):
             connection.ssl_context.get()  # reads the files
-    except OSError as error:  # ssl.SSLError is one
+    except OSError as error:  # ssl.SSLError, too
         what = getattr(error, "reason", None) or error.strerror or " ".join(map(str, error.args)).rstrip(".")
         raise SettingsInvalid(
             f"SMALTI_REDIS_URL has options of TLS (ssl_…) that cannot be used: {what}."

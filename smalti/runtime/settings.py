@@ -22,7 +22,7 @@ _SHOWN = 80  # characters of a wrong value in a message
 Seconds = Annotated[float, Field(ge=0.01, le=86400, allow_inf_nan=False)]  # nobody waits longer than a day
 Retention = Annotated[float, Field(ge=0.01, le=10 * 365 * 86400, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
-Total = Annotated[int, Field(ge=1, le=10**15)]  # Lua's numbers are exact up to here and beyond
+Total = Annotated[int, Field(ge=1, le=10**15)]  # Lua's numbers are exact up to this size
 Bytes = Annotated[int, Field(ge=1, le=2**31 - 1)]  # gRPC's limit
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -43,7 +43,7 @@ class SharedSettings(BaseSettings):
     model_repository: Path = Path("model_repository")
     providers: Literal["cpu", "cuda"] = "cpu"
     threads: Annotated[int, Field(ge=1, le=1024)] = 1  # onnxruntime's threads within one operator
-    gpu_memory_megabytes: Count = 2048  # what onnxruntime may take of the GPU
+    gpu_memory_megabytes: Count = 2048  # GPU memory that onnxruntime may use for each graph
     lease_seconds: Seconds = 10.0  # silence after which another worker may take a worker's samples
     metrics_host: str = "127.0.0.1"
     metrics_port: Port = 9401  # 0: any free one
@@ -77,7 +77,7 @@ class WorkerSettings(SharedSettings):
     metrics_port: Port = 9402
     slots: Annotated[int, Field(ge=1, le=4096)] = 32  # samples drawn at once, one entry of the batch each
     interactive_share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = (
-        0.5  # of the slots; in so many, standard samples make way
+        0.5  # share of the slots in which standard samples make way
     )
     grace_seconds: Seconds = 10.0  # after SIGTERM, for handing samples back while Redis is away
     models: str = ""  # names of the models to draw, separated by commas; empty: all that draw rows
@@ -109,11 +109,11 @@ class ServerSettings(SharedSettings):
     listen: str = "127.0.0.1:50051"
     grace_seconds: Seconds = 10.0  # after SIGTERM, for requests that run
     keepalive_seconds: Annotated[float, Field(ge=0.1, le=3600, allow_inf_nan=False)] = (
-        20.0  # of silence, after which the server pings a client
+        20.0  # after this time of silence, the server pings a client
     )
     max_batch: Count = 64  # entries of one-shot requests in one run
     max_queue_delay_seconds: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = (
-        0.002  # that a one-shot request waits for others
+        0.002  # longest time that a one-shot request waits for others
     )
     max_waiting: Count = 1024  # entries of one-shot requests that may wait for one graph
     max_images: Count = 256  # images in one one-shot request

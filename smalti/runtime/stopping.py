@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TypeAlias
 
-EXIT_CODE = 130  # of a process that Ctrl-C ended, as shells have it
+EXIT_CODE = 130  # shells use this for Ctrl-C
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 Handler: TypeAlias = Callable[[int, FrameType | None], object] | int
 
@@ -33,7 +33,7 @@ class Request:
 
 @contextmanager
 def asked() -> Iterator[Request]:
-    """Within it, the first signal only makes the request; the next one does what it did before."""
+    """In this context, the first signal only makes the request; the next one has its usual effect."""
     request = Request()
     before = {number: signal.getsignal(number) for number in SIGNALS}
 
@@ -48,7 +48,7 @@ def asked() -> Iterator[Request]:
 
 @contextmanager
 def interrupting() -> Iterator[None]:
-    """Within it, SIGTERM and a closed terminal raise KeyboardInterrupt, as Ctrl-C does."""
+    """In this context, SIGTERM and a closed terminal raise KeyboardInterrupt, as Ctrl-C does."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -59,14 +59,14 @@ def interrupting() -> Iterator[None]:
 
 @contextmanager
 def ignoring_ctrl_c() -> Iterator[None]:
-    """Within it, Ctrl-C does nothing."""
+    """In this context, Ctrl-C does nothing."""
     with _handling((signal.SIGINT,), signal.SIG_IGN):
         yield
 
 
 @contextmanager
 def _handling(numbers: Sequence[signal.Signals], handler: Handler) -> Iterator[None]:
-    """Within it, these signals have this handler; afterwards the ones they had before."""
+    """In this context, these signals have this handler; afterwards they have their old handlers again."""
     before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield

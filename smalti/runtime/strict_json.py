@@ -5,7 +5,7 @@ import json
 from math import isfinite
 from typing import Any
 
-_MOST_DIGITS = 308  # of a whole number: about as many as the largest float has
+_MOST_DIGITS = 308  # digits of a whole number; the largest float has about as many
 
 
 def checked(data: bytes) -> bytes:

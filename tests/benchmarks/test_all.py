@@ -19,7 +19,7 @@ def test_every_benchmark_is_a_module(name):
     assert find_spec(everything.BENCHMARKS[name].module)
 
 
-def test_only_runs_the_small_form_of_what_it_names(tmp_path):
+def test_small_and_only_run_the_small_form_of_one_benchmark(tmp_path):
     result = run_all("--small", "--only", "queue", output=tmp_path)
     assert result.exit_code == 0, result.output
     assert "-m benchmarks.queue --repetitions 2" in result.output
@@ -35,7 +35,7 @@ def test_constant_cost_has_a_small_form(tmp_path):
     assert json.loads((tmp_path / "constant_cost.json").read_text())["size"] == 4
 
 
-def test_an_unknown_name_is_refused_with_the_names_there_are(tmp_path):
+def test_an_unknown_name_is_refused_with_the_known_names(tmp_path):
     result = run_all("--only", "constant-cost", output=tmp_path)
     assert result.exit_code == 2
     assert all(f"'{name}'" in result.output for name in everything.BENCHMARKS)

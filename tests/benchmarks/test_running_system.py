@@ -29,7 +29,7 @@ def test_occupancy_is_the_share_of_slots_that_ticks_filled(counted):
     assert figures["samples_per_second"] > 0
 
 
-def test_without_a_tick_there_is_no_rate_but_an_error(counted):
+def test_a_rate_without_a_tick_is_an_error(counted):
     running, counts = counted
     same = running_system._Counts(samples=9, rows=40, ticks=15, tick_seconds=1.0, redis_seconds=0.5)
     counts += [same, same]

@@ -55,7 +55,7 @@ def test_a_plane_has_reconstructions_of_the_four_images_at_its_corners(found):
         assert (model.plane[[0, 2, 6, 8]] == rebuilt).all()
 
 
-def test_there_are_figures_for_every_place_and_for_real_images(found):
+def test_every_place_and_the_real_images_have_figures(found):
     figures = found.figures()
     assert figures["models"].keys() == set(MODELS)
     for name in MODELS:

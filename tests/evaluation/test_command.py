@@ -34,7 +34,7 @@ def repository(tmp_path):
 
 
 @pytest.mark.parametrize("name", shipped)
-def test_an_exported_model_has_the_figures_of_its_training(name, tmp_path):
+def test_an_exported_model_has_the_same_figures_as_after_its_training(name, tmp_path):
     result = run(name, "--json", tmp_path / "figures.json", "--plots", tmp_path / "plots")
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "figures.json").read_text())

@@ -32,7 +32,7 @@ def graphs(log_probability: float) -> Graphs:
     return cast(Graphs, Scoring(log_probability))
 
 
-def test_a_model_of_equal_probabilities_costs_what_the_uniform_baseline_costs():
+def test_a_model_of_equal_probabilities_costs_as_much_as_the_uniform_baseline():
     figures = likelihood.measure(graphs(-np.log(len(PALETTE))), IMAGES).figures()
     uniform = figures["baselines"]["uniform"]
     assert figures["nats_per_image"].mean == pytest.approx(100 * np.log(4), rel=1e-6)
@@ -40,7 +40,7 @@ def test_a_model_of_equal_probabilities_costs_what_the_uniform_baseline_costs():
     assert figures["bits_per_pixel"].mean == pytest.approx(2.0, rel=1e-6)
 
 
-def test_completion_costs_the_hidden_rows_and_no_others():
+def test_the_cost_of_completion_counts_only_the_hidden_rows():
     model = np.zeros((3, 4, 5), dtype=np.float32)
     model[:, 1], model[:, 3] = 100.0, np.array([1.0, 2.0, 3.0])[:, None]
     found = Likelihood(model, {baselines.MIXTURE: np.ones_like(model)}, None)

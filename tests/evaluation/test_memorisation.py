@@ -16,7 +16,7 @@ def measured(drawn, images, *, mirrored=False):
     return memorisation.measure(drawn, images, mirrored=mirrored)
 
 
-def test_copies_are_counted_and_prefer_training_images(images):
+def test_copies_are_counted_and_are_nearest_to_training_images(images):
     figures = measured(np.concatenate([images.train[:10], scribbles(10, 3)]), images).figures()
     assert figures["copies"] == 10
     assert figures["share_nearer"]["drawn"] >= 0.5

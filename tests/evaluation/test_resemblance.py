@@ -29,7 +29,7 @@ def test_one_image_drawn_again_and_again_has_a_low_coverage(normal):
     assert coverage < 0.5
 
 
-def test_distant_images_have_neither_density_nor_coverage(normal):
+def test_distant_images_have_density_zero_and_coverage_zero(normal):
     assert density_and_coverage(normal(100, 0), normal(100, 1, middle=50.0)) == (0.0, 0.0)
 
 
@@ -38,7 +38,7 @@ def test_the_excess_is_the_difference_of_the_two_distances(normal):
     assert figures["excess"].mean == pytest.approx(figures["drawn"] - figures["training_images"])
 
 
-def test_the_interval_of_the_excess_holds_zero_only_if_there_is_no_excess(normal):
+def test_the_interval_of_the_excess_includes_zero_only_if_there_is_no_excess(normal):
     """It holds zero in 95 of 100 cases if there is no excess, and excludes zero if there is one."""
     train = normal(800, 0)
 

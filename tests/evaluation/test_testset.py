@@ -36,7 +36,7 @@ def test_every_test_image_is_written_with_exactly_its_pixels(images, tmp_path):
         assert (pixels_in(files[place], images.palette) == images.test[place]).all()
 
 
-def test_a_few_images_are_spread_over_all(images, tmp_path):
+def test_a_few_images_are_chosen_evenly_from_all(images, tmp_path):
     files = testset.write(images, tmp_path, count=3)
     last = len(images.test) - 1
     assert [int(file.stem) for file in files] == [0, round(last / 2), last]

@@ -37,7 +37,7 @@ def images(model, count):
     return np.random.default_rng(0).integers(0, len(model.manifest.palette), shape)
 
 
-def test_it_gives_the_scores_of_the_exported_graph(model, score):
+def test_the_score_is_close_to_that_of_the_exported_graph(model, score):
     exported = Graphs(model, threads=1)
     pixels = np.concatenate([images(model, 4), drawing.draw(exported, 12, 3)])
     [expected] = exported.run("score", {"pixels": pixels}, ["logp"])

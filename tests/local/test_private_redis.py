@@ -10,7 +10,7 @@ from local.private_redis import PrivateRedis, find_redis_server
 from smalti.errors import RedisUnfit, Unavailable
 
 
-def test_what_was_written_survives_a_kill(tmp_path: Path) -> None:
+def test_written_data_survive_a_kill(tmp_path: Path) -> None:
     with PrivateRedis(tmp_path / "new" / "folder") as server:
         with Redis.from_url(server.url) as client:
             client.set("a", "b")
@@ -32,7 +32,7 @@ def test_data_in_a_folder_outlives_the_server_and_other_data_does_not(tmp_path: 
     assert not folder.exists()
 
 
-def test_it_loses_nothing_and_evicts_nothing() -> None:
+def test_redis_is_set_to_lose_nothing_and_to_evict_nothing() -> None:
     with PrivateRedis(maxmemory="100mb") as server, Redis.from_url(server.url) as client:
         settings = client.config_get("*")
         assert settings["appendfsync"] == "always"
@@ -72,7 +72,7 @@ def test_the_server_in_the_wheel_is_used_if_the_path_has_none(monkeypatch: pytes
         assert client.ping()
 
 
-def test_flush_empties_it() -> None:
+def test_flush_deletes_every_key() -> None:
     with PrivateRedis() as server, Redis.from_url(server.url) as client:
         client.set("a", "b")
         server.flush()

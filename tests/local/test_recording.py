@@ -23,7 +23,7 @@ def test_a_recorded_command_has_a_terminal_with_colours_and_the_frames_size():
     assert said == b"True 86 27 truecolor\r\n"
 
 
-def test_what_is_written_later_is_a_burst_of_its_own():
+def test_output_that_comes_later_is_a_burst_of_its_own():
     bursts = run("import time; print('one', 'two', flush=True); time.sleep(0.3); print('three')")
     assert [burst.data for burst in bursts] == [b"one two\r\n", b"three\r\n"]
     assert bursts[1].seconds - bursts[0].seconds >= 0.25

@@ -135,7 +135,7 @@ def test_the_colour_memory_counts_the_earlier_pixels():
 
 
 @torch.no_grad()
-def test_the_copy_head_raises_the_colours_beside_and_never_outside():
+def test_the_copy_head_raises_neighbouring_colours_and_never_the_outside_symbol():
     made = network(3, 3, copy=True)
     made.head.second.weight.zero_()
     made.head.second.bias.zero_()

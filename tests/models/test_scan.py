@@ -87,7 +87,7 @@ def by_the_paper(order: Diagonals, given: list[Tensor]) -> Tensor:
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
-def test_a_scan_adds_both_recurrences_of_the_paper_with_the_leftward_one_a_row_down(height, width):
+def test_a_scan_adds_both_recurrences_of_the_paper_with_the_leftward_one_shifted_down(height, width):
     order, given = diagonals(height, width, CPU), arguments(height, width)
     found = order.images(scan(order, *given))
     assert torch.allclose(found, by_the_paper(order, given), atol=1e-12)

@@ -132,7 +132,7 @@ def restart_with(redis: PrivateRedis, *options: str) -> None:
 SUBMIT = jobs_pb2.SubmitRequest(model=types_pb2.ModelVersion(name="toy-pixel-rnn"), count=1)
 
 
-async def test_submits_are_refused_after_redis_was_quickly_restarted_unfit_until_it_is_mended(
+async def test_submits_are_refused_after_redis_was_quickly_restarted_unfit_until_it_is_repaired(
     start_server, own_redis, until
 ):
     async with Redis(port=own_redis.port) as redis, start_server(redis_url=own_redis.url) as server:
@@ -155,7 +155,7 @@ async def test_submits_are_refused_after_redis_was_quickly_restarted_unfit_until
         ("maxmemory", "0", "100mb"),
     ],
 )
-async def test_a_redis_that_turns_unfit_stops_jobs_only_until_it_is_mended(
+async def test_a_redis_that_turns_unfit_stops_jobs_only_until_it_is_repaired(
     start_server, own_redis, until, monkeypatch, option, bad, good
 ):
     monkeypatch.setattr("smalti.jobs.housekeeping._CHECK_SECONDS", 0.1)  # 2 s in production

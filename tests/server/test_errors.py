@@ -63,7 +63,7 @@ def test_errors_about_a_value_name_its_field():
     assert detail_of(InvalidRequest("No."), error_details_pb2.BadRequest()) is None
 
 
-def test_a_subclass_without_a_row_of_its_own_has_the_status_of_the_class_above():
+def test_a_subclass_that_the_table_lacks_has_the_status_of_its_base_class():
     assert code_of(ImageRefused("No.")) is StatusCode.INVALID_ARGUMENT
 
 
@@ -82,7 +82,7 @@ def test_a_status_of_any_characters_fits_into_headers(character):
     assert message_of(error).endswith("…")
 
 
-def test_a_message_that_fits_stays_as_it_is():
+def test_a_message_that_fits_is_not_changed():
     assert message_of(ModelNotFound("界" * 166)) == "界" * 166
     assert message_of(ModelNotFound("界" * 167)).endswith("…")
 
@@ -90,5 +90,5 @@ def test_a_message_that_fits_stays_as_it_is():
 def test_messages_contain_no_addresses_of_python_objects():
     said = f"cannot identify image file {BytesIO()!r}"
     assert str(ImageRefused(f"No PNG: {said}.")) == "No PNG: cannot identify image file."
-    assert str(SmaltiError(f"{object()} is '{test_a_message_that_fits_stays_as_it_is}' here")) == " is here"
+    assert str(SmaltiError(f"{object()} is '{test_a_message_that_fits_is_not_changed}' here")) == " is here"
     assert str(SmaltiError("1 < 2 and 3 > 2 at 0x7")) == "1 < 2 and 3 > 2 at 0x7"

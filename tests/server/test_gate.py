@@ -130,12 +130,12 @@ async def test_an_error_of_smalti_becomes_its_status_and_is_measured(guarded: Gu
 
 
 @pytest.mark.parametrize("method", METHODS)
-async def test_bytes_that_are_no_message_are_an_invalid_argument(guarded: Guarded, method: str):
+async def test_bytes_that_cannot_be_parsed_are_an_invalid_argument(guarded: Guarded, method: str):
     refusal = await refused(guarded.call(method, MALFORMED))
     assert (refusal.code, refusal.reason) == ("INVALID_ARGUMENT", "INVALID_REQUEST")
 
 
-async def test_a_malformed_message_late_in_a_stream_ends_it_after_the_replies_to_those_before(
+async def test_a_malformed_message_ends_a_stream_after_the_replies_to_earlier_messages(
     guarded: Guarded,
 ):
     call = guarded.call("Shout", "ab", MALFORMED)
@@ -144,9 +144,7 @@ async def test_a_malformed_message_late_in_a_stream_ends_it_after_the_replies_to
 
 
 @pytest.mark.parametrize("method", METHODS)
-async def test_a_bug_is_internal_under_its_own_name_with_a_number_that_the_log_has(
-    guarded: Guarded, method: str
-):
+async def test_a_bug_is_an_internal_error_with_the_number_in_the_log(guarded: Guarded, method: str):
     with capture_logs() as logs:
         refusal = await refused(guarded.call(method, BUG))
     assert (refusal.code, refusal.reason, refusal.domain) == ("INTERNAL", "INTERNAL_ERROR", "smalti")

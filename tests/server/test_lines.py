@@ -124,7 +124,7 @@ async def test_a_streamed_drawing_over_a_frozen_line_fails_at_both_ends(server: 
         await until(is_deleted)
 
 
-async def test_a_request_over_a_frozen_line_ends_with_its_deadline_or_with_the_line(
+async def test_a_request_over_a_frozen_line_ends_at_its_deadline_or_when_the_line_closes(
     server: Running, line: Line
 ):
     async with AsyncClient(line.address, keepalive_seconds=KEEPALIVE) as client:

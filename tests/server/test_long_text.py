@@ -87,7 +87,7 @@ def _assert_short(kind: type[SmaltiError], ask: Callable[[], Any]) -> None:
     assert 0 < len(str(caught.value)) <= 1500
 
 
-async def test_an_unreadable_png_is_refused_without_object_addresses(server: Running):
+async def test_a_refusal_of_an_unreadable_png_has_no_object_addresses(server: Running):
     good = io.BytesIO()
     pillow.new("RGB", (5, 6)).save(good, "PNG")
     for data in (good.getvalue()[:24], good.getvalue()[:40] + b"?" * 40, b"\x89PNG\r\n\x1a\n" + b"?" * 40):

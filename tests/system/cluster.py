@@ -24,7 +24,7 @@ from smalti.jobs.job import JobState
 from smalti.jobs.keys import Keys
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_SECONDS = 60.0  # far more than anything takes, so that a busy machine fails no test
+PATIENCE_SECONDS = 60.0  # far more than anything takes, so that no test fails on a busy machine
 STEP_SECONDS = 0.005  # between two checks of a condition
 Value = TypeVar("Value")
 Sample = tuple[str, int]  # job and index

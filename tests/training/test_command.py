@@ -251,7 +251,7 @@ def test_an_empty_path_is_refused_and_does_not_mean_the_current_folder(recipe, t
     assert list(tmp_path.iterdir()) == [recipe]
 
 
-def test_steps_leaves_out_later_generations_and_names_them(recipe, tmp_path):
+def test_the_option_steps_leaves_out_later_generations_and_names_them(recipe, tmp_path):
     recipe.write_text(RECIPE.replace("steps = 4", "steps = 400\ngenerations = [1, 20, 300]"))
     result = run(recipe, "--output", tmp_path / "run", "--steps", 2)
     assert result.exit_code == 0, result.output

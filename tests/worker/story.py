@@ -69,7 +69,7 @@ def open_runner(root: Path, name: str, *, slots: int = 32) -> tuple[Manifest, Ru
 
 
 def finish(runner: DrawsRows, samples: Sequence[Sample], *, rows: int | None = None) -> None:
-    """Draw the samples together, sample i in slot i, to their ends or for so many rows."""
+    """Draw the samples together, sample i in slot i, to their ends or for this many rows."""
     for _ in range(rows or max(sample.rows_left for sample in samples)):
         lanes = [(sample, sample.next_lane(slot)) for slot, sample in enumerate(samples) if sample.rows_left]
         drawn = runner.draw_row([lane for _, lane in lanes])
@@ -86,7 +86,7 @@ def pixels_of(sample: Sample) -> bytes:
 
 
 def drawn_alone(runner: DrawsRows, manifest: Manifest, index: int, **changes: Any) -> tuple[bytes, float]:
-    """Pixels and log-probability of a sample that nothing disturbed."""
+    """Pixels and log-probability of a sample that was drawn without interruption."""
     sample = a_sample(manifest, index, **changes)
     finish(runner, [sample])
     return pixels_of(sample), sample.log_probability
@@ -160,7 +160,9 @@ def ended(queue: Queues, job: Job, state: JobState = JobState.SUCCEEDED) -> Call
 async def assert_undisturbed(queue: Queues, job: Job, model: tuple[Manifest, Runner], **changes: Any) -> None:
     """Assert that every sample has the same bytes as if drawn alone."""
     manifest, runner = model
-    alone = Runner(runner._session, manifest, slots=1)  # own state: a worker may draw with the other
+    alone = Runner(
+        runner._session, manifest, slots=1
+    )  # a runner with a state of its own: a worker may use the other one
     for result in await results(queue, job):
         expected = drawn_alone(alone, manifest, result.index, **changes)
         assert (result.pixels, result.log_probability) == expected

@@ -269,7 +269,7 @@ def test_warming_refuses_a_model_that_cannot_run(toy_on_device: Put) -> None:
         toy_on_device(2, spoil=break_down).runner.warm()
 
 
-def test_a_failure_of_the_device_is_told_in_one_sentence(toy_on_device: Put) -> None:
+def test_a_failure_of_the_device_is_reported_in_one_sentence(toy_on_device: Put) -> None:
     on = toy_on_device(2)
     on.runner.warm()
 

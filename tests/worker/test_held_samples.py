@@ -25,7 +25,7 @@ def drawn(model: Model, index: int, rows: int) -> Sample:
     return sample
 
 
-def test_without_news_there_is_no_commit(toy: Model) -> None:
+def test_nothing_is_committed_if_nothing_is_new(toy: Model) -> None:
     assert holding(drawn(toy, 0, 0)).to_commit() == []
 
 
@@ -63,7 +63,7 @@ def test_rows_that_redis_lost_are_sent_again(toy: Model) -> None:
 
 
 @pytest.mark.parametrize("verdict", [Verdict.FENCED, Verdict.CANCELLED, Verdict.CORRUPT])
-def test_a_sample_that_is_lost_leaves_the_holding(toy: Model, verdict: Verdict) -> None:
+def test_a_lost_sample_is_no_longer_held(toy: Model, verdict: Verdict) -> None:
     held = holding(drawn(toy, 0, 1))
     [part] = held.to_commit()
     assert held.acknowledge(part, CommitReply(verdict=verdict, rows=0))

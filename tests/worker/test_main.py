@@ -77,7 +77,7 @@ def read_until(stream: IO[str] | None, words: str) -> str:
         ),
     ],
 )
-def test_an_error_is_told_in_one_line(start: Start, settings: dict[str, str], sentence: str) -> None:
+def test_an_error_is_reported_in_one_line(start: Start, settings: dict[str, str], sentence: str) -> None:
     process = start(**settings)
     _, log = process.communicate(timeout=60)
     assert process.returncode == 1

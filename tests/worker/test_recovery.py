@@ -43,7 +43,7 @@ async def test_samples_of_a_silent_worker_are_recovered_and_counted(
     await task
 
 
-async def test_jobs_whose_retention_has_passed_are_forgotten_and_the_gauges_follow(
+async def test_jobs_are_forgotten_after_their_retention_and_the_gauges_are_updated(
     redis: Redis, toy: Model, stopping: asyncio.Event, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("smalti.jobs.housekeeping._EXPIRE_SECONDS", 0.05)
@@ -80,7 +80,7 @@ async def test_samples_are_recovered_also_if_redis_is_slow_compared_with_the_lea
                 "silent", sequence=0, digests=[manifest.digest], fingerprint="cpu", limit=1
             )
             gaps = await recoveries_until(near, lambda: given_back(queue))
-            assert median(gaps) < 400  # ms; less than half a lease, and than two answers of Redis
+            assert median(gaps) < 400  # ms; less than half a lease, and less than two answers of Redis take
             stopping.set()
             await task
 

@@ -1,4 +1,4 @@
-"""A sample keeps its rows, knows what Redis lacks, and fails alone."""
+"""A sample keeps its rows, knows which rows Redis lacks, and fails without others."""
 
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def test_rows_drawn_again_are_not_committed_again_but_count_in_the_log_probabili
     assert resumed.log_probability == whole.log_probability
 
 
-def test_a_sample_has_no_news_while_old_rows_are_drawn_again(toy: Model) -> None:
+def test_a_sample_has_nothing_new_while_old_rows_are_drawn_again(toy: Model) -> None:
     manifest, runner = toy
     sample = a_sample(manifest, pixels=bytes(3 * manifest.width))
     finish(runner, [sample], rows=3)

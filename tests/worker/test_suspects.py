@@ -1,4 +1,4 @@
-"""A sample that kills its workers fails, and it alone; kills from outside fail no sample.
+"""A sample that kills its workers fails, and no other sample does; kills from outside do not fail samples.
 
 A worker that dies is a task that ends without giving anything back: here its engine raises, or the task is cancelled.
 """
@@ -133,7 +133,7 @@ async def test_a_suspect_is_drawn_alone_with_the_same_bytes(
     watched = Watched(runner, manifest, ticks)
     hire(queue, (manifest, watched)).gate.open()
     await until(ended(queue, job))
-    assert ticks.count(-1) == 2  # then each of both is alone until it has its new row
+    assert ticks.count(-1) == 2  # then each of the two is drawn alone until it has its new row
     await assert_undisturbed(queue, job, toy)
 
 
@@ -174,9 +174,7 @@ async def test_a_suspect_goes_on_after_an_outage_of_redis_without_any_other_even
     hire(queue, toy, slots=1, lease_seconds=1.0).gate.open()
     await until(holding(queue, 1))
     waiting = await queue.clients.submit(a_request(manifest, count=1, job_class=JobClass.INTERACTIVE))
-    await until(
-        ended(queue, job)
-    )  # then it does not wait for ever for an answer to a call that is never made
+    await until(ended(queue, job))  # then it does not wait for ever for a call that nobody makes
     await until(ended(queue, waiting))
 
 

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from smalti import palette as colour_tables
 
-TRANSLATION = 1 / 8  # of the side: how far an image is moved at most
+TRANSLATION = 1 / 8  # how far an image is moved at most, as a share of the side
 RECOLOURING = (
     0.2  # of the paper's strength: at full strength, generated backgrounds strayed from the palette's colour
 )
-CUTOUT = 0.4  # of the side: the square that is covered
+CUTOUT = 0.4  # side of the covered square, as a share of the image's side
 
 
 def mirrored(pixels: Tensor, part: float) -> Tensor:

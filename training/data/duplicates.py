@@ -69,7 +69,7 @@ class Groups:
 
 
 class _Rule(ABC):
-    """When two images agree: if the product of their vectors exceeds the sum of their `needs`."""
+    """Two images agree if the product of their vectors exceeds the sum of their `needs`."""
 
     images: Indices  # the images that the rule applies to
     vectors: NDArray[np.generic]  # one for each of them

@@ -25,7 +25,7 @@ from training.data import provenance
 from training.errors import DataRefused
 
 LIST = Path(__file__).with_name("sprites.txt")  # on each line: the start of a file's SHA-256, and its name
-DATE = (2015, 11, 1, 0, 0, 0)  # of every entry in the zip, so that the same pictures make the same file
+DATE = (2015, 11, 1, 0, 0, 0)  # date of every entry in the zip, so that the same pictures make the same file
 DIGITS = 16
 # What the archive readers raise for archives that are damaged, encrypted or of an unknown kind.
 DAMAGE = (

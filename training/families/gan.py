@@ -239,8 +239,8 @@ class GANTask:
 def fixed(network: nn.Module) -> Iterator[None]:
     """Fix a network's parameters: they get no gradients, but gradients pass through to its inputs.
 
-    The vectors of spectral normalisation are fixed too, which otherwise change whenever a network in training mode is
-    used. Batch normalisation stays in training mode: with older statistics, the generator would be a different one.
+    The vectors of spectral normalisation are fixed, too; otherwise they would change whenever a network in training
+    mode is used. Batch normalisation stays in training mode: with older statistics, the generator would be another one.
     """
     network.requires_grad_(False)
     bound = [

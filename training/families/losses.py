@@ -21,8 +21,8 @@ def lecture_vae(logits: Tensor, pixels: Tensor, mean: Tensor, log_deviation: Ten
     """The lecture's formula, reconstruction error plus `weight · Σ exp(σ) − (1 + σ) + m²`, for every image: (batch,).
 
     Beware: with latents `c = exp(σ)·e + m`, as in the lecture and here, exp(σ) is a standard deviation. But the penalty
-    is twice a divergence only if exp(σ) is a variance. So this loss bounds no likelihood, for two reasons: the penalty
-    belongs to a different distribution than the latents, and counts twice. Reported figures are −ELBO nevertheless.
+    is twice a divergence only if exp(σ) is a variance. So this loss is not a bound of the likelihood, for two reasons:
+    the penalty belongs to another distribution than the latents, and it counts twice. Reported figures are still −ELBO.
     """
     penalty = (log_deviation.exp() - (1 + log_deviation) + mean.square()).sum(dim=1)
     return -vae.log_likelihood(logits, pixels) + weight * penalty

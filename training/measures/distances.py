@@ -87,7 +87,7 @@ class Nearest:
     """For each image the nearest of some others."""
 
     distance: NDArray[np.float64]  # CIELAB per pixel, root mean square: (images,)
-    index: NDArray[np.int64]  # of the nearest other: (images,)
+    index: NDArray[np.int64]  # index of the nearest other image: (images,)
 
 
 def nearest(images: Pixels, others: Pixels, lab: Features, *, same: bool = False) -> Nearest:

@@ -10,7 +10,7 @@ if job.state ~= 'QUEUED' and job.state ~= 'RUNNING' then return 1 end
 
 allow_beyond_memory_limit()
 local running = redis.call('SCARD', key('running', job.id))
-local waiting = job.count - job.done - job.failed - job.cancelled - running  -- even samples that a cut-off script lost
+local waiting = job.count - job.done - job.failed - job.cancelled - running  -- and samples that an interrupted script lost
 for _, set in ipairs({'returned', 'suspects'}) do
   local given_back = redis.call('ZRANGE', key(set, job.id), 0, -1)
   for _, index in ipairs(given_back) do forget_sample(job, index) end

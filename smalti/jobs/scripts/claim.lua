@@ -8,8 +8,8 @@
 --       6 most interactive samples that come first; may be more than ARGV 5   7 the worker's slots, '' if unknown
 --       8… digests of its models
 -- Returns {jobs, samples}: jobs {id, request, kept pixels, age in ms at the claim}, samples {job id, index, token, rows so
--- far, 1 for a suspect}. The worker's last sequence number again gives those of the same samples that it still holds; an
--- earlier one gives nothing.
+-- far, 1 for a suspect}. A call that repeats the worker's last sequence number returns the same samples, as far as the
+-- worker still holds them. A call with an earlier number returns nothing.
 
 local worker, lease, sequence = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local fingerprint, limit, first_interactive = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -61,7 +61,7 @@ local function has_live_worker(wanted, digest)
   return false
 end
 
-local alive = {}  -- fingerprint and digest → whether a worker of these lives
+local alive = {}  -- fingerprint and digest → whether such a worker is alive
 local function may_draw(id, digest)
   local began = redis.call('HGET', key('job', id), 'fingerprint')
   if not began or began == '' or began == fingerprint then return true end
@@ -80,7 +80,7 @@ local function has_suspect()
 end
 local may_suspect = not has_suspect()
 
--- Whether a ready job has a sample for this worker: it may have nothing but suspects.
+-- Whether a ready job has a sample for this worker. It has none if only suspects are left and the worker has one.
 local function has_sample(id)
   if may_suspect or redis.call('EXISTS', key('returned', id)) == 1 then return true end
   local f = redis.call('HMGET', key('job', id), 'next', 'count')
@@ -112,7 +112,7 @@ end
 local token = tonumber(redis.call('HGET', meta, 'token') or '0')
 local taken, touched = {}, {}
 
--- The fingerprints that draw a sample: if another one began it, its result names both.
+-- The fingerprints that draw a sample: if a worker with another fingerprint began it, the result names both.
 local function drawn_by(sample, rows)
   local before = redis.call('HGET', sample, 'fingerprint')
   if not before or before == fingerprint or rows == 0 then return fingerprint end
@@ -141,7 +141,7 @@ local function begin(job)
   redis.call('ZREM', key('queued'), job.id)
 end
 
-local again = {}  -- set → samples taken from it; they leave it only at the end, so the next ones are behind them
+local again = {}  -- set → number of samples taken; they stay in the set until the end, so skip them
 
 -- Take the first samples of a set, up to `most`; returns how many.
 local function take_again(job, set, most)
@@ -216,7 +216,7 @@ hand_out('interactive', limit)
 
 local lines = {}
 for _, sample in ipairs(taken) do lines[#lines + 1] = table.concat(sample, ' ', 1, 3) end
--- In this order, so that no sample is lost if Redis refuses a command half way, because its rights were changed.
+-- This order loses no sample if Redis refuses a command half way, for example because rights were changed.
 redis.call('HSET', meta, 'token', int(token))
 redis.call('HSET', me, 'sequence', int(sequence), 'claimed', int(now), 'reply', table.concat(lines, '\n'))
 conclude()

@@ -24,7 +24,7 @@ local function index_of(member, id)
   return string.sub(member, #id + 2)
 end
 
--- A write without the sample's token. If it was sent twice, the first one has had its effect already.
+-- The verdict on a write that does not have the sample's token. It may be a repeated write that has had its effect.
 local function refuse(job, index, token, outcome)
   local result = redis.call('HGET', result_key(job.id, index), index)
   if result and string.sub(result, 2, #token + 2) == token .. '\n' then return 'DUPLICATE', job.rows, true end
@@ -60,7 +60,7 @@ local function shorten(name, length)
 end
 
 -- Append rows; returns a verdict and the number of committed rows. Most rows follow the committed ones, so they are
--- appended without a look; those that do not are taken off again.
+-- appended first and checked after; rows that do not fit are removed again.
 local function append(job, member, first_row, pixels)
   local name, start = prefix .. 'pixels:' .. member, first_row * job.row_bytes
   local stop = start + #pixels
@@ -157,7 +157,7 @@ for place = 1, #ARGV - 3 do
   lines[place] = line_of(verdict, rows)
   if has_result then results[place] = {id = id, index = index_of(member, id)} end
   returned = returned or ending == 'release'
-  if reported > 0 and #pixels + #ending > 0 then returned = true end  -- its worker may have the next suspect
+  if reported > 0 and #pixels + #ending > 0 then returned = true end  -- its worker may take the next suspect
   at = next
 end
 conclude()

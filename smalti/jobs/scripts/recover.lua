@@ -1,11 +1,11 @@
 -- recover.lua: take samples back from workers whose lease has run out; fail samples that crash their workers.
--- Workers report a place (see commit.lua): how far a sample is whose committed rows are drawn again, and that a suspect's
--- next row begins, alone. So no crash is counted for a sample while its rows are drawn again or while it waits for others,
--- and a suspect is blamed only for rows that it drew alone.
--- If nobody recovered for half a lease, that was an outage: Redis or everybody was away. Every worker then first gets a
--- fresh lease, except one that was not heard since the outage before. For that one the outage counts as a quarter of a
--- lease. So a dead worker loses its samples even if every recovery comes late, and a live one survives two outages in a
--- row.
+-- Workers report a place (see commit.lua). It says how many committed rows of a sample were drawn again, or that a
+-- suspect's next row begins, alone. So no crash is counted for a sample while its rows are drawn again or while it waits
+-- for others, and a suspect is charged only for rows that it drew alone.
+-- If nobody recovered for half a lease, that was an outage: Redis or everybody was away. Then every worker first gets a
+-- fresh lease, except a worker that was not heard since the outage before: for it, the outage counts as a quarter of a
+-- lease. So a dead worker loses its samples even if every recovery comes late, and a live worker survives two outages in
+-- a row.
 -- KEYS  1 meta
 -- ARGV  1 lease, ms   2 most samples to take back in this call
 -- Returns {samples taken back, 1 if there are more, else 0}.
@@ -38,9 +38,9 @@ local function give_up(job, index, token)
     'Given up: ' .. CRASHES .. ' workers in turn fell silent before they had drawn its next row.')
 end
 
--- The crashes of a sample after its worker fell silent with it. None is added for a suspect between two of its rows, nor
--- while rows were drawn again, unless the last worker fell silent at the same row. A row committed since the claim clears
--- them.
+-- The number of crashes of a sample after its worker fell silent. A row committed since the claim resets it to 0. The
+-- number stays the same if the worker fell silent between two rows of a suspect, or while it drew rows again; but if the
+-- worker before also fell silent at that row, it is a crash.
 local function crashes_after_silence(job, index)
   local f = redis.call('HMGET', sample_key(job.id, index), 'claimed_rows', 'crashes', 'reported', 'crash_row')
   local again, crashes, place = tonumber(f[1] or '0'), tonumber(f[2] or '0'), tonumber(f[3] or '0')

@@ -2,7 +2,7 @@
 -- A worker may hold more samples than it has slots: it claims new ones while the last rows of others are on their way to
 -- Redis. The samples that it claimed first have left their slots and are not counted.
 -- KEYS  1 meta
--- ARGV  1 names of a job's fields, separated by spaces   2… job ids; none of both for the total only
+-- ARGV  1 names of a job's fields, separated by spaces   2… job ids; without both, only the total is returned
 -- Returns {total of all jobs, then for each of these jobs {its number, values of those fields}}.
 
 local left, left_in_all = {}, 0  -- samples that have left their slots, by job and in all

@@ -7,7 +7,7 @@ local prefix = string.sub(meta, 1, -5)
 local CHUNK = 1024  -- results in one hash; keys.py has the same number
 local CRASHES = 3  -- workers in a row that fell silent with a sample, without progress, before it fails
 local LATE = 4  -- rows that a worker may have drawn since it last reported a place
-local TTL_MARGIN = 60000  -- the TTL is for the case that nobody calls `expire`, which forgets a job earlier
+local TTL_MARGIN = 60000  -- keys live longer than the retention; `expire` normally deletes them earlier
 local WORKER_TTL = 600000  -- at least; keeps the last claim of a worker that fell silent
 
 local clock = redis.call('TIME')
@@ -116,7 +116,7 @@ local function each_chunk(job, command, ...)
   end
 end
 
--- Whether the request_id still belongs to this job: a younger one may have it since.
+-- Whether the request_id still belongs to this job: a newer job may have it now.
 local function owns_request_key(job)
   if job.request_key == '' then return false end
   local known = redis.call('GET', prefix .. job.request_key)
@@ -139,7 +139,7 @@ local function end_job(job, state)
   each_chunk(job, 'PEXPIRE', ttl)
 end
 
--- End the job if none of its samples is left to draw.
+-- End the job if it has no sample left to draw.
 local function settle(job)
   if job.done + job.failed + job.cancelled < job.count then return end
   if job.state == 'CANCELLING' then end_job(job, 'CANCELLED')
@@ -213,7 +213,7 @@ local function rows_of(job, index)
   return redis.call('STRLEN', pixels_key(job.id, index)) / job.row_bytes
 end
 
--- Workers in a row that fell silent with the sample without progress. A row committed since the claim is progress.
+-- How many workers in a row fell silent with the sample without progress. A row committed since the claim is progress.
 local function crashes_of(job, index)
   local known = redis.call('HMGET', sample_key(job.id, index), 'claimed_rows', 'crashes')
   if rows_of(job, index) > tonumber(known[1] or '0') then return 0 end
@@ -228,7 +228,7 @@ local function give_back(job, index, released, crashes)
   if crashes > 0 then redis.call('ZADD', key('suspects', job.id), int(rows - crashes * 1e9), index)
   else redis.call('ZADD', key('returned', job.id), int(rows), index) end
   count(meta, 'ready', 1)
-  redis.call('ZADD', ready_key(job.digest, job.class), 'NX', '0', job.id)  -- before jobs without a sample begun
+  redis.call('ZADD', ready_key(job.digest, job.class), 'NX', '0', job.id)  -- before jobs that have no sample in progress
   interactive = interactive or job.class == 'interactive'
 end
 

@@ -61,7 +61,7 @@ async def waiting(batcher: Batcher, *values: int, deadline: float | None = None)
     return task
 
 
-async def test_a_lone_request_is_run_at_once():
+async def test_a_single_request_is_run_at_once():
     batcher = Batcher(Graph(), limits=BatchLimits(entries=4, delay_seconds=3600.0, waiting_entries=8))
     assert await asyncio.wait_for(ask(batcher, 5), timeout=5) == [6]
     await batcher.close()

@@ -164,7 +164,7 @@ async def test_a_watcher_that_leaves_is_forgotten(server: Running):
     assert hints.followed == set()
 
 
-async def test_a_look_reads_a_job_and_what_changed_once(server: Running, hand_worker: HandWorker, redis):
+async def test_a_look_reads_the_job_and_each_change_once(server: Running, hand_worker: HandWorker, redis):
     counting = Counting(redis)
     queue = queues_on(counting)  # type: ignore[arg-type]  # it behaves like one
     job_id = await submit(server)
@@ -196,7 +196,7 @@ class _Broken:
         await asyncio.Event().wait()
 
 
-async def test_hints_ring_all_bells_when_redis_comes_back(until):
+async def test_all_watchers_are_woken_when_redis_comes_back(until):
     queue = _Broken()
     hints = Hints(queue)
     with hints.follow("other") as missed, hints.follow("job") as heard:

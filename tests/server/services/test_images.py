@@ -145,7 +145,7 @@ async def test_a_sweep_may_start_from_an_image_and_has_eight_steps_by_default(se
     assert (pixels_of(reply.images)[0] == decoded(corner[None])[0]).all()
 
 
-async def test_each_score_says_its_kind(server: Running):
+async def test_each_score_names_its_kind(server: Running):
     def score(model, **given):
         images = [message(image()), message(np.zeros((HEIGHT, WIDTH)))]
         return server.images.Score(images_pb2.ScoreRequest(model=model, images=images, **given))
@@ -292,7 +292,7 @@ async def test_refusals_of_images_contain_no_object_addresses_and_no_paths(serve
     assert told in {"The image is not a PNG.", "The image is cut off or damaged.", "The image is empty."}
 
 
-async def test_an_unknown_model_is_named_with_those_that_exist(server: Running):
+async def test_an_unknown_model_is_refused_with_the_names_of_known_models(server: Running):
     refusal = await refused(server.images.Draw(draw(model=types_pb2.ModelVersion(name="no-such-model"))))
     assert (refusal.code, refusal.reason) == ("NOT_FOUND", "MODEL_NOT_FOUND")
     assert "no-such-model" in refusal.message
@@ -336,7 +336,7 @@ async def test_a_message_that_is_too_large_is_refused(start_server):
         assert (await refused(small.images.Encode(request))).code == "RESOURCE_EXHAUSTED"
 
 
-async def test_bytes_that_are_no_message_are_an_invalid_argument(server: Running):
+async def test_bytes_that_cannot_be_parsed_are_an_invalid_argument(server: Running):
     send: Any = server.channel.unary_unary("/smalti.v1.ImageService/Draw")
     refusal = await refused(send(b"\xff\xff\xff"))
     assert (refusal.code, refusal.reason) == ("INVALID_ARGUMENT", "INVALID_REQUEST")

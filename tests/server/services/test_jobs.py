@@ -46,7 +46,7 @@ async def forced_of(server: Running, **completion) -> np.ndarray:
     return np.frombuffer(forced, "<i4").reshape(HEIGHT, WIDTH)
 
 
-async def test_a_job_is_of_the_class_that_was_asked_for_or_standard(server: Running):
+async def test_a_job_has_the_requested_class_or_is_standard(server: Running):
     classes = jobs_pb2.JOB_CLASS_UNSPECIFIED, jobs_pb2.JOB_CLASS_STANDARD, jobs_pb2.JOB_CLASS_INTERACTIVE
     jobs = [await submit(server, job_class=job_class) for job_class in classes]
     assert [job.job_class for job in jobs] == [classes[1], classes[1], classes[2]]
@@ -133,7 +133,7 @@ async def test_cancelling_then_deleting_forgets_a_job(server: Running):
     assert (refusal.code, refusal.reason) == ("NOT_FOUND", "JOB_NOT_FOUND")
 
 
-async def test_completing_by_rows_keeps_them_and_no_others(server: Running):
+async def test_completing_by_rows_keeps_only_those_rows(server: Running):
     forced = await forced_of(server, rows=2)
     given = (np.arange(HEIGHT * WIDTH) % COLOURS).reshape(HEIGHT, WIDTH)
     assert (forced[:2] == given[:2]).all()
@@ -286,7 +286,7 @@ async def test_a_job_for_an_export_that_was_replaced_says_so_unless_a_worker_sti
     assert await reason_of(server, new.id) == await reason_of(server, begun.id) == ""
 
 
-async def test_a_job_that_has_begun_and_lost_its_old_export_keeps_its_rows_until_it_is_put_back(
+async def test_a_running_job_keeps_its_rows_until_its_old_export_is_put_back(
     server: Running, hand_worker: HandWorker, repository: Path, until
 ):
     job = await submit(server, count=2)
@@ -307,7 +307,7 @@ async def test_a_job_that_has_begun_and_lost_its_old_export_keeps_its_rows_until
     assert [result.error for result in await results(server, job.id)] == ["", ""]
 
 
-async def test_a_job_for_a_model_without_workers_waits_for_one_though_others_were_replaced(
+async def test_a_job_for_a_model_without_workers_waits_even_if_other_models_were_replaced(
     server: Running, repository: Path
 ):
     write_toy_model(repository, Toy(version=2))
@@ -348,9 +348,7 @@ async def test_results_are_never_painted_in_the_colours_of_another_export(
     assert len(await results(server, job.id)) == 1
 
 
-async def test_a_client_that_lives_on_paints_a_replaced_model_in_its_new_colours(
-    server: Running, repository: Path
-):
+async def test_an_old_client_shows_a_replaced_model_in_its_new_colours(server: Running, repository: Path):
     async with AsyncClient(server.address) as client:
         before = (await client.draw("toy-vae", seed=1)).images[0]
         manifest = repository / "toy-vae" / "1" / MANIFEST

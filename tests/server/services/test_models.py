@@ -25,7 +25,7 @@ async def test_every_version_in_the_repository_is_listed(server: Running):
     assert await names(server) == [("toy-gan", 1), ("toy-pixel-rnn", 1), ("toy-vae", 1)]
 
 
-async def test_a_misspelt_name_is_answered_with_the_name_that_was_meant(server: Running):
+async def test_a_misspelt_name_is_answered_with_the_right_name(server: Running):
     for wrong, meant in (("toy-vea", "toy-vae"), ("Toy-Gann", "toy-gan"), ("rnn", "toy-pixel-rnn")):
         for call in (models_pb2.GetModelRequest, models_pb2.LoadModelRequest):
             method = server.models.Get if call is models_pb2.GetModelRequest else server.models.Load

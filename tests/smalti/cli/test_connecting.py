@@ -1,4 +1,4 @@
-"""Every command opens its client in one place, where credentials and metadata come in."""
+"""Every command opens its client in one place, which adds credentials and metadata."""
 
 import pytest
 from click.testing import CliRunner

@@ -233,7 +233,7 @@ NAME = "a-model-with-quite-a-long-name-" + 50 * "x"
 
 @pytest.mark.parametrize("width", [200, 80, 40, 1])
 @pytest.mark.parametrize("on_terminal", [True, False])
-def test_a_table_never_cuts_a_name(monkeypatch, capsys, width, on_terminal):
+def test_a_table_never_cuts_off_a_name(monkeypatch, capsys, width, on_terminal):
     monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setattr("smalti.cli.output.on_terminal", lambda stream: on_terminal)
     words = "score reconstruct interpolate"

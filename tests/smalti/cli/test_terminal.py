@@ -24,7 +24,7 @@ def printed(canvases, columns):
     return capture.get()
 
 
-def test_two_rows_share_a_line_upper_colour_on_lower_colour():
+def test_one_line_shows_two_rows_as_upper_and_lower_half_blocks():
     canvas = Canvas(2, 1, PALETTE)
     canvas.add(0, bytes([1, 2]))
     assert printed([canvas], columns=1) == "\x1b[38;2;255;0;0;48;2;0;255;0m▀\x1b[0m\n"

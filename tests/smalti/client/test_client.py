@@ -159,7 +159,7 @@ def test_submit_sends_the_same_request_id_when_it_tries_again(server, client, re
     assert first == second
 
 
-def test_two_submissions_are_two_requests(server, client):
+def test_two_submits_have_different_request_ids(server, client):
     server.answers["JobService/Submit"] = lambda request: jobs_pb2.SubmitResponse(job=a_job())
     client.submit("toy")
     client.submit("toy")
@@ -417,7 +417,7 @@ UNUSABLE_ARGUMENTS = [  # the method, its arguments, and a part of the error
 
 
 @pytest.mark.parametrize(("method", "given", "named", "message"), UNUSABLE_ARGUMENTS)
-async def test_arguments_that_make_no_request_raise_one_sentence_and_send_nothing(
+async def test_unusable_arguments_raise_one_sentence_and_send_nothing(
     server, client, async_client, method, given, named, message
 ):
     with pytest.raises(InvalidRequest, match=message) as caught:

@@ -282,7 +282,7 @@ def test_a_grey_array_is_an_image(answering):
     ],
     ids=repr,
 )  # fmt: skip
-def test_an_object_that_is_no_image_is_refused_with_the_forms_that_are_taken(answering, wrong):
+def test_an_object_that_is_not_an_image_is_refused_with_the_accepted_forms(answering, wrong):
     def calls(client):
         yield lambda: client.encode("toy", wrong)
         yield lambda: client.score("toy", wrong)
@@ -302,7 +302,7 @@ def test_an_object_that_is_no_image_is_refused_with_the_forms_that_are_taken(ans
     assert answering.requests == []
 
 
-def test_an_object_that_is_no_mask_is_refused(answering):
+def test_an_object_that_is_not_a_mask_is_refused(answering):
     with Client(answering.address) as client:
         wrongs: list[Any] = [RGB / 255, 5, "x"]
         for wrong in wrongs:

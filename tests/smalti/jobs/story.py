@@ -66,7 +66,7 @@ async def silence(redis: Redis, worker: str) -> None:
 
 
 async def take_lease_away(queue: Queues, redis: Redis, worker: str) -> int:
-    await queue.upkeep.recover()  # so that the silence that follows is no outage
+    await queue.upkeep.recover()  # so that the silence that follows does not count as an outage
     await silence(redis, worker)
     return await queue.upkeep.recover()
 

@@ -287,7 +287,7 @@ async def test_cancelling_an_ended_job_changes_nothing(queue: Queues) -> None:
     assert ended.state is JobState.SUCCEEDED
 
 
-async def test_a_cancel_that_races_the_last_sample_leaves_one_end(queue: Queues, redis: Redis) -> None:
+async def test_a_job_whose_cancel_races_its_last_sample_ends_once(queue: Queues, redis: Redis) -> None:
     for race in range(30):
         job = await queue.clients.submit(request_for(count=2))
         claims = await claim_from(queue, limit=2)
@@ -343,7 +343,7 @@ async def test_a_million_queued_samples_cost_one_small_hash(queue: Queues, redis
     assert len(await redis.keys("*job:*")) == 1
 
 
-async def test_deleting_an_old_job_leaves_a_reused_request_id_to_the_younger_one(
+async def test_deleting_an_old_job_keeps_a_request_id_that_a_newer_job_has(
     queue: Queues, redis: Redis
 ) -> None:
     old = await queue.clients.submit(request_for(), request_id="one")
@@ -354,7 +354,7 @@ async def test_deleting_an_old_job_leaves_a_reused_request_id_to_the_younger_one
     assert (await queue.clients.submit(request_for(), request_id="one")).id == young.id
 
 
-async def test_a_third_crash_after_a_cancel_is_no_failure(queue: Queues, redis: Redis) -> None:
+async def test_a_third_crash_after_a_cancel_does_not_fail_the_sample(queue: Queues, redis: Redis) -> None:
     job = await queue.clients.submit(request_for())
     for worker in ("one", "two"):
         await claim_from(queue, worker)
@@ -366,7 +366,7 @@ async def test_a_third_crash_after_a_cancel_is_no_failure(queue: Queues, redis: 
     assert (ended.state, ended.failed) == (JobState.CANCELLED, 0)
 
 
-async def test_a_job_that_is_known_is_not_read_again(redis: Redis) -> None:
+async def test_the_request_of_a_known_job_is_not_read_again(redis: Redis) -> None:
     counting = Counting(redis)
     queue = queues_on(counting)  # type: ignore[arg-type]  # it behaves like one
     job = await queue.clients.submit(request_for(count=2))

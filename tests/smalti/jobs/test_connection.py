@@ -66,7 +66,7 @@ async def test_a_private_redis_is_fit_until_its_configuration_could_lose_jobs(
         await queues_on(redis, allow_volatile=True).upkeep.check()
 
 
-async def test_an_unfit_redis_refuses_every_call_until_a_check_finds_it_mended(
+async def test_an_unfit_redis_refuses_every_call_until_a_check_finds_it_repaired(
     own_redis: PrivateRedis,
 ) -> None:
     async with connect(own_redis.url) as redis:
@@ -166,7 +166,7 @@ async def test_a_read_of_a_key_of_another_type_names_it(redis: Redis, name: str)
         await SINGLE_READS[name](queues_on(redis))
 
 
-async def test_a_foreign_key_under_a_jobs_name_hides_no_other_job(redis: Redis) -> None:
+async def test_a_foreign_key_under_a_jobs_name_does_not_hide_other_jobs(redis: Redis) -> None:
     queue, prefix = queues_on(redis), "smalti:{default}:"
     job = await queue.clients.submit(request_for())
     await redis.set(prefix + "job:zzzz", "x")
@@ -326,7 +326,7 @@ async def test_a_refused_greeting_is_reported_with_redis_reason(redis_url: str, 
 
 
 @pytest.mark.parametrize("reply", [b":1\r\n", b"+OK\r\n"])
-async def test_a_server_that_greets_unlike_redis_is_reported_as_no_redis(reply: bytes) -> None:
+async def test_a_server_that_does_not_greet_like_redis_is_reported(reply: bytes) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.read(1024):
             writer.write(reply)
@@ -377,7 +377,7 @@ async def test_a_demotion_makes_blocked_readers_raise_unavailable(
         await queue.upkeep.recover()
 
 
-async def test_a_server_that_speaks_another_protocol_is_reported_as_no_redis() -> None:
+async def test_a_server_that_speaks_another_protocol_is_reported() -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         await writer.drain()

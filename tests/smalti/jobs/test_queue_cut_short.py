@@ -50,7 +50,7 @@ async def test_a_job_that_lost_samples_can_still_be_cancelled(queue: Queues, red
     job = await queue.clients.submit(request_for(count=4))
     await claim_from(queue, "first", limit=2)
     await queue.workers.leave("first")
-    await redis.delete(queue.store.keys.prefix + f"returned:{job.id}")  # given two samples that are nowhere
+    await redis.delete(queue.store.keys.prefix + f"returned:{job.id}")  # given two samples that are in no set
     assert (await queue.clients.cancel(job.id)).state is JobState.CANCELLED
     await queue.clients.delete(job.id)
 

@@ -101,7 +101,7 @@ async def test_expire_sent_twice_forgets_once(queue: Queues, redis: Redis) -> No
     await audit_pool(redis)
 
 
-async def test_a_release_sent_again_after_another_claimed_the_sample_does_not_touch_it(redis: Redis) -> None:
+async def test_a_repeated_release_does_not_change_a_sample_that_another_worker_claimed(redis: Redis) -> None:
     queue = queues_on(redis)
     await queue.clients.submit(request_for())
     [claim] = await claim_from(queue, "anna")

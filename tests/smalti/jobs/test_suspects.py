@@ -1,4 +1,4 @@
-"""After a worker fell silent with a sample, it is a suspect: drawn alone, and blamed only for what it did alone."""
+"""After a worker fell silent with a sample, it is a suspect: drawn alone, and charged only for what it did alone."""
 
 import asyncio
 from collections.abc import Sequence
@@ -90,7 +90,7 @@ async def test_a_worker_with_a_suspect_gets_samples_of_later_jobs(queue: Queues,
     for _ in range(3):
         await queue.clients.submit(request_for(count=2))
     assert len(await lose(queue, redis, "gone", limit=6)) == 6
-    await queue.clients.submit(request_for(count=2))  # behind three jobs that have nothing but suspects
+    await queue.clients.submit(request_for(count=2))  # behind three jobs that have only suspects
     claims = await claim_from(queue, "anna", limit=3)
     assert sorted(claim.is_suspect for claim in claims) == [False, False, True]
 

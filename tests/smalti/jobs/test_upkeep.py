@@ -31,7 +31,7 @@ async def test_after_an_outage_every_worker_first_gets_a_fresh_lease(redis: Redi
 
 
 async def beat_after(redis: Redis, queue: Queues, silence_ms: int) -> int:
-    """Recover as if the last recovery were so long ago: all times in Redis are moved into the past."""
+    """Recover as if the last recovery were this long ago: all times in Redis are moved into the past."""
     for name in ("recovered", "outage"):
         await redis.hincrby(PREFIX + "meta", name, -silence_ms)
     workers: Any = await redis.zrange(PREFIX + "workers", 0, -1)  # without scores: only names
@@ -57,7 +57,9 @@ async def test_a_dead_worker_loses_its_samples_even_if_every_recovery_is_late(
     assert not await queue.workers.renew("dead")
 
 
-async def test_two_outages_in_a_row_cost_a_live_worker_no_sample(queue: Queues, redis: Redis) -> None:
+async def test_a_live_worker_keeps_its_samples_through_two_outages_in_a_row(
+    queue: Queues, redis: Redis
+) -> None:
     await queue.clients.submit(request_for())
     await queue.upkeep.recover()
     await claim_from(queue, "alive")
@@ -75,7 +77,7 @@ async def test_a_clock_that_jumps_back_does_not_make_leases_long(redis: Redis, u
     assert await until(queue.upkeep.recover) == 1
 
 
-async def test_a_sample_that_was_claimed_three_times_without_a_row_fails(queue: Queues, redis: Redis) -> None:
+async def test_a_sample_fails_after_three_crashes_without_a_row(queue: Queues, redis: Redis) -> None:
     job = await queue.clients.submit(request_for())
     for worker in ("one", "two", "three"):
         assert (await queue.clients.get(job.id)).state is not JobState.FAILED
@@ -141,7 +143,7 @@ async def test_the_depth_counts_jobs_samples_and_workers(queue: Queues, redis: R
     assert 100 <= depth.oldest_seconds < 130
 
 
-async def test_no_more_samples_run_than_their_worker_has_slots(queue: Queues) -> None:
+async def test_a_worker_is_never_reported_to_run_more_samples_than_it_has_slots(queue: Queues) -> None:
     old, new = [await queue.clients.submit(request_for(count=3)) for _ in range(2)]
 
     async def running() -> tuple[int, int, int]:

@@ -112,7 +112,7 @@ async def test_a_job_stays_with_its_first_fingerprint_while_such_a_worker_lives(
     assert fingerprints == {0: "cpu+gpu", 1: "gpu", 2: "gpu", 3: "gpu"}
 
 
-async def test_jobs_of_another_fingerprint_hide_no_job_that_may_be_drawn(queue: Queues) -> None:
+async def test_jobs_of_another_fingerprint_do_not_hide_jobs_that_may_be_drawn(queue: Queues) -> None:
     for _ in range(40):
         await queue.clients.submit(request_for(count=2))
     await claim_from(queue, "anna", fingerprint="cpu", limit=40)
@@ -217,7 +217,7 @@ async def test_a_commit_says_which_sample_was_the_last_of_its_job(redis: Redis, 
     await audit_pool(redis)
 
 
-async def test_no_sample_is_the_last_of_a_job_with_cancelled_samples(queue: Queues) -> None:
+async def test_a_commit_does_not_end_a_job_that_is_being_cancelled(queue: Queues) -> None:
     job = await queue.clients.submit(request_for(count=2))
     [claim] = await claim_from(queue)
     await queue.clients.cancel(job.id)
@@ -225,7 +225,7 @@ async def test_no_sample_is_the_last_of_a_job_with_cancelled_samples(queue: Queu
     assert (reply.verdict, reply.ends_job) == (Verdict.ACCEPTED, False)
 
 
-async def test_a_contradiction_that_fails_the_last_sample_ends_its_job(queue: Queues) -> None:
+async def test_contradicting_rows_that_fail_the_last_sample_end_its_job(queue: Queues) -> None:
     await queue.clients.submit(request_for())
     [claim] = await claim_from(queue)
     await queue.workers.commit("anna", [drawn(claim, 0, 1)])
@@ -305,7 +305,7 @@ async def test_renew_tells_a_worker_that_its_lease_ran_out(queue: Queues, redis:
     assert not await queue.workers.renew("never came")
 
 
-async def test_an_orderly_stop_counts_as_no_crash(queue: Queues) -> None:
+async def test_an_orderly_stop_is_not_counted_as_a_crash(queue: Queues) -> None:
     job = await queue.clients.submit(request_for(count=2))
     for worker in ("one", "two", "three", "four"):
         assert len(await claim_from(queue, worker, limit=2)) == 2

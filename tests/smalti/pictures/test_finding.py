@@ -206,7 +206,7 @@ def test_names_in_a_zip_are_never_used_as_paths(tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["x.zip"]
 
 
-def test_of_two_entries_with_one_name_the_later_counts(tmp_path):
+def test_the_later_of_two_entries_with_one_name_is_used(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as packing:
         packing.writestr("a.png", a_picture("#ff0000"))
         with pytest.warns(UserWarning, match="Duplicate"):
@@ -234,7 +234,7 @@ def test_a_zip_whose_entries_share_their_bytes_is_refused(tmp_path):
         gather(tmp_path / "x.zip")
 
 
-@settings(deadline=None)  # of correctness, not of a busy machine's speed
+@settings(deadline=None)  # a busy machine may be slow
 @given(data=st.data())
 def test_any_damage_to_a_zip_gives_a_reason_and_never_a_crash(data, tmp_path_factory):
     method = data.draw(

@@ -245,7 +245,7 @@ def test_reading_a_pillow_image_does_not_change_it():
         assert image.info["transparency"] == 5
 
 
-@settings(deadline=None)  # of correctness, not of a busy machine's speed
+@settings(deadline=None)  # a busy machine may be slow
 @given(st.data())
 def test_a_damaged_picture_is_refused_or_read_and_never_crashes(data):
     form = data.draw(st.sampled_from(["PNG", "JPEG", "GIF", "BMP", "WEBP", "PPM"]))

@@ -27,13 +27,13 @@ class Driver:
         return 0
 
 
-def test_the_word_names_the_kind_of_gpu_and_its_multiprocessors():
+def test_the_description_names_the_kind_of_gpu_and_its_multiprocessors():
     assert describe(Driver()).startswith("NVIDIA-H200-MIG-1g.18gb-sm9.0-132")
 
 
-def test_the_word_has_no_plus_because_plus_joins_fingerprints():
+def test_the_description_has_no_plus_because_plus_joins_fingerprints():
     assert not set(describe(Driver(name=b"A+B C\t(D)"))) & set(" +\t")
 
 
-def test_without_a_gpu_the_word_is_unknown():
+def test_without_a_gpu_the_description_is_unknown():
     assert describe(Driver(answer=100)) == "unknown"  # CUDA_ERROR_NO_DEVICE

@@ -138,7 +138,7 @@ def test_the_generator_learns_to_please_a_fixed_discriminator(images):
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_the_robust_variant_has_spectral_normalisation_and_the_lectures_has_not(images):
+def test_only_the_robust_variant_has_spectral_normalisation(images):
     def bound(recipe):
         names = a_task(recipe, images).discriminator.state_dict()
         return any("parametrizations" in name for name in names)

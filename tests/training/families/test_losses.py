@@ -1,4 +1,4 @@
-"""Losses: ours bound a likelihood, the lecture's does not; the GAN's losses push scores in the right direction."""
+"""Losses: ours bounds the likelihood, the lecture's does not; the GAN's losses push scores in the right direction."""
 
 import pytest
 import torch
