@@ -20,7 +20,7 @@ SAME_SILHOUETTE = (
     0.85  # intersection over union; chosen by eye on sprites: better merge strangers than separate variants
 )
 SAME_EDGES = 0.7  # correlation of the edges' strengths
-FILLED = 0.95  # if this much is opaque, the silhouette is only the frame, and is ignored
+FILLED = 0.95  # if this much of its bounding box is opaque, the silhouette is only a frame, and is ignored
 BLOCK = 2048  # images; all pairs of two blocks are compared at once
 PORTION = 512  # images or pairs whose edges are computed at once
 COORDINATES = 256  # kept of each image for the rough comparison
@@ -37,9 +37,22 @@ def groups(rgb: NDArray[np.uint8], opaque: NDArray[np.bool_]) -> Indices:
     Takes the images' colours (images, height, width, 3), and which pixels are opaque (images, height, width).
     """
     found = Groups(len(rgb))
-    for rule in (_Silhouettes(opaque), _Edges(rgb)):
+    framed = frames(opaque)
+    for rule in (_Silhouettes(opaque, framed), _Edges(rgb, opaque | ~framed[:, None, None])):
         _join(rule, found)
     return found.numbers()
+
+
+def frames(opaque: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which images (images,) are opaque in a rectangle: pictures without transparency, with or without a margin."""
+    heights, widths = (_extent(np.asarray(opaque.any(axis=axis))) for axis in (2, 1))
+    return np.asarray(opaque.sum(axis=(1, 2)) >= np.float32(FILLED) * heights * widths)
+
+
+def _extent(lines: NDArray[np.bool_]) -> Indices:
+    """From the first to the last true value of each line: (lines,)."""
+    extent = lines.shape[1] - lines.argmax(axis=1) - lines[:, ::-1].argmax(axis=1)
+    return np.asarray(np.where(lines.any(axis=1), extent, 0))
 
 
 class Groups:
@@ -93,16 +106,16 @@ class _Rule(ABC):
 
 
 class _Silhouettes(_Rule):
-    """Images agree by the intersection over union of their silhouettes; (almost) full frames have no silhouette."""
+    """Images agree by the intersection over union of their silhouettes; a frame is no silhouette."""
 
     slack = 0.05  # pixels: products of whole numbers are exact, `needs` is rounded
 
-    def __init__(self, opaque: NDArray[np.bool_]) -> None:
+    def __init__(self, opaque: NDArray[np.bool_], framed: NDArray[np.bool_]) -> None:
         height, width = opaque.shape[1:]
         flat = opaque.reshape(len(opaque), height * width)
         areas = flat.sum(axis=1)
         by_area = np.argsort(areas, kind="stable")  # blocks of very different areas are not compared
-        self.images = by_area[(areas / np.float32(height * width) < FILLED)[by_area]]
+        self.images = by_area[~framed[by_area]]
         self.vectors, self.areas = flat[self.images], areas[self.images].astype(np.float32)
         # common > s · (one + other − common), solved for `common`.
         self.needs = self.areas * np.float32(SAME_SILHOUETTE / (1 + SAME_SILHOUETTE))
@@ -119,16 +132,16 @@ class _Silhouettes(_Rule):
 
 
 class _Edges(_Rule):
-    """Images agree by the correlation of their edges' strengths."""
+    """Images agree by the correlation of their edges' strengths; the border of a frame is no edge."""
 
     slack = 1e-4  # many times the error of single precision
 
-    def __init__(self, rgb: NDArray[np.uint8]) -> None:
-        self.rgb, self.images = rgb, np.arange(len(rgb))
+    def __init__(self, rgb: NDArray[np.uint8], inside: NDArray[np.bool_]) -> None:
+        self.rgb, self.inside, self.images = rgb, inside, np.arange(len(rgb))
         count, height, width = rgb.shape[:3]
         self.vectors = np.empty((count, height * (width - 1) + (height - 1) * width), dtype=np.float32)
         for rows in _portions(count, PORTION):
-            self.vectors[rows] = edges(rgb[rows])
+            self.vectors[rows] = edges(rgb[rows], inside[rows])
         self.needs = np.full(count, SAME_EDGES / 2, dtype=np.float32)
         across = np.arange(height * (width - 1)).reshape(height, width - 1)
         down = np.arange((height - 1) * width).reshape(height - 1, width)
@@ -137,19 +150,33 @@ class _Edges(_Rule):
     def agree(self, pairs: Indices, *, mirrored: bool) -> NDArray[np.bool_]:
         found = [np.zeros(0, dtype=np.bool_)]
         for part in _portions(pairs.shape[1], PORTION):
-            one, other = self.rgb[pairs[0, part]], self.rgb[pairs[1, part]]
-            other = other[:, :, ::-1] if mirrored else other
-            found.append(np.einsum("ij,ij->i", edges(one), edges(other)) > SAME_EDGES)
+            one, other = self._edges(pairs[0, part]), self._edges(pairs[1, part], mirrored=mirrored)
+            found.append(np.einsum("ij,ij->i", one, other) > SAME_EDGES)
         return np.concatenate(found)
 
+    def _edges(self, chosen: Indices, *, mirrored: bool = False) -> NDArray[np.float64]:
+        rgb, inside = self.rgb[chosen], self.inside[chosen]
+        return edges(rgb[:, :, ::-1], inside[:, :, ::-1]) if mirrored else edges(rgb, inside)
 
-def edges(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """The strength of every edge of lightness, whatever the colours, centred and of length 1: (images, features)."""
+
+def edges(rgb: NDArray[np.uint8], inside: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The strength of every edge of lightness, whatever the colours, centred and of length 1: (images, features).
+
+    Edges between two pixels that are not both `inside` (images, height, width) are 0.
+    """
     lightness = palette.to_lab(rgb)[..., 0]
     across = np.abs(np.diff(lightness, axis=2)).reshape(len(rgb), -1)
     down = np.abs(np.diff(lightness, axis=1)).reshape(len(rgb), -1)
     strength = np.sqrt(np.concatenate([across, down], axis=1))  # the root makes weak edges count more
-    centred = strength - strength.mean(axis=1, keepdims=True)
+    counted = np.concatenate(
+        [
+            (inside[:, :, 1:] & inside[:, :, :-1]).reshape(len(rgb), -1),
+            (inside[:, 1:] & inside[:, :-1]).reshape(len(rgb), -1),
+        ],
+        axis=1,
+    )
+    means = (strength * counted).sum(axis=1) / np.maximum(counted.sum(axis=1), 1)
+    centred = (strength - means[:, None]) * counted
     return np.asarray(centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9))
 
 

@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import connected_components
 
 from tests.training.data.test_splits import drawings, recoloured
 from training.data import duplicates
-from training.data.duplicates import FILLED, SAME_EDGES, SAME_SILHOUETTE, edges
+from training.data.duplicates import SAME_EDGES, SAME_SILHOUETTE, edges, frames
 
 
 def plain(rgb, opaque):
@@ -26,9 +26,11 @@ def alike(rgb, opaque, other_rgb, other_opaque):
     one, other = (shape.reshape(len(shape), -1).astype(np.float32) for shape in (opaque, other_opaque))
     common = one @ other.T
     union = one.sum(1)[:, None] + other.sum(1) - common
-    telling = (one.mean(1) < FILLED)[:, None] & (other.mean(1) < FILLED)
-    silhouettes = (common / np.maximum(union, 1) > SAME_SILHOUETTE) & telling
-    return silhouettes | (edges(rgb) @ edges(other_rgb).T > SAME_EDGES)
+    framed, other_framed = frames(opaque), frames(other_opaque)
+    silhouettes = (common / np.maximum(union, 1) > SAME_SILHOUETTE) & ~framed[:, None] & ~other_framed
+    found = edges(rgb, opaque | ~framed[:, None, None])
+    others = edges(other_rgb, other_opaque | ~other_framed[:, None, None])
+    return silhouettes | (found @ others.T > SAME_EDGES)
 
 
 @st.composite
@@ -77,18 +79,22 @@ def test_a_recolouring_and_its_mirror_image_are_variants_of_the_drawing():
     assert duplicates.groups(all_rgb, all_opaque).tolist() == [0, 1, 2, 3, 4, 0, 0]
 
 
+def of_whole(rgb):
+    return edges(rgb, np.ones(rgb.shape[:3], dtype=np.bool_))
+
+
 def correlated(correlation):
     """Two images without transparency whose edges have this correlation, as near as 256 greys allow."""
     base, strange = drawings(2, size=20, seed=3)[0].astype(np.float64)
     mixes = [np.rint(base + part * (strange - base)).astype(np.uint8) for part in np.linspace(0, 1, 200)]
-    found = edges(np.stack([base.astype(np.uint8), *mixes]))
+    found = of_whole(np.stack([base.astype(np.uint8), *mixes]))
     return np.stack([base, mixes[np.abs(found[1:] @ found[0] - correlation).argmin()]]).astype(np.uint8)
 
 
 @pytest.mark.parametrize(("correlation", "groups"), [(0.75, [0, 0]), (0.65, [0, 1])])
 def test_images_without_transparency_are_variants_if_their_edges_correlate(correlation, groups):
     rgb = correlated(correlation)
-    assert edges(rgb[:1]) @ edges(rgb[1:]).T == pytest.approx(correlation, abs=0.03)
+    assert of_whole(rgb[:1]) @ of_whole(rgb[1:]).T == pytest.approx(correlation, abs=0.03)
     opaque = np.ones(rgb.shape[:3], dtype=np.bool_)  # silhouettes say nothing
     assert duplicates.groups(rgb, opaque).tolist() == groups
     mirrored = np.stack([rgb[0], rgb[1, :, ::-1]])
@@ -107,3 +113,23 @@ def test_silhouettes_agree_if_more_than_85_percent_is_common(common, groups):
     opaque = np.zeros((2, 8, 8), dtype=np.bool_)
     opaque.reshape(2, -1)[0, :20] = opaque.reshape(2, -1)[1, :common] = True
     assert duplicates.groups(np.full((2, 8, 8, 3), 7, dtype=np.uint8), opaque).tolist() == groups
+
+
+@pytest.mark.parametrize(("height", "width"), [(20, 20), (16, 16), (15, 20), (20, 15)])
+def test_different_opaque_pictures_are_no_variants_whatever_margin_they_have(height, width):
+    rng = np.random.default_rng(3)
+    rgb = np.full((40, 20, 20, 3), 255, dtype=np.uint8)
+    opaque = np.zeros((40, 20, 20), dtype=np.bool_)
+    rgb[:, -height:, :width] = rng.integers(
+        0, 256, (40, 1, 1, 3)
+    )  # given pictures of one size on a larger canvas
+    opaque[:, -height:, :width] = True
+    for image in rgb:
+        row, column = rng.integers(20 - height, 14), rng.integers(0, width - 6)
+        image[row : row + 5, column : column + 5] = rng.integers(0, 256, 3)
+    copies = rgb[:3, :, ::-1] if width == 20 else rgb[:3]  # and copies of three of them
+    groups = duplicates.groups(np.concatenate([rgb, copies]), np.concatenate([opaque, opaque[:3]]))
+    assert groups[40:].tolist() == groups[:3].tolist()
+    assert (
+        len(set(groups.tolist())) > 25
+    )  # then only those agree that have their square at nearly the same place
