@@ -253,7 +253,8 @@ class Manifest(_Part):
         if self.score == expected:
             return ""
         said = expected.model_dump_json() if expected else "null"
-        return f"its score must be {said}, as its graphs say"
+        missing = "is missing: it " if self.score is None else ""
+        return f"its score {missing}must be {said}, as its graphs say"
 
     def _fault_of_recipe(self) -> str:
         """Checks only what serving and evaluation read; the rest of a recipe is for people."""

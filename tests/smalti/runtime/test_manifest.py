@@ -147,7 +147,7 @@ WRONG: dict[str, tuple[Change, str]] = {
     "another medium": (lambda m: m.update(medium="smell"), "medium is 'smell', but must be 'image'"),
     "no score beside a graph that scores": (
         lambda m: m.update(score=None),
-        'its score must be {"graph":"score","output":"elbo","kind":"elbo"}',
+        'its score is missing: it must be {"graph":"score","output":"elbo","kind":"elbo"}',
     ),
     "another kind of score": (
         lambda m: m["score"].update(kind="log_likelihood"),
