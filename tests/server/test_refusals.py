@@ -8,13 +8,14 @@ from google.protobuf.duration_pb2 import Duration
 from smalti.v1 import images_pb2, jobs_pb2, models_pb2, types_pb2
 from tests.server.conftest import Running, refused
 from tests.server.test_long_text import WORDS
+from tests.server.toys import HEIGHT, WIDTH
 
 VAE = types_pb2.ModelVersion(name="toy-vae")
 ROWS = types_pb2.ModelVersion(name="toy-pixel-rnn")
 PNG = types_pb2.Image(png=b"no picture")
 SMALL = types_pb2.Image(pixels=types_pb2.Pixels(height=1, width=1, indices=b"\0"))
 EMPTY = types_pb2.Image()
-PIXELS = types_pb2.Image(pixels=types_pb2.Pixels(height=6, width=5, indices=bytes(30)))
+PIXELS = types_pb2.Image(pixels=types_pb2.Pixels(height=HEIGHT, width=WIDTH, indices=bytes(HEIGHT * WIDTH)))
 
 
 def ask(server: Running, request: Any) -> Any:
