@@ -20,18 +20,19 @@ from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 
 from benchmarks import machine
+from benchmarks.command import Benchmark
 from evaluation.drawing import row_inputs
 from export import graphs
 from export.pixel_rnn import make_graphs
 from models.diagonal import DiagonalPixelRNN
 from smalti.runtime.session import open_session
 from training import recipe as recipes
-from training.families.pixel_rnn import make_network
+from training.families.pixel_rnn import VARIANTS, make_network
 
 EARLY = 2  # the row that the last row is compared with; nearly all of its neighbours lie within the image
 
 
-@click.command()
+@click.command(cls=Benchmark)
 @click.argument("recipe", default="pixel-rnn-mnist")
 @click.option("--size", type=click.IntRange(4), default=28, help="Rows and columns.")
 @click.option("--colours", type=click.IntRange(2), default=2)
@@ -43,12 +44,7 @@ EARLY = 2  # the row that the last row is compared with; nearly all of its neigh
 def main(recipe: str, size: int, colours: int, batch: int, images: int, file: Path | None) -> None:
     """Measure the network of RECIPE, a recipe of a diagonal PixelRNN."""
     torch.manual_seed(0)
-    chosen = recipes.read(recipes.find(recipe, digits=False))
-    network = make_network(chosen, height=size, width=size, colours=colours)
-    if not isinstance(network, DiagonalPixelRNN):
-        raise click.ClickException(
-            f"The recipe {recipe} is not one of a diagonal PixelRNN: take pixel-rnn-mnist or pixel-rnn."
-        )
+    network = _network(recipe, size, colours)
     with tempfile.TemporaryDirectory() as folder:
         graphs.save(make_graphs(network.eval()), Path(folder))
         costs = {count: Costs(network, Path(folder), count) for count in (1, batch)}
@@ -60,6 +56,17 @@ def main(recipe: str, size: int, colours: int, batch: int, images: int, file: Pa
     for line in _lines(figures, size, batch):
         click.echo(line)
     machine.write(file, {"recipe": recipe, "size": size, "images": images, "batches": figures})
+
+
+def _network(recipe: str, size: int, colours: int) -> DiagonalPixelRNN:
+    chosen = recipes.read(recipes.find(recipe, digits=False))
+    if chosen.variant in VARIANTS:
+        network = make_network(chosen, height=size, width=size, colours=colours)
+        if isinstance(network, DiagonalPixelRNN):
+            return network
+    raise click.ClickException(
+        f"The recipe {recipe} is not one of a diagonal PixelRNN: take pixel-rnn-mnist or pixel-rnn."
+    )
 
 
 class Costs:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import machine
+from benchmarks.command import Benchmark
 from training import memory
 from training.data import duplicates, sources
 from training.data.sources import Indexed
@@ -19,7 +20,7 @@ from training.data.sources import Indexed
 SIZE = 20
 
 
-@click.command()
+@click.command(cls=Benchmark)
 @click.argument("images", required=False, type=click.Path(path_type=Path))
 @click.option("--count", type=click.IntRange(8), default=60_000, show_default=True, help="Images, at most.")
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Write the figures here too.")

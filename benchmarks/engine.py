@@ -18,11 +18,12 @@ import numpy as np
 
 from benchmarks import machine
 from benchmarks.candidates import SEED, Candidate, draws_a_batch, measure_in_turns
+from benchmarks.command import Benchmark, drawing_model
 from benchmarks.processes import Processes
 from smalti.randomness import uniforms
 from smalti.runtime.draw_row import GRAPH
 from smalti.runtime.provider import Provider
-from smalti.runtime.repository import Model, ModelRepository
+from smalti.runtime.repository import Model
 from smalti.runtime.session import open_session
 from worker.runner import Runner
 
@@ -32,7 +33,7 @@ LARGEST = BATCHES[-1]
 AGAIN = "torch, image read again for every pixel"
 
 
-@click.command()
+@click.command(cls=Benchmark)
 @click.argument("model", default="sprites-pixel-rnn")
 @click.option("--repository", type=click.Path(path_type=Path), default=Path("model_repository"))
 @click.option("--threads", type=click.IntRange(1), default=1, help="Of onnxruntime, within one operator.")
@@ -40,7 +41,7 @@ AGAIN = "torch, image read again for every pixel"
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Write the figures here too.")
 def main(model: str, repository: Path, threads: int, rounds: int, file: Path | None) -> None:
     """Measure samples per second of MODEL at several batch sizes, and of a torch loop if torch is installed."""
-    chosen = ModelRepository(repository).load(model)
+    chosen = drawing_model(repository, model)
     with ExitStack() as opened:
         candidates = _drawings(opened, chosen, chosen.path(GRAPH), threads, "onnxruntime")
         candidates |= _limits(chosen, threads) | _int8(opened, chosen, threads) | _torch_loops(chosen)

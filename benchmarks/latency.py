@@ -12,11 +12,12 @@ import click
 import numpy as np
 
 from benchmarks import machine
+from benchmarks.command import Benchmark, drawing_model, latent_model
 from benchmarks.running_system import BACKLOG, RunningSystem, run_system
 from smalti.client.values import DrawnRows, SampleRows
 
 
-@click.command()
+@click.command(cls=Benchmark)
 @click.argument("model", default="sprites-pixel-rnn")
 @click.option("--one-shot", default="sprites-vae", show_default=True, help="The model for one-shot requests.")
 @click.option("--repository", type=click.Path(path_type=Path), default=Path("model_repository"))
@@ -30,6 +31,8 @@ from smalti.client.values import DrawnRows, SampleRows
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Write the figures here too.")
 def main(model: str, one_shot: str, repository: Path, slots: int, times: int, file: Path | None) -> None:
     """Measure milliseconds until the first row of MODEL, and of one-shot requests."""
+    drawing_model(repository, model)
+    latent_model(repository, one_shot)
     with run_system(repository, model, slots=slots) as running:
         running.draw(model, slots)  # the first job is slower
         calls: dict[str, Callable[[], object]] = {

@@ -8,10 +8,11 @@ from pathlib import Path
 import click
 
 from benchmarks import machine
+from benchmarks.command import Benchmark, drawing_model
 from benchmarks.running_system import RunningSystem, resident_megabytes, run_system
 
 
-@click.command()
+@click.command(cls=Benchmark)
 @click.argument("model", default="digits-pixel-rnn-lecture")
 @click.option("--repository", type=click.Path(path_type=Path), default=Path("model_repository"))
 @click.option("--count", type=click.IntRange(1), default=1000, help="Samples of a job.")
@@ -19,6 +20,7 @@ from benchmarks.running_system import RunningSystem, resident_megabytes, run_sys
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Write the figures here too.")
 def main(model: str, repository: Path, count: int, jobs: int, file: Path | None) -> None:
     """Draw jobs of MODEL one after another; read the memory of server and worker after each."""
+    drawing_model(repository, model)
     click.echo(f"{model}: {jobs} jobs of {count} samples\n{machine.headline()}")
     with run_system(repository, model) as running:
         found: dict[str, list[float]] = {name: [] for name in running.system.pids}

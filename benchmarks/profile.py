@@ -18,16 +18,17 @@ from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 
 from benchmarks import machine
+from benchmarks.command import Benchmark, drawing_model
 from smalti.runtime.draw_row import GRAPH
 from smalti.runtime.provider import Provider
-from smalti.runtime.repository import Model, ModelRepository
+from smalti.runtime.repository import Model
 from smalti.runtime.session import open_graph
 
 RUNS = 20
 PRODUCTS = frozenset({"MatMul", "Gemm", "FusedGemm", "MatMulInteger"})
 
 
-@click.command()
+@click.command(cls=Benchmark)
 @click.argument("model", default="sprites-pixel-rnn")
 @click.option("--repository", type=click.Path(path_type=Path), default=Path("model_repository"))
 @click.option("--batch", type=click.IntRange(1), default=32)
@@ -36,7 +37,7 @@ PRODUCTS = frozenset({"MatMul", "Gemm", "FusedGemm", "MatMulInteger"})
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Write the figures here too.")
 def main(model: str, repository: Path, batch: int, threads: int, top: int, file: Path | None) -> None:
     """Print which kinds of nodes take most of the time of a row of MODEL."""
-    chosen = ModelRepository(repository).load(model)
+    chosen = drawing_model(repository, model)
     seconds = _row_seconds(chosen, batch, threads)
     nodes, spent = profile(chosen, batch, threads)
     total, columns = sum(spent.values()), chosen.manifest.width

@@ -12,6 +12,7 @@ import click
 from redis.asyncio import Redis
 
 from benchmarks import machine
+from benchmarks.command import Benchmark
 from local.private_redis import PrivateRedis
 from smalti.jobs.clients import ClientQueue
 from smalti.jobs.connection import connect
@@ -123,7 +124,7 @@ async def _processor_seconds(redis: Redis) -> float:
     return float(used["used_cpu_user"]) + float(used["used_cpu_sys"])
 
 
-@click.command()
+@click.command(cls=Benchmark)
 @click.option("--repetitions", type=click.IntRange(2), default=10)
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Write the figures here too.")
 def main(repetitions: int, file: Path | None) -> None:

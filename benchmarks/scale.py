@@ -11,6 +11,7 @@ from typing import NamedTuple
 import click
 
 from benchmarks import machine
+from benchmarks.command import Benchmark, drawing_model
 from benchmarks.running_system import BACKLOG, RunningSystem, run_system
 
 LIMITS = {"SMALTI_MAX_QUEUED_JOBS": "20000"}
@@ -27,7 +28,7 @@ class Setting(NamedTuple):
         return f"{self.slots} slots, {self.workers} workers, {self.waiting} jobs waiting"
 
 
-@click.command()
+@click.command(cls=Benchmark)
 @click.argument("model", default="sprites-pixel-rnn-lecture")
 @click.option("--repository", type=click.Path(path_type=Path), default=Path("model_repository"))
 @click.option("--count", type=click.IntRange(1), default=1000, help="Samples of a job.")
@@ -53,6 +54,7 @@ def main(
     file: Path | None,
 ) -> None:
     """Measure samples per second of jobs of MODEL. With few slots, the job is smaller: 32 samples a slot."""
+    drawing_model(repository, model)
     settings = [
         *(Setting(number, 1, 0) for number in slots),
         *(Setting(32, number, 0) for number in workers if number > 1 or 32 not in slots),

@@ -15,6 +15,7 @@ import click
 import grpc
 
 from benchmarks import machine
+from benchmarks.command import Benchmark
 from smalti.client.health import ask
 from smalti.v1 import images_pb2, images_pb2_grpc, types_pb2
 
@@ -22,7 +23,7 @@ _IMAGES = "smalti.v1.ImageService"
 _START_SECONDS = 60.0
 
 
-@click.command()
+@click.command(cls=Benchmark)
 @click.argument("model", default="digits-vae")
 @click.option("--latent-size", default=10, show_default=True)
 @click.option("--seconds", default=5.0, show_default=True, help="For each number of requests in flight.")

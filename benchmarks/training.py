@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import machine
+from benchmarks.command import Benchmark
 from smalti.runtime.manifest import Data
 from training import memory, recipe
 from training.families.loading import make_task
@@ -26,7 +27,7 @@ RECIPE, SIDE = "pixel-rnn-mnist", 28
 PRODUCTS = ("float32", "bfloat16")
 
 
-@click.command()
+@click.command(cls=Benchmark)
 @click.option("--steps", type=click.IntRange(2), default=12, show_default=True)
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Write the figures here too.")

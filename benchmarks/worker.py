@@ -18,13 +18,14 @@ from redis import Redis
 
 from benchmarks import machine
 from benchmarks.candidates import SEED, Candidate, draws_a_batch
+from benchmarks.command import Benchmark, drawing_model
 from benchmarks.running_system import redis_seconds, run_system
 from local.private_redis import PrivateRedis
 from smalti.errors import SampleFailed
 from smalti.randomness import uniforms
 from smalti.runtime.draw_row import GRAPH
 from smalti.runtime.provider import Provider
-from smalti.runtime.repository import Model, ModelRepository
+from smalti.runtime.repository import Model
 from smalti.runtime.session import open_graph
 from worker.runner import Runner
 from worker.sample import Lane, Row
@@ -33,7 +34,7 @@ _TORCH_IMAGES = 5  # before the jobs, and as many after them
 _ENGINE_BATCHES = 6  # before the jobs, and as many after them
 
 
-@click.command()
+@click.command(cls=Benchmark)
 @click.argument("model", default="sprites-pixel-rnn")
 @click.option("--repository", type=click.Path(path_type=Path), default=Path("model_repository"))
 @click.option("--count", type=click.IntRange(1), default=1000, help="Samples in a job.")
@@ -55,7 +56,7 @@ def main(
     file: Path | None,
 ) -> None:
     """Measure samples per second of jobs of MODEL, from submit to the end of the job."""
-    chosen = ModelRepository(repository).load(model)
+    chosen = drawing_model(repository, model)
     alone = _engine(chosen, slots, threads)
     torch_before, before = _torch_rates(chosen), _rates(alone)
     with run_system(repository, model, workers=workers, slots=slots, SMALTI_THREADS=str(threads)) as running:

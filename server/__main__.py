@@ -5,6 +5,7 @@ import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import click
 import structlog
 
 from server.application import Application, make_store
@@ -46,8 +47,13 @@ async def _run_until_stopped(application: Application, stopping: asyncio.Event) 
         await application.stop()
 
 
+@click.command()
 def main() -> None:
-    """Exit 0 after an orderly stop, or 1 with one sentence that says what is wrong."""
+    """Serve models by gRPC until SIGTERM or Ctrl-C.
+
+    There are no arguments: all settings are variables SMALTI_*, and .env.example lists them. Exits with 0 after an
+    orderly stop, or with 1 and one sentence that says what is wrong.
+    """
     logs.configure(level="info", form="text")  # until the settings say how
     try:
         settings = read_settings(ServerSettings)
@@ -61,4 +67,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="python -m server")

@@ -2,6 +2,8 @@
 
 import sys
 
+import click
+
 from server.address import address_from_here
 from smalti.client.health import ask
 from smalti.errors import SmaltiError
@@ -13,10 +15,16 @@ def default_address() -> str:
     return address_from_here(read_settings(ServerSettings).listen).text
 
 
-def main() -> None:
-    """Ask once."""
+@click.command()
+@click.argument("address", required=False)
+def main(address: str | None) -> None:
+    """Ask the server at ADDRESS (HOST:PORT) whether it is ready.
+
+    Without ADDRESS, ask the server that the variables SMALTI_* of this environment configure. Exits with 0 if it is
+    ready, or with 1 and one sentence.
+    """
     try:
-        address = sys.argv[1] if len(sys.argv) > 1 else default_address()
+        address = default_address() if address is None else address
         answer = ask(address)
     except SmaltiError as error:
         sys.exit(str(error))
@@ -25,4 +33,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="python -m server.health")

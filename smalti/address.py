@@ -6,6 +6,7 @@ import socket
 from dataclasses import dataclass
 
 from smalti.errors import InvalidRequest, SmaltiError
+from smalti.printable import printable
 
 _LAST_PORT = 65535
 _SHOWN = 80  # characters of a wrong address in a message
@@ -53,7 +54,7 @@ def parse_address(
     is_port = port.isascii() and port.isdecimal() and len(port) <= len(str(_LAST_PORT))
     if not (_is_host(host) and is_port and first_port <= int(port) <= _LAST_PORT):
         raise refusal(
-            f"{name} is '{_short(str(text))}': write it as HOST:PORT, such as 127.0.0.1:50051 or [::1]:50051, "
+            f"{name} is {_shown(text)}: write it as HOST:PORT, such as 127.0.0.1:50051 or [::1]:50051, "
             f"with a port from {first_port} to {_LAST_PORT}."
         )
     return Address(_in_full(host.strip("[]")), int(port))
@@ -80,5 +81,8 @@ def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+def _shown(given: object) -> str:
+    """A wrong address in a message: text in quotes, anything else as Python writes it."""
+    if isinstance(given, str):
+        return f"'{printable(given, longest=_SHOWN)}'"
+    return printable(repr(given), longest=_SHOWN)

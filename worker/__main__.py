@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 
+import click
 import structlog
 from redis.asyncio import Redis
 
@@ -109,8 +110,13 @@ async def _redis_is_fit(queue: QueueUpkeep, stopping: asyncio.Event) -> bool:
     return False
 
 
+@click.command()
 def main() -> None:
-    """Exit 0 after an orderly stop, or 1 with one sentence that says what is wrong."""
+    """Draw the samples of jobs until SIGTERM or Ctrl-C.
+
+    There are no arguments: all settings are variables SMALTI_*, and .env.example lists them. Exits with 0 after an
+    orderly stop, or with 1 and one sentence that says what is wrong.
+    """
     sys.setswitchinterval(_SWITCH_SECONDS)
     logs.configure(level="info", form="text")  # until the settings are known
     try:
@@ -138,4 +144,4 @@ def _say(group: BaseExceptionGroup[SmaltiError]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="python -m worker")

@@ -15,13 +15,14 @@ import click
 
 from benchmarks import machine
 from benchmarks.candidates import measure_in_turns
+from benchmarks.command import Benchmark, drawing_model
 from benchmarks.gpu import checks
 from benchmarks.gpu.waiting import Asked, lines, waiting
 from smalti.errors import ProviderMissing
 from smalti.runtime import gpu
 from smalti.runtime.draw_row import GRAPH
 from smalti.runtime.provider import Provider
-from smalti.runtime.repository import Model, ModelRepository
+from smalti.runtime.repository import Model
 from smalti.runtime.session import open_graph
 from worker.device import BindingSession
 from worker.device_runner import DeviceRunner
@@ -32,7 +33,7 @@ SIZES = (32, 256, 1024)
 IMAGES = 32  # compared with those of the CPU
 
 
-@click.command()
+@click.command(cls=Benchmark)
 @click.option("--model", "names", multiple=True, default=MODELS, show_default=True)
 @click.option("--repository", type=click.Path(path_type=Path), default=Path("model_repository"))
 @click.option("--slots", "sizes", type=click.IntRange(2), multiple=True, default=SIZES, show_default=True)
@@ -57,7 +58,7 @@ def main(
     file: Path | None,
 ) -> None:
     """Check and measure on the GPU."""
-    models = [ModelRepository(repository).load(name) for name in names]
+    models = [drawing_model(repository, name) for name in names]
     _require_gpu(models[0])
     click.echo(f"{gpu.describe()}\n{machine.headline()}")
     checked = {model.manifest.name: _checked(model, memory) for model in models}

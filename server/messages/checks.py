@@ -100,6 +100,11 @@ def retention_of(duration: Duration | None, limits: RequestLimits) -> float:
     """How many seconds results are kept; raises InvalidRequest."""
     if duration is None:
         return limits.default_retention_seconds
+    if abs(duration.nanos) >= 10**9 or duration.seconds * duration.nanos < 0:
+        raise InvalidRequest(
+            "The retention is no valid Duration: nanos are -999,999,999 to 999,999,999, with the sign of seconds.",
+            field="retention",
+        )
     seconds = duration.seconds + duration.nanos * 1e-9
     if not 0 <= seconds <= limits.retention_seconds:
         raise InvalidRequest(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any, Protocol
 
 import numpy as np
@@ -40,11 +41,16 @@ class GivenImages:
     colour_change: types_pb2.ColourChange
 
 
-def read(model: ImageModel, images: Sequence[types_pb2.Image], *, field: str = "images") -> GivenImages:
-    """The images of a request; raises ImageRefused. Call it off the event loop: decoding PNGs takes long."""
+def read(
+    model: ImageModel, images: Sequence[types_pb2.Image], *, fields: Sequence[str] = ("images",)
+) -> GivenImages:
+    """The images of a request; raises ImageRefused. Call it off the event loop: decoding PNGs takes long.
+
+    `fields` are the fields of the request that hold the images: one for each image, or one for all.
+    """
     matched = [
         _read_numbered(model, image, field, number, len(images))
-        for number, image in enumerate(images, start=1)
+        for number, (image, field) in enumerate(zip(images, cycle(fields), strict=False), start=1)
     ]
     return GivenImages(
         pixels=np.stack([image.pixels for image in matched]),
@@ -79,42 +85,37 @@ def write_indices(model: ImageModel, indices: bytes, form: int) -> types_pb2.Ima
 def _read_numbered(
     model: ImageModel, image: types_pb2.Image, field: str, number: int, count: int
 ) -> palette.Matched:
-    """As `_read_one`; an error about one of several images says which one."""
+    """As `_read_one`; an error names the field, and for one of several images its number."""
     try:
-        return _read_one(model, image, field)
+        return _read_one(model, image)
     except ImageRefused as error:
-        if count == 1:
-            raise
-        raise ImageRefused(f"Image {number} of {count} {reason_of(error)}.", field=error.field) from error
+        said = str(error) if count == 1 else f"Image {number} of {count} {reason_of(error)}."
+        raise ImageRefused(said, field=field) from error
 
 
-def _read_one(model: ImageModel, image: types_pb2.Image, field: str) -> palette.Matched:
+def _read_one(model: ImageModel, image: types_pb2.Image) -> palette.Matched:
     match image.WhichOneof("content"):
         case "pixels":
-            return palette.Matched(_from_pixels(model, image.pixels, field), moved=0, largest_distance=0.0)
+            return palette.Matched(_from_pixels(model, image.pixels), moved=0, largest_distance=0.0)
         case "png":
             return _from_png(model, image.png)
         case _:
-            raise ImageRefused("The image is missing: give a PNG or pixels.", field=field)
+            raise ImageRefused("The image is missing: give a PNG or pixels.")
 
 
-def _from_pixels(model: ImageModel, message: types_pb2.Pixels, field: str) -> Pixels:
+def _from_pixels(model: ImageModel, message: types_pb2.Pixels) -> Pixels:
     manifest, kind = model.manifest, _pixel_type(model)
     if (message.height, message.width) != (manifest.height, manifest.width):
         raise ImageRefused(
-            f"The image is {message.width}×{message.height}, {manifest.name} draws {manifest.width}×{manifest.height}.",
-            field=field,
+            f"The image is {message.width}×{message.height}, {manifest.name} draws {manifest.width}×{manifest.height}."
         )
     expected = manifest.height * manifest.width * kind.itemsize
     if len(message.indices) != expected:
-        raise ImageRefused(
-            f"The image has {len(message.indices)} bytes of pixels, not {expected}.", field=field
-        )
+        raise ImageRefused(f"The image has {len(message.indices)} bytes of pixels, not {expected}.")
     pixels = np.frombuffer(message.indices, dtype=kind).astype(np.int64)
     if pixels.max() >= len(manifest.palette):
         raise ImageRefused(
-            f"The image has the pixel {pixels.max()}, the palette ends at {len(manifest.palette) - 1}.",
-            field=field,
+            f"The image has the pixel {pixels.max()}, the palette ends at {len(manifest.palette) - 1}."
         )
     return pixels.reshape(manifest.height, manifest.width)
 

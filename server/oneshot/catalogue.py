@@ -20,6 +20,7 @@ from smalti.errors import (
     Unavailable,
     did_you_mean,
 )
+from smalti.printable import printable
 from smalti.runtime.following import Following, Found
 from smalti.runtime.inventory import LeftOut
 from smalti.runtime.manifest import Manifest
@@ -80,21 +81,25 @@ class Catalogue:
         self._pending: set[tuple[str, int]] = set()  # versions that were found and not yet tried
         self._loading = asyncio.Lock()  # one at a time: loading is slow, and loading a model twice is waste
 
-    def get(self, name: str, version: int = 0) -> ServedModel:
-        """A served version, 0 for the latest; raises ModelNotFound, or Unavailable if it may still be loaded."""
-        check_name(name)
+    def get(self, name: str, version: int = 0, *, field: str = "model.name") -> ServedModel:
+        """A served version, 0 for the latest; raises ModelNotFound, or Unavailable if it may still be loaded.
+
+        `field` is the field of the request that holds the name.
+        """
+        check_name(name, field=field)
         versions = self._served.get(name)
         if not self._has_started:
             self._refuse_pending(name, version)
         if not versions:
             meant = did_you_mean(name, sorted(self._served))
             raise ModelNotFound(
-                f"There is no model '{name}' here{meant}; there is {_listed(self._served)}.{self._why_not(name)}"
+                f"There is no model '{printable(name)}' here{meant}; there is {_listed(self._served)}."
+                f"{self._why_not(name)}"
             )
         found = versions.get(version or max(versions))
         if found is None:
             raise ModelNotFound(
-                f"Model '{name}' has no version {version} here; it has {_listed(versions)}."
+                f"Model '{printable(name)}' has no version {version} here; it has {_listed(versions)}."
                 f"{self._why_not(name, str(version))}"
             )
         return found
@@ -156,7 +161,7 @@ class Catalogue:
 
         Raises ModelNotFound or RepositoryDamaged. Where no version can be served, the error is about the latest.
         """
-        check_name(name)
+        check_name(name, field="name")
         async with self._loading:
             if version:
                 return await self._load(name, version)
@@ -182,7 +187,7 @@ class Catalogue:
 
     async def unload(self, name: str, version: int = 0) -> None:
         """Stop serving a version, 0 for all; running requests are answered. Raises ModelNotFound."""
-        self.get(name, version)
+        self.get(name, version, field="name")
         async with self._loading:
             versions = self._served.get(name, {})
             gone = [versions.pop(each) for each in list(versions) if version in (0, each)]
@@ -238,10 +243,10 @@ class Catalogue:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
 
-def check_name(name: str) -> None:
+def check_name(name: str, *, field: str) -> None:
     """Raise InvalidRequest if the name is empty, or too long to be repeated in an error."""
     if not name or len(name) > _LONGEST_NAME:
-        raise InvalidRequest(f"Name a model, in 1 to {_LONGEST_NAME} characters.", field="model.name")
+        raise InvalidRequest(f"Name a model, in 1 to {_LONGEST_NAME} characters.", field=field)
 
 
 def _listed(names: Mapping[str, object] | Mapping[int, object]) -> str:

@@ -111,7 +111,7 @@ def _forced(
         return b"", types_pb2.ColourChange()
     completion = message.completion
     keep = _kept(model, completion)
-    given = images.read(model, [completion.image], field="completion.image")
+    given = images.read(model, [completion.image], fields=("completion.image",))
     forced = np.where(keep, given.pixels[0], -1).astype("<i4")
     return forced.tobytes(), given.colour_change
 

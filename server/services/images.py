@@ -91,7 +91,8 @@ class ImageService(images_pb2_grpc.ImageServiceServicer):
         model = self._find(request.model)
         require_generator(model.manifest)
         steps = self._count(checks.steps_of(request.steps), model, "steps")
-        (first, last), given = await self._encoded(model, [request.first, request.last], context)
+        ends = [request.first, request.last]
+        (first, last), given = await self._encoded(model, ends, context, fields=("first", "last"))
         decoded = await self._decoded(model, points.between(first, last, steps), form, context)
         return pb.InterpolateResponse(
             model=_version(model), images=decoded, colour_change=given.colour_change
@@ -137,14 +138,18 @@ class ImageService(images_pb2_grpc.ImageServiceServicer):
     ) -> tuple[NDArray[np.float32], types_pb2.ColourChange]:
         if not request.HasField("image"):
             return np.zeros(model.manifest.latent_size, dtype=np.float32), types_pb2.ColourChange()
-        (centre,), given = await self._encoded(model, [request.image], context)
+        (centre,), given = await self._encoded(model, [request.image], context, fields=("image",))
         return centre, given.colour_change
 
     async def _encoded(
-        self, model: ServedModel, messages: Sequence[types_pb2.Image], context: Context
+        self,
+        model: ServedModel,
+        messages: Sequence[types_pb2.Image],
+        context: Context,
+        fields: Sequence[str] = ("images",),
     ) -> tuple[NDArray[np.float32], GivenImages]:
         model.manifest.graph("encode")
-        given = await self._read(model, messages)
+        given = await self._read(model, messages, fields)
         outputs = await model.ask("encode", {"pixels": given.pixels}, deadline=deadline_of(context))
         return outputs["mean"], given
 
@@ -160,9 +165,11 @@ class ImageService(images_pb2_grpc.ImageServiceServicer):
         write = partial(images.write, model, outputs["pixels"], form)
         return write() if form == types_pb2.IMAGE_FORMAT_PIXELS else await self._off_the_loop(write)
 
-    async def _read(self, model: ServedModel, messages: Sequence[types_pb2.Image]) -> GivenImages:
-        self._count(len(messages), model, "images")
-        return await self._off_the_loop(partial(images.read, model, messages))
+    async def _read(
+        self, model: ServedModel, messages: Sequence[types_pb2.Image], fields: Sequence[str] = ("images",)
+    ) -> GivenImages:
+        self._count(len(messages), model, fields[0])
+        return await self._off_the_loop(partial(images.read, model, messages, fields=fields))
 
     async def _off_the_loop(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)

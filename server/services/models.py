@@ -27,7 +27,7 @@ class ModelService(models_pb2_grpc.ModelServiceServicer):
         )
 
     async def Get(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
-        manifest = self._catalogue.get(request.name, request.version).manifest
+        manifest = self._catalogue.get(request.name, request.version, field="name").manifest
         return pb.GetModelResponse(model=describe_model(manifest), manifest_json=manifest.model_dump_json())
 
     async def Load(self, request: pb.LoadModelRequest, context: Context) -> pb.LoadModelResponse:

@@ -18,6 +18,8 @@ from smalti.client import Client, Model
 @connected
 def models(client: Client, name: str | None, version: int, as_json: bool) -> None:
     """List models, or print the manifest of one."""
+    if name is None and version:
+        raise click.UsageError("--version needs the NAME of a model.")
     if name is not None:
         manifest = client.model(name, version=version).manifest
         (print_json if as_json else print_manifest)(manifest)

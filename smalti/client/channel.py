@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, TypeAlias
 
@@ -24,7 +24,7 @@ _CONNECT_MS = 10_000  # for one attempt, so that a line with seconds of delay is
 _KEY = re.compile(r"(?!grpc-)[a-z0-9_.-]+(?<!-bin)")  # names that gRPC takes for text
 _TEXT = re.compile(r"[ -~]*")  # values that gRPC takes for text
 
-Metadata: TypeAlias = Sequence[tuple[str, str]]
+Metadata: TypeAlias = Sequence[tuple[str, str]] | Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class Connection:
     timeout_seconds: float | None  # limit for answers that are not streams; None means no limit
     options: Sequence[tuple[str, int]]
     credentials: grpc.ChannelCredentials | None
-    metadata: Metadata
+    metadata: Sequence[tuple[str, str]]
 
     @classmethod
     def to(
@@ -57,7 +57,7 @@ class Connection:
             target=target,
             timeout_seconds=_timeout(timeout_seconds),
             options=options(target, keepalive_seconds=keepalive_seconds, max_answer_bytes=max_answer_bytes),
-            credentials=credentials,
+            credentials=_credentials(credentials),
             metadata=_checked(metadata),
         )
 
@@ -123,13 +123,26 @@ def _seconds(name: str, value: Any, *, least: float) -> float:
     return float(value)
 
 
-def _checked(metadata: Any) -> Metadata:
+def _credentials(given: Any) -> grpc.ChannelCredentials | None:
+    """The credentials of a channel; they may be secrets, so a refusal shows only their type."""
+    if given is None or isinstance(given, grpc.ChannelCredentials):
+        return given
+    raise InvalidRequest(
+        "credentials must be a grpc.ChannelCredentials, such as grpc.ssl_channel_credentials(), or None, "
+        f"not {type(given).__name__}.",
+        field="credentials",
+    )
+
+
+def _checked(metadata: Any) -> tuple[tuple[str, str], ...]:
     """The metadata as pairs; values may be secrets, so a refusal shows only the name."""
     try:
-        pairs = [(name, value) for name, value in metadata]
+        given = metadata.items() if isinstance(metadata, Mapping) else metadata
+        pairs = [(name, value) for name, value in given]
     except (TypeError, ValueError):
         raise InvalidRequest(
-            "metadata must be pairs of a name and a text, such as [('x-team', 'art')].", field="metadata"
+            "metadata must be a dict or pairs of a name and a text, such as [('x-team', 'art')].",
+            field="metadata",
         ) from None
     for name, value in pairs:
         if not (isinstance(name, str) and _KEY.fullmatch(name)):

@@ -60,9 +60,9 @@ class Client:
     """A connection to a smalti server; safe to share between threads.
 
     `address` is HOST:PORT. `credentials` encrypt the connection (grpc.ssl_channel_credentials()); without them it is
-    plain text. `metadata`, pairs of a name and a text, is sent with every RPC. `timeout_seconds` limits each answer
-    that is not a stream; inf means no limit. If nothing arrives for `keepalive_seconds` (at least 0.1) while a call
-    runs, the client sends a ping. After twice as long without a reply it treats the server as away. Most servers
+    plain text. `metadata`, a dict or pairs of a name and a text, is sent with every RPC. `timeout_seconds` limits each
+    answer that is not a stream; inf means no limit. If nothing arrives for `keepalive_seconds` (at least 0.1) while a
+    call runs, the client sends a ping. After twice as long without a reply it treats the server as away. Most servers
     disconnect clients that ping more often than every 5 s. `max_answer_bytes` limits each message of an answer.
     Raises InvalidRequest for a value that cannot be used.
     """

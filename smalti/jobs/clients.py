@@ -13,6 +13,7 @@ from smalti.jobs.connection import MemoryFull, is_of_wrong_kind
 from smalti.jobs.job import Job, JobRequest, JobState
 from smalti.jobs.keys import request_key
 from smalti.jobs.store import QueueStore
+from smalti.printable import printable
 
 _ID_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # without letters and digits that look alike
 _ID = re.compile(r"[a-z0-9]{1,32}")
@@ -120,7 +121,7 @@ class ClientQueue:
             raise QueueFull("The queue is full.", retry_seconds=int(value) / 1000)
         if answer == b"CONFLICT":
             raise RequestConflict(
-                f"The request_id '{request_id}' was used for another request: job {value.decode()}."
+                f"The request_id '{printable(request_id)}' was used for another request: job {value.decode()}."
             )
         return str(value.decode())
 
@@ -207,7 +208,7 @@ def _waits(job: Job) -> bool:
 def _checked(job_id: str) -> str:
     """The id, if it can be one: ids come from users and become part of a key."""
     if not _ID.fullmatch(job_id):
-        raise JobNotFound(f"There is no job {job_id!r}.")
+        raise JobNotFound(f"There is no job '{printable(job_id)}'.")
     return job_id
 
 

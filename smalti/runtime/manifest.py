@@ -346,7 +346,9 @@ def fault_of(error: ValidationError) -> str:
     """The first fault that pydantic found in a manifest, in words."""
     first = error.errors(include_url=False)[0]
     place, context = printable(".".join(map(str, first["loc"]))), first.get("ctx", {})
-    if first["type"] in ("missing", "extra_forbidden"):
+    if first["type"] == "extra_forbidden":
+        return f"'{place}' {_SAID[first['type']]}"  # quoted, because anybody may have chosen the name
+    if first["type"] == "missing":
         return f"{place} {_SAID[first['type']]}"
     if first["type"] == "string_pattern_mismatch":
         said = f"must be {_MEANT[context['pattern']]}"

@@ -83,12 +83,12 @@ class ModelRepository:
         if not versions:
             meant = did_you_mean(name, found)
             raise ModelNotFound(
-                f"There is no model '{name}' in the model repository{meant}; "
+                f"There is no model '{printable(name)}' in the model repository{meant}; "
                 f"it has {', '.join(found) or 'none'}."
             )
         if version is not None and version not in versions:
             raise ModelNotFound(
-                f"Model '{name}' has no version {version}; it has {', '.join(map(str, versions))}."
+                f"Model '{printable(name)}' has no version {version}; it has {', '.join(map(str, versions))}."
             )
         model = read(self.root / name / str(version or versions[-1]))
         model.verify()

@@ -221,3 +221,28 @@ async def test_the_probes_exit_code_says_whether_the_server_is_ready(start: Star
     start(SMALTI_LISTEN=address)
     await until(lambda: is_ready(address), seconds=30)
     assert (await asyncio.to_thread(probe)).returncode == 0
+
+
+@pytest.mark.parametrize("module", ["server", "worker", "server.health"])
+def test_help_explains_a_process_and_starts_nothing(module: str):
+    asked = subprocess.run(
+        [sys.executable, "-m", module, "--help"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (asked.returncode, asked.stderr) == (0, "")
+    assert asked.stdout.startswith(f"Usage: python -m {module} ")
+    assert "SMALTI_*" in asked.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("server", "127.0.0.1:1"), ("worker", "--slots=3"), ("server.health", "127.0.0.1:1", "127.0.0.1:2")],
+)
+def test_arguments_that_a_process_does_not_know_are_refused(words: tuple[str, ...]):
+    asked = subprocess.run(
+        [sys.executable, "-m", *words], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert asked.returncode == 2
+    last = asked.stderr.splitlines()[-1]
+    assert last.startswith("Error: ")
+    assert words[-1] in last or words[-1].split("=")[0] in last
+    assert "Traceback" not in asked.stderr

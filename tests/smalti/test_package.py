@@ -23,6 +23,7 @@ def test_the_clients_can_be_imported_from_the_package():
 
     assert (Client, AsyncClient) == (smalti.client.Client, smalti.client.AsyncClient)
     assert {"Client", "AsyncClient", "__version__"} <= set(dir(smalti))
+    assert "TYPE_CHECKING" not in dir(smalti)
 
 
 def test_a_name_that_the_package_lacks_is_an_attribute_error():

@@ -215,9 +215,13 @@ WRONG = [
     (
         "Encode",
         lambda: images_pb2.EncodeRequest(model=VAE, images=[types_pb2.Image(png=png(np.zeros((5, 6, 3))))]),
-        "image",
+        "images",
     ),
-    ("Encode", lambda: images_pb2.EncodeRequest(model=VAE, images=[types_pb2.Image(png=b"GIF89a")]), "image"),
+    (
+        "Encode",
+        lambda: images_pb2.EncodeRequest(model=VAE, images=[types_pb2.Image(png=b"GIF89a")]),
+        "images",
+    ),
     (
         "Interpolate",
         lambda: images_pb2.InterpolateRequest(
@@ -225,7 +229,7 @@ WRONG = [
         ),
         "steps",
     ),
-    ("Interpolate", lambda: images_pb2.InterpolateRequest(model=VAE, first=message(image())), "images"),
+    ("Interpolate", lambda: images_pb2.InterpolateRequest(model=VAE, first=message(image())), "last"),
     ("Sweep", lambda: images_pb2.SweepRequest(model=VAE, row_dimension=3), "row_dimension"),
     ("Sweep", lambda: images_pb2.SweepRequest(model=VAE), "column_dimension"),
     ("Sweep", lambda: images_pb2.SweepRequest(model=VAE, column_dimension=1, steps=17), "steps"),

@@ -161,6 +161,12 @@ def test_submit_can_complete_a_picture(server, smalti, picture):
     assert "2 pixels had colours outside" in result.stderr
 
 
+def test_a_version_without_a_model_is_refused(smalti):
+    result = smalti("models", "--version", 1)
+    assert result.exit_code == 2
+    assert result.stderr.endswith("Error: --version needs the NAME of a model.\n")
+
+
 def test_a_completion_needs_rows_or_a_mask_and_a_picture(smalti, picture):
     assert smalti("submit", "toy", "--complete", picture).exit_code == 2
     assert smalti("submit", "toy", "--rows", 1).exit_code == 2

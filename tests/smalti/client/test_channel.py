@@ -138,8 +138,8 @@ def test_the_calls_above_are_all_methods_of_a_client():
         ([(5, "x")], "metadata has the name 5"),
         ([("x-team", "ä")], "The metadata x-team has a value that gRPC cannot send"),
         ([("x-team", 5)], "The metadata x-team has a value that gRPC cannot send"),
-        (["x-team"], "metadata must be pairs"),
-        (5, "metadata must be pairs"),
+        (["x-team"], "metadata must be a dict or pairs"),
+        (5, "metadata must be a dict or pairs"),
     ],
 )
 async def test_metadata_that_cannot_be_sent_is_refused_when_the_client_is_made(metadata, message):
@@ -147,6 +147,40 @@ async def test_metadata_that_cannot_be_sent_is_refused_when_the_client_is_made(m
         with pytest.raises(InvalidRequest, match=message) as caught:
             kind("localhost:50051", metadata=metadata)
         assert caught.value.field == "metadata"
+
+
+def test_metadata_of_a_client_may_be_a_dict(answering):
+    with Client(answering.address, metadata=dict(METADATA)) as client:
+        client.models()
+    assert answering.metadata
+    assert all(dict(METADATA).items() <= sent.items() for _, sent in answering.metadata)
+
+
+@pytest.mark.parametrize("credentials", ["secret", 1, True, grpc.access_token_call_credentials("secret")])
+async def test_credentials_that_are_not_of_a_channel_are_refused_when_the_client_is_made(credentials):
+    for kind in (Client, AsyncClient):
+        with pytest.raises(
+            InvalidRequest, match=r"^credentials must be a grpc\.ChannelCredentials"
+        ) as caught:
+            kind("localhost:50051", credentials=credentials)
+        assert caught.value.field == "credentials"
+        assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("a\nb:1", r"address is 'a\nb:1': write"),
+        ("\x1b[31mx", r"address is '\x1b[31mx': write"),
+        (b"127.0.0.1:1", "address is b'127.0.0.1:1': write"),
+        (None, "address is None: write"),
+    ],
+)
+def test_a_refused_address_is_shown_in_printable_characters(address, shown):
+    with pytest.raises(InvalidRequest) as caught:
+        Client(address)
+    assert shown in str(caught.value)
+    assert str(caught.value).isprintable()
 
 
 def test_a_refused_value_of_metadata_is_not_shown():

@@ -143,7 +143,8 @@ WRONG: dict[str, tuple[Change, str]] = {
         lambda m: m.update(recipe={"optimiser": [1]}),
         "recipe.optimiser is not an object",
     ),
-    "a field of tomorrow": (lambda m: m.update(tomorrow=1), "tomorrow is an unknown field"),
+    "a field of tomorrow": (lambda m: m.update(tomorrow=1), "'tomorrow' is an unknown field"),
+    "a field without a name": (lambda m: m.update({"": 1}), "'' is an unknown field"),
     "another medium": (lambda m: m.update(medium="smell"), "medium is 'smell', but must be 'image'"),
     "no score beside a graph that scores": (
         lambda m: m.update(score=None),
@@ -298,7 +299,7 @@ def _places(content: Any) -> Any:
         (lambda m: m.update(height=10**30), "but must be at most 1024"),
         (lambda m: m.update(graphs=3), "graphs is 3, but must be an object"),
         (lambda m: m["files"].update(x="12"), "files.x is '12', but must be a SHA-256"),
-        (lambda m: m.update(extra=1), "extra is an unknown field"),
+        (lambda m: m.update(extra=1), "'extra' is an unknown field"),
         (lambda m: m["parity"].update(pixels_equal="yes"), "must be true or false"),
         (lambda m: m.update(palette=["#000000"]), "must have at least 2 entries"),
     ],
