@@ -32,6 +32,10 @@ FOLDERS = {
 }
 FOLDERS |= {"proto", "server", "smalti", "tests", "training", "worker"}
 GENERATED = "docs/reference/"
+FENCE = re.compile(r"\s*```")
+ENDS_A_BLOCK = re.compile(r"\s*$|#+ ")  # an empty line, a heading
+LIST_ITEM = re.compile(r"\s*([-*+]|\d+\.)\s")
+TABLE_ROW = re.compile(r"\s*\|")
 IN_CODE = re.compile(r"`([^`\n]+)`")
 PATH = re.compile(r"(?P<folder>[a-z_]+)/[\w./*-]*")
 MODULE = re.compile(r"python3? -m ([a-z_]+(?:\.[a-z_0-9]+)*)")
@@ -58,6 +62,43 @@ def paths_in(text: str) -> Iterator[str]:
         path = PATH.fullmatch(match[1])
         if path and path["folder"] in FOLDERS:
             yield match[1]
+
+
+def run_together(text: str) -> Iterator[str]:
+    """The first line of each list or table that needs an empty line before it, to be one in the site."""
+    in_fence, first = False, ""  # first: the line that begins the block
+    for line in text.splitlines():
+        if FENCE.match(line):
+            in_fence, first = not in_fence, line
+        elif in_fence:
+            continue
+        elif ENDS_A_BLOCK.match(line):
+            first = ""
+        elif not first:
+            first = line
+        elif any(kind.match(line) and not kind.match(first) for kind in (LIST_ITEM, TABLE_ROW)):
+            yield line
+            first = line
+
+
+@pytest.mark.parametrize("page", [*PAGES, "CHANGELOG.md"])
+def test_a_list_or_table_begins_after_an_empty_line(page):
+    assert list(run_together(text_of(page))) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("Fruit:\n- apples\n- pears\n", ["- apples"]),
+        ("Fruit:\n| a | b |\n|---|---|\n", ["| a | b |"]),
+        ("```\ncode\n```\n1. apples\n", ["1. apples"]),
+        ("Fruit:\n\n- apples\n  and more\n  - green\n- pears\n\n| a |\n|---|\n", []),
+        ("## Fruit\n| a |\n|---|\n", []),
+        ("```\nFruit:\n- apples\n```\n", []),
+    ],
+)
+def test_lists_and_tables_that_are_run_together_are_found(text, lines):
+    assert list(run_together(text)) == lines
 
 
 @pytest.mark.parametrize("page", PAGES)
