@@ -179,6 +179,11 @@ def test_the_settings_page_tells_what_a_setting_means_and_takes():
     assert "| `1` | a whole number from 1 to 1024 | onnxruntime's threads" in line
 
 
+def test_the_settings_page_says_what_each_setting_means():
+    lines = [line for line in settings.page().splitlines() if line.startswith("| `SMALTI_")]
+    assert [line for line in lines if not re.search(r"\| [^|]*\w[^|]* \|$", line)] == []
+
+
 def test_the_metrics_page_has_kind_and_labels():
     assert "| `smalti_jobs_submitted_total` | counter | `model` |" in metrics.page()
 
