@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from docs.pages import command, errors, metrics, protocol, settings
+from docs.pages import client, command, errors, metrics, protocol, settings
 from docs.pages.links import leads_to, relinked, targets
+from smalti import client as smalti_client
 from smalti import errors as smalti_errors
 from smalti.cli.main import main
 from smalti.runtime.settings import ServerSettings, WorkerSettings
@@ -166,6 +167,22 @@ def test_links_to_top_files_lead_to_their_pages_in_the_site():
 
 def test_a_link_that_leads_nowhere_is_named():
     assert relinked("[gone](../smalti/gone.py)", "index.md")[1] == ["../smalti/gone.py"]
+
+
+def test_the_client_page_has_every_public_name():
+    page = client.page()
+    assert [
+        name
+        for name in smalti_client.__all__
+        if not re.search(rf"^::: smalti\.[a-z_.]+\.{name}$", page, re.MULTILINE)
+    ] == []
+
+
+def test_the_client_page_says_what_the_names_of_defaults_and_members_mean():
+    page = client.page()
+    assert "| `TIMEOUT_SECONDS` | `60.0` |" in page
+    assert "| `LOG_LIKELIHOOD` | nats, exact (PixelRNN) |" in page
+    assert "`QUEUED`, `RUNNING`" in page
 
 
 def test_the_settings_page_has_every_setting():
