@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from docs.pages import command, errors, metrics, protocol, settings
+from docs.pages import client, command, errors, metrics, protocol, settings
 from docs.pages.links import leads_to, relinked, targets
+from smalti import client as smalti_client
 from smalti import errors as smalti_errors
 from smalti.cli.main import main
 from smalti.runtime.settings import ServerSettings, WorkerSettings
@@ -32,6 +33,10 @@ FOLDERS = {
 }
 FOLDERS |= {"proto", "server", "smalti", "tests", "training", "worker"}
 GENERATED = "docs/reference/"
+FENCE = re.compile(r"\s*```")
+ENDS_A_BLOCK = re.compile(r"\s*$|#+ ")  # an empty line, a heading
+LIST_ITEM = re.compile(r"\s*([-*+]|\d+\.)\s")
+TABLE_ROW = re.compile(r"\s*\|")
 IN_CODE = re.compile(r"`([^`\n]+)`")
 PATH = re.compile(r"(?P<folder>[a-z_]+)/[\w./*-]*")
 MODULE = re.compile(r"python3? -m ([a-z_]+(?:\.[a-z_0-9]+)*)")
@@ -58,6 +63,43 @@ def paths_in(text: str) -> Iterator[str]:
         path = PATH.fullmatch(match[1])
         if path and path["folder"] in FOLDERS:
             yield match[1]
+
+
+def run_together(text: str) -> Iterator[str]:
+    """The first line of each list or table that needs an empty line before it, to be one in the site."""
+    in_fence, first = False, ""  # first: the line that begins the block
+    for line in text.splitlines():
+        if FENCE.match(line):
+            in_fence, first = not in_fence, line
+        elif in_fence:
+            continue
+        elif ENDS_A_BLOCK.match(line):
+            first = ""
+        elif not first:
+            first = line
+        elif any(kind.match(line) and not kind.match(first) for kind in (LIST_ITEM, TABLE_ROW)):
+            yield line
+            first = line
+
+
+@pytest.mark.parametrize("page", [*PAGES, "CHANGELOG.md"])
+def test_a_list_or_table_begins_after_an_empty_line(page):
+    assert list(run_together(text_of(page))) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("Fruit:\n- apples\n- pears\n", ["- apples"]),
+        ("Fruit:\n| a | b |\n|---|---|\n", ["| a | b |"]),
+        ("```\ncode\n```\n1. apples\n", ["1. apples"]),
+        ("Fruit:\n\n- apples\n  and more\n  - green\n- pears\n\n| a |\n|---|\n", []),
+        ("## Fruit\n| a |\n|---|\n", []),
+        ("```\nFruit:\n- apples\n```\n", []),
+    ],
+)
+def test_lists_and_tables_that_are_run_together_are_found(text, lines):
+    assert list(run_together(text)) == lines
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -127,6 +169,22 @@ def test_a_link_that_leads_nowhere_is_named():
     assert relinked("[gone](../smalti/gone.py)", "index.md")[1] == ["../smalti/gone.py"]
 
 
+def test_the_client_page_has_every_public_name():
+    page = client.page()
+    assert [
+        name
+        for name in smalti_client.__all__
+        if not re.search(rf"^::: smalti\.[a-z_.]+\.{name}$", page, re.MULTILINE)
+    ] == []
+
+
+def test_the_client_page_says_what_the_names_of_defaults_and_members_mean():
+    page = client.page()
+    assert "| `TIMEOUT_SECONDS` | `60.0` |" in page
+    assert "| `LOG_LIKELIHOOD` | nats, exact (PixelRNN) |" in page
+    assert "`QUEUED`, `RUNNING`" in page
+
+
 def test_the_settings_page_has_every_setting():
     fields = WorkerSettings.model_fields.keys() | ServerSettings.model_fields.keys()
     page = settings.page()
@@ -136,6 +194,11 @@ def test_the_settings_page_has_every_setting():
 def test_the_settings_page_tells_what_a_setting_means_and_takes():
     [line] = [line for line in settings.page().splitlines() if line.startswith("| `SMALTI_THREADS`")]
     assert "| `1` | a whole number from 1 to 1024 | onnxruntime's threads" in line
+
+
+def test_the_settings_page_says_what_each_setting_means():
+    lines = [line for line in settings.page().splitlines() if line.startswith("| `SMALTI_")]
+    assert [line for line in lines if line.endswith("|  |")] == []
 
 
 def test_the_metrics_page_has_kind_and_labels():
@@ -166,3 +229,17 @@ def test_the_protocol_page_has_every_service_and_message_with_its_comments():
     assert [name for name in messages if f"\n### {name}\n" not in page] == []
     assert [name for name in services if f"\n## {name}\n" not in page] == []
     assert "| `count` | `uint64` | 3 | 0 means 1 |" in page
+
+
+def test_the_protocol_page_describes_every_rpc():
+    lines = [
+        line for line in protocol.page().splitlines() if re.match(r"\| `\w+` \| [^|]*\[\w+Request\]", line)
+    ]
+    methods = [
+        method
+        for module in (images_pb2, jobs_pb2, models_pb2)
+        for service in module.DESCRIPTOR.services_by_name.values()
+        for method in service.methods
+    ]
+    assert len(lines) == len(methods)
+    assert [line for line in lines if line.endswith("|  |")] == []

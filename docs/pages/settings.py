@@ -1,14 +1,9 @@
 """The tables of settings, read from smalti/runtime/settings.py: its fields, their defaults and their comments."""
 
-import ast
-import inspect
-import io
-import tokenize
-from collections.abc import Iterator
-
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from docs.pages.comments import comments_of
 from docs.pages.tables import code, table
 from smalti.runtime import settings
 from smalti.runtime.settings import ServerSettings, SharedSettings, WorkerSettings
@@ -42,7 +37,7 @@ def variable(field: str) -> str:
 def _section(title: str, kind: type[SharedSettings], known: set[str]) -> list[str]:
     rows = [
         (code(variable(field)), code(_default(info)), _range(kind, field), comments.get(field, ""))
-        for comments in [dict(_comments(kind))]
+        for comments in [comments_of(kind)]
         for field, info in kind.model_fields.items()
         if field not in known or info.default != SharedSettings.model_fields[field].default
     ]
@@ -58,19 +53,3 @@ def _default(info: FieldInfo) -> str:
 def _range(kind: type[SharedSettings], field: str) -> str:
     """What the field takes, in the words of the sentence that refuses anything else."""
     return settings._wanted(kind, field)
-
-
-def _comments(kind: type[SharedSettings]) -> Iterator[tuple[str, str]]:
-    """For each field of a class, the comments on its lines."""
-    source = inspect.getsource(kind)
-    comments = {
-        token.start[0]: token.string.lstrip("# ")
-        for token in tokenize.generate_tokens(io.StringIO(source).readline)
-        if token.type == tokenize.COMMENT
-    }
-    [definition] = ast.parse(source).body
-    assert isinstance(definition, ast.ClassDef)
-    for node in definition.body:
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            lines = range(node.lineno, (node.end_lineno or node.lineno) + 1)
-            yield node.target.id, " ".join(comments[line] for line in lines if line in comments)

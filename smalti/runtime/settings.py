@@ -32,23 +32,25 @@ class SharedSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, env_ignore_empty=True, frozen=True)
 
-    redis_url: Annotated[str, AfterValidator(check_redis_url)] = "redis://localhost:6379/0"
+    redis_url: Annotated[str, AfterValidator(check_redis_url)] = (
+        "redis://localhost:6379/0"  # the Redis that holds the queue
+    )
     pool: Annotated[
         str,
         Field(
             pattern=r"^[a-z0-9-]{1,32}$", description="1 to 32 lower-case ASCII letters, digits and hyphens"
         ),
-    ] = "default"  # separate queues on one Redis
+    ] = "default"  # name of the queue; processes of one pool share it, other pools on the same Redis do not
     allow_volatile_redis: bool = False  # for demonstrations: accept a Redis that may lose acknowledged jobs
-    model_repository: Path = Path("model_repository")
-    providers: Literal["cpu", "cuda"] = "cpu"
+    model_repository: Path = Path("model_repository")  # folder of the exported models
+    providers: Literal["cpu", "cuda"] = "cpu"  # where graphs run: cuda is an NVIDIA GPU
     threads: Annotated[int, Field(ge=1, le=1024)] = 1  # onnxruntime's threads within one operator
     gpu_memory_megabytes: Count = 2048  # GPU memory that onnxruntime may use for each graph
     lease_seconds: Seconds = 10.0  # silence after which another worker may take a worker's samples
-    metrics_host: str = "127.0.0.1"
-    metrics_port: Port = 9401  # 0: any free one
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_format: Literal["text", "json"] = "text"
+    metrics_host: str = "127.0.0.1"  # address on which the metrics are served; 0.0.0.0: all addresses
+    metrics_port: Port = 9401  # port of the metrics; 0: any free one
+    log_level: Literal["debug", "info", "warning", "error"] = "info"  # less important messages are not logged
+    log_format: Literal["text", "json"] = "text"  # form of the log: text to read, or one JSON object per line
 
     @property
     def provider(self) -> Provider:
@@ -74,12 +76,12 @@ class SharedSettings(BaseSettings):
 class WorkerSettings(SharedSettings):
     """The settings of a worker."""
 
-    metrics_port: Port = 9402
-    slots: Annotated[int, Field(ge=1, le=4096)] = 32  # samples drawn at once, one entry of the batch each
+    metrics_port: Port = 9402  # port of the metrics; 0: any free one
+    slots: Annotated[int, Field(ge=1, le=4096)] = 32  # how many samples a worker draws at once
     interactive_share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = (
-        0.5  # share of the slots in which standard samples make way
+        0.5  # in at most this share of the slots, standard samples make way for interactive ones
     )
-    grace_seconds: Seconds = 10.0  # after SIGTERM, for handing samples back while Redis is away
+    grace_seconds: Seconds = 10.0  # longest time after SIGTERM for handing samples back while Redis is away
     models: str = ""  # names of the models to draw, separated by commas; empty: all that draw rows
     gpu_buckets: Annotated[
         str,
@@ -106,23 +108,25 @@ class WorkerSettings(SharedSettings):
 class ServerSettings(SharedSettings):
     """The settings of a server."""
 
-    listen: str = "127.0.0.1:50051"
-    grace_seconds: Seconds = 10.0  # after SIGTERM, for requests that run
+    listen: str = "127.0.0.1:50051"  # address and port of the gRPC server
+    grace_seconds: Seconds = 10.0  # longest time after SIGTERM for requests that still run
     keepalive_seconds: Annotated[float, Field(ge=0.1, le=3600, allow_inf_nan=False)] = (
-        20.0  # after this time of silence, the server pings a client
+        20.0  # when a client is silent for this time, the server sends it a ping
     )
-    max_batch: Count = 64  # entries of one-shot requests in one run
+    max_batch: Count = 64  # most entries of one-shot requests that one run of a graph takes
     max_queue_delay_seconds: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = (
-        0.002  # longest time that a one-shot request waits for others
+        0.002  # longest time that a one-shot request waits for others, to run in one batch with them
     )
-    max_waiting: Count = 1024  # entries of one-shot requests that may wait for one graph
-    max_images: Count = 256  # images in one one-shot request
-    max_message_bytes: Bytes = 16 * 1024 * 1024
-    max_job_samples: Total = 1_000_000
-    max_queued_jobs: Total = 10_000
-    max_queued_pixels: Total = 2_000_000_000  # pixels not drawn yet, in all jobs
-    max_retention_seconds: Retention = 7 * 86400.0
-    default_retention_seconds: Retention = 86400.0  # never more than max_retention_seconds
+    max_waiting: Count = 1024  # most entries of one-shot requests that wait for one graph
+    max_images: Count = 256  # most images in a one-shot request
+    max_message_bytes: Bytes = (
+        16 * 1024 * 1024
+    )  # most bytes in a request, and most bytes of pixels in an answer
+    max_job_samples: Total = 1_000_000  # most samples in a job
+    max_queued_jobs: Total = 10_000  # most jobs that have not ended
+    max_queued_pixels: Total = 2_000_000_000  # most pixels in all jobs that are not drawn yet
+    max_retention_seconds: Retention = 7 * 86400.0  # longest retention that a client gets
+    default_retention_seconds: Retention = 86400.0  # retention of a job whose client asks for none
 
 
 def _sizes(buckets: str) -> list[int]:

@@ -62,13 +62,15 @@ class ModelServiceServicer:
     """
 
     def List(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists every model version that is served, and what the repository holds that cannot be served.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Get(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Returns a model and its manifest.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
