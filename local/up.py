@@ -85,7 +85,7 @@ class Port(click.IntRange):
             return super().convert(value, param, ctx)
         except click.BadParameter:
             usual = f"take {self.min} to {self.max}, or leave it out"
-            self.fail(f"{value} is no port to listen on: {usual}.", param, ctx)
+            self.fail(f"{value} is not a port to listen on: {usual}.", param, ctx)
 
 
 @click.command()

@@ -71,4 +71,4 @@ def test_make_passes_on_ports_of_its_command_line_but_not_of_the_environment():
 @pytest.mark.parametrize("option", ["--port", "--metrics-port"])
 def test_port_0_is_refused_in_plain_words(option):
     said = CliRunner().invoke(main, [option, "0"]).stderr
-    assert "0 is no port to listen on: take 1 to 65535, or leave it out." in said
+    assert "0 is not a port to listen on: take 1 to 65535, or leave it out." in said
