@@ -121,6 +121,9 @@ def main(workers: int, port: int, metrics_port: int | None, redis_port: int) -> 
             _run(Wanted(workers=workers, port=port, metrics_port=metrics_port, redis_port=redis_port))
     except KeyboardInterrupt:
         click.echo("Stopped; queued and running jobs go on when it is started again.")
+    except PortTaken as error:  # nothing was started
+        click.echo(str(error), err=True)
+        sys.exit(1)
     except SmaltiError as error:
         click.echo(f"{error}\nStopped the rest.", err=True)
         sys.exit(1)

@@ -62,6 +62,8 @@ def from_rpc(error: Any, address: str) -> SmaltiError:
     info = _first(details, error_details_pb2.ErrorInfo)
     if info is not None and info.domain == DOMAIN and info.reason in REASONS:
         return _build(REASONS[info.reason], error.details(), details)
+    if info is not None and info.domain == DOMAIN and error.code() is grpc.StatusCode.UNAVAILABLE:
+        return _build(Unavailable, error.details(), details)  # a newer server may have more reasons
     return _without_reason(error, address, details)
 
 

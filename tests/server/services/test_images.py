@@ -264,7 +264,10 @@ async def test_an_error_about_one_of_several_images_gives_its_number(server: Run
     ):
         request = kind(model=VAE, images=[types_pb2.Image(png=data) for data in (good, good, wrong)])
         refusal = await refused(getattr(server.images, method)(request))
-        assert refusal.message == f"Image 3 of 3 is 6×5, the model draws {WIDTH}×{HEIGHT}."
+        assert (
+            refusal.message
+            == f"Image 3 of 3 is 6×5, the model draws {WIDTH}×{HEIGHT}: bring it to that size."
+        )
 
 
 async def test_16_bit_pngs_and_exif_orientation_are_read_like_plain_pngs(server: Running):

@@ -206,6 +206,15 @@ def test_an_error_with_an_unknown_reason_keeps_the_servers_words(server, client,
         client.get_job("7")
 
 
+def test_a_server_that_answers_unavailable_with_an_unknown_reason_was_not_lost(server, client, refusal):
+    def refuse(request):
+        raise refusal("UNAVAILABLE", "NEVER_HEARD", "Redis refuses this.")
+
+    server.answers["JobService/Get"] = refuse
+    with pytest.raises(Unavailable, match=r"^Redis refuses this\.$"):
+        client.get_job("7")
+
+
 def test_a_request_dropped_by_a_stopping_server_raises_unavailable(server, client, refusal):
     def drop(request):
         raise refusal("CANCELLED", "", "")
