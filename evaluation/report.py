@@ -11,7 +11,7 @@ from training.measures.intervals import Estimate
 VERDICTS = {
     "better": "better: zero excluded",
     "worse": "worse: zero excluded",
-    "undecided": "undecided: zero inside",
+    "undecided": "undecided: zero included",
 }
 
 

@@ -23,6 +23,7 @@ from smalti.errors import ModelNotFound, SmaltiError
 from smalti.jobs.job import JobState
 from smalti.jobs.keys import Keys
 from smalti.runtime.stopping import interrupting
+from smalti.v1 import images_pb2, jobs_pb2
 
 _SHOWN = {  # the first one of each family that is served
     "pixel_rnn": ("sprites-pixel-rnn", "digits-pixel-rnn"),
@@ -45,6 +46,11 @@ _LATENCIES = {
     "smalti_tick_seconds": "tick",
     "smalti_commit_seconds": "commit",
     "smalti_job_seconds": "job",
+}
+_SERVICES = {
+    service.full_name: service
+    for file in (images_pb2, jobs_pb2)
+    for service in file.DESCRIPTOR.services_by_name.values()
 }
 
 
@@ -161,12 +167,19 @@ def _print_latencies(console: Console, system: System) -> None:
     for name, url in system.metrics_urls.items():
         console.print(f"  {name}: {url}")
     found = [latency for url in system.metrics_urls.values() for latency in read(url, list(_LATENCIES))]
-    console.print(latency_table(merge(found)))
+    console.print(latency_table([latency for latency in merge(found) if not is_stream(latency)]))
     console.print(
         "(Interpolated within histogram buckets, as Prometheus' histogram_quantile does; "
         "with few observations only the bucket is exact.)",
         soft_wrap=True,
     )
+
+
+def is_stream(latency: Latency) -> bool:
+    """Whether it is of an RPC that streams: that lasts as long as the job, and its buckets are wide."""
+    labels = dict(latency.labels)
+    service = _SERVICES.get(labels.get("service", ""))
+    return service is not None and service.methods_by_name[labels["method"]].server_streaming
 
 
 def latency_table(latencies: Sequence[Latency]) -> Table:

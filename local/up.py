@@ -85,7 +85,7 @@ class Port(click.IntRange):
             return super().convert(value, param, ctx)
         except click.BadParameter:
             usual = f"take {self.min} to {self.max}, or leave it out"
-            self.fail(f"{value} is no port to listen on: {usual}.", param, ctx)
+            self.fail(f"{value} is not a port to listen on: {usual}.", param, ctx)
 
 
 @click.command()
@@ -121,6 +121,9 @@ def main(workers: int, port: int, metrics_port: int | None, redis_port: int) -> 
             _run(Wanted(workers=workers, port=port, metrics_port=metrics_port, redis_port=redis_port))
     except KeyboardInterrupt:
         click.echo("Stopped; queued and running jobs go on when it is started again.")
+    except PortTaken as error:  # nothing was started
+        click.echo(str(error), err=True)
+        sys.exit(1)
     except SmaltiError as error:
         click.echo(f"{error}\nStopped the rest.", err=True)
         sys.exit(1)

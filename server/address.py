@@ -15,5 +15,5 @@ def address_from_here(listen: str) -> Address:
     """The address at which this machine reaches a server with this SMALTI_LISTEN; raises SettingsInvalid."""
     address = listening_address(listen).seen_from_here
     if not address.port:
-        raise SettingsInvalid(f"{NAME} lets the server take any port: say at which address to ask it.")
+        raise SettingsInvalid(f"{NAME} has port 0, so the server chooses a port: give the address to ask.")
     return address

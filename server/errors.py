@@ -109,7 +109,7 @@ def log_bug(cause: Exception, **where: object) -> InternalError:
 
 
 def _details(error: SmaltiError) -> list[Message]:
-    details: list[Message] = [error_details_pb2.ErrorInfo(reason=reason_of(type(error)), domain=DOMAIN)]
+    details: list[Message] = [error_details_pb2.ErrorInfo(reason=_reason(error), domain=DOMAIN)]
     if isinstance(error, Busy | Unavailable):
         details.append(error_details_pb2.RetryInfo(retry_delay=_duration(error.retry_seconds)))
     if isinstance(error, InvalidRequest) and error.field:
@@ -118,6 +118,11 @@ def _details(error: SmaltiError) -> list[Message]:
         )
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
     return details
+
+
+def _reason(error: SmaltiError) -> str:
+    """The reason of the nearest class in smalti.errors: clients know no other."""
+    return reason_of(next(kind for kind in type(error).__mro__ if kind.__module__ == SmaltiError.__module__))
 
 
 def _pack(detail: Message) -> Packed:

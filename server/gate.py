@@ -146,7 +146,7 @@ def _forgiving(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
 
 def _well_formed(request: Any) -> Any:
     if isinstance(request, Malformed):
-        raise InvalidRequest("The bytes of the request are no message of its type.")
+        raise InvalidRequest("The request cannot be parsed as a message of its type.")
     return request
 
 

@@ -20,7 +20,7 @@ def printed(name: str) -> str:
     file = recipes.find(name, digits=False)
     recipe = recipes.read(file)
     more = [
-        f"# [{section or 'the top'}] may also say: {', '.join(rest)}"
+        f"# [{section or 'the top'}] may also have: {', '.join(rest)}"
         for section, kind in settings.kinds(recipe).items()
         if (rest := _rest(kind, recipe if not section else getattr(recipe, section)))
     ]

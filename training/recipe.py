@@ -160,7 +160,7 @@ def changed(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
         for part in path:
             table = table.setdefault(part, {})
             if not isinstance(table, dict):
-                raise RecipeRefused(f"{name} is no setting: {part} is not a table.")
+                raise RecipeRefused(f"{name} is not a setting: {part} is not a table.")
         table[last] = value
     try:
         return Recipe.model_validate(content)

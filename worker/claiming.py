@@ -60,11 +60,11 @@ class Claiming:
         while not self._signals.stopping.is_set():
             try:
                 await wait_for_bell(self._queue.wait_for_interactive(_IDLE_SECONDS), self._signals.stopping)
-                self._contact.answered()
+                self._contact.read_answered()
                 self._interactive_may_wait = True
                 self._signals.room.notify()
             except Unavailable as error:
-                await self._contact.wait_out(error)
+                await self._contact.wait_out(error, is_read=True)
 
     def _room(self) -> int:
         """How many samples to claim; bounded, so that a slow Redis does not let ended ones pile up."""

@@ -23,6 +23,7 @@ class Contact:
         self._clock = clock
         self._away: set[type[Unavailable]] = set()  # kinds of reasons since the last answer
         self._away_was_logged = False
+        self._write_failed = False  # since the last write that was answered
         self._full = False
         self._logged: dict[str, float] = {}  # reasons, and when
 
@@ -32,24 +33,31 @@ class Contact:
         return bool(self._away)
 
     def answered(self) -> None:
-        """Redis answered a call."""
+        """Redis answered a call that writes."""
+        self._write_failed = False
         if self._away and self._away_was_logged:
             log.info("redis is back")
             self._away_was_logged = False
         self._away.clear()
         self._signals.work.notify()
 
-    def failed(self, error: Unavailable) -> None:
+    def read_answered(self) -> None:
+        """Redis answered a call that only reads: it may still refuse writes."""
+        if not self._write_failed:
+            self.answered()
+
+    def failed(self, error: Unavailable, *, is_read: bool = False) -> None:
         """Redis did not answer, or not as it should; logged once per outage and kind of reason."""
+        self._write_failed = self._write_failed or not is_read
         if type(error) not in self._away and not self._was_logged(str(error)):
             log.warning("redis is away; drawing goes on", reason=str(error))
             self._away_was_logged = True
         self._away.add(type(error))
         self._signals.work.notify()
 
-    async def wait_out(self, error: Unavailable) -> None:
+    async def wait_out(self, error: Unavailable, *, is_read: bool = False) -> None:
         """Note that Redis did not answer, and wait a moment before the next call."""
-        self.failed(error)
+        self.failed(error, is_read=is_read)
         await wait_until(self._signals.stopping, seconds=RETRY_SECONDS)
 
     def claim_answered(self) -> None:

@@ -183,7 +183,7 @@ class Engine:
             return f"is left out ({reasons[0].rstrip('.')})"
         if name not in self._repository.models():
             return f"is not there{did_you_mean(name, drawable)}"
-        return "is no PixelRNN: the server draws with it, a worker cannot"
+        return "is not a PixelRNN: the server draws with it, a worker cannot"
 
     def _why_none(self) -> str:
         """Why the whole repository cannot be read, if that is so."""

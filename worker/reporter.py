@@ -36,7 +36,7 @@ class Reporter:
         resumed = sum(bool(claim.pixels) for claim in claims)
         for claim in claims:
             if claim.is_suspect:
-                log.info("sample under suspicion is drawn alone", job=claim.job, sample=claim.index)
+                log.info("suspect is drawn alone", job=claim.job, sample=claim.index)
         log.debug("samples claimed", count=len(claims), resumed=resumed, jobs=sorted({c.job for c in claims}))
 
     def drawn(self, tick: Tick) -> None:
@@ -48,7 +48,7 @@ class Reporter:
         claim, verdict = part.sample.claim, reply.verdict
         if verdict is Verdict.FENCED:
             FENCED_WRITES.inc()
-            log.warning("sample is another worker's", job=claim.job, sample=claim.index)
+            log.warning("sample belongs to another worker", job=claim.job, sample=claim.index)
         elif verdict is Verdict.CORRUPT:
             CORRUPT_COMMITS.inc()
             log.error("committed rows contradict what was drawn", job=claim.job, sample=claim.index)

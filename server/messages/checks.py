@@ -44,10 +44,20 @@ def check_images(count: int, manifest: Manifest, limits: RequestLimits, *, field
     fitting = limits.response_bytes // image_bytes
     most = max(1, min(limits.images, fitting))
     if not 1 <= count <= most:
+        advice = _advice(field, can_raise=limits.images < fitting) if count > most else ""
         raise InvalidRequest(
-            f"A request to {manifest.name} has 1 to {most} images, not {count}.", field=field
+            f"A request to {manifest.name} has 1 to {most} images, not {count}{advice}.", field=field
         )
     return count
+
+
+def _advice(field: str, *, can_raise: bool) -> str:
+    """What to do about more images than one request may have."""
+    usual = "send several requests"
+    instead = {"count": f"{usual} with different first indices", "steps": "take fewer steps"}.get(
+        field, usual
+    )
+    return f": {instead}{', or raise SMALTI_MAX_IMAGES of the server' if can_raise else ''}"
 
 
 def check_indices(first_index: int, count: int) -> None:

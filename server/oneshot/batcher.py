@@ -12,7 +12,12 @@ from numpy.typing import NDArray
 
 from server.errors import log_bug
 from smalti.errors import BatcherFull, DeadlinePassed, GraphFailed, SmaltiError, Unavailable
-from smalti.runtime.metrics import BATCH_COMPUTE_SECONDS, BATCH_ROWS, BATCH_WAIT_SECONDS, BATCH_WAITING_ROWS
+from smalti.runtime.metrics import (
+    BATCH_COMPUTE_SECONDS,
+    BATCH_ENTRIES,
+    BATCH_WAIT_SECONDS,
+    BATCH_WAITING_ENTRIES,
+)
 
 log = structlog.get_logger()
 Arrays = Mapping[str, NDArray[Any]]  # by name of input or output; the first axis counts the entries
@@ -195,10 +200,10 @@ class _Meters:
     """The metrics of one graph, looked up only once."""
 
     def __init__(self, model: str, graph: str) -> None:
-        self.waiting = BATCH_WAITING_ROWS.labels(model, graph)
+        self.waiting = BATCH_WAITING_ENTRIES.labels(model, graph)
         self._wait = BATCH_WAIT_SECONDS.labels(model, graph)
         self._compute = BATCH_COMPUTE_SECONDS.labels(model, graph)
-        self._entries = BATCH_ROWS.labels(model, graph)
+        self._entries = BATCH_ENTRIES.labels(model, graph)
 
     def observe(self, batch: Sequence[_Waiting], start: float, end: float) -> None:
         self._compute.observe(end - start)

@@ -99,7 +99,8 @@ def _prepare(
 def _require_drawable(model: ServedModel) -> None:
     if "draw_row" not in model.manifest.graphs:
         raise GraphNotServed(
-            f"{model.manifest.name} is {model.manifest.kind}; it draws at once, and not row by row, by jobs."
+            f"{model.manifest.name} is {model.manifest.kind}: it draws at once (Draw) "
+            "and cannot be drawn row by row in a job."
         )
 
 

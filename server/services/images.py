@@ -39,7 +39,7 @@ class ImageService(images_pb2_grpc.ImageServiceServicer):
     async def Draw(self, request: pb.DrawRequest, context: Context) -> pb.DrawResponse:
         form = checks.image_format_of(request.format)
         model = self._find(request.model)
-        require_generator(model.manifest, instead="it draws row by row, by jobs")
+        require_generator(model.manifest, instead="it draws row by row: submit a job")
         count = self._count(request.count or 1, model, "count")
         checks.check_indices(request.first_index, count)
         seed = request.seed if request.HasField("seed") else secrets.randbits(64)

@@ -114,7 +114,7 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
         model = self._catalogue.get(job.request.model, job.request.version)
         if model.digest != job.request.digest:
             raise ModelNotFound(
-                f"{job.request.model} version {job.request.version} was exported anew and may have other colours now: "
+                f"{job.request.model} version {job.request.version} was exported again and may have other colours now: "
                 "put the old export back, or ask for pixels."
             )
         return model

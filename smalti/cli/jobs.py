@@ -317,7 +317,9 @@ def _write(images: Iterator[tuple[int, Image]], output: Place, scale: int | None
 
 def _nothing_written(job: Job, start: int) -> SmaltiError:
     if start >= job.count:
-        return InvalidRequest(f"Job {job.id} has indices 0 to {job.count - 1}: none from --start {start} on.")
+        return InvalidRequest(
+            f"Job {job.id} has indices 0 to {job.count - 1}: --start {start} is after the last one."
+        )
     return SmaltiError(f"Job {job.id} has no finished sample to write{'' if job.is_over else ' yet'}.")
 
 

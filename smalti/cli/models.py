@@ -39,7 +39,7 @@ def models(client: Client, name: str | None, version: int, as_json: bool) -> Non
 def load(client: Client, name: str, version: int, as_json: bool) -> None:
     """Serve a model from the files that are in the repository now.
 
-    The server looks there by itself every few seconds. Use this after smalti unload, or to wait no longer.
+    The server looks there by itself every few seconds. Use this after smalti unload, or if you do not want to wait.
     """
     model = client.load(name, version=version)
     if as_json:
@@ -72,7 +72,7 @@ def unload(client: Client, name: str, version: int, as_json: bool) -> None:
         print_json({"unloaded": {"name": name, "version": version or None}})
     else:
         which = f"version {version}" if version else "every version"
-        click.echo(f"{name} is served no more, in {which}; smalti load {name} serves it again.")
+        click.echo(f"{name} is no longer served ({which}); smalti load {name} serves it again.")
 
 
 def _is_newer(place: str, model: Model) -> bool:

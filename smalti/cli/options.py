@@ -21,7 +21,7 @@ class Number(click.FloatRange):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         number = super().convert(value, param, ctx)
         if isnan(number):
-            self.fail(f"{value} is no number.", param, ctx)
+            self.fail(f"{value} is not a number.", param, ctx)
         return number
 
 
@@ -110,7 +110,7 @@ def completion(
             )
         return None
     if (rows is None) == (mask is None):
-        raise InvalidRequest("Say what of the picture to keep: either --rows N or --mask FILE.")
+        raise InvalidRequest("Say which part of the picture to keep: either --rows N or --mask FILE.")
     described = client.model(model, version=version).model
     kept = None if mask is None else inputs.mask(described, mask, how)
     return Completion(image=inputs.picture(described, image, how), rows=rows, mask=kept)

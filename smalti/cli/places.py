@@ -57,7 +57,7 @@ def _place(text: str) -> Place:
     if text == _OUTPUT:
         return _standard_output()
     if not text:
-        raise InvalidRequest("-o names no place: write -o FILE.png, or -o FOLDER/.")
+        raise InvalidRequest("-o is empty: write -o FILE.png, or -o FOLDER/.")
     path = Path(text)
     try:
         return _folder_or_file(path, is_folder=text.endswith(("/", os.sep)))
@@ -99,11 +99,11 @@ def _require_writable(place: Place) -> None:
         return
     if place.is_folder and place.path.exists() and not place.path.is_dir():
         raise InvalidRequest(
-            f"{place.path} is a file and no folder; a picture's file has an ending, such as .png."
+            f"{place.path} is a file, not a folder; a picture's file has an ending, such as .png."
         )
     there = place.path if place.path.exists() else next(up for up in _parents(place.path) if up.exists())
     if there != place.path and not there.is_dir():
-        raise InvalidRequest(f"{place.path} cannot be written: {there} is no folder.")
+        raise InvalidRequest(f"{place.path} cannot be written: {there} is not a folder.")
     if not os.access(there, os.W_OK):
         raise InvalidRequest(f"{place.path} cannot be written: there is no permission to write to {there}.")
 

@@ -13,7 +13,7 @@ from smalti.client import Job
 _BAR_WIDTH = 60
 REASONS = {  # why a job waits
     "NO_WORKER_FOR_MODEL": "no worker is running that draws this model",
-    "MODEL_REPLACED": "its model was exported anew, and no worker has the old export: put that back in its place, "
+    "MODEL_REPLACED": "its model was exported again, and no worker has the old export: put that back in its place, "
     "or cancel the job and submit it again",
 }
 

@@ -62,6 +62,8 @@ def from_rpc(error: Any, address: str) -> SmaltiError:
     info = _first(details, error_details_pb2.ErrorInfo)
     if info is not None and info.domain == DOMAIN and info.reason in REASONS:
         return _build(REASONS[info.reason], error.details(), details)
+    if info is not None and info.domain == DOMAIN and error.code() is grpc.StatusCode.UNAVAILABLE:
+        return _build(Unavailable, error.details(), details)  # a newer server may have more reasons
     return _without_reason(error, address, details)
 
 
@@ -98,22 +100,25 @@ _CAUSES = [
             "there is no host of this name",
         ),
         ("^(errors resolving|DNS resolution)", "its name cannot be looked up now"),
-        ("HTTP proxy", "the proxy that grpc_proxy names does not lead there"),
+        ("HTTP proxy", "the proxy that grpc_proxy names cannot reach it"),
         ("HTTP status|http1|parsing HTTP/2|Expected SETTINGS", "what listens there does not speak gRPC"),
-        ("before receiving SETTINGS", "it takes connections, but says nothing on them"),
+        ("before receiving SETTINGS", "it accepts connections but does not answer"),
         ("refused", "the connection was refused, so nothing listens there"),
         ("timed out", "the attempt to connect timed out"),
-        ("unreachable|No route", "no network leads there"),
-        ("failed to connect.*([Cc]losed|reset|EOF)", "it hangs up at once, as servers do that want TLS"),
+        ("unreachable|No route", "there is no network route to it"),
+        (
+            "failed to connect.*([Cc]losed|reset|EOF)",
+            "it closes the connection at once; perhaps it expects TLS",
+        ),
         (
             "too_many_pings|[Tt]oo many pings|ENHANCE_YOUR_CALM",
-            "it was asked too often for a sign of life, so make keepalive_seconds longer",
+            "the client sent too many pings: increase keepalive_seconds",
         ),
-        ("ping timeout|watchdog", "nothing came from it any more"),
-        ("http2 header with status", "a proxy in between finds no way to it"),
+        ("ping timeout|watchdog", "it stopped answering"),
+        ("http2 header with status", "a proxy in between cannot reach it"),
         ("RST_STREAM|Stream removed", "the server or a proxy in between ended the call"),
         ("Cancelling all calls", "it is stopping"),
-        ("[Cc]losed|reset|Broken pipe|EOF|GOAWAY|goaway", "it hung up"),
+        ("[Cc]losed|reset|Broken pipe|EOF|GOAWAY|goaway", "it closed the connection"),
     )
 ]
 _NEVER_CONNECTED = re.compile("^(failed to connect|errors resolving|DNS resolution)")
@@ -132,7 +137,7 @@ def _without_reason(error: Any, address: str, details: list[Any]) -> SmaltiError
         case grpc.StatusCode.UNAVAILABLE:
             return _away(error.details() or "", address, _retry_seconds(details, default=0.5))
         case grpc.StatusCode.CANCELLED:  # by the server: a client that cancels does not wait
-            return Unavailable(f"The server at {address} stopped before it had answered.", retry_seconds=0.5)
+            return Unavailable(f"The server at {address} stopped before it answered.", retry_seconds=0.5)
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return DeadlinePassed(f"The server at {address} did not answer in time.")
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
@@ -149,7 +154,7 @@ def _away(said: str, address: str, retry_seconds: float) -> Unavailable:
     if _NEVER_CONNECTED.search(said) or not said:
         what = f"No smalti server answers at {address}"
     else:
-        what = f"The connection to the server at {address} broke off"
+        what = f"The connection to the server at {address} was lost"
     return Unavailable(f"{what}: {cause_of(said) or 'no reason given'}.", retry_seconds=retry_seconds)
 
 

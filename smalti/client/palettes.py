@@ -9,7 +9,7 @@ def palette_of(found: ModelDetails, wanted: ModelVersion) -> Palette:
     """The palette of the model that was asked for; raises ModelNotFound if its version was exported again."""
     if wanted.digest not in ("", found.model.digest):
         raise ModelNotFound(
-            f"{wanted.name} version {wanted.version} was exported anew since this was drawn, and may have other "
+            f"{wanted.name} version {wanted.version} was exported again since this was drawn, and may have other "
             "colours now: put the old export back to read it."
         )
     return found.model.palette

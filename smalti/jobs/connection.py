@@ -140,7 +140,7 @@ def _meaning(error: exceptions.RedisError | OSError, key: str = "") -> Unavailab
     if isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError | OSError):
         return Unavailable(f"Redis does not answer ({text}).")
     if isinstance(error, exceptions.InvalidResponse):
-        return Unavailable(f"What answers at SMALTI_REDIS_URL is no Redis ({text[:100]}).")
+        return Unavailable(f"The server at SMALTI_REDIS_URL is not a Redis ({text[:100]}).")
     return _meaning_of_a_reply(error, text) if isinstance(error, exceptions.ResponseError) else None
 
 

@@ -180,7 +180,7 @@ def _walked(folder: Path) -> Iterator[tuple[str, str]]:
                 yield (inside / name).as_posix(), "is a link to a folder, which is not followed"
         yield from (((inside / name).as_posix(), "") for name in files)
     for error in unread:
-        yield Path(error.filename).relative_to(folder).as_posix(), f"cannot be looked into: {error.strerror}"
+        yield Path(error.filename).relative_to(folder).as_posix(), f"cannot be opened: {error.strerror}"
 
 
 def _in_zip(path: Path, label: str) -> Iterator[_File | None]:

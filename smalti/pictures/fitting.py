@@ -30,7 +30,7 @@ def fit(picture: Image.Image, size: Size, how: Fit) -> Image.Image:
         return _framed(_scaled(picture, _inside(picture.size, size)), size)
     if picture.width > size[0] or picture.height > size[1]:
         raise ImageRefused(
-            f"The image is {_spelt(picture.size)}, and padding makes it no smaller than that, not {_spelt(size)}.",
+            f"The image is {_spelt(picture.size)}, and padding cannot reduce it to {_spelt(size)}.",
             field="image",
         )
     return _framed(picture, size)

@@ -62,7 +62,7 @@ def format_of(path: Path) -> Format:
 def _available(form: Format) -> Format:
     if form.feature and not features.check(form.feature):
         raise InvalidRequest(
-            f"The Pillow that is installed here was built without {form.name}: take .png instead."
+            f"The Pillow that is installed here was built without {form.name}: use .png instead."
         )
     return form
 
@@ -106,7 +106,7 @@ def require_fit(width: int, height: int, form: Format = PNG) -> None:
     if not fits(width, height, form):
         raise InvalidRequest(
             f"The picture would be {width}×{height}, too large for one {form.name} file: "
-            "take a smaller --scale, or a folder for one file each."
+            "use a smaller --scale, or a folder for one file each."
         )
 
 

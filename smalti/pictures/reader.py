@@ -146,7 +146,9 @@ def _refuse_size(
 ) -> None:
     same = sorted(found) == sorted(expected or ()) if either_way else found == expected
     if expected is not None and not same:
-        raise _refusal(f"is {found[0]}×{found[1]}, the model draws {expected[0]}×{expected[1]}")
+        raise _refusal(
+            f"is {found[0]}×{found[1]}, the model draws {expected[0]}×{expected[1]}: bring it to that size"
+        )
     if max(found) > MAX_SIDE:
         raise _refusal(_TOO_LARGE)
 

@@ -52,7 +52,7 @@ class Report:
             "had to be turned, as EXIF says": self.turned,
             "had several frames or pages, of which the first was taken": self.animated,
             "had more than 8 bits a channel, and now have 8": self.deep,
-            "had a transparent border, which was cut off; what is left stands on the bottom edge, in the middle": (
+            "had a transparent border, which was cut off; the rest is placed on the bottom edge, in the middle": (
                 self.cropped
             ),
             "had to be made smaller": self.reduced,

@@ -245,7 +245,7 @@ class Manifest(_Part):
             if name not in known:
                 return f"it has a graph '{printable(name)}', which {self.kind} cannot have"
             if fault := _fault_of_graph(graph, known[name]):
-                return f"of graph '{name}' it says that {fault}"
+                return f"it says of graph '{name}' that {fault}"
         return ""
 
     def _fault_of_score(self) -> str:
@@ -372,5 +372,5 @@ def _fault_of_graph(graph: Graph, expected: Signature) -> str:
     return (
         signature.difference("input", found.inputs, expected.inputs)
         or signature.difference("output", found.outputs, expected.outputs)
-        or (f"it has an input '{foreign[0]}', which nothing feeds" if foreign else "")
+        or (f"it has an input '{foreign[0]}', for which smalti has no value" if foreign else "")
     )

@@ -32,14 +32,14 @@ BATCH_WAIT_SECONDS = Histogram(
 BATCH_COMPUTE_SECONDS = Histogram(
     "smalti_batch_compute_seconds", "Time of one run of a one-shot graph.", ["model", "graph"], buckets=_FAST
 )
-BATCH_ROWS = Histogram(
-    "smalti_batch_rows",
+BATCH_ENTRIES = Histogram(
+    "smalti_batch_entries",
     "Images or latents in one run of a one-shot graph.",
     ["model", "graph"],
     buckets=_SIZES,
 )
-BATCH_WAITING_ROWS = Gauge(
-    "smalti_batch_waiting_rows", "Images or latents that wait for a run.", ["model", "graph"]
+BATCH_WAITING_ENTRIES = Gauge(
+    "smalti_batch_waiting_entries", "Images or latents that wait for a run.", ["model", "graph"]
 )
 MODEL_LOAD_SECONDS = Histogram(
     "smalti_model_load_seconds", "Time to load, check and warm a model.", ["model"], buckets=_SLOW
@@ -81,7 +81,7 @@ TICK_ROWS = Histogram("smalti_tick_rows", "Slots that drew a row in one tick.", 
 COMMIT_SECONDS = Histogram("smalti_commit_seconds", "Time to commit the rows of one tick.", buckets=_FAST)
 SLOTS = Gauge("smalti_slots", "Slots of this worker.")
 SLOTS_OCCUPIED = Gauge("smalti_slots_occupied", "Slots that hold a sample.")
-ROWS_DRAWN = Counter("smalti_rows_drawn_total", "Rows drawn, replayed ones included.", ["model"])
+ROWS_DRAWN = Counter("smalti_rows_drawn_total", "Rows drawn, including rows drawn again.", ["model"])
 SAMPLES_ENDED = Counter("smalti_samples_ended_total", "Samples that left a slot.", ["model", "outcome"])
 SAMPLES_MADE_WAY = Counter(
     "smalti_samples_made_way_total",

@@ -127,7 +127,7 @@ def _opened(folder: Path, file: str) -> Iterator[BufferedReader]:
         with _target(folder, file, place).open("rb") as stream:
             yield stream
     except (OSError, RuntimeError) as error:  # before Python 3.13 a loop of links is a RuntimeError
-        reason = getattr(error, "strerror", None) or "its links lead in a circle"
+        reason = getattr(error, "strerror", None) or "its links form a loop"
         raise RepositoryDamaged(f"{place} cannot be read: {reason}.") from error
 
 

@@ -2,7 +2,7 @@ import pytest
 from PIL import Image as pillow
 from rich.console import Console
 
-from local.demo import choose, latency_table, write_sheet
+from local.demo import choose, is_stream, latency_table, write_sheet
 from local.latencies import Latency
 from smalti.client import Image, Model
 from smalti.errors import ModelNotFound
@@ -73,3 +73,18 @@ def test_latencies_are_shown_in_milliseconds():
     with console.capture() as capture:
         console.print(latency_table([latency]))
     assert "ImageService/Draw      4  1.00  1.90  1.98" in capture.get()
+
+
+@pytest.mark.parametrize(
+    ("metric", "labels", "expected"),
+    [
+        ("smalti_rpc_seconds", {"method": "Watch", "service": "smalti.v1.JobService"}, True),
+        ("smalti_rpc_seconds", {"method": "DrawStream", "service": "smalti.v1.ImageService"}, True),
+        ("smalti_rpc_seconds", {"method": "Draw", "service": "smalti.v1.ImageService"}, False),
+        ("smalti_rpc_seconds", {"method": "List", "service": "smalti.v1.ModelService"}, False),
+        ("smalti_job_seconds", {"model": "toy"}, False),
+    ],
+)
+def test_rpcs_that_stream_are_left_out_of_the_latencies(metric, labels, expected):
+    latency = Latency(metric=metric, labels=tuple(labels.items()), buckets=())
+    assert is_stream(latency) is expected

@@ -71,4 +71,13 @@ def test_make_passes_on_ports_of_its_command_line_but_not_of_the_environment():
 @pytest.mark.parametrize("option", ["--port", "--metrics-port"])
 def test_port_0_is_refused_in_plain_words(option):
     said = CliRunner().invoke(main, [option, "0"]).stderr
-    assert "0 is no port to listen on: take 1 to 65535, or leave it out." in said
+    assert "0 is not a port to listen on: take 1 to 65535, or leave it out." in said
+
+
+def test_a_taken_port_is_refused_before_anything_starts():
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        result = CliRunner().invoke(main, ["--port", str(port)])
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Port {port} of 127.0.0.1 is taken, which is for the server: ")
+    assert "Stopped" not in result.stderr

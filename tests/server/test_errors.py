@@ -19,6 +19,7 @@ from smalti.errors import (
     Unavailable,
     reason_of,
 )
+from smalti.jobs.connection import MemoryFull
 
 UNCHANGED = (string.punctuation + " ").replace("%", "")  # by gRPC's percent-encoding
 
@@ -65,6 +66,11 @@ def test_errors_about_a_value_name_its_field():
 
 def test_a_subclass_that_the_table_lacks_has_the_status_of_its_base_class():
     assert code_of(ImageRefused("No.")) is StatusCode.INVALID_ARGUMENT
+
+
+def test_an_error_of_another_module_has_the_reason_of_its_base_class_that_clients_know():
+    info = detail_of(MemoryFull("Full."), error_details_pb2.ErrorInfo())
+    assert REASONS[info.reason] is Unavailable
 
 
 def test_a_message_stays_short_enough_for_headers():

@@ -19,7 +19,7 @@ from tests.server.hand_worker import HandWorker
 
 TOY, HEIGHT, WIDTH = "toy-pixel-rnn", 6, 5
 SERVER_KEEPALIVE, KEEPALIVE = 0.8, 0.4  # seconds, in the same proportion as the defaults
-SILENT = "nothing came from it any more"
+SILENT = "it stopped answering"
 
 
 @pytest.fixture

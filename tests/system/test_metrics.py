@@ -36,7 +36,7 @@ def test_the_server_measures_every_rpc(worked, service, method):
 
 
 @pytest.mark.parametrize(
-    "name", ["smalti_batch_rows", "smalti_batch_wait_seconds", "smalti_batch_compute_seconds"]
+    "name", ["smalti_batch_entries", "smalti_batch_wait_seconds", "smalti_batch_compute_seconds"]
 )
 def test_the_server_measures_batches(worked, name):
     assert worked.server.metric(f"{name}_count", model="digits-vae", graph="decode") >= 1

@@ -166,7 +166,7 @@ def test_each_recipe_is_listed_on_one_line():
 @pytest.mark.parametrize("name", recipes.names())
 def test_a_printed_recipe_has_comments_and_equals_the_original_when_saved(name, tmp_path):
     (tmp_path / "mine.toml").write_text(run("recipes", name).output)
-    assert "# [training] may also say: " in (tmp_path / "mine.toml").read_text()
+    assert "# [training] may also have: " in (tmp_path / "mine.toml").read_text()
     saved = recipes.read(recipes.find(str(tmp_path / "mine.toml"), digits=False))
     assert saved == recipes.read(recipes.find(name, digits=False))
 

@@ -158,7 +158,7 @@ async def test_a_named_model_that_is_missing_is_an_error(engine_on: Start, toy_r
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("digits-vae", "which is no PixelRNN: the server draws with it, a worker cannot; the"),
+        ("digits-vae", "which is not a PixelRNN: the server draws with it, a worker cannot; the"),
         ("toy-pixel-rn", r"which is not there \(did you mean toy-pixel-rnn\?\); the"),
         ("broken", "which is left out .*; the"),
         ("x" * 5000, "x{149}…, which is not there; the"),

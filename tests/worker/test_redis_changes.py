@@ -37,6 +37,8 @@ NOT_OURS: Change = (
     "'smalti:{default}:bell' in this Redis is not smalti's",
 )
 
+AWAY, BACK = "redis is away; drawing goes on", "redis is back"
+
 
 @pytest.mark.parametrize(("bad", "good", "reason"), [DEMOTED, EVICTING, LOCKED, NOT_OURS])
 @pytest.mark.parametrize("is_drawing", [False, True])
@@ -79,6 +81,30 @@ async def test_a_worker_waits_while_redis_cannot_be_used_and_then_goes_on(
         assert not recovering.done()
         await shift.stop()
         await recovering
+
+
+async def test_a_redis_that_answers_reads_but_refuses_writes_is_not_back(
+    own_redis: PrivateRedis, hire: Hire, toy: Model, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.claiming._IDLE_SECONDS", 0.1)  # instead of 1 s
+
+    async def reads() -> int:
+        return int((await admin.info("commandstats")).get("cmdstat_xread", {}).get("calls", 0))
+
+    async def has_read_again() -> bool:
+        return await reads() >= before + 3
+
+    async with connect(own_redis.url) as redis, connect(own_redis.url) as admin:
+        shift = hire(queues_on(redis), toy, slots=4)
+        with capture_logs() as logs:
+            await admin.config_set("min-replicas-to-write", 1)
+            await until(lambda: any(line["event"] == AWAY for line in logs))
+            before = await reads()
+            await until(has_read_again)
+            assert BACK not in [line["event"] for line in logs]
+            await admin.config_set("min-replicas-to-write", 0)
+            await until(lambda: any(line["event"] == BACK for line in logs))
+        await shift.stop()
 
 
 async def test_a_worker_on_a_full_redis_claims_nothing_draws_what_it_has_and_logs_it_once(

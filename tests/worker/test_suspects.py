@@ -99,7 +99,7 @@ async def test_a_sample_that_kills_its_workers_fails_alone(
     alone = Runner(runner._session, manifest, slots=1)
     for result in await results(impatient, job):
         if result.index == 23:
-            assert "3 workers in turn fell silent" in result.error
+            assert "3 workers in a row fell silent" in result.error
         else:
             assert result.pixels == drawn_alone(alone, manifest, result.index)[0]
 

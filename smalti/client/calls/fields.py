@@ -36,7 +36,7 @@ def text(field: str, value: object) -> str:
     if not isinstance(value, str):
         raise InvalidRequest(f"{field} is {shown(value)}; it must be a string.", field=field)
     if any("\ud800" <= character <= "\udfff" for character in value):
-        raise InvalidRequest(f"{field} is {shown(value)}, which is no text in UTF-8.", field=field)
+        raise InvalidRequest(f"{field} is {shown(value)}, which is not UTF-8 text.", field=field)
     return value
 
 

@@ -36,7 +36,9 @@ def image_message(source: ImageSource, wanted: str = arrays.WANTED) -> types_pb2
     try:
         return types_pb2.Image(png=_png(source, wanted))
     except UNFIT as error:  # an object may describe itself wrongly
-        raise ImageRefused(f"This {type(source).__name__} is no image: {error}.", field="image") from error
+        raise ImageRefused(
+            f"This {type(source).__name__} is not an image: {error}.", field="image"
+        ) from error
 
 
 def _png(source: ImageSource, wanted: str) -> bytes:

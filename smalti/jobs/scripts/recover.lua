@@ -35,7 +35,7 @@ local touched, taken = {}, 0
 
 local function give_up(job, index, token)
   end_sample(job, index, '-', token, '0',
-    'Given up: ' .. CRASHES .. ' workers in turn fell silent before they had drawn its next row.')
+    'Given up: ' .. CRASHES .. ' workers in a row fell silent before they drew its next row.')
 end
 
 -- The number of crashes of a sample after its worker fell silent. A row committed since the claim resets it to 0. The

@@ -40,5 +40,7 @@ def test_the_graph_that_draws_from_latents_is_found_whatever_its_name(tmp_path: 
 def test_a_model_without_latents_is_refused_with_what_to_do_instead(tmp_path: Path):
     write_toy_model(tmp_path)
     manifest = ModelRepository(tmp_path).load("toy-pixel-rnn").manifest
-    with pytest.raises(GraphNotServed, match=r"has no latent to draw from; it draws row by row, by jobs\.$"):
-        require_generator(manifest, instead="it draws row by row, by jobs")
+    with pytest.raises(
+        GraphNotServed, match=r"has no latent to draw from; it draws row by row: submit a job\.$"
+    ):
+        require_generator(manifest, instead="it draws row by row: submit a job")

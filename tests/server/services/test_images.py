@@ -253,6 +253,32 @@ async def test_a_wrong_value_is_refused_with_the_name_of_its_field(
     assert refusal.message.endswith(".")
 
 
+@pytest.mark.parametrize(
+    ("method", "request_of", "advice"),
+    [
+        ("Draw", lambda: draw(count=257), "send several requests with different first indices"),
+        (
+            "Interpolate",
+            lambda: images_pb2.InterpolateRequest(
+                model=VAE, first=message(image()), last=message(image()), steps=257
+            ),
+            "take fewer steps",
+        ),
+        (
+            "Decode",
+            lambda: images_pb2.DecodeRequest(model=VAE, latents=[types_pb2.Latent(values=[0, 0, 0])] * 257),
+            "send several requests",
+        ),
+    ],
+)
+async def test_too_many_images_are_refused_with_what_to_do(server: Running, method, request_of, advice):
+    message_of_refusal = (await refused(getattr(server.images, method)(request_of()))).message
+    assert message_of_refusal == (
+        "A request to toy-vae has 1 to 256 images, not 257: "
+        f"{advice}, or raise SMALTI_MAX_IMAGES of the server."
+    )
+
+
 async def test_an_image_of_another_size_is_refused_with_both_sizes(server: Running):
     request = images_pb2.EncodeRequest(model=VAE, images=[types_pb2.Image(png=png(np.zeros((5, 6, 3))))])
     message_of_refusal = (await refused(server.images.Encode(request))).message
@@ -268,7 +294,10 @@ async def test_an_error_about_one_of_several_images_gives_its_number(server: Run
     ):
         request = kind(model=VAE, images=[types_pb2.Image(png=data) for data in (good, good, wrong)])
         refusal = await refused(getattr(server.images, method)(request))
-        assert refusal.message == f"Image 3 of 3 is 6×5, the model draws {WIDTH}×{HEIGHT}."
+        assert (
+            refusal.message
+            == f"Image 3 of 3 is 6×5, the model draws {WIDTH}×{HEIGHT}: bring it to that size."
+        )
 
 
 async def test_16_bit_pngs_and_exif_orientation_are_read_like_plain_pngs(server: Running):

@@ -341,7 +341,7 @@ async def test_results_are_never_painted_in_the_colours_of_another_export(
         [before] = [result async for result in knowing.results(job.id)]
         await export_anew(server, repository, Toy(colours=5))
         assert [before] == [result async for result in knowing.results(job.id)]  # it still has the colours
-        with pytest.raises(ModelNotFound, match="was exported anew since this was drawn"):
+        with pytest.raises(ModelNotFound, match="was exported again since this was drawn"):
             _ = [result async for result in new.results(job.id)]
     refusal = await refused(server.jobs.Results(jobs_pb2.ResultsRequest(id=job.id)))
     assert "put the old export back, or ask for pixels" in refusal.message

@@ -272,7 +272,7 @@ async def test_a_model_with_a_wrong_input_name_is_left_out(start_server, reposit
     async with start_server(ready="toy-vae") as server:
         assert await names(server) == [("toy-pixel-rnn", 1), ("toy-vae", 1)]
         [said] = await left_out(server)
-        assert "of graph 'generate' it says that it has no input 'latent'" in said
+        assert "it says of graph 'generate' that it has no input 'latent'" in said
 
 
 async def test_a_graph_with_a_wrong_output_shape_is_left_out(start_server, repository: Path):

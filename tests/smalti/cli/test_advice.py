@@ -127,7 +127,7 @@ def test_arguments_that_are_not_utf8_are_refused_in_one_sentence(
     monkeypatch.chdir(tmp_path)
     result = smalti(*arguments)
     assert (result.exit_code, server.requests) == (2, [])
-    assert result.stderr == f"Error: {named} is '\\udcff', which is no text in UTF-8.\n"
+    assert result.stderr == f"Error: {named} is '\\udcff', which is not UTF-8 text.\n"
 
 
 @pytest.mark.parametrize("command", ["encode", "score", "reconstruct", "complete"])

@@ -260,7 +260,7 @@ def test_models_are_loaded_and_unloaded(server, smalti):
     assert smalti("load", "toy").stdout == "toy version 3 is served.\n"
     del server.requests[1:]  # the request for versions that are left out
     assert json.loads(smalti("load", "toy", "--version", 3, "--json").stdout)["version"] == 3
-    assert "toy is served no more" in smalti("unload", "toy").stdout
+    assert "toy is no longer served" in smalti("unload", "toy").stdout
     assert json.loads(smalti("unload", "toy", "--version", 3, "--json").stdout)["unloaded"]["version"] == 3
     assert [request.version for request in server.requests] == [0, 3, 0, 3]
 
@@ -292,7 +292,7 @@ def test_jobs_explains_each_reason_once(server, smalti):
     printed = smalti("jobs")
     assert printed.stdout.count("MODEL_REPLACED") == 2
     assert (
-        printed.stderr.count("exported anew, and no worker has the old export: put that back in its place")
+        printed.stderr.count("exported again, and no worker has the old export: put that back in its place")
         == 1
     )
 
@@ -608,8 +608,8 @@ def test_client_and_command_import_nothing_that_only_servers_need():
 @pytest.mark.parametrize(
     ("state", "start", "code", "said"),
     [
-        ("SUCCEEDED", 3, 2, "Error: Job 7 has indices 0 to 2: none from --start 3 on."),
-        ("RUNNING", 3, 2, "Error: Job 7 has indices 0 to 2: none from --start 3 on."),
+        ("SUCCEEDED", 3, 2, "Error: Job 7 has indices 0 to 2: --start 3 is after the last one."),
+        ("RUNNING", 3, 2, "Error: Job 7 has indices 0 to 2: --start 3 is after the last one."),
         ("RUNNING", 2, 1, "Error: Job 7 has no finished sample to write yet."),
         ("CANCELLED", 2, 1, "Error: Job 7 has no finished sample to write."),
     ],

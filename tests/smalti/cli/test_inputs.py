@@ -105,7 +105,7 @@ def test_fit_brings_every_picture_to_the_models_size(server, smalti, tmp_path, h
 def test_padding_refuses_a_larger_picture(smalti, tmp_path):
     result = smalti("score", "toy", write(tmp_path, wide=(3, 2)) / "wide.png", "--fit", "pad")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "wide.png is 3×2, and padding makes it no smaller than that, not 2×2." in result.stderr
+    assert "wide.png is 3×2, and padding cannot reduce it to 2×2." in result.stderr
 
 
 @pytest.mark.parametrize(("command", "option"), [("sweep", "--image"), ("submit", "--complete")])

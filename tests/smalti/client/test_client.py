@@ -206,6 +206,15 @@ def test_an_error_with_an_unknown_reason_keeps_the_servers_words(server, client,
         client.get_job("7")
 
 
+def test_a_server_that_answers_unavailable_with_an_unknown_reason_was_not_lost(server, client, refusal):
+    def refuse(request):
+        raise refusal("UNAVAILABLE", "NEVER_HEARD", "Redis refuses this.")
+
+    server.answers["JobService/Get"] = refuse
+    with pytest.raises(Unavailable, match=r"^Redis refuses this\.$"):
+        client.get_job("7")
+
+
 def test_a_request_dropped_by_a_stopping_server_raises_unavailable(server, client, refusal):
     def drop(request):
         raise refusal("CANCELLED", "", "")
@@ -385,16 +394,16 @@ ONE_PIXEL = Image(height=1, width=1, indices=b"\0", palette=("#000000",))
 BROKEN = Image(height=2, width=2, indices=b"", palette=())
 UNUSABLE_ARGUMENTS = [  # the method, its arguments, and a part of the error
     *(
-        (name, (NOT_UTF8,), {}, "no text in UTF-8")
+        (name, (NOT_UTF8,), {}, "not UTF-8 text")
         for name in ("draw", "draw_stream", "model", "load", "unload")
     ),
     *(
-        (name, (NOT_UTF8,), {}, "no text in UTF-8")
+        (name, (NOT_UTF8,), {}, "not UTF-8 text")
         for name in ("get_job", "watch", "results", "cancel", "delete")
     ),
     *((name, (7,), {}, "must be a string") for name in ("submit", "get_job", "watch", "results", "cancel")),
     *((name, ("toy",), {"version": -1}, "version is -1") for name in ("model", "load", "unload", "draw")),
-    ("submit", ("toy",), {"request_id": NOT_UTF8}, "request_id is .* no text in UTF-8"),
+    ("submit", ("toy",), {"request_id": NOT_UTF8}, "request_id is .* not UTF-8 text"),
     ("submit", ("toy",), {"job_class": "fast"}, "job_class is 'fast'; it must be interactive or standard"),
     ("submit", ("toy",), {"completion": ONE_PIXEL}, "write Completion"),
     ("submit", ("toy",), {"temperature": "hot"}, "temperature is 'hot'; it must be a number"),
@@ -408,7 +417,7 @@ UNUSABLE_ARGUMENTS = [  # the method, its arguments, and a part of the error
     ("sweep", ("toy", (0, 1)), {"low": "x"}, "low is 'x'"),
     ("decode", ("toy", [0.0] * 8), {}, "a list of numbers for each image"),
     ("decode", ("toy", 5), {}, "a list of numbers for each image"),
-    ("encode", ("toy", BROKEN), {}, "This Image is no image"),
+    ("encode", ("toy", BROKEN), {}, "This Image is not an image"),
     ("encode", ("toy", ""), {}, "The name of a picture is empty"),
     ("encode", ("toy", 5), {}, r"array of \(count, height, width, 3 or 4\), not int"),
     ("score", ("toy", [5]), {}, r"array of \(count, height, width, 3 or 4\), not int"),

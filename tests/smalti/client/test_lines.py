@@ -130,7 +130,10 @@ async def test_the_error_says_why_a_server_cannot_be_reached(place, cause):
     ("answer", "cause"),
     [
         (web_server, "what listens there does not speak gRPC"),
-        (lambda connection: connection.recv(1000), "it hangs up at once, as servers do that want TLS"),
+        (
+            lambda connection: connection.recv(1000),
+            "it closes the connection at once; perhaps it expects TLS",
+        ),
     ],
 )
 def test_the_error_says_that_something_else_listens_there(answer, cause):
@@ -146,20 +149,20 @@ def test_the_error_says_that_something_else_listens_there(answer, cause):
         (NOT_CONNECTED + "connect() timed out", "the attempt to connect timed out"),
         (
             NOT_CONNECTED + "connection attempt timed out before receiving SETTINGS frame",
-            "it takes connections, but says nothing on them",
+            "it accepts connections but does not answer",
         ),
-        (NOT_CONNECTED + "Network is unreachable", "no network leads there"),
+        (NOT_CONNECTED + "Network is unreachable", "there is no network route to it"),
         (NOT_FOUND + "Domain name not found]", "there is no host of this name"),
         (NOT_FOUND + "Could not contact DNS servers]", "its name cannot be looked up now"),
-        ("Socket closed", "it hung up"),
-        ("Stream removed (ping timeout)", "nothing came from it any more"),
+        ("Socket closed", "it closed the connection"),
+        ("Stream removed (ping timeout)", "it stopped answering"),
         ("Received RST_STREAM with error code 8", "the server or a proxy in between ended the call"),
         ("Stream removed", "the server or a proxy in between ended the call"),
         (
             "GOAWAY received; Error code: 11; Debug Text: too_many_pings",
-            "it was asked too often for a sign of life, so make keepalive_seconds longer",
+            "the client sent too many pings: increase keepalive_seconds",
         ),
-        ("Received http2 header with status: 502", "a proxy in between finds no way to it"),
+        ("Received http2 header with status: 502", "a proxy in between cannot reach it"),
         ("something\nnew.", "something new"),
     ],
 )
@@ -319,7 +322,7 @@ def test_a_watch_goes_on_after_a_proxy_cut_it_off(server, refusal):
         _, interrupted, *_ = client.watch("7")
     assert isinstance(interrupted, Interrupted)
     assert interrupted.message == (
-        f"The connection to the server at {server.address} broke off: the server or a proxy in "
+        f"The connection to the server at {server.address} was lost: the server or a proxy in "
         "between ended the call."
     )
 

@@ -64,5 +64,5 @@ def test_an_object_whose_array_interface_names_bytes_is_an_image(shape):
 
 
 def test_an_object_with_fewer_bytes_than_pixels_is_refused():
-    with pytest.raises(ImageRefused, match="This Foreign is no image"):
+    with pytest.raises(ImageRefused, match="This Foreign is not an image"):
         sent(Foreign((2, 3), b"\xff"))

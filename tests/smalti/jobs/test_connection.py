@@ -335,7 +335,7 @@ async def test_a_server_that_does_not_greet_like_redis_is_reported(reply: bytes)
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as other:
         port = other.sockets[0].getsockname()[1]
         async with connect(f"redis://u:pw@127.0.0.1:{port}/0?protocol=3") as redis:
-            with pytest.raises(Unavailable, match="no Redis"):
+            with pytest.raises(Unavailable, match="not a Redis"):
                 await queues_on(redis).clients.list(limit=1)
 
 
@@ -386,7 +386,7 @@ async def test_a_server_that_speaks_another_protocol_is_reported() -> None:
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as other:
         port = other.sockets[0].getsockname()[1]
         async with connect(f"redis://127.0.0.1:{port}/0") as redis:
-            with pytest.raises(Unavailable, match="no Redis"):
+            with pytest.raises(Unavailable, match="not a Redis"):
                 await queues_on(redis).clients.list(limit=1)
 
 

@@ -50,7 +50,7 @@ def test_crop_fills_the_size_from_the_middle():
 def test_pad_keeps_every_pixel_and_refuses_a_larger_picture():
     fitted = fit(halves(2, 2), (4, 4), Fit.PAD)
     assert [row(fitted, y) for y in range(4)] == [[CLEAR] * 4, *[[CLEAR, RED, BLUE, CLEAR]] * 2, [CLEAR] * 4]
-    with pytest.raises(ImageRefused, match="is 8×4, and padding makes it no smaller"):
+    with pytest.raises(ImageRefused, match="is 8×4, and padding cannot reduce it"):
         fit(halves(8, 4), (4, 4), Fit.PAD)
 
 

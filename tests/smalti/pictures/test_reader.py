@@ -195,7 +195,9 @@ def test_the_format_is_found_from_the_bytes():
 def test_an_unexpected_size_is_refused_with_both_sizes():
     assert reader.read(rgb_png(3, 2), size=(3, 2)).rgba.size == (3, 2)
     for size in ((2, 3), (3, 3)):
-        with pytest.raises(ImageRefused, match=f"3×2, the model draws {size[0]}×{size[1]}"):
+        with pytest.raises(
+            ImageRefused, match=f"3×2, the model draws {size[0]}×{size[1]}: bring it to that size"
+        ):
             reader.read(rgb_png(3, 2), size=size)
 
 

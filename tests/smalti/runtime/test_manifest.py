@@ -118,7 +118,7 @@ WRONG: dict[str, tuple[Change, str]] = {
     ),
     "a surplus input": (
         lambda m: m["graphs"]["decode"]["inputs"].append(m["graphs"]["encode"]["inputs"][0]),
-        "an input 'pixels', which nothing feeds",
+        "an input 'pixels', for which smalti has no value",
     ),
     "an input twice": (
         lambda m: m["graphs"]["decode"]["inputs"].append(m["graphs"]["decode"]["inputs"][0]),

@@ -140,17 +140,18 @@ def test_a_byte_that_is_not_utf_8_is_refused_in_every_setting(monkeypatch, kind,
 @pytest.mark.parametrize(
     ("option", "reason"),
     [
-        ("ssl_ca_certs=/nonexist", "ssl_ca_certs that cannot be read: No such file"),
+        ("ssl_ca_certs={folder}/missing", "ssl_ca_certs that cannot be read: No such file"),
         ("ssl_certfile=/nonexist", "ssl_certfile that cannot be read: No such file"),
         ("ssl_keyfile=/", "ssl_keyfile that cannot be read: Is a directory"),
         ("ssl_keyfile=a%00b", "ssl_keyfile that cannot be read: no path can be so"),
-        ("ssl_ca_path=/nonexist", "ssl_ca_path that is not a folder"),
+        ("ssl_ca_path={folder}/missing", "ssl_ca_path that is not a folder"),
         (f"ssl_ca_certs={__file__}", "options of TLS .* cannot be used: NO_CERTIFICATE"),
         (f"ssl_certfile={__file__}&ssl_keyfile={__file__}", "options of TLS .* cannot be used"),
         ("ssl_ciphers=none-such", "options of TLS .* cannot be used: No cipher"),
     ],
 )
-def test_unusable_tls_files_and_options_are_refused_at_once(monkeypatch, option, reason):
+def test_unusable_tls_files_and_options_are_refused_at_once(monkeypatch, tmp_path, option, reason):
+    option = option.replace("{folder}", str(tmp_path))
     monkeypatch.setenv("SMALTI_REDIS_URL", f"rediss://u:secret@127.0.0.1:1?{option}")
     with pytest.raises(SettingsInvalid, match=f"^SMALTI_REDIS_URL .*{reason}") as raised:
         read_settings(WorkerSettings)
