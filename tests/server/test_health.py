@@ -70,7 +70,9 @@ def test_the_probe_asks_at_an_address_that_this_machine_can_reach(monkeypatch, l
 
 def test_the_probe_needs_an_address_when_the_server_chooses_its_port(monkeypatch):
     monkeypatch.setenv("SMALTI_LISTEN", "127.0.0.1:0")
-    with pytest.raises(SettingsInvalid, match="has port 0, so the server chooses a port: give the address to ask"):
+    with pytest.raises(
+        SettingsInvalid, match="has port 0, so the server chooses a port: give the address to ask"
+    ):
         health.default_address()
 
 
