@@ -30,7 +30,7 @@ help: ## list the commands
 # The environment
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	  echo "smalti needs Python 3.11, 3.12 or 3.13, and '$(PYTHON)' is older: name another one, 'make PYTHON=python3.12 ...'." >&2; exit 1; }
+	  echo "smalti needs Python 3.11, 3.12 or 3.13, and '$(PYTHON)' is not that: name another one, 'make PYTHON=python3.12 ...'." >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "This Python cannot make virtual environments: run 'apt install python3-venv', then try again." >&2; exit 1; }
 	@echo "Making a virtual environment in $(VENV) with $$($(PYTHON) -V)"
