@@ -28,4 +28,4 @@ def draw_or_die(self: Runner, lanes: Sequence[Lane]) -> Sequence[Row | SampleFai
 
 
 Runner.draw_row = draw_or_die  # type: ignore[method-assign]
-main()
+main(args=[])  # the arguments are this module's own
