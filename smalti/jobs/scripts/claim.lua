@@ -80,8 +80,11 @@ local function has_suspect()
 end
 local may_suspect = not has_suspect()
 
+local emptied = {}  -- job → true if this claim took its last sample; it stays in the ready set until the end
+
 -- Whether a ready job has a sample for this worker. It has none if only suspects are left and the worker has one.
 local function has_sample(id)
+  if emptied[id] then return false end
   if may_suspect or redis.call('EXISTS', key('returned', id)) == 1 then return true end
   local f = redis.call('HMGET', key('job', id), 'next', 'count')
   return not f[1] or tonumber(f[1]) < tonumber(f[2])
@@ -193,6 +196,7 @@ local function take(head, share)
   if has_more(job) then
     redis.call('ZADD', head.ready, int(redis.call('HINCRBY', meta, 'turn', '1')), job.id)
   else
+    emptied[job.id] = true
     later('ZREM', head.ready, job.id)
   end
   touched[job.id] = true

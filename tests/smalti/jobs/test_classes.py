@@ -95,3 +95,11 @@ async def test_a_cancelled_interactive_job_leaves_nothing_to_claim(queue: Queues
     await claim_from(queue, limit=1)
     await queue.clients.cancel(job.id)
     assert await classes(queue, limit=9) == (0, 0)
+
+
+async def test_a_claim_goes_on_to_the_next_job_when_it_has_taken_the_last_sample_of_one(
+    queue: Queues,
+) -> None:
+    await submit(queue, 1, JobClass.INTERACTIVE)
+    await submit(queue, 1, JobClass.INTERACTIVE)
+    assert await classes(queue, limit=2, interactive=1) == (2, 0)
