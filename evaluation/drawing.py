@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from evaluation.graphs import Graphs
 from smalti.randomness import normals, uniforms
+from smalti.runtime.draw_row import GRAPH, INPUTS
 from smalti.runtime.manifest import Manifest
 from training.images import Pixels
 from training.progress import Say, quiet
@@ -40,7 +41,7 @@ def _draw_rows(graphs: Graphs, indices: range, seed: int) -> Pixels:
     rows: list[NDArray[np.int64]] = []
     for row in range(manifest.height):
         feeds = row_inputs(row, uniform[:, row]) | states
-        pixels, *after = graphs.run_at_once("draw_row", feeds, outputs)
+        pixels, *after = graphs.run_at_once(GRAPH, feeds, outputs)
         rows.append(pixels)
         states = dict(zip(states, after, strict=True))
     return np.stack(rows, axis=1)
@@ -51,13 +52,14 @@ def row_inputs(
 ) -> dict[str, NDArray[Any]]:
     """The inputs of `draw_row`, without its states, if all slots are at this row; both arrays are (slots, width)."""
     count = len(uniform)
-    return {
-        "reset": np.full(count, row == 0),
-        "row": np.full(count, row, dtype=np.int64),
-        "uniform": uniform,
-        "forced": np.full(uniform.shape, -1, dtype=np.int64) if forced is None else forced,
-        "temperature": np.ones(count, dtype=np.float32),
-    }
+    values = (
+        np.full(count, row == 0),
+        np.full(count, row, dtype=np.int64),
+        uniform,
+        np.full(uniform.shape, -1, dtype=np.int64) if forced is None else forced,
+        np.ones(count, dtype=np.float32),
+    )
+    return dict(zip(INPUTS, values, strict=True))
 
 
 def _uniforms(manifest: Manifest, indices: range, seed: int) -> NDArray[np.float32]:

@@ -17,7 +17,7 @@ from models.diagonal_row import State, assemble_row
 from models.diagonal_weights import DiagonalWeights, LayerWeights
 from models.neighbourhood import COPIED_LEFT, LEFT, take
 from models.pixel_rnn import constant, log_probabilities
-from smalti.runtime.draw_row import row_inputs, row_outputs
+from smalti.runtime.draw_row import GRAPH, row_inputs, row_outputs
 from smalti.runtime.signature import Tensors
 
 
@@ -28,7 +28,7 @@ def draw_row_graph(drawer: DiagonalDrawer) -> ModelProto:
     found = assemble_row(row, [value.name for value in inputs], drawer.layers)
     outputs = [*_infos(row_outputs(drawer.width)), *_state_kinds(drawer, "_out")]
     named = dict(zip((value.name for value in outputs), found, strict=True))
-    return row.composition.finish("draw_row", named, outputs)
+    return row.composition.finish(GRAPH, named, outputs)
 
 
 class Row:

@@ -14,6 +14,7 @@ from export.errors import ExportRefused
 from export.quantise import quantise
 from export.writing import digests, publish, seal, what_next
 from smalti.errors import SmaltiError
+from smalti.runtime.draw_row import GRAPH
 from smalti.runtime.manifest import Manifest, Parity, Quantisation
 from smalti.runtime.repository import Model, ModelRepository, read
 from training import arguments
@@ -57,9 +58,9 @@ def _write(original: Model, place: Path) -> Path:
     bounds = _bounds(manifest)
     folder = place / f"{manifest.name}{SUFFIX}" / str(manifest.version)
     folder.mkdir(parents=True)
-    draw_row = quantise(onnx.load(original.path("draw_row")), bounds)
+    draw_row = quantise(onnx.load(original.path(GRAPH)), bounds)
     score = int8_score.score_graph(draw_row, manifest.states, height=manifest.height, width=manifest.width)
-    written = graphs.save({"draw_row": draw_row, "score": score}, folder)
+    written = graphs.save({GRAPH: draw_row, "score": score}, folder)
     variant = Manifest.model_validate(
         manifest.model_dump()
         | {

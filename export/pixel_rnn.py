@@ -22,7 +22,7 @@ from models.diagonal import DiagonalPixelRNN
 from models.diagonal_drawer import DiagonalDrawer
 from models.pixel_rnn import LecturePixelRNN, RasterDrawer
 from smalti.randomness import uniforms
-from smalti.runtime.draw_row import INPUTS, OUTPUTS
+from smalti.runtime.draw_row import GRAPH, INPUTS, OUTPUTS
 from smalti.runtime.manifest import Parity, State
 from training.checkpoint import Checkpoint, fill
 from training.families.pixel_rnn import Network, make_network
@@ -48,11 +48,11 @@ def make_graphs(network: Network) -> dict[str, ModelProto]:
     if isinstance(network, DiagonalPixelRNN):
         steps = network.drawer()
         return {
-            "draw_row": diagonal.draw_row_graph(steps),
+            GRAPH: diagonal.draw_row_graph(steps),
             "score": diagonal.score_graph(network, steps),
         }
     drawer = network.drawer()
-    return {"draw_row": draw_row_graph(drawer), "score": score_graph(network, drawer)}
+    return {GRAPH: draw_row_graph(drawer), "score": score_graph(network, drawer)}
 
 
 def restore(checkpoint: Checkpoint) -> Network:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from server.oneshot.batcher import Arrays
 from smalti.errors import GraphFailed, RepositoryDamaged
+from smalti.runtime.draw_row import GRAPH
 from smalti.runtime.manifest import Graph, Tensor
 from smalti.runtime.metrics import MODEL_LOAD_SECONDS
 from smalti.runtime.provider import Provider
@@ -18,7 +19,7 @@ from smalti.runtime.repository import Model
 from smalti.runtime.session import open_graph, told
 
 _SHORT_PALETTE = "its network knows more colours than its palette has: export it again."
-WORKERS_OWN = frozenset({"draw_row"})  # graphs that only workers run
+WORKERS_OWN = frozenset({GRAPH})  # graphs that only workers run
 
 
 class Runner:

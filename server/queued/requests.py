@@ -97,7 +97,7 @@ def _prepare(
 
 
 def _require_drawable(model: ServedModel) -> None:
-    if "draw_row" not in model.manifest.graphs:
+    if not model.manifest.draws_rows:
         raise GraphNotServed(
             f"{model.manifest.name} is {model.manifest.kind}: it draws at once (Draw) "
             "and cannot be drawn row by row in a job."
