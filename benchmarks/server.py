@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import grpc
 
 from benchmarks import machine
 from benchmarks.command import Benchmark
+from local.ports import free_port
 from smalti.client.health import ask
 from smalti.v1 import images_pb2, images_pb2_grpc, types_pb2
 
@@ -49,7 +49,7 @@ def main(model: str, latent_size: int, seconds: float, levels: tuple[int, ...], 
 @contextmanager
 def _server() -> Iterator[str]:
     """Start a server on a free port, without Redis: one-shot requests do not need it."""
-    address = _free_address()
+    address = f"127.0.0.1:{free_port()}"
     settings = {
         "SMALTI_LISTEN": address,
         "SMALTI_METRICS_PORT": "0",
@@ -105,12 +105,6 @@ def _print(model: str, in_flight: int, found: dict[str, float]) -> None:
     click.echo(
         f"{model}.decode  {in_flight:3} in flight  {rate:6.0f} requests/s  p50 {p50:.2f} ms  p99 {p99:.2f} ms"
     )
-
-
-def _free_address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 if __name__ == "__main__":

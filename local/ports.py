@@ -1,13 +1,18 @@
 """The ports of a whole system on this machine, and which of them are free."""
 
+import random
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 from smalti.errors import SettingsInvalid
 
 HOST = "127.0.0.1"
+
+_LOWEST = 10_240
+_LINUX_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_FIRST_OF_OUTGOING_CONNECTIONS = 32_768  # where the system does not say it
 
 
 class PortTaken(SettingsInvalid):
@@ -34,13 +39,32 @@ class Ports:
 
 
 def free_ports(workers: int) -> Ports:
-    """Ports that are free now."""
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(workers + 2)]
-        for probe in probes:
-            probe.bind((HOST, 0))
-        server, metrics, *others = (probe.getsockname()[1] for probe in probes)
+    """Ports that are free now, and that no outgoing connection takes before a process listens there."""
+    server, metrics, *others = _different_free_ports(workers + 2)
     return Ports(server=server, server_metrics=metrics, worker_metrics=tuple(others))
+
+
+def free_port() -> int:
+    """One such port."""
+    return next(iter(_different_free_ports(1)))
+
+
+def _different_free_ports(count: int) -> set[int]:
+    found: set[int] = set()
+    while len(found) < count:
+        port = random.randrange(_LOWEST, _first_of_outgoing_connections())
+        if _is_free(port):
+            found.add(port)
+    return found
+
+
+def _first_of_outgoing_connections() -> int:
+    """The system gives outgoing connections ports from here on: a free one there can be taken at any moment."""
+    try:
+        first = int(_LINUX_RANGE.read_text().split()[0])
+    except OSError:
+        first = _FIRST_OF_OUTGOING_CONNECTIONS
+    return first if first > _LOWEST else _FIRST_OF_OUTGOING_CONNECTIONS
 
 
 def _is_free(port: int) -> bool:

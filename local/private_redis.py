@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from local.ports import free_port
 from smalti.errors import RedisUnfit, Unavailable
 
 _START_SECONDS = 30.0  # a long append-only file is read first
@@ -65,7 +66,7 @@ class PrivateRedis:
             return self
         for attempt in range(_PORT_ATTEMPTS):
             try:
-                self._start_on(_free_port())
+                self._start_on(free_port())
                 return self
             except Unavailable:
                 if attempt == _PORT_ATTEMPTS - 1:
@@ -180,13 +181,6 @@ def _bundled() -> Path | None:
         if os.access(binary, os.X_OK):
             return binary
     return None
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _answer(port: int, request: bytes, *, until: bytes = b"\r\n", seconds: float = 1.0) -> bytes:

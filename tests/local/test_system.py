@@ -3,7 +3,8 @@ import socket
 
 import pytest
 
-from local.ports import Ports, free_ports
+from local import ports as ports_module
+from local.ports import Ports, free_port, free_ports
 from local.processes import Process, ProcessDied
 from local.system import System, chosen_redis
 from smalti.errors import SettingsInvalid, Unavailable
@@ -80,6 +81,20 @@ def test_a_redis_that_refuses_is_reported_with_its_reason(redis_url):
 def test_free_ports_differ():
     ports = free_ports(workers=3)
     assert len({ports.server, ports.server_metrics, *ports.worker_metrics}) == 5
+
+
+def test_no_outgoing_connection_can_take_a_free_port(monkeypatch, tmp_path):
+    monkeypatch.setattr(ports_module, "_LINUX_RANGE", tmp_path / "range")
+    (tmp_path / "range").write_text("10300\t60999\n")
+    assert all(10_240 <= free_port() < 10_300 for _ in range(20))
+
+
+@pytest.mark.parametrize("said", ["1024\t65535\n", None])
+def test_free_ports_are_found_whatever_the_system_says_of_outgoing_connections(said, monkeypatch, tmp_path):
+    monkeypatch.setattr(ports_module, "_LINUX_RANGE", tmp_path / "range")
+    if said:
+        (tmp_path / "range").write_text(said)
+    assert 10_240 <= free_port() < 32_768
 
 
 def test_every_process_has_its_metrics_page():

@@ -14,6 +14,7 @@ import onnxruntime
 import pytest
 from redis import Redis
 
+from local.ports import free_port
 from smalti.client.health import ask
 from tests.rights import NEEDS_ROOT, WITHOUT_RIGHTS, lock
 
@@ -49,9 +50,7 @@ def start(repository: Path, redis_url: str) -> Iterator[Start]:
 @pytest.fixture
 def address() -> str:
     """An address with a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+    return f"127.0.0.1:{free_port()}"
 
 
 async def ended(process: "subprocess.Popen[str]") -> tuple[int, str]:

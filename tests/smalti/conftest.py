@@ -14,6 +14,7 @@ from google.rpc import (
 )
 from grpc_status import rpc_status
 
+from local.ports import free_port
 from smalti.v1 import images_pb2_grpc, jobs_pb2_grpc, models_pb2, models_pb2_grpc
 
 Answer = Callable[[Any], Any]
@@ -24,7 +25,7 @@ class CannedServer:
     """Answers each RPC by calling the function in `answers` under its name, such as JobService/Get."""
 
     def __init__(self) -> None:
-        self.address = "127.0.0.1:0"  # a free port
+        self.address = f"127.0.0.1:{free_port()}"
         self.answers: dict[str, Answer] = {"ModelService/Get": lambda request: a_model(request.name)}
         self.requests: list[Any] = []
         self.metadata: list[tuple[str, dict[str, Any]]] = []  # method and metadata of each request

@@ -13,6 +13,7 @@ from time import monotonic
 import pytest
 from click.testing import CliRunner
 
+from local.ports import free_port
 from smalti.address import parse_address
 from smalti.cli.main import main
 from smalti.client import AsyncClient, Client
@@ -62,8 +63,7 @@ def web_server(connection: socket.socket) -> None:
 
 
 def free_address() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return f"127.0.0.1:{listener.getsockname()[1]}"
+    return f"127.0.0.1:{free_port()}"
 
 
 def test_a_client_reaches_a_server_over_a_slow_line(answering):
