@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from math import prod
 from typing import Annotated, Any, Literal, Self
 
@@ -287,7 +288,7 @@ class Manifest(_Part):
         """Whether each of its images is made from a latent."""
         return self.latent_size > 0
 
-    @property
+    @cached_property  # one-shot requests ask for it several times each
     def latent_graph(self) -> str | None:
         """The graph that makes images from latents; None if there is none."""
         return next(
