@@ -39,7 +39,11 @@ class Ports:
 
 
 def free_ports(workers: int) -> Ports:
-    """Ports that are free now, and that no outgoing connection takes before a process listens there."""
+    """Ports that are free now.
+
+    They lie below those of outgoing connections, which could take a free port before a process listens there; except
+    where the system gives outgoing connections nearly all ports.
+    """
     server, metrics, *others = _different_free_ports(workers + 2)
     return Ports(server=server, server_metrics=metrics, worker_metrics=tuple(others))
 

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any
 
+from server.context import Context
 from server.messages import checks
 from server.messages.checks import RequestLimits
 from server.messages.descriptions import describe_job
@@ -23,7 +23,6 @@ from smalti.v1 import jobs_pb2 as pb
 from smalti.v1 import jobs_pb2_grpc, types_pb2
 
 MODEL_REPLACED = "MODEL_REPLACED"
-Context = Any  # grpc.aio.ServicerContext, whose stubs and runtime differ
 
 
 class JobService(jobs_pb2_grpc.JobServiceServicer):

@@ -288,7 +288,7 @@ class Manifest(_Part):
         """Whether each of its images is made from a latent."""
         return self.latent_size > 0
 
-    @cached_property  # one-shot requests ask for it several times each
+    @cached_property  # one-shot requests ask several times each; a copy with other graphs would keep the old answer
     def latent_graph(self) -> str | None:
         """The graph that makes images from latents; None if there is none."""
         return next(
