@@ -43,7 +43,7 @@ _TYPES = {  # the types that have a name of their own, and what may be given or 
     "smalti.client.values.jobs.JobOrId": "A job, or its id.",
     "smalti.client.values.images.DrawEvent": "What `draw_stream` yields.",
     "smalti.client.values.jobs.JobEvent": "What `watch` yields.",
-    "smalti.client.channel.Metadata": "Pairs of a name and a text.",
+    "smalti.client.channel.Metadata": "A dict of names and texts, or pairs of a name and a text.",
 }
 
 
