@@ -11,6 +11,7 @@ LOCK := pyproject.toml constraints.txt
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 PROTOC := $(BIN)/python -m grpc_tools.protoc -I proto
 PROTOS := $(wildcard proto/smalti/v1/*.proto)
+INFERENCE := server/inference/protocol.binpb
 RUN_READY := $(if $(wildcard $(VENV)/.dev),$(VENV)/.dev,$(VENV)/.demo) # the development environment is enough for running, too
 FAST_TESTS := $(filter-out tests/system,$(patsubst %/,%,$(sort $(dir $(wildcard tests/*/.)))))
 
@@ -68,8 +69,9 @@ bench: $(VENV)/.dev ## run all benchmarks (ten minutes); figures as JSON in out/
 	$(BIN)/python -m benchmarks $(ARGS)
 
 # Checking
-proto: $(VENV)/.dev ## generate smalti/v1 from proto/
+proto: $(VENV)/.dev ## generate smalti/v1 and the server's descriptors from proto/
 	$(PROTOC) --python_out=. --pyi_out=. --grpc_python_out=. $(PROTOS)
+	$(PROTOC) --descriptor_set_out=$(INFERENCE) inference/protocol.proto
 
 check: lint types imports generated ## check style, types, imports and generated code
 
@@ -84,11 +86,14 @@ imports: $(VENV)/.dev
 	$(BIN)/lint-imports --no-logo
 
 generated: $(VENV)/.dev
-	@echo "Comparing smalti/v1 with what proto/ generates"
+	@echo "Comparing smalti/v1 and $(INFERENCE) with what proto/ generates"
 	@rm -rf .cache/generated && mkdir -p .cache/generated
 	@$(PROTOC) --python_out=.cache/generated --pyi_out=.cache/generated --grpc_python_out=.cache/generated $(PROTOS)
 	@diff -r -x __init__.py -x __pycache__ .cache/generated/smalti/v1 smalti/v1 || { \
 	  echo "smalti/v1 differs from what proto/ generates: run 'make proto' and commit it." >&2; exit 1; }
+	@$(PROTOC) --descriptor_set_out=.cache/generated/protocol.binpb inference/protocol.proto
+	@cmp -s .cache/generated/protocol.binpb $(INFERENCE) || { \
+	  echo "$(INFERENCE) differs from what proto/ generates: run 'make proto' and commit it." >&2; exit 1; }
 
 test: $(VENV)/.dev ## run the tests; those that take long are in 'make slow'
 	@echo "Testing: fast tests first, then the ones that start, kill and restart processes (a few minutes)"

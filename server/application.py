@@ -11,7 +11,9 @@ from redis.asyncio import Redis
 
 from server.address import listening_address
 from server.gate import Gate
-from server.listening import make_server, reflect
+from server.inference import protocol
+from server.inference.service import InferenceService, add_to
+from server.listening import make_server
 from server.messages.checks import RequestLimits
 from server.oneshot.batcher import BatchLimits
 from server.oneshot.catalogue import Catalogue
@@ -19,6 +21,7 @@ from server.queued.drawing import StreamedDrawing
 from server.queued.hints import Hints
 from server.queued.watching import Watching
 from server.readiness import IMAGES, JOBS, MODELS, Readiness
+from server.reflecting import reflect
 from server.services.images import ImageService
 from server.services.jobs import JobService
 from server.services.models import ModelService
@@ -71,8 +74,9 @@ class Application:
         jobs_pb2_grpc.add_JobServiceServicer_to_server(jobs, server)
         models = ModelService(catalogue, self._readiness)
         models_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
+        add_to(server, InferenceService(self._readiness))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflect(server, [IMAGES, JOBS, MODELS, health.SERVICE_NAME])
+        reflect(server, [IMAGES, JOBS, MODELS, health.SERVICE_NAME], others=[protocol.file()])
 
     async def serve(self) -> None:
         """Answer requests until cancelled; ready as soon as every model is loaded and Redis answers.

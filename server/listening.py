@@ -1,13 +1,11 @@
-"""Makes the gRPC server: its port, its limits, its reflection."""
+"""Makes the gRPC server: its port and its limits."""
 
 import errno
 import socket
-from collections.abc import Sequence
 from typing import Any
 
 import grpc
 import structlog
-from grpc_reflection.v1alpha import reflection
 
 from server.address import NAME
 from server.gate import Gate
@@ -89,8 +87,3 @@ def _failure_to_bind(family: int, kind: int, protocol: int, _: str, place: Any) 
 
 def _cannot_listen(address: Address, reason: str) -> SettingsInvalid:
     return SettingsInvalid(f"{NAME}: cannot listen on {printable(address.text)}: {reason}.")
-
-
-def reflect(server: grpc.aio.Server, services: Sequence[str]) -> None:
-    """Let clients list the services."""
-    reflection.enable_server_reflection([*services, reflection.SERVICE_NAME], server)

@@ -74,6 +74,11 @@ class Readiness:
             self._models = models
             await self.publish()
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether the whole server is ready."""
+        return self._statuses()[SERVER]
+
     def require_queue(self) -> None:
         """Raise Unavailable unless Redis answers and is fit."""
         if not self._redis:

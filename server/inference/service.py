@@ -1,0 +1,58 @@
+"""Answers GRPCInferenceService: one method for each RPC of the protocol."""
+
+from importlib.metadata import version
+from typing import Any
+
+import grpc
+
+from server.context import Context
+from server.inference import protocol
+from server.readiness import Readiness
+
+_EXTENSIONS: tuple[str, ...] = ()
+
+
+class InferenceService:
+    """Turns the protocol's requests into questions to the served graphs, and their answers into responses."""
+
+    def __init__(self, readiness: Readiness) -> None:
+        self._readiness = readiness
+
+    async def ServerLive(self, request: Any, context: Context) -> Any:
+        return protocol.ServerLiveResponse(live=True)
+
+    async def ServerReady(self, request: Any, context: Context) -> Any:
+        return protocol.ServerReadyResponse(ready=self._readiness.is_ready)
+
+    async def ServerMetadata(self, request: Any, context: Context) -> Any:
+        return protocol.ServerMetadataResponse(
+            name="smalti", version=version("smalti"), extensions=_EXTENSIONS
+        )
+
+
+def add_to(server: grpc.aio.Server, service: InferenceService) -> None:
+    """Let a server answer the RPCs of the protocol that `service` has; gRPC answers UNIMPLEMENTED for the others."""
+    handlers = {
+        method.name: _handler(method, getattr(service, method.name))
+        for method in protocol.METHODS
+        if hasattr(service, method.name)
+    }
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(protocol.SERVICE, handlers)])
+
+
+def _handler(method: Any, answer: Any) -> Any:
+    make = (
+        grpc.stream_stream_rpc_method_handler
+        if method.client_streaming
+        else grpc.unary_unary_rpc_method_handler
+    )
+    return make(
+        answer,
+        request_deserializer=protocol.request_class(method).FromString,
+        response_serializer=_serialized,
+    )
+
+
+def _serialized(response: Any) -> bytes:
+    """The bytes of a response; a large one comes as bytes already, which saves protobuf's copies."""
+    return response if isinstance(response, bytes) else response.SerializeToString()
