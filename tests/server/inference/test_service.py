@@ -12,7 +12,7 @@ async def call(channel: grpc.aio.Channel, name: str, **fields: Any) -> Any:
     """The response to one unary RPC of the protocol."""
     method = next(each for each in protocol.METHODS if each.name == name)
     answer = message_factory.GetMessageClass(method.output_type)
-    rpc = channel.unary_unary(
+    rpc: Any = channel.unary_unary(
         f"/{protocol.SERVICE}/{name}",
         request_serializer=lambda request: request.SerializeToString(),
         response_deserializer=answer.FromString,
