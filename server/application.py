@@ -25,6 +25,7 @@ from server.reflecting import reflect
 from server.services.images import ImageService
 from server.services.jobs import JobService
 from server.services.models import ModelService
+from server.siblings import Alone, Siblings
 from server.upkeep import Upkeep
 from smalti.jobs.clients import ClientQueue, QueueLimits
 from smalti.jobs.store import QueueStore
@@ -42,16 +43,23 @@ _SEND_SECONDS = 0.2  # for sending the last responses
 
 
 class Application:
-    """A server with all its services; it listens on `port`."""
+    """A server with all its services; it listens on `port`.
 
-    def __init__(self, settings: ServerSettings, store: QueueStore, pool: Executor) -> None:
+    Where it is one process of several, `siblings` are all of them, and the port is reserved for them.
+    """
+
+    def __init__(
+        self, settings: ServerSettings, store: QueueStore, pool: Executor, siblings: Siblings | None = None
+    ) -> None:
         self._settings = settings
+        self._siblings = siblings or Alone()
         self._gate = Gate()
         self._server, self.port = make_server(
             self._gate,
             listening_address(settings.listen),
             max_message_bytes=settings.max_message_bytes,
             keepalive_seconds=settings.keepalive_seconds,
+            shares_port=siblings is not None,
         )
         self._health = health.aio.HealthServicer()
         self._readiness = Readiness(self._health)
@@ -72,7 +80,7 @@ class Application:
         images_pb2_grpc.add_ImageServiceServicer_to_server(images, server)
         jobs = JobService(queue, watchers, catalogue, watching, self._readiness, limits)
         jobs_pb2_grpc.add_JobServiceServicer_to_server(jobs, server)
-        models = ModelService(catalogue, self._readiness)
+        models = ModelService(catalogue, self._readiness, self._siblings)
         models_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
         add_to(server, InferenceService(self._readiness))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -81,19 +89,33 @@ class Application:
     async def serve(self) -> None:
         """Answer requests until cancelled; ready as soon as every model is loaded and Redis answers.
 
-        Raises an error that only a person can repair, such as RedisUnfit.
+        A server of one process listens from the first moment. One of several listens once it can answer like the
+        others. Raises an error that only a person can repair, such as RedisUnfit.
         """
         await self._readiness.publish()
-        await self._server.start()
-        log.info("listening", port=self.port)
+        self._look_after_the_queue()
+        if self._settings.server_processes == 1:
+            await self._listen()
+            await self._load_models()
+        else:
+            await self._siblings.join()
+            await self._load_models()
+            _raise_failures(self._background)
+            await self._siblings.loaded()
+            await self._listen()
+        self._background.append(_named(self._follow_models(), "models"))
+        await _first_failure(self._background)
+
+    def _look_after_the_queue(self) -> None:
         self._background = [
             _named(self._upkeep.run(), "upkeep"),
             _named(self._upkeep.keep_recovering(), "recovery"),
             _named(self._hints.run(), "hints"),
         ]
-        await self._load_models()
-        self._background.append(_named(self._follow_models(), "models"))
-        await _first_failure(self._background)
+
+    async def _listen(self) -> None:
+        await self._server.start()
+        log.info("listening", port=self.port)
 
     async def _load_models(self) -> None:
         await self.catalogue.follow()
@@ -173,6 +195,12 @@ def _limits(settings: ServerSettings) -> RequestLimits:
         retention_seconds=settings.max_retention_seconds,
         default_retention_seconds=min(settings.default_retention_seconds, settings.max_retention_seconds),
     )
+
+
+def _raise_failures(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        if task.done():
+            task.result()
 
 
 async def _first_failure(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -29,6 +29,7 @@ from smalti.runtime.repository import Model, ModelRepository
 
 log = structlog.get_logger()
 Result = TypeVar("Result")
+Unloaded = list[list[Any]]  # for each version its name, its number, and the state that its files had; as JSON
 _LONGEST_NAME = 63
 
 
@@ -196,6 +197,16 @@ class Catalogue:
             await self._off_the_loop(partial(self._following.settle, name, version))
         await asyncio.gather(*(model.close() for model in gone))
         log.info("model unloaded", model=name, version=version or "all")
+
+    def unloaded(self) -> Unloaded:
+        """The versions that were unloaded, and stay so until their files change."""
+        taken = self._following.taken()
+        return [list(found) for found in taken if found.number not in self._served.get(found.name, {})]
+
+    def leave_unloaded(self, versions: Unloaded) -> None:
+        """Do not serve versions that another process of the server has unloaded; call it before `follow`."""
+        for name, number, state in versions:
+            self._following.take(Found(name, number, tuple((each[0], *each[1:]) for each in state)))
 
     async def close(self) -> None:
         """Answer the requests that wait, and unload every model."""

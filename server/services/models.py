@@ -2,8 +2,9 @@
 
 from server.context import Context
 from server.messages.descriptions import describe_model
-from server.oneshot.catalogue import Catalogue
+from server.oneshot.catalogue import Catalogue, Unloaded
 from server.readiness import Readiness
+from server.siblings import Siblings
 from smalti.v1 import models_pb2 as pb
 from smalti.v1 import models_pb2_grpc
 
@@ -11,9 +12,13 @@ from smalti.v1 import models_pb2_grpc
 class ModelService(models_pb2_grpc.ModelServiceServicer):
     """Requests about models."""
 
-    def __init__(self, catalogue: Catalogue, readiness: Readiness) -> None:
+    def __init__(self, catalogue: Catalogue, readiness: Readiness, siblings: Siblings) -> None:
         self._catalogue = catalogue
         self._readiness = readiness
+        self._siblings = siblings
+        siblings.answer("models.load", self._load)
+        siblings.answer("models.unload", self._unload)
+        siblings.keep("models.unloaded", snapshot=catalogue.unloaded, restore=self._restore)
 
     async def List(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
         self._catalogue.require_started()
@@ -31,11 +36,24 @@ class ModelService(models_pb2_grpc.ModelServiceServicer):
         return pb.GetModelResponse(model=describe_model(manifest), manifest_json=manifest.model_dump_json())
 
     async def Load(self, request: pb.LoadModelRequest, context: Context) -> pb.LoadModelResponse:
-        model = await self._catalogue.load(request.name, request.version)
-        await self._readiness.set_models(self._catalogue.statuses())
+        [version, *_] = await self._siblings.tell_all("models.load", [request.name, request.version])
+        model = self._catalogue.get(request.name, version, field="name")
         return pb.LoadModelResponse(model=describe_model(model.manifest))
 
     async def Unload(self, request: pb.UnloadModelRequest, context: Context) -> pb.UnloadModelResponse:
-        await self._catalogue.unload(request.name, request.version)
-        await self._readiness.set_models(self._catalogue.statuses())
+        await self._siblings.tell_all("models.unload", [request.name, request.version])
         return pb.UnloadModelResponse()
+
+    async def _load(self, argument: tuple[str, int]) -> int:
+        """Load name and version in this process; returns the version."""
+        model = await self._catalogue.load(*argument)
+        await self._readiness.set_models(self._catalogue.statuses())
+        return model.manifest.version
+
+    async def _unload(self, argument: tuple[str, int]) -> None:
+        """Unload name and version in this process."""
+        await self._catalogue.unload(*argument)
+        await self._readiness.set_models(self._catalogue.statuses())
+
+    async def _restore(self, unloaded: Unloaded) -> None:
+        self._catalogue.leave_unloaded(unloaded)

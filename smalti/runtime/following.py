@@ -92,6 +92,10 @@ class Following:
         self._failed.pop(found[:2], None)
         self._taken[found[:2]] = found.state
 
+    def taken(self) -> list[Found]:
+        """The versions that are marked as taken."""
+        return [Found(name, number, state) for (name, number), state in list(self._taken.items())]
+
     def fail(self, found: Found, error: SmaltiError) -> None:
         """Mark this version as failed, in the state it was found in."""
         self._failed[found[:2]] = _Failure(found.state, str(error), monotonic())

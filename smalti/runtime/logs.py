@@ -2,12 +2,13 @@
 
 import logging
 import sys
+from typing import Any
 
 import structlog
 
 
-def configure(*, level: str, form: str) -> None:
-    """Send every log event to standard error, as text or as JSON."""
+def configure(*, level: str, form: str, process: int | None = None) -> None:
+    """Send every log event to standard error, as text or as JSON, with the number of the process if there is one."""
     renderer: structlog.types.Processor
     renderer = (
         structlog.processors.JSONRenderer()
@@ -19,6 +20,9 @@ def configure(*, level: str, form: str) -> None:
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            *(
+                [_numbered(process)] if process is not None else []
+            ),  # in threads too, which have no context variables
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *([structlog.processors.format_exc_info] if form == "json" else []),
@@ -27,3 +31,10 @@ def configure(*, level: str, form: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+
+
+def _numbered(process: int) -> structlog.types.Processor:
+    def add_number(_: Any, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+        return {**event, "process": process}
+
+    return add_number

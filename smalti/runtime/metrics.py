@@ -1,12 +1,16 @@
 """Every metric of smalti, declared once. Processes update them at their edges, never inside the arithmetic.
 
 Names follow Prometheus: `smalti_<thing>_<unit>[_total]`, base units, no label with values that a client could invent.
+Each gauge says how a server of several processes joins theirs: `livesum` adds what each has, `livemostrecent` takes
+what was seen last of the one queue. Counters and histograms are added.
 """
 
+from pathlib import Path
 from threading import Thread
 from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import Counter, Gauge, Histogram, start_http_server
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from smalti.errors import SettingsInvalid
 from smalti.printable import printable
@@ -22,7 +26,9 @@ RPC_SECONDS = Histogram(
     ["service", "method", "code"],
     buckets=(*_FAST, 60, 600),
 )
-RPCS_IN_PROGRESS = Gauge("smalti_rpcs_in_progress", "RPCs being answered now.", ["service", "method"])
+RPCS_IN_PROGRESS = Gauge(
+    "smalti_rpcs_in_progress", "RPCs being answered now.", ["service", "method"], multiprocess_mode="livesum"
+)
 BATCH_WAIT_SECONDS = Histogram(
     "smalti_batch_wait_seconds",
     "Time a one-shot request waited for its batch.",
@@ -39,23 +45,33 @@ BATCH_ENTRIES = Histogram(
     buckets=_SIZES,
 )
 BATCH_WAITING_ENTRIES = Gauge(
-    "smalti_batch_waiting_entries", "Images or latents that wait for a run.", ["model", "graph"]
+    "smalti_batch_waiting_entries",
+    "Images or latents that wait for a run.",
+    ["model", "graph"],
+    multiprocess_mode="livesum",
 )
 MODEL_LOAD_SECONDS = Histogram(
     "smalti_model_load_seconds", "Time to load, check and warm a model.", ["model"], buckets=_SLOW
 )
 
 # Queue, as seen by the process that exports it
-QUEUED_JOBS = Gauge("smalti_queue_jobs", "Jobs that have not ended.", ["state"])
+QUEUED_JOBS = Gauge(
+    "smalti_queue_jobs", "Jobs that have not ended.", ["state"], multiprocess_mode="livemostrecent"
+)
 QUEUE_SAMPLES = Gauge(
     "smalti_queue_samples",
     "Samples of jobs that have not ended, waiting (ready) or in slots (running).",
     ["state"],
+    multiprocess_mode="livemostrecent",
 )
 QUEUE_AGE_SECONDS = Gauge(
-    "smalti_queue_oldest_age_seconds", "Age of the oldest job that waits for its first sample."
+    "smalti_queue_oldest_age_seconds",
+    "Age of the oldest job that waits for its first sample.",
+    multiprocess_mode="livemostrecent",
 )
-QUEUE_WORKERS = Gauge("smalti_queue_workers", "Workers that hold a lease.")
+QUEUE_WORKERS = Gauge(
+    "smalti_queue_workers", "Workers that hold a lease.", multiprocess_mode="livemostrecent"
+)
 JOBS_SUBMITTED = Counter("smalti_jobs_submitted_total", "Jobs accepted by this server.", ["model"])
 RECOVERED_SAMPLES = Counter(
     "smalti_recovered_samples_total", "Samples taken back from workers that fell silent."
@@ -79,8 +95,8 @@ TICK_SECONDS = Histogram(
 )
 TICK_ROWS = Histogram("smalti_tick_rows", "Slots that drew a row in one tick.", ["model"], buckets=_SIZES)
 COMMIT_SECONDS = Histogram("smalti_commit_seconds", "Time to commit the rows of one tick.", buckets=_FAST)
-SLOTS = Gauge("smalti_slots", "Slots of this worker.")
-SLOTS_OCCUPIED = Gauge("smalti_slots_occupied", "Slots that hold a sample.")
+SLOTS = Gauge("smalti_slots", "Slots of this worker.", multiprocess_mode="livesum")
+SLOTS_OCCUPIED = Gauge("smalti_slots_occupied", "Slots that hold a sample.", multiprocess_mode="livesum")
 ROWS_DRAWN = Counter("smalti_rows_drawn_total", "Rows drawn, including rows drawn again.", ["model"])
 SAMPLES_ENDED = Counter("smalti_samples_ended_total", "Samples that left a slot.", ["model", "outcome"])
 SAMPLES_MADE_WAY = Counter(
@@ -94,12 +110,22 @@ CORRUPT_COMMITS = Counter(
 )
 
 
-class MetricsServer:
-    """Serves `/metrics` of this process. Port 0 takes any free port; `port` says which."""
+FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client reads it when it is imported
 
-    def __init__(self, host: str, port: int) -> None:
+
+def joined(folder: Path) -> CollectorRegistry:
+    """The metrics of all processes that had this folder in FOLDER_VARIABLE, those that have ended included."""
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=str(folder))  # type: ignore[no-untyped-call]
+    return registry
+
+
+class MetricsServer:
+    """Serves `/metrics`, of this process unless another registry is given. Port 0 takes any free port: see `port`."""
+
+    def __init__(self, host: str, port: int, registry: CollectorRegistry = REGISTRY) -> None:
         try:
-            self._server, self._thread = start_http_server(port, addr=host.strip("[]"))
+            self._server, self._thread = start_http_server(port, addr=host.strip("[]"), registry=registry)
         except (OSError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or "there is no host of this name"
             raise SettingsInvalid(

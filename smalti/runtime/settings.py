@@ -109,6 +109,9 @@ class ServerSettings(SharedSettings):
     """The settings of a server."""
 
     listen: str = "127.0.0.1:50051"  # address and port of the gRPC server
+    server_processes: Annotated[int, Field(ge=1, le=256)] = (
+        1  # processes that share the port and the requests
+    )
     grace_seconds: Seconds = 10.0  # longest time after SIGTERM for requests that still run
     keepalive_seconds: Annotated[float, Field(ge=0.1, le=3600, allow_inf_nan=False)] = (
         20.0  # when a client is silent for this time, the server sends it a ping

@@ -1,0 +1,157 @@
+"""Runs several processes on one port: starts them, starts those again that end, stops all. It imports no gRPC."""
+
+import asyncio
+import os
+import socket
+import sys
+import tempfile
+from asyncio.subprocess import Process
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from time import monotonic
+
+import structlog
+from prometheus_client.multiprocess import mark_process_dead
+
+from server.address import listening_address
+from server.hub import Hub
+from server.reserving import reserve
+from smalti.address import Address
+from smalti.errors import SmaltiError
+from smalti.runtime.metrics import FOLDER_VARIABLE, MetricsServer, joined
+from smalti.runtime.settings import ServerSettings
+from smalti.runtime.stopping import stop_event
+
+log = structlog.get_logger()
+_SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 30.0  # before a process is started again
+_HEALTHY_SECONDS = 60.0  # after so long, the next pause is a short one again
+_STOP_SECONDS = 5.0  # beyond the grace, for all that is not a request
+
+
+class GaveUp(SmaltiError):
+    """A process ended with a sentence for a person, and no other process serves."""
+
+
+async def supervise(settings: ServerSettings) -> None:
+    """Serve with several processes until a signal; raises errors that a person must repair."""
+    stopping = stop_event()
+    address = listening_address(settings.listen)
+    reserved = reserve(address)
+    try:
+        with _metrics(settings) as folder:
+            supervisor = Supervisor(settings, replace(address, port=reserved.port), folder)
+            await supervisor.run(stopping)
+    finally:
+        reserved.close()
+
+
+@contextmanager
+def _metrics(settings: ServerSettings) -> Iterator[Path]:
+    """Serve the metrics of all processes; they write them into the folder."""
+    with tempfile.TemporaryDirectory(prefix="smalti-metrics-") as name:
+        metrics = MetricsServer(settings.metrics_host, settings.metrics_port, joined(Path(name)))
+        log.info("metrics served", host=settings.metrics_host, port=metrics.port)
+        try:
+            yield Path(name)
+        finally:
+            metrics.close()
+
+
+class Supervisor:
+    """Keeps the processes running. They watch their line to it, so they stop if it is killed."""
+
+    def __init__(self, settings: ServerSettings, address: Address, folder: Path) -> None:
+        self._settings = settings
+        self._address = address
+        self._folder = folder
+        self._numbers = range(1, settings.server_processes + 1)
+        self._hub = Hub(self._numbers)
+        self._running: dict[int, Process] = {}
+        self._is_stopping = False
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Serve until `stopping` is set; raises GaveUp."""
+        stopped = asyncio.create_task(stopping.wait())
+        told = asyncio.create_task(self._tell_when_started())
+        keepers = [asyncio.create_task(self._keep(number)) for number in self._numbers]
+        try:
+            await asyncio.wait([stopped, *keepers], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+            told.cancel()
+            await self._stop(keepers)
+        for keeper in keepers:
+            if not keeper.cancelled():
+                keeper.result()
+
+    async def _tell_when_started(self) -> None:
+        await self._hub.wait_until_started()
+        log.info("all processes started", port=self._address.port, processes=len(self._hub.serving))
+
+    async def _keep(self, number: int) -> None:
+        """Run a process, again and again, until the server stops; raises GaveUp."""
+        pause = _SHORTEST_PAUSE_SECONDS
+        while True:
+            started = monotonic()
+            code = await self._run(number)
+            if self._is_stopping:
+                return
+            reason = self._hub.reasons.get(number, "")
+            if reason and not self._hub.serving:
+                raise GaveUp(reason)
+            if monotonic() - started > _HEALTHY_SECONDS:
+                pause = _SHORTEST_PAUSE_SECONDS
+            log.warning(
+                "process ended, started again soon", process=number, code=code, seconds=pause, reason=reason
+            )
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+    async def _run(self, number: int) -> int:
+        """Run a process once; returns its exit code, or minus the number of the signal that killed it."""
+        own, other = socket.socketpair()
+        with other:
+            process = await self._start(number, other)
+        self._running[number] = process
+        if self._is_stopping:
+            process.terminate()
+        try:
+            await self._hub.connect(number, own)
+            return await process.wait()
+        finally:
+            del self._running[number]
+            mark_process_dead(process.pid, str(self._folder))  # type: ignore[no-untyped-call]
+
+    async def _start(self, number: int, channel: socket.socket) -> Process:
+        words = ["--number", str(number), "--listen", self._address.text, "--channel", str(channel.fileno())]
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "server.process",
+            *words,
+            pass_fds=[channel.fileno()],
+            env={**os.environ, FOLDER_VARIABLE: str(self._folder)},
+            process_group=0,  # Ctrl-C in a terminal reaches only the supervisor, which stops them in order
+        )
+
+    async def _stop(self, keepers: list["asyncio.Task[None]"]) -> None:
+        """Let each process finish its requests; kill those that are not done long after the grace."""
+        self._is_stopping = True
+        log.info("stopping", grace_seconds=self._settings.grace_seconds, processes=len(self._running))
+        for process in self._running.values():
+            process.terminate()
+        idle = [
+            keeper
+            for number, keeper in zip(self._numbers, keepers, strict=True)
+            if number not in self._running
+        ]
+        for keeper in idle:
+            keeper.cancel()  # it waits to start a process
+        _, late = await asyncio.wait(keepers, timeout=self._settings.grace_seconds + _STOP_SECONDS)
+        for number, process in self._running.items():
+            log.warning("process killed: it did not stop", process=number)
+            process.kill()
+        await asyncio.gather(*late, return_exceptions=True)
+        log.info("stopped")
