@@ -13,7 +13,7 @@ from server.address import listening_address
 from server.gate import Gate
 from server.inference import protocol
 from server.inference.service import InferenceService, add_to
-from server.listening import make_server
+from server.listening import listen, make_server
 from server.messages.checks import RequestLimits
 from server.oneshot.batcher import BatchLimits
 from server.oneshot.catalogue import Catalogue
@@ -53,14 +53,18 @@ class Application:
     ) -> None:
         self._settings = settings
         self._siblings = siblings or Alone()
+        self._is_one_of_several = siblings is not None
         self._gate = Gate()
-        self._server, self.port = make_server(
+        self._server = make_server(
             self._gate,
-            listening_address(settings.listen),
             max_message_bytes=settings.max_message_bytes,
             keepalive_seconds=settings.keepalive_seconds,
-            shares_port=siblings is not None,
+            shares_port=self._is_one_of_several,
         )
+        self._address = listening_address(settings.listen)
+        self.port = self._address.port
+        if not self._is_one_of_several:
+            self.port = listen(self._server, self._address)
         self._health = health.aio.HealthServicer()
         self._readiness = Readiness(self._health)
         queue, watchers = ClientQueue(store, limits=_queue_limits(settings)), WatcherQueue(store)
@@ -94,17 +98,23 @@ class Application:
         """
         await self._readiness.publish()
         self._look_after_the_queue()
-        if self._settings.server_processes == 1:
-            await self._listen()
-            await self._load_models()
+        if self._is_one_of_several:
+            await self._start_with_siblings()
         else:
-            await self._siblings.join()
+            await self._start()
             await self._load_models()
-            _raise_failures(self._background)
-            await self._siblings.loaded()
-            await self._listen()
         self._background.append(_named(self._follow_models(), "models"))
         await _first_failure(self._background)
+
+    async def _start_with_siblings(self) -> None:
+        await self._siblings.join()
+        await self._load_models()
+        _raise_failures(self._background)
+        await self._siblings.loaded()
+        listen(
+            self._server, self._address, is_reserved=True
+        )  # earlier, connections would wait here for the models
+        await self._start()
 
     def _look_after_the_queue(self) -> None:
         self._background = [
@@ -113,7 +123,7 @@ class Application:
             _named(self._hints.run(), "hints"),
         ]
 
-    async def _listen(self) -> None:
+    async def _start(self) -> None:
         await self._server.start()
         log.info("listening", port=self.port)
 

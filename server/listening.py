@@ -15,26 +15,15 @@ _CONNECTION_AGE_MS = (
 
 
 def make_server(
-    gate: Gate,
-    address: Address,
-    *,
-    max_message_bytes: int,
-    keepalive_seconds: float,
-    shares_port: bool = False,
-) -> tuple[grpc.aio.Server, int]:
-    """A server with its limits, and its port; raises SettingsInvalid if the port cannot be used.
+    gate: Gate, *, max_message_bytes: int, keepalive_seconds: float, shares_port: bool = False
+) -> grpc.aio.Server:
+    """A server with its limits, which does not listen yet.
 
     A connection that was silent for `keepalive_seconds` is pinged, and closed if no answer comes for as long again.
-    A client that pings more than four times in that time is disconnected. With `shares_port`, the port is reserved
-    for this process and others, and connections are renewed now and then, so that they spread over all of them.
+    A client that pings more than four times in that time is disconnected. With `shares_port`, connections are renewed
+    now and then, so that they spread over all processes.
     """
-    if not shares_port:
-        refuse_taken(address)
-    server = _make_server(gate, max_message_bytes, round(keepalive_seconds * 1000), shares_port)
-    return server, _listen(server, address)
-
-
-def _make_server(gate: Gate, max_message_bytes: int, keepalive_ms: int, shares_port: bool) -> grpc.aio.Server:
+    keepalive_ms = round(keepalive_seconds * 1000)
     return grpc.aio.server(
         interceptors=[gate],
         options=[
@@ -55,7 +44,13 @@ def _make_server(gate: Gate, max_message_bytes: int, keepalive_ms: int, shares_p
     )
 
 
-def _listen(server: grpc.aio.Server, address: Address) -> int:
+def listen(server: grpc.aio.Server, address: Address, *, is_reserved: bool = False) -> int:
+    """Take connections, which wait until the server starts; returns the port.
+
+    The port must be free, or reserved for this process and others (server/reserving.py). Raises SettingsInvalid.
+    """
+    if not is_reserved:
+        refuse_taken(address)
     if not address.is_loopback:
         log.warning(
             "listening beyond this machine without TLS or tokens: anyone who reaches the port can use it",

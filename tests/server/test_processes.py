@@ -1,0 +1,206 @@
+"""A server of several processes: one port, one answer, one /metrics, whichever process a client is connected to."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from redis import Redis
+
+from local.latencies import page_of
+from smalti.client.health import ask
+from smalti.v1 import models_pb2
+from tests.server.several import Connection, Several, connect, is_alive
+
+Start = Callable[..., Several]
+CONNECTIONS = 12
+
+
+@pytest.fixture
+def start(repository: Path, redis_url: str, tmp_path: Path) -> Iterator[Start]:
+    """Starts servers of two processes with SMALTI_ variables, and kills what still runs at the end."""
+    started: list[Several] = []
+
+    def begin(**variables: str) -> Several:
+        settings = {
+            "SMALTI_SERVER_PROCESSES": "2",
+            "SMALTI_LISTEN": "127.0.0.1:0",
+            "SMALTI_METRICS_PORT": "0",
+            "SMALTI_REDIS_URL": redis_url,
+            "SMALTI_MODEL_REPOSITORY": str(repository),
+        }
+        started.append(Several(settings | variables, tmp_path / f"log-{len(started)}"))
+        return started[-1]
+
+    yield begin
+    for each in started:
+        each.end()
+
+
+@pytest.fixture
+async def server(start: Start, until) -> Several:
+    """A server of two processes that is ready."""
+    several = start()
+    await until(several.has_started, seconds=60)
+    await until(lambda: is_ready(several.address), seconds=10)
+    return several
+
+
+@pytest.fixture
+async def connections(server: Several) -> AsyncIterator[list[Connection]]:
+    """Connections to the server; each process has at least one."""
+    async with connect(server.address, CONNECTIONS) as made:
+        await asyncio.gather(*(each.decode() for each in made))
+        assert all(server.connections(pid) for pid in server.pids())
+        yield made
+
+
+async def is_ready(address: str) -> bool:
+    return await asyncio.to_thread(ask, address) == "SERVING"
+
+
+async def codes(connections: list[Connection], model: str) -> set[str]:
+    """How a request for the model is answered, over all connections."""
+    return set(await asyncio.gather(*(code(each, model) for each in connections)))
+
+
+async def code(connection: Connection, model: str = "toy-vae") -> str:
+    try:
+        await connection.decode(model)
+    except grpc.aio.AioRpcError as error:
+        return error.code().name
+    return "OK"
+
+
+async def metric(server: Several, start: str) -> float:
+    """The sum of the lines of /metrics that start so."""
+    page = await asyncio.to_thread(page_of, server.metrics_url)
+    return sum(float(line.split()[-1]) for line in page.splitlines() if line.startswith(start))
+
+
+DECODED = 'smalti_rpc_seconds_count{code="OK",method="Decode"'
+
+
+async def test_unload_and_load_reach_every_process(server: Several, connections: list[Connection]):
+    first, *_ = connections
+    await first.models.Unload(models_pb2.UnloadModelRequest(name="toy-vae"))
+    assert await codes(connections, "toy-vae") == {"NOT_FOUND"}
+    assert await asyncio.to_thread(ask, server.address, "toy-vae") == "NOT_SERVING"
+    loaded = await connections[-1].models.Load(models_pb2.LoadModelRequest(name="toy-vae"))
+    assert loaded.model.version == 1
+    assert await codes(connections, "toy-vae") == {"OK"}
+    with pytest.raises(grpc.aio.AioRpcError, match="There is no model 'toy-cat'") as refused:
+        await first.models.Load(models_pb2.LoadModelRequest(name="toy-cat"))
+    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_one_page_has_the_metrics_of_all_processes(server: Several, connections: list[Connection]):
+    await asyncio.gather(*(each.decode() for each in connections))
+    assert await metric(server, DECODED) == 2 * CONNECTIONS
+    page = await asyncio.to_thread(page_of, server.metrics_url)
+    assert "pid=" not in page
+    assert 'smalti_queue_jobs{state="QUEUED"} 0.0' in page
+
+
+async def test_a_port_of_several_processes_is_taken_for_every_other_server(
+    server: Several, start: Start, until
+):
+    others = [start(SMALTI_LISTEN=server.address, SMALTI_SERVER_PROCESSES=count) for count in ("1", "2")]
+    for other in others:
+        await until(lambda other=other: other.supervisor.poll() is not None, seconds=30)
+        assert other.supervisor.returncode == 1
+        [gave_up] = other.said("server gives up")
+        assert gave_up["reason"].endswith(f"cannot listen on {server.address}: Address already in use.")
+
+
+async def test_what_only_a_person_can_repair_is_said_once_and_ends_all(start: Start, own_redis, until):
+    with Redis(port=own_redis.port) as redis:
+        redis.config_set("appendonly", "no")
+    server = start(SMALTI_REDIS_URL=own_redis.url)
+    await until(lambda: server.supervisor.poll() is not None, seconds=30)
+    assert server.supervisor.returncode == 1
+    assert server.log().count("could lose acknowledged jobs") == 1
+    assert "Traceback" not in server.log()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_stop_answers_every_request_that_was_accepted(start: Start, until, number: signal.Signals):
+    server = start(SMALTI_MAX_QUEUE_DELAY_SECONDS="1")
+    await until(server.has_started, seconds=60)
+    async with connect(server.address, CONNECTIONS) as connections:
+        crowd = [each for each in connections for _ in range(8)]
+        await asyncio.gather(*(each.decode() for each in crowd))
+        asking = [asyncio.create_task(each.decode()) for each in crowd]  # given requests that wait for others
+        await until(lambda: all_wait(server, asking))
+        server.supervisor.send_signal(number)  # when the server is stopped
+        answers = await asyncio.gather(*asking)
+    assert all(answers)  # then each of them is answered
+    assert await asyncio.to_thread(server.supervisor.wait, 20) == 0
+    assert len(server.said("stopped")) == 3
+    assert not server.said("process killed: it did not stop")
+
+
+async def all_wait(server: Several, asking: list["asyncio.Task[bytes]"]) -> bool:
+    waiting = await metric(server, "smalti_batch_waiting_entries")
+    return waiting + sum(each.done() for each in asking) == len(asking)
+
+
+async def more_than(server: Several, count: float) -> bool:
+    return await metric(server, DECODED) > count
+
+
+@pytest.mark.slow
+async def test_a_killed_process_costs_only_its_own_connections_and_comes_back_as_the_others_are(
+    server: Several, connections: list[Connection], until
+):
+    await connections[0].models.Unload(models_pb2.UnloadModelRequest(name="toy-gan"))
+    victim, other = server.pids()
+    hit = server.connections(victim)
+    over = asyncio.Event()
+
+    async def ask_on(connection: Connection) -> set[str]:
+        seen = set()
+        while not over.is_set():
+            seen.add(await code(connection))
+        return seen
+
+    asking = [asyncio.create_task(ask_on(each)) for each in connections]
+    before = await metric(server, DECODED)
+    await until(lambda: more_than(server, before))
+    before = await metric(server, DECODED)
+    os.kill(victim, signal.SIGKILL)  # when one process is killed under load
+    await until(lambda: len(server.said("listening")) == 3, seconds=30)
+    over.set()
+    seen = await asyncio.gather(*asking)
+    assert sum("UNAVAILABLE" in each for each in seen) <= hit  # then only its connections fail, for a moment
+    assert set.union(*seen) <= {"OK", "UNAVAILABLE"}
+    assert other in server.pids()
+    assert await metric(server, DECODED) > before  # and nothing that was counted is lost
+    async with connect(server.address, CONNECTIONS) as fresh:
+        assert await codes(fresh, "toy-vae") == {"OK"}
+        assert all(server.connections(pid) for pid in server.pids())
+        assert await codes(fresh, "toy-gan") == {"NOT_FOUND"}  # and the new process knows what was unloaded
+    [ended] = server.said("process ended, started again soon")
+    assert ended["code"] == -signal.SIGKILL
+
+
+@pytest.mark.slow
+async def test_no_process_outlives_a_killed_supervisor(server: Several, until):
+    left = server.pids()
+    server.supervisor.kill()
+    server.supervisor.wait()
+    await until(lambda: not any(is_alive(pid) for pid in left), seconds=20)
+
+
+def test_a_supervisor_imports_neither_grpc_nor_onnxruntime():
+    look = "import sys, server.__main__, server.supervisor; print({'grpc', 'onnxruntime'} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", look], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "set()\n"
