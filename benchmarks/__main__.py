@@ -44,6 +44,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     ),
     "queue": Benchmark(module="benchmarks.queue", small="--repetitions 2"),
     "server": Benchmark(module="benchmarks.server", small="--seconds 0.2"),
+    "server_processes": Benchmark(
+        module="benchmarks.server_processes", arguments="--seconds 3", small="--seconds 0.2"
+    ),
     "worker": Benchmark(module="benchmarks.worker", small=_SMALL_JOBS),
     "worker-two": Benchmark(
         module="benchmarks.worker", arguments="--workers 2", small=f"{_SMALL_JOBS} --workers 2"
