@@ -1,4 +1,4 @@
-"""One-shot requests by server processes, and their cost in CPU time: `python -m benchmarks.server_processes [MODEL]`."""
+"""One-shot requests by server processes, and their cost: `python -m benchmarks.server_processes [MODEL]`."""
 
 import asyncio
 import os
