@@ -50,7 +50,7 @@ async def supervise(settings: ServerSettings) -> None:
 @contextmanager
 def _metrics(settings: ServerSettings) -> Iterator[Path]:
     """Serve the metrics of all processes; they write them into the folder."""
-    with tempfile.TemporaryDirectory(prefix="smalti-metrics-") as name:
+    with tempfile.TemporaryDirectory(None, "smalti-metrics-") as name:
         metrics = MetricsServer(settings.metrics_host, settings.metrics_port, joined(Path(name)))
         log.info("metrics served", host=settings.metrics_host, port=metrics.port)
         try:
@@ -95,7 +95,7 @@ class Supervisor:
         pause = _SHORTEST_PAUSE_SECONDS
         while True:
             started = monotonic()
-            code = await self._run(number)
+            ending = await self._run(number)
             if self._is_stopping:
                 return
             reason = self._hub.reasons.get(number, "")
@@ -104,25 +104,33 @@ class Supervisor:
             if monotonic() - started > _HEALTHY_SECONDS:
                 pause = _SHORTEST_PAUSE_SECONDS
             log.warning(
-                "process ended, started again soon", process=number, code=code, seconds=pause, reason=reason
+                "process ended, started again soon", process=number, seconds=pause, reason=reason or ending
             )
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
-    async def _run(self, number: int) -> int:
-        """Run a process once; returns its exit code, or minus the number of the signal that killed it."""
+    async def _run(self, number: int) -> str:
+        """Run a process once; returns how it ended."""
         own, other = socket.socketpair()
-        with other:
-            process = await self._start(number, other)
+        with own, other:
+            try:
+                process = await self._start(number, other)
+            except OSError as error:
+                return f"it cannot be started: {error.strerror}"
+            other.close()  # otherwise the line would never end
+            return await self._accompany(number, process, own)
+
+    async def _accompany(self, number: int, process: Process, own: socket.socket) -> str:
         self._running[number] = process
         if self._is_stopping:
             process.terminate()
         try:
             await self._hub.connect(number, own)
-            return await process.wait()
+            code = await process.wait()
         finally:
             del self._running[number]
             mark_process_dead(process.pid, str(self._folder))  # type: ignore[no-untyped-call]
+        return f"signal {-code}" if code < 0 else f"exit code {code}"
 
     async def _start(self, number: int, channel: socket.socket) -> Process:
         words = ["--number", str(number), "--listen", self._address.text, "--channel", str(channel.fileno())]
