@@ -9,9 +9,8 @@ from smalti.address import Address
 
 log = structlog.get_logger()
 _STREAMS_PER_CONNECTION = 256
-_CONNECTION_AGE_MS = (
-    300_000  # then new requests use a new connection; those that run, streams too, stay on the old one
-)
+# New requests use a new connection then; running ones, streams too, stay on the old one.
+_CONNECTION_AGE_MS = 300_000
 
 
 def make_server(

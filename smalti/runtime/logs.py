@@ -20,20 +20,20 @@ def configure(*, level: str, form: str, process: int | None = None) -> None:
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
-            *(
-                [_numbered(process)] if process is not None else []
-            ),  # in threads too, which have no context variables
+            *([_numbered(process)] if process is not None else []),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *([structlog.processors.format_exc_info] if form == "json" else []),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),  # one write a line: processes may share it
     )
 
 
 def _numbered(process: int) -> structlog.types.Processor:
+    """Adds the number to every event. Context variables would not reach other threads."""
+
     def add_number(_: Any, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
         return {**event, "process": process}
 
