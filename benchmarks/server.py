@@ -1,13 +1,8 @@
 """One-shot requests per second and their latencies, by requests in flight: `python -m benchmarks.server [MODEL]`."""
 
 import asyncio
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from time import perf_counter, sleep
+from time import perf_counter
 from typing import Any
 
 import click
@@ -15,12 +10,8 @@ import grpc
 
 from benchmarks import machine
 from benchmarks.command import Benchmark
-from local.ports import free_port
-from smalti.client.health import ask
-from smalti.v1 import images_pb2, images_pb2_grpc, types_pb2
-
-_IMAGES = "smalti.v1.ImageService"
-_START_SECONDS = 60.0
+from benchmarks.running_server import decode_request, run_server
+from smalti.v1 import images_pb2_grpc
 
 
 @click.command(cls=Benchmark)
@@ -31,47 +22,15 @@ _START_SECONDS = 60.0
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Write the figures here too.")
 def main(model: str, latent_size: int, seconds: float, levels: tuple[int, ...], file: Path | None) -> None:
     """Send requests to MODEL; each decodes one latent."""
-    request = images_pb2.DecodeRequest(
-        model=types_pb2.ModelVersion(name=model),
-        latents=[types_pb2.Latent(values=[0.1] * latent_size)],
-        format=types_pb2.IMAGE_FORMAT_PIXELS,
-    )
+    request = decode_request(model, latent_size)
     click.echo(machine.headline())
     found = {}
-    with _server() as address:
+    with run_server() as (address, _):
         for in_flight in levels:
             latencies = asyncio.run(_measure(address, request, in_flight, seconds))
             found[str(in_flight)] = _figures(latencies, seconds)
             _print(model, in_flight, found[str(in_flight)])
     machine.write(file, {"model": model, "in_flight": found})
-
-
-@contextmanager
-def _server() -> Iterator[str]:
-    """Start a server on a free port, without Redis: one-shot requests do not need it."""
-    address = f"127.0.0.1:{free_port()}"
-    settings = {
-        "SMALTI_LISTEN": address,
-        "SMALTI_METRICS_PORT": "0",
-        "SMALTI_REDIS_URL": "redis://127.0.0.1:1",
-    }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "server"], env=os.environ | settings, stderr=subprocess.DEVNULL
-    )
-    try:
-        _wait_until_ready(address)
-        yield address
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _wait_until_ready(address: str) -> None:
-    deadline = perf_counter() + _START_SECONDS
-    while ask(address, _IMAGES) != "SERVING":
-        if perf_counter() > deadline:
-            sys.exit(f"The server at {address} was not ready in {_START_SECONDS:.0f} s.")
-        sleep(0.05)
 
 
 async def _measure(address: str, request: Any, in_flight: int, seconds: float) -> list[float]:

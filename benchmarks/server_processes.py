@@ -1,13 +1,9 @@
 """One-shot requests by server processes, and their cost: `python -m benchmarks.server_processes [MODEL]`."""
 
 import asyncio
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
-from time import perf_counter, process_time, sleep
+from time import perf_counter, process_time
 from typing import Any
 
 import click
@@ -15,17 +11,12 @@ import grpc
 
 from benchmarks import machine
 from benchmarks.command import Benchmark
-from local.ports import free_port
-from smalti.client.health import ask
-from smalti.v1 import images_pb2, images_pb2_grpc, types_pb2
+from benchmarks.running_server import cpu_seconds, decode_request, run_server
+from smalti.v1 import images_pb2_grpc
 
-_IMAGES = "smalti.v1.ImageService"
-_START_SECONDS = 60.0
 _CONNECTIONS = 16  # at most; with one connection, one process would answer everything
-_OPTIONS = [
-    ("grpc.enable_http_proxy", 0),
-    ("grpc.use_local_subchannel_pool", 1),
-]  # channels of their own connection
+# Without the second option, channels would share a connection.
+_OPTIONS = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
 
 
 @click.command(cls=Benchmark)
@@ -48,15 +39,11 @@ def main(
     The client runs on the same cores and takes its part of them, so with few cores the rate cannot grow; the server's
     CPU time for a request says how many requests a second its cores could answer.
     """
-    request = images_pb2.DecodeRequest(
-        model=types_pb2.ModelVersion(name=model),
-        latents=[types_pb2.Latent(values=[0.1] * latent_size)],
-        format=types_pb2.IMAGE_FORMAT_PIXELS,
-    )
+    request = decode_request(model, latent_size)
     click.echo(machine.headline())
     found: dict[str, dict[str, Any]] = {}
     for count in counts:
-        with _server(count) as (address, server):
+        with run_server(processes=count) as (address, server):
             found[str(count)] = {
                 str(level): asyncio.run(_measure(address, server, request, level, seconds))
                 for level in levels
@@ -66,42 +53,13 @@ def main(
     machine.write(file, {"model": model, "processes": found})
 
 
-@contextmanager
-def _server(processes: int) -> Iterator[tuple[str, int]]:
-    """Start a server on a free port, without Redis; its address and its process id."""
-    address = f"127.0.0.1:{free_port()}"
-    settings = {
-        "SMALTI_LISTEN": address,
-        "SMALTI_METRICS_PORT": "0",
-        "SMALTI_REDIS_URL": "redis://127.0.0.1:1",
-        "SMALTI_SERVER_PROCESSES": str(processes),
-    }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "server"], env=os.environ | settings, stderr=subprocess.DEVNULL
-    )
-    try:
-        _wait_until_ready(address)
-        yield address, process.pid
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _wait_until_ready(address: str) -> None:
-    deadline = perf_counter() + _START_SECONDS
-    while ask(address, _IMAGES) != "SERVING":
-        if perf_counter() > deadline:
-            raise click.ClickException(f"The server at {address} was not ready in {_START_SECONDS:.0f} s.")
-        sleep(0.05)
-
-
 async def _measure(
     address: str, server: int, request: Any, in_flight: int, seconds: float
 ) -> dict[str, float]:
     latencies: list[float] = []
     async with AsyncExitStack() as stack:
         stubs = [await _connected(stack, address, request) for _ in range(min(in_flight, _CONNECTIONS))]
-        server_before, client_before = _cpu_seconds(server), process_time()
+        server_before, client_before = cpu_seconds(server), process_time()
         end = perf_counter() + seconds
 
         async def repeat(stub: Any) -> None:
@@ -110,7 +68,7 @@ async def _measure(
                 latencies.append(perf_counter() - start)
 
         await asyncio.gather(*(repeat(stubs[number % len(stubs)]) for number in range(in_flight)))
-        server_spent, client_spent = _cpu_seconds(server) - server_before, process_time() - client_before
+        server_spent, client_spent = cpu_seconds(server) - server_before, process_time() - client_before
     latencies.sort()
     return {
         "requests_per_second": len(latencies) / seconds,
@@ -127,17 +85,6 @@ async def _connected(stack: AsyncExitStack, address: str, request: Any) -> Any:
     stub: Any = images_pb2_grpc.ImageServiceStub(channel)
     await stub.Decode(request)  # opens the connection
     return stub
-
-
-def _cpu_seconds(pid: int) -> float:
-    """What a process and those that it started have used and still run; Linux only."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return _own_cpu_seconds(pid) + sum(_cpu_seconds(int(child)) for child in children)
-
-
-def _own_cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # user and system time
 
 
 def _print(processes: int, in_flight: str, found: dict[str, float]) -> None:

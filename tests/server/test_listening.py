@@ -4,6 +4,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from server.address import listening_address
@@ -66,7 +67,18 @@ async def test_reflection_names_the_services(server: Running):
     reply = await anext(aiter(call))
     names = {service.name for service in reply.list_services_response.service}
     assert {"smalti.v1.ImageService", "smalti.v1.JobService", "smalti.v1.ModelService"} <= names
-    assert "grpc.health.v1.Health" in names
+    assert {"grpc.health.v1.Health", "inference.GRPCInferenceService"} <= names
+    call.cancel()
+
+
+@pytest.mark.parametrize("symbol", ["inference.GRPCInferenceService", "smalti.v1.ImageService"])
+async def test_reflection_describes_services_of_both_descriptor_pools(server: Running, symbol: str):
+    stub = reflection_pb2_grpc.ServerReflectionStub(server.channel)
+    request = reflection_pb2.ServerReflectionRequest(file_containing_symbol=symbol)
+    call = stub.ServerReflectionInfo(iter([request]))
+    reply = await anext(aiter(call))
+    files = map(FileDescriptorProto.FromString, reply.file_descriptor_response.file_descriptor_proto)
+    assert symbol in {f"{file.package}.{service.name}" for file in files for service in file.service}
     call.cancel()
 
 
