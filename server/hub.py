@@ -11,6 +11,7 @@ from server.peer import Peer, PeerGone
 from smalti.errors import SmaltiError, Unavailable
 
 _GATHER_SECONDS = 2.0  # a process that is silent for so long is left out
+_LOOK_SECONDS = 5.0  # between two looks whether a process still answers
 _TELL_SECONDS = 300.0  # loading a large model takes a while
 
 
@@ -37,6 +38,15 @@ class Hub:
     def serving(self) -> frozenset[int]:
         """The processes that have loaded their models, and listen or soon will."""
         return frozenset(self._serving)
+
+    async def wait_until_hung(self, number: int, *, seconds: float) -> None:
+        """Return when a process has not answered for so long; never if it is gone."""
+        hung = Unavailable("The process did not answer.")
+        answers: list[Any] = []
+        while not any(isinstance(each, _Failed) for each in answers):
+            await asyncio.sleep(_LOOK_SECONDS)
+            peers = [number] if number in self._peers else []
+            answers = await self._ask(peers, "ping", None, seconds, hung)
 
     async def wait_until_started(self) -> None:
         """Return when each process has loaded its models, or has ended, for the first time."""

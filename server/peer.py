@@ -11,7 +11,7 @@ from typing import Any, Self
 import structlog
 
 from smalti import errors
-from smalti.errors import InternalError, SmaltiError
+from smalti.errors import InternalError, InvalidRequest, SmaltiError
 
 log = structlog.get_logger()
 Answer = Callable[[str, Any], Awaitable[Any]]  # from a command and its argument, both JSON, to the answer
@@ -41,7 +41,10 @@ class Peer:
         return cls(*await asyncio.open_unix_connection(sock=connected, limit=_LONGEST_LINE), answer)
 
     async def ask(self, command: str, argument: Any = None) -> Any:
-        """What the other end answers; raises the SmaltiError that it raised, or PeerGone."""
+        """What the other end answers; raises the SmaltiError that it raised, or PeerGone.
+
+        Raises InvalidRequest where the argument is too long for a line.
+        """
         if self._is_gone:
             raise PeerGone("The process has ended.")
         number, answer = next(self._numbers), asyncio.get_running_loop().create_future()
@@ -59,6 +62,8 @@ class Peer:
                 self._take(json.loads(line))
         except ConnectionError:
             pass  # it was killed
+        except ValueError as error:  # nothing after such a line can be trusted
+            log.error("a line between processes cannot be read", reason=str(error))
         finally:
             self._leave()
 
@@ -98,6 +103,8 @@ class Peer:
 
     def _send(self, message: dict[str, Any]) -> None:
         line = json.dumps(message, separators=(",", ":")).encode()
+        if len(line) >= _LONGEST_LINE:
+            raise InvalidRequest("This is too long to be passed on to the other processes of the server.")
         if not self._is_gone:
             self._writer.write(line + b"\n")
 

@@ -78,7 +78,7 @@ class Sibling:
     """One of several processes. The hub in the supervisor passes commands on; `connect` gives the line to it."""
 
     def __init__(self) -> None:
-        self._handlers: dict[str, Handler] = {"snapshot": self._snapshot}
+        self._handlers: dict[str, Handler] = {"snapshot": self._snapshot, "ping": self._ping}
         self._kept: dict[str, _Kept] = {}
         self._has_loaded = asyncio.Event()
         self._hub: Peer
@@ -124,6 +124,9 @@ class Sibling:
     async def run(self, command: str, argument: Any) -> Any:
         """Answer the hub."""
         return await self._handlers[command](argument)
+
+    async def _ping(self, argument: Any) -> None:
+        """The hub only wants an answer."""
 
     async def _snapshot(self, argument: Any) -> Any:
         return {name: kept.snapshot() for name, kept in self._kept.items()}

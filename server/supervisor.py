@@ -2,12 +2,13 @@
 
 import asyncio
 import os
+import signal
 import socket
 import sys
 import tempfile
 from asyncio.subprocess import Process
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -19,14 +20,16 @@ from server.address import listening_address
 from server.hub import Hub
 from server.reserving import reserve
 from smalti.address import Address
-from smalti.errors import SmaltiError
-from smalti.runtime.metrics import FOLDER_VARIABLE, MetricsServer, joined
+from smalti.errors import SettingsInvalid, SmaltiError
+from smalti.runtime.metrics import FOLDER_PREFIX, FOLDER_VARIABLE, MetricsServer, joined
 from smalti.runtime.settings import ServerSettings
 from smalti.runtime.stopping import stop_event
 
 log = structlog.get_logger()
 _SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 30.0  # before a process is started again
 _HEALTHY_SECONDS = 60.0  # after so long, the next pause is a short one again
+_HUNG_SECONDS = 60.0  # a process that is silent for so long is killed; loading models may hold one up
+_IN_ORDER = "exit code 0"  # somebody renews the processes one by one
 _STOP_SECONDS = 5.0  # beyond the grace, for all that is not a request
 
 
@@ -50,13 +53,23 @@ async def supervise(settings: ServerSettings) -> None:
 @contextmanager
 def _metrics(settings: ServerSettings) -> Iterator[Path]:
     """Serve the metrics of all processes; they write them into the folder."""
-    with tempfile.TemporaryDirectory(None, "smalti-metrics-") as name:
+    with _new_folder() as name:
         metrics = MetricsServer(settings.metrics_host, settings.metrics_port, joined(Path(name)))
         log.info("metrics served", host=settings.metrics_host, port=metrics.port)
         try:
             yield Path(name)
         finally:
             metrics.close()
+
+
+def _new_folder() -> "tempfile.TemporaryDirectory[str]":
+    try:
+        return tempfile.TemporaryDirectory(None, FOLDER_PREFIX, ignore_cleanup_errors=True)
+    except OSError as error:
+        raise SettingsInvalid(
+            "SMALTI_SERVER_PROCESSES: several processes join their metrics in a temporary folder, and none can be made "
+            f"({error.strerror}): make /tmp writable, or set TMPDIR to a folder that is."
+        ) from error
 
 
 class Supervisor:
@@ -88,7 +101,11 @@ class Supervisor:
 
     async def _tell_when_started(self) -> None:
         await self._hub.wait_until_started()
-        log.info("all processes started", port=self._address.port, processes=len(self._hub.serving))
+        serving, port = len(self._hub.serving), self._address.port
+        if serving == len(self._numbers):
+            log.info("all processes started", port=port, processes=serving)
+        else:
+            log.warning("not all processes started", port=port, processes=serving)
 
     async def _keep(self, number: int) -> None:
         """Run a process, again and again, until the server stops; raises GaveUp."""
@@ -98,6 +115,9 @@ class Supervisor:
             ending = await self._run(number)
             if self._is_stopping:
                 return
+            if ending == _IN_ORDER:
+                log.info("process ended in order, started again", process=number)
+                continue
             reason = self._hub.reasons.get(number, "")
             if reason and not self._hub.serving:
                 raise GaveUp(reason)
@@ -111,9 +131,9 @@ class Supervisor:
 
     async def _run(self, number: int) -> str:
         """Run a process once; returns how it ended."""
-        own, other = socket.socketpair()
-        with own, other:
+        with ExitStack() as stack:
             try:
+                own, other = map(stack.enter_context, socket.socketpair())
                 process = await self._start(number, other)
             except OSError as error:
                 return f"it cannot be started: {error.strerror}"
@@ -124,15 +144,28 @@ class Supervisor:
         self._running[number] = process
         if self._is_stopping:
             process.terminate()
+        looking = asyncio.create_task(self._kill_if_hung(number, process))
         try:
             await self._hub.connect(number, own)
             code = await process.wait()
         finally:
+            looking.cancel()
             del self._running[number]
             mark_process_dead(process.pid, str(self._folder))  # type: ignore[no-untyped-call]
+        return self._ending(code)
+
+    async def _kill_if_hung(self, number: int, process: Process) -> None:
+        await self._hub.wait_until_hung(number, seconds=_HUNG_SECONDS)
+        log.error("process killed: it is silent", process=number, seconds=_HUNG_SECONDS)
+        process.kill()
+
+    def _ending(self, code: int) -> str:
+        if code == -signal.SIGBUS:  # a file that is mapped into memory could not grow
+            return f"signal {-code}: is the folder of the metrics full? It is {self._folder}"
         return f"signal {-code}" if code < 0 else f"exit code {code}"
 
     async def _start(self, number: int, channel: socket.socket) -> Process:
+        self._folder.mkdir(mode=0o700, exist_ok=True)  # a cleaner of temporary folders may have removed it
         words = ["--number", str(number), "--listen", self._address.text, "--channel", str(channel.fileno())]
         return await asyncio.create_subprocess_exec(
             sys.executable,

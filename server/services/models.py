@@ -2,7 +2,7 @@
 
 from server.context import Context
 from server.messages.descriptions import describe_model
-from server.oneshot.catalogue import Catalogue, Unloaded
+from server.oneshot.catalogue import Catalogue, Unloaded, check_name
 from server.readiness import Readiness
 from server.siblings import Siblings
 from smalti.v1 import models_pb2 as pb
@@ -36,11 +36,13 @@ class ModelService(models_pb2_grpc.ModelServiceServicer):
         return pb.GetModelResponse(model=describe_model(manifest), manifest_json=manifest.model_dump_json())
 
     async def Load(self, request: pb.LoadModelRequest, context: Context) -> pb.LoadModelResponse:
+        check_name(request.name, field="name")
         [version, *_] = await self._siblings.tell_all("models.load", [request.name, request.version])
         model = self._catalogue.get(request.name, version, field="name")
         return pb.LoadModelResponse(model=describe_model(model.manifest))
 
     async def Unload(self, request: pb.UnloadModelRequest, context: Context) -> pb.UnloadModelResponse:
+        check_name(request.name, field="name")
         await self._siblings.tell_all("models.unload", [request.name, request.version])
         return pb.UnloadModelResponse()
 
@@ -57,3 +59,4 @@ class ModelService(models_pb2_grpc.ModelServiceServicer):
 
     async def _restore(self, unloaded: Unloaded) -> None:
         self._catalogue.leave_unloaded(unloaded)
+        await self._readiness.set_models({name: False for name, *_ in unloaded})

@@ -2,13 +2,17 @@
 
 import logging
 import sys
+from types import TracebackType
 from typing import Any
 
 import structlog
 
 
 def configure(*, level: str, form: str, process: int | None = None) -> None:
-    """Send every log event to standard error, as text or as JSON, with the number of the process if there is one."""
+    """Send every log event to standard error, as text or as JSON, with the number of the process if there is one.
+
+    An error that nothing catches becomes an event, too.
+    """
     renderer: structlog.types.Processor
     renderer = (
         structlog.processors.JSONRenderer()
@@ -29,6 +33,11 @@ def configure(*, level: str, form: str, process: int | None = None) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),  # one write a line: processes may share it
     )
+    sys.excepthook = _log_uncaught
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    structlog.get_logger().critical("bug in smalti, please report it", exc_info=(kind, error, trace))
 
 
 def _numbered(process: int) -> structlog.types.Processor:

@@ -5,15 +5,21 @@ Each gauge says how a server of several processes joins theirs: `livesum` adds w
 what was seen last of the one queue. Counters and histograms are added.
 """
 
+import os
 from pathlib import Path
 from threading import Thread
 from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, start_http_server
-from prometheus_client.multiprocess import MultiProcessCollector
+FOLDER_VARIABLE, FOLDER_PREFIX = "PROMETHEUS_MULTIPROC_DIR", "smalti-metrics-"
+# prometheus_client reads the variable at its import; one of another program would put smalti's metrics into its folder.
+if not Path(os.environ.get(FOLDER_VARIABLE, "")).name.startswith(FOLDER_PREFIX):
+    os.environ.pop(FOLDER_VARIABLE, None)
 
-from smalti.errors import SettingsInvalid
-from smalti.printable import printable
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, start_http_server  # noqa: E402
+from prometheus_client.multiprocess import MultiProcessCollector  # noqa: E402
+
+from smalti.errors import SettingsInvalid  # noqa: E402
+from smalti.printable import printable  # noqa: E402
 
 _FAST = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 _SLOW = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 300, 1800, 7200, 43200)
@@ -108,9 +114,6 @@ FENCED_WRITES = Counter("smalti_fenced_writes_total", "Writes refused because th
 CORRUPT_COMMITS = Counter(
     "smalti_corrupt_commits_total", "Commits that contradict committed rows; must stay 0."
 )
-
-
-FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client reads it when it is imported
 
 
 def joined(folder: Path) -> CollectorRegistry:

@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +15,10 @@ import pytest
 from redis import Redis
 
 from local.latencies import page_of
+from server.supervisor import supervise
 from smalti.client.health import ask
+from smalti.errors import SettingsInvalid
+from smalti.runtime.settings import ServerSettings
 from smalti.v1 import models_pb2
 from tests.server.several import Connection, Several, connect, is_alive
 
@@ -97,6 +102,21 @@ async def test_unload_and_load_reach_every_process(server: Several, connections:
     with pytest.raises(grpc.aio.AioRpcError, match="There is no model 'toy-cat'") as refused:
         await first.models.Load(models_pb2.LoadModelRequest(name="toy-cat"))
     assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+@pytest.mark.parametrize("name", ["", "a" * 64, "\x01" * 15_900_000])
+async def test_a_name_that_no_model_has_is_refused_before_other_processes_hear_of_it(
+    server: Several, connections: list[Connection], name: str
+):
+    models = connections[0].models
+    for ask_for, request in (
+        (models.Load, models_pb2.LoadModelRequest(name=name)),
+        (models.Unload, models_pb2.UnloadModelRequest(name=name)),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError, match="1 to 63 characters") as refused:
+            await ask_for(request)
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert await codes(connections, "toy-vae") == {"OK"}
 
 
 async def test_one_page_has_the_metrics_of_all_processes(server: Several, connections: list[Connection]):
@@ -186,8 +206,32 @@ async def test_a_killed_process_costs_only_its_own_connections_and_comes_back_as
         assert await codes(fresh, "toy-vae") == {"OK"}
         assert all(server.connections(pid) for pid in server.pids())
         assert await codes(fresh, "toy-gan") == {"NOT_FOUND"}  # and the new process knows what was unloaded
+    health = [await asyncio.to_thread(ask, server.address, "toy-gan") for _ in range(8)]
+    assert set(health) == {"NOT_SERVING"}
     [ended] = server.said("process ended, started again soon")
     assert ended["reason"] == "signal 9"
+
+
+def remove_the_metrics_folder(temporary: Path) -> None:
+    """As a cleaner of temporary files does."""
+    [folder] = temporary.glob("smalti-metrics-*")
+    shutil.rmtree(folder)
+
+
+@pytest.mark.slow
+async def test_a_process_that_is_told_to_end_is_renewed_at_once_even_if_the_metrics_folder_was_removed(
+    start: Start, tmp_path: Path, until
+):
+    server = start(TMPDIR=str(tmp_path))
+    await until(server.has_started, seconds=60)
+    remove_the_metrics_folder(tmp_path)
+    for number, pid in enumerate(server.pids(), start=1):
+        os.kill(pid, signal.SIGTERM)
+        await until(lambda number=number: len(server.said("listening")) == 2 + number, seconds=30)
+    assert len(server.said("process ended in order, started again")) == 2
+    async with connect(server.address, CONNECTIONS) as fresh:
+        assert await codes(fresh, "toy-vae") == {"OK"}
+    assert await metric(server, DECODED) == CONNECTIONS
 
 
 @pytest.mark.slow
@@ -196,6 +240,12 @@ async def test_no_process_outlives_a_killed_supervisor(server: Several, until):
     server.supervisor.kill()
     server.supervisor.wait()
     await until(lambda: not any(is_alive(pid) for pid in left), seconds=20)
+
+
+async def test_several_processes_need_a_temporary_folder(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/there/is/none")
+    with pytest.raises(SettingsInvalid, match="make /tmp writable, or set TMPDIR"):
+        await supervise(ServerSettings(server_processes=2, listen="127.0.0.1:0"))
 
 
 def test_a_supervisor_imports_neither_grpc_nor_onnxruntime():

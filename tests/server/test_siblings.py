@@ -10,6 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from server import hub as hubs
+from server import peer as peers
 from server.hub import Hub
 from server.peer import Peer
 from server.siblings import Alone, Sibling
@@ -187,6 +188,38 @@ async def test_a_handler_that_breaks_is_a_bug_that_the_log_names(two: list[Regis
         await two[0].siblings.tell_all("words.add", "red")
     [line] = [line for line in logged if line["event"] == "bug in smalti, please report it"]
     assert (line["command"], line["exc_info"]) == ("words.add", two[1].refusal)
+
+
+async def test_what_is_too_long_for_the_line_is_refused_and_ends_nothing(
+    two: list[Register], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(peers, "_LONGEST_LINE", 1000)
+    with pytest.raises(InvalidRequest, match="too long"):
+        await two[0].siblings.tell_all("words.add", "\1" * 200)  # six characters each in JSON
+    assert await two[0].siblings.tell_all("words.add", "red") == ["red", "red"]
+
+
+@pytest.mark.parametrize("line", [b"no JSON\n", b"\xff\n", b" " * 70_000_000])
+async def test_a_line_that_cannot_be_read_ends_only_its_process(hub: Hub, until, line: bytes):
+    async with connected(hub, 1) as first:
+        async with connected(hub, 2) as second:
+            await asyncio.gather(first.siblings.loaded(), second.siblings.loaded())
+            second.siblings._hub._writer.write(line)  # type: ignore[union-attr]
+            await until(lambda: hub.serving == {1}, seconds=30)
+        assert await first.siblings.tell_all("words.add", "red") == ["red"]
+
+
+async def test_the_hub_sees_that_a_process_hangs(hub: Hub, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(hubs, "_LOOK_SECONDS", 0.01)
+    own, silent = socket.socketpair()  # nobody reads this line
+    async with connected(hub, 1):
+        passing = asyncio.create_task(hub.connect(2, own))
+        of_one = asyncio.create_task(hub.wait_until_hung(1, seconds=10))
+        await hub.wait_until_hung(2, seconds=0.1)
+        assert not of_one.done()
+        of_one.cancel()
+        silent.close()
+        await passing
 
 
 async def test_an_unknown_line_ends_nothing(two: list[Register]):

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import Gauge, generate_latest
 
 from docs.pages.metrics import declared, name
-from smalti.runtime.metrics import FOLDER_VARIABLE, joined
+from smalti.runtime.metrics import FOLDER_PREFIX, FOLDER_VARIABLE, joined
 
 GAUGES = [metric for metric in declared() if isinstance(metric, Gauge)]
 
@@ -23,10 +23,21 @@ def test_every_gauge_says_how_several_processes_join_it(gauge: Gauge):
 
 
 def test_counters_of_processes_that_have_ended_still_count(tmp_path: Path):
+    folder = tmp_path / f"{FOLDER_PREFIX}1"
+    folder.mkdir()
     count = "from smalti.runtime.metrics import JOBS_SUBMITTED as jobs; jobs.labels('toy').inc(3)"
     for _ in range(2):
         subprocess.run(
-            [sys.executable, "-c", count], env={FOLDER_VARIABLE: str(tmp_path)}, check=True, timeout=60
+            [sys.executable, "-c", count], env={FOLDER_VARIABLE: str(folder)}, check=True, timeout=60
         )
-    page = generate_latest(joined(tmp_path)).decode()
+    page = generate_latest(joined(folder)).decode()
     assert 'smalti_jobs_submitted_total{model="toy"} 6.0' in page
+
+
+@pytest.mark.parametrize("folder", ["", "there/is/none"])
+def test_a_folder_that_another_program_has_set_gets_none_of_our_metrics(tmp_path: Path, folder: str):
+    count = "from smalti.runtime.metrics import JOBS_SUBMITTED as jobs; jobs.labels('toy').inc(3)"
+    subprocess.run(
+        [sys.executable, "-c", count], env={FOLDER_VARIABLE: str(tmp_path / folder)}, check=True, timeout=60
+    )
+    assert list(tmp_path.iterdir()) == []
