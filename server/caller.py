@@ -1,0 +1,35 @@
+"""Who sends a request, and what this client may do."""
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Literal
+
+Group = Literal["inference", "jobs", "admin"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """A client by its name, and the groups of RPCs that it may use."""
+
+    name: str
+    groups: frozenset[Group]
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether it sees, cancels and deletes the jobs of others."""
+        return "admin" in self.groups
+
+
+# Every client, where the server asks for no tokens: they all own all jobs together.
+ANYONE = Caller(name="", groups=frozenset({"inference", "jobs", "admin"}))
+_caller: ContextVar[Caller] = ContextVar("caller", default=ANYONE)
+
+
+def caller() -> Caller:
+    """The client whose RPC this task answers."""
+    return _caller.get()
+
+
+def set_caller(who: Caller) -> None:
+    """Say who sent the RPC that this task answers."""
+    _caller.set(who)
