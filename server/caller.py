@@ -24,7 +24,9 @@ class Caller:
     def require(self, group: Group) -> None:
         """Raise NotPermitted unless the client may use this group of RPCs."""
         if group not in self.groups:
-            raise NotPermitted(f"The client '{self.name}' may not do this: its token lacks the group '{group}'.")
+            raise NotPermitted(
+                f"The client '{self.name}' may not do this: its token lacks the group '{group}'."
+            )
 
 
 # Every client, where the server asks for no tokens: they all own all jobs together.

@@ -86,8 +86,8 @@ def _entries(path: Path) -> Mapping[str, _Entry]:
         if not _NAME.fullmatch(name):
             raise _unfit(
                 path,
-                f"the name '{printable(name, longest=80)}' must begin with an ASCII letter or digit and go on with those "
-                "and . _ -, up to 64",
+                f"the name '{printable(name, longest=80)}' must begin with an ASCII letter or digit and go on with "
+                "those and . _ -, up to 64",
             )
     return entries
 

@@ -128,9 +128,7 @@ async def test_a_client_that_is_taken_out_of_the_file_is_refused_while_the_serve
     assert (await guarded.images.Draw(DRAW, metadata=bearer("root"))).images
 
 
-async def test_each_handler_sees_the_client_that_calls_it(
-    guarded: Running, monkeypatch: pytest.MonkeyPatch
-):
+async def test_each_handler_sees_the_client_that_calls_it(guarded: Running, monkeypatch: pytest.MonkeyPatch):
     seen: list[Caller] = []
 
     def note(size: int) -> int:

@@ -49,9 +49,15 @@ def test_every_token_is_compared_with_all_entries_in_constant_time(tokens_file: 
         (f'[ada]\ngroups = []\nsha256 = "{DIGEST}"', "groups of .ada. must be"),
         (f'[ada]\ngroups = ["all"]\nsha256 = "{DIGEST}"', "groups of .ada. must be"),
         (f'[ada]\ngroups = "jobs"\nsha256 = "{DIGEST}"', "groups of .ada. must be"),
-        ('[ada]\ngroups = ["jobs"]\nsha256 = "a-secret-word"', "sha256 of .ada. must be .* 64 hexadecimal digits"),
+        (
+            '[ada]\ngroups = ["jobs"]\nsha256 = "a-secret-word"',
+            "sha256 of .ada. must be .* 64 hexadecimal digits",
+        ),
         ('[ada]\ngroups = ["jobs"]\nsha256 = []', "sha256 of .ada. must be"),
-        (f'[ada]\ngroups = ["jobs"]\nsha256 = "{DIGEST}"\ntoken = "a-secret-word"', "has token, which nothing reads"),
+        (
+            f'[ada]\ngroups = ["jobs"]\nsha256 = "{DIGEST}"\ntoken = "a-secret-word"',
+            "has token, which nothing reads",
+        ),
         (f'["a b"]\ngroups = ["jobs"]\nsha256 = "{DIGEST}"', "the name 'a b' must begin"),
         (f'[""]\ngroups = ["jobs"]\nsha256 = "{DIGEST}"', "the name '' must begin"),
         (f'["{"a" * 65}"]\ngroups = ["jobs"]\nsha256 = "{DIGEST}"', "up to 64"),
@@ -68,7 +74,9 @@ def test_a_file_that_cannot_be_used_is_refused_with_one_sentence_that_quotes_no_
 ):
     file = tmp_path / "tokens.toml"
     file.write_text(text)
-    with pytest.raises(SettingsInvalid, match=f"^SMALTI_TOKENS_FILE: {file} cannot be used: .*{reason}") as caught:
+    with pytest.raises(
+        SettingsInvalid, match=f"^SMALTI_TOKENS_FILE: {file} cannot be used: .*{reason}"
+    ) as caught:
         Tokens(file)
     assert "a-secret-word" not in "".join(traceback.format_exception(caught.value))
 
@@ -82,7 +90,9 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path, content: bytes):
 
 
 def test_a_file_that_is_missing_is_named(tmp_path: Path):
-    with pytest.raises(SettingsInvalid, match="tokens.toml cannot be used: it cannot be read: No such file"):
+    with pytest.raises(
+        SettingsInvalid, match=r"tokens\.toml cannot be used: it cannot be read: No such file"
+    ):
         Tokens(tmp_path / "tokens.toml")
 
 
