@@ -11,8 +11,6 @@ from smalti.cli.streams import sound_streams
 from smalti.errors import (
     Busy,
     DeadlinePassed,
-    GraphFailed,
-    InternalError,
     InvalidRequest,
     JobNotFound,
     ModelNotFound,
@@ -55,15 +53,8 @@ class _Refusal(click.ClickException):
     """A SmaltiError on its way to standard error."""
 
     def __init__(self, error: SmaltiError) -> None:
-        super().__init__(f"{error}{_whereabouts(error)}")
+        super().__init__(" ".join([str(error), *getattr(error, "__notes__", ())]))
         self.exit_code = exit_code(error)  # type: ignore[misc]  # click reads it from the instance
-
-
-def _whereabouts(error: SmaltiError) -> str:
-    """Where the server's log tells more, for errors that only its operator can explain."""
-    if isinstance(error, GraphFailed | InternalError) and error.request_id:
-        return f" The server's log has it as request {error.request_id}."
-    return ""
 
 
 @click.group(

@@ -15,6 +15,8 @@ from smalti.errors import (
     DOMAIN,
     Busy,
     DeadlinePassed,
+    GraphFailed,
+    InternalError,
     InvalidRequest,
     SmaltiError,
     Unavailable,
@@ -62,14 +64,15 @@ class Patience:
 def from_rpc(error: Any, address: str) -> SmaltiError:
     """The SmaltiError that the server raised, or the best description of any other failure.
 
-    `error` is a grpc.RpcError with code() and details(), as calls of grpc and grpc.aio raise it. Its request id becomes
-    a note, so that a traceback shows it.
+    `error` is a grpc.RpcError with code() and details(), as calls of grpc and grpc.aio raise it. What only the server's
+    operator can explain gets a note with the request id, which a traceback shows.
     """
     details = list(_details(error))
     failure = _failure(error, address, details)
     if (request := _first(details, error_details_pb2.RequestInfo)) is not None:
         failure.request_id = request.request_id
-        failure.add_note(f"request id: {request.request_id}")
+        if isinstance(failure, GraphFailed | InternalError):
+            failure.add_note(f"The server's log has it as request {request.request_id}.")
     return failure
 
 
