@@ -23,6 +23,16 @@ NAMES = [
     "../x",
 ]
 DATATYPES = ["FP32", "INT64", "BYTES", "BOOL", "FP16"]
+CLEAR = {  # statuses that tell a client what to do
+    "INVALID_ARGUMENT",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "FAILED_PRECONDITION",
+    "RESOURCE_EXHAUSTED",
+    "UNIMPLEMENTED",
+    "DEADLINE_EXCEEDED",  # a stream that goes on
+    "UNAVAILABLE",  # a model that is unloaded
+}
 _BYTES = [bytes(20), bytes(30), bytes(40)]
 _INTEGERS = {
     FieldDescriptor.TYPE_UINT32: (0, 2**32 - 1),

@@ -8,19 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.any_messages import OWN, PROTOCOL, Rpc, messages
+from tests.any_messages import CLEAR, OWN, PROTOCOL, Rpc, messages
 from tests.server.conftest import Running
 
-CLEAR = {
-    "INVALID_ARGUMENT",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "FAILED_PRECONDITION",
-    "RESOURCE_EXHAUSTED",
-    "UNIMPLEMENTED",
-    "DEADLINE_EXCEEDED",  # a drawing that no worker draws
-    "UNAVAILABLE",  # a model that was unloaded
-}
 ALL = pytest.mark.parametrize("rpc", [*OWN, *PROTOCOL], ids=lambda rpc: rpc.name)
 
 
