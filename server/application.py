@@ -17,7 +17,6 @@ from server.inference.naming import ProtocolModels
 from server.inference.service import InferenceService, add_to
 from server.listening import listen, make_server
 from server.messages.checks import RequestLimits
-from server.oneshot.batcher import BatchLimits
 from server.oneshot.catalogue import Catalogue
 from server.queued.drawing import StreamedDrawing
 from server.queued.hints import Hints
@@ -34,6 +33,7 @@ from smalti.jobs.store import QueueStore
 from smalti.jobs.upkeep import QueueUpkeep
 from smalti.jobs.watchers import WatcherQueue
 from smalti.printable import printable
+from smalti.runtime.batching import Batching
 from smalti.runtime.following import LOOK_SECONDS
 from smalti.runtime.repository import ModelRepository
 from smalti.runtime.settings import ServerSettings
@@ -196,10 +196,10 @@ def _catalogue(settings: ServerSettings, pool: Executor) -> Catalogue:
         ModelRepository(settings.model_repository),
         pool,
         provider=settings.provider,
-        limits=BatchLimits(
-            entries=settings.max_batch,
-            delay_seconds=settings.max_queue_delay_seconds,
-            waiting_entries=settings.max_waiting,
+        batching=Batching(
+            max_batch_size=settings.max_batch,
+            max_queue_delay_microseconds=round(settings.max_queue_delay_seconds * 1e6),
+            max_queue_size=settings.max_waiting,
         ),
     )
 
