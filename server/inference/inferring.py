@@ -35,7 +35,13 @@ class Inferring:
     ) -> bytes:
         """The response of a model that is not decoupled; `last` as in responses.write."""
         asked = await self._read(model, request)
-        outputs = await model.served.ask(model.graph, asked.inputs, deadline=deadline)
+        outputs = await model.served.ask(
+            model.graph,
+            asked.inputs,
+            deadline=deadline,
+            priority=asked.options.priority,
+            timeout_seconds=asked.options.timeout_seconds,
+        )
         return write(model, request.id, outputs, asked.outputs, last=last)
 
     async def _read(self, model: ProtocolModel, request: Any) -> Asked:

@@ -34,9 +34,10 @@ class Asked(NamedTuple):
 def read(model: ProtocolModel, request: Any) -> Asked:
     """What a request asks of its model; raises InvalidRequest, whose sentence begins with the model's name."""
     try:
-        return Asked(
-            _inputs(model.kind, request), _outputs(model.kind, request), options_of(request.parameters)
-        )
+        inputs = _inputs(model.kind, request)
+        if model.kind.is_batched:
+            _check_batch(inputs, model.served.batching(model.graph).max_batch_size)
+        return Asked(inputs, _outputs(model.kind, request), options_of(request.parameters))
     except InvalidRequest as error:
         raise InvalidRequest(f"{model.name}: {error}", field=error.field) from error
 
@@ -69,8 +70,6 @@ def _inputs(kind: ModelKind, request: Any) -> dict[str, NDArray[Any]]:
     if used != len(raw):
         raise InvalidRequest(f"expected {used} raw_input_contents, one for each input, but got {len(raw)}.")
     _check_names(kind, arrays)
-    if kind.is_batched:
-        _check_batch(arrays)
     return arrays
 
 
@@ -156,14 +155,17 @@ def _check_names(kind: ModelKind, arrays: Arrays) -> None:
         )
 
 
-def _check_batch(arrays: Arrays) -> None:
+def _check_batch(arrays: Arrays, most: int) -> None:
     sizes = {len(array) for array in arrays.values()}
     if len(sizes) > 1:
         raise InvalidRequest(
             f"the inputs have different batch sizes, {spelled(sorted(sizes))}.", field="inputs"
         )
-    if 0 in sizes:
-        raise InvalidRequest("the batch size must be 1 or more.", field="inputs")
+    [size] = sizes
+    if not 1 <= size <= most:
+        raise InvalidRequest(
+            f"inference request batch-size must be <= {most} and not 0, but it is {size}.", field="inputs"
+        )
 
 
 def _outputs(kind: ModelKind, request: Any) -> tuple[Wanted, ...]:
