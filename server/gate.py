@@ -1,4 +1,4 @@
-"""Wraps every RPC, in one place: lets it in, turns errors into statuses, measures, and counts the RPCs that run."""
+"""Wraps every RPC: gives it an id, lets it in, turns errors into statuses, measures, and counts what runs."""
 
 import asyncio
 import inspect
@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from server.caller import set_caller
 from server.context import Context
 from server.errors import abort, code_of, log_bug
+from server.request_ids import KEY, begin, choose, request_id
 from server.security.admission import Admission
 from smalti.errors import InvalidRequest, SmaltiError
 from smalti.runtime.metrics import RPC_SECONDS, RPCS_IN_PROGRESS
@@ -65,7 +66,8 @@ class Gate(grpc.aio.ServerInterceptor):
 
         Whether the client may call it is decided first, so that a stranger learns nothing about methods.
         """
-        path, metadata = handler_call_details.method, handler_call_details.invocation_metadata
+        path, metadata = handler_call_details.method, handler_call_details.invocation_metadata or ()
+        begin(choose(metadata))
         try:
             set_caller(self._admission.admit(path, metadata))  # the handler runs in this task, too
         except SmaltiError as refusal:
@@ -101,6 +103,7 @@ class Gate(grpc.aio.ServerInterceptor):
     async def _measured(self, context: Context, service: str, method: str) -> AsyncIterator[None]:
         start, code = perf_counter(), "OK"
         self._enter(service, method)
+        context.set_trailing_metadata(((KEY, request_id()),))
         try:
             yield
         except asyncio.CancelledError:

@@ -59,7 +59,8 @@ def test_a_new_rpc_of_proto_needs_an_entry_in_the_table(service: str, method: st
 
 async def code(server: Running, path: str, **metadata: Any) -> grpc.StatusCode:
     """How a call with one empty request is answered."""
-    call: Any = server.channel.stream_stream(path)(iter([b""]), timeout=10, **metadata)
+    method: Any = server.channel.stream_stream(path)
+    call = method(iter([b""]), timeout=10, **metadata)
     try:
         async for _ in call:
             break
