@@ -49,11 +49,15 @@ class Batcher:
     """Runs one graph for many requests at once, one run at a time. Make it inside a running event loop.
 
     A request that finds the graph free runs at once. A run waits for more requests only if the run before it served
-    several, so a lone client never pays for the delay.
+    several, so a lone client never pays for the delay. A graph that is not batched has a run for each request, which
+    counts as one entry whatever its shapes are.
     """
 
-    def __init__(self, run: Run, *, limits: BatchLimits, model: str = "", graph: str = "") -> None:
+    def __init__(
+        self, run: Run, *, limits: BatchLimits, model: str = "", graph: str = "", is_batched: bool = True
+    ) -> None:
         self._run = run
+        self._is_batched = is_batched
         self._limits = limits
         self._name = f"{model}.{graph}"
         self._meters = _Meters(model, graph)
@@ -71,8 +75,8 @@ class Batcher:
         `deadline` is by the event loop's clock. Raises BatcherFull, DeadlinePassed, GraphFailed or InternalError, and
         Unavailable after close.
         """
-        parts = _split(inputs, self._limits.entries)
-        self._admit(_count_entries(inputs))
+        parts = _split(inputs, self._limits.entries) if self._is_batched else [inputs]
+        self._admit(self._entries(inputs))
         waiting = [self._enqueue(part, deadline) for part in parts]
         try:
             answers = await asyncio.gather(*(part.answer for part in waiting))
@@ -101,7 +105,7 @@ class Batcher:
         answer: asyncio.Future[Arrays] = asyncio.get_running_loop().create_future()
         part = _Waiting(
             inputs=inputs,
-            entries=_count_entries(inputs),
+            entries=self._entries(inputs),
             since=self._clock(),
             deadline=deadline,
             answer=answer,
@@ -155,7 +159,7 @@ class Batcher:
     def _take(self) -> list[_Waiting]:
         """The oldest requests that fit into one run, without those that are no longer wanted."""
         batch: list[_Waiting] = []
-        room = self._limits.entries
+        room = self._limits.entries if self._is_batched else 1
         while self._waiting and self._waiting[0].entries <= room:
             part = self._waiting.popleft()
             self._count(-part.entries)
@@ -178,11 +182,15 @@ class Batcher:
         entries = sum(part.entries for part in batch)
         try:
             outputs = await self._run(_join([part.inputs for part in batch]))
-            _check_entries(outputs, entries)
+            if self._is_batched:
+                _check_entries(outputs, entries)
         except Exception as error:  # noqa: BLE001  # a failed run fails its own requests, and the batcher goes on
             _fail(batch, self._failure(error, entries))
             return
-        _hand_out(batch, outputs)
+        if self._is_batched:
+            _hand_out(batch, outputs)
+        elif not batch[0].answer.done():
+            batch[0].answer.set_result(outputs)
         self._meters.observe(batch, start, self._clock())
 
     def _failure(self, error: Exception, entries: int) -> SmaltiError:
@@ -190,6 +198,9 @@ class Batcher:
             return log_bug(error, graph=self._name, entries=entries)
         log.error("run failed", graph=self._name, entries=entries, exc_info=error)
         return GraphFailed(f"{self._name} failed on a batch of {entries}; the server's log has the cause.")
+
+    def _entries(self, inputs: Arrays) -> int:
+        return _count_entries(inputs) if self._is_batched else 1
 
     def _count(self, entries: int) -> None:
         self._waiting_entries += entries
@@ -232,8 +243,8 @@ def _join(parts: Sequence[Arrays]) -> Arrays:
 
 def _check_entries(outputs: Arrays, entries: int) -> None:
     for name, value in outputs.items():
-        if len(value) != entries:
-            raise GraphFailed(f"Output {name} has {len(value)} entries for a batch of {entries}.")
+        if value.shape[:1] != (entries,):
+            raise GraphFailed(f"Output {name} has the shape {value.shape} for a batch of {entries}.")
 
 
 def _hand_out(batch: Sequence[_Waiting], outputs: Arrays) -> None:

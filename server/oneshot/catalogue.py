@@ -41,7 +41,13 @@ class ServedModel:
         self.digest = manifest.digest
         self.palette = palette.parse(manifest.palette)  # (colours, 3) uint8
         self._batchers = {
-            graph: Batcher(runner, limits=limits, model=manifest.name, graph=graph)
+            graph: Batcher(
+                runner,
+                limits=limits,
+                model=manifest.name,
+                graph=graph,
+                is_batched=manifest.graph(graph).is_batched,
+            )
             for graph, runner in runners.items()
         }
 

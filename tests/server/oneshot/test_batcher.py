@@ -220,3 +220,45 @@ async def _story(requests: Sequence[tuple[int, str, int]], limits: BatchLimits) 
     assert all(len(batch) <= limits.entries for batch in graph.batches)
     assert await asyncio.wait_for(ask(batcher, 7), timeout=5) == [8]  # it still works
     await batcher.close()
+
+
+class Whole:
+    """A graph that is not batched: gives the whole input and its number of values, and remembers what it ran."""
+
+    def __init__(self) -> None:
+        self.runs: list[tuple[int, ...]] = []
+
+    async def __call__(self, inputs: Arrays) -> Arrays:
+        self.runs.append(inputs["x"].shape)
+        return {"y": inputs["x"], "size": np.array(inputs["x"].size)}
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (1, 3), (9,), (2, 0, 5)])
+async def test_each_request_to_a_graph_that_is_not_batched_is_one_run_of_any_shape(shape: tuple[int, ...]):
+    graph = Whole()
+    batcher = Batcher(graph, limits=LIMITS, is_batched=False)  # given a graph whose first axis is no batch
+    first, second = await asyncio.gather(*(batcher.ask({"x": np.ones(shape)}) for _ in range(2)))
+    assert graph.runs == [shape, shape]  # then nothing is joined, and nothing larger than a batch is divided
+    assert (first["y"].shape, int(first["size"])) == (second["y"].shape, int(second["size"]))
+    assert first["y"].shape == shape
+    await batcher.close()
+
+
+async def test_every_request_to_a_graph_that_is_not_batched_counts_as_one_that_waits():
+    limits = BatchLimits(entries=4, delay_seconds=0.001, waiting_entries=2)
+    batcher = Batcher(Whole(), limits=limits, is_batched=False)
+    answers = await asyncio.gather(
+        *(batcher.ask({"x": np.ones(100)}) for _ in range(3)), return_exceptions=True
+    )
+    assert [type(answer) for answer in answers] == [dict, dict, BatcherFull]
+    await batcher.close()
+
+
+async def test_an_output_without_entries_is_a_failed_graph():
+    async def run(inputs: Arrays) -> Arrays:
+        return {"y": np.array(1.0)}
+
+    batcher = Batcher(run, limits=LIMITS)
+    with pytest.raises(GraphFailed):
+        await ask(batcher, 1)
+    await batcher.close()
