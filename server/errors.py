@@ -29,6 +29,7 @@ from smalti.errors import (
     SettingsInvalid,
     SmaltiError,
     Unavailable,
+    Unsupported,
     reason_of,
 )
 
@@ -36,6 +37,7 @@ log = structlog.get_logger()
 DETAILS_KEY = "grpc-status-details-bin"
 STATUS: dict[type[SmaltiError], StatusCode] = {
     InvalidRequest: StatusCode.INVALID_ARGUMENT,
+    Unsupported: StatusCode.UNIMPLEMENTED,
     RequestConflict: StatusCode.ALREADY_EXISTS,
     ModelNotFound: StatusCode.NOT_FOUND,
     JobNotFound: StatusCode.NOT_FOUND,

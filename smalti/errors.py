@@ -35,6 +35,10 @@ class ImageRefused(InvalidRequest):
     """The image cannot be read, or does not have the size that the model draws."""
 
 
+class Unsupported(SmaltiError):
+    """The server does not do this at all, for any values of the request."""
+
+
 class RequestConflict(SmaltiError):
     """This request_id was used before for another request."""
 
