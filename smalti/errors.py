@@ -16,7 +16,10 @@ class SmaltiError(Exception):
     """Something that smalti refuses or cannot do, said in one sentence.
 
     Some libraries put addresses of Python objects into their messages; these are removed, as they help nobody.
+    `request_id` is empty, or the server's id of the RPC that failed: the server's log has it beside what happened.
     """
+
+    request_id = ""
 
     def __init__(self, message: str) -> None:
         super().__init__(_OBJECT.sub("", message))
