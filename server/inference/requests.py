@@ -46,9 +46,7 @@ def read(model: ProtocolModel, request: Any, regions: Regions) -> Asked:
 
 def is_slow_to_read(kind: ModelKind, request: Any) -> bool:
     """Whether a request has so many values to read one by one that others should not wait for it."""
-    return bool(
-        (kind.has_texts or not request.raw_input_contents) and request.ByteSize() > _SLOW_BYTES
-    )
+    return bool((kind.has_texts or not request.raw_input_contents) and request.ByteSize() > _SLOW_BYTES)
 
 
 def _inputs(kind: ModelKind, request: Any, regions: Regions) -> dict[str, NDArray[Any]]:
@@ -72,7 +70,9 @@ def _inputs(kind: ModelKind, request: Any, regions: Regions) -> dict[str, NDArra
             values = _typed_values(expected, tensor)
         arrays[name] = _shaped(expected, values, count, shape)
     if used != len(raw):
-        raise InvalidRequest(f"expected {used} raw_input_contents, one for each input outside shared memory, but got {len(raw)}.")
+        raise InvalidRequest(
+            f"expected {used} raw_input_contents, one for each input outside shared memory, but got {len(raw)}."
+        )
     _check_names(kind, arrays)
     return arrays
 
@@ -114,7 +114,9 @@ def _values_in(expected: TensorKind, data: bytes, where: str) -> NDArray[Any]:
     try:
         return read_raw(data, expected.datatype)
     except InvalidRequest as error:
-        raise InvalidRequest(f"unexpected {where} of input '{expected.name}': {error}", field="inputs") from error
+        raise InvalidRequest(
+            f"unexpected {where} of input '{expected.name}': {error}", field="inputs"
+        ) from error
 
 
 def _typed_values(expected: TensorKind, tensor: Any) -> NDArray[Any]:

@@ -49,9 +49,9 @@ class Region:
         os.close(self.file)  # only now: a thread may have read while the region was unregistered
 
     @property
-    def described(self) -> list[Any]:
-        """What other processes of the server need to open it, as JSON."""
-        return [self.name, self.key, self.offset, self.byte_size]
+    def described(self) -> dict[str, Any]:
+        """What clients learn of it, and what other processes of the server need to open it."""
+        return {"name": self.name, "key": self.key, "offset": self.offset, "byte_size": self.byte_size}
 
 
 class Regions:
@@ -165,10 +165,10 @@ class SharedRegions:
         """Close a region in every process, all of them if the name is empty."""
         await self._siblings.tell_all("regions.unregister", [name])
 
-    async def _restore(self, described: list[list[Any]]) -> None:
+    async def _restore(self, described: list[dict[str, Any]]) -> None:
         for each in described:
             try:
-                self.regions.register(*each)
+                self.regions.register(**each)
             except SmaltiError as error:  # its file may be gone
                 log.warning("a shared memory region is not known to a new process", reason=str(error))
 
