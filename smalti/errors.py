@@ -62,6 +62,10 @@ class GraphNotServed(SmaltiError):
     """The model has no graph for this request."""
 
 
+class NoImages(GraphNotServed):
+    """The model is an ONNX file without images: it takes and gives tensors."""
+
+
 class JobNotFinished(SmaltiError):
     """The job is still running, so this cannot be done to it yet."""
 

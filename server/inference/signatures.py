@@ -68,7 +68,7 @@ def _kind(graph: Graph, colours: int) -> ModelKind:
     return _model_kind(
         [_tensor(each, colours) for each in graph.inputs],
         [_tensor(each, 0) for each in graph.outputs],
-        is_batched=True,
+        is_batched=graph.is_batched,
     )
 
 

@@ -45,7 +45,13 @@ class ServedModel:
         self.digest = manifest.digest
         self.palette = palette.parse(manifest.palette)  # (colours, 3) uint8
         self._batchers = {
-            graph: Batcher(runner, batching=batching, model=manifest.name, graph=graph)
+            graph: Batcher(
+                runner,
+                batching=batching,
+                model=manifest.name,
+                graph=graph,
+                is_batched=manifest.graph(graph).is_batched,
+            )
             for graph, runner in runners.items()
         }
 
