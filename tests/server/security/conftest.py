@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.server.conftest import Running, StartServer
+from tests.server.security.certificates import Certificates
 
 TOKENS = {  # of each client; its groups are in GROUPS
     "ada": "the-token-of-ada-7Yx",
@@ -42,3 +43,18 @@ async def guarded(start_server: StartServer, tokens_file: Path) -> AsyncIterator
     """A server that asks for a token."""
     async with start_server(tokens_file=tokens_file) as running:
         yield running
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Certificates:
+    """An authority with a certificate named server."""
+    made = Certificates(tmp_path)
+    made.make("server")
+    return made
+
+
+@pytest.fixture
+def tls(certificates: Certificates) -> dict[str, Path]:
+    """The settings of a server that uses TLS."""
+    cert, key = certificates.files("server")
+    return {"tls_cert_file": cert, "tls_key_file": key}
