@@ -14,7 +14,10 @@ from server.gate import Gate
 from server.inference import protocol
 from server.inference.inferring import Inferring
 from server.inference.naming import ProtocolModels
+from server.inference.repository import Repository
 from server.inference.service import InferenceService, add_to
+from server.inference.settings import Settings
+from server.inference.statistics import Statistics
 from server.listening import listen, make_server
 from server.messages.checks import RequestLimits
 from server.oneshot.catalogue import Catalogue
@@ -94,7 +97,10 @@ class Application:
 
     def _inference(self, pool: Executor) -> InferenceService:
         models = ProtocolModels(self.catalogue)
-        return InferenceService(models, Inferring(models, pool), self._readiness)
+        inferring, statistics = Inferring(models, pool), Statistics(models, self._siblings)
+        repository = Repository(models, self.catalogue, self._siblings)
+        settings = Settings(models, self._siblings)
+        return InferenceService(models, inferring, statistics, repository, settings, self._readiness)
 
     async def serve(self) -> None:
         """Answer requests until cancelled; ready as soon as every model is loaded and Redis answers.

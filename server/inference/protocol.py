@@ -45,6 +45,16 @@ ModelReadyResponse = _message("ModelReadyResponse")
 ModelMetadataResponse = _message("ModelMetadataResponse")
 InferParameter = _message("InferParameter")
 ModelInferResponse = _message("ModelInferResponse")
+ModelStatistics = _message("ModelStatistics")
+ModelStatisticsResponse = _message("ModelStatisticsResponse")
+InferStatistics = _message("InferStatistics")
+InferBatchStatistics = _message("InferBatchStatistics")
+StatisticDuration = _message("StatisticDuration")
+RepositoryIndexResponse = _message("RepositoryIndexResponse")
+RepositoryModelLoadResponse = _message("RepositoryModelLoadResponse")
+RepositoryModelUnloadResponse = _message("RepositoryModelUnloadResponse")
+TraceSettingResponse = _message("TraceSettingResponse")
+LogSettingsResponse = _message("LogSettingsResponse")
 
 
 def request_class(method: Any) -> Any:
