@@ -7,16 +7,26 @@ import grpc
 
 from server.context import Context, deadline_of
 from server.inference import protocol
-from server.inference.describing import metadata_of
+from server.inference.describing import config_of, metadata_of
 from server.inference.inferring import Inferring
 from server.inference.naming import ProtocolModels
 from server.inference.repository import Repository
 from server.inference.settings import Settings
+from server.inference.shared_memory import SharedRegions
 from server.inference.statistics import Statistics
 from server.readiness import Readiness
-from smalti.errors import ModelNotFound, Unavailable
+from smalti.errors import ModelNotFound, Unavailable, Unsupported
 
-_EXTENSIONS = ("classification", "statistics", "model_repository", "trace", "logging")
+_EXTENSIONS = (
+    "classification",
+    "logging",
+    "model_configuration",
+    "model_repository",
+    "parameters",
+    "schedule_policy",
+    "statistics",
+    "trace",
+)
 
 
 class InferenceService:
@@ -26,6 +36,8 @@ class InferenceService:
         self,
         models: ProtocolModels,
         inferring: Inferring,
+        *,
+        shared: SharedRegions,
         statistics: Statistics,
         repository: Repository,
         settings: Settings,
@@ -33,6 +45,7 @@ class InferenceService:
     ) -> None:
         self._models = models
         self._inferring = inferring
+        self._shared = shared
         self._statistics = statistics
         self._repository = repository
         self._settings = settings
@@ -45,8 +58,9 @@ class InferenceService:
         return protocol.ServerReadyResponse(ready=self._readiness.is_ready)
 
     async def ServerMetadata(self, request: Any, context: Context) -> Any:
+        more = ("system_shared_memory",) if self._shared.is_allowed else ()
         return protocol.ServerMetadataResponse(
-            name="smalti", version=version("smalti"), extensions=_EXTENSIONS
+            name="smalti", version=version("smalti"), extensions=[*_EXTENSIONS, *more]
         )
 
     async def ModelReady(self, request: Any, context: Context) -> Any:
@@ -59,6 +73,9 @@ class InferenceService:
     async def ModelMetadata(self, request: Any, context: Context) -> Any:
         model = self._models.get(request.name, request.version)
         return metadata_of(model, self._models.versions(request.name))
+
+    async def ModelConfig(self, request: Any, context: Context) -> Any:
+        return config_of(self._models.get(request.name, request.version))
 
     async def ModelInfer(self, request: Any, context: Context) -> bytes:
         return await self._inferring.infer(request, deadline_of(context))
@@ -80,6 +97,29 @@ class InferenceService:
 
     async def LogSettings(self, request: Any, context: Context) -> Any:
         return await self._settings.log(request)
+
+    async def SystemSharedMemoryStatus(self, request: Any, context: Context) -> Any:
+        regions = self._shared.regions.registered(request.name)
+        return protocol.SystemSharedMemoryStatusResponse(
+            regions={region.name: region.described for region in regions}
+        )
+
+    async def SystemSharedMemoryRegister(self, request: Any, context: Context) -> Any:
+        await self._shared.register(request.name, request.key, request.offset, request.byte_size)
+        return protocol.SystemSharedMemoryRegisterResponse()
+
+    async def SystemSharedMemoryUnregister(self, request: Any, context: Context) -> Any:
+        await self._shared.unregister(request.name)
+        return protocol.SystemSharedMemoryUnregisterResponse()
+
+    async def CudaSharedMemoryStatus(self, request: Any, context: Context) -> Any:
+        return protocol.CudaSharedMemoryStatusResponse()
+
+    async def CudaSharedMemoryRegister(self, request: Any, context: Context) -> Any:
+        raise Unsupported("This server does not use shared memory of a GPU: register system shared memory.")
+
+    async def CudaSharedMemoryUnregister(self, request: Any, context: Context) -> Any:
+        return protocol.CudaSharedMemoryUnregisterResponse()
 
 
 def add_to(server: grpc.aio.Server, service: InferenceService) -> None:
