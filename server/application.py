@@ -1,6 +1,7 @@
 """Builds the server with all its services, runs it, and stops it in order."""
 
 import asyncio
+import os
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import Executor
 from typing import Any
@@ -17,6 +18,7 @@ from server.listening import listen, make_server
 from server.messages.checks import RequestLimits
 from server.oneshot.batcher import BatchLimits
 from server.oneshot.catalogue import Catalogue
+from server.oneshot.pictures import Pictures
 from server.queued.drawing import StreamedDrawing
 from server.queued.hints import Hints
 from server.queued.watching import Watching
@@ -71,18 +73,17 @@ class Application:
         self._hints = Hints(watchers)
         self.catalogue = _catalogue(settings, pool)
         watching = Watching(queue, watchers, self._hints)
-        self._drawing = StreamedDrawing(queue, watchers, watching, self._readiness)
+        self._pictures = Pictures(pixels=settings.max_picture_pixels, threads=_picture_threads(settings))
+        self._drawing = StreamedDrawing(queue, watchers, watching, self._readiness, self._pictures)
         self._upkeep = Upkeep(QueueUpkeep(store), self._readiness)
-        self._add_services(queue, watchers, watching, pool)
+        self._add_services(queue, watchers, watching)
         self._background: list[asyncio.Task[None]] = []
 
-    def _add_services(
-        self, queue: ClientQueue, watchers: WatcherQueue, watching: Watching, pool: Executor
-    ) -> None:
+    def _add_services(self, queue: ClientQueue, watchers: WatcherQueue, watching: Watching) -> None:
         limits, server, catalogue = _limits(self._settings), self._server, self.catalogue
-        images = ImageService(catalogue, pool, self._drawing, limits)
+        images = ImageService(catalogue, self._pictures, self._drawing, limits)
         images_pb2_grpc.add_ImageServiceServicer_to_server(images, server)
-        jobs = JobService(queue, watchers, catalogue, watching, self._readiness, limits)
+        jobs = JobService(queue, watchers, catalogue, self._pictures, watching, self._readiness, limits)
         jobs_pb2_grpc.add_JobServiceServicer_to_server(jobs, server)
         models = ModelService(catalogue, self._readiness, self._siblings)
         models_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
@@ -156,6 +157,7 @@ class Application:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         await self.catalogue.close()
+        self._pictures.close()
         log.info("stopped")
 
     async def _finish(self) -> None:
@@ -175,6 +177,11 @@ def make_store(redis: Redis, settings: ServerSettings) -> QueueStore:
         lease_seconds=settings.lease_seconds,
         allow_volatile=settings.allow_volatile_redis,
     )
+
+
+def _picture_threads(settings: ServerSettings) -> int:
+    """Half of this process's cores: graphs and the event loop need the others."""
+    return max(1, (os.cpu_count() or 1) // settings.server_processes // 2)
 
 
 def _queue_limits(settings: ServerSettings) -> QueueLimits:
