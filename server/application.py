@@ -13,8 +13,10 @@ from redis.asyncio import Redis
 from server.address import listening_address
 from server.gate import Gate
 from server.inference import protocol
+from server.inference.inferring import Inferring
 from server.inference.naming import ProtocolModels
 from server.inference.service import InferenceService, add_to
+from server.inference.shared_memory import Regions, SharedRegions
 from server.listening import listen, make_server
 from server.messages.checks import RequestLimits
 from server.oneshot.catalogue import Catalogue
@@ -77,10 +79,12 @@ class Application:
         self._pictures = Pictures(pixels=settings.max_picture_pixels, threads=_picture_threads(settings))
         self._drawing = StreamedDrawing(queue, watchers, watching, self._readiness, self._pictures)
         self._upkeep = Upkeep(QueueUpkeep(store), self._readiness)
-        self._add_services(queue, watchers, watching)
+        self._add_services(queue, watchers, watching, pool)
         self._background: list[asyncio.Task[None]] = []
 
-    def _add_services(self, queue: ClientQueue, watchers: WatcherQueue, watching: Watching) -> None:
+    def _add_services(
+        self, queue: ClientQueue, watchers: WatcherQueue, watching: Watching, pool: Executor
+    ) -> None:
         limits, server, catalogue = _limits(self._settings), self._server, self.catalogue
         images = ImageService(catalogue, self._pictures, self._drawing, limits)
         images_pb2_grpc.add_ImageServiceServicer_to_server(images, server)
@@ -88,9 +92,20 @@ class Application:
         jobs_pb2_grpc.add_JobServiceServicer_to_server(jobs, server)
         models = ModelService(catalogue, self._readiness, self._siblings)
         models_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
-        add_to(server, InferenceService(ProtocolModels(catalogue), self._readiness))
+        add_to(server, self._inference(pool))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflect(server, [IMAGES, JOBS, MODELS, health.SERVICE_NAME], others=[protocol.file()])
+
+    def _inference(self, pool: Executor) -> InferenceService:
+        models = ProtocolModels(self.catalogue)
+        regions = Regions(most_bytes=self._settings.max_message_bytes)
+        shared = SharedRegions(regions, self._siblings, is_allowed=self._may_share_memory)
+        return InferenceService(models, Inferring(models, regions, pool), shared, self._readiness)
+
+    @property
+    def _may_share_memory(self) -> bool:
+        allowed = self._settings.shared_memory
+        return allowed == "on" or (allowed == "loopback" and self._address.is_loopback)
 
     async def serve(self) -> None:
         """Answer requests until cancelled; ready as soon as every model is loaded and Redis answers.
