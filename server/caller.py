@@ -4,6 +4,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Literal
 
+from smalti.jobs.limits import UNSAID, ClientLimits
+
 Group = Literal["inference", "jobs", "admin"]
 
 
@@ -13,6 +15,7 @@ class Caller:
 
     name: str
     groups: frozenset[Group]
+    limits: ClientLimits = UNSAID  # its own; where they say nothing, those of the server's settings
 
     @property
     def sees_all(self) -> bool:

@@ -51,6 +51,10 @@ class GraphNotServed(SmaltiError):
     """The model has no graph for this request."""
 
 
+class JobDamaged(SmaltiError):
+    """The record of the job in Redis is damaged; other jobs are not concerned."""
+
+
 class JobNotFinished(SmaltiError):
     """The job is still running, so this cannot be done to it yet."""
 
@@ -66,6 +70,10 @@ class Busy(SmaltiError):
 
 class QueueFull(Busy):
     """The job queue is full."""
+
+
+class LimitReached(Busy):
+    """The client has as many jobs, pixels or bytes of results as it may have."""
 
 
 class BatcherFull(Busy):
