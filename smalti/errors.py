@@ -16,7 +16,10 @@ class SmaltiError(Exception):
     """Something that smalti refuses or cannot do, said in one sentence.
 
     Some libraries put addresses of Python objects into their messages; these are removed, as they help nobody.
+    `request_id` is empty, or the server's id of the RPC that failed: the server's log has it beside what happened.
     """
+
+    request_id = ""
 
     def __init__(self, message: str) -> None:
         super().__init__(_OBJECT.sub("", message))
@@ -33,6 +36,10 @@ class InvalidRequest(SmaltiError):
 
 class ImageRefused(InvalidRequest):
     """The image cannot be read, or does not have the size that the model draws."""
+
+
+class Unsupported(SmaltiError):
+    """The server does not do this at all, for any values of the request."""
 
 
 class RequestConflict(SmaltiError):
@@ -86,6 +93,10 @@ class Unavailable(SmaltiError):
     def __init__(self, message: str, *, retry_seconds: float = 1.0) -> None:
         super().__init__(message)
         self.retry_seconds = retry_seconds
+
+
+class WaitedTooLong(Unavailable):
+    """The request's own timeout, or its graph's, passed while it waited for a run."""
 
 
 class DeadlinePassed(SmaltiError):

@@ -41,6 +41,10 @@ DataType: Any = EnumTypeWrapper(_FILE.enum_types_by_name["DataType"])
 ServerLiveResponse = _message("ServerLiveResponse")
 ServerReadyResponse = _message("ServerReadyResponse")
 ServerMetadataResponse = _message("ServerMetadataResponse")
+ModelReadyResponse = _message("ModelReadyResponse")
+ModelMetadataResponse = _message("ModelMetadataResponse")
+InferParameter = _message("InferParameter")
+ModelInferResponse = _message("ModelInferResponse")
 
 
 def request_class(method: Any) -> Any:
