@@ -6,6 +6,7 @@ import grpc
 import pytest
 
 from server.caller import ANYONE, Caller
+from server.request_ids import KEY
 from smalti.jobs.limits import ClientLimits
 from smalti.v1 import images_pb2, jobs_pb2, types_pb2
 from tests.server.conftest import Running, StartServer, refused
@@ -64,7 +65,9 @@ async def test_a_job_of_another_client_is_answered_with_the_same_bytes_as_none(
     job = await line.submit(ANNE)
     if has_ended:
         await hand_worker.draw_all()
-    answers = [await bytes_of(getattr(line.of(BEN), rpc)(CALLS[rpc](id=each))) for each in (job.id, UNKNOWN)]
+    ask = getattr(line.of(BEN), rpc)
+    same = ((KEY, "the-same"),)
+    answers = [await bytes_of(ask(CALLS[rpc](id=each), metadata=same)) for each in (job.id, UNKNOWN)]
     theirs, none = [
         [part.replace(each.encode(), b"?") for part in answer]
         for each, answer in zip((job.id, UNKNOWN), answers, strict=True)
