@@ -15,6 +15,7 @@ from server.inference import protocol
 from server.inference.inferring import Inferring
 from server.inference.naming import ProtocolModels
 from server.inference.service import InferenceService, add_to
+from server.inference.shared_memory import Regions, SharedRegions
 from server.listening import listen, make_server
 from server.messages.checks import RequestLimits
 from server.oneshot.catalogue import Catalogue
@@ -95,7 +96,14 @@ class Application:
 
     def _inference(self, pool: Executor) -> InferenceService:
         models = ProtocolModels(self.catalogue)
-        return InferenceService(models, Inferring(models, pool), self._readiness)
+        regions = Regions(most_bytes=self._settings.max_message_bytes)
+        shared = SharedRegions(regions, self._siblings, is_allowed=self._may_share_memory)
+        return InferenceService(models, Inferring(models, regions, pool), shared, self._readiness)
+
+    @property
+    def _may_share_memory(self) -> bool:
+        allowed = self._settings.shared_memory
+        return allowed == "on" or (allowed == "loopback" and self._address.is_loopback)
 
     async def serve(self) -> None:
         """Answer requests until cancelled; ready as soon as every model is loaded and Redis answers.

@@ -43,7 +43,7 @@ class Unsupported(SmaltiError):
 
 
 class RequestConflict(SmaltiError):
-    """This request_id was used before for another request."""
+    """This request_id, or this name of a shared memory region, was used before for something else."""
 
 
 class ModelNotFound(SmaltiError):
@@ -54,12 +54,20 @@ class JobNotFound(SmaltiError):
     """There is no such job, or its retention has passed."""
 
 
+class RegionNotFound(SmaltiError):
+    """No region of shared memory is registered under this name."""
+
+
 class GraphNotServed(SmaltiError):
     """The model has no graph for this request."""
 
 
 class JobDamaged(SmaltiError):
     """The record of the job in Redis is damaged; other jobs are not concerned."""
+
+
+class NoImages(GraphNotServed):
+    """The model is an ONNX file without images: it takes and gives tensors."""
 
 
 class JobNotFinished(SmaltiError):

@@ -33,6 +33,7 @@ class ModelKind:
     outputs: Mapping[str, TensorKind]
     is_batched: bool
     required: frozenset[str]  # names of the inputs that every request has
+    has_texts: bool  # whether an input's values must be read one by one
 
 
 def kinds_of(manifest: Manifest) -> dict[str, ModelKind]:
@@ -67,7 +68,7 @@ def _kind(graph: Graph, colours: int) -> ModelKind:
     return _model_kind(
         [_tensor(each, colours) for each in graph.inputs],
         [_tensor(each, 0) for each in graph.outputs],
-        is_batched=True,
+        is_batched=graph.is_batched,
     )
 
 
@@ -89,6 +90,7 @@ def _model_kind(
         outputs={kind.name: kind for kind in outputs},
         is_batched=is_batched,
         required=frozenset(name for name, kind in taken.items() if not kind.is_optional),
+        has_texts=not all(kind.datatype.has_fixed_size for kind in taken.values()),
     )
 
 
