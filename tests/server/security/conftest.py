@@ -12,9 +12,10 @@ from tests.server.security.certificates import Certificates
 TOKENS = {  # of each client; its groups are in GROUPS
     "ada": "the-token-of-ada-7Yx",
     "bob": "the-token-of-bob-3Qm",
+    "eve": "the-token-of-eve-4Ht",
     "root": "the-token-of-root-9Zk",
 }
-GROUPS = {"ada": ["inference"], "bob": ["jobs"], "root": ["inference", "jobs", "admin"]}
+GROUPS = {"ada": ["inference"], "bob": ["jobs"], "eve": ["jobs"], "root": ["inference", "jobs", "admin"]}
 
 
 def write_tokens(path: Path, tokens: Mapping[str, str] = TOKENS) -> Path:
