@@ -24,12 +24,15 @@ from server.queued.hints import Hints
 from server.queued.watching import Watching
 from server.readiness import IMAGES, JOBS, MODELS, Readiness
 from server.reflecting import reflect
+from server.security.admission import Admission
+from server.security.tokens import Tokens
 from server.services.images import ImageService
 from server.services.jobs import JobService
 from server.services.models import ModelService
 from server.siblings import Alone, Siblings
 from server.upkeep import Upkeep
-from smalti.jobs.clients import ClientQueue, QueueLimits
+from smalti.jobs.clients import ClientQueue
+from smalti.jobs.limits import EVERYBODY, ClientLimits, QueueLimits
 from smalti.jobs.store import QueueStore
 from smalti.jobs.upkeep import QueueUpkeep
 from smalti.jobs.watchers import WatcherQueue
@@ -37,6 +40,7 @@ from smalti.printable import printable
 from smalti.runtime.batching import Batching
 from smalti.runtime.following import LOOK_SECONDS
 from smalti.runtime.repository import ModelRepository
+from smalti.runtime.rereading import keep_looking
 from smalti.runtime.settings import ServerSettings
 from smalti.v1 import images_pb2_grpc, jobs_pb2_grpc, models_pb2_grpc
 
@@ -57,7 +61,8 @@ class Application:
         self._settings = settings
         self._siblings = siblings or Alone()
         self._is_one_of_several = siblings is not None
-        self._gate = Gate()
+        self._tokens = Tokens(settings.tokens_file) if settings.tokens_file else None
+        self._gate = Gate(Admission(self._tokens))
         self._server = make_server(
             self._gate,
             max_message_bytes=settings.max_message_bytes,
@@ -73,7 +78,7 @@ class Application:
         queue, watchers = ClientQueue(store, limits=_queue_limits(settings)), WatcherQueue(store)
         self._hints = Hints(watchers)
         self.catalogue = _catalogue(settings, pool)
-        watching = Watching(queue, watchers, self._hints)
+        watching = Watching(queue.of(EVERYBODY), watchers, self._hints)
         self._drawing = StreamedDrawing(queue, watchers, watching, self._readiness)
         self._upkeep = Upkeep(QueueUpkeep(store), self._readiness)
         self._add_services(queue, watchers, watching, pool)
@@ -135,6 +140,7 @@ class Application:
             _named(self._upkeep.run(), "upkeep"),
             _named(self._upkeep.keep_recovering(), "recovery"),
             _named(self._hints.run(), "hints"),
+            *([_named(keep_looking([self._tokens.files]), "tokens")] if self._tokens else []),
         ]
 
     async def _start(self) -> None:
@@ -195,7 +201,13 @@ def _queue_limits(settings: ServerSettings) -> QueueLimits:
     return QueueLimits(
         jobs=settings.max_queued_jobs,
         pixels=settings.max_queued_pixels,
+        result_bytes=settings.max_result_bytes,
         samples_per_job=settings.max_job_samples,
+        client=ClientLimits(
+            jobs=settings.max_client_jobs,
+            pixels=settings.max_client_pixels,
+            result_bytes=settings.max_client_result_bytes,
+        ),
     )
 
 
