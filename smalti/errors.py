@@ -68,6 +68,10 @@ class QueueFull(Busy):
     """The job queue is full."""
 
 
+class WatchersFull(Busy):
+    """This many watchers are the most that the server, the job or the client may have."""
+
+
 class BatcherFull(Busy):
     """Too many one-shot requests are waiting for this model."""
 

@@ -5,14 +5,17 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 
+from server.caller import caller
 from server.context import Context
 from server.messages import checks
 from server.messages.checks import RequestLimits
 from server.messages.descriptions import describe_job
 from server.messages.images import write_indices
 from server.oneshot.catalogue import Catalogue, ServedModel
+from server.queued.places import Places
 from server.queued.requests import prepare_job
-from server.queued.watching import JobEvent, SampleEnd, Watching
+from server.queued.view import JobEvent, SampleEnd
+from server.queued.watching import Watching
 from server.readiness import Readiness
 from smalti.errors import ModelNotFound
 from smalti.jobs.clients import NO_WORKER, ClientQueue
@@ -34,6 +37,7 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
         watchers: WatcherQueue,
         catalogue: Catalogue,
         watching: Watching,
+        places: Places,
         readiness: Readiness,
         limits: RequestLimits,
     ) -> None:
@@ -41,6 +45,7 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
         self._watchers = watchers
         self._catalogue = catalogue
         self._watching = watching
+        self._places = places
         self._readiness = readiness
         self._limits = limits
 
@@ -64,9 +69,11 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
 
     async def Watch(self, request: pb.WatchRequest, context: Context) -> AsyncIterator[pb.WatchResponse]:
         self._readiness.require_queue()
-        async with aclosing(self._watching.watch(request.id, rows=request.rows)) as events:
-            async for event in events:
-                yield self._event(event)
+        with self._places.take(caller().name):
+            job = await self._queue.get(request.id)
+            async with aclosing(self._watching.watch(job, rows=request.rows)) as events:
+                async for event in events:
+                    yield self._event(event)
 
     async def Results(self, request: pb.ResultsRequest, context: Context) -> AsyncIterator[pb.SampleResult]:
         form = checks.image_format_of(request.format)

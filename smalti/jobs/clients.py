@@ -50,7 +50,10 @@ class ClientQueue:
         return await self._refresh(job_id, request)  # also for an older job: its request is equal
 
     async def get(self, job_id: str) -> Job:
-        """The job as it is now; its reason is NO_WORKER_FOR_MODEL while it waits for a worker that has its model."""
+        """The job as it is now; its reason is NO_WORKER_FOR_MODEL while it waits for a worker that has its model.
+
+        Its request comes without the kept pixels: they may be large, and only workers need them.
+        """
         [job] = await self._read_jobs([_checked(job_id)])
         if job is None:
             raise _not_found(job_id)
@@ -61,7 +64,10 @@ class ClientQueue:
         return await self._refresh(job.id, job.request)
 
     async def list(self, *, limit: int, page_token: str = "") -> tuple[Sequence[Job], str]:
-        """Up to `limit` (at least 1) jobs, newest first, and the token of the next page, empty on the last."""
+        """Up to `limit` (at least 1) jobs, newest first, and the token of the next page, empty on the last.
+
+        Their requests come without the kept pixels, as from `get`.
+        """
         if page_token and not re.fullmatch(r"[0-9]{1,18}", page_token):
             raise InvalidRequest("This page token is not from this server.", field="page_token")
         jobs_key = self._store.keys.jobs
@@ -160,13 +166,13 @@ class ClientQueue:
         with self._store.available():
             async with self._store.redis.pipeline(transaction=False) as pipe:
                 for job_id in job_ids:
-                    pipe.hmget(self._store.keys.job(job_id), codec.REQUEST_FIELDS)
+                    pipe.hget(self._store.keys.job(job_id), "request")
                 replies = await pipe.execute(raise_on_error=False)
-            found = [_fields_of_job(reply) for reply in replies]
+            found = [_request_of_job(reply) for reply in replies]
         return {
-            job_id: codec.decode_request(*fields)
-            for job_id, fields in zip(job_ids, found, strict=True)
-            if fields
+            job_id: codec.decode_request(encoded, kept=b"")
+            for job_id, encoded in zip(job_ids, found, strict=True)
+            if encoded
         }
 
     async def _read_states(self, requests: Mapping[str, JobRequest]) -> Sequence[Job | None]:
@@ -191,13 +197,13 @@ class ClientQueue:
         ]
 
 
-def _fields_of_job(reply: Any) -> Any:
-    """The fields that were read; None if there is no job, or the key is not smalti's."""
+def _request_of_job(reply: Any) -> Any:
+    """The request that was read; None if there is no job, or the key is not smalti's."""
     if isinstance(reply, Exception):
         if is_of_wrong_kind(reply):
             return None
         raise reply
-    return None if reply[0] is None else reply
+    return reply
 
 
 def _waits(job: Job) -> bool:

@@ -21,7 +21,6 @@ from smalti.jobs.job import (
     Verdict,
 )
 
-REQUEST_FIELDS = ("request", "kept")  # fields of a job that never change
 STATE_FIELDS = ("state", "done", "failed", "created", "started", "ended", "expires", "reason")
 Argument: TypeAlias = str | bytes | int
 
