@@ -11,10 +11,10 @@ from grpc_health.v1 import health, health_pb2_grpc
 from server.address import listening_address
 from server.gate import Gate
 from server.inference import protocol
+from server.inference.naming import ProtocolModels
 from server.inference.service import InferenceService, add_to
 from server.listening import listen, make_server
 from server.messages.checks import RequestLimits
-from server.oneshot.batcher import BatchLimits
 from server.oneshot.catalogue import Catalogue
 from server.queued.board import Board
 from server.queued.drawing import StreamedDrawing
@@ -34,6 +34,7 @@ from smalti.jobs.store import QueueStore
 from smalti.jobs.upkeep import QueueUpkeep
 from smalti.jobs.watchers import WatcherQueue
 from smalti.printable import printable
+from smalti.runtime.batching import Batching
 from smalti.runtime.following import LOOK_SECONDS
 from smalti.runtime.repository import ModelRepository
 from smalti.runtime.settings import ServerSettings
@@ -92,7 +93,7 @@ class Application:
         jobs_pb2_grpc.add_JobServiceServicer_to_server(jobs, server)
         models = ModelService(catalogue, self._readiness, self._siblings)
         models_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
-        add_to(server, InferenceService(self._readiness))
+        add_to(server, InferenceService(ProtocolModels(catalogue), self._readiness))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflect(server, [IMAGES, JOBS, MODELS, health.SERVICE_NAME], others=[protocol.file()])
 
@@ -190,10 +191,10 @@ def _catalogue(settings: ServerSettings, pool: Executor) -> Catalogue:
         ModelRepository(settings.model_repository),
         pool,
         provider=settings.provider,
-        limits=BatchLimits(
-            entries=settings.max_batch,
-            delay_seconds=settings.max_queue_delay_seconds,
-            waiting_entries=settings.max_waiting,
+        batching=Batching(
+            max_batch_size=settings.max_batch,
+            max_queue_delay_microseconds=round(settings.max_queue_delay_seconds * 1e6),
+            max_queue_size=settings.max_waiting,
         ),
     )
 

@@ -84,6 +84,10 @@ class Unavailable(SmaltiError):
         self.retry_seconds = retry_seconds
 
 
+class WaitedTooLong(Unavailable):
+    """The request's own timeout, or its graph's, passed while it waited for a run."""
+
+
 class DeadlinePassed(SmaltiError):
     """The request's deadline passed before it was answered."""
 

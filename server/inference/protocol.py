@@ -41,6 +41,8 @@ DataType: Any = EnumTypeWrapper(_FILE.enum_types_by_name["DataType"])
 ServerLiveResponse = _message("ServerLiveResponse")
 ServerReadyResponse = _message("ServerReadyResponse")
 ServerMetadataResponse = _message("ServerMetadataResponse")
+ModelReadyResponse = _message("ModelReadyResponse")
+ModelMetadataResponse = _message("ModelMetadataResponse")
 
 
 def request_class(method: Any) -> Any:

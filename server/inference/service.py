@@ -7,7 +7,10 @@ import grpc
 
 from server.context import Context
 from server.inference import protocol
+from server.inference.describing import metadata_of
+from server.inference.naming import ProtocolModels
 from server.readiness import Readiness
+from smalti.errors import ModelNotFound, Unavailable
 
 _EXTENSIONS: tuple[str, ...] = ()
 
@@ -15,7 +18,8 @@ _EXTENSIONS: tuple[str, ...] = ()
 class InferenceService:
     """Turns the protocol's requests into questions to the served graphs, and their answers into responses."""
 
-    def __init__(self, readiness: Readiness) -> None:
+    def __init__(self, models: ProtocolModels, readiness: Readiness) -> None:
+        self._models = models
         self._readiness = readiness
 
     async def ServerLive(self, request: Any, context: Context) -> Any:
@@ -28,6 +32,17 @@ class InferenceService:
         return protocol.ServerMetadataResponse(
             name="smalti", version=version("smalti"), extensions=_EXTENSIONS
         )
+
+    async def ModelReady(self, request: Any, context: Context) -> Any:
+        try:
+            self._models.get(request.name, request.version)
+        except (ModelNotFound, Unavailable):
+            return protocol.ModelReadyResponse(ready=False)
+        return protocol.ModelReadyResponse(ready=True)
+
+    async def ModelMetadata(self, request: Any, context: Context) -> Any:
+        model = self._models.get(request.name, request.version)
+        return metadata_of(model, self._models.versions(request.name))
 
 
 def add_to(server: grpc.aio.Server, service: InferenceService) -> None:
