@@ -85,7 +85,7 @@ async def test_five_hundred_watchers_of_a_changing_job_leave_redis_and_the_serve
             assert await server.status() == "SERVING"
         connections = (await redis.info("clients"))["connected_clients"]
         events = await asyncio.gather(*following)
-    assert connections < 60  # those of the server's pools and of the test
+    assert connections < 60  # those of the server and of the test
     assert {seen[-1].job.state for seen in events} == {jobs_pb2.JOB_STATE_SUCCEEDED}
     ends = [sorted(event.ended.index for event in seen if event.HasField("ended")) for seen in events]
     assert ends == [list(range(8))] * 500
