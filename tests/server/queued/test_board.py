@@ -10,10 +10,11 @@ from server.caller import ANYONE, Caller, caller, set_caller
 from server.queued import reader as reader_module
 from server.queued.board import Board
 from server.queued.hints import Hints
+from server.queued.view import SampleEnd
 from server.queued.watching import Watching
 from smalti.errors import InternalError, JobNotFound, Unavailable, WatchersFull
 from smalti.jobs.clients import ClientQueue
-from smalti.jobs.job import Job
+from smalti.jobs.job import Job, SampleRows
 from tests.queues import Queues, queues_on
 from tests.smalti.jobs.story import ROWS, Counting, claim_from, drawn, finished, request_for
 
@@ -122,11 +123,10 @@ async def test_a_watcher_of_a_job_that_ended_before_it_came_gets_its_images(queu
     with board_on(queue) as (board, _):
         without_rows = Watching(board).watch(job, rows=False)
         assert await anext(without_rows) == job
-        assert (await anext(without_rows)).index == 0  # it read no rows
+        assert await anext(without_rows) == SampleEnd(0, True)  # it read no rows
         [late] = await watch_all(board, job, 1)
-        rows, end, last = [event async for event in late]
-        assert (rows.first_row, rows.pixels) == (0, drawn(claim, 0, ROWS).pixels)
-        assert (end.index, last) == (0, job)
+        rows = SampleRows(index=0, first_row=0, pixels=drawn(claim, 0, ROWS).pixels)
+        assert [event async for event in late] == [rows, SampleEnd(0, True), job]
         assert [event async for event in without_rows] == [job]
 
 

@@ -1,11 +1,12 @@
 """What a watcher has not seen of a job: nothing is missed or repeated, and nothing is kept for those who are slow."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.queued.view import COMPLETED_AT_ONCE, JobView, SampleEnd, Seen
+from server.queued.view import COMPLETED_AT_ONCE, JobEvent, JobView, SampleEnd, Seen
 from smalti.jobs.job import Job, JobState, SampleRows
 from tests.smalti.jobs.story import COLUMNS, ROWS, request_for, rows_of
 
@@ -17,7 +18,7 @@ def rows(index: int, first: int, last: int) -> SampleRows:
     return SampleRows(index=index, first_row=first, pixels=rows_of(index, first, last))
 
 
-def look(view: JobView, seen: Seen, **given) -> list:
+def look(view: JobView, seen: Seen, **given) -> list[JobEvent]:
     return list(view.unseen(seen, **{"rows": True} | given))
 
 
@@ -91,8 +92,10 @@ def test_pixels_are_forgotten_when_nobody_wants_rows_and_read_again_when_somebod
 
 @given(st.lists(st.sampled_from(["draw", "end", "look", "slow look"]), max_size=60))
 def test_whatever_happens_in_between_each_row_comes_once_and_each_end_after_its_rows(steps):
-    view, seen, events = JobView(RUNNING), Seen(RUNNING), []
-    drawn, sample, left = 0, 0, iter(())
+    view, seen = JobView(RUNNING), Seen(RUNNING)
+    events: list[JobEvent] = []
+    left: Iterator[JobEvent] = iter(())
+    drawn = sample = 0
     for step in steps:
         if step == "draw" and drawn < ROWS:
             view.add_rows([rows(sample, drawn, drawn + 1)])
@@ -114,7 +117,7 @@ def test_whatever_happens_in_between_each_row_comes_once_and_each_end_after_its_
         if isinstance(event, SampleRows):
             assert len(images.get(event.index, b"")) == event.first_row * COLUMNS
             images[event.index] = images.get(event.index, b"") + event.pixels
-        else:
+        elif isinstance(event, SampleEnd):
             assert images[event.index] == rows_of(event.index, 0, ROWS)
     assert [event.index for event in events if isinstance(event, SampleEnd)] == list(range(sample))
     assert events[-1] == ENDED
