@@ -11,6 +11,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 from server.address import listening_address
 from server.gate import Gate
 from server.inference import protocol
+from server.inference.inferring import Inferring
 from server.inference.naming import ProtocolModels
 from server.inference.service import InferenceService, add_to
 from server.listening import listen, make_server
@@ -93,9 +94,13 @@ class Application:
         jobs_pb2_grpc.add_JobServiceServicer_to_server(jobs, server)
         models = ModelService(catalogue, self._readiness, self._siblings)
         models_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
-        add_to(server, InferenceService(ProtocolModels(catalogue), self._readiness))
+        add_to(server, self._inference(pool))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflect(server, [IMAGES, JOBS, MODELS, health.SERVICE_NAME], others=[protocol.file()])
+
+    def _inference(self, pool: Executor) -> InferenceService:
+        models = ProtocolModels(self.catalogue)
+        return InferenceService(models, Inferring(models, pool), self._readiness)
 
     async def serve(self) -> None:
         """Answer requests until cancelled; ready as soon as every model is loaded and Redis answers.

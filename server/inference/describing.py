@@ -5,20 +5,19 @@ from typing import Any
 
 from server.inference import protocol
 from server.inference.naming import ProtocolModel
-from server.inference.signatures import TensorKind, kind_of
+from server.inference.signatures import TensorKind
 
 PLATFORM = "onnxruntime_onnx"
 
 
 def metadata_of(model: ProtocolModel, versions: Iterable[str]) -> Any:
     """The metadata of a model that is served in these versions."""
-    kind = kind_of(model)
     return protocol.ModelMetadataResponse(
         name=model.name,
         versions=versions,
         platform=PLATFORM,
-        inputs=[_tensor(each) for each in kind.inputs.values()],
-        outputs=[_tensor(each) for each in kind.outputs.values()],
+        inputs=[_tensor(each) for each in model.kind.inputs.values()],
+        outputs=[_tensor(each) for each in model.kind.outputs.values()],
     )
 
 

@@ -43,6 +43,8 @@ ServerReadyResponse = _message("ServerReadyResponse")
 ServerMetadataResponse = _message("ServerMetadataResponse")
 ModelReadyResponse = _message("ModelReadyResponse")
 ModelMetadataResponse = _message("ModelMetadataResponse")
+InferParameter = _message("InferParameter")
+ModelInferResponse = _message("ModelInferResponse")
 
 
 def request_class(method: Any) -> Any:

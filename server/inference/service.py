@@ -5,21 +5,23 @@ from typing import Any
 
 import grpc
 
-from server.context import Context
+from server.context import Context, deadline_of
 from server.inference import protocol
 from server.inference.describing import metadata_of
+from server.inference.inferring import Inferring
 from server.inference.naming import ProtocolModels
 from server.readiness import Readiness
 from smalti.errors import ModelNotFound, Unavailable
 
-_EXTENSIONS: tuple[str, ...] = ()
+_EXTENSIONS = ("classification",)
 
 
 class InferenceService:
     """Turns the protocol's requests into questions to the served graphs, and their answers into responses."""
 
-    def __init__(self, models: ProtocolModels, readiness: Readiness) -> None:
+    def __init__(self, models: ProtocolModels, inferring: Inferring, readiness: Readiness) -> None:
         self._models = models
+        self._inferring = inferring
         self._readiness = readiness
 
     async def ServerLive(self, request: Any, context: Context) -> Any:
@@ -43,6 +45,9 @@ class InferenceService:
     async def ModelMetadata(self, request: Any, context: Context) -> Any:
         model = self._models.get(request.name, request.version)
         return metadata_of(model, self._models.versions(request.name))
+
+    async def ModelInfer(self, request: Any, context: Context) -> bytes:
+        return await self._inferring.infer(request, deadline_of(context))
 
 
 def add_to(server: grpc.aio.Server, service: InferenceService) -> None:

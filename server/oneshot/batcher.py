@@ -47,11 +47,15 @@ class Batcher:
     """Runs one graph for many requests at once, one run at a time. Make it inside a running event loop.
 
     A request that finds the graph free runs at once. A run waits for more requests only if the run before it served
-    several, so a lone client never pays for the delay.
+    several, so a lone client never pays for the delay. A graph that is not batched has a run for each request, which
+    counts as one entry whatever its shapes are.
     """
 
-    def __init__(self, run: Run, *, batching: Batching, model: str = "", graph: str = "") -> None:
+    def __init__(
+        self, run: Run, *, batching: Batching, model: str = "", graph: str = "", is_batched: bool = True
+    ) -> None:
         self._run = run
+        self._is_batched = is_batched
         self.batching = batching
         self.statistics = GraphStatistics()
         self._name = f"{model}.{graph}"
@@ -86,7 +90,7 @@ class Batcher:
             self.statistics.add_failure(perf_counter_ns() - arrived)
             raise
         self.statistics.add_success(
-            _count_entries(inputs),
+            self._entries(inputs),
             whole=perf_counter_ns() - arrived,
             queue=min(part.started_ns for part in parts) - arrived,
             times=RunTimes(*map(sum, zip(*(part.times for part in parts), strict=True))),
@@ -97,8 +101,8 @@ class Batcher:
         self, inputs: Arrays, deadline: float | None, latest_start: float | None
     ) -> list[_Waiting]:
         """The answered parts of a request."""
-        parts = _split(inputs, self.batching.max_batch_size)
-        self._admit(_count_entries(inputs))
+        parts = _split(inputs, self.batching.max_batch_size) if self._is_batched else [inputs]
+        self._admit(self._entries(inputs))
         waiting = [self._enqueue(part, deadline, latest_start) for part in parts]
         try:
             await asyncio.gather(*(part.answer for part in waiting))
@@ -127,7 +131,7 @@ class Batcher:
         answer: asyncio.Future[Arrays] = asyncio.get_running_loop().create_future()
         part = _Waiting(
             inputs=inputs,
-            entries=_count_entries(inputs),
+            entries=self._entries(inputs),
             since=self._clock(),
             deadline=deadline,
             latest_start=latest_start,
@@ -182,7 +186,7 @@ class Batcher:
     def _take(self) -> list[_Waiting]:
         """The oldest requests that fit into one run, without those that are no longer wanted."""
         batch: list[_Waiting] = []
-        room = self.batching.max_batch_size
+        room = self.batching.max_batch_size if self._is_batched else 1
         while self._waiting and self._waiting[0].entries <= room:
             part = self._waiting.popleft()
             self._count(-part.entries)
@@ -214,7 +218,8 @@ class Batcher:
             marks.append(perf_counter_ns())
             outputs = await self._run(inputs)
             marks.append(perf_counter_ns())
-            _check_entries(outputs, entries)
+            if self._is_batched:
+                _check_entries(outputs, entries)
         except Exception as error:  # noqa: BLE001  # a failed run fails its own requests, and the batcher goes on
             _fail(batch, self._failure(error, entries))
             return
@@ -234,6 +239,9 @@ class Batcher:
             return log_bug(error, graph=self._name, entries=entries)
         log.error("run failed", graph=self._name, entries=entries, exc_info=error)
         return GraphFailed(f"{self._name} failed on a batch of {entries}; the server's log has the cause.")
+
+    def _entries(self, inputs: Arrays) -> int:
+        return _count_entries(inputs) if self._is_batched else 1
 
     def _count(self, entries: int) -> None:
         self._waiting_entries += entries
@@ -276,8 +284,8 @@ def _join(parts: Sequence[Arrays]) -> Arrays:
 
 def _check_entries(outputs: Arrays, entries: int) -> None:
     for name, value in outputs.items():
-        if len(value) != entries:
-            raise GraphFailed(f"Output {name} has {len(value)} entries for a batch of {entries}.")
+        if value.shape[:1] != (entries,):
+            raise GraphFailed(f"Output {name} has the shape {value.shape} for a batch of {entries}.")
 
 
 def _hand_out(batch: Sequence[_Waiting], outputs: Arrays) -> None:
@@ -285,8 +293,12 @@ def _hand_out(batch: Sequence[_Waiting], outputs: Arrays) -> None:
     for part in batch:
         stop = start + part.entries
         if not part.answer.done():
-            part.answer.set_result({name: value[start:stop] for name, value in outputs.items()})
+            part.answer.set_result(outputs if len(batch) == 1 else _entries(outputs, start, stop))
         start = stop
+
+
+def _entries(arrays: Arrays, start: int, stop: int) -> Arrays:
+    return {name: value[start:stop] for name, value in arrays.items()}
 
 
 def _fail(batch: Sequence[_Waiting], error: SmaltiError) -> None:

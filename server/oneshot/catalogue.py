@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
+from contextvars import Context
 from functools import partial
 from typing import Any, TypeVar
 
@@ -44,7 +45,13 @@ class ServedModel:
         self.digest = manifest.digest
         self.palette = palette.parse(manifest.palette)  # (colours, 3) uint8
         self._batchers = {
-            graph: Batcher(runner, batching=batching, model=manifest.name, graph=graph)
+            graph: Batcher(
+                runner,
+                batching=batching,
+                model=manifest.name,
+                graph=graph,
+                is_batched=manifest.graph(graph).is_batched,
+            )
             for graph, runner in runners.items()
         }
 
@@ -282,7 +289,8 @@ class Catalogue:
         )
         manifest = model.manifest
         log.info("model served", model=manifest.name, version=manifest.version, graphs=sorted(runners))
-        return ServedModel(manifest, runners, self._batching)
+        # In an empty context: its tasks outlive the RPC that loads it, and must not log that RPC's id for ever.
+        return Context().run(ServedModel, manifest, runners, self._batching)
 
     async def _off_the_loop(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
