@@ -14,6 +14,7 @@ from server.inference import protocol
 from server.inference.inferring import Inferring
 from server.inference.naming import ProtocolModels
 from server.inference.service import InferenceService, add_to
+from server.inference.shared_memory import Regions, SharedRegions
 from server.listening import listen, make_server
 from server.messages.checks import RequestLimits
 from server.oneshot.catalogue import Catalogue
@@ -24,6 +25,8 @@ from server.queued.places import Places, WatcherLimits
 from server.queued.watching import Watching
 from server.readiness import IMAGES, JOBS, MODELS, Readiness
 from server.reflecting import reflect
+from server.security.admission import Admission
+from server.security.tokens import Tokens
 from server.services.images import ImageService
 from server.services.jobs import JobService
 from server.services.models import ModelService
@@ -38,6 +41,7 @@ from smalti.printable import printable
 from smalti.runtime.batching import Batching
 from smalti.runtime.following import LOOK_SECONDS
 from smalti.runtime.repository import ModelRepository
+from smalti.runtime.rereading import keep_looking
 from smalti.runtime.settings import ServerSettings
 from smalti.v1 import images_pb2_grpc, jobs_pb2_grpc, models_pb2_grpc
 
@@ -58,7 +62,8 @@ class Application:
         self._settings = settings
         self._siblings = siblings or Alone()
         self._is_one_of_several = siblings is not None
-        self._gate = Gate()
+        self._tokens = Tokens(settings.tokens_file) if settings.tokens_file else None
+        self._gate = Gate(Admission(self._tokens))
         self._server = make_server(
             self._gate,
             max_message_bytes=settings.max_message_bytes,
@@ -100,7 +105,14 @@ class Application:
 
     def _inference(self, pool: Executor) -> InferenceService:
         models = ProtocolModels(self.catalogue)
-        return InferenceService(models, Inferring(models, pool), self._readiness)
+        regions = Regions(most_bytes=self._settings.max_message_bytes)
+        shared = SharedRegions(regions, self._siblings, is_allowed=self._may_share_memory)
+        return InferenceService(models, Inferring(models, regions, pool), shared, self._readiness)
+
+    @property
+    def _may_share_memory(self) -> bool:
+        allowed = self._settings.shared_memory
+        return allowed == "on" or (allowed == "loopback" and self._address.is_loopback)
 
     async def serve(self) -> None:
         """Answer requests until cancelled; ready as soon as every model is loaded and Redis answers.
@@ -133,6 +145,7 @@ class Application:
             _named(self._upkeep.run(), "upkeep"),
             _named(self._upkeep.keep_recovering(), "recovery"),
             _named(self._hints.run(), "hints"),
+            *([_named(keep_looking([self._tokens.files]), "tokens")] if self._tokens else []),
         ]
 
     async def _start(self) -> None:

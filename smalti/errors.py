@@ -43,7 +43,7 @@ class Unsupported(SmaltiError):
 
 
 class RequestConflict(SmaltiError):
-    """This request_id was used before for another request."""
+    """This request_id, or this name of a shared memory region, was used before for something else."""
 
 
 class ModelNotFound(SmaltiError):
@@ -52,6 +52,10 @@ class ModelNotFound(SmaltiError):
 
 class JobNotFound(SmaltiError):
     """There is no such job, or its retention has passed."""
+
+
+class RegionNotFound(SmaltiError):
+    """No region of shared memory is registered under this name."""
 
 
 class GraphNotServed(SmaltiError):
@@ -64,6 +68,14 @@ class NoImages(GraphNotServed):
 
 class JobNotFinished(SmaltiError):
     """The job is still running, so this cannot be done to it yet."""
+
+
+class TokenRefused(SmaltiError):
+    """The request has no token, or one that the server does not know."""
+
+
+class NotPermitted(SmaltiError):
+    """The client's token is valid, but not for this."""
 
 
 # The request is fine, but cannot be served now.

@@ -2,19 +2,22 @@
 
 import asyncio
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any
 
 from server.inference.naming import ProtocolModel, ProtocolModels
 from server.inference.requests import Asked, is_slow_to_read, read
 from server.inference.responses import write
+from server.inference.shared_memory import Regions
 from smalti.errors import Unsupported
 
 
 class Inferring:
     """Answers requests for one response each."""
 
-    def __init__(self, models: ProtocolModels, pool: Executor) -> None:
+    def __init__(self, models: ProtocolModels, regions: Regions, pool: Executor) -> None:
         self._models = models
+        self._regions = regions
         self._pool = pool
 
     async def infer(self, request: Any, deadline: float | None) -> bytes:
@@ -42,9 +45,10 @@ class Inferring:
             priority=asked.options.priority,
             timeout_seconds=asked.options.timeout_seconds,
         )
-        return write(model, request.id, outputs, asked.outputs, last=last)
+        return write(model, request.id, outputs, asked.outputs, self._regions, last=last)
 
     async def _read(self, model: ProtocolModel, request: Any) -> Asked:
         if is_slow_to_read(model.kind, request):
-            return await asyncio.get_running_loop().run_in_executor(self._pool, read, model, request)
-        return read(model, request)
+            reading = partial(read, model, request, self._regions)
+            return await asyncio.get_running_loop().run_in_executor(self._pool, reading)
+        return read(model, request, self._regions)

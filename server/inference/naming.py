@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
 from server.inference.signatures import DRAW, ModelKind, kinds_of
 from server.oneshot.catalogue import Catalogue, ServedModel
@@ -34,13 +33,22 @@ class ProtocolModels:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
-        self._kinds: WeakKeyDictionary[ServedModel, dict[str, ModelKind]] = WeakKeyDictionary()
+        self._found: dict[tuple[str, str], ProtocolModel] = {}  # by name and version as clients write them
+        self._kinds: dict[ServedModel, dict[str, ModelKind]] = {}
+        self._revision = 0  # of the catalogue, to which these belong
 
     def get(self, name: str, version: str = "") -> ProtocolModel:
         """The model of this name, the latest version if none is given.
 
         Raises InvalidRequest for what is no version, ModelNotFound, or Unavailable if it may still be loaded.
         """
+        self._forget_old()
+        found = self._found.get((name, version))
+        if found is None:
+            found = self._found[name, version] = self._look_for(name, version)
+        return found
+
+    def _look_for(self, name: str, version: str) -> ProtocolModel:
         number = version_number(version)
         model, _, graph = name.rpartition(".")
         try:
@@ -52,8 +60,16 @@ class ProtocolModels:
             raise self._unknown(name, version)
         return ProtocolModel(name, str(served.manifest.version), served, graph, kind)
 
+    def _forget_old(self) -> None:
+        """Forget what was found before the catalogue changed."""
+        if self._revision != self._catalogue.revision:
+            self._revision = self._catalogue.revision
+            self._found.clear()
+            self._kinds.clear()
+
     def all(self) -> Iterator[ProtocolModel]:
         """Every model, by name and version."""
+        self._forget_old()
         for served in self._catalogue.models():
             manifest = served.manifest
             for graph, kind in self._kinds_of(served).items():

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from server.inference.datatypes import read_contents, read_raw
 from server.inference.naming import ProtocolModel
 from server.inference.parameters import Options, count_of, options_of
+from server.inference.shared_memory import Place, Regions, place_of
 from server.inference.signatures import ModelKind, TensorKind, spelled, values_in
 from server.oneshot.batcher import Arrays
 from smalti.errors import InvalidRequest
@@ -21,6 +22,7 @@ class Wanted(NamedTuple):
 
     kind: TensorKind
     classes: int = 0  # if not 0, only so many of the highest values, as texts
+    place: Place | None = None  # where its values are written; None: into the response
 
 
 class Asked(NamedTuple):
@@ -31,26 +33,23 @@ class Asked(NamedTuple):
     options: Options
 
 
-def read(model: ProtocolModel, request: Any) -> Asked:
-    """What a request asks of its model; raises InvalidRequest, whose sentence begins with the model's name."""
+def read(model: ProtocolModel, request: Any, regions: Regions) -> Asked:
+    """What a request asks of its model. Raises RegionNotFound, or InvalidRequest, which names the model first."""
     try:
-        inputs = _inputs(model.kind, request)
+        inputs = _inputs(model.kind, request, regions)
         if model.kind.is_batched:
             _check_batch(inputs, model.served.batching(model.graph).max_batch_size)
-        return Asked(inputs, _outputs(model.kind, request), options_of(request.parameters))
+        return Asked(inputs, _outputs(model.kind, request, regions), options_of(request.parameters))
     except InvalidRequest as error:
         raise InvalidRequest(f"{model.name}: {error}", field=error.field) from error
 
 
 def is_slow_to_read(kind: ModelKind, request: Any) -> bool:
     """Whether a request has so many values to read one by one that others should not wait for it."""
-    one_by_one = not request.raw_input_contents or not all(
-        tensor.datatype.has_fixed_size for tensor in kind.inputs.values()
-    )
-    return bool(one_by_one and request.ByteSize() > _SLOW_BYTES)
+    return bool((kind.has_texts or not request.raw_input_contents) and request.ByteSize() > _SLOW_BYTES)
 
 
-def _inputs(kind: ModelKind, request: Any) -> dict[str, NDArray[Any]]:
+def _inputs(kind: ModelKind, request: Any, regions: Regions) -> dict[str, NDArray[Any]]:
     raw, used = request.raw_input_contents, 0
     arrays: dict[str, NDArray[Any]] = {}
     for tensor in request.inputs:
@@ -60,15 +59,20 @@ def _inputs(kind: ModelKind, request: Any) -> dict[str, NDArray[Any]]:
             raise _refused_input(kind, tensor, is_twice=name in arrays)
         shape = tuple(tensor.shape)
         count = values_in(expected, shape)
-        if raw:
-            _refuse_contents(tensor)
+        if tensor.parameters and (place := place_of(tensor.parameters)):
+            _refuse_contents(tensor, "shared memory")
+            values = _values_in(expected, regions.read(place), "shared memory")
+        elif raw:
+            _refuse_contents(tensor, "raw_input_contents")
             values = _values_of(expected, raw, used)
             used += 1
         else:
             values = _typed_values(expected, tensor)
         arrays[name] = _shaped(expected, values, count, shape)
     if used != len(raw):
-        raise InvalidRequest(f"expected {used} raw_input_contents, one for each input, but got {len(raw)}.")
+        raise InvalidRequest(
+            f"expected {used} raw_input_contents, one for each input outside shared memory, but got {len(raw)}."
+        )
     _check_names(kind, arrays)
     return arrays
 
@@ -89,10 +93,10 @@ def _refused_input(kind: ModelKind, tensor: Any, *, is_twice: bool) -> InvalidRe
     )
 
 
-def _refuse_contents(tensor: Any) -> None:
+def _refuse_contents(tensor: Any, other: str) -> None:
     if tensor.HasField("contents"):
         raise InvalidRequest(
-            f"contents field must not be specified when using raw_input_contents, as it is for '{tensor.name}'.",
+            f"contents field must not be specified when using {other}, as it is for '{tensor.name}'.",
             field="inputs",
         )
 
@@ -103,11 +107,15 @@ def _values_of(expected: TensorKind, raw: Any, position: int) -> NDArray[Any]:
             f"input '{expected.name}' has no raw_input_contents: there are only {len(raw)}.",
             field="raw_input_contents",
         )
+    return _values_in(expected, raw[position], "raw_input_contents")
+
+
+def _values_in(expected: TensorKind, data: bytes, where: str) -> NDArray[Any]:
     try:
-        return read_raw(raw[position], expected.datatype)
+        return read_raw(data, expected.datatype)
     except InvalidRequest as error:
         raise InvalidRequest(
-            f"unexpected raw_input_contents of input '{expected.name}': {error}", field="raw_input_contents"
+            f"unexpected {where} of input '{expected.name}': {error}", field="inputs"
         ) from error
 
 
@@ -168,31 +176,39 @@ def _check_batch(arrays: Arrays, most: int) -> None:
         )
 
 
-def _outputs(kind: ModelKind, request: Any) -> tuple[Wanted, ...]:
+def _outputs(kind: ModelKind, request: Any, regions: Regions) -> tuple[Wanted, ...]:
     if not request.outputs:
         return tuple(map(Wanted, kind.outputs.values()))
     wanted: dict[str, Wanted] = {}
     for output in request.outputs:
-        expected = kind.outputs.get(output.name)
+        name = output.name
+        expected = kind.outputs.get(name)
         if expected is None:
             raise InvalidRequest(
-                f"unexpected inference output '{printable(output.name)}': the outputs are {_listed(kind.outputs)}.",
+                f"unexpected inference output '{printable(name)}': the outputs are {_listed(kind.outputs)}.",
                 field="outputs",
             )
-        if output.name in wanted:
-            raise InvalidRequest(f"output '{output.name}' is requested twice.", field="outputs")
-        wanted[output.name] = Wanted(expected, _classes(expected, output.parameters))
+        if name in wanted:
+            raise InvalidRequest(f"output '{name}' is requested twice.", field="outputs")
+        parameters = output.parameters
+        wanted[name] = _wanted(expected, parameters, regions) if parameters else Wanted(expected)
     return tuple(wanted.values())
 
 
-def _classes(expected: TensorKind, parameters: Any) -> int:
-    classes = count_of(parameters, "classification")
+def _wanted(expected: TensorKind, parameters: Any, regions: Regions) -> Wanted:
+    classes, place = count_of(parameters, "classification"), place_of(parameters)
     if classes and expected.datatype.dtype.kind not in "iuf":
         raise InvalidRequest(
             f"classification is not available for output '{expected.name}' of type {expected.datatype.name}.",
             field="outputs",
         )
-    return classes
+    if classes and place:
+        raise InvalidRequest(
+            f"classification of output '{expected.name}' cannot go into shared memory.", field="outputs"
+        )
+    if place:
+        regions.check(place)
+    return Wanted(expected, classes, place)
 
 
 def _listed(names: Any) -> str:

@@ -1,16 +1,14 @@
 """Writes a ModelInferResponse as bytes. Written by hand: protobuf would copy large outputs several times."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
-
-from numpy.typing import NDArray
 
 from server.inference import protocol
 from server.inference.classification import classified
-from server.inference.datatypes import DATATYPES, Datatype, write_raw
+from server.inference.datatypes import DATATYPES, write_raw
 from server.inference.naming import ProtocolModel
 from server.inference.requests import Wanted
+from server.inference.shared_memory import Place, Regions
 from server.oneshot.batcher import Arrays
 
 _BYTES = DATATYPES["BYTES"]
@@ -24,11 +22,29 @@ def write(
     request_id: str,
     outputs: Arrays,
     wanted: Sequence[Wanted],
+    regions: Regions,
     *,
     last: bool | None = None,
 ) -> bytes:
-    """The response with the wanted outputs. `last` says in a stream whether it is the request's last response."""
-    return b"".join(_parts(model, request_id, outputs, wanted, last))
+    """The response with the wanted outputs; those that go into shared memory are written there.
+
+    `last` says in a stream whether it is the request's last response. Raises what Regions.write raises.
+    """
+    parts = _head(model, request_id, last)
+    contents: list[Part] = []
+    for kind, classes, place in wanted:
+        array, datatype = outputs[kind.name], kind.datatype
+        if classes:
+            array, datatype = classified(array, classes, is_batched=model.kind.is_batched), _BYTES
+        data = write_raw(array, datatype)
+        if place is None:
+            parts.append(_described(kind.name, datatype.name, array.shape))
+            contents += (_RAW, _varint(len(data)), data)
+        else:
+            regions.write(place, data)
+            parts.append(_placed(kind.name, datatype.name, array.shape, place._replace(byte_size=len(data))))
+            contents += (_RAW, _varint(0))
+    return b"".join(parts + contents)
 
 
 def write_empty(model: ProtocolModel, request_id: str) -> bytes:
@@ -36,31 +52,13 @@ def write_empty(model: ProtocolModel, request_id: str) -> bytes:
     return b"".join(_head(model, request_id, True))
 
 
-def _parts(
-    model: ProtocolModel, request_id: str, outputs: Arrays, wanted: Sequence[Wanted], last: bool | None
-) -> Iterator[Part]:
-    yield from _head(model, request_id, last)
-    contents: list[Part] = []
-    for kind, classes in wanted:
-        array, datatype = outputs[kind.name], kind.datatype
-        if classes:
-            array, datatype = classified(array, classes, is_batched=model.kind.is_batched), _BYTES
-        yield _described(kind.name, datatype.name, array.shape)
-        contents += _raw(array, datatype)
-    yield from contents
-
-
-def _head(model: ProtocolModel, request_id: str, last: bool | None) -> Iterator[Part]:
-    yield _named(model.name, model.version)
+def _head(model: ProtocolModel, request_id: str, last: bool | None) -> list[Part]:
+    parts: list[Part] = [_named(model.name, model.version)]
     if request_id:
-        yield protocol.ModelInferResponse(id=request_id).SerializeToString()
+        parts.append(protocol.ModelInferResponse(id=request_id).SerializeToString())
     if last is not None:
-        yield _FINAL if last else _NOT_FINAL
-
-
-def _raw(array: NDArray[Any], datatype: Datatype) -> Iterable[Part]:
-    data = write_raw(array, datatype)
-    return _RAW, _varint(len(data)), data
+        parts.append(_FINAL if last else _NOT_FINAL)
+    return parts
 
 
 @lru_cache(maxsize=_REMEMBERED)
@@ -72,6 +70,20 @@ def _named(name: str, version: str) -> bytes:
 def _described(name: str, datatype: str, shape: tuple[int, ...]) -> bytes:
     """The field `outputs` for one output."""
     output = protocol.ModelInferResponse.InferOutputTensor(name=name, datatype=datatype, shape=shape)
+    return bytes(protocol.ModelInferResponse(outputs=[output]).SerializeToString())
+
+
+def _placed(name: str, datatype: str, shape: tuple[int, ...], place: Place) -> bytes:
+    """The field `outputs` for one output whose values are in shared memory."""
+    parameters = {
+        "shared_memory_region": protocol.InferParameter(string_param=place.region),
+        "shared_memory_byte_size": protocol.InferParameter(int64_param=place.byte_size),
+    }
+    if place.offset:
+        parameters["shared_memory_offset"] = protocol.InferParameter(int64_param=place.offset)
+    output = protocol.ModelInferResponse.InferOutputTensor(
+        name=name, datatype=datatype, shape=shape, parameters=parameters
+    )
     return bytes(protocol.ModelInferResponse(outputs=[output]).SerializeToString())
 
 

@@ -33,6 +33,7 @@ class ModelKind:
     outputs: Mapping[str, TensorKind]
     is_batched: bool
     required: frozenset[str]  # names of the inputs that every request has
+    has_texts: bool  # whether an input's values must be read one by one
 
 
 def kinds_of(manifest: Manifest) -> dict[str, ModelKind]:
@@ -89,6 +90,7 @@ def _model_kind(
         outputs={kind.name: kind for kind in outputs},
         is_batched=is_batched,
         required=frozenset(name for name, kind in taken.items() if not kind.is_optional),
+        has_texts=not all(kind.datatype.has_fixed_size for kind in taken.values()),
     )
 
 

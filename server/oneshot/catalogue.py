@@ -115,6 +115,7 @@ class Catalogue:
         self._served: dict[str, dict[int, ServedModel]] = {}
         # The last known digest of each version, also of unloaded ones.
         self._latest: dict[tuple[str, int], str] = {}
+        self.revision = 0  # grows with every version that is served, replaced or unloaded
         self._has_started = False
         self._pending: set[tuple[str, int]] = set()  # versions that were found and not yet tried
         self._loading = asyncio.Lock()  # one at a time: loading is slow, and loading a model twice is waste
@@ -229,6 +230,7 @@ class Catalogue:
         async with self._loading:
             versions = self._served.get(name, {})
             gone = [versions.pop(each) for each in list(versions) if version in (0, each)]
+            self.revision += 1
             if not versions:
                 self._served.pop(name, None)
             await self._off_the_loop(partial(self._following.settle, name, version))
@@ -272,6 +274,7 @@ class Catalogue:
         served = await self._open(model)
         self._served.setdefault(manifest.name, {})[manifest.version] = served
         self._latest[manifest.name, manifest.version] = served.digest
+        self.revision += 1
         if before:
             log.info("model replaced", model=manifest.name, version=manifest.version)
             await before.close()

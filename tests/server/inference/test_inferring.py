@@ -174,7 +174,7 @@ FAULTS: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     ),
     "bytes for no input": (
         lambda: raw(raw_input_contents=[LATENTS.tobytes()] * 2),
-        "expected 1 raw_input_contents, one for each input, but got 2.",
+        "expected 1 raw_input_contents, one for each input outside shared memory, but got 2.",
     ),
     "raw and typed values": (
         lambda: raw(inputs=[raw()["inputs"][0] | {"contents": {"fp32_contents": [1.0]}}]),
