@@ -1,6 +1,7 @@
 """Builds the server with all its services, runs it, and stops it in order."""
 
 import asyncio
+import os
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import Executor
 from typing import Any
@@ -18,6 +19,7 @@ from server.inference.shared_memory import Regions, SharedRegions
 from server.listening import listen, make_server
 from server.messages.checks import RequestLimits
 from server.oneshot.catalogue import Catalogue
+from server.oneshot.pictures import Pictures
 from server.queued.board import Board
 from server.queued.drawing import StreamedDrawing
 from server.queued.hints import Hints
@@ -33,7 +35,8 @@ from server.services.models import ModelService
 from server.siblings import Alone, Siblings
 from server.stores import Stores
 from server.upkeep import Upkeep
-from smalti.jobs.clients import ClientQueue, QueueLimits
+from smalti.jobs.clients import ClientQueue
+from smalti.jobs.limits import EVERYBODY, ClientLimits, QueueLimits
 from smalti.jobs.store import QueueStore
 from smalti.jobs.upkeep import QueueUpkeep
 from smalti.jobs.watchers import WatcherQueue
@@ -81,21 +84,25 @@ class Application:
         self._board = self._new_board(stores.watchers)
         drawn = Watching(self._new_board(stores.users))  # no watcher delays it, and a stop does not end it
         self.catalogue = _catalogue(settings, pool)
-        self._drawing = StreamedDrawing(queue, results, drawn, self._readiness)
+        self._pictures = Pictures(pixels=settings.max_picture_pixels, threads=_picture_threads(settings))
+        self._drawing = StreamedDrawing(queue, results, drawn, self._readiness, self._pictures)
         self._upkeep = Upkeep(QueueUpkeep(stores.upkeep), self._readiness)
         self._add_services(queue, results, pool)
         self._background: list[asyncio.Task[None]] = []
 
     def _new_board(self, store: QueueStore) -> Board:
         most = self._settings.max_watchers_per_job
-        return Board(ClientQueue(store), WatcherQueue(store), self._hints, most_per_job=most)
+        everybody = ClientQueue(store).of(EVERYBODY)
+        return Board(everybody, WatcherQueue(store), self._hints, most_per_job=most)
 
     def _add_services(self, queue: ClientQueue, results: WatcherQueue, pool: Executor) -> None:
         limits, server, catalogue = _limits(self._settings), self._server, self.catalogue
-        images = ImageService(catalogue, pool, self._drawing, limits)
+        images = ImageService(catalogue, self._pictures, self._drawing, limits)
         images_pb2_grpc.add_ImageServiceServicer_to_server(images, server)
         watching, places = Watching(self._board), Places(_watcher_limits(self._settings))
-        jobs = JobService(queue, results, catalogue, watching, places, self._readiness, limits)
+        jobs = JobService(
+            queue, results, catalogue, self._pictures, watching, places, self._readiness, limits
+        )
         jobs_pb2_grpc.add_JobServiceServicer_to_server(jobs, server)
         models = ModelService(catalogue, self._readiness, self._siblings)
         models_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
@@ -181,6 +188,7 @@ class Application:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         await self.catalogue.close()
+        self._pictures.close()
         log.info("stopped")
 
     async def _finish(self) -> None:
@@ -192,11 +200,22 @@ class Application:
         await asyncio.gather(refusing, idle)
 
 
+def _picture_threads(settings: ServerSettings) -> int:
+    """Half of this process's cores: graphs and the event loop need the others."""
+    return max(1, (os.cpu_count() or 1) // settings.server_processes // 2)
+
+
 def _queue_limits(settings: ServerSettings) -> QueueLimits:
     return QueueLimits(
         jobs=settings.max_queued_jobs,
         pixels=settings.max_queued_pixels,
+        result_bytes=settings.max_result_bytes,
         samples_per_job=settings.max_job_samples,
+        client=ClientLimits(
+            jobs=settings.max_client_jobs,
+            pixels=settings.max_client_pixels,
+            result_bytes=settings.max_client_result_bytes,
+        ),
     )
 
 

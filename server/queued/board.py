@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from contextvars import Context
 
 from server.queued.hints import Hints
-from server.queued.reader import JobReader, Watcher
+from server.queued.reader import SharedReader, Watcher
 from server.queued.turns import Turns
 from smalti.errors import WatchersFull
-from smalti.jobs.clients import ClientQueue
+from smalti.jobs.clients import ClientJobs
 from smalti.jobs.job import Job
 from smalti.jobs.watchers import WatcherQueue
 
@@ -19,16 +19,14 @@ _RETRY_SECONDS = 5.0
 class Board:
     """The readers of all watched jobs. The first watcher of a job starts its reader, the last one stops it."""
 
-    def __init__(
-        self, clients: ClientQueue, watchers: WatcherQueue, hints: Hints, *, most_per_job: int
-    ) -> None:
-        self._clients = clients
+    def __init__(self, jobs: ClientJobs, watchers: WatcherQueue, hints: Hints, *, most_per_job: int) -> None:
+        self._jobs = jobs
         self._watchers = watchers
         self._hints = hints
         self._most_per_job = most_per_job
         self._turns = Turns()
-        self._readers: dict[str, JobReader] = {}
-        self._reading: dict[JobReader, asyncio.Task[None]] = {}
+        self._readers: dict[str, SharedReader] = {}
+        self._reading: dict[SharedReader, asyncio.Task[None]] = {}
         self.is_stopping = False
 
     @property
@@ -53,7 +51,7 @@ class Board:
             for watcher in reader.watchers:
                 watcher.wake()
 
-    def _reader_of(self, job: Job) -> JobReader:
+    def _reader_of(self, job: Job) -> SharedReader:
         reader = self._readers.get(job.id)
         if reader is None or reader.failure is not None:
             return self._start(job)
@@ -64,16 +62,16 @@ class Board:
             )
         return reader
 
-    def _start(self, job: Job) -> JobReader:
+    def _start(self, job: Job) -> SharedReader:
         """Start a reader. It belongs to no client, so it runs outside the context of the RPC that needs it first."""
-        reader = JobReader(job, self._clients, self._watchers, self._hints, self._turns)
+        reader = SharedReader(job, self._jobs, self._watchers, self._hints, self._turns)
         self._readers[job.id] = reader
         self._reading[reader] = asyncio.create_task(
             reader.run(), name=f"reader of {job.id}", context=Context()
         )
         return reader
 
-    def _leave(self, reader: JobReader, watcher: Watcher) -> None:
+    def _leave(self, reader: SharedReader, watcher: Watcher) -> None:
         reader.watchers.discard(watcher)
         if reader.watchers:
             return

@@ -10,7 +10,7 @@ from server.queued.hints import Bell, Hints
 from server.queued.turns import Turns
 from server.queued.view import JobEvent, JobView, SampleEnd, Seen
 from smalti.errors import SmaltiError, Unavailable
-from smalti.jobs.clients import ClientQueue
+from smalti.jobs.clients import ClientJobs
 from smalti.jobs.job import TERMINAL, Job
 from smalti.jobs.watchers import WatcherQueue
 
@@ -24,7 +24,7 @@ _ENDS_AT_ONCE = 10_000  # samples whose ends are read in one call
 class Watcher:
     """One who watches a job: what it has seen, and whether there is news."""
 
-    def __init__(self, reader: "JobReader", job: Job, *, rows: bool, joined: int) -> None:
+    def __init__(self, reader: "SharedReader", job: Job, *, rows: bool, joined: int) -> None:
         self.rows = rows
         self._reader = reader
         self._seen = Seen(job)
@@ -63,16 +63,16 @@ class Watcher:
         return is_first or (not self._is_waiting and (changed or (self.rows and rows_changed)))
 
 
-class JobReader:
+class SharedReader:
     """Reads a job while it has watchers, and wakes them. It knows the job only; who may watch it is decided before."""
 
     def __init__(
-        self, job: Job, clients: ClientQueue, watchers: WatcherQueue, hints: Hints, turns: Turns
+        self, job: Job, jobs: ClientJobs, watchers: WatcherQueue, hints: Hints, turns: Turns
     ) -> None:
         self.view = JobView(job)
         self.failure: SmaltiError | None = None  # why it reads no more
         self.watchers: set[Watcher] = set()
-        self._clients = clients
+        self._jobs = jobs
         self._queue = watchers
         self._hints = hints
         self._turns = turns
@@ -127,7 +127,7 @@ class JobReader:
     async def _look(self) -> None:
         """Read what is new. The job is read first: if it has ended, everything that is read after it is final."""
         rows = any(watcher.rows for watcher in self.watchers)
-        job = await self._clients.refresh(self.view.job)
+        job = await self._jobs.refresh(self.view.job)
         ends = await self._new_ends(job)
         if rows:
             await self._read_rows(job, ends)

@@ -9,7 +9,7 @@ from smalti.jobs.job import Job
 
 
 class Watching:
-    """Gives watchers the events of their jobs.
+    """Gives watchers the events of jobs. It sees all jobs: ask first whether the client may see this one.
 
     A slow watcher costs no memory: what is new is chosen when it takes the next event. It misses steps in between, but
     no sample's end.

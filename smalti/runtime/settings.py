@@ -122,6 +122,9 @@ class ServerSettings(SharedSettings):
         0.002  # longest time that a one-shot request waits for others, to run in one batch with them
     )
     max_waiting: Count = 1024  # most entries of one-shot requests that wait for one graph
+    max_picture_pixels: Total = (
+        262_144  # most pixels of pictures that are read or written at once; a request counts for at most half
+    )
     max_images: Count = 256  # most images in a one-shot request
     max_message_bytes: Bytes = (
         16 * 1024 * 1024
@@ -136,6 +139,12 @@ class ServerSettings(SharedSettings):
     max_watchers_per_job: Count = 1_000  # most Watch streams of one job in a server process
     max_watchers_per_client: Count = (
         2_000  # most Watch streams of one client in a server process, if it has a name
+    )
+    max_result_bytes: Total = 400_000_000  # most bytes of all jobs and their results, also of jobs that ended
+    max_client_jobs: Total = 1000  # most jobs of one client, by its token, that have not ended
+    max_client_pixels: Total = 500_000_000  # most pixels in all jobs of one client that are not drawn yet
+    max_client_result_bytes: Total = (
+        100_000_000  # most bytes of one client's jobs and their results, also of jobs that ended
     )
     max_retention_seconds: Retention = 7 * 86400.0  # longest retention that a client gets
     default_retention_seconds: Retention = 86400.0  # retention of a job whose client asks for none

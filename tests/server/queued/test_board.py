@@ -13,7 +13,7 @@ from server.queued.hints import Hints
 from server.queued.view import SampleEnd
 from server.queued.watching import Watching
 from smalti.errors import InternalError, JobNotFound, Unavailable, WatchersFull
-from smalti.jobs.clients import ClientQueue
+from smalti.jobs.clients import ClientJobs
 from smalti.jobs.job import Job, SampleRows
 from tests.queues import Queues, queues_on
 from tests.smalti.jobs.story import ROWS, Counting, claim_from, drawn, finished, request_for
@@ -147,11 +147,11 @@ async def test_when_the_job_is_deleted_all_its_watchers_learn_it_and_a_new_one_s
 async def test_a_bug_in_the_reader_reaches_every_watcher_as_an_internal_error(
     queue: Queues, monkeypatch: pytest.MonkeyPatch
 ):
-    async def refresh(self: ClientQueue, job: Job) -> Job:
+    async def refresh(self: ClientJobs, job: Job) -> Job:
         raise ZeroDivisionError
 
     job = await queue.clients.submit(request_for())
-    monkeypatch.setattr(ClientQueue, "refresh", refresh)
+    monkeypatch.setattr(ClientJobs, "refresh", refresh)
     with board_on(queue) as (board, _):
         watchers = await watch_all(board, job, 2)
         errors = await asyncio.gather(*(anext(watcher) for watcher in watchers), return_exceptions=True)
@@ -162,14 +162,14 @@ async def test_an_outage_of_redis_is_waited_out_and_a_longer_one_ends_the_watch(
     queue: Queues, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(reader_module, "_RETRY_SECONDS", 0.0)
-    refresh, outage = ClientQueue.refresh, iter(range(5))
+    refresh, outage = ClientJobs.refresh, iter(range(5))
 
-    async def refresh_after_the_outage(self: ClientQueue, job: Job) -> Job:
+    async def refresh_after_the_outage(self: ClientJobs, job: Job) -> Job:
         if next(outage, None) is not None:
             raise Unavailable("Redis does not answer.")
         return await refresh(self, job)
 
-    monkeypatch.setattr(ClientQueue, "refresh", refresh_after_the_outage)
+    monkeypatch.setattr(ClientJobs, "refresh", refresh_after_the_outage)
     job = await queue.clients.submit(request_for())
     cancelled = await queue.clients.cancel(job.id)
     with board_on(queue) as (board, _):
@@ -183,13 +183,13 @@ async def test_an_outage_of_redis_is_waited_out_and_a_longer_one_ends_the_watch(
 
 
 async def test_a_reader_belongs_to_no_client(queue: Queues, monkeypatch: pytest.MonkeyPatch, until):
-    seen, refresh = set(), ClientQueue.refresh
+    seen, refresh = set(), ClientJobs.refresh
 
-    async def noting_refresh(self: ClientQueue, job: Job) -> Job:
+    async def noting_refresh(self: ClientJobs, job: Job) -> Job:
         seen.add(caller())
         return await refresh(self, job)
 
-    monkeypatch.setattr(ClientQueue, "refresh", noting_refresh)
+    monkeypatch.setattr(ClientJobs, "refresh", noting_refresh)
     job = await queue.clients.submit(request_for())
     set_caller(Caller(name="anna", groups=frozenset({"jobs"})))
     with board_on(queue) as (board, _):
