@@ -113,10 +113,10 @@ async def test_watchers_beyond_the_limits_are_refused_with_a_delay_until_one_lea
 
 async def test_a_client_with_a_name_has_a_limit_of_its_own(start_server, monkeypatch: pytest.MonkeyPatch):
     async with start_server(max_watchers_per_client=1) as server:
-        job = await submit(server)
         for name in ("anna", "ben"):
             who = Caller(name=name, groups=frozenset({"jobs"}))
             monkeypatch.setattr(job_service, "caller", lambda who=who: who)
+            job = await submit(server)
             await begin(server.jobs, job)
             refusal = await refused(watch(server.jobs, job))
             assert (refusal.code, refusal.reason) == ("RESOURCE_EXHAUSTED", "WATCHERS_FULL")
