@@ -14,8 +14,11 @@ from server.gate import Gate
 from server.inference import protocol
 from server.inference.inferring import Inferring
 from server.inference.naming import ProtocolModels
+from server.inference.repository import Repository
 from server.inference.service import InferenceService, add_to
+from server.inference.settings import Settings
 from server.inference.shared_memory import Regions, SharedRegions
+from server.inference.statistics import Statistics
 from server.listening import listen, make_server
 from server.messages.checks import RequestLimits
 from server.oneshot.catalogue import Catalogue
@@ -113,8 +116,15 @@ class Application:
     def _inference(self, pool: Executor) -> InferenceService:
         models = ProtocolModels(self.catalogue)
         regions = Regions(most_bytes=self._settings.max_message_bytes)
-        shared = SharedRegions(regions, self._siblings, is_allowed=self._may_share_memory)
-        return InferenceService(models, Inferring(models, regions, pool), shared, self._readiness)
+        return InferenceService(
+            models,
+            Inferring(models, regions, pool),
+            shared=SharedRegions(regions, self._siblings, is_allowed=self._may_share_memory),
+            statistics=Statistics(models, self._siblings),
+            repository=Repository(models, self.catalogue, self._siblings),
+            settings=Settings(models, self._siblings),
+            readiness=self._readiness,
+        )
 
     @property
     def _may_share_memory(self) -> bool:

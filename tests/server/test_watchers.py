@@ -17,8 +17,7 @@ from smalti.client.channel import options
 from smalti.v1 import images_pb2, jobs_pb2, jobs_pb2_grpc, types_pb2
 from tests.server.conftest import Running, refused
 from tests.server.hand_worker import HandWorker
-from tests.server.test_processes import server as several  # noqa: F401
-from tests.server.test_processes import start  # noqa: F401
+from tests.server.several import Several
 
 MODEL = types_pb2.ModelVersion(name="toy-pixel-rnn")
 HEIGHT = 6
@@ -173,7 +172,7 @@ async def test_a_storm_of_cancelled_watches_leaves_no_reader_and_no_place(server
     await until(lambda: not server.application._hints.followed)
 
 
-async def test_watchers_at_every_process_of_a_server_see_the_same_end(several, redis: Redis, until):  # noqa: F811
+async def test_watchers_at_every_process_of_a_server_see_the_same_end(several: Several, redis: Redis, until):
     async with stubs(several.address, 12) as connected:
         reply = await connected[0].Submit(jobs_pb2.SubmitRequest(model=MODEL, count=3))
         calls = [await begin(stub, reply.job.id) for stub in connected for _ in range(10)]
