@@ -12,10 +12,12 @@ from redis.asyncio import Redis
 from server.address import listening_address
 from server.gate import Gate
 from server.inference import protocol
+from server.inference.drawing import Drawing
 from server.inference.inferring import Inferring
 from server.inference.naming import ProtocolModels
 from server.inference.service import InferenceService, add_to
 from server.inference.shared_memory import Regions, SharedRegions
+from server.inference.streaming import Streaming
 from server.listening import listen, make_server
 from server.messages.checks import RequestLimits
 from server.oneshot.catalogue import Catalogue
@@ -97,7 +99,9 @@ class Application:
         models = ProtocolModels(self.catalogue)
         regions = Regions(most_bytes=self._settings.max_message_bytes)
         shared = SharedRegions(regions, self._siblings, is_allowed=self._may_share_memory)
-        return InferenceService(models, Inferring(models, regions, pool), shared, self._readiness)
+        inferring = Inferring(models, regions, pool)
+        streaming = Streaming(models, inferring, Drawing(self._drawing))
+        return InferenceService(models, inferring, streaming, shared, self._readiness)
 
     @property
     def _may_share_memory(self) -> bool:

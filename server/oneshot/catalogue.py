@@ -43,6 +43,7 @@ class ServedModel:
     def __init__(self, manifest: Manifest, runners: Mapping[str, Runner], batching: Batching) -> None:
         self.manifest = manifest
         self.digest = manifest.digest
+        self.drawing = GraphStatistics()  # of drawings that clients of Triton ask for; jobs draw them
         self.palette = palette.parse(manifest.palette)  # (colours, 3) uint8
         self._batchers = {
             graph: Batcher(
