@@ -26,6 +26,8 @@ from server.queued.hints import Hints
 from server.queued.watching import Watching
 from server.readiness import IMAGES, JOBS, MODELS, Readiness
 from server.reflecting import reflect
+from server.security.admission import Admission
+from server.security.tokens import Tokens
 from server.services.images import ImageService
 from server.services.jobs import JobService
 from server.services.models import ModelService
@@ -39,6 +41,7 @@ from smalti.printable import printable
 from smalti.runtime.batching import Batching
 from smalti.runtime.following import LOOK_SECONDS
 from smalti.runtime.repository import ModelRepository
+from smalti.runtime.rereading import keep_looking
 from smalti.runtime.settings import ServerSettings
 from smalti.v1 import images_pb2_grpc, jobs_pb2_grpc, models_pb2_grpc
 
@@ -59,7 +62,8 @@ class Application:
         self._settings = settings
         self._siblings = siblings or Alone()
         self._is_one_of_several = siblings is not None
-        self._gate = Gate()
+        self._tokens = Tokens(settings.tokens_file) if settings.tokens_file else None
+        self._gate = Gate(Admission(self._tokens))
         self._server = make_server(
             self._gate,
             max_message_bytes=settings.max_message_bytes,
@@ -139,6 +143,7 @@ class Application:
             _named(self._upkeep.run(), "upkeep"),
             _named(self._upkeep.keep_recovering(), "recovery"),
             _named(self._hints.run(), "hints"),
+            *([_named(keep_looking([self._tokens.files]), "tokens")] if self._tokens else []),
         ]
 
     async def _start(self) -> None:

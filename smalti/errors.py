@@ -70,6 +70,14 @@ class JobNotFinished(SmaltiError):
     """The job is still running, so this cannot be done to it yet."""
 
 
+class TokenRefused(SmaltiError):
+    """The request has no token, or one that the server does not know."""
+
+
+class NotPermitted(SmaltiError):
+    """The client's token is valid, but not for this."""
+
+
 # The request is fine, but cannot be served now.
 class Busy(SmaltiError):
     """A bounded queue is full; try again after `retry_seconds`."""

@@ -109,6 +109,7 @@ class ServerSettings(SharedSettings):
     """The settings of a server."""
 
     listen: str = "127.0.0.1:50051"  # address and port of the gRPC server
+    tokens_file: Path | None = None  # file of the clients' tokens; without it, everybody may do everything
     server_processes: Annotated[int, Field(ge=1, le=256)] = (
         1  # processes that share the port and the requests
     )
