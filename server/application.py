@@ -33,7 +33,8 @@ from server.services.jobs import JobService
 from server.services.models import ModelService
 from server.siblings import Alone, Siblings
 from server.upkeep import Upkeep
-from smalti.jobs.clients import ClientQueue, QueueLimits
+from smalti.jobs.clients import ClientQueue
+from smalti.jobs.limits import EVERYBODY, ClientLimits, QueueLimits
 from smalti.jobs.store import QueueStore
 from smalti.jobs.upkeep import QueueUpkeep
 from smalti.jobs.watchers import WatcherQueue
@@ -79,7 +80,7 @@ class Application:
         queue, watchers = ClientQueue(store, limits=_queue_limits(settings)), WatcherQueue(store)
         self._hints = Hints(watchers)
         self.catalogue = _catalogue(settings, pool)
-        watching = Watching(queue, watchers, self._hints)
+        watching = Watching(queue.of(EVERYBODY), watchers, self._hints)
         self._drawing = StreamedDrawing(queue, watchers, watching, self._readiness)
         self._upkeep = Upkeep(QueueUpkeep(store), self._readiness)
         self._add_services(queue, watchers, watching, pool)
@@ -204,7 +205,13 @@ def _queue_limits(settings: ServerSettings) -> QueueLimits:
     return QueueLimits(
         jobs=settings.max_queued_jobs,
         pixels=settings.max_queued_pixels,
+        result_bytes=settings.max_result_bytes,
         samples_per_job=settings.max_job_samples,
+        client=ClientLimits(
+            jobs=settings.max_client_jobs,
+            pixels=settings.max_client_pixels,
+            result_bytes=settings.max_client_result_bytes,
+        ),
     )
 
 
