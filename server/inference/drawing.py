@@ -7,6 +7,7 @@ from time import perf_counter_ns
 import numpy as np
 from numpy.typing import NDArray
 
+from server.caller import caller
 from server.inference.naming import ProtocolModel
 from server.oneshot.batcher import Arrays
 from server.oneshot.statistics import RunTimes
@@ -15,6 +16,8 @@ from smalti.errors import InvalidRequest
 from smalti.pixels import number_type
 from smalti.runtime.manifest import Manifest
 from smalti.v1 import images_pb2, types_pb2
+
+_KEPT = "prefix"  # the input with the first pixels of the image in raster order, which are kept
 
 
 class Drawing:
@@ -26,8 +29,9 @@ class Drawing:
     async def rows(self, model: ProtocolModel, inputs: Arrays) -> AsyncGenerator[Arrays, None]:
         """The outputs of each row, from the top. Closing this early cancels the job.
 
-        Raises InvalidRequest, and whatever StreamedDrawing.draw raises.
+        Raises InvalidRequest, NotPermitted for a client that may have no jobs, and what StreamedDrawing.draw raises.
         """
+        caller().require("jobs")
         marks = [perf_counter_ns()]
         try:
             async with aclosing(self._rows(model, inputs)) as rows:
@@ -67,8 +71,8 @@ def _request(manifest: Manifest, inputs: Arrays) -> images_pb2.DrawStreamRequest
         request.seed = int(inputs["seed"][0])
     if "temperature" in inputs:
         request.temperature = float(inputs["temperature"][0])
-    if "prefix" in inputs:
-        request.completion.CopyFrom(_completion(manifest, inputs["prefix"]))
+    if _KEPT in inputs:
+        request.completion.CopyFrom(_completion(manifest, inputs[_KEPT]))
     return request
 
 
@@ -76,7 +80,9 @@ def _completion(manifest: Manifest, first_pixels: NDArray[np.int64]) -> images_p
     """The completion of an image whose first pixels in raster order are kept."""
     kept, total = len(first_pixels), manifest.height * manifest.width
     if kept > total:
-        raise InvalidRequest(f"the prefix has {kept} pixels, but the image only {total}.", field="inputs")
+        raise InvalidRequest(
+            f"input '{_KEPT}' has {kept} pixels, but the image only {total}.", field="inputs"
+        )
     pixels = np.zeros(total, dtype=number_type(len(manifest.palette)))
     pixels[:kept] = first_pixels
     mask = np.zeros(total, dtype=np.uint8)

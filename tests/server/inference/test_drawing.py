@@ -128,8 +128,8 @@ async def test_a_drawing_that_fails_is_an_error_of_its_request(rpc, hand_worker,
     [
         ("temperature", "FP32", np.array([np.nan], np.float32), "The temperature is 0.05 to 10, not nan."),
         ("temperature", "FP32", np.array([99], np.float32), "The temperature is 0.05 to 10, not 99."),
-        ("prefix", "INT64", np.array([7]), "input 'prefix' has a value outside 0 to 6"),
-        ("prefix", "INT64", np.zeros(31, np.int64), "the prefix has 31 pixels, but the image only 30."),
+        ("prefix", "INT64", np.array([7]), "has a value outside 0 to 6"),
+        ("prefix", "INT64", np.zeros(31, np.int64), "has 31 pixels, but the image only 30."),
         (
             "seed",
             "UINT64",
