@@ -38,8 +38,8 @@ class Drawing:
                 async for row in rows:
                     marks.append(perf_counter_ns())
                     yield row
-        except BaseException:
-            model.served.drawing.add_failure(perf_counter_ns() - marks[0])
+        except BaseException as error:
+            model.served.drawing.add_failure(perf_counter_ns() - marks[0], error)
             raise
         _count(model, marks)
 
