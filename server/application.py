@@ -12,6 +12,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 from server.address import listening_address
 from server.gate import Gate
 from server.inference import protocol
+from server.inference.drawing import Drawing
 from server.inference.inferring import Inferring
 from server.inference.naming import ProtocolModels
 from server.inference.repository import Repository
@@ -19,6 +20,7 @@ from server.inference.service import InferenceService, add_to
 from server.inference.settings import Settings
 from server.inference.shared_memory import Regions, SharedRegions
 from server.inference.statistics import Statistics
+from server.inference.streaming import Streaming
 from server.listening import listen, make_server
 from server.messages.checks import RequestLimits
 from server.oneshot.catalogue import Catalogue
@@ -116,9 +118,11 @@ class Application:
     def _inference(self, pool: Executor) -> InferenceService:
         models = ProtocolModels(self.catalogue)
         regions = Regions(most_bytes=self._settings.max_message_bytes)
+        inferring = Inferring(models, regions, pool)
         return InferenceService(
             models,
-            Inferring(models, regions, pool),
+            inferring,
+            streaming=Streaming(models, inferring, Drawing(self._drawing)),
             shared=SharedRegions(regions, self._siblings, is_allowed=self._may_share_memory),
             statistics=Statistics(models, self._siblings),
             repository=Repository(models, self.catalogue, self._siblings),
