@@ -12,7 +12,7 @@ import structlog
 from smalti.errors import SmaltiError
 from smalti.printable import printable
 from smalti.runtime.inventory import LeftOut
-from smalti.runtime.repository import ModelRepository
+from smalti.runtime.repository import SERVING, ModelRepository
 
 log = structlog.get_logger()
 LOOK_SECONDS = 3.0  # between two looks
@@ -119,7 +119,8 @@ class Following:
         return self._taken.get(found[:2]) != found.state
 
     def _found(self, name: str, number: int) -> Found:
-        return Found(name, number, _state(self._repository.root / name / str(number)))
+        folder = self._repository.root / name
+        return Found(name, number, _state(folder / str(number)) + _state_of_serving(folder))
 
     def _log_news(self) -> None:
         now = set(self.left_out)
@@ -141,6 +142,11 @@ def _state(folder: Path) -> State:
     except OSError:
         return ()
     return tuple(_state_of(folder, name) for name in names)
+
+
+def _state_of_serving(folder: Path) -> State:
+    """The state of the file that says how a model is served, if there is one."""
+    return (_state_of(folder, SERVING),) if os.path.lexists(folder / SERVING) else ()
 
 
 def _state_of(folder: Path, name: str) -> tuple[str, int, int, int]:

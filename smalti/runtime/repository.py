@@ -17,7 +17,9 @@ from smalti.runtime import inventory
 from smalti.runtime.inventory import Inventory
 from smalti.runtime.manifest import MANIFEST, Manifest, parse
 
+SERVING = "serving.toml"  # lies beside the versions of a model
 _LARGEST_MANIFEST = 4 * 1024 * 1024  # bytes
+_LARGEST_SERVING = 64 * 1024  # bytes
 _LARGEST_FILE = 2 * 1024**3  # bytes; ONNX's own format ends there
 
 
@@ -93,6 +95,13 @@ class ModelRepository:
         model = read(self.root / name / str(version or versions[-1]))
         model.verify()
         return model
+
+    def serving(self, name: str) -> bytes:
+        """What a model's serving.toml says, empty where there is none; raises RepositoryDamaged."""
+        folder = self.root / name
+        if not os.path.lexists(folder / SERVING):
+            return b""
+        return _content(folder, SERVING, largest=_LARGEST_SERVING)
 
 
 def read(folder: Path) -> Model:
