@@ -12,8 +12,10 @@ from redis.asyncio import Redis
 from server.address import listening_address
 from server.gate import Gate
 from server.inference import protocol
+from server.inference.inferring import Inferring
 from server.inference.naming import ProtocolModels
 from server.inference.service import InferenceService, add_to
+from server.inference.shared_memory import Regions, SharedRegions
 from server.listening import listen, make_server
 from server.messages.checks import RequestLimits
 from server.oneshot.catalogue import Catalogue
@@ -22,6 +24,8 @@ from server.queued.hints import Hints
 from server.queued.watching import Watching
 from server.readiness import IMAGES, JOBS, MODELS, Readiness
 from server.reflecting import reflect
+from server.security.admission import Admission
+from server.security.tokens import Tokens
 from server.services.images import ImageService
 from server.services.jobs import JobService
 from server.services.models import ModelService
@@ -35,6 +39,7 @@ from smalti.printable import printable
 from smalti.runtime.batching import Batching
 from smalti.runtime.following import LOOK_SECONDS
 from smalti.runtime.repository import ModelRepository
+from smalti.runtime.rereading import keep_looking
 from smalti.runtime.settings import ServerSettings
 from smalti.v1 import images_pb2_grpc, jobs_pb2_grpc, models_pb2_grpc
 
@@ -55,7 +60,8 @@ class Application:
         self._settings = settings
         self._siblings = siblings or Alone()
         self._is_one_of_several = siblings is not None
-        self._gate = Gate()
+        self._tokens = Tokens(settings.tokens_file) if settings.tokens_file else None
+        self._gate = Gate(Admission(self._tokens))
         self._server = make_server(
             self._gate,
             max_message_bytes=settings.max_message_bytes,
@@ -87,9 +93,20 @@ class Application:
         jobs_pb2_grpc.add_JobServiceServicer_to_server(jobs, server)
         models = ModelService(catalogue, self._readiness, self._siblings)
         models_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
-        add_to(server, InferenceService(ProtocolModels(catalogue), self._readiness))
+        add_to(server, self._inference(pool))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflect(server, [IMAGES, JOBS, MODELS, health.SERVICE_NAME], others=[protocol.file()])
+
+    def _inference(self, pool: Executor) -> InferenceService:
+        models = ProtocolModels(self.catalogue)
+        regions = Regions(most_bytes=self._settings.max_message_bytes)
+        shared = SharedRegions(regions, self._siblings, is_allowed=self._may_share_memory)
+        return InferenceService(models, Inferring(models, regions, pool), shared, self._readiness)
+
+    @property
+    def _may_share_memory(self) -> bool:
+        allowed = self._settings.shared_memory
+        return allowed == "on" or (allowed == "loopback" and self._address.is_loopback)
 
     async def serve(self) -> None:
         """Answer requests until cancelled; ready as soon as every model is loaded and Redis answers.
@@ -122,6 +139,7 @@ class Application:
             _named(self._upkeep.run(), "upkeep"),
             _named(self._upkeep.keep_recovering(), "recovery"),
             _named(self._hints.run(), "hints"),
+            *([_named(keep_looking([self._tokens.files]), "tokens")] if self._tokens else []),
         ]
 
     async def _start(self) -> None:

@@ -4,6 +4,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Literal
 
+from smalti.errors import NotPermitted
+
 Group = Literal["inference", "jobs", "admin"]
 
 
@@ -18,6 +20,13 @@ class Caller:
     def sees_all(self) -> bool:
         """Whether it sees, cancels and deletes the jobs of others."""
         return "admin" in self.groups
+
+    def require(self, group: Group) -> None:
+        """Raise NotPermitted unless the client may use this group of RPCs."""
+        if group not in self.groups:
+            raise NotPermitted(
+                f"The client '{self.name}' may not do this: its token lacks the group '{group}'."
+            )
 
 
 # Every client, where the server asks for no tokens: they all own all jobs together.

@@ -45,7 +45,7 @@ def _section(title: str, kind: type[SharedSettings], known: set[str]) -> list[st
 
 
 def _default(info: FieldInfo) -> str:
-    if info.default is PydanticUndefined:
+    if info.default in (PydanticUndefined, None):
         return ""
     return f"{info.default:g}" if isinstance(info.default, float) else str(info.default).lower()
 

@@ -66,7 +66,7 @@ def read_raw(data: bytes | memoryview, datatype: Datatype) -> NDArray[Any]:
     if len(data) % datatype.dtype.itemsize:
         raise InvalidRequest(
             f"{len(data)} bytes are no whole number of {datatype.name} values, "
-            f"which take {datatype.dtype.itemsize} bytes each"
+            f"which take {datatype.dtype.itemsize} bytes each."
         )
     return np.frombuffer(data, dtype=datatype.dtype)
 
@@ -78,7 +78,7 @@ def read_contents(values: Any, datatype: Datatype) -> NDArray[Any]:
     try:
         return np.fromiter(values, dtype=datatype.dtype, count=len(values))
     except OverflowError:
-        raise InvalidRequest(f"a value is out of the range of {datatype.name}") from None
+        raise InvalidRequest(f"a value is out of the range of {datatype.name}.") from None
 
 
 def write_raw(array: NDArray[Any], datatype: Datatype) -> bytes | memoryview:
@@ -93,11 +93,11 @@ def _split(data: bytes | memoryview) -> list[bytes]:
     values, start, end = [], 0, len(data)
     while start < end:
         if end - start < _LENGTH.size:
-            raise InvalidRequest(f"{end - start} bytes are left over where the length of a value should be")
+            raise InvalidRequest(f"{end - start} bytes are left over where the length of a value should be.")
         (length,) = _LENGTH.unpack_from(data, start)
         start += _LENGTH.size
         if length > end - start:
-            raise InvalidRequest(f"a value should have {length} bytes, but only {end - start} are left")
+            raise InvalidRequest(f"a value should have {length} bytes, but only {end - start} are left.")
         values.append(bytes(data[start : start + length]))
         start += length
     return values

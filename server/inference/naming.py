@@ -4,13 +4,12 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from server.inference.signatures import DRAW, ModelKind, kinds_of
 from server.oneshot.catalogue import Catalogue, ServedModel
-from server.oneshot.runner import WORKERS_OWN
 from smalti.errors import InvalidRequest, ModelNotFound
 from smalti.printable import printable
-from smalti.runtime.manifest import LARGEST_VERSION, Manifest
+from smalti.runtime.manifest import LARGEST_VERSION
 
-DRAW = "draw"  # the decoupled model of every model that draws row by row; it is answered by a job
 _VERSION = re.compile(r"[0-9]{1,10}")
 
 
@@ -21,6 +20,7 @@ class ProtocolModel(NamedTuple):
     version: str
     served: ServedModel
     graph: str
+    kind: ModelKind
 
     @property
     def is_decoupled(self) -> bool:
@@ -33,32 +33,58 @@ class ProtocolModels:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
+        self._found: dict[tuple[str, str], ProtocolModel] = {}  # by name and version as clients write them
+        self._kinds: dict[ServedModel, dict[str, ModelKind]] = {}
+        self._revision = 0  # of the catalogue, to which these belong
 
     def get(self, name: str, version: str = "") -> ProtocolModel:
         """The model of this name, the latest version if none is given.
 
         Raises InvalidRequest for what is no version, ModelNotFound, or Unavailable if it may still be loaded.
         """
+        self._forget_old()
+        found = self._found.get((name, version))
+        if found is None:
+            found = self._found[name, version] = self._look_for(name, version)
+        return found
+
+    def _look_for(self, name: str, version: str) -> ProtocolModel:
         number = version_number(version)
         model, _, graph = name.rpartition(".")
         try:
             served = self._catalogue.get(model, number)
         except (ModelNotFound, InvalidRequest):
             raise self._unknown(name, version) from None
-        if graph not in _graphs(served.manifest):
+        kind = self._kinds_of(served).get(graph)
+        if kind is None:
             raise self._unknown(name, version)
-        return ProtocolModel(name, str(served.manifest.version), served, graph)
+        return ProtocolModel(name, str(served.manifest.version), served, graph, kind)
+
+    def _forget_old(self) -> None:
+        """Forget what was found before the catalogue changed."""
+        if self._revision != self._catalogue.revision:
+            self._revision = self._catalogue.revision
+            self._found.clear()
+            self._kinds.clear()
 
     def all(self) -> Iterator[ProtocolModel]:
         """Every model, by name and version."""
+        self._forget_old()
         for served in self._catalogue.models():
             manifest = served.manifest
-            for graph in sorted(_graphs(manifest)):
-                yield ProtocolModel(f"{manifest.name}.{graph}", str(manifest.version), served, graph)
+            for graph, kind in self._kinds_of(served).items():
+                yield ProtocolModel(f"{manifest.name}.{graph}", str(manifest.version), served, graph, kind)
 
     def versions(self, name: str) -> list[str]:
         """The served versions of a name, ascending; empty if there is none."""
         return [model.version for model in self.all() if model.name == name]
+
+    def _kinds_of(self, served: ServedModel) -> dict[str, ModelKind]:
+        """The graphs of a served version, described once."""
+        kinds = self._kinds.get(served)
+        if kinds is None:
+            kinds = self._kinds[served] = kinds_of(served.manifest)
+        return kinds
 
     def _unknown(self, name: str, version: str) -> ModelNotFound:
         """In the words of Triton, which clients search for."""
@@ -77,9 +103,3 @@ def version_number(version: str) -> int:
             "a version is a whole number above 0."
         )
     return number
-
-
-def _graphs(manifest: Manifest) -> set[str]:
-    """The graphs that are models of the protocol."""
-    draw = {DRAW} if manifest.draws_rows else set()
-    return (manifest.graphs.keys() - WORKERS_OWN) | draw

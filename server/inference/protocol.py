@@ -43,6 +43,17 @@ ServerReadyResponse = _message("ServerReadyResponse")
 ServerMetadataResponse = _message("ServerMetadataResponse")
 ModelReadyResponse = _message("ModelReadyResponse")
 ModelMetadataResponse = _message("ModelMetadataResponse")
+ModelConfig = _message("ModelConfig")
+ModelConfigResponse = _message("ModelConfigResponse")
+ModelDynamicBatching = _message("ModelDynamicBatching")
+ModelQueuePolicy = _message("ModelQueuePolicy")
+InferParameter = _message("InferParameter")
+ModelInferResponse = _message("ModelInferResponse")
+SystemSharedMemoryStatusResponse = _message("SystemSharedMemoryStatusResponse")
+SystemSharedMemoryRegisterResponse = _message("SystemSharedMemoryRegisterResponse")
+SystemSharedMemoryUnregisterResponse = _message("SystemSharedMemoryUnregisterResponse")
+CudaSharedMemoryStatusResponse = _message("CudaSharedMemoryStatusResponse")
+CudaSharedMemoryUnregisterResponse = _message("CudaSharedMemoryUnregisterResponse")
 
 
 def request_class(method: Any) -> Any:

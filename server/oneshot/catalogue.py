@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
+from contextvars import Context
 from functools import partial
 from typing import Any, TypeVar
 
@@ -48,7 +49,13 @@ class ServedModel:
         self.digest = manifest.digest
         self.palette = palette.parse(manifest.palette)  # (colours, 3) uint8
         self._batchers = {
-            graph: Batcher(runner, batching=batching[graph], model=manifest.name, graph=graph)
+            graph: Batcher(
+                runner,
+                batching=batching[graph],
+                model=manifest.name,
+                graph=graph,
+                is_batched=manifest.graph(graph).is_batched,
+            )
             for graph, runner in runners.items()
         }
 
@@ -118,6 +125,7 @@ class Catalogue:
         self._served: dict[str, dict[int, ServedModel]] = {}
         # The last known digest of each version, also of unloaded ones.
         self._latest: dict[tuple[str, int], str] = {}
+        self.revision = 0  # grows with every version that is served, replaced or unloaded
         self._has_started = False
         self._pending: set[tuple[str, int]] = set()  # versions that were found and not yet tried
         self._loading = asyncio.Lock()  # one at a time: loading is slow, and loading a model twice is waste
@@ -232,6 +240,7 @@ class Catalogue:
         async with self._loading:
             versions = self._served.get(name, {})
             gone = [versions.pop(each) for each in list(versions) if version in (0, each)]
+            self.revision += 1
             if not versions:
                 self._served.pop(name, None)
             await self._off_the_loop(partial(self._following.settle, name, version))
@@ -277,6 +286,7 @@ class Catalogue:
         served = await self._open(model, batching)
         self._served.setdefault(manifest.name, {})[manifest.version] = served
         self._latest[manifest.name, manifest.version] = served.digest
+        self.revision += 1
         if before:
             log.info("model replaced", model=manifest.name, version=manifest.version)
             await before.close()
@@ -303,7 +313,8 @@ class Catalogue:
         )
         manifest = model.manifest
         log.info("model served", model=manifest.name, version=manifest.version, graphs=sorted(runners))
-        return ServedModel(manifest, runners, batching)
+        # In an empty context: its tasks outlive the RPC that loads it, and must not log that RPC's id for ever.
+        return Context().run(ServedModel, manifest, runners, batching)
 
     async def _off_the_loop(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)

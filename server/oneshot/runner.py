@@ -90,9 +90,10 @@ def open_runners(
     graphs = oneshot_graphs(model.manifest)
     runners = {name: _open(model, name, graph, pool, provider) for name, graph in graphs.items()}
     for name, runner in runners.items():
-        _warm(model, name, runner, sizes={1, warm_entries[name]})
+        if model.manifest.has_images:
+            _warm(model, name, runner, sizes={1, warm_entries[name]})
         if provider.name == "cpu":  # a thread that waits for a GPU uses no processor time
-            _measure(model, name, runner, warm_entries[name])
+            _measure(model, name, runner, warm_entries[name] if model.manifest.has_images else 1)
     MODEL_LOAD_SECONDS.labels(model.manifest.name).observe(perf_counter() - start)
     return runners
 
@@ -119,14 +120,17 @@ def _warm(model: Model, name: str, runner: Runner, *, sizes: set[int]) -> None:
 
 
 def _measure(model: Model, name: str, runner: Runner, entries: int) -> None:
-    """Let the runner learn how long its runs take, unless requests choose sizes on which that depends."""
+    """Let the runner learn how long its runs take, unless that depends on sizes which requests choose."""
     graph, last_colour = model.manifest.graph(name), len(model.manifest.palette) - 1
-    if any(size == -1 for tensor in graph.inputs for size in tensor.shape[1:]):
+    if any(-1 in tensor.shape[graph.is_batched :] for tensor in graph.inputs):
         return
     one, many = (
         {tensor.name: _example(tensor, size, last_colour) for tensor in graph.inputs} for size in (1, entries)
     )
-    runner.measure(one, many, entries)
+    try:
+        runner.measure(one, many, entries)
+    except GraphFailed:  # a graph of any kind need not take what is tried here
+        return
 
 
 def _refuse_short_palette(model: Model, graph: Graph, output: str, runner: Runner) -> None:

@@ -35,6 +35,11 @@ RPC_SECONDS = Histogram(
 RPCS_IN_PROGRESS = Gauge(
     "smalti_rpcs_in_progress", "RPCs being answered now.", ["service", "method"], multiprocess_mode="livesum"
 )
+RPCS_REFUSED = Counter(
+    "smalti_rpcs_refused_total",
+    "RPCs that were refused before they began: no_token, wrong_token, or no_group for this RPC.",
+    ["reason"],
+)
 BATCH_WAIT_SECONDS = Histogram(
     "smalti_batch_wait_seconds",
     "Time a one-shot request waited for its batch.",

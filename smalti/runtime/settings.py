@@ -109,6 +109,7 @@ class ServerSettings(SharedSettings):
     """The settings of a server."""
 
     listen: str = "127.0.0.1:50051"  # address and port of the gRPC server
+    tokens_file: Path | None = None  # file of the clients' tokens; without it, everybody may do everything
     server_processes: Annotated[int, Field(ge=1, le=256)] = (
         1  # processes that share the port and the requests
     )
@@ -125,6 +126,9 @@ class ServerSettings(SharedSettings):
     max_message_bytes: Bytes = (
         16 * 1024 * 1024
     )  # most bytes in a request, and most bytes of pixels in an answer
+    shared_memory: Literal["on", "loopback", "off"] = (
+        "loopback"  # may Triton's clients register files under /dev/shm; loopback: if the server listens only there
+    )
     max_job_samples: Total = 1_000_000  # most samples in a job
     max_queued_jobs: Total = 10_000  # most jobs that have not ended
     max_queued_pixels: Total = 2_000_000_000  # most pixels in all jobs that are not drawn yet

@@ -10,6 +10,7 @@ import tritonclient.grpc.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
 from tests.server.conftest import Running
+from tests.server.inference.wire import Rpc
 
 
 @pytest.fixture
@@ -27,6 +28,12 @@ async def blocking_client(server: Running) -> AsyncIterator[Any]:
         yield client
     finally:
         await asyncio.to_thread(client.close)
+
+
+@pytest.fixture
+def rpc(server: Running) -> Rpc:
+    """The protocol's RPCs, field by field."""
+    return Rpc(server.channel)
 
 
 async def refusal(call: Awaitable[Any]) -> tuple[str, str]:

@@ -241,3 +241,45 @@ async def test_statistics_count_refused_failed_and_abandoned_requests_as_failure
     assert (batcher.statistics.success.count, batcher.statistics.fail.count) == (1, 3)
     assert (batcher.statistics.inference_count, batcher.statistics.execution_count) == (1, 1)
     await batcher.close()
+
+
+class Whole(Elsewhere):
+    """A graph that is not batched: gives the whole input and its number of values, and remembers what it ran."""
+
+    def __init__(self) -> None:
+        self.runs: list[tuple[int, ...]] = []
+
+    async def __call__(self, inputs: Arrays) -> Arrays:
+        self.runs.append(inputs["x"].shape)
+        return {"y": inputs["x"], "size": np.array(inputs["x"].size)}
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (1, 3), (9,), (2, 0, 5)])
+async def test_each_request_to_a_graph_that_is_not_batched_is_one_run_of_any_shape(shape: tuple[int, ...]):
+    graph = Whole()
+    batcher = Batcher(graph, batching=KNOBS, is_batched=False)  # given a graph whose first axis is no batch
+    first, second = await asyncio.gather(*(batcher.ask({"x": np.ones(shape)}) for _ in range(2)))
+    assert graph.runs == [shape, shape]  # then nothing is joined, and nothing larger than a batch is divided
+    assert (first["y"].shape, int(first["size"])) == (second["y"].shape, int(second["size"]))
+    assert first["y"].shape == shape
+    await batcher.close()
+
+
+async def test_every_request_to_a_graph_that_is_not_batched_counts_as_one_that_waits():
+    batcher = Batcher(Whole(), batching=knobs(entries=4, delay=1000, waiting=2), is_batched=False)
+    answers = await asyncio.gather(
+        *(batcher.ask({"x": np.ones(100)}) for _ in range(3)), return_exceptions=True
+    )
+    assert [type(answer) for answer in answers] == [dict, dict, BatcherFull]
+    await batcher.close()
+
+
+async def test_an_output_without_entries_is_a_failed_graph():
+    class Scalar(Elsewhere):
+        async def __call__(self, inputs: Arrays) -> Arrays:
+            return {"y": np.array(1.0)}
+
+    batcher = Batcher(Scalar(), batching=KNOBS)
+    with pytest.raises(GraphFailed):
+        await ask(batcher, 1)
+    await batcher.close()
