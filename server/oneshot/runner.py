@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from server.oneshot.pace import Pace
+from server.oneshot.pace import QUICK_SECONDS, Pace
 from server.oneshot.waiting import Arrays
 from smalti.errors import GraphFailed, RepositoryDamaged
 from smalti.runtime.draw_row import GRAPH
@@ -59,8 +59,10 @@ class Runner:
         return self._pace is not None and self._pace.is_quick(entries)
 
     def measure(self, one: Arrays, many: Arrays, entries: int) -> None:
-        """Learn how long runs take, from inputs with one entry and with so many entries."""
-        self._pace = Pace(one=self._seconds(one), many=self._seconds(many), entries=entries)
+        """Learn how long runs take, from inputs with one entry and, if that is quick, with so many entries."""
+        seconds = self._seconds(one)
+        if seconds <= QUICK_SECONDS:
+            self._pace = Pace(one=seconds, many=self._seconds(many), entries=entries)
 
     def _seconds(self, inputs: Arrays) -> float:
         """The shortest of three runs, or of one if that is long."""
