@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from smalti.errors import NotPermitted
+from smalti.jobs.limits import UNSAID, ClientLimits
 
 Group = Literal["inference", "jobs", "admin"]
 
@@ -15,6 +16,7 @@ class Caller:
 
     name: str
     groups: frozenset[Group]
+    limits: ClientLimits = UNSAID  # its own; where they say nothing, those of the server's settings
 
     @property
     def sees_all(self) -> bool:

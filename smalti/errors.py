@@ -62,6 +62,10 @@ class GraphNotServed(SmaltiError):
     """The model has no graph for this request."""
 
 
+class JobDamaged(SmaltiError):
+    """The record of the job in Redis is damaged; other jobs are not concerned."""
+
+
 class NoImages(GraphNotServed):
     """The model is an ONNX file without images: it takes and gives tensors."""
 
@@ -91,8 +95,16 @@ class QueueFull(Busy):
     """The job queue is full."""
 
 
+class LimitReached(Busy):
+    """The client has as many jobs, pixels or bytes of results as it may have."""
+
+
 class BatcherFull(Busy):
     """Too many one-shot requests are waiting for this model."""
+
+
+class PicturesFull(Busy):
+    """Too many pictures are being read or written."""
 
 
 class Unavailable(SmaltiError):

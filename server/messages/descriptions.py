@@ -47,6 +47,7 @@ def describe_job(job: Job) -> jobs_pb2.Job:
         expires=_timestamp(job.expires),
         reason=job.reason,
         job_class=_CLASSES[request.job_class],
+        client=job.client,
     )
 
 

@@ -88,11 +88,16 @@ class Batcher:
             self._admit(entries, level)
             parts = [self._part(piece, level, deadline_ns, arrived) for piece in self._split(inputs, entries)]
             await self._wait(parts, level, timeout_seconds)
-        except BaseException:
-            self.statistics.add_failure(monotonic_ns() - arrived)
+        except BaseException as error:
+            self.statistics.add_failure(monotonic_ns() - arrived, error)
             raise
         self._note_success(parts, entries, arrived)
         return join([part.answer.result() for part in parts])
+
+    @property
+    def waiting(self) -> int:
+        """How many requests, or parts of large ones, wait for a run."""
+        return len(self._waiting)
 
     async def close(self) -> None:
         """Refuse new requests, answer those that wait, then stop."""

@@ -50,6 +50,9 @@ class Waiting:
     def __bool__(self) -> bool:
         return self.entries > 0
 
+    def __len__(self) -> int:
+        return sum(len(level.timely) + len(level.delayed) for level in self._levels.values())
+
     def __iter__(self) -> Iterator[Part]:
         for number in sorted(self._levels):
             yield from self._levels[number].timely

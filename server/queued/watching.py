@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from server.queued.hints import Bell, Hints
 from smalti.errors import Unavailable
-from smalti.jobs.clients import ClientQueue
+from smalti.jobs.clients import ClientJobs
 from smalti.jobs.job import TERMINAL, Job, SampleRows
 from smalti.jobs.watchers import WatcherQueue
 
@@ -37,13 +37,13 @@ class _Known:
 
 
 class Watching:
-    """Gives watchers the events of their jobs.
+    """Gives watchers the events of jobs. It sees all jobs: ask first whether the client may see this one.
 
     A slow watcher costs no memory: state is read when it takes the next event. It misses steps in between, but no
     sample's end.
     """
 
-    def __init__(self, queue: ClientQueue, watchers: WatcherQueue, hints: Hints) -> None:
+    def __init__(self, queue: ClientJobs, watchers: WatcherQueue, hints: Hints) -> None:
         self._queue = queue
         self._watchers = watchers
         self._hints = hints

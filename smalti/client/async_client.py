@@ -213,11 +213,11 @@ class AsyncClient:
         """The job as it is now."""
         return await self._ask(calls.jobs.get_job(job))
 
-    async def jobs(self, *, page_size: int = 50) -> AsyncGenerator[Job, None]:
-        """Every job that the server still knows, newest first."""
+    async def jobs(self, *, client: str | None = None, page_size: int = 50) -> AsyncGenerator[Job, None]:
+        """Every job that the server still knows, newest first; an admin may ask for those of one `client`."""
         page_token, more = "", True
         while more:
-            page, page_token = await self._ask(calls.jobs.jobs_page(page_token, page_size))
+            page, page_token = await self._ask(calls.jobs.jobs_page(page_token, page_size, client))
             for job in page:
                 yield job
             more = bool(page_token)

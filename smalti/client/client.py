@@ -235,11 +235,14 @@ class Client:
         """The job as it is now."""
         return self._ask(calls.jobs.get_job(job))
 
-    def jobs(self, *, page_size: int = 50) -> Iterator[Job]:
-        """Every job that the server still knows, newest first; asks for page after page."""
+    def jobs(self, *, client: str | None = None, page_size: int = 50) -> Iterator[Job]:
+        """Every job that the server still knows, newest first; asks for page after page.
+
+        Where the server asks for tokens, a client lists its own jobs, and an admin those of all, or of one `client`.
+        """
         page_token, more = "", True
         while more:
-            page, page_token = self._ask(calls.jobs.jobs_page(page_token, page_size))
+            page, page_token = self._ask(calls.jobs.jobs_page(page_token, page_size, client))
             yield from page
             more = bool(page_token)
 

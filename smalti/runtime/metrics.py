@@ -61,6 +61,11 @@ BATCH_WAITING_ENTRIES = Gauge(
     ["model", "graph"],
     multiprocess_mode="livesum",
 )
+PICTURE_PIXELS = Gauge(
+    "smalti_picture_pixels",
+    "Pixels of admitted requests whose pictures are read or written.",
+    multiprocess_mode="livesum",
+)
 MODEL_LOAD_SECONDS = Histogram(
     "smalti_model_load_seconds", "Time to load, check and warm a model.", ["model"], buckets=_SLOW
 )
@@ -86,6 +91,9 @@ QUEUE_WORKERS = Gauge(
 JOBS_SUBMITTED = Counter("smalti_jobs_submitted_total", "Jobs accepted by this server.", ["model"])
 RECOVERED_SAMPLES = Counter(
     "smalti_recovered_samples_total", "Samples taken back from workers that fell silent."
+)
+CORRECTED_TOTALS = Counter(
+    "smalti_corrected_totals_total", "Totals of the queue that a recount found wrong and corrected."
 )
 
 # Worker

@@ -122,6 +122,9 @@ class ServerSettings(SharedSettings):
         0.002  # longest time that a one-shot request waits for others, to run in one batch with them
     )
     max_waiting: Count = 1024  # most entries of one-shot requests that wait for one graph
+    max_picture_pixels: Total = (
+        262_144  # most pixels of pictures that are read or written at once; a request counts for at most half
+    )
     max_images: Count = 256  # most images in a one-shot request
     max_message_bytes: Bytes = (
         16 * 1024 * 1024
@@ -132,6 +135,12 @@ class ServerSettings(SharedSettings):
     max_job_samples: Total = 1_000_000  # most samples in a job
     max_queued_jobs: Total = 10_000  # most jobs that have not ended
     max_queued_pixels: Total = 2_000_000_000  # most pixels in all jobs that are not drawn yet
+    max_result_bytes: Total = 400_000_000  # most bytes of all jobs and their results, also of jobs that ended
+    max_client_jobs: Total = 1000  # most jobs of one client, by its token, that have not ended
+    max_client_pixels: Total = 500_000_000  # most pixels in all jobs of one client that are not drawn yet
+    max_client_result_bytes: Total = (
+        100_000_000  # most bytes of one client's jobs and their results, also of jobs that ended
+    )
     max_retention_seconds: Retention = 7 * 86400.0  # longest retention that a client gets
     default_retention_seconds: Retention = 86400.0  # retention of a job whose client asks for none
 

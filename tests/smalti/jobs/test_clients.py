@@ -10,10 +10,11 @@ from redis.asyncio import Redis
 from local.private_redis import PrivateRedis
 from smalti.errors import InvalidRequest, JobNotFinished, JobNotFound, QueueFull, RequestConflict, Unavailable
 from smalti.jobs import script
-from smalti.jobs.clients import NO_WORKER, QueueLimits
 from smalti.jobs.connection import connect
 from smalti.jobs.job import Failed, JobState, Verdict
 from smalti.jobs.keys import Keys, request_key
+from smalti.jobs.limits import QueueLimits
+from smalti.jobs.reading import NO_WORKER
 from tests.conftest import Until
 from tests.queues import Queues, queues_on
 from tests.smalti.jobs.audit import audit_pool
@@ -99,12 +100,6 @@ async def test_fifty_clients_with_one_request_id_make_one_job(queue: Queues) -> 
     )
     assert len({job.id for job in jobs}) == 1
     assert (await queue.upkeep.depth()).ready_samples == 9
-
-
-async def test_clients_may_use_the_same_request_id(queue: Queues) -> None:
-    ours = await queue.clients.submit(request_for(), request_id="one", client="we")
-    theirs = await queue.clients.submit(request_for(), request_id="one", client="they")
-    assert ours.id != theirs.id
 
 
 async def test_a_request_id_used_for_another_request_conflicts(queue: Queues) -> None:
