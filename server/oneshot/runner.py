@@ -16,9 +16,10 @@ from smalti.errors import GraphFailed, RepositoryDamaged
 from smalti.runtime.draw_row import GRAPH
 from smalti.runtime.manifest import Graph, Manifest, Tensor
 from smalti.runtime.metrics import MODEL_LOAD_SECONDS
+from smalti.runtime.opening import told
 from smalti.runtime.provider import Provider
 from smalti.runtime.repository import Model
-from smalti.runtime.session import open_graph, told
+from smalti.runtime.session import open_graph
 
 _SHORT_PALETTE = "its network knows more colours than its palette has: export it again."
 _LONG_SECONDS = 0.01  # of a run that need not be measured again

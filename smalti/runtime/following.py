@@ -11,6 +11,7 @@ import structlog
 
 from smalti.errors import SmaltiError
 from smalti.printable import printable
+from smalti.runtime import inventory
 from smalti.runtime.inventory import LeftOut
 from smalti.runtime.repository import SERVING, ModelRepository
 
@@ -119,8 +120,9 @@ class Following:
         return self._taken.get(found[:2]) != found.state
 
     def _found(self, name: str, number: int) -> Found:
-        folder = self._repository.root / name
-        return Found(name, number, _state(folder / str(number)) + _state_of_serving(folder))
+        root = self._repository.root
+        state = _state(inventory.folder_of(root, name, number))
+        return Found(name, number, state + _state_of_serving(root / name))
 
     def _log_news(self) -> None:
         now = set(self.left_out)
