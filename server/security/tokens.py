@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 
 from server.caller import Caller, Group
 from smalti.errors import SettingsInvalid
+from smalti.jobs.limits import ClientLimits
 from smalti.printable import printable
 from smalti.runtime.rereading import Reread, warn_of_writers
 
@@ -24,6 +25,19 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+Limit = Annotated[int, Field(ge=0, le=10**15)]  # Lua's numbers are exact up to this size
+
+
+class _Limits(BaseModel):
+    """How much this client may have, where that differs from the settings."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    jobs: Limit | None = None
+    pixels: Limit | None = None
+    result_bytes: Limit | None = None
+
+
 class _Entry(BaseModel):
     """One table of the file."""
 
@@ -33,11 +47,13 @@ class _Entry(BaseModel):
     sha256: Annotated[
         list[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]], Field(min_length=1), BeforeValidator(_as_list)
     ]
+    limits: _Limits = _Limits()
 
 
 _ENTRIES = TypeAdapter(dict[str, _Entry])
 _TAKES = {  # messages never quote the file: somebody may have written a token into it
     "groups": "a list of inference, jobs and admin",
+    "limits": "a table of jobs, pixels and result_bytes, each a whole number from 0",
     "sha256": "the SHA-256 of a token as 64 hexadecimal digits in lower case, or a list of those",
 }
 
@@ -62,7 +78,7 @@ def read_clients(path: Path) -> Clients:
     """The clients in a file of tokens; raises SettingsInvalid."""
     entries = _entries(path)
     clients = [
-        (bytes.fromhex(digest), Caller(name=name, groups=frozenset(entry.groups)))
+        (bytes.fromhex(digest), _caller(name, entry))
         for name, entry in entries.items()
         for digest in entry.sha256
     ]
@@ -71,6 +87,10 @@ def read_clients(path: Path) -> Clients:
     if len({digest for digest, _ in clients}) < len(clients):
         raise _unfit(path, "it has one SHA-256 twice")
     return clients
+
+
+def _caller(name: str, entry: _Entry) -> Caller:
+    return Caller(name=name, groups=frozenset(entry.groups), limits=ClientLimits(**entry.limits.model_dump()))
 
 
 def _entries(path: Path) -> Mapping[str, _Entry]:

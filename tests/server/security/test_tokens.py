@@ -13,6 +13,7 @@ from server.caller import Caller
 from server.security import tokens as module
 from server.security.tokens import Tokens
 from smalti.errors import SettingsInvalid
+from smalti.jobs.limits import ClientLimits
 from tests.server.security.conftest import TOKENS, write_tokens
 
 DIGEST = sha256(b"some token").hexdigest()
@@ -23,6 +24,17 @@ def test_a_token_leads_to_its_client_and_another_to_none(tokens_file: Path):
     assert tokens.client_of(TOKENS["ada"]) == Caller(name="ada", groups=frozenset({"inference"}))
     for wrong in ("", "x", TOKENS["ada"][:-1], TOKENS["ada"] + " ", DIGEST, "\udcff", "ü"):
         assert tokens.client_of(wrong) is None
+
+
+def test_a_client_may_have_limits_of_its_own(tmp_path: Path):
+    file = tmp_path / "tokens.toml"
+    digest = sha256(b"one").hexdigest()
+    file.write_text(
+        f'[ada]\ngroups = ["jobs"]\nsha256 = "{digest}"\nlimits = {{ jobs = 3, result_bytes = 1000 }}\n'
+    )
+    client = Tokens(file).client_of("one")
+    assert client is not None
+    assert client.limits == ClientLimits(jobs=3, pixels=None, result_bytes=1000)
 
 
 def test_a_client_may_have_several_tokens_so_that_they_can_be_renewed(tmp_path: Path):
@@ -66,6 +78,12 @@ def test_every_token_is_compared_with_all_entries_in_constant_time(tokens_file: 
             "".join(f'[{name}]\ngroups = ["jobs"]\nsha256 = "{DIGEST}"\n' for name in ("ada", "bob")),
             "one SHA-256 twice",
         ),
+        (
+            f'[ada]\ngroups = ["jobs"]\nsha256 = "{DIGEST}"\nlimits.jobs = "3"',
+            "limits of .ada. must be a table of jobs",
+        ),
+        (f'[ada]\ngroups = ["jobs"]\nsha256 = "{DIGEST}"\nlimits.jobs = -1', "limits of .ada. must be"),
+        (f'[ada]\ngroups = ["jobs"]\nsha256 = "{DIGEST}"\nlimits.rows = 3', "limits of .ada. must be"),
         ("[ada", r"it is not TOML in UTF-8 \(at"),
         ("a-secret-word", "it is not TOML"),
     ],

@@ -1,0 +1,63 @@
+"""A token's client owns its jobs: another one cannot reach them over gRPC."""
+
+from hashlib import sha256
+from typing import Any
+
+import pytest
+
+from smalti.v1 import images_pb2, jobs_pb2, types_pb2
+from tests.server.conftest import Running, StartServer, refused
+from tests.server.security.conftest import TOKENS, bearer, write_tokens
+
+MODEL = types_pb2.ModelVersion(name="toy-pixel-rnn")
+SUBMISSION = jobs_pb2.SubmitRequest(model=MODEL, request_id="one")
+
+
+@pytest.fixture
+async def two_clients(start_server: StartServer, tmp_path: Any) -> Any:
+    """A server that knows bob, eve (jobs) and root (admin, too)."""
+    file = write_tokens(tmp_path / "tokens.toml")
+    eve = file.read_text().split("[bob]")[1].split("[root]")[0]
+    other = sha256(b"the-token-of-eve").hexdigest()
+    digest = sha256(TOKENS["bob"].encode()).hexdigest()
+    file.write_text(file.read_text() + f"\n[eve]{eve.replace(digest, other)}limits.jobs = 1\n")
+    async with start_server(tokens_file=file) as running:
+        yield running
+
+
+EVE = (("authorization", "Bearer the-token-of-eve"),)
+
+
+async def job_of(server: Running, metadata: Any) -> jobs_pb2.Job:
+    reply: jobs_pb2.SubmitResponse = await server.jobs.Submit(SUBMISSION, metadata=metadata)
+    return reply.job
+
+
+async def test_the_name_of_the_token_owns_the_job(two_clients: Running) -> None:
+    jobs = two_clients.jobs
+    ours, theirs = await job_of(two_clients, bearer("bob")), await job_of(two_clients, EVE)
+    assert (ours.client, theirs.client, ours.id != theirs.id) == ("bob", "eve", True)
+    for call, request in (
+        (jobs.Get, jobs_pb2.GetJobRequest(id=ours.id)),
+        (jobs.Watch, jobs_pb2.WatchRequest(id=ours.id)),
+        (jobs.Results, jobs_pb2.ResultsRequest(id=ours.id)),
+        (jobs.Cancel, jobs_pb2.CancelJobRequest(id=ours.id)),
+        (jobs.Delete, jobs_pb2.DeleteJobRequest(id=ours.id)),
+    ):
+        assert (await refused(call(request, metadata=EVE))).code == "NOT_FOUND"
+    listed = await jobs.List(jobs_pb2.ListJobsRequest(), metadata=EVE)
+    assert [job.id for job in listed.jobs] == [theirs.id]
+    everything = await jobs.List(jobs_pb2.ListJobsRequest(), metadata=bearer("root"))
+    assert [job.client for job in everything.jobs] == ["eve", "bob"]
+    stopped = await jobs.Cancel(jobs_pb2.CancelJobRequest(id=ours.id), metadata=bearer("root"))
+    assert stopped.state == jobs_pb2.JOB_STATE_CANCELLED
+
+
+async def test_the_limits_in_the_file_of_tokens_hold(two_clients: Running) -> None:
+    await job_of(two_clients, EVE)
+    submission = jobs_pb2.SubmitRequest(model=MODEL)
+    refusal = await refused(two_clients.jobs.Submit(submission, metadata=EVE))
+    assert (refusal.code, refusal.reason) == ("RESOURCE_EXHAUSTED", "LIMIT_REACHED")
+    await two_clients.jobs.Submit(submission, metadata=bearer("bob"))
+    drawing = two_clients.images.DrawStream(images_pb2.DrawStreamRequest(model=MODEL), metadata=EVE)
+    assert (await refused(drawing)).reason == "LIMIT_REACHED"
