@@ -1,6 +1,7 @@
 """Builds the server with all its services, runs it, and stops it in order."""
 
 import asyncio
+import os
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import Executor
 from typing import Any
@@ -14,11 +15,15 @@ from server.gate import Gate
 from server.inference import protocol
 from server.inference.inferring import Inferring
 from server.inference.naming import ProtocolModels
+from server.inference.repository import Repository
 from server.inference.service import InferenceService, add_to
+from server.inference.settings import Settings
 from server.inference.shared_memory import Regions, SharedRegions
+from server.inference.statistics import Statistics
 from server.listening import listen, make_server
 from server.messages.checks import RequestLimits
 from server.oneshot.catalogue import Catalogue
+from server.oneshot.pictures import Pictures
 from server.queued.drawing import StreamedDrawing
 from server.queued.hints import Hints
 from server.queued.watching import Watching
@@ -79,7 +84,8 @@ class Application:
         self._hints = Hints(watchers)
         self.catalogue = _catalogue(settings, pool)
         watching = Watching(queue.of(EVERYBODY), watchers, self._hints)
-        self._drawing = StreamedDrawing(queue, watchers, watching, self._readiness)
+        self._pictures = Pictures(pixels=settings.max_picture_pixels, threads=_picture_threads(settings))
+        self._drawing = StreamedDrawing(queue, watchers, watching, self._readiness, self._pictures)
         self._upkeep = Upkeep(QueueUpkeep(store), self._readiness)
         self._add_services(queue, watchers, watching, pool)
         self._background: list[asyncio.Task[None]] = []
@@ -88,9 +94,9 @@ class Application:
         self, queue: ClientQueue, watchers: WatcherQueue, watching: Watching, pool: Executor
     ) -> None:
         limits, server, catalogue = _limits(self._settings), self._server, self.catalogue
-        images = ImageService(catalogue, pool, self._drawing, limits)
+        images = ImageService(catalogue, self._pictures, self._drawing, limits)
         images_pb2_grpc.add_ImageServiceServicer_to_server(images, server)
-        jobs = JobService(queue, watchers, catalogue, watching, self._readiness, limits)
+        jobs = JobService(queue, watchers, catalogue, self._pictures, watching, self._readiness, limits)
         jobs_pb2_grpc.add_JobServiceServicer_to_server(jobs, server)
         models = ModelService(catalogue, self._readiness, self._siblings)
         models_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
@@ -101,8 +107,15 @@ class Application:
     def _inference(self, pool: Executor) -> InferenceService:
         models = ProtocolModels(self.catalogue)
         regions = Regions(most_bytes=self._settings.max_message_bytes)
-        shared = SharedRegions(regions, self._siblings, is_allowed=self._may_share_memory)
-        return InferenceService(models, Inferring(models, regions, pool), shared, self._readiness)
+        return InferenceService(
+            models,
+            Inferring(models, regions, pool),
+            shared=SharedRegions(regions, self._siblings, is_allowed=self._may_share_memory),
+            statistics=Statistics(models, self._siblings),
+            repository=Repository(models, self.catalogue, self._siblings),
+            settings=Settings(models, self._siblings),
+            readiness=self._readiness,
+        )
 
     @property
     def _may_share_memory(self) -> bool:
@@ -176,6 +189,7 @@ class Application:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         await self.catalogue.close()
+        self._pictures.close()
         log.info("stopped")
 
     async def _finish(self) -> None:
@@ -195,6 +209,11 @@ def make_store(redis: Redis, settings: ServerSettings) -> QueueStore:
         lease_seconds=settings.lease_seconds,
         allow_volatile=settings.allow_volatile_redis,
     )
+
+
+def _picture_threads(settings: ServerSettings) -> int:
+    """Half of this process's cores: graphs and the event loop need the others."""
+    return max(1, (os.cpu_count() or 1) // settings.server_processes // 2)
 
 
 def _queue_limits(settings: ServerSettings) -> QueueLimits:

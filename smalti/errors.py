@@ -103,6 +103,10 @@ class BatcherFull(Busy):
     """Too many one-shot requests are waiting for this model."""
 
 
+class PicturesFull(Busy):
+    """Too many pictures are being read or written."""
+
+
 class Unavailable(SmaltiError):
     """The server or Redis cannot be reached; try again after `retry_seconds`."""
 

@@ -11,8 +11,8 @@ import structlog
 from server.caller import caller
 from server.messages import checks
 from server.messages.descriptions import model_of
-from server.messages.images import write_indices
 from server.oneshot.catalogue import ServedModel
+from server.oneshot.pictures import Pictures
 from server.queued.requests import Prepared, prepare_stream
 from server.queued.watching import Watching
 from server.readiness import Readiness
@@ -38,6 +38,7 @@ class StreamedDrawing:
         watchers: WatcherQueue,
         watching: Watching,
         readiness: Readiness,
+        pictures: Pictures,
         *,
         worker_seconds: float = _WORKER_SECONDS,
     ) -> None:
@@ -45,11 +46,12 @@ class StreamedDrawing:
         self._watchers = watchers
         self._watching = watching
         self._readiness = readiness
+        self._pictures = pictures
         self._worker_seconds = worker_seconds
         self._background: set[asyncio.Task[None]] = set()
 
     async def draw(
-        self, model: ServedModel, request: pb.DrawStreamRequest
+        self, model: ServedModel, request: pb.DrawStreamRequest, *, deadline: float | None = None
     ) -> AsyncGenerator[pb.DrawStreamResponse, None]:
         """The events of the drawing: started, rows, finished. Closing this early cancels the job.
 
@@ -57,7 +59,7 @@ class StreamedDrawing:
         submitting raises.
         """
         form = checks.image_format_of(request.format)
-        prepared = await asyncio.to_thread(prepare_stream, model, request)
+        prepared = await prepare_stream(model, request, self._pictures, deadline=deadline)
         self._readiness.require_queue()
         jobs = self._queue.of(caller())
         job = await self._submit(jobs, prepared)
@@ -108,11 +110,9 @@ class StreamedDrawing:
 
     async def _finished(self, model: ServedModel, job: Job, form: int) -> pb.DrawStreamResponse:
         async for result in self._watchers.results(job):
-            return pb.DrawStreamResponse(
-                finished=pb.DrawFinished(
-                    image=write_indices(model, result.pixels, form), log_probability=result.log_probability
-                )
-            )
+            image = await self._pictures.paint(model, result.pixels, form)
+            finished = pb.DrawFinished(image=image, log_probability=result.log_probability)
+            return pb.DrawStreamResponse(finished=finished)
         raise SampleFailed("The image was drawn, but its result is gone.")
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:

@@ -1,17 +1,16 @@
 """Answers JobService: drawing jobs, which are kept in the queue."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 
 from server.caller import caller
-from server.context import Context
+from server.context import Context, deadline_of
 from server.messages import checks
 from server.messages.checks import RequestLimits
 from server.messages.descriptions import describe_job
-from server.messages.images import write_indices
 from server.oneshot.catalogue import Catalogue, ServedModel
+from server.oneshot.pictures import Pictures
 from server.queued.requests import prepare_job
 from server.queued.watching import JobEvent, SampleEnd, Watching
 from server.readiness import Readiness
@@ -35,6 +34,7 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
         queue: ClientQueue,
         watchers: WatcherQueue,
         catalogue: Catalogue,
+        pictures: Pictures,
         watching: Watching,
         readiness: Readiness,
         limits: RequestLimits,
@@ -42,6 +42,7 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
         self._queue = queue
         self._watchers = watchers
         self._catalogue = catalogue
+        self._pictures = pictures
         self._watching = watching
         self._readiness = readiness
         self._limits = limits
@@ -49,7 +50,9 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
     async def Submit(self, request: pb.SubmitRequest, context: Context) -> pb.SubmitResponse:
         model = self._catalogue.get(request.model.name, request.model.version)
         model.manifest.require_images()
-        prepared = await asyncio.to_thread(prepare_job, model, request, self._limits)
+        prepared = await prepare_job(
+            model, request, self._limits, self._pictures, deadline=deadline_of(context)
+        )
         self._readiness.require_queue()
         job = await self._jobs.submit(prepared.request, request_id=request.request_id)
         JOBS_SUBMITTED.labels(model.manifest.name).inc()
@@ -81,7 +84,7 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
         results = self._watchers.results(job, start=request.start, limit=request.limit)
         async with aclosing(results):
             async for result in results:
-                yield _result(result, job, model, form)
+                yield await self._result(result, job, model, form)
 
     async def Cancel(self, request: pb.CancelJobRequest, context: Context) -> pb.Job:
         self._readiness.require_queue()
@@ -128,21 +131,21 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
             )
         return model
 
+    async def _result(
+        self, result: SampleResult, job: Job, model: ServedModel | None, form: int
+    ) -> pb.SampleResult:
+        return pb.SampleResult(
+            index=result.index,
+            image=None if result.error else await self._image(result.pixels, job, model, form),
+            log_probability=result.log_probability,
+            error=result.error,
+            fingerprint=result.fingerprint,
+        )
 
-def _result(result: SampleResult, job: Job, model: ServedModel | None, form: int) -> pb.SampleResult:
-    return pb.SampleResult(
-        index=result.index,
-        image=None if result.error else _image(result.pixels, job, model, form),
-        log_probability=result.log_probability,
-        error=result.error,
-        fingerprint=result.fingerprint,
-    )
-
-
-def _image(pixels: bytes, job: Job, model: ServedModel | None, form: int) -> types_pb2.Image:
-    if model is not None:
-        return write_indices(model, pixels, form)
-    request = job.request
-    return types_pb2.Image(
-        pixels=types_pb2.Pixels(height=request.rows, width=request.columns, indices=pixels)
-    )
+    async def _image(self, pixels: bytes, job: Job, model: ServedModel | None, form: int) -> types_pb2.Image:
+        if model is not None:
+            return await self._pictures.paint(model, pixels, form)
+        request = job.request
+        return types_pb2.Image(
+            pixels=types_pb2.Pixels(height=request.rows, width=request.columns, indices=pixels)
+        )

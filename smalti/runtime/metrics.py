@@ -61,6 +61,11 @@ BATCH_WAITING_ENTRIES = Gauge(
     ["model", "graph"],
     multiprocess_mode="livesum",
 )
+PICTURE_PIXELS = Gauge(
+    "smalti_picture_pixels",
+    "Pixels of admitted requests whose pictures are read or written.",
+    multiprocess_mode="livesum",
+)
 MODEL_LOAD_SECONDS = Histogram(
     "smalti_model_load_seconds", "Time to load, check and warm a model.", ["model"], buckets=_SLOW
 )
