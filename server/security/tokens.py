@@ -21,21 +21,21 @@ _VARIABLE = "SMALTI_TOKENS_FILE"
 Clients = Sequence[tuple[bytes, Caller]]  # each with the SHA-256 of a token; a client may have several tokens
 
 
+_Whole = Annotated[int, Field(ge=1, le=10**15)]  # as in the settings
+
+
 def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-Limit = Annotated[int, Field(ge=0, le=10**15)]  # Lua's numbers are exact up to this size
-
-
 class _Limits(BaseModel):
-    """How much this client may have, where that differs from the settings."""
+    """How much one client may have, where it differs from the settings."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True)
 
-    jobs: Limit | None = None
-    pixels: Limit | None = None
-    result_bytes: Limit | None = None
+    jobs: _Whole | None = None
+    pixels: _Whole | None = None
+    result_bytes: _Whole | None = None
 
 
 class _Entry(BaseModel):
@@ -53,7 +53,7 @@ class _Entry(BaseModel):
 _ENTRIES = TypeAdapter(dict[str, _Entry])
 _TAKES = {  # messages never quote the file: somebody may have written a token into it
     "groups": "a list of inference, jobs and admin",
-    "limits": "a table of jobs, pixels and result_bytes, each a whole number from 0",
+    "limits": "a table with any of jobs, pixels and result_bytes, each a whole number from 1",
     "sha256": "the SHA-256 of a token as 64 hexadecimal digits in lower case, or a list of those",
 }
 
@@ -76,11 +76,10 @@ class Tokens:
 
 def read_clients(path: Path) -> Clients:
     """The clients in a file of tokens; raises SettingsInvalid."""
-    entries = _entries(path)
     clients = [
-        (bytes.fromhex(digest), _caller(name, entry))
-        for name, entry in entries.items()
-        for digest in entry.sha256
+        (bytes.fromhex(digest), client)
+        for client, digests in (_client(name, entry) for name, entry in _entries(path).items())
+        for digest in digests
     ]
     if not clients:
         raise _unfit(path, "it names no client")
@@ -89,8 +88,10 @@ def read_clients(path: Path) -> Clients:
     return clients
 
 
-def _caller(name: str, entry: _Entry) -> Caller:
-    return Caller(name=name, groups=frozenset(entry.groups), limits=ClientLimits(**entry.limits.model_dump()))
+def _client(name: str, entry: _Entry) -> tuple[Caller, Sequence[str]]:
+    """A client and the digests of its tokens."""
+    limits = ClientLimits(**entry.limits.model_dump())
+    return Caller(name=name, groups=frozenset(entry.groups), limits=limits), entry.sha256
 
 
 def _entries(path: Path) -> Mapping[str, _Entry]:
