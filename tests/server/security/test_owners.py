@@ -1,31 +1,28 @@
 """A token's client owns its jobs: another one cannot reach them over gRPC."""
 
-from hashlib import sha256
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from smalti.v1 import images_pb2, jobs_pb2, types_pb2
 from tests.server.conftest import Running, StartServer, refused
-from tests.server.security.conftest import TOKENS, bearer, write_tokens
+from tests.server.security.conftest import bearer
 
 MODEL = types_pb2.ModelVersion(name="toy-pixel-rnn")
 SUBMISSION = jobs_pb2.SubmitRequest(model=MODEL, request_id="one")
 
 
+EVE = bearer("eve")
+
+
 @pytest.fixture
-async def two_clients(start_server: StartServer, tmp_path: Any) -> Any:
-    """A server that knows bob, eve (jobs) and root (admin, too)."""
-    file = write_tokens(tmp_path / "tokens.toml")
-    eve = file.read_text().split("[bob]")[1].split("[root]")[0]
-    other = sha256(b"the-token-of-eve").hexdigest()
-    digest = sha256(TOKENS["bob"].encode()).hexdigest()
-    file.write_text(file.read_text() + f"\n[eve]{eve.replace(digest, other)}limits.jobs = 1\n")
-    async with start_server(tokens_file=file) as running:
+async def two_clients(start_server: StartServer, tokens_file: Path) -> AsyncIterator[Running]:
+    """A server that knows bob and eve (jobs), and root (admin, too). Eve may have one unfinished job."""
+    tokens_file.write_text(tokens_file.read_text() + "[eve.limits]\njobs = 1\n")
+    async with start_server(tokens_file=tokens_file) as running:
         yield running
-
-
-EVE = (("authorization", "Bearer the-token-of-eve"),)
 
 
 async def job_of(server: Running, metadata: Any) -> jobs_pb2.Job:
