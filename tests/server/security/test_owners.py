@@ -18,10 +18,16 @@ EVE = bearer("eve")
 
 
 @pytest.fixture
-async def two_clients(start_server: StartServer, tokens_file: Path) -> AsyncIterator[Running]:
-    """A server that knows bob and eve (jobs), and root (admin, too). Eve may have one unfinished job."""
+def with_limits(tokens_file: Path) -> Path:
+    """The file of tokens; eve may have one unfinished job."""
     tokens_file.write_text(tokens_file.read_text() + "[eve.limits]\njobs = 1\n")
-    async with start_server(tokens_file=tokens_file) as running:
+    return tokens_file
+
+
+@pytest.fixture
+async def two_clients(start_server: StartServer, with_limits: Path) -> AsyncIterator[Running]:
+    """A server that knows bob and eve (jobs), and root (admin, too)."""
+    async with start_server(tokens_file=with_limits) as running:
         yield running
 
 
