@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from server.address import listening_address
 from server.gate import Gate
 from server.inference import protocol
+from server.inference.exporting import Exporting
 from server.inference.inferring import Inferring
 from server.inference.naming import ProtocolModels
 from server.inference.repository import Repository
@@ -106,6 +107,7 @@ class Application:
 
     def _inference(self, pool: Executor) -> InferenceService:
         models = ProtocolModels(self.catalogue)
+        self._exporting = Exporting(models)
         regions = Regions(most_bytes=self._settings.max_message_bytes)
         return InferenceService(
             models,
@@ -150,6 +152,7 @@ class Application:
 
     def _look_after_the_queue(self) -> None:
         self._background = [
+            _named(self._exporting.run(), "exporting"),
             _named(self._upkeep.run(), "upkeep"),
             _named(self._upkeep.keep_recovering(), "recovery"),
             _named(self._hints.run(), "hints"),
@@ -189,6 +192,7 @@ class Application:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         await self.catalogue.close()
+        self._exporting.copy()
         self._pictures.close()
         log.info("stopped")
 
