@@ -1,5 +1,6 @@
 """Answers GRPCInferenceService: one method for each RPC of the protocol."""
 
+from collections.abc import AsyncIterator
 from importlib.metadata import version
 from typing import Any
 
@@ -14,6 +15,7 @@ from server.inference.repository import Repository
 from server.inference.settings import Settings
 from server.inference.shared_memory import SharedRegions
 from server.inference.statistics import Statistics
+from server.inference.streaming import Streaming
 from server.readiness import Readiness
 from smalti.errors import ModelNotFound, Unavailable, Unsupported
 
@@ -27,6 +29,7 @@ _EXTENSIONS = (
     "statistics",
     "trace",
 )
+_STATUS_WANTED = "triton_grpc_error"  # with this metadata, a fault ends a stream with its status
 
 
 class InferenceService:
@@ -37,6 +40,7 @@ class InferenceService:
         models: ProtocolModels,
         inferring: Inferring,
         *,
+        streaming: Streaming,
         shared: SharedRegions,
         statistics: Statistics,
         repository: Repository,
@@ -45,6 +49,7 @@ class InferenceService:
     ) -> None:
         self._models = models
         self._inferring = inferring
+        self._streaming = streaming
         self._shared = shared
         self._statistics = statistics
         self._repository = repository
@@ -79,6 +84,10 @@ class InferenceService:
 
     async def ModelInfer(self, request: Any, context: Context) -> bytes:
         return await self._inferring.infer(request, deadline_of(context))
+
+    def ModelStreamInfer(self, requests: AsyncIterator[Any], context: Context) -> AsyncIterator[bytes]:
+        wants_status = (_STATUS_WANTED, "true") in (context.invocation_metadata() or ())
+        return self._streaming.answer(requests, deadline_of(context), ends_at_error=wants_status)
 
     async def ModelStatistics(self, request: Any, context: Context) -> Any:
         return await self._statistics.answer(request)

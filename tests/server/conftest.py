@@ -15,10 +15,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
 from server.address import listening_address
-from server.application import Application, make_store
+from server.application import Application
+from server.stores import open_stores
 from smalti.client.channel import options
 from smalti.client.health import ask
-from smalti.jobs.connection import connect
 from smalti.runtime import logs
 from smalti.runtime.settings import ServerSettings
 from smalti.v1 import images_pb2_grpc, jobs_pb2_grpc, models_pb2_grpc
@@ -84,14 +84,13 @@ def start_server(repository: Path, redis_url: str, until) -> StartServer:
         }
         settings = ServerSettings(**usual | given)
         with ThreadPoolExecutor(2) as pool:
-            async with connect(settings.redis_url) as redis:
-                store = make_store(redis, settings)
-                application = Application(settings, store, pool)
+            async with open_stores(settings) as stores:
+                application = Application(settings, stores, pool)
                 address = replace(listening_address(settings.listen), port=application.port)
                 serving = asyncio.create_task(application.serve())
                 try:
                     async with grpc.aio.insecure_channel(address.text, options(address)) as channel:
-                        running = Running(application, queues_of(store), address.text, channel)
+                        running = Running(application, queues_of(stores.users), address.text, channel)
                         if ready is not None:
                             await until(lambda: _has_status(running, ready, serving), seconds=60)
                         yield running
