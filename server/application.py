@@ -91,7 +91,7 @@ class Application:
         self._pictures = Pictures(pixels=settings.max_picture_pixels, threads=_picture_threads(settings))
         self._drawing = StreamedDrawing(queue, results, drawn, self._readiness, self._pictures)
         self._upkeep = Upkeep(QueueUpkeep(stores.upkeep), self._readiness)
-        self._add_services(queue, results, pool)
+        self._add_services(queue, ClientQueue(stores.watchers), results, pool)
         self._background: list[asyncio.Task[None]] = []
 
     def _new_board(self, store: QueueStore) -> Board:
@@ -99,13 +99,15 @@ class Application:
         everybody = ClientQueue(store).of(EVERYBODY)
         return Board(everybody, WatcherQueue(store), self._hints, most_per_job=most)
 
-    def _add_services(self, queue: ClientQueue, results: WatcherQueue, pool: Executor) -> None:
+    def _add_services(
+        self, queue: ClientQueue, watched: ClientQueue, results: WatcherQueue, pool: Executor
+    ) -> None:
         limits, server, catalogue = _limits(self._settings), self._server, self.catalogue
         images = ImageService(catalogue, self._pictures, self._drawing, limits)
         images_pb2_grpc.add_ImageServiceServicer_to_server(images, server)
         watching, places = Watching(self._board), Places(_watcher_limits(self._settings))
         jobs = JobService(
-            queue, results, catalogue, self._pictures, watching, places, self._readiness, limits
+            queue, watched, results, catalogue, self._pictures, watching, places, self._readiness, limits
         )
         jobs_pb2_grpc.add_JobServiceServicer_to_server(jobs, server)
         models = ModelService(catalogue, self._readiness, self._siblings)
