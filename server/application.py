@@ -13,6 +13,7 @@ from server.address import listening_address
 from server.gate import Gate
 from server.inference import protocol
 from server.inference.drawing import Drawing
+from server.inference.exporting import Exporting
 from server.inference.inferring import Inferring
 from server.inference.naming import ProtocolModels
 from server.inference.repository import Repository
@@ -117,6 +118,7 @@ class Application:
 
     def _inference(self, pool: Executor) -> InferenceService:
         models = ProtocolModels(self.catalogue)
+        self._exporting = Exporting(models)
         regions = Regions(most_bytes=self._settings.max_message_bytes)
         inferring = Inferring(models, regions, pool)
         return InferenceService(
@@ -162,6 +164,7 @@ class Application:
 
     def _look_after_the_queue(self) -> None:
         self._background = [
+            _named(self._exporting.run(), "exporting"),
             _named(self._upkeep.run(), "upkeep"),
             _named(self._upkeep.keep_recovering(), "recovery"),
             _named(self._hints.run(), "hints"),
@@ -201,6 +204,7 @@ class Application:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         await self.catalogue.close()
+        self._exporting.copy()
         self._pictures.close()
         log.info("stopped")
 
