@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from server.caller import caller
 from server.inference.naming import ProtocolModel
-from server.oneshot.batcher import Arrays
 from server.oneshot.statistics import RunTimes
+from server.oneshot.waiting import Arrays
 from server.queued.drawing import StreamedDrawing
 from smalti.errors import InvalidRequest
 from smalti.pixels import number_type
