@@ -166,4 +166,6 @@ def _example(tensor: Tensor, entries: int, last_colour: int) -> NDArray[Any]:
     """Pixels of the last colour, and various latents, so that a palette of the wrong length shows itself."""
     if tensor.name == "latent":
         return np.random.default_rng(0).standard_normal(_sizes(tensor, entries), dtype=np.float32)
+    if tensor.type == "string":
+        return np.full(_sizes(tensor, entries), "", dtype=object)
     return np.full(_sizes(tensor, entries), last_colour if tensor.name == "pixels" else 0, dtype=tensor.type)
