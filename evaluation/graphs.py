@@ -19,9 +19,11 @@ PORTION_VALUES = 8_000_000  # values of the largest output at once, at most: log
 
 
 class Graphs:
-    """The graphs of one version of a model, each opened when it is first run."""
+    """The graphs of one version of a model of images, each opened when it is first run."""
 
     def __init__(self, model: Model, *, threads: int) -> None:
+        """Raises NoImages."""
+        model.manifest.require_images()
         self.model, self.threads = model, threads
         self._sessions: dict[str, Any] = {}  # onnxruntime has no types
 

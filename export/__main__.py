@@ -54,10 +54,12 @@ def _export(checkpoint: Checkpoint, root: Path, version: int | None, say: Say) -
 def _described(folder: Path) -> str:
     manifest = repository.read(folder).manifest
     size = sum(file.stat().st_size for file in folder.iterdir())
-    equal = "pixels equal" if manifest.parity.pixels_equal else "pixels not compared"
+    parity = manifest.parity
+    assert parity is not None, "the exporter has compared it with torch"
+    equal = "pixels equal" if parity.pixels_equal else "pixels not compared"
     return (
         f"{folder}: {', '.join(sorted(manifest.graphs))}; {size / 1e6:.1f} MB; "
-        f"parity {manifest.parity.max_difference:.1e} over {manifest.parity.images} images, {equal}"
+        f"parity {parity.max_difference:.1e} over {parity.images} images, {equal}"
     )
 
 

@@ -76,6 +76,7 @@ def _write(original: Model, place: Path) -> Path:
 
 
 def _bounds(manifest: Manifest) -> dict[str, float]:
+    manifest.require_images()
     if manifest.quantisation:
         raise ExportRefused(f"{manifest.name} is int8 already.")
     if not manifest.draws_rows or manifest.variant not in BOUNDS:

@@ -12,10 +12,12 @@ from redis.asyncio import Redis
 from server.address import listening_address
 from server.gate import Gate
 from server.inference import protocol
+from server.inference.inferring import Inferring
+from server.inference.naming import ProtocolModels
 from server.inference.service import InferenceService, add_to
+from server.inference.shared_memory import Regions, SharedRegions
 from server.listening import listen, make_server
 from server.messages.checks import RequestLimits
-from server.oneshot.batcher import BatchLimits
 from server.oneshot.catalogue import Catalogue
 from server.queued.drawing import StreamedDrawing
 from server.queued.hints import Hints
@@ -32,6 +34,7 @@ from smalti.jobs.store import QueueStore
 from smalti.jobs.upkeep import QueueUpkeep
 from smalti.jobs.watchers import WatcherQueue
 from smalti.printable import printable
+from smalti.runtime.batching import Batching
 from smalti.runtime.following import LOOK_SECONDS
 from smalti.runtime.repository import ModelRepository
 from smalti.runtime.settings import ServerSettings
@@ -86,9 +89,20 @@ class Application:
         jobs_pb2_grpc.add_JobServiceServicer_to_server(jobs, server)
         models = ModelService(catalogue, self._readiness, self._siblings)
         models_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
-        add_to(server, InferenceService(self._readiness))
+        add_to(server, self._inference(pool))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflect(server, [IMAGES, JOBS, MODELS, health.SERVICE_NAME], others=[protocol.file()])
+
+    def _inference(self, pool: Executor) -> InferenceService:
+        models = ProtocolModels(self.catalogue)
+        regions = Regions(most_bytes=self._settings.max_message_bytes)
+        shared = SharedRegions(regions, self._siblings, is_allowed=self._may_share_memory)
+        return InferenceService(models, Inferring(models, regions, pool), shared, self._readiness)
+
+    @property
+    def _may_share_memory(self) -> bool:
+        allowed = self._settings.shared_memory
+        return allowed == "on" or (allowed == "loopback" and self._address.is_loopback)
 
     async def serve(self) -> None:
         """Answer requests until cancelled; ready as soon as every model is loaded and Redis answers.
@@ -190,10 +204,10 @@ def _catalogue(settings: ServerSettings, pool: Executor) -> Catalogue:
         ModelRepository(settings.model_repository),
         pool,
         provider=settings.provider,
-        limits=BatchLimits(
-            entries=settings.max_batch,
-            delay_seconds=settings.max_queue_delay_seconds,
-            waiting_entries=settings.max_waiting,
+        batching=Batching(
+            max_batch_size=settings.max_batch,
+            max_queue_delay_microseconds=round(settings.max_queue_delay_seconds * 1e6),
+            max_queue_size=settings.max_waiting,
         ),
     )
 

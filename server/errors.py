@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc import StatusCode
 
+from server.request_ids import KEY, request_id
 from smalti.errors import (
     DOMAIN,
     Busy,
@@ -23,12 +24,14 @@ from smalti.errors import (
     ModelNotFound,
     ProviderMissing,
     RedisUnfit,
+    RegionNotFound,
     RepositoryDamaged,
     RequestConflict,
     SampleFailed,
     SettingsInvalid,
     SmaltiError,
     Unavailable,
+    Unsupported,
     reason_of,
 )
 
@@ -36,8 +39,10 @@ log = structlog.get_logger()
 DETAILS_KEY = "grpc-status-details-bin"
 STATUS: dict[type[SmaltiError], StatusCode] = {
     InvalidRequest: StatusCode.INVALID_ARGUMENT,
+    Unsupported: StatusCode.UNIMPLEMENTED,
     RequestConflict: StatusCode.ALREADY_EXISTS,
     ModelNotFound: StatusCode.NOT_FOUND,
+    RegionNotFound: StatusCode.NOT_FOUND,
     JobNotFound: StatusCode.NOT_FOUND,
     GraphNotServed: StatusCode.FAILED_PRECONDITION,
     JobNotFinished: StatusCode.FAILED_PRECONDITION,
@@ -64,7 +69,10 @@ def code_of(error: SmaltiError) -> StatusCode:
 
 
 def status_of(error: SmaltiError) -> status_pb2.Status:
-    """The status with its details: always an ErrorInfo; RetryInfo and BadRequest for the errors that have them."""
+    """The status with its details.
+
+    Always an ErrorInfo; RetryInfo and BadRequest for the errors that have them; RequestInfo while an RPC is answered.
+    """
     return status_pb2.Status(
         code=code_pb2.Code.Value(code_of(error).name),
         message=message_of(error),
@@ -95,7 +103,7 @@ def _sent_bytes(text: str) -> int:
 
 async def abort(context: grpc.aio.ServicerContext, error: SmaltiError) -> None:  # type: ignore[type-arg]
     """End the RPC with the error's status; always raises, as gRPC's abort does."""
-    trailing = ((DETAILS_KEY, status_of(error).SerializeToString()),)
+    trailing = ((DETAILS_KEY, status_of(error).SerializeToString()), (KEY, request_id()))
     await context.abort(code_of(error), message_of(error), trailing)
 
 
@@ -117,6 +125,8 @@ def _details(error: SmaltiError) -> list[Message]:
             field=error.field, description=message_of(error)
         )
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+    if request_id():
+        details.append(error_details_pb2.RequestInfo(request_id=request_id()))
     return details
 
 

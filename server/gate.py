@@ -1,4 +1,4 @@
-"""Wraps every RPC, in one place: turns errors into statuses, measures, and counts the RPCs that run."""
+"""Wraps every RPC, in one place: gives it an id, turns errors into statuses, measures, and counts what runs."""
 
 import asyncio
 import inspect
@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 
 from server.context import Context
 from server.errors import abort, code_of, log_bug
+from server.request_ids import KEY, begin, choose, request_id
 from smalti.errors import InvalidRequest, SmaltiError
 from smalti.runtime.metrics import RPC_SECONDS, RPCS_IN_PROGRESS
 
@@ -63,6 +64,7 @@ class Gate(grpc.aio.ServerInterceptor):
         if handler is None:
             return None
         _, service, method = handler_call_details.method.split("/")
+        begin(choose(handler_call_details.invocation_metadata or ()))
         return self._wrap(handler, service, method)
 
     def _wrap(self, handler: Handler, service: str, method: str) -> Handler:
@@ -90,6 +92,7 @@ class Gate(grpc.aio.ServerInterceptor):
     async def _measured(self, context: Context, service: str, method: str) -> AsyncIterator[None]:
         start, code = perf_counter(), "OK"
         self._enter(service, method)
+        context.set_trailing_metadata(((KEY, request_id()),))
         try:
             yield
         except asyncio.CancelledError:

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import structlog
 
+from server import request_ids
 from smalti import errors
 from smalti.errors import InternalError, InvalidRequest, SmaltiError
 
@@ -50,7 +51,8 @@ class Peer:
         number, answer = next(self._numbers), asyncio.get_running_loop().create_future()
         self._asked[number] = answer
         try:
-            self._send({"ask": number, "command": command, "argument": argument})
+            request_id = request_ids.request_id()  # the other process's log names the RPC, too
+            self._send({"ask": number, "command": command, "argument": argument, "request_id": request_id})
             return await answer
         finally:
             del self._asked[number]
@@ -92,6 +94,8 @@ class Peer:
 
     async def _reply(self, message: dict[str, Any]) -> None:
         number, command = message["ask"], message["command"]
+        if message["request_id"]:
+            request_ids.begin(message["request_id"])
         try:
             self._send({"answer": number, "value": await self._answer(command, message["argument"])})
         except SmaltiError as error:

@@ -16,7 +16,10 @@ class SmaltiError(Exception):
     """Something that smalti refuses or cannot do, said in one sentence.
 
     Some libraries put addresses of Python objects into their messages; these are removed, as they help nobody.
+    `request_id` is empty, or the server's id of the RPC that failed: the server's log has it beside what happened.
     """
+
+    request_id = ""
 
     def __init__(self, message: str) -> None:
         super().__init__(_OBJECT.sub("", message))
@@ -35,8 +38,12 @@ class ImageRefused(InvalidRequest):
     """The image cannot be read, or does not have the size that the model draws."""
 
 
+class Unsupported(SmaltiError):
+    """The server does not do this at all, for any values of the request."""
+
+
 class RequestConflict(SmaltiError):
-    """This request_id was used before for another request."""
+    """This request_id, or this name of a shared memory region, was used before for something else."""
 
 
 class ModelNotFound(SmaltiError):
@@ -47,8 +54,16 @@ class JobNotFound(SmaltiError):
     """There is no such job, or its retention has passed."""
 
 
+class RegionNotFound(SmaltiError):
+    """No region of shared memory is registered under this name."""
+
+
 class GraphNotServed(SmaltiError):
     """The model has no graph for this request."""
+
+
+class NoImages(GraphNotServed):
+    """The model is an ONNX file without images: it takes and gives tensors."""
 
 
 class JobNotFinished(SmaltiError):
@@ -78,6 +93,10 @@ class Unavailable(SmaltiError):
     def __init__(self, message: str, *, retry_seconds: float = 1.0) -> None:
         super().__init__(message)
         self.retry_seconds = retry_seconds
+
+
+class WaitedTooLong(Unavailable):
+    """The request's own timeout, or its graph's, passed while it waited for a run."""
 
 
 class DeadlinePassed(SmaltiError):

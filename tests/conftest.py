@@ -18,6 +18,16 @@ Condition = Callable[[], Any]
 Until = Callable[..., Awaitable[Any]]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--calls", type=int, default=2000, help="how many strange calls test_fuzz makes")
+
+
+@pytest.fixture(scope="session")
+def calls(request: pytest.FixtureRequest) -> int:
+    """How many strange calls a long test of them makes."""
+    return int(request.config.getoption("--calls"))
+
+
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[PrivateRedis]:
     """One Redis for all tests of this run. Use `redis_url` or `redis`: they empty it first."""

@@ -71,6 +71,7 @@ SPECIAL: Mapping[str, Word] = {
         pattern="(?<!_)prefix",  # elsewhere keys and names have one; thread_name_prefix is Python's
         instead="kept pixels",
         folders=_DRAWING,
+        right=r"\"prefix\"",  # the input of the Open Inference Protocol's model `draw`
     ),
     "prompt": Word(
         pattern="prompt",  # elsewhere it is a shell's

@@ -5,17 +5,27 @@ from typing import Any
 
 import grpc
 
-from server.context import Context
+from server.context import Context, deadline_of
 from server.inference import protocol
+from server.inference.describing import config_of, metadata_of
+from server.inference.inferring import Inferring
+from server.inference.naming import ProtocolModels
+from server.inference.shared_memory import SharedRegions
 from server.readiness import Readiness
+from smalti.errors import ModelNotFound, Unavailable, Unsupported
 
-_EXTENSIONS: tuple[str, ...] = ()
+_EXTENSIONS = ("classification", "model_configuration", "parameters", "schedule_policy")
 
 
 class InferenceService:
     """Turns the protocol's requests into questions to the served graphs, and their answers into responses."""
 
-    def __init__(self, readiness: Readiness) -> None:
+    def __init__(
+        self, models: ProtocolModels, inferring: Inferring, shared: SharedRegions, readiness: Readiness
+    ) -> None:
+        self._models = models
+        self._inferring = inferring
+        self._shared = shared
         self._readiness = readiness
 
     async def ServerLive(self, request: Any, context: Context) -> Any:
@@ -25,9 +35,50 @@ class InferenceService:
         return protocol.ServerReadyResponse(ready=self._readiness.is_ready)
 
     async def ServerMetadata(self, request: Any, context: Context) -> Any:
+        more = ("system_shared_memory",) if self._shared.is_allowed else ()
         return protocol.ServerMetadataResponse(
-            name="smalti", version=version("smalti"), extensions=_EXTENSIONS
+            name="smalti", version=version("smalti"), extensions=[*_EXTENSIONS, *more]
         )
+
+    async def ModelReady(self, request: Any, context: Context) -> Any:
+        try:
+            self._models.get(request.name, request.version)
+        except (ModelNotFound, Unavailable):
+            return protocol.ModelReadyResponse(ready=False)
+        return protocol.ModelReadyResponse(ready=True)
+
+    async def ModelMetadata(self, request: Any, context: Context) -> Any:
+        model = self._models.get(request.name, request.version)
+        return metadata_of(model, self._models.versions(request.name))
+
+    async def ModelConfig(self, request: Any, context: Context) -> Any:
+        return config_of(self._models.get(request.name, request.version))
+
+    async def ModelInfer(self, request: Any, context: Context) -> bytes:
+        return await self._inferring.infer(request, deadline_of(context))
+
+    async def SystemSharedMemoryStatus(self, request: Any, context: Context) -> Any:
+        regions = self._shared.regions.registered(request.name)
+        return protocol.SystemSharedMemoryStatusResponse(
+            regions={region.name: region.described for region in regions}
+        )
+
+    async def SystemSharedMemoryRegister(self, request: Any, context: Context) -> Any:
+        await self._shared.register(request.name, request.key, request.offset, request.byte_size)
+        return protocol.SystemSharedMemoryRegisterResponse()
+
+    async def SystemSharedMemoryUnregister(self, request: Any, context: Context) -> Any:
+        await self._shared.unregister(request.name)
+        return protocol.SystemSharedMemoryUnregisterResponse()
+
+    async def CudaSharedMemoryStatus(self, request: Any, context: Context) -> Any:
+        return protocol.CudaSharedMemoryStatusResponse()
+
+    async def CudaSharedMemoryRegister(self, request: Any, context: Context) -> Any:
+        raise Unsupported("This server does not use shared memory of a GPU: register system shared memory.")
+
+    async def CudaSharedMemoryUnregister(self, request: Any, context: Context) -> Any:
+        return protocol.CudaSharedMemoryUnregisterResponse()
 
 
 def add_to(server: grpc.aio.Server, service: InferenceService) -> None:

@@ -60,7 +60,7 @@ def describe_model(manifest: Manifest) -> models_pb2.Model:
     return models_pb2.Model(
         name=manifest.name,
         version=manifest.version,
-        family=manifest.family,
+        family=manifest.family or "",
         variant=manifest.variant,
         height=manifest.height,
         width=manifest.width,

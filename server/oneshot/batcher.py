@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ import structlog
 from numpy.typing import NDArray
 
 from server.errors import log_bug
-from smalti.errors import BatcherFull, DeadlinePassed, GraphFailed, SmaltiError, Unavailable
+from server.oneshot.statistics import GraphStatistics, RunTimes
+from smalti.errors import BatcherFull, DeadlinePassed, GraphFailed, SmaltiError, Unavailable, WaitedTooLong
+from smalti.runtime.batching import Batching
 from smalti.runtime.metrics import (
     BATCH_COMPUTE_SECONDS,
     BATCH_ENTRIES,
@@ -23,15 +26,7 @@ log = structlog.get_logger()
 Arrays = Mapping[str, NDArray[Any]]  # by name of input or output; the first axis counts the entries
 Run = Callable[[Arrays], Awaitable[Arrays]]
 _RETRY_SECONDS = 0.1  # enough for many runs
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchLimits:
-    """How many entries a batch may have, how long a request waits for others, and how many entries may wait."""
-
-    entries: int = 64
-    delay_seconds: float = 0.002
-    waiting_entries: int = 1024
+_NO_TIMES = RunTimes(0, 0, 0)
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -42,19 +37,27 @@ class _Waiting:
     entries: int
     since: float
     deadline: float | None
+    latest_start: float | None
     answer: asyncio.Future[Arrays]
+    started_ns: int = 0  # its run, by perf_counter_ns
+    times: RunTimes = _NO_TIMES
 
 
 class Batcher:
     """Runs one graph for many requests at once, one run at a time. Make it inside a running event loop.
 
     A request that finds the graph free runs at once. A run waits for more requests only if the run before it served
-    several, so a lone client never pays for the delay.
+    several, so a lone client never pays for the delay. A graph that is not batched has a run for each request, which
+    counts as one entry whatever its shapes are.
     """
 
-    def __init__(self, run: Run, *, limits: BatchLimits, model: str = "", graph: str = "") -> None:
+    def __init__(
+        self, run: Run, *, batching: Batching, model: str = "", graph: str = "", is_batched: bool = True
+    ) -> None:
         self._run = run
-        self._limits = limits
+        self._is_batched = is_batched
+        self.batching = batching
+        self.statistics = GraphStatistics()
         self._name = f"{model}.{graph}"
         self._meters = _Meters(model, graph)
         self._waiting: deque[_Waiting] = deque()
@@ -65,21 +68,48 @@ class Batcher:
         self._clock = asyncio.get_running_loop().time
         self._task = asyncio.create_task(self._serve())
 
-    async def ask(self, inputs: Arrays, *, deadline: float | None = None) -> Arrays:
+    async def ask(
+        self,
+        inputs: Arrays,
+        *,
+        deadline: float | None = None,
+        priority: int = 0,
+        timeout_seconds: float | None = None,
+    ) -> Arrays:
         """The graph's outputs for these inputs.
 
-        `deadline` is by the event loop's clock. Raises BatcherFull, DeadlinePassed, GraphFailed or InternalError, and
-        Unavailable after close.
+        `deadline` is by the event loop's clock. Raises BatcherFull, WaitedTooLong, DeadlinePassed, GraphFailed or
+        InternalError, and Unavailable after close.
         """
-        parts = _split(inputs, self._limits.entries)
-        self._admit(_count_entries(inputs))
-        waiting = [self._enqueue(part, deadline) for part in parts]
+        arrived = perf_counter_ns()
         try:
-            answers = await asyncio.gather(*(part.answer for part in waiting))
+            policy = self.batching.policy(self.batching.level(priority))
+            wait = policy.timeout_seconds(timeout_seconds)
+            parts = await self._served(inputs, deadline, None if wait is None else self._clock() + wait)
+        except BaseException:
+            self.statistics.add_failure(perf_counter_ns() - arrived)
+            raise
+        self.statistics.add_success(
+            self._entries(inputs),
+            whole=perf_counter_ns() - arrived,
+            queue=min(part.started_ns for part in parts) - arrived,
+            times=RunTimes(*map(sum, zip(*(part.times for part in parts), strict=True))),
+        )
+        return _join([part.answer.result() for part in parts])
+
+    async def _served(
+        self, inputs: Arrays, deadline: float | None, latest_start: float | None
+    ) -> list[_Waiting]:
+        """The answered parts of a request."""
+        parts = _split(inputs, self.batching.max_batch_size) if self._is_batched else [inputs]
+        self._admit(self._entries(inputs))
+        waiting = [self._enqueue(part, deadline, latest_start) for part in parts]
+        try:
+            await asyncio.gather(*(part.answer for part in waiting))
         finally:
             for part in waiting:
                 self._forget(part)
-        return _join(answers)
+        return waiting
 
     async def close(self) -> None:
         """Refuse new requests, answer those that wait, then stop."""
@@ -90,20 +120,21 @@ class Batcher:
     def _admit(self, entries: int) -> None:
         if self._closed:
             raise Unavailable(f"{self._name} is being unloaded.")
-        if self._waiting_entries + entries > self._limits.waiting_entries:
+        if self._waiting_entries + entries > self.batching.max_queue_size:
             raise BatcherFull(
-                f"{self._name} is busy: {self._waiting_entries} of at most {self._limits.waiting_entries} entries "
+                f"{self._name} is busy: {self._waiting_entries} of at most {self.batching.max_queue_size} entries "
                 f"wait, and {entries} more do not fit.",
                 retry_seconds=_RETRY_SECONDS,
             )
 
-    def _enqueue(self, inputs: Arrays, deadline: float | None) -> _Waiting:
+    def _enqueue(self, inputs: Arrays, deadline: float | None, latest_start: float | None) -> _Waiting:
         answer: asyncio.Future[Arrays] = asyncio.get_running_loop().create_future()
         part = _Waiting(
             inputs=inputs,
-            entries=_count_entries(inputs),
+            entries=self._entries(inputs),
             since=self._clock(),
             deadline=deadline,
+            latest_start=latest_start,
             answer=answer,
         )
         self._waiting.append(part)
@@ -147,15 +178,15 @@ class Batcher:
             not self._crowded
             or self._closed
             or not self._waiting
-            or self._waiting_entries >= self._limits.entries
+            or self._waiting_entries >= self.batching.max_batch_size
         ):
             return 0.0
-        return self._waiting[0].since + self._limits.delay_seconds - self._clock()
+        return self._waiting[0].since + self.batching.delay_seconds - self._clock()
 
     def _take(self) -> list[_Waiting]:
         """The oldest requests that fit into one run, without those that are no longer wanted."""
         batch: list[_Waiting] = []
-        room = self._limits.entries
+        room = self.batching.max_batch_size if self._is_batched else 1
         while self._waiting and self._waiting[0].entries <= room:
             part = self._waiting.popleft()
             self._count(-part.entries)
@@ -170,26 +201,47 @@ class Batcher:
         if part.deadline is not None and part.deadline <= self._clock():
             part.answer.set_exception(DeadlinePassed("The deadline passed while the request waited."))
             return False
+        if part.latest_start is not None and part.latest_start <= self._clock():
+            part.answer.set_exception(
+                WaitedTooLong(f"The request's timeout passed while it waited for {self._name}.")
+            )
+            return False
         return True
 
     async def _answer(self, batch: Sequence[_Waiting]) -> None:
         start = self._clock()
         self._crowded = len(batch) > 1
         entries = sum(part.entries for part in batch)
+        marks = [perf_counter_ns()]
         try:
-            outputs = await self._run(_join([part.inputs for part in batch]))
-            _check_entries(outputs, entries)
+            inputs = _join([part.inputs for part in batch])
+            marks.append(perf_counter_ns())
+            outputs = await self._run(inputs)
+            marks.append(perf_counter_ns())
+            if self._is_batched:
+                _check_entries(outputs, entries)
         except Exception as error:  # noqa: BLE001  # a failed run fails its own requests, and the batcher goes on
             _fail(batch, self._failure(error, entries))
             return
         _hand_out(batch, outputs)
+        marks.append(perf_counter_ns())
+        self._note(batch, entries, marks)
         self._meters.observe(batch, start, self._clock())
+
+    def _note(self, batch: Sequence[_Waiting], entries: int, marks: Sequence[int]) -> None:
+        times = RunTimes(*(marks[step + 1] - marks[step] for step in range(3)))
+        self.statistics.add_run(entries, times)
+        for part in batch:
+            part.started_ns, part.times = marks[0], times
 
     def _failure(self, error: Exception, entries: int) -> SmaltiError:
         if not isinstance(error, GraphFailed):
             return log_bug(error, graph=self._name, entries=entries)
         log.error("run failed", graph=self._name, entries=entries, exc_info=error)
         return GraphFailed(f"{self._name} failed on a batch of {entries}; the server's log has the cause.")
+
+    def _entries(self, inputs: Arrays) -> int:
+        return _count_entries(inputs) if self._is_batched else 1
 
     def _count(self, entries: int) -> None:
         self._waiting_entries += entries
@@ -232,8 +284,8 @@ def _join(parts: Sequence[Arrays]) -> Arrays:
 
 def _check_entries(outputs: Arrays, entries: int) -> None:
     for name, value in outputs.items():
-        if len(value) != entries:
-            raise GraphFailed(f"Output {name} has {len(value)} entries for a batch of {entries}.")
+        if value.shape[:1] != (entries,):
+            raise GraphFailed(f"Output {name} has the shape {value.shape} for a batch of {entries}.")
 
 
 def _hand_out(batch: Sequence[_Waiting], outputs: Arrays) -> None:
@@ -241,8 +293,12 @@ def _hand_out(batch: Sequence[_Waiting], outputs: Arrays) -> None:
     for part in batch:
         stop = start + part.entries
         if not part.answer.done():
-            part.answer.set_result({name: value[start:stop] for name, value in outputs.items()})
+            part.answer.set_result(outputs if len(batch) == 1 else _entries(outputs, start, stop))
         start = stop
+
+
+def _entries(arrays: Arrays, start: int, stop: int) -> Arrays:
+    return {name: value[start:stop] for name, value in arrays.items()}
 
 
 def _fail(batch: Sequence[_Waiting], error: SmaltiError) -> None:

@@ -3,15 +3,18 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
+from contextvars import Context
 from functools import partial
 from typing import Any, TypeVar
 
 import structlog
 
-from server.oneshot.batcher import Arrays, Batcher, BatchLimits
+from server.oneshot.batcher import Arrays, Batcher
 from server.oneshot.runner import Runner, open_runners
+from server.oneshot.statistics import GraphStatistics
 from smalti import palette
 from smalti.errors import (
+    GraphNotServed,
     InvalidRequest,
     ModelNotFound,
     ProviderMissing,
@@ -21,6 +24,7 @@ from smalti.errors import (
     did_you_mean,
 )
 from smalti.printable import printable
+from smalti.runtime.batching import Batching
 from smalti.runtime.following import Following, Found
 from smalti.runtime.inventory import LeftOut
 from smalti.runtime.manifest import Manifest
@@ -36,19 +40,52 @@ _LONGEST_NAME = 63
 class ServedModel:
     """One loaded version: its manifest, and a batcher for each of its one-shot graphs."""
 
-    def __init__(self, manifest: Manifest, runners: Mapping[str, Runner], limits: BatchLimits) -> None:
+    def __init__(self, manifest: Manifest, runners: Mapping[str, Runner], batching: Batching) -> None:
         self.manifest = manifest
         self.digest = manifest.digest
         self.palette = palette.parse(manifest.palette)  # (colours, 3) uint8
         self._batchers = {
-            graph: Batcher(runner, limits=limits, model=manifest.name, graph=graph)
+            graph: Batcher(
+                runner,
+                batching=batching,
+                model=manifest.name,
+                graph=graph,
+                is_batched=manifest.graph(graph).is_batched,
+            )
             for graph, runner in runners.items()
         }
 
-    async def ask(self, graph: str, inputs: Arrays, *, deadline: float | None = None) -> Arrays:
-        """A graph's outputs for these inputs; raises GraphNotServed, and whatever Batcher.ask raises."""
-        self.manifest.graph(graph)
-        return await self._batchers[graph].ask(inputs, deadline=deadline)
+    async def ask(
+        self,
+        graph: str,
+        inputs: Arrays,
+        *,
+        deadline: float | None = None,
+        priority: int = 0,
+        timeout_seconds: float | None = None,
+    ) -> Arrays:
+        """A graph's outputs for these inputs; raises GraphNotServed, and whatever Batcher.ask raises.
+
+        `deadline` is by the event loop's clock. `priority` 1 is served first, 0 is the graph's default;
+        `timeout_seconds` limits how long the request waits for its run. Both count as `batching` allows.
+        """
+        return await self._batcher(graph).ask(
+            inputs, deadline=deadline, priority=priority, timeout_seconds=timeout_seconds
+        )
+
+    def batching(self, graph: str) -> Batching:
+        """How requests for this graph share runs; raises GraphNotServed."""
+        return self._batcher(graph).batching
+
+    def statistics(self, graph: str) -> GraphStatistics:
+        """What this graph has done since it was loaded; raises GraphNotServed."""
+        return self._batcher(graph).statistics
+
+    def _batcher(self, graph: str) -> Batcher:
+        if batcher := self._batchers.get(graph):
+            return batcher
+        self.manifest.graph(graph)  # says which graphs there are
+        raise GraphNotServed(f"Graph '{graph}' of {self.manifest.name} answers no one-shot requests.")
 
     async def close(self) -> None:
         """Answer the requests that wait, then stop."""
@@ -68,16 +105,17 @@ class Catalogue:
         pool: Executor,
         *,
         provider: Provider,
-        limits: BatchLimits,
+        batching: Batching,
     ) -> None:
         self._repository = repository
         self._pool = pool
         self._provider = provider
-        self._limits = limits
+        self._batching = batching
         self._following = Following(repository)
         self._served: dict[str, dict[int, ServedModel]] = {}
         # The last known digest of each version, also of unloaded ones.
         self._latest: dict[tuple[str, int], str] = {}
+        self.revision = 0  # grows with every version that is served, replaced or unloaded
         self._has_started = False
         self._pending: set[tuple[str, int]] = set()  # versions that were found and not yet tried
         self._loading = asyncio.Lock()  # one at a time: loading is slow, and loading a model twice is waste
@@ -192,6 +230,7 @@ class Catalogue:
         async with self._loading:
             versions = self._served.get(name, {})
             gone = [versions.pop(each) for each in list(versions) if version in (0, each)]
+            self.revision += 1
             if not versions:
                 self._served.pop(name, None)
             await self._off_the_loop(partial(self._following.settle, name, version))
@@ -235,6 +274,7 @@ class Catalogue:
         served = await self._open(model)
         self._served.setdefault(manifest.name, {})[manifest.version] = served
         self._latest[manifest.name, manifest.version] = served.digest
+        self.revision += 1
         if before:
             log.info("model replaced", model=manifest.name, version=manifest.version)
             await before.close()
@@ -243,12 +283,17 @@ class Catalogue:
     async def _open(self, model: Model) -> ServedModel:
         runners = await self._off_the_loop(
             partial(
-                open_runners, model, self._pool, provider=self._provider, warm_entries=self._limits.entries
+                open_runners,
+                model,
+                self._pool,
+                provider=self._provider,
+                warm_entries=self._batching.max_batch_size,
             )
         )
         manifest = model.manifest
         log.info("model served", model=manifest.name, version=manifest.version, graphs=sorted(runners))
-        return ServedModel(manifest, runners, self._limits)
+        # In an empty context: its tasks outlive the RPC that loads it, and must not log that RPC's id for ever.
+        return Context().run(ServedModel, manifest, runners, self._batching)
 
     async def _off_the_loop(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)

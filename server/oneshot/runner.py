@@ -53,7 +53,7 @@ def open_runners(
     start = perf_counter()
     graphs = {name: graph for name, graph in model.manifest.graphs.items() if name not in WORKERS_OWN}
     runners = {name: _open(model, name, graph, pool, provider) for name, graph in graphs.items()}
-    for name, runner in runners.items():
+    for name, runner in runners.items() if model.manifest.has_images else ():
         _warm(model, name, runner, sizes={1, warm_entries})
     MODEL_LOAD_SECONDS.labels(model.manifest.name).observe(perf_counter() - start)
     return runners

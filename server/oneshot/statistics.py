@@ -1,6 +1,16 @@
 """What a graph has done since it was loaded: counts and times, as the Open Inference Protocol reports them."""
 
 from dataclasses import dataclass, field
+from time import time
+from typing import NamedTuple
+
+
+class RunTimes(NamedTuple):
+    """Nanoseconds of one run, or of several together: joining the requests, the run itself, dividing its outputs."""
+
+    compute_input: int
+    compute_infer: int
+    compute_output: int
 
 
 @dataclass(slots=True)
@@ -24,12 +34,19 @@ class RunStatistics:
     compute_infer: Duration = field(default_factory=Duration)
     compute_output: Duration = field(default_factory=Duration)
 
+    def add(self, times: RunTimes) -> None:
+        """One more run."""
+        self.compute_input.add(times.compute_input)
+        self.compute_infer.add(times.compute_infer)
+        self.compute_output.add(times.compute_output)
+
 
 @dataclass(slots=True)
 class GraphStatistics:
     """One graph of one version. A request waits (queue), then shares a run with others.
 
-    Each time of a run counts once for every request in it, as in Triton; `batches` counts runs, by their entries.
+    Each time of a run counts once for every request in it, as in Triton; `batches` counts runs, by their entries. A
+    request counts once, however many runs it needs. One that was refused, given up or not answered is in `fail` only.
     """
 
     inference_count: int = 0  # entries of answered requests
@@ -42,3 +59,22 @@ class GraphStatistics:
     compute_infer: Duration = field(default_factory=Duration)
     compute_output: Duration = field(default_factory=Duration)
     batches: dict[int, RunStatistics] = field(default_factory=dict)
+
+    def add_run(self, entries: int, times: RunTimes) -> None:
+        """One more run, of so many entries."""
+        self.execution_count += 1
+        self.batches.setdefault(entries, RunStatistics()).add(times)
+
+    def add_success(self, entries: int, *, whole: int, queue: int, times: RunTimes) -> None:
+        """One more answered request: nanoseconds as a whole, waiting, and in its runs."""
+        self.inference_count += entries
+        self.last_inference_ms = int(time() * 1000)
+        self.success.add(whole)
+        self.queue.add(queue)
+        self.compute_input.add(times.compute_input)
+        self.compute_infer.add(times.compute_infer)
+        self.compute_output.add(times.compute_output)
+
+    def add_failure(self, nanoseconds: int) -> None:
+        """One more request without an answer."""
+        self.fail.add(nanoseconds)

@@ -128,7 +128,9 @@ class ImageService(images_pb2_grpc.ImageServiceServicer):
         )
 
     def _find(self, version: types_pb2.ModelVersion) -> ServedModel:
-        return self._catalogue.get(version.name, version.version)
+        model = self._catalogue.get(version.name, version.version)
+        model.manifest.require_images()
+        return model
 
     def _count(self, count: int, model: ServedModel, field: str) -> int:
         return checks.check_images(count, model.manifest, self._limits, field=field)

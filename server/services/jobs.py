@@ -46,6 +46,7 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
 
     async def Submit(self, request: pb.SubmitRequest, context: Context) -> pb.SubmitResponse:
         model = self._catalogue.get(request.model.name, request.model.version)
+        model.manifest.require_images()
         prepared = await asyncio.to_thread(prepare_job, model, request, self._limits)
         self._readiness.require_queue()
         job = await self._queue.submit(prepared.request, request_id=request.request_id)

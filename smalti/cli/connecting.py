@@ -9,7 +9,7 @@ import click
 
 from smalti.client import Client
 from smalti.client.channel import DEFAULT_ADDRESS
-from smalti.errors import GraphNotServed, ModelNotFound, SmaltiError
+from smalti.errors import GraphNotServed, ModelNotFound, NoImages, SmaltiError
 
 _FIELD = re.compile(r"^[a-z]+(?= is )|\b[a-z]+(_[a-z]+)+\b")  # the name of a field in a message
 _MEANT = re.compile(r".* \(did you mean [^()]*\?\)")  # the server lists every model after it
@@ -56,7 +56,8 @@ def _reworded(error: SmaltiError, command: click.Command, model: str) -> str:
     if isinstance(error, ModelNotFound) and (meant := _MEANT.match(str(error))):
         return f"{meant[0]}; smalti models lists them all."
     message = _FIELD.sub(lambda field: _options_of(command).get(field[0], field[0]), str(error))
-    instead = _INSTEAD.get(command.name or "") if isinstance(error, GraphNotServed) else None
+    has_other_graphs = isinstance(error, GraphNotServed) and not isinstance(error, NoImages)
+    instead = _INSTEAD.get(command.name or "") if has_other_graphs else None
     return f"{message} The command for it: smalti {instead.format(model=model)}" if instead else message
 
 

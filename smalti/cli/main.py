@@ -53,7 +53,7 @@ class _Refusal(click.ClickException):
     """A SmaltiError on its way to standard error."""
 
     def __init__(self, error: SmaltiError) -> None:
-        super().__init__(str(error))
+        super().__init__(" ".join([str(error), *getattr(error, "__notes__", ())]))
         self.exit_code = exit_code(error)  # type: ignore[misc]  # click reads it from the instance
 
 

@@ -15,6 +15,8 @@ from smalti.errors import (
     DOMAIN,
     Busy,
     DeadlinePassed,
+    GraphFailed,
+    InternalError,
     InvalidRequest,
     SmaltiError,
     Unavailable,
@@ -23,6 +25,12 @@ from smalti.errors import (
 
 _SHORTEST_DELAY_SECONDS = 0.05  # even if the server says less
 _LONGEST_QUOTE = 300  # characters of what gRPC or another server says
+_DETAILS = (
+    error_details_pb2.ErrorInfo,
+    error_details_pb2.RetryInfo,
+    error_details_pb2.BadRequest,
+    error_details_pb2.RequestInfo,
+)
 Detail = TypeVar("Detail", bound=Message)
 
 
@@ -56,9 +64,19 @@ class Patience:
 def from_rpc(error: Any, address: str) -> SmaltiError:
     """The SmaltiError that the server raised, or the best description of any other failure.
 
-    `error` is a grpc.RpcError with code() and details(), as calls of grpc and grpc.aio raise it.
+    `error` is a grpc.RpcError with code() and details(), as calls of grpc and grpc.aio raise it. What only the server's
+    operator can explain gets a note with the request id, which a traceback shows.
     """
     details = list(_details(error))
+    failure = _failure(error, address, details)
+    if (request := _first(details, error_details_pb2.RequestInfo)) is not None:
+        failure.request_id = request.request_id
+        if isinstance(failure, GraphFailed | InternalError):
+            failure.add_note(f"The server's log has it as request {request.request_id}.")
+    return failure
+
+
+def _failure(error: Any, address: str, details: list[Any]) -> SmaltiError:
     info = _first(details, error_details_pb2.ErrorInfo)
     if info is not None and info.domain == DOMAIN and info.reason in REASONS:
         return _build(REASONS[info.reason], error.details(), details)
@@ -188,7 +206,7 @@ def _one_line(said: str) -> str:
 def _details(error: Any) -> Iterator[Any]:
     status = rpc_status.from_call(error)
     for packed in status.details if status is not None else ():
-        for kind in (error_details_pb2.ErrorInfo, error_details_pb2.RetryInfo, error_details_pb2.BadRequest):
+        for kind in _DETAILS:
             if packed.Is(kind.DESCRIPTOR):
                 detail = kind()
                 packed.Unpack(detail)

@@ -9,7 +9,7 @@ from smalti.runtime.draw_row import StateKind
 from smalti.runtime.signature import Kind, Signature, Tensors
 
 FamilyName: TypeAlias = Literal["pixel_rnn", "vae", "autoencoder", "gan"]
-Medium: TypeAlias = Literal["image"]
+Medium: TypeAlias = Literal["image", "tensors"]
 ScoreKind: TypeAlias = Literal["log_likelihood", "elbo", "real_probability"]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from smalti.printable import printable
 from smalti.runtime.manifest import LARGEST_VERSION, MANIFEST
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _VERSION = re.compile(r"[1-9][0-9]{0,9}")
 
 
@@ -55,7 +55,7 @@ class _Walk:
 
     def _is_model(self, entry: Path) -> bool:
         named = _NAME.fullmatch(entry.name) is not None
-        reason = "is not a model: names of models have at most 63 letters, a-z, 0-9 and '-'"
+        reason = "is not a model: names of models have at most 63 characters, a-z, 0-9, '-' and '_'"
         return self._is_folder(entry, expected=named) and (named or self._leave_out(entry, reason))
 
     def _is_version(self, entry: Path) -> bool:

@@ -8,16 +8,26 @@ from functools import cached_property
 from math import prod
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
-from smalti.errors import GraphNotServed
+from smalti.errors import GraphNotServed, NoImages
 from smalti.printable import printable
 from smalti.runtime import draw_row, signature, strict_json
 from smalti.runtime.draw_row import StateKind
-from smalti.runtime.families import FAMILIES, FamilyName, Medium, ScoreKind, Sizes
+from smalti.runtime.families import FAMILIES, Family, FamilyName, Medium, ScoreKind, Sizes
 from smalti.runtime.signature import Kind, Signature
 
 MANIFEST = "manifest.json"  # the name of its file
+TENSORS_GRAPH = "model"  # the one graph of a model without images
 LARGEST_VERSION = 2**32 - 1  # uint32 in the protocol
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 _MEANT: dict[str, str] = {}  # by pattern: what such a text is, with an example
@@ -42,7 +52,21 @@ _SAID = {  # what to say, by pydantic's error type
     "model_type": 'must be an object, such as {{"name": 1}}',
 }
 _LARGEST_STATE = 1 << 20  # values that one sample's states may have
-Type = Literal["float32", "int64", "bool"]
+Type = Literal[
+    "bool",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "float16",
+    "float32",
+    "float64",
+    "string",
+]
 
 
 def _text(pattern: str, meant: str) -> Any:
@@ -55,7 +79,7 @@ Sha256 = Annotated[
     str, _text(r"^[0-9a-f]{64}$", "a SHA-256, as sha256sum writes it: 64 digits of 0-9 and a-f")
 ]
 Name = Annotated[
-    str, _text(r"^[a-z0-9][a-z0-9-]{0,62}$", "a name of a-z, 0-9 and '-', such as 'sprites-vae'")
+    str, _text(r"^[a-z0-9][a-z0-9_-]{0,62}$", "a name of a-z, 0-9, '-' and '_', such as 'sprites-vae'")
 ]
 Colour = Annotated[str, _text(r"^#[0-9a-fA-F]{6}$", "a colour, such as '#1a2b3c'"), AfterValidator(str.lower)]
 Version = Annotated[int, Field(ge=1, le=LARGEST_VERSION)]
@@ -67,11 +91,12 @@ Line = Annotated[  # printed in tables
     str, _text(r"^[^\x00-\x1f\x7f-\x9f]{0,1000}$", "one line of at most 1000 characters, such as 'lecture'")
 ]
 Label = Annotated[
-    str, _text(r"^[A-Za-z0-9_.:/-]{1,200}$", "a tensor's name as in the ONNX file, such as 'pixels'")
+    str,
+    _text(r"^[^\x00-\x1f\x7f-\x9f]{1,200}$", "a tensor's name as in the ONNX file, such as 'pixels'"),
 ]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Size = Annotated[int, Field(ge=1, le=2**24)]  # of an axis
-Batched = Annotated[tuple[Annotated[int, Field(ge=-1, le=2**24)], ...], Field(max_length=8)]
+Shape = Annotated[tuple[Annotated[int, Field(ge=-1, le=2**31 - 1)], ...], Field(max_length=8)]
 
 
 class _Part(BaseModel):
@@ -79,11 +104,16 @@ class _Part(BaseModel):
 
 
 class Tensor(_Part):
-    """An input or output of a graph; −1 in its shape is the batch."""
+    """An input or output of a graph; −1 in its shape is any size. A first −1 is the batch, if the graph is batched."""
 
     name: Label
     type: Type
-    shape: Batched
+    shape: Shape
+
+    @property
+    def may_be_batched(self) -> bool:
+        """Whether its first axis may have any size."""
+        return self.shape[:1] == (-1,)
 
 
 class Graph(_Part):
@@ -92,6 +122,18 @@ class Graph(_Part):
     file: File
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    batched: bool | None = None  # None: as its shapes say
+
+    @cached_property
+    def is_batched(self) -> bool:
+        """Whether the first axis of all its inputs and outputs is the batch, so that requests may share a run."""
+        return self.may_be_batched if self.batched is None else self.batched
+
+    @property
+    def may_be_batched(self) -> bool:
+        """Whether the first axis of all its inputs and outputs may have any size."""
+        tensors = (*self.inputs, *self.outputs)
+        return bool(self.inputs) and all(tensor.may_be_batched for tensor in tensors)
 
     @property
     def signature(self) -> Signature:
@@ -168,33 +210,60 @@ class Evaluation(_Part):
     figures: dict[str, Any]
 
 
+_OF_PICTURES = ("family", "variant", "height", "width", "palette", "data", "recipe", "figures", "parity")
+_OF_SOME_PICTURES = ("score", "states", "latent_size", "quantisation", "evaluation")
+_NO_DATA = Data(name="", source="", licence="", digest="", images=0)
+
+
 class Manifest(_Part):
-    """Everything that is known of one version of a model."""
+    """Everything that is known of one version of a model.
+
+    A model whose medium is `tensors` has no images: it is one ONNX graph, and only the first three fields, the graph
+    and the files say anything about it.
+    """
 
     schema_version: Literal[1] = 1
     name: Name
     version: Version
     medium: Medium = "image"  # what it draws
-    family: FamilyName  # says which graphs it may have; for what it can do, ask its graphs and the properties below
-    variant: Line
-    height: Annotated[int, Field(ge=1, le=1024)]
-    width: Annotated[int, Field(ge=1, le=1024)]
-    palette: Annotated[tuple[Colour, ...], Field(min_length=2, max_length=65536)]
+    family: FamilyName | None = (
+        None  # says which graphs it may have; for what it can do, ask its graphs and the properties below
+    )
+    variant: Line = ""
+    height: Annotated[int, Field(ge=1, le=1024)] = 0
+    width: Annotated[int, Field(ge=1, le=1024)] = 0
+    palette: Annotated[tuple[Colour, ...], Field(min_length=2, max_length=65536)] = ()
     graphs: dict[str, Graph]
     score: Score | None = None  # None: it scores nothing
     states: Annotated[tuple[State, ...], Field(max_length=64)] = ()
     latent_size: Annotated[int, Field(ge=0, le=65536)] = 0  # 0: it has no latents
     files: dict[File, Sha256]
-    data: Data
-    recipe: dict[str, Any]
-    figures: dict[str, Any]  # test figures, e.g. test_nats_per_image and the counting baselines beside it
-    parity: Parity
+    data: Data = _NO_DATA
+    recipe: dict[str, Any] = {}
+    figures: dict[
+        str, Any
+    ] = {}  # test figures, e.g. test_nats_per_image and the counting baselines beside it
+    parity: Parity | None = None  # None: it was not made from torch
     quantisation: Quantisation | None = None  # None: weights are as trained
     evaluation: Evaluation | None = None  # of the exported graphs; None until measured
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
-        fault = (
+        if fault := self._fault_of_fields() or (
+            self._fault() if self.has_images else self._fault_of_tensors()
+        ):
+            raise ValueError(fault)
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_pictures_fields(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A model without images has no fields about images."""
+        content: dict[str, Any] = serialise(self)
+        unsaid = () if self.has_images else (*_OF_PICTURES, *_OF_SOME_PICTURES)
+        return {name: value for name, value in content.items() if name not in unsaid}
+
+    def _fault(self) -> str:
+        return (
             self._fault_of_sizes()
             or self._fault_of_states()
             or self._fault_of_files()
@@ -203,12 +272,28 @@ class Manifest(_Part):
             or self._fault_of_recipe()
             or self._fault_of_palette()
         )
-        if fault:
-            raise ValueError(fault)
-        return self
+
+    def _fault_of_fields(self) -> str:
+        if self.has_images:
+            missing = [name for name in _OF_PICTURES if name not in self.model_fields_set]
+            return f"{missing[0]} is missing" if missing else self._fault_of_nulls()
+        surplus = [name for name in (*_OF_PICTURES, *_OF_SOME_PICTURES) if name in self.model_fields_set]
+        return f"it has no images, and so no {surplus[0]}" if surplus else ""
+
+    def _fault_of_nulls(self) -> str:
+        unsaid = [name for name in ("family", "parity") if getattr(self, name) is None]
+        return f"{unsaid[0]} is missing" if unsaid else ""
+
+    def _fault_of_tensors(self) -> str:
+        if list(self.graphs) != [TENSORS_GRAPH]:
+            return f"a model without images has one graph, '{TENSORS_GRAPH}'"
+        [graph] = self.graphs.values()
+        if fault := _fault_of_names(graph) or _fault_of_batch(graph):
+            return f"it says of graph '{TENSORS_GRAPH}' that {fault}"
+        return self._fault_of_files()
 
     def _fault_of_sizes(self) -> str:
-        if self.has_latents != FAMILIES[self.family].has_latents:
+        if self.has_latents != self._family.has_latents:
             return f"latent_size is {self.latent_size}, which {self.kind} cannot have"
         return ""
 
@@ -221,7 +306,7 @@ class Manifest(_Part):
         return ""
 
     def _fault_of_states(self) -> str:
-        if self.states and not FAMILIES[self.family].has_states:
+        if self.states and not self._family.has_states:
             return f"it has states, which {self.kind} cannot have"
         for what, given, taken in (
             ("input", [state.input for state in self.states], draw_row.INPUTS),
@@ -239,7 +324,7 @@ class Manifest(_Part):
         return f"'{unlisted[0]}' is not listed in files, with its SHA-256" if unlisted else ""
 
     def _fault_of_graphs(self) -> str:
-        known, main = self.signatures, FAMILIES[self.family].main
+        known, main = self.signatures, self._family.main
         if main not in self.graphs:
             return f"it has no graph '{main}', as every {self.family} has"
         for name, graph in self.graphs.items():
@@ -250,7 +335,7 @@ class Manifest(_Part):
         return ""
 
     def _fault_of_score(self) -> str:
-        expected = score_of(self.family, self.graphs)
+        expected = _score_of(self._family, self.graphs)
         if self.score == expected:
             return ""
         said = expected.model_dump_json() if expected else "null"
@@ -276,12 +361,30 @@ class Manifest(_Part):
             StateKind(state.input, state.output, (state.type, (-1, *state.shape))) for state in self.states
         ]
         sizes = Sizes(height=self.height, width=self.width, latent_size=self.latent_size, states=states)
-        return FAMILIES[self.family].signatures(sizes)
+        return self._family.signatures(sizes)
+
+    @property
+    def _family(self) -> Family:
+        assert self.family is not None, "models of images have a family"
+        return FAMILIES[self.family]
+
+    @property
+    def has_images(self) -> bool:
+        """Whether it draws, encodes or scores images; if not, it is one graph from tensors to tensors."""
+        return self.medium == "image"
+
+    def require_images(self) -> None:
+        """Raise NoImages unless it is a model of images."""
+        if not self.has_images:
+            raise NoImages(
+                f"{self.name} is {self.kind} and has no images: ask it by the Open Inference Protocol, "
+                f"as {self.name}.{TENSORS_GRAPH}."
+            )
 
     @property
     def draws_rows(self) -> bool:
         """Whether it draws row by row, so that its samples are drawn by jobs."""
-        return draw_row.GRAPH in self.graphs
+        return self.has_images and draw_row.GRAPH in self.graphs
 
     @property
     def has_latents(self) -> bool:
@@ -291,9 +394,9 @@ class Manifest(_Part):
     @cached_property  # one-shot requests ask several times each; a copy with other graphs would keep the old answer
     def latent_graph(self) -> str | None:
         """The graph that makes images from latents; None if there is none."""
+        graphs = self.graphs if self.has_images else {}
         return next(
-            (name for name, graph in self.graphs.items() if graph.takes("latent") and graph.gives("pixels")),
-            None,
+            (name for name, graph in graphs.items() if graph.takes("latent") and graph.gives("pixels")), None
         )
 
     @property
@@ -309,12 +412,15 @@ class Manifest(_Part):
         deciding = self.model_dump(
             mode="json",
             include={"name", "version", "height", "width", "palette", "graphs", "states", "files"},
+            exclude_none=True,
         )
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 
     @property
     def kind(self) -> str:
         """Its family with an article, for messages: 'an autoencoder'."""
+        if self.family is None:
+            return "an ONNX file"
         return f"{'an' if self.family[0] in 'aeiou' else 'a'} {self.family}"
 
     def graph(self, name: str) -> Graph:
@@ -327,11 +433,14 @@ class Manifest(_Part):
 
 def score_of(family: FamilyName, graphs: Iterable[str]) -> Score | None:
     """The score of a model of this family that has these graphs; None if none of them scores."""
-    known = FAMILIES[family]
-    graph = known.score_graph(graphs)
+    return _score_of(FAMILIES[family], graphs)
+
+
+def _score_of(family: Family, graphs: Iterable[str]) -> Score | None:
+    graph = family.score_graph(graphs)
     if graph is None:
         return None
-    output, kind = known.scores[graph]
+    output, kind = family.scores[graph]
     return Score(graph=graph, output=output, kind=kind)
 
 
@@ -364,14 +473,26 @@ def _by_name(tensors: Iterable[Tensor]) -> dict[str, Kind]:
     return {tensor.name: (tensor.type, tensor.shape) for tensor in tensors}
 
 
-def _fault_of_graph(graph: Graph, expected: Signature) -> str:
+def _fault_of_names(graph: Graph) -> str:
     for what, tensors in (("input", graph.inputs), ("output", graph.outputs)):
         if len(_by_name(tensors)) < len(tensors):
             return f"it has an {what} twice"
+    return ""
+
+
+def _fault_of_batch(graph: Graph) -> str:
+    if graph.batched and not graph.may_be_batched:
+        return "it is batched, but not all its inputs and outputs have a first axis of any size"
+    return ""
+
+
+def _fault_of_graph(graph: Graph, expected: Signature) -> str:
     found = graph.signature
     foreign = [name for name in found.inputs if name not in expected.inputs]
     return (
-        signature.difference("input", found.inputs, expected.inputs)
+        _fault_of_names(graph)
+        or signature.difference("input", found.inputs, expected.inputs)
         or signature.difference("output", found.outputs, expected.outputs)
         or (f"it has an input '{foreign[0]}', for which smalti has no value" if foreign else "")
+        or ("it is not batched, as every graph of images is" if not graph.is_batched else "")
     )

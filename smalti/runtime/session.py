@@ -6,20 +6,22 @@ import platform
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import onnxruntime
 
 from smalti.errors import ProviderMissing, RepositoryDamaged
 from smalti.printable import printable
 from smalti.runtime import gpu, onnx_file, signature
+from smalti.runtime.manifest import Type
 from smalti.runtime.provider import CPU, Provider
 from smalti.runtime.repository import Model
 from smalti.runtime.signature import Kind
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _BATCH_AXIS = "batch"  # the name that every export gives it
-_TYPES = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(bool)": "bool"}
+_OTHERWISE = {"float32": "float", "float64": "double"}  # types that onnxruntime calls otherwise
+_TYPES = {f"tensor({_OTHERWISE.get(name, name)})": name for name in get_args(Type)}
 _CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _SOURCE = re.compile(  # everything up to a place in onnxruntime's own code, and the function there
     r".*\.(?:cc|cpp|cuh?|h|hpp):\d+ "
@@ -43,7 +45,8 @@ def open_graph(
         kept = {name: model.content(name) for name in _weights_of(model, content)}
         session = _open(file, content, kept, provider=provider, batch=batch, **options)
         _refuse_other_tensors(model, graph, session, batch)
-        _refuse_other_colours(model, content)
+        if model.manifest.has_images:
+            _refuse_other_colours(model, content)
     except RepositoryDamaged as error:
         raise RepositoryDamaged(f"{model.title}: {error}") from error
     except ValueError as error:

@@ -125,6 +125,9 @@ class ServerSettings(SharedSettings):
     max_message_bytes: Bytes = (
         16 * 1024 * 1024
     )  # most bytes in a request, and most bytes of pixels in an answer
+    shared_memory: Literal["on", "loopback", "off"] = (
+        "loopback"  # may Triton's clients register files under /dev/shm; loopback: if the server listens only there
+    )
     max_job_samples: Total = 1_000_000  # most samples in a job
     max_queued_jobs: Total = 10_000  # most jobs that have not ended
     max_queued_pixels: Total = 2_000_000_000  # most pixels in all jobs that are not drawn yet

@@ -95,7 +95,7 @@ def test_every_generation_becomes_a_version_with_its_own_weights(finished, tmp_p
     models = [ModelRepository(tmp_path).load("tiles-gan-lecture", version) for version in (1, 2, 3)]
     assert [model.folder for model in models] == folders
     assert [model.manifest.figures["steps"] for model in models] == [1, 3, 8]
-    assert all(model.manifest.parity.pixels_equal for model in models)
+    assert all(model.manifest.parity and model.manifest.parity.pixels_equal for model in models)
     assert len({json.dumps(model.manifest.figures["mean_probability"]) for model in models}) == 3
     real = {"pixels": np.random.default_rng(1).integers(0, 3, (4, 5, 5))}
     judged = [open_session(model.path("discriminate")).run(None, real)[0] for model in models]

@@ -104,6 +104,15 @@ async def test_unload_and_load_reach_every_process(server: Several, connections:
     assert refused.value.code() is grpc.StatusCode.NOT_FOUND
 
 
+async def test_all_processes_log_what_a_request_changed_with_its_id(
+    server: Several, connections: list[Connection]
+):
+    request = models_pb2.UnloadModelRequest(name="toy-vae")
+    await connections[0].models.Unload(request, metadata=(("x-request-id", "order-66"),))
+    unloaded = server.said("model unloaded")
+    assert {each["process"]: each["request_id"] for each in unloaded} == {1: "order-66", 2: "order-66"}
+
+
 @pytest.mark.parametrize("name", ["", "a" * 64, "\x01" * 15_900_000])
 async def test_a_name_that_no_model_has_is_refused_before_other_processes_hear_of_it(
     server: Several, connections: list[Connection], name: str

@@ -69,7 +69,9 @@ class CannedServer:
 class Refusal(Exception):
     """A status with details, as server/errors.py makes them."""
 
-    def __init__(self, code: str, reason: str, message: str, *, retry: float = 0, field: str = "") -> None:
+    def __init__(
+        self, code: str, reason: str, message: str, *, retry: float = 0, field: str = "", request_id: str = ""
+    ) -> None:
         super().__init__(message)
         details: list[Any] = [error_details_pb2.ErrorInfo(reason=reason, domain="smalti")]
         if retry:
@@ -79,6 +81,8 @@ class Refusal(Exception):
         if field:
             violation = error_details_pb2.BadRequest.FieldViolation(field=field)
             details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+        if request_id:
+            details.append(error_details_pb2.RequestInfo(request_id=request_id))
         self.status = status_pb2.Status(code=code_pb2.Code.Value(code), message=message)
         self.status.details.extend(_packed(detail) for detail in details)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from server.oneshot.batcher import BatchLimits
 from server.oneshot.catalogue import Catalogue
+from smalti.runtime.batching import Batching
 from smalti.runtime.provider import Provider
 from smalti.runtime.repository import ModelRepository
 from tests.server.toys import reseal
@@ -20,7 +20,7 @@ async def catalogues(repository: Path) -> AsyncIterator[list[Catalogue]]:
     with ThreadPoolExecutor(1) as pool:
         provider = Provider(name="cpu", threads=1, gpu_memory_megabytes=1)
         made = [
-            Catalogue(ModelRepository(repository), pool, provider=provider, limits=BatchLimits())
+            Catalogue(ModelRepository(repository), pool, provider=provider, batching=Batching())
             for _ in range(2)
         ]
         await made[0].follow()

@@ -583,6 +583,22 @@ def test_each_kind_of_error_has_its_exit_code(server, smalti, refusal, code, rea
     assert result.stderr == "Error: One sentence.\n"
 
 
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("GRAPH_FAILED", "Error: It failed. The server's log has it as request order-66.\n"),
+        ("INTERNAL_ERROR", "Error: It failed. The server's log has it as request order-66.\n"),
+        ("MODEL_NOT_FOUND", "Error: It failed.\n"),
+    ],
+)
+def test_an_error_that_only_the_log_explains_names_the_request(server, smalti, refusal, reason, said):
+    def refuse(request):
+        raise refusal("INTERNAL", reason, "It failed.", request_id="order-66")
+
+    server.answers["JobService/Cancel"] = refuse
+    assert smalti("cancel", "7").stderr == said
+
+
 def test_a_server_that_is_away_is_one_sentence_without_a_traceback(server, smalti):
     server.stop()
     result = smalti("models")

@@ -104,7 +104,7 @@ def test_an_unreadable_folder_is_left_out_with_one_sentence(root: Path) -> None:
         (root / name).mkdir(parents=True)
         lock(root / name)
     assert seen_without_rights(root) == [
-        "lost+found is not a model: names of models have at most 63 letters, a-z, 0-9 and '-'.",
+        "lost+found is not a model: names of models have at most 63 characters, a-z, 0-9, '-' and '_'.",
         "toy-gan cannot be read: Permission denied.",
         "toy-vae/1/manifest.json cannot be read: Permission denied.",
     ]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from smalti.errors import RepositoryDamaged
-from smalti.runtime.manifest import MANIFEST, Manifest
+from smalti.errors import NoImages, RepositoryDamaged
+from smalti.runtime.manifest import MANIFEST, Manifest, parse
 from smalti.runtime.repository import ModelRepository, read
 from tests.server.toys import write_gan, write_vae
 from tests.toy_model import write_toy_model
@@ -294,7 +295,7 @@ def _places(content: Any) -> Any:
             lambda m: m.update(palette=["#fff", "#000000"]),
             "palette.0 is '#fff', but must be a colour, such as '#1a2b3c'",
         ),
-        (lambda m: m.update(name="A b"), "must be a name of a-z, 0-9 and '-', such as 'sprites-vae'"),
+        (lambda m: m.update(name="A b"), "must be a name of a-z, 0-9, '-' and '_', such as 'sprites-vae'"),
         (lambda m: m.update(height=1.5), "height is 1.5, but must be a whole number, such as 8"),
         (lambda m: m.update(height=10**30), "but must be at most 1024"),
         (lambda m: m.update(graphs=3), "graphs is 3, but must be an object"),
@@ -323,3 +324,102 @@ def test_a_palette_that_does_not_match_the_networks_logits_is_refused() -> None:
     for palette in (manifest["palette"][:5], manifest["palette"][:-1], [*manifest["palette"], "#123456"]):
         with pytest.raises(ValidationError, match=rf"its palette has {len(palette)} colours, but .* with 17"):
             Manifest.model_validate_json(json.dumps(manifest | {"palette": palette}))
+
+
+def tensors(**changes: Any) -> dict[str, Any]:
+    """A manifest of an ONNX file, as JSON; the changes go into its graph."""
+    graph = {
+        "file": "model.onnx",
+        "inputs": [{"name": "input_1:0", "type": "float16", "shape": [-1, 3]}],
+        "outputs": [{"name": "the answer", "type": "string", "shape": [-1]}],
+    }
+    return {
+        "name": "any_file",
+        "version": 2,
+        "medium": "tensors",
+        "graphs": {"model": graph | changes},
+        "files": {"model.onnx": "0" * 64},
+    }
+
+
+def parsed(content: dict[str, Any]) -> Manifest:
+    return parse(json.dumps(content).encode())
+
+
+def test_a_manifest_of_an_onnx_file_says_nothing_of_images_and_is_read_back_as_it_was() -> None:
+    manifest = parsed(tensors())
+    assert parse(manifest.model_dump_json().encode()) == manifest
+    assert "palette" not in manifest.model_dump()
+    assert (manifest.has_images, manifest.draws_rows, manifest.has_latents, manifest.latent_graph) == (
+        (False,) * 3 + (None,)
+    )
+    with pytest.raises(NoImages, match=r"any_file is an ONNX file and has no images: .* as any_file\.model"):
+        manifest.require_images()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "batched", "is_batched"),
+    [
+        ([[-1, 3]], [[-1]], None, True),
+        ([[-1], [-1, 4]], [[-1, -1], [-1]], None, True),
+        ([[-1, 3]], [[3]], None, False),
+        ([[-1, 3], [3]], [[-1]], None, False),
+        ([[-1, 3]], [[]], None, False),
+        ([[]], [[-1]], None, False),
+        ([], [[-1]], None, False),
+        ([[0, -1]], [[0]], None, False),
+        ([[-1, 3]], [[-1]], False, False),
+        ([[-1, 3]], [[-1]], True, True),
+    ],
+)
+def test_a_graph_is_batched_if_the_first_axis_of_all_its_tensors_has_any_size(
+    inputs: list[list[int]], outputs: list[list[int]], batched: bool | None, is_batched: bool
+) -> None:
+    def described(letter: str, shapes: list[list[int]]) -> list[dict[str, Any]]:
+        return [{"name": f"{letter}{i}", "type": "int8", "shape": shape} for i, shape in enumerate(shapes)]
+
+    content = tensors(inputs=described("x", inputs), outputs=described("y", outputs), batched=batched)
+    assert parsed(content).graph("model").is_batched == is_batched
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda m: m.update(height=3), "it has no images, and so no height"),
+        (lambda m: m.update(score=None), "it has no images, and so no score"),
+        (lambda m: m.update(graphs={}), "a model without images has one graph, 'model'"),
+        (lambda m: m["graphs"].update(other=m["graphs"]["model"]), "has one graph, 'model'"),
+        (lambda m: m.update(files={}), "'model.onnx' is not listed in files"),
+        (
+            lambda m: m["graphs"]["model"]["inputs"].append(m["graphs"]["model"]["inputs"][0]),
+            "an input twice",
+        ),
+        (
+            lambda m: m["graphs"]["model"].update(batched=True, inputs=[]),
+            "that it is batched, but not all its inputs and outputs have a first axis of any size",
+        ),
+        (
+            lambda m: m["graphs"]["model"]["inputs"][0].update(type="bfloat16"),
+            "graphs.model.inputs.0.type is 'bfloat16', but must be 'bool', 'uint8'",
+        ),
+        (lambda m: m.pop("medium"), "family is missing"),
+    ],
+)
+def test_a_wrong_manifest_of_an_onnx_file_is_refused(change: Change, sentence: str) -> None:
+    content = tensors()
+    change(content)
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        parsed(content)
+
+
+def test_a_graph_of_images_is_always_batched(vae: Path) -> None:
+    said = refusal(changed(vae, lambda m: m["graphs"]["decode"].update(batched=False)))
+    assert "it says of graph 'decode' that it is not batched" in said
+
+
+@pytest.mark.parametrize("name", ["family", "parity", "data", "variant", "palette"])
+def test_a_model_of_images_has_every_field_about_images(vae: Path, name: str) -> None:
+    whole = (vae / MANIFEST).read_text()
+    assert f"{name} is missing" in refusal(changed(vae, lambda m: m.pop(name)))
+    (vae / MANIFEST).write_text(whole)
+    assert f"{name} is " in refusal(changed(vae, lambda m: m.update({name: None})))

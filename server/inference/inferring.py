@@ -1,0 +1,54 @@
+"""Answers ModelInfer: reads the request, asks the graph, and writes the response."""
+
+import asyncio
+from concurrent.futures import Executor
+from functools import partial
+from typing import Any
+
+from server.inference.naming import ProtocolModel, ProtocolModels
+from server.inference.requests import Asked, is_slow_to_read, read
+from server.inference.responses import write
+from server.inference.shared_memory import Regions
+from smalti.errors import Unsupported
+
+
+class Inferring:
+    """Answers requests for one response each."""
+
+    def __init__(self, models: ProtocolModels, regions: Regions, pool: Executor) -> None:
+        self._models = models
+        self._regions = regions
+        self._pool = pool
+
+    async def infer(self, request: Any, deadline: float | None) -> bytes:
+        """The bytes of the response.
+
+        Raises InvalidRequest, Unsupported, ModelNotFound, and what ServedModel.ask raises.
+        """
+        model = self._models.get(request.model_name, request.model_version)
+        if model.is_decoupled:
+            raise Unsupported(
+                f"ModelInfer RPC doesn't support models with decoupled transaction policy, such as '{model.name}': "
+                "use ModelStreamInfer."
+            )
+        return await self.respond(model, request, deadline)
+
+    async def respond(
+        self, model: ProtocolModel, request: Any, deadline: float | None, *, last: bool | None = None
+    ) -> bytes:
+        """The response of a model that is not decoupled; `last` as in responses.write."""
+        asked = await self._read(model, request)
+        outputs = await model.served.ask(
+            model.graph,
+            asked.inputs,
+            deadline=deadline,
+            priority=asked.options.priority,
+            timeout_seconds=asked.options.timeout_seconds,
+        )
+        return write(model, request.id, outputs, asked.outputs, self._regions, last=last)
+
+    async def _read(self, model: ProtocolModel, request: Any) -> Asked:
+        if is_slow_to_read(model.kind, request):
+            reading = partial(read, model, request, self._regions)
+            return await asyncio.get_running_loop().run_in_executor(self._pool, reading)
+        return read(model, request, self._regions)

@@ -1,0 +1,107 @@
+"""Writes a ModelInferResponse as bytes. Written by hand: protobuf would copy large outputs several times."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+from server.inference import protocol
+from server.inference.classification import classified
+from server.inference.datatypes import DATATYPES, write_raw
+from server.inference.naming import ProtocolModel
+from server.inference.requests import Wanted
+from server.inference.shared_memory import Place, Regions
+from server.oneshot.batcher import Arrays
+
+_BYTES = DATATYPES["BYTES"]
+_RAW = b"\x32"  # the tag of raw_output_contents: field 6, with a length
+_REMEMBERED = 4096  # heads and descriptions that are kept
+Part = bytes | memoryview
+
+
+def write(
+    model: ProtocolModel,
+    request_id: str,
+    outputs: Arrays,
+    wanted: Sequence[Wanted],
+    regions: Regions,
+    *,
+    last: bool | None = None,
+) -> bytes:
+    """The response with the wanted outputs; those that go into shared memory are written there.
+
+    `last` says in a stream whether it is the request's last response. Raises what Regions.write raises.
+    """
+    parts = _head(model, request_id, last)
+    contents: list[Part] = []
+    for kind, classes, place in wanted:
+        array, datatype = outputs[kind.name], kind.datatype
+        if classes:
+            array, datatype = classified(array, classes, is_batched=model.kind.is_batched), _BYTES
+        data = write_raw(array, datatype)
+        if place is None:
+            parts.append(_described(kind.name, datatype.name, array.shape))
+            contents += (_RAW, _varint(len(data)), data)
+        else:
+            regions.write(place, data)
+            parts.append(_placed(kind.name, datatype.name, array.shape, place._replace(byte_size=len(data))))
+            contents += (_RAW, _varint(0))
+    return b"".join(parts + contents)
+
+
+def write_empty(model: ProtocolModel, request_id: str) -> bytes:
+    """The response without outputs that ends the responses to a request in a stream."""
+    return b"".join(_head(model, request_id, True))
+
+
+def _head(model: ProtocolModel, request_id: str, last: bool | None) -> list[Part]:
+    parts: list[Part] = [_named(model.name, model.version)]
+    if request_id:
+        parts.append(protocol.ModelInferResponse(id=request_id).SerializeToString())
+    if last is not None:
+        parts.append(_FINAL if last else _NOT_FINAL)
+    return parts
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _named(name: str, version: str) -> bytes:
+    return bytes(protocol.ModelInferResponse(model_name=name, model_version=version).SerializeToString())
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _described(name: str, datatype: str, shape: tuple[int, ...]) -> bytes:
+    """The field `outputs` for one output."""
+    output = protocol.ModelInferResponse.InferOutputTensor(name=name, datatype=datatype, shape=shape)
+    return bytes(protocol.ModelInferResponse(outputs=[output]).SerializeToString())
+
+
+def _placed(name: str, datatype: str, shape: tuple[int, ...], place: Place) -> bytes:
+    """The field `outputs` for one output whose values are in shared memory."""
+    parameters = {
+        "shared_memory_region": protocol.InferParameter(string_param=place.region),
+        "shared_memory_byte_size": protocol.InferParameter(int64_param=place.byte_size),
+    }
+    if place.offset:
+        parameters["shared_memory_offset"] = protocol.InferParameter(int64_param=place.offset)
+    output = protocol.ModelInferResponse.InferOutputTensor(
+        name=name, datatype=datatype, shape=shape, parameters=parameters
+    )
+    return bytes(protocol.ModelInferResponse(outputs=[output]).SerializeToString())
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _varint(number: int) -> bytes:
+    """A number as protobuf writes lengths: seven bits in each byte, the lowest first."""
+    written = bytearray()
+    while number > 0x7F:
+        written.append(number & 0x7F | 0x80)
+        number >>= 7
+    written.append(number)
+    return bytes(written)
+
+
+def _final(*, last: bool) -> bytes:
+    parameter = protocol.InferParameter(bool_param=last)
+    response = protocol.ModelInferResponse(parameters={"triton_final_response": parameter})
+    return bytes(response.SerializeToString())
+
+
+_FINAL, _NOT_FINAL = _final(last=True), _final(last=False)

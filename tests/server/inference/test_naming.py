@@ -1,0 +1,71 @@
+"""Names and versions of the protocol's models: every graph of a served version is one."""
+
+import pytest
+
+from tests.server.inference.conftest import refusal
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "toy-vae.encode",
+        "toy-vae.decode",
+        "toy-vae.score",
+        "toy-gan.generate",
+        "toy-gan.discriminate",
+        "toy-pixel-rnn.draw",
+    ],
+)
+async def test_every_graph_is_a_model(client, name):
+    assert await client.is_model_ready(name)
+    assert await client.is_model_ready(name, "1")
+    metadata = await client.get_model_metadata(name)
+    assert (metadata.name, list(metadata.versions)) == (name, ["1"])
+
+
+async def test_the_graph_that_only_workers_run_is_no_model(client):
+    assert not await client.is_model_ready("toy-pixel-rnn.draw_row")
+
+
+@pytest.mark.parametrize(
+    "name", ["", "toy-vae", "toy-vae.", ".decode", "toy-vae.decode.", "../toy-vae.decode"]
+)
+async def test_a_name_that_no_model_has_is_not_ready_and_not_found(client, name):
+    assert not await client.is_model_ready(name)
+    assert await refusal(client.get_model_metadata(name)) == (
+        "NOT_FOUND",
+        f"Request for unknown model: '{name}' is not found.",
+    )
+
+
+async def test_a_version_that_the_model_does_not_have_is_not_ready_and_not_found(client):
+    assert not await client.is_model_ready("toy-vae.decode", "7")
+    assert await refusal(client.get_model_metadata("toy-vae.decode", "7")) == (
+        "NOT_FOUND",
+        "Request for unknown model: 'toy-vae.decode' version 7 is not found.",
+    )
+
+
+@pytest.mark.parametrize("version", ["0", "-1", "one", "1.0", "99999999999999999999"])
+async def test_a_version_is_a_whole_number_above_0(client, version):
+    for call in (client.is_model_ready, client.get_model_metadata):
+        code, message = await refusal(call("toy-vae.decode", version))
+        assert code == "INVALID_ARGUMENT"
+        assert f"failed to get model version from specified version string '{version}'" in message
+
+
+async def test_metadata_names_datatypes_and_shapes_with_the_batch_in_front(client):
+    metadata = await client.get_model_metadata("toy-vae.decode", as_json=True)
+    assert metadata["platform"] == "onnxruntime_onnx"
+    assert metadata["inputs"] == [{"name": "latent", "datatype": "FP32", "shape": ["-1", "3"]}]
+    assert metadata["outputs"] == [{"name": "pixels", "datatype": "INT64", "shape": ["-1", "4", "5"]}]
+
+
+async def test_metadata_of_a_drawing_has_no_batch(client):
+    metadata = await client.get_model_metadata("toy-pixel-rnn.draw", as_json=True)
+    assert metadata["inputs"] == [
+        {"name": "seed", "datatype": "UINT64", "shape": ["1"]},
+        {"name": "temperature", "datatype": "FP32", "shape": ["1"]},
+        {"name": "prefix", "datatype": "INT64", "shape": ["-1"]},
+    ]
+    assert [output["name"] for output in metadata["outputs"]] == ["row", "pixels", "seed"]
