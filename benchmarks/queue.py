@@ -17,6 +17,7 @@ from local.private_redis import PrivateRedis
 from smalti.jobs.clients import ClientQueue
 from smalti.jobs.connection import connect
 from smalti.jobs.job import Claim, Finished, JobRequest, Progress
+from smalti.jobs.limits import EVERYBODY
 from smalti.jobs.store import QueueStore
 from smalti.jobs.workers import WorkerQueue
 
@@ -95,7 +96,7 @@ class Time(Protocol):
 
 async def draw(store: QueueStore, worker: str, time: Time, slots: int, repetitions: int) -> None:
     """Submit, claim and finish jobs one after another, each with as many samples as there are slots."""
-    clients, workers = ClientQueue(store), WorkerQueue(store)
+    clients, workers = ClientQueue(store).of(EVERYBODY), WorkerQueue(store)
     claim = partial(workers.claim, worker, digests=["d" * 64], fingerprint="cpu", limit=slots)
     for sequence in range(repetitions):
         await time("submit", partial(clients.submit, request_for(slots)))

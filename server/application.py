@@ -1,35 +1,46 @@
 """Builds the server with all its services, runs it, and stops it in order."""
 
 import asyncio
+import os
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
 import structlog
 from grpc_health.v1 import health, health_pb2_grpc
-from redis.asyncio import Redis
 
 from server.address import listening_address
 from server.gate import Gate
 from server.inference import protocol
+from server.inference.drawing import Drawing
 from server.inference.inferring import Inferring
 from server.inference.naming import ProtocolModels
+from server.inference.repository import Repository
 from server.inference.service import InferenceService, add_to
+from server.inference.settings import Settings
 from server.inference.shared_memory import Regions, SharedRegions
+from server.inference.statistics import Statistics
+from server.inference.streaming import Streaming
 from server.listening import listen, make_server
 from server.messages.checks import RequestLimits
 from server.oneshot.catalogue import Catalogue
+from server.oneshot.pictures import Pictures
+from server.queued.board import Board
 from server.queued.drawing import StreamedDrawing
 from server.queued.hints import Hints
+from server.queued.places import Places, WatcherLimits
 from server.queued.watching import Watching
 from server.readiness import IMAGES, JOBS, MODELS, Readiness
 from server.reflecting import reflect
+from server.security.protection import Protection
 from server.services.images import ImageService
 from server.services.jobs import JobService
 from server.services.models import ModelService
 from server.siblings import Alone, Siblings
+from server.stores import Stores
 from server.upkeep import Upkeep
-from smalti.jobs.clients import ClientQueue, QueueLimits
+from smalti.jobs.clients import ClientQueue
+from smalti.jobs.limits import EVERYBODY, ClientLimits, QueueLimits
 from smalti.jobs.store import QueueStore
 from smalti.jobs.upkeep import QueueUpkeep
 from smalti.jobs.watchers import WatcherQueue
@@ -52,12 +63,13 @@ class Application:
     """
 
     def __init__(
-        self, settings: ServerSettings, store: QueueStore, pool: Executor, siblings: Siblings | None = None
+        self, settings: ServerSettings, stores: Stores, pool: Executor, siblings: Siblings | None = None
     ) -> None:
         self._settings = settings
         self._siblings = siblings or Alone()
         self._is_one_of_several = siblings is not None
-        self._gate = Gate()
+        self._protection = Protection(settings)
+        self._gate = Gate(self._protection.admission)
         self._server = make_server(
             self._gate,
             max_message_bytes=settings.max_message_bytes,
@@ -67,25 +79,33 @@ class Application:
         self._address = listening_address(settings.listen)
         self.port = self._address.port
         if not self._is_one_of_several:
-            self.port = listen(self._server, self._address)
+            self.port = listen(self._server, self._address, self._protection)
         self._health = health.aio.HealthServicer()
         self._readiness = Readiness(self._health)
-        queue, watchers = ClientQueue(store, limits=_queue_limits(settings)), WatcherQueue(store)
-        self._hints = Hints(watchers)
+        queue, results = ClientQueue(stores.users, limits=_queue_limits(settings)), WatcherQueue(stores.users)
+        self._hints = Hints(WatcherQueue(stores.watchers))
+        self._board = self._new_board(stores.watchers)
+        drawn = Watching(self._new_board(stores.users))  # no watcher delays it, and a stop does not end it
         self.catalogue = _catalogue(settings, pool)
-        watching = Watching(queue, watchers, self._hints)
-        self._drawing = StreamedDrawing(queue, watchers, watching, self._readiness)
-        self._upkeep = Upkeep(QueueUpkeep(store), self._readiness)
-        self._add_services(queue, watchers, watching, pool)
+        self._pictures = Pictures(pixels=settings.max_picture_pixels, threads=_picture_threads(settings))
+        self._drawing = StreamedDrawing(queue, results, drawn, self._readiness, self._pictures)
+        self._upkeep = Upkeep(QueueUpkeep(stores.upkeep), self._readiness)
+        self._add_services(queue, results, pool)
         self._background: list[asyncio.Task[None]] = []
 
-    def _add_services(
-        self, queue: ClientQueue, watchers: WatcherQueue, watching: Watching, pool: Executor
-    ) -> None:
+    def _new_board(self, store: QueueStore) -> Board:
+        most = self._settings.max_watchers_per_job
+        everybody = ClientQueue(store).of(EVERYBODY)
+        return Board(everybody, WatcherQueue(store), self._hints, most_per_job=most)
+
+    def _add_services(self, queue: ClientQueue, results: WatcherQueue, pool: Executor) -> None:
         limits, server, catalogue = _limits(self._settings), self._server, self.catalogue
-        images = ImageService(catalogue, pool, self._drawing, limits)
+        images = ImageService(catalogue, self._pictures, self._drawing, limits)
         images_pb2_grpc.add_ImageServiceServicer_to_server(images, server)
-        jobs = JobService(queue, watchers, catalogue, watching, self._readiness, limits)
+        watching, places = Watching(self._board), Places(_watcher_limits(self._settings))
+        jobs = JobService(
+            queue, results, catalogue, self._pictures, watching, places, self._readiness, limits
+        )
         jobs_pb2_grpc.add_JobServiceServicer_to_server(jobs, server)
         models = ModelService(catalogue, self._readiness, self._siblings)
         models_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
@@ -96,8 +116,17 @@ class Application:
     def _inference(self, pool: Executor) -> InferenceService:
         models = ProtocolModels(self.catalogue)
         regions = Regions(most_bytes=self._settings.max_message_bytes)
-        shared = SharedRegions(regions, self._siblings, is_allowed=self._may_share_memory)
-        return InferenceService(models, Inferring(models, regions, pool), shared, self._readiness)
+        inferring = Inferring(models, regions, pool)
+        return InferenceService(
+            models,
+            inferring,
+            streaming=Streaming(models, inferring, Drawing(self._drawing)),
+            shared=SharedRegions(regions, self._siblings, is_allowed=self._may_share_memory),
+            statistics=Statistics(models, self._siblings),
+            repository=Repository(models, self.catalogue, self._siblings),
+            settings=Settings(models, self._siblings),
+            readiness=self._readiness,
+        )
 
     @property
     def _may_share_memory(self) -> bool:
@@ -125,9 +154,8 @@ class Application:
         await self._load_models()
         _raise_failures(self._background)
         await self._siblings.loaded()
-        listen(
-            self._server, self._address, is_reserved=True
-        )  # earlier, connections would wait here for the models
+        # Earlier, connections would wait here for the models.
+        listen(self._server, self._address, self._protection, is_reserved=True)
         await self._start()
 
     def _look_after_the_queue(self) -> None:
@@ -135,6 +163,7 @@ class Application:
             _named(self._upkeep.run(), "upkeep"),
             _named(self._upkeep.keep_recovering(), "recovery"),
             _named(self._hints.run(), "hints"),
+            _named(self._protection.keep_reading(), "secrets"),
         ]
 
     async def _start(self) -> None:
@@ -163,13 +192,14 @@ class Application:
         """Say not ready, refuse new requests, finish running ones within the grace, then close everything."""
         log.info("stopping", grace_seconds=self._settings.grace_seconds)
         await self._readiness.set_stopping()
-        self._hints.stop()
+        self._board.stop()
         await self._finish()
         await self._drawing.close()
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         await self.catalogue.close()
+        self._pictures.close()
         log.info("stopped")
 
     async def _finish(self) -> None:
@@ -181,22 +211,27 @@ class Application:
         await asyncio.gather(refusing, idle)
 
 
-def make_store(redis: Redis, settings: ServerSettings) -> QueueStore:
-    """Where these settings keep the queue."""
-    return QueueStore(
-        redis,
-        pool=settings.pool,
-        lease_seconds=settings.lease_seconds,
-        allow_volatile=settings.allow_volatile_redis,
-    )
+def _picture_threads(settings: ServerSettings) -> int:
+    """Half of this process's cores: graphs and the event loop need the others."""
+    return max(1, (os.cpu_count() or 1) // settings.server_processes // 2)
 
 
 def _queue_limits(settings: ServerSettings) -> QueueLimits:
     return QueueLimits(
         jobs=settings.max_queued_jobs,
         pixels=settings.max_queued_pixels,
+        result_bytes=settings.max_result_bytes,
         samples_per_job=settings.max_job_samples,
+        client=ClientLimits(
+            jobs=settings.max_client_jobs,
+            pixels=settings.max_client_pixels,
+            result_bytes=settings.max_client_result_bytes,
+        ),
     )
+
+
+def _watcher_limits(settings: ServerSettings) -> WatcherLimits:
+    return WatcherLimits(in_all=settings.max_watchers, per_client=settings.max_watchers_per_client)
 
 
 def _catalogue(settings: ServerSettings, pool: Executor) -> Catalogue:

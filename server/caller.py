@@ -4,6 +4,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Literal
 
+from smalti.errors import NotPermitted
+from smalti.jobs.limits import UNSAID, ClientLimits
+
 Group = Literal["inference", "jobs", "admin"]
 
 
@@ -13,11 +16,19 @@ class Caller:
 
     name: str
     groups: frozenset[Group]
+    limits: ClientLimits = UNSAID  # its own; where they say nothing, those of the server's settings
 
     @property
     def sees_all(self) -> bool:
         """Whether it sees, cancels and deletes the jobs of others."""
         return "admin" in self.groups
+
+    def require(self, group: Group) -> None:
+        """Raise NotPermitted unless the client may use this group of RPCs."""
+        if group not in self.groups:
+            raise NotPermitted(
+                f"The client '{self.name}' may not do this: its token lacks the group '{group}'."
+            )
 
 
 # Every client, where the server asks for no tokens: they all own all jobs together.

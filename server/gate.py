@@ -1,4 +1,4 @@
-"""Wraps every RPC, in one place: gives it an id, turns errors into statuses, measures, and counts what runs."""
+"""Wraps every RPC: gives it an id, lets it in, turns errors into statuses, measures, and counts what runs."""
 
 import asyncio
 import inspect
@@ -10,9 +10,11 @@ from typing import Any, Self
 import grpc
 from google.protobuf.message import DecodeError
 
+from server.caller import set_caller
 from server.context import Context
 from server.errors import abort, code_of, log_bug
 from server.request_ids import KEY, begin, choose, request_id
+from server.security.admission import Admission
 from smalti.errors import InvalidRequest, SmaltiError
 from smalti.runtime.metrics import RPC_SECONDS, RPCS_IN_PROGRESS
 
@@ -33,7 +35,8 @@ class Malformed:
 class Gate(grpc.aio.ServerInterceptor):
     """Wraps every RPC; handlers only raise smalti's errors and know neither statuses nor metrics."""
 
-    def __init__(self) -> None:
+    def __init__(self, admission: Admission | None = None) -> None:
+        self._admission = admission or Admission()
         self._running = self._entered = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -59,12 +62,20 @@ class Gate(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler:
-        """The RPC's handler, wrapped; None for a method that does not exist."""
+        """The RPC's handler, wrapped; None for a method that does not exist.
+
+        Whether the client may call it is decided first, so that a stranger learns nothing about methods.
+        """
+        path, metadata = handler_call_details.method, handler_call_details.invocation_metadata or ()
+        begin(choose(metadata))
+        try:
+            set_caller(self._admission.admit(path, metadata))  # the handler runs in this task, too
+        except SmaltiError as refusal:
+            return _refusing(refusal)
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
-        _, service, method = handler_call_details.method.split("/")
-        begin(choose(handler_call_details.invocation_metadata or ()))
+        _, service, method = path.split("/")
         return self._wrap(handler, service, method)
 
     def _wrap(self, handler: Handler, service: str, method: str) -> Handler:
@@ -124,6 +135,15 @@ class Gate(grpc.aio.ServerInterceptor):
             self._running -= 1
             if not self._running:
                 self._idle.set()
+
+
+def _refusing(refusal: SmaltiError) -> Handler:
+    """A handler of any method: a stream, because it answers before it reads a request."""
+
+    async def refuse(requests: Any, context: Context) -> None:
+        await abort(context, refusal)
+
+    return grpc.stream_stream_rpc_method_handler(refuse)
 
 
 async def _write_all(responses: Any, context: Context) -> None:

@@ -62,12 +62,24 @@ class GraphNotServed(SmaltiError):
     """The model has no graph for this request."""
 
 
+class JobDamaged(SmaltiError):
+    """The record of the job in Redis is damaged; other jobs are not concerned."""
+
+
 class NoImages(GraphNotServed):
     """The model is an ONNX file without images: it takes and gives tensors."""
 
 
 class JobNotFinished(SmaltiError):
     """The job is still running, so this cannot be done to it yet."""
+
+
+class TokenRefused(SmaltiError):
+    """The request has no token, or one that the server does not know."""
+
+
+class NotPermitted(SmaltiError):
+    """The client's token is valid, but not for this."""
 
 
 # The request is fine, but cannot be served now.
@@ -83,8 +95,20 @@ class QueueFull(Busy):
     """The job queue is full."""
 
 
+class WatchersFull(Busy):
+    """This many watchers are the most that the server, the job or the client may have."""
+
+
+class LimitReached(Busy):
+    """The client has as many jobs, pixels or bytes of results as it may have."""
+
+
 class BatcherFull(Busy):
     """Too many one-shot requests are waiting for this model."""
+
+
+class PicturesFull(Busy):
+    """Too many pictures are being read or written."""
 
 
 class Unavailable(SmaltiError):

@@ -15,7 +15,13 @@ _TO_XYZ = np.array(  # linear sRGB → XYZ, IEC 61966-2-1
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
 )
 _WHITE = np.array([0.95047, 1.0, 1.08883])  # D65
-_CHUNK = 1 << 14  # colours compared with the palette at once; limits the size of the distance table
+_PLACES = np.array([1 << 16, 1 << 8, 1], dtype=np.int32)  # of red, green and blue in a number
+_LEVELS = np.arange(256) / 255.0
+_LINEAR = np.where(
+    _LEVELS <= 0.04045, _LEVELS / 12.92, ((_LEVELS + 0.055) / 1.055) ** 2.4
+)  # by level of a channel
+_CHUNK = 1 << 12  # colours compared with the palette at once; limits the size of the distance table
+_CLOSE = 1e-6  # far more than the rounding error of a squared distance in CIELAB
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +50,7 @@ def paint(pixels: NDArray[np.integer], palette: NDArray[np.uint8]) -> NDArray[np
 
 def to_lab(colours: NDArray[np.uint8]) -> NDArray[np.float64]:
     """sRGB colours (…, 3) uint8 in CIELAB (…, 3): L in 0 … 100, a and b about −128 … 128."""
-    encoded = colours.astype(np.float64) / 255.0
-    linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
-    relative = linear @ _TO_XYZ.T / _WHITE
+    relative = _LINEAR[colours] @ _TO_XYZ.T / _WHITE
     root = np.where(relative > (6 / 29) ** 3, np.cbrt(relative), relative / (3 * (6 / 29) ** 2) + 4 / 29)
     x, y, z = np.moveaxis(root, -1, 0)
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
@@ -65,7 +69,8 @@ def from_lab(lab: NDArray[np.float64]) -> NDArray[np.uint8]:
 
 def nearest(image: NDArray[np.uint8], palette: NDArray[np.uint8]) -> Matched:
     """The image (…, 3) in the palette (colours, 3): each colour becomes the nearest one; the first of equals."""
-    colours, where = np.unique(image.reshape(-1, 3), axis=0, return_inverse=True)
+    packed, where = np.unique(_packed(image), return_inverse=True)
+    colours = (packed[:, None] // _PLACES % 256).astype(np.uint8)
     indices, distances = _closest(colours, palette)
     exact = (palette[indices] == colours).all(axis=1)
     flat = where.reshape(-1)
@@ -76,18 +81,34 @@ def nearest(image: NDArray[np.uint8], palette: NDArray[np.uint8]) -> Matched:
     )
 
 
+def _packed(colours: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """Colours (…, 3) as one number each, which numpy sorts far faster than three: (n,)."""
+    return np.asarray(colours.reshape(-1, 3).astype(np.int32) @ _PLACES)
+
+
 def _closest(
     colours: NDArray[np.uint8], palette: NDArray[np.uint8]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    table = to_lab(palette)
-    indices = np.empty(len(colours), dtype=np.int64)
-    distances = np.empty(len(colours))
-    for start in range(0, len(colours), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        apart = np.linalg.norm(to_lab(colours[part])[:, None] - table, axis=-1)
-        indices[part] = apart.argmin(axis=1)
-        distances[part] = apart.min(axis=1)
-    return indices, distances
+    _, first = np.unique(_packed(palette), return_index=True)  # of equals, the first
+    first.sort()
+    lab, table = to_lab(colours), to_lab(palette[first])
+    parts = [_nearest_in(table, lab[start : start + _CHUNK]) for start in range(0, len(lab), _CHUNK)]
+    nearest = np.concatenate([np.empty(0, dtype=np.int64), *parts])
+    return first[nearest], np.linalg.norm(lab - table[nearest], axis=-1)
+
+
+def _nearest_in(table: NDArray[np.float64], lab: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Which of the table (colours, 3) is nearest to each of lab (n, 3).
+
+    |b|² - 2ab orders distances as |a - b| does and takes one product of matrices, but it rounds: where two are about
+    as near, the distances themselves are compared.
+    """
+    order = (table**2).sum(axis=1) - 2 * lab @ table.T  # (n, colours)
+    close = order <= order.min(axis=1, keepdims=True) + _CLOSE
+    nearest: NDArray[np.int64] = close.argmax(axis=1)
+    unsure = np.flatnonzero(np.count_nonzero(close, axis=1) > 1)
+    nearest[unsure] = np.linalg.norm(lab[unsure, None] - table, axis=-1).argmin(axis=1)
+    return nearest
 
 
 def _parse_one(colour: str) -> list[int]:

@@ -6,7 +6,8 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from smalti.jobs.clients import DEFAULT_LIMITS, ClientQueue, QueueLimits
+from smalti.jobs.clients import ClientJobs, ClientQueue
+from smalti.jobs.limits import DEFAULT_LIMITS, EVERYBODY, Asker, QueueLimits
 from smalti.jobs.store import QueueStore
 from smalti.jobs.upkeep import QueueUpkeep
 from smalti.jobs.watchers import WatcherQueue
@@ -18,11 +19,16 @@ class Queues:
     """The queue as each of its callers has it."""
 
     store: QueueStore
-    clients: ClientQueue
+    clients: ClientJobs  # all jobs, as a server without tokens sees them
+    all_clients: ClientQueue
     workers: WorkerQueue
     watchers: WatcherQueue
     upkeep: QueueUpkeep
     claims: "Counter[str]" = field(default_factory=Counter)  # sequence numbers, by worker
+
+    def of(self, asker: Asker) -> ClientJobs:
+        """The queue as one client sees it."""
+        return self.all_clients.of(asker)
 
 
 def queues_on(redis: Redis, *, limits: QueueLimits = DEFAULT_LIMITS, **options: Any) -> Queues:
@@ -32,9 +38,11 @@ def queues_on(redis: Redis, *, limits: QueueLimits = DEFAULT_LIMITS, **options: 
 
 def queues_of(store: QueueStore, *, limits: QueueLimits = DEFAULT_LIMITS) -> Queues:
     """The queue that is kept in this store."""
+    clients = ClientQueue(store, limits=limits)
     return Queues(
         store=store,
-        clients=ClientQueue(store, limits=limits),
+        clients=clients.of(EVERYBODY),
+        all_clients=clients,
         workers=WorkerQueue(store),
         watchers=WatcherQueue(store),
         upkeep=QueueUpkeep(store),

@@ -8,16 +8,18 @@ from typing import Any
 
 import structlog
 
+from server.caller import caller
 from server.messages import checks
 from server.messages.descriptions import model_of
-from server.messages.images import write_indices
 from server.oneshot.catalogue import ServedModel
+from server.oneshot.pictures import Pictures
 from server.queued.requests import Prepared, prepare_stream
 from server.queued.watching import Watching
 from server.readiness import Readiness
 from smalti.errors import JobNotFinished, JobNotFound, SampleFailed, SmaltiError, Unavailable
-from smalti.jobs.clients import NO_WORKER, ClientQueue
+from smalti.jobs.clients import ClientJobs, ClientQueue
 from smalti.jobs.job import TERMINAL, Job, JobState, SampleRows
+from smalti.jobs.reading import NO_WORKER
 from smalti.jobs.watchers import WatcherQueue
 from smalti.v1 import images_pb2 as pb
 
@@ -36,6 +38,7 @@ class StreamedDrawing:
         watchers: WatcherQueue,
         watching: Watching,
         readiness: Readiness,
+        pictures: Pictures,
         *,
         worker_seconds: float = _WORKER_SECONDS,
     ) -> None:
@@ -43,11 +46,12 @@ class StreamedDrawing:
         self._watchers = watchers
         self._watching = watching
         self._readiness = readiness
+        self._pictures = pictures
         self._worker_seconds = worker_seconds
         self._background: set[asyncio.Task[None]] = set()
 
     async def draw(
-        self, model: ServedModel, request: pb.DrawStreamRequest
+        self, model: ServedModel, request: pb.DrawStreamRequest, *, deadline: float | None = None
     ) -> AsyncGenerator[pb.DrawStreamResponse, None]:
         """The events of the drawing: started, rows, finished. Closing this early cancels the job.
 
@@ -55,9 +59,10 @@ class StreamedDrawing:
         submitting raises.
         """
         form = checks.image_format_of(request.format)
-        prepared = await asyncio.to_thread(prepare_stream, model, request)
+        prepared = await prepare_stream(model, request, self._pictures, deadline=deadline)
         self._readiness.require_queue()
-        job = await self._submit(prepared)
+        jobs = self._queue.of(caller())
+        job = await self._submit(jobs, prepared)
         try:
             yield _started(job, prepared)
             async with aclosing(self._rows(job)) as rows:
@@ -65,25 +70,25 @@ class StreamedDrawing:
                     yield event
             yield await self._finished(model, job, form)
         finally:
-            self._in_background(self._cancel_and_delete(job.id))
+            self._in_background(_cancel_and_delete(jobs, job.id))
 
     async def close(self) -> None:
         """Wait a moment for the deletion of jobs whose clients have gone away."""
         if self._background:
             await asyncio.wait(self._background, timeout=2.0)
 
-    async def _submit(self, prepared: Prepared) -> Job:
+    async def _submit(self, jobs: ClientJobs, prepared: Prepared) -> Job:
         """Submit the job. If the client goes away meanwhile, the job is deleted as soon as it exists."""
-        submitting = asyncio.create_task(self._queue.submit(prepared.request))
+        submitting = asyncio.create_task(jobs.submit(prepared.request))
         try:
             return await asyncio.shield(submitting)
         except asyncio.CancelledError:
-            self._in_background(self._delete_submitted(submitting))
+            self._in_background(_delete_submitted(jobs, submitting))
             raise
 
     async def _rows(self, job: Job) -> AsyncGenerator[pb.DrawStreamResponse, None]:
         patient_until = monotonic() + self._worker_seconds
-        async with aclosing(self._watching.watch(job.id, rows=True, through_stop=True)) as events:
+        async with aclosing(self._watching.watch(job, rows=True)) as events:
             async for event in events:
                 if isinstance(event, SampleRows):
                     yield _rows(event, job)
@@ -105,11 +110,9 @@ class StreamedDrawing:
 
     async def _finished(self, model: ServedModel, job: Job, form: int) -> pb.DrawStreamResponse:
         async for result in self._watchers.results(job):
-            return pb.DrawStreamResponse(
-                finished=pb.DrawFinished(
-                    image=write_indices(model, result.pixels, form), log_probability=result.log_probability
-                )
-            )
+            image = await self._pictures.paint(model, result.pixels, form)
+            finished = pb.DrawFinished(image=image, log_probability=result.log_probability)
+            return pb.DrawStreamResponse(finished=finished)
         raise SampleFailed("The image was drawn, but its result is gone.")
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
@@ -117,36 +120,39 @@ class StreamedDrawing:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    async def _delete_submitted(self, submitting: "asyncio.Task[Job]") -> None:
-        try:
-            job = await submitting
-        except SmaltiError:
-            return  # nothing was submitted
-        await self._cancel_and_delete(job.id)
 
-    async def _cancel_and_delete(self, job_id: str) -> None:
-        """Cancel the job if it has not ended, and delete it once it has."""
-        try:
-            await self._queue.cancel(job_id)
-            await self._delete_when_ended(job_id)
-        except JobNotFound:
-            pass
-        except SmaltiError as error:
-            log.warning(
-                "a streamed drawing stays until its retention ends",
-                job=job_id,
-                error=str(error),
-            )
+async def _delete_submitted(jobs: ClientJobs, submitting: "asyncio.Task[Job]") -> None:
+    try:
+        job = await submitting
+    except SmaltiError:
+        return  # nothing was submitted
+    await _cancel_and_delete(jobs, job.id)
 
-    async def _delete_when_ended(self, job_id: str) -> None:
-        deadline = monotonic() + _DELETE_SECONDS
-        while True:
-            try:
-                return await self._queue.delete(job_id)
-            except JobNotFinished:
-                if monotonic() > deadline:
-                    raise
-            await asyncio.sleep(_DELETE_AGAIN_SECONDS)
+
+async def _cancel_and_delete(jobs: ClientJobs, job_id: str) -> None:
+    """Cancel the job if it has not ended, and delete it once it has."""
+    try:
+        await jobs.cancel(job_id)
+        await _delete_when_ended(jobs, job_id)
+    except JobNotFound:
+        pass
+    except SmaltiError as error:
+        log.warning(
+            "a streamed drawing stays until its retention ends",
+            job=job_id,
+            error=str(error),
+        )
+
+
+async def _delete_when_ended(jobs: ClientJobs, job_id: str) -> None:
+    deadline = monotonic() + _DELETE_SECONDS
+    while True:
+        try:
+            return await jobs.delete(job_id)
+        except JobNotFinished:
+            if monotonic() > deadline:
+                raise
+        await asyncio.sleep(_DELETE_AGAIN_SECONDS)
 
 
 def _started(job: Job, prepared: Prepared) -> pb.DrawStreamResponse:

@@ -7,9 +7,10 @@ from hashlib import sha256
 import numpy as np
 from numpy.typing import NDArray
 
-from server.messages import checks, images
+from server.messages import checks
 from server.messages.checks import RequestLimits
 from server.oneshot.catalogue import ServedModel
+from server.oneshot.pictures import Pictures
 from smalti.errors import GraphNotServed, InvalidRequest
 from smalti.jobs.job import JobClass, JobRequest
 from smalti.v1 import images_pb2, jobs_pb2, types_pb2
@@ -25,17 +26,28 @@ class Prepared:
     colour_change: types_pb2.ColourChange
 
 
-def prepare_job(model: ServedModel, message: jobs_pb2.SubmitRequest, limits: RequestLimits) -> Prepared:
-    """The job that Submit asks for. Raises InvalidRequest or GraphNotServed.
+async def prepare_job(
+    model: ServedModel,
+    message: jobs_pb2.SubmitRequest,
+    limits: RequestLimits,
+    pictures: Pictures,
+    *,
+    deadline: float | None = None,
+) -> Prepared:
+    """The job that Submit asks for. Raises InvalidRequest, GraphNotServed, PicturesFull or DeadlinePassed.
 
     A message with a request_id gives the same job each time.
     """
     request_id = checks.request_id_of(message.request_id)
+    count = message.count or 1
+    checks.check_indices(message.first_index, count)
     retention = message.retention if message.HasField("retention") else None
-    return _prepare(
+    return await _prepare(
         model,
         message,
-        count=message.count or 1,
+        pictures,
+        deadline,
+        count=count,
         seed=message.seed if message.HasField("seed") else choose_seed(request_id),
         first_index=message.first_index,
         retention_seconds=checks.retention_of(retention, limits),
@@ -43,11 +55,19 @@ def prepare_job(model: ServedModel, message: jobs_pb2.SubmitRequest, limits: Req
     )
 
 
-def prepare_stream(model: ServedModel, message: images_pb2.DrawStreamRequest) -> Prepared:
-    """The job behind DrawStream: one interactive sample. Raises InvalidRequest or GraphNotServed."""
-    return _prepare(
+async def prepare_stream(
+    model: ServedModel,
+    message: images_pb2.DrawStreamRequest,
+    pictures: Pictures,
+    *,
+    deadline: float | None = None,
+) -> Prepared:
+    """The job behind DrawStream: one interactive sample. Raises what `prepare_job` does."""
+    return await _prepare(
         model,
         message,
+        pictures,
+        deadline,
         count=1,
         seed=message.seed if message.HasField("seed") else choose_seed(""),
         first_index=message.index,
@@ -63,9 +83,11 @@ def choose_seed(request_id: str) -> int:
     return int.from_bytes(sha256(b"seed of " + request_id.encode()).digest()[:8])
 
 
-def _prepare(
+async def _prepare(
     model: ServedModel,
     message: jobs_pb2.SubmitRequest | images_pb2.DrawStreamRequest,
+    pictures: Pictures,
+    deadline: float | None,
     *,
     count: int,
     seed: int,
@@ -75,9 +97,8 @@ def _prepare(
 ) -> Prepared:
     manifest = model.manifest
     _require_drawable(model)
-    checks.check_indices(first_index, count)
     temperature = checks.temperature_of(message.temperature)
-    forced, change = _forced(model, message)
+    kept, change = await _kept_pixels(model, message, pictures, deadline)
     request = JobRequest(
         model=manifest.name,
         version=manifest.version,
@@ -89,7 +110,7 @@ def _prepare(
         seed=seed,
         first_index=first_index,
         temperature=temperature,
-        kept=forced,
+        kept=kept,
         retention_seconds=retention_seconds,
         job_class=job_class,
     )
@@ -104,17 +125,23 @@ def _require_drawable(model: ServedModel) -> None:
         )
 
 
-def _forced(
-    model: ServedModel, message: jobs_pb2.SubmitRequest | images_pb2.DrawStreamRequest
+async def _kept_pixels(
+    model: ServedModel,
+    message: jobs_pb2.SubmitRequest | images_pb2.DrawStreamRequest,
+    pictures: Pictures,
+    deadline: float | None,
 ) -> tuple[bytes, types_pb2.ColourChange]:
     """The kept pixels in the form of JobRequest.kept; empty for a request without a completion."""
     if not message.HasField("completion"):
         return b"", types_pb2.ColourChange()
     completion = message.completion
     keep = _kept(model, completion)
-    given = images.read(model, [completion.image], fields=("completion.image",))
-    forced = np.where(keep, given.pixels[0], -1).astype("<i4")
-    return forced.tobytes(), given.colour_change
+    with pictures.admit(
+        model, given=[completion.image], fields=("completion.image",), deadline=deadline
+    ) as work:
+        given = await work.read()
+    kept = np.where(keep, given.pixels[0], -1).astype("<i4")
+    return kept.tobytes(), given.colour_change
 
 
 def _kept(model: ServedModel, completion: images_pb2.Completion) -> NDArray[np.bool_]:

@@ -1,22 +1,25 @@
 """Answers JobService: drawing jobs, which are kept in the queue."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 
-from server.context import Context
+from server.caller import caller
+from server.context import Context, deadline_of
 from server.messages import checks
 from server.messages.checks import RequestLimits
 from server.messages.descriptions import describe_job
-from server.messages.images import write_indices
 from server.oneshot.catalogue import Catalogue, ServedModel
+from server.oneshot.pictures import Pictures
+from server.queued.places import Places
 from server.queued.requests import prepare_job
-from server.queued.watching import JobEvent, SampleEnd, Watching
+from server.queued.view import JobEvent, SampleEnd
+from server.queued.watching import Watching
 from server.readiness import Readiness
 from smalti.errors import ModelNotFound
-from smalti.jobs.clients import NO_WORKER, ClientQueue
+from smalti.jobs.clients import ClientJobs, ClientQueue
 from smalti.jobs.job import Job, SampleResult, SampleRows
+from smalti.jobs.reading import NO_WORKER
 from smalti.jobs.watchers import WatcherQueue
 from smalti.runtime.metrics import JOBS_SUBMITTED
 from smalti.v1 import jobs_pb2 as pb
@@ -33,60 +36,74 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
         queue: ClientQueue,
         watchers: WatcherQueue,
         catalogue: Catalogue,
+        pictures: Pictures,
         watching: Watching,
+        places: Places,
         readiness: Readiness,
         limits: RequestLimits,
     ) -> None:
         self._queue = queue
         self._watchers = watchers
         self._catalogue = catalogue
+        self._pictures = pictures
         self._watching = watching
+        self._places = places
         self._readiness = readiness
         self._limits = limits
 
     async def Submit(self, request: pb.SubmitRequest, context: Context) -> pb.SubmitResponse:
         model = self._catalogue.get(request.model.name, request.model.version)
         model.manifest.require_images()
-        prepared = await asyncio.to_thread(prepare_job, model, request, self._limits)
+        prepared = await prepare_job(
+            model, request, self._limits, self._pictures, deadline=deadline_of(context)
+        )
         self._readiness.require_queue()
-        job = await self._queue.submit(prepared.request, request_id=request.request_id)
+        job = await self._jobs.submit(prepared.request, request_id=request.request_id)
         JOBS_SUBMITTED.labels(model.manifest.name).inc()
         return pb.SubmitResponse(job=self._describe(job), colour_change=prepared.colour_change)
 
     async def Get(self, request: pb.GetJobRequest, context: Context) -> pb.Job:
         self._readiness.require_queue()
-        return self._describe(await self._queue.get(request.id))
+        return self._describe(await self._jobs.get(request.id))
 
     async def List(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
         size = checks.page_size_of(request.page_size)
         self._readiness.require_queue()
-        jobs, token = await self._queue.list(limit=size, page_token=request.page_token)
+        client = request.client if request.HasField("client") else None
+        jobs, token = await self._jobs.list(limit=size, page_token=request.page_token, client=client)
         return pb.ListJobsResponse(jobs=[self._describe(job) for job in jobs], next_page_token=token)
 
     async def Watch(self, request: pb.WatchRequest, context: Context) -> AsyncIterator[pb.WatchResponse]:
         self._readiness.require_queue()
-        async with aclosing(self._watching.watch(request.id, rows=request.rows)) as events:
-            async for event in events:
-                yield self._event(event)
+        with self._places.take(caller().name):
+            job = await self._jobs.get(request.id)
+            async with aclosing(self._watching.watch(job, rows=request.rows)) as events:
+                async for event in events:
+                    yield self._event(event)
 
     async def Results(self, request: pb.ResultsRequest, context: Context) -> AsyncIterator[pb.SampleResult]:
         form = checks.image_format_of(request.format)
         self._readiness.require_queue()
-        job = await self._queue.get(request.id)
+        job = await self._jobs.get(request.id)
         model = self._painter(job, form)
         results = self._watchers.results(job, start=request.start, limit=request.limit)
         async with aclosing(results):
             async for result in results:
-                yield _result(result, job, model, form)
+                yield await self._result(result, job, model, form)
 
     async def Cancel(self, request: pb.CancelJobRequest, context: Context) -> pb.Job:
         self._readiness.require_queue()
-        return self._describe(await self._queue.cancel(request.id))
+        return self._describe(await self._jobs.cancel(request.id))
 
     async def Delete(self, request: pb.DeleteJobRequest, context: Context) -> pb.DeleteJobResponse:
         self._readiness.require_queue()
-        await self._queue.delete(request.id)
+        await self._jobs.delete(request.id)
         return pb.DeleteJobResponse()
+
+    @property
+    def _jobs(self) -> ClientJobs:
+        """The queue as the client sees it whose RPC this task answers."""
+        return self._queue.of(caller())
 
     def _describe(self, job: Job) -> pb.Job:
         """A job as clients see it. If it waits for a model that another one has replaced, its reason says so."""
@@ -119,21 +136,21 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
             )
         return model
 
+    async def _result(
+        self, result: SampleResult, job: Job, model: ServedModel | None, form: int
+    ) -> pb.SampleResult:
+        return pb.SampleResult(
+            index=result.index,
+            image=None if result.error else await self._image(result.pixels, job, model, form),
+            log_probability=result.log_probability,
+            error=result.error,
+            fingerprint=result.fingerprint,
+        )
 
-def _result(result: SampleResult, job: Job, model: ServedModel | None, form: int) -> pb.SampleResult:
-    return pb.SampleResult(
-        index=result.index,
-        image=None if result.error else _image(result.pixels, job, model, form),
-        log_probability=result.log_probability,
-        error=result.error,
-        fingerprint=result.fingerprint,
-    )
-
-
-def _image(pixels: bytes, job: Job, model: ServedModel | None, form: int) -> types_pb2.Image:
-    if model is not None:
-        return write_indices(model, pixels, form)
-    request = job.request
-    return types_pb2.Image(
-        pixels=types_pb2.Pixels(height=request.rows, width=request.columns, indices=pixels)
-    )
+    async def _image(self, pixels: bytes, job: Job, model: ServedModel | None, form: int) -> types_pb2.Image:
+        if model is not None:
+            return await self._pictures.paint(model, pixels, form)
+        request = job.request
+        return types_pb2.Image(
+            pixels=types_pb2.Pixels(height=request.rows, width=request.columns, indices=pixels)
+        )

@@ -37,6 +37,7 @@ from smalti.errors import Busy, InvalidRequest, ModelNotFound, SmaltiError, Unav
 from smalti.jobs.job import JobClass, JobState
 from smalti.media import SHEET_SCALE
 from smalti.pictures.fitting import Fit
+from smalti.printable import printable
 
 Answer = TypeVar("Answer")
 _JOB = click.argument("job")
@@ -214,11 +215,12 @@ def delete(client: Client, job: str, as_json: bool) -> None:
 @click.option(
     "--limit", type=click.IntRange(1, 1_000_000), default=20, show_default=True, help="Number of jobs."
 )
+@click.option("--client", "owner", metavar="NAME", help="Only jobs of this client; for admins.")
 @options.as_json
 @connected
-def jobs(client: Client, limit: int, as_json: bool) -> None:
-    """List jobs, newest first."""
-    newest = list(islice(client.jobs(page_size=min(limit, 500)), limit))
+def jobs(client: Client, limit: int, owner: str | None, as_json: bool) -> None:
+    """List jobs, newest first: your own, or as an admin those of all clients."""
+    newest = list(islice(client.jobs(client=owner, page_size=min(limit, 500)), limit))
     if as_json:
         print_json(newest)
     else:
@@ -333,7 +335,11 @@ def _report_results(job: Job, written: int, summary: Summary, output: Place) -> 
 
 
 def _table(listed: Sequence[Job]) -> Sequence[Sequence[str]]:
-    return [("JOB", "MODEL", "STATE", "SAMPLES", "SUBMITTED", "REASON"), *map(_row, listed)]
+    """A line for each job. Clients are shown if the server knows any: if it asks for tokens."""
+    header = ("JOB", "MODEL", "STATE", "SAMPLES", "SUBMITTED", "REASON")
+    if not any(job.client for job in listed):
+        return [header, *map(_row, listed)]
+    return [("CLIENT", *header), *((printable(job.client), *_row(job)) for job in listed)]
 
 
 def _row(job: Job) -> Sequence[str]:

@@ -19,6 +19,7 @@ from smalti.client.channel import (
     Metadata,
     closed,
 )
+from smalti.client.credentials import File, Security
 from smalti.client.failures import Patience, from_rpc
 from smalti.client.palettes import PaletteStore, palette_of
 from smalti.client.progress import JobProgress
@@ -59,6 +60,12 @@ class AsyncClient:
         self,
         address: str = DEFAULT_ADDRESS,
         *,
+        token: str | None = None,
+        token_file: File | None = None,
+        ca: File | None = None,
+        cert: File | None = None,
+        key: File | None = None,
+        plaintext_token: bool = False,
         credentials: grpc.ChannelCredentials | None = None,
         metadata: Metadata = (),
         timeout_seconds: float = TIMEOUT_SECONDS,
@@ -67,6 +74,14 @@ class AsyncClient:
     ) -> None:
         self._connection = Connection.to(
             address,
+            security=Security(
+                token=token,
+                token_file=token_file,
+                ca=ca,
+                cert=cert,
+                key=key,
+                plaintext_token=plaintext_token,
+            ),
             credentials=credentials,
             metadata=metadata,
             timeout_seconds=timeout_seconds,
@@ -213,11 +228,11 @@ class AsyncClient:
         """The job as it is now."""
         return await self._ask(calls.jobs.get_job(job))
 
-    async def jobs(self, *, page_size: int = 50) -> AsyncGenerator[Job, None]:
-        """Every job that the server still knows, newest first."""
+    async def jobs(self, *, client: str | None = None, page_size: int = 50) -> AsyncGenerator[Job, None]:
+        """Every job that the server still knows, newest first; an admin may ask for those of one `client`."""
         page_token, more = "", True
         while more:
-            page, page_token = await self._ask(calls.jobs.jobs_page(page_token, page_size))
+            page, page_token = await self._ask(calls.jobs.jobs_page(page_token, page_size, client))
             for job in page:
                 yield job
             more = bool(page_token)
@@ -233,7 +248,7 @@ class AsyncClient:
                     async for event in events:
                         yield event
                 return
-            except Unavailable as error:
+            except (Busy, Unavailable) as error:
                 delay = patience.delay_after(error)
                 yield progress.interruption(error, delay)
                 await asyncio.sleep(delay)

@@ -1,70 +1,96 @@
-"""The queue for those who submit jobs and ask about them."""
+"""The queue for those who submit jobs and ask about them. Each client sees its own jobs only."""
 
 import re
 import secrets
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from math import ceil
-from typing import Any
 
 from smalti.errors import InvalidRequest, JobNotFinished, JobNotFound, QueueFull, RequestConflict
 from smalti.jobs import codec, script
-from smalti.jobs.connection import MemoryFull, is_of_wrong_kind
-from smalti.jobs.job import Job, JobRequest, JobState
+from smalti.jobs.connection import MemoryFull
+from smalti.jobs.job import Job, JobRequest
 from smalti.jobs.keys import request_key
+from smalti.jobs.limits import (
+    DEFAULT_LIMITS,
+    RECORD_BYTES,
+    RESULT_BYTES,
+    Asker,
+    ClientLimits,
+    QueueLimits,
+    limits_of,
+    refusal,
+)
+from smalti.jobs.reading import JobReader, asking, damaged, not_found, required
 from smalti.jobs.store import QueueStore
 from smalti.printable import printable
 
 _ID_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # without letters and digits that look alike
 _ID = re.compile(r"[a-z0-9]{1,32}")
-NO_WORKER = "NO_WORKER_FOR_MODEL"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueueLimits:
-    """How much the queue of one pool holds before it is full."""
-
-    jobs: int = 10_000  # jobs that have not ended
-    pixels: int = 2_000_000_000  # pixels not drawn yet, in all jobs
-    samples_per_job: int = 1_000_000
-
-
-DEFAULT_LIMITS = QueueLimits()
 
 
 class ClientQueue:
-    """Submits, reads, lists, cancels and deletes jobs."""
+    """The queue of one pool, for all its clients."""
 
     def __init__(self, store: QueueStore, *, limits: QueueLimits = DEFAULT_LIMITS) -> None:
         self._store = store
         self._limits = limits
+        self._reader = JobReader(store)
 
-    async def submit(self, request: JobRequest, *, request_id: str = "", client: str = "") -> Job:
+    def of(self, asker: Asker) -> "ClientJobs":
+        """The queue as this client sees it."""
+        return ClientJobs(self._store, self._reader, asker, self._limits)
+
+
+class ClientJobs:
+    """Submits, reads, lists, cancels and deletes the jobs of one client; those of all clients, if it sees all.
+
+    A job that the client does not see raises JobNotFound, as if it did not exist. One whose record in Redis is damaged
+    raises JobDamaged; it can only be deleted.
+    """
+
+    def __init__(self, store: QueueStore, reader: JobReader, asker: Asker, limits: QueueLimits) -> None:
+        self._store = store
+        self._reader = reader
+        self._asker = asker
+        self._limits = limits
+        self._own_limits = limits_of(asker, limits)
+
+    async def submit(self, request: JobRequest, *, request_id: str = "") -> Job:
         """Queue a job. The same request_id of the same client again gives the same job.
 
-        Raises RequestConflict if that request_id was used for another request, QueueFull if there is no room now, and
-        InvalidRequest if the job is larger than the queue ever takes.
+        Raises RequestConflict if that request_id was used for another request, LimitReached or QueueFull if the client
+        or the queue has no room now, and InvalidRequest if the job is larger than either ever has room for.
         """
-        self._refuse_too_large(request)
-        job_id = await self._submit(request, request_id, client)
-        return await self._refresh(job_id, request)  # also for an older job: its request is equal
+        size = _Size.of(request)
+        self._refuse_too_large(size)
+        job_id = await self._submit(request, size, request_id)
+        return await self._reader.refresh(
+            job_id, request, self._asker.name
+        )  # an older job has an equal request
 
     async def get(self, job_id: str) -> Job:
-        """The job as it is now; its reason is NO_WORKER_FOR_MODEL while it waits for a worker that has its model."""
-        [job] = await self._read_jobs([_checked(job_id)])
-        if job is None:
-            raise _not_found(job_id)
-        return job
+        """The job as it is now; its reason is NO_WORKER_FOR_MODEL while it waits for a worker that has its model.
+
+        Its request comes without the kept pixels: they may be large, and only workers need them.
+        """
+        [job] = await self._reader.read(self._asker, [_checked(job_id)])
+        return required(job_id, job)
 
     async def refresh(self, job: Job) -> Job:
         """The same job as it is now. Cheaper than `get`: its request never changes, so it is not read again."""
-        return await self._refresh(job.id, job.request)
+        return await self._reader.refresh(job.id, job.request, job.client)
 
-    async def list(self, *, limit: int, page_token: str = "") -> tuple[Sequence[Job], str]:
-        """Up to `limit` (at least 1) jobs, newest first, and the token of the next page, empty on the last."""
+    async def list(
+        self, *, limit: int, page_token: str = "", client: str | None = None
+    ) -> tuple[Sequence[Job], str]:
+        """Up to `limit` (at least 1) jobs, newest first, and the token of the next page, empty on the last.
+
+        With `client` only that client's jobs. Damaged jobs are left out. Requests have no kept pixels, as from `get`.
+        """
         if page_token and not re.fullmatch(r"[0-9]{1,18}", page_token):
             raise InvalidRequest("This page token is not from this server.", field="page_token")
-        jobs_key = self._store.keys.jobs
+        jobs_key = self._listed(client)
         with self._store.available(jobs_key):
             page = await self._store.redis.zrange(
                 jobs_key,
@@ -76,41 +102,47 @@ class ClientQueue:
                 num=limit + 1,
                 withscores=True,
             )
-        jobs = await self._read_jobs([job_id.decode() for job_id, _ in page[:limit]])
+        jobs = await self._reader.read(self._asker, [job_id.decode() for job_id, _ in page[:limit]])
         token = str(int(page[limit - 1][1])) if len(page) > limit else ""
-        return [job for job in jobs if job is not None], token
+        return [job for job in jobs if isinstance(job, Job)], token
 
     async def cancel(self, job_id: str) -> Job:
         """Stop a job. It is CANCELLED at once, or CANCELLING until its workers have dropped its samples."""
-        if not await self._store.run(script.CANCEL, _checked(job_id)):
-            raise _not_found(job_id)
+        answer = await self._store.run(script.CANCEL, _checked(job_id), *asking(self._asker))
+        if answer == b"MISSING":
+            raise not_found(job_id)
+        if answer == b"DAMAGED":
+            raise damaged(job_id)
         return await self.get(job_id)
 
     async def delete(self, job_id: str) -> None:
         """Forget a job that has ended, and its results; raises JobNotFinished if it has not ended."""
-        answer = await self._store.run(script.DELETE, _checked(job_id), secrets.token_hex(8))
+        call = secrets.token_hex(8)
+        answer = await self._store.run(script.DELETE, _checked(job_id), call, *asking(self._asker))
         if answer == b"MISSING":
-            raise _not_found(job_id)
+            raise not_found(job_id)
         if answer == b"RUNNING":
             raise JobNotFinished(f"Job {job_id} has not ended: cancel it first.")
 
-    def _refuse_too_large(self, request: JobRequest) -> None:
-        pixels = request.count * request.rows * request.columns
-        if not 1 <= request.count <= self._limits.samples_per_job:
-            raise InvalidRequest(
-                f"A job has 1 to {self._limits.samples_per_job} samples, not {request.count}.", field="count"
-            )
-        if pixels > self._limits.pixels:
-            raise InvalidRequest(
-                f"A job of {pixels} pixels is more than the whole queue takes ({self._limits.pixels}).",
-                field="count",
-            )
+    def _listed(self, client: str | None) -> str:
+        """The key of the jobs to list. Who does not see all lists nothing but its own, whatever it asks for."""
+        if self._asker.sees_all and client is None:
+            return self._store.keys.jobs
+        return self._store.keys.jobs_of(self._asker.name if client is None else client)
 
-    async def _submit(self, request: JobRequest, request_id: str, client: str) -> str:
+    def _refuse_too_large(self, size: "_Size") -> None:
+        if not 1 <= size.samples <= self._limits.samples_per_job:
+            raise InvalidRequest(
+                f"A job has 1 to {self._limits.samples_per_job} samples, not {size.samples}.", field="count"
+            )
+        for limits, whose in ((self._limits, "the whole queue takes"), (self._own_limits, "you may have")):
+            size.refuse_above(limits, whose)
+
+    async def _submit(self, request: JobRequest, size: "_Size", request_id: str) -> str:
         job_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(12))
-        submission = self._submission(job_id, request, request_key(client, request_id))
+        submission = self._submission(job_id, request, size, request_key(self._asker.name, request_id))
         try:
-            answer, value = await self._store.run(
+            answer, *values = await self._store.run(
                 script.SUBMIT, *submission, keys=[self._store.keys.job(job_id)]
             )
         except MemoryFull as error:
@@ -118,20 +150,35 @@ class ClientQueue:
                 "The queue's Redis has no memory for more jobs.", retry_seconds=error.retry_seconds
             ) from error
         if answer == b"FULL":
-            raise QueueFull("The queue is full.", retry_seconds=int(value) / 1000)
+            raise self._refusal(*(value.decode() for value in values))
+        [known] = values
         if answer == b"CONFLICT":
             raise RequestConflict(
-                f"The request_id '{printable(request_id)}' was used for another request: job {value.decode()}."
+                f"The request_id '{printable(request_id)}' was used for another request: job {known.decode()}."
             )
-        return str(value.decode())
+        return str(known.decode())
 
-    def _submission(self, job_id: str, request: JobRequest, key: str) -> Sequence[str | bytes | int]:
+    def _refusal(self, whose: str, what: str, used: str, retry_ms: str) -> Exception:
+        return refusal(
+            whose,
+            what,
+            int(used),
+            pool=self._limits,
+            client=self._own_limits,
+            retry_seconds=int(retry_ms) / 1000,
+        )
+
+    def _submission(
+        self, job_id: str, request: JobRequest, size: "_Size", key: str
+    ) -> Sequence[str | bytes | int]:
+        pool, own = self._limits, self._own_limits
         return [
             job_id,
             key,
             codec.hash_request(request),
-            self._limits.jobs,
-            self._limits.pixels,
+            self._asker.name,
+            *(pool.jobs, pool.pixels, pool.result_bytes),
+            *("" if limit is None else limit for limit in (own.jobs, own.pixels, own.result_bytes)),
             codec.encode_request(request),
             request.kept,
             request.digest,
@@ -139,70 +186,42 @@ class ClientQueue:
             request.rows,
             request.row_bytes,
             request.rows * request.columns,
+            size.record_bytes,
+            size.result_bytes,
             ceil(request.retention_seconds * 1000),
             request.job_class,
         ]
 
-    async def _refresh(self, job_id: str, request: JobRequest) -> Job:
-        [job] = await self._read_states({job_id: request})
-        if job is None:
-            raise _not_found(job_id)
-        return job
 
-    async def _read_jobs(self, job_ids: Sequence[str]) -> Sequence[Job | None]:
-        if not job_ids:
-            return []
-        requests = await self._read_requests(job_ids)
-        jobs = dict(zip(requests, await self._read_states(requests), strict=True))
-        return [jobs.get(job_id) for job_id in job_ids]
+@dataclass(frozen=True, slots=True)
+class _Size:
+    """How much of each limit a job takes."""
 
-    async def _read_requests(self, job_ids: Sequence[str]) -> Mapping[str, JobRequest]:
-        with self._store.available():
-            async with self._store.redis.pipeline(transaction=False) as pipe:
-                for job_id in job_ids:
-                    pipe.hmget(self._store.keys.job(job_id), codec.REQUEST_FIELDS)
-                replies = await pipe.execute(raise_on_error=False)
-            found = [_fields_of_job(reply) for reply in replies]
-        return {
-            job_id: codec.decode_request(*fields)
-            for job_id, fields in zip(job_ids, found, strict=True)
-            if fields
-        }
+    samples: int
+    pixels: int
+    record_bytes: int
+    result_bytes: int  # of one sample
 
-    async def _read_states(self, requests: Mapping[str, JobRequest]) -> Sequence[Job | None]:
-        """The jobs of these requests; None for one that is gone."""
-        _, *states = await self._store.run(script.RUNNING, " ".join(codec.STATE_FIELDS), *requests)
-        jobs = [
-            codec.decode_job(job_id, request, state, running=running) if state[0] else None
-            for (job_id, request), (running, state) in zip(requests.items(), states, strict=True)
-        ]
-        return await self._explain_waiting(jobs)
+    @classmethod
+    def of(cls, request: JobRequest) -> "_Size":
+        return cls(
+            samples=request.count,
+            pixels=request.count * request.rows * request.columns,
+            record_bytes=RECORD_BYTES + len(codec.encode_request(request)) + len(request.kept),
+            result_bytes=RESULT_BYTES + request.rows * request.row_bytes,
+        )
 
-    async def _explain_waiting(self, jobs: Sequence[Job | None]) -> Sequence[Job | None]:
-        if not any(job and _waits(job) for job in jobs):
-            return jobs
-        lines = await self._store.run(script.DRAWABLE)
-        drawable = {digest for line in lines for digest in line.decode().split()}
-        return [
-            replace(job, reason=NO_WORKER)
-            if job and _waits(job) and job.request.digest not in drawable
-            else job
-            for job in jobs
-        ]
-
-
-def _fields_of_job(reply: Any) -> Any:
-    """The fields that were read; None if there is no job, or the key is not smalti's."""
-    if isinstance(reply, Exception):
-        if is_of_wrong_kind(reply):
-            return None
-        raise reply
-    return None if reply[0] is None else reply
-
-
-def _waits(job: Job) -> bool:
-    """Whether some of its samples are left to draw, and none is being drawn."""
-    return job.state in (JobState.QUEUED, JobState.RUNNING) and not job.running
+    def refuse_above(self, limits: QueueLimits | ClientLimits, whose: str) -> None:
+        """Raise InvalidRequest if the job is larger than these limits."""
+        size_bytes = self.record_bytes + self.samples * self.result_bytes
+        for number, limit, unit in (
+            (self.pixels, limits.pixels, "pixels"),
+            (size_bytes, limits.result_bytes, "bytes of results"),
+        ):
+            if limit is not None and number > limit:
+                raise InvalidRequest(
+                    f"A job of {number} {unit} is more than {whose} ({limit}).", field="count"
+                )
 
 
 def _checked(job_id: str) -> str:
@@ -210,7 +229,3 @@ def _checked(job_id: str) -> str:
     if not _ID.fullmatch(job_id):
         raise JobNotFound(f"There is no job '{printable(job_id)}'.")
     return job_id
-
-
-def _not_found(job_id: str) -> JobNotFound:
-    return JobNotFound(f"There is no job {job_id}, or its results have expired.")

@@ -2,10 +2,10 @@
 
 import json
 import struct
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields, replace
 from hashlib import sha256
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from smalti.jobs.job import (
     Claim,
@@ -17,27 +17,60 @@ from smalti.jobs.job import (
     JobRequest,
     JobState,
     Progress,
+    Released,
     SampleResult,
     Verdict,
 )
 
-REQUEST_FIELDS = ("request", "kept")  # fields of a job that never change
 STATE_FIELDS = ("state", "done", "failed", "created", "started", "ended", "expires", "reason")
 Argument: TypeAlias = str | bytes | int
 
 
+class Undecodable(ValueError):
+    """These bytes are not what smalti wrote."""
+
+
 def encode_request(request: JobRequest) -> bytes:
     """A request without its kept pixels; the same request gives the same bytes."""
-    fields = asdict(request)
-    del fields["kept"]
-    return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
+    values = asdict(request)
+    del values["kept"]
+    return json.dumps(values, sort_keys=True, separators=(",", ":")).encode()
 
 
-def decode_request(encoded: bytes, kept: bytes) -> JobRequest:
-    """The request that `encode_request` encoded."""
-    fields = json.loads(encoded)
-    fields["job_class"] = JobClass(fields["job_class"])
-    return JobRequest(**fields, kept=kept)
+def decode_request(encoded: bytes | None, kept: bytes | None) -> JobRequest:
+    """The request that `encode_request` encoded, with its kept pixels; raises Undecodable."""
+    if kept is None:
+        raise Undecodable("there are no kept pixels")
+    return replace(decode_unkept(encoded, len(kept)), kept=kept)
+
+
+def decode_unkept(encoded: bytes | None, kept_bytes: int) -> JobRequest:
+    """The request without its kept pixels, of which only the length is known; raises Undecodable."""
+    try:
+        values = json.loads(encoded or b"")
+        _check_types(values)
+        values["job_class"] = JobClass(values["job_class"])
+        request = JobRequest(**values)
+    except (ValueError, TypeError, KeyError) as error:
+        raise Undecodable(str(error)) from error
+    if kept_bytes not in (0, 4 * request.rows * request.columns):
+        raise Undecodable("the kept pixels are not those of an image")
+    return request
+
+
+def _check_types(values: Mapping[str, object]) -> None:
+    """Raise TypeError or KeyError if a value of a request is missing or has another type."""
+    for field in fields(JobRequest):
+        kind = (int, float) if field.type is float else (str if field.type is JobClass else field.type)
+        if field.name != "kept" and not isinstance(values[field.name], kind):  # type: ignore[arg-type]  # no type is a text here
+            raise TypeError(f"{field.name} has another type")
+
+
+def decode_client(name: bytes | None) -> str:
+    """The name of a job's owner; raises Undecodable."""
+    if name is None:
+        raise Undecodable("there is no client")
+    return name.decode()
 
 
 def hash_request(request: JobRequest) -> str:
@@ -45,42 +78,65 @@ def hash_request(request: JobRequest) -> str:
     return sha256(encode_request(request) + b"\n" + request.kept).hexdigest()
 
 
-def decode_job(job_id: str, request: JobRequest, state: Sequence[bytes | None], *, running: int) -> Job:
-    """A job from its request, the values of its STATE_FIELDS, and its number of running samples."""
-    fields = dict(zip(STATE_FIELDS, state, strict=True))
-    created = _seconds(fields["created"])
-    assert created is not None
-    return Job(
-        id=job_id,
-        request=request,
-        state=JobState(_text(fields["state"])),
-        done=int(fields["done"] or 0),
-        failed=int(fields["failed"] or 0),
-        running=running,
-        created=created,
-        started=_seconds(fields["started"]),
-        ended=_seconds(fields["ended"]),
-        expires=_seconds(fields["expires"]),
-        reason=_text(fields["reason"]),
-    )
-
-
-def decode_claims(reply: Sequence[Sequence[Sequence[bytes]]]) -> list[Claim]:
-    """The claims in claim.lua's reply; the samples of a job share its request."""
-    jobs, samples = reply
-    requests = {job[0]: (decode_request(job[1], job[2]), int(job[3]) / 1000) for job in jobs}
-    return [
-        Claim(
-            job=_text(job),
-            index=int(index),
-            token=_text(token),
-            request=requests[job][0],
-            pixels=pixels,
-            queued_seconds=requests[job][1],
-            is_suspect=suspect == b"1",
+def decode_job(
+    job_id: str, request: JobRequest, state: Sequence[bytes | None], *, client: str, running: int
+) -> Job:
+    """A job from its request, the values of its STATE_FIELDS, and its running samples; raises Undecodable."""
+    values = dict(zip(STATE_FIELDS, state, strict=True))
+    try:
+        return Job(
+            id=job_id,
+            request=request,
+            client=client,
+            state=JobState(_text(values["state"])),
+            done=int(values["done"] or b""),
+            failed=int(values["failed"] or b""),
+            running=running,
+            created=int(values["created"] or b"") / 1000,
+            started=_seconds(values["started"]),
+            ended=_seconds(values["ended"]),
+            expires=_seconds(values["expires"]),
+            reason=_text(values["reason"]),
         )
-        for job, index, token, pixels, suspect in samples
-    ]
+    except ValueError as error:
+        raise Undecodable(str(error)) from error
+
+
+def decode_claims(reply: Sequence[Sequence[Sequence[bytes]]]) -> tuple[list[Claim], list[Progress]]:
+    """The claims in claim.lua's reply, and what gives those back whose requests cannot be read.
+
+    The samples of a job share its request.
+    """
+    jobs, samples = reply
+    requests = {job[0]: _claimed_request(*job) for job in jobs}
+    claims, unreadable = [], []
+    for job, index, token, pixels, suspect in samples:
+        claimed = requests[job]
+        sample: dict[str, Any] = {"job": _text(job), "index": int(index), "token": _text(token)}
+        if claimed is None:
+            unreadable.append(Progress(**sample, first_row=0, outcome=Released()))
+        else:
+            request, queued_seconds = claimed
+            claims.append(
+                Claim(
+                    **sample,
+                    request=request,
+                    pixels=pixels,
+                    queued_seconds=queued_seconds,
+                    is_suspect=suspect == b"1",
+                )
+            )
+    return claims, unreadable
+
+
+def _claimed_request(
+    _: bytes, encoded: bytes | None, kept: bytes | None, queued_ms: bytes
+) -> tuple[JobRequest, float] | None:
+    """A request and how long it was queued, in seconds; None if it cannot be read."""
+    try:
+        return decode_request(encoded, kept), int(queued_ms) / 1000
+    except Undecodable:
+        return None
 
 
 def encode_progress(progress: Sequence[Progress]) -> list[Argument]:

@@ -8,6 +8,7 @@ import structlog
 from smalti.errors import RedisUnfit, Unavailable
 from smalti.jobs.upkeep import QueueUpkeep
 from smalti.runtime.metrics import (
+    CORRECTED_TOTALS,
     QUEUE_AGE_SECONDS,
     QUEUE_SAMPLES,
     QUEUE_WORKERS,
@@ -19,6 +20,7 @@ log = structlog.get_logger()
 _CHECK_SECONDS = 2.0  # somebody may change a running Redis
 _EXPIRE_SECONDS = 5.0
 _GAUGE_SECONDS = 1.0
+_NAMED = 10  # damaged jobs in a line of the log
 
 
 class Housekeeping:
@@ -72,6 +74,7 @@ class Housekeeping:
         if now - self._expired >= _EXPIRE_SECONDS:
             self._expired = now
             await self._queue.expire()
+            await self._recount()
 
     async def _check(self) -> None:
         now = monotonic()
@@ -83,6 +86,14 @@ class Housekeeping:
         if recovered:
             RECOVERED_SAMPLES.inc(recovered)
             log.warning("samples recovered from a silent worker", count=recovered)
+
+    async def _recount(self) -> None:
+        recounted = await self._queue.recount()
+        if recounted.wrong_totals:
+            CORRECTED_TOTALS.inc(recounted.wrong_totals)
+            log.warning("totals of the queue were wrong and are right now", count=recounted.wrong_totals)
+        if recounted.damaged_jobs:
+            log.warning("records of jobs in Redis are damaged", jobs=recounted.damaged_jobs[:_NAMED])
 
     async def _measure(self) -> None:
         depth = await self._queue.depth()

@@ -59,6 +59,7 @@ class Job:
 
     id: str
     request: JobRequest
+    client: str = ""  # the name of its owner; empty if it was submitted to a server without tokens
     state: JobState = JobState.QUEUED
     done: int = 0
     failed: int = 0

@@ -2,11 +2,13 @@
 
 | key | type | holds |
 |---|---|---|
-| `meta` | hash | schema; last fencing token, recovery, end of an outage, turn; jobs submitted; drawing rate; totals |
-| `jobs` | zset | every job by serial number, for List |
-| `job:<id>` | hash | request, kept pixels, sizes; state, next (cursor), counts, reason, fingerprint, times |
+| `meta` | hash | schema; last fencing token, recovery, end of an outage, turn; jobs submitted; drawing rate; recount |
+| `jobs`, `jobs:<client>` | zset | every job, and those of a client, by serial number, for List |
+| `job:<id>` | hash | client, request, kept pixels, sizes; state, next (cursor), counts, reason, fingerprint, times |
+| `totals` | hash | `jobs`, `ready`, `running`, `pixels` and `bytes` of all clients, and `jobs <client>` … of each |
+| `recount` | hash | the same, while `recount.lua` computes it again |
 | `queued` | zset | jobs without a claimed sample so far, by submit time |
-| `ready:<digest>:<class>:<client>` | zset | jobs with claimable samples, by their last turn, the oldest first |
+| `ready:<digest>:<class>:` | zset | jobs with claimable samples, by their last turn, the oldest first |
 | `returned:<id>` | zset | samples given back or recovered, by committed rows |
 | `suspects:<id>` | zset | samples with which a worker fell silent without progress, by crashes, then rows |
 | `running:<id>` | set | samples that some worker holds |
@@ -19,13 +21,14 @@
 | `held:<w>` | hash | its samples, `<id>:<i>` → fencing token |
 | `request:<hash of client>:<hash of request_id>` | string | job id and hash of the request |
 | `deleted:<id>` | string | the call that deleted the job, for a minute |
-| `expiry` | zset | jobs that ended, by the end of their retention |
+| `expiry` | zset | `<id> <client>` of jobs that ended, by the end of their retention |
 | `events` | stream, capped | hints to watchers |
 | `bell`, `interactive` | stream, capped | hints to idle workers; to all workers: interactive samples wait |
 
-The class is `interactive` or `standard`. The client is empty: there is no fairness between clients yet. The totals
-count jobs that have not ended, their ready and running samples, and their pixels to draw. A fresh sample (index ≥ next)
-has no key, so a million queued samples cost one hash. Times are milliseconds by Redis' clock.
+The class is `interactive` or `standard`. There is no fairness between clients yet. A client is the name in its token;
+without tokens it is empty. The totals count jobs that have not ended, their ready and running samples, their pixels to
+draw, and the bytes of all jobs: of their records, and of the results that they have or will have. A fresh sample (index
+≥ next) has no key, so a million queued samples cost one hash. Times are milliseconds by Redis' clock.
 
 The queue's promises, on a Redis that passes `QueueUpkeep.check`:
 
@@ -37,6 +40,9 @@ The queue's promises, on a Redis that passes `QueueUpkeep.check`:
 - A sample fails when three workers in a row fell silent with it without progress. After the first of these crashes it
   is a suspect until it has a new row. A worker has one suspect at most and draws it alone, so that no other sample is
   charged with its crashes.
+- A job belongs to the client that submitted it. To others it looks like a job that does not exist.
+- The totals change with the jobs, in the same scripts, and are computed again now and then.
+- A record of a job that somebody damaged concerns that job alone.
 - Interactive samples are handed out first, up to the number that a worker keeps for them, then standard ones.
 - A cancelled job ends CANCELLED when its workers commit next or their leases end; ended samples stay.
 - After a job has ended, all its keys have a TTL.
@@ -47,7 +53,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
-LAYOUT = "5"  # of the keys and their fields; raise it when they change
+LAYOUT = "6"  # of the keys and their fields; raise it when they change
 CHUNK = 1024  # results in one hash; shared.lua has the same number
 
 
@@ -69,7 +75,7 @@ class Keys:
     def kinds(self) -> Mapping[str, bytes]:
         """The keys that every pool has, and their types."""
         kinds = {
-            b"hash": ("meta",),
+            b"hash": ("meta", "totals", "recount"),
             b"zset": ("jobs", "queued", "workers", "expiry"),
             b"stream": ("events", "bell", "interactive"),
         }
@@ -78,6 +84,10 @@ class Keys:
     @property
     def jobs(self) -> str:
         return self.prefix + "jobs"
+
+    @property
+    def totals(self) -> str:
+        return self.prefix + "totals"
 
     @property
     def events(self) -> str:
@@ -93,6 +103,9 @@ class Keys:
 
     def job(self, job_id: str) -> str:
         return f"{self.prefix}job:{job_id}"
+
+    def jobs_of(self, client: str) -> str:
+        return f"{self.prefix}jobs:{client}"
 
     def running(self, job_id: str) -> str:
         return f"{self.prefix}running:{job_id}"

@@ -1,5 +1,9 @@
 """Keeps a queue in order: checks its Redis, recovers samples, forgets old jobs, and counts what is there."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+
 from smalti.errors import RedisUnfit
 from smalti.jobs import script
 from smalti.jobs.connection import NOT_OURS, Refused, refuse_if_unfit, unavailable_when_away
@@ -8,7 +12,17 @@ from smalti.jobs.keys import LAYOUT
 from smalti.jobs.store import QueueStore
 
 _RECOVERED_AT_ONCE = 256  # samples in one script call, so that it stays short
+_RECOUNTED_AT_ONCE = 256  # jobs
+RECOUNT_SECONDS = 60.0
 _EXPIRED_AT_ONCE = 4  # jobs, each with up to a thousand keys
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recounted:
+    """What a recount found."""
+
+    wrong_totals: int  # that are right now
+    damaged_jobs: Sequence[str]  # ids of jobs whose records cannot be read
 
 
 class QueueUpkeep:
@@ -58,6 +72,17 @@ class QueueUpkeep:
         while forgotten := await self._store.run(script.EXPIRE, _EXPIRED_AT_ONCE):
             expired += forgotten
         return expired
+
+    async def recount(self, *, every_seconds: float = RECOUNT_SECONDS) -> Recounted:
+        """Compute the totals again, if the last recount is `every_seconds` ago."""
+        wrong, damaged, more = 0, list[str](), True
+        while more:
+            more, found, *jobs = await self._store.run(
+                script.RECOUNT, _RECOUNTED_AT_ONCE, ceil(every_seconds * 1000)
+            )
+            wrong += found
+            damaged += [job_id.decode() for job_id in jobs]
+        return Recounted(wrong_totals=wrong, damaged_jobs=damaged)
 
     async def depth(self) -> QueueDepth:
         """How much is in the queue now; the cost does not grow with the queue."""

@@ -6,6 +6,8 @@ from time import monotonic
 
 from smalti.jobs import codec, script
 from smalti.jobs.job import Claim, CommitReply, Progress
+from smalti.jobs.limits import EVERYBODY
+from smalti.jobs.reading import asking
 from smalti.jobs.store import QueueStore
 
 
@@ -43,7 +45,16 @@ class WorkerQueue:
         reply = await self._store.run(
             script.CLAIM, worker, lease, sequence, fingerprint, limit, first, slots or "", *digests
         )
-        return codec.decode_claims(reply)
+        claims, unreadable = codec.decode_claims(reply)
+        if unreadable:
+            await self._cancel(worker, unreadable)
+        return claims
+
+    async def _cancel(self, worker: str, samples: Sequence[Progress]) -> None:
+        """Cancel the jobs of samples whose requests cannot be read, and drop the samples."""
+        for job_id in {sample.job for sample in samples}:
+            await self._store.run(script.CANCEL, job_id, *asking(EVERYBODY))
+        await self.commit(worker, samples)
 
     async def commit(self, worker: str, progress: Sequence[Progress]) -> list[CommitReply]:
         """Store what was drawn since the last commit, and renew the lease.

@@ -38,6 +38,8 @@ ENDINGS = frozenset(
 MAX_SIDE = 8192  # pixels, far beyond any model; a larger picture is refused before it is decoded
 MAX_BYTES = 64 * 1024 * 1024  # largest file that is read
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_HEADER = 24  # bytes up to the end of width and height
+_CHUNK_FRAME = 12  # bytes of a chunk's length, name and checksum
 _BEGINNINGS = (
     PNG_SIGNATURE,
     b"\xff\xd8\xff",
@@ -95,12 +97,24 @@ def read(data: bytes, *, size: tuple[int, int] | None = None, formats: Sequence[
     The bytes decide which format it is, not the file's name. If `size` (width, height) is given, another size is
     refused before any pixel is decoded. Colour profiles are not applied: all values are taken as sRGB.
     """
-    _refuse_other_bytes(data, formats)
+    refuse_by_header(data, size=size, formats=formats)
+    _refuse_cut_png(data)
     with _refusing(data), _silenced(), Image.open(BytesIO(data), formats=tuple(formats)) as picture:
         _refuse_size(picture.size, size, either_way=True)  # it may still be turned
         found = _normal(picture)
     _refuse_size(found.rgba.size, size)
     return found
+
+
+def refuse_by_header(
+    data: bytes, *, size: tuple[int, int] | None = None, formats: Sequence[str] = FORMATS
+) -> None:
+    """Raise the ImageRefused that `read` would raise, as far as a PNG's first bytes show it; takes microseconds."""
+    _refuse_other_bytes(data, formats)
+    if data.startswith(PNG_SIGNATURE) and data[12:16] == b"IHDR" and len(data) >= _PNG_HEADER:
+        found = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+        _refuse_size(found)
+        _refuse_size(found, size, either_way=True)  # it may still be turned
 
 
 def normal(picture: Image.Image) -> Picture:
@@ -135,10 +149,20 @@ def _refuse_other_bytes(data: bytes, formats: Sequence[str]) -> None:
         raise _refusal("is empty")
     if len(data) > MAX_BYTES:
         raise _refusal(f"has more than {MAX_BYTES >> 20} MiB")
-    if data.startswith(PNG_SIGNATURE) and len(data) >= 24:
-        _refuse_size((int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")))
-    elif tuple(formats) == ("PNG",):
+    if tuple(formats) == ("PNG",) and not data.startswith(PNG_SIGNATURE):
         raise _refusal("is not a PNG")
+
+
+def _refuse_cut_png(data: bytes) -> None:
+    """Refuse a PNG whose chunks do not go on to the last one, IEND: Pillow takes it once it has all pixels."""
+    if not data.startswith(PNG_SIGNATURE):
+        return
+    position = len(PNG_SIGNATURE)
+    while position + _CHUNK_FRAME <= len(data):
+        if data[position + 4 : position + 8] == b"IEND":
+            return
+        position += _CHUNK_FRAME + int.from_bytes(data[position : position + 4], "big")
+    raise _refusal("is cut off or damaged")
 
 
 def _refuse_size(

@@ -35,6 +35,11 @@ RPC_SECONDS = Histogram(
 RPCS_IN_PROGRESS = Gauge(
     "smalti_rpcs_in_progress", "RPCs being answered now.", ["service", "method"], multiprocess_mode="livesum"
 )
+RPCS_REFUSED = Counter(
+    "smalti_rpcs_refused_total",
+    "RPCs that were refused before they began: no_token, wrong_token, or no_group for this RPC.",
+    ["reason"],
+)
 BATCH_WAIT_SECONDS = Histogram(
     "smalti_batch_wait_seconds",
     "Time a one-shot request waited for its batch.",
@@ -54,6 +59,11 @@ BATCH_WAITING_ENTRIES = Gauge(
     "smalti_batch_waiting_entries",
     "Images or latents that wait for a run.",
     ["model", "graph"],
+    multiprocess_mode="livesum",
+)
+PICTURE_PIXELS = Gauge(
+    "smalti_picture_pixels",
+    "Pixels of admitted requests whose pictures are read or written.",
     multiprocess_mode="livesum",
 )
 MODEL_LOAD_SECONDS = Histogram(
@@ -81,6 +91,9 @@ QUEUE_WORKERS = Gauge(
 JOBS_SUBMITTED = Counter("smalti_jobs_submitted_total", "Jobs accepted by this server.", ["model"])
 RECOVERED_SAMPLES = Counter(
     "smalti_recovered_samples_total", "Samples taken back from workers that fell silent."
+)
+CORRECTED_TOTALS = Counter(
+    "smalti_corrected_totals_total", "Totals of the queue that a recount found wrong and corrected."
 )
 
 # Worker

@@ -16,7 +16,7 @@ from smalti.runtime.provider import Provider
 from smalti.runtime.redis_url import check_redis_url
 
 _PREFIX = "SMALTI_"
-_OF_OTHERS = frozenset({"SERVER"})  # read by the command line
+_OF_OTHERS = frozenset({"SERVER", "TOKEN", "TOKEN_FILE", "CA", "CERT", "KEY"})  # read by the command line
 _NUMBER = re.compile(r"[0-9.eE+-]*")  # Python and pydantic accept more, such as 1_0
 _SHOWN = 80  # characters of a wrong value in a message
 Seconds = Annotated[float, Field(ge=0.01, le=86400, allow_inf_nan=False)]  # nobody waits longer than a day
@@ -109,6 +109,14 @@ class ServerSettings(SharedSettings):
     """The settings of a server."""
 
     listen: str = "127.0.0.1:50051"  # address and port of the gRPC server
+    tokens_file: Path | None = None  # file of the clients' tokens; without it, everybody may do everything
+    tls_cert_file: Path | None = (
+        None  # the server's certificate in PEM; with it and its key, connections use TLS
+    )
+    tls_key_file: Path | None = None  # the certificate's key in PEM, without a password
+    tls_client_ca_file: Path | None = (
+        None  # certificates of authorities in PEM; clients must show a certificate that one of them signed
+    )
     server_processes: Annotated[int, Field(ge=1, le=256)] = (
         1  # processes that share the port and the requests
     )
@@ -121,6 +129,9 @@ class ServerSettings(SharedSettings):
         0.002  # longest time that a one-shot request waits for others, to run in one batch with them
     )
     max_waiting: Count = 1024  # most entries of one-shot requests that wait for one graph
+    max_picture_pixels: Total = (
+        262_144  # most pixels of pictures that are read or written at once; a request counts for at most half
+    )
     max_images: Count = 256  # most images in a one-shot request
     max_message_bytes: Bytes = (
         16 * 1024 * 1024
@@ -131,6 +142,17 @@ class ServerSettings(SharedSettings):
     max_job_samples: Total = 1_000_000  # most samples in a job
     max_queued_jobs: Total = 10_000  # most jobs that have not ended
     max_queued_pixels: Total = 2_000_000_000  # most pixels in all jobs that are not drawn yet
+    max_watchers: Count = 10_000  # most Watch streams of a server process
+    max_watchers_per_job: Count = 1_000  # most Watch streams of one job in a server process
+    max_watchers_per_client: Count = (
+        2_000  # most Watch streams of one client in a server process, if it has a name
+    )
+    max_result_bytes: Total = 400_000_000  # most bytes of all jobs and their results, also of jobs that ended
+    max_client_jobs: Total = 1000  # most jobs of one client, by its token, that have not ended
+    max_client_pixels: Total = 500_000_000  # most pixels in all jobs of one client that are not drawn yet
+    max_client_result_bytes: Total = (
+        100_000_000  # most bytes of one client's jobs and their results, also of jobs that ended
+    )
     max_retention_seconds: Retention = 7 * 86400.0  # longest retention that a client gets
     default_retention_seconds: Retention = 86400.0  # retention of a job whose client asks for none
 

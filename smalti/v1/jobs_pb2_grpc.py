@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class JobServiceStub:
-    """Long drawing jobs. The queue keeps a job and its results until the retention ends or somebody deletes it.
+    """Long drawing jobs. The queue keeps a job and its results until the retention ends or somebody deletes it. Where the
+    server asks for tokens, a client sees its own jobs only, and those of others are NOT_FOUND; admins see all jobs.
     """
 
     def __init__(self, channel):
@@ -73,7 +74,8 @@ class JobServiceStub:
 
 
 class JobServiceServicer:
-    """Long drawing jobs. The queue keeps a job and its results until the retention ends or somebody deletes it.
+    """Long drawing jobs. The queue keeps a job and its results until the retention ends or somebody deletes it. Where the
+    server asks for tokens, a client sees its own jobs only, and those of others are NOT_FOUND; admins see all jobs.
     """
 
     def Submit(self, request, context):
@@ -172,7 +174,8 @@ def add_JobServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class JobService:
-    """Long drawing jobs. The queue keeps a job and its results until the retention ends or somebody deletes it.
+    """Long drawing jobs. The queue keeps a job and its results until the retention ends or somebody deletes it. Where the
+    server asks for tokens, a client sees its own jobs only, and those of others are NOT_FOUND; admins see all jobs.
     """
 
     @staticmethod

@@ -39,6 +39,20 @@ def test_foreign_colours_move_to_the_nearest_and_are_counted():
     assert 0 < matched.largest_distance < 20
 
 
+@given(
+    st.lists(st.tuples(*[st.integers(0, 255)] * 3), min_size=1, max_size=20),
+    st.lists(st.tuples(*[st.integers(0, 3)] * 3), min_size=1, max_size=20),
+    st.lists(st.tuples(*[st.integers(0, 255)] * 3), max_size=40),
+)
+def test_the_quick_comparison_gives_what_comparing_all_distances_gives(wide, narrow, colours):
+    table = np.array(wide + narrow, dtype=np.uint8)  # given colours that are equal, or hardly differ
+    image = np.array(colours + wide + narrow, dtype=np.uint8)
+    matched = palette.nearest(image, table)
+    apart = np.linalg.norm(palette.to_lab(image)[:, None] - palette.to_lab(table), axis=-1)
+    assert (matched.pixels == apart.argmin(axis=1)).all()
+    assert matched.largest_distance == pytest.approx(apart.min(axis=1).max(), abs=1e-9)
+
+
 def test_the_nearest_colour_is_the_one_that_looks_nearest():
     # In RGB the lilac is 114 from the aqua and 210 from the navy; to the eye it is 96 and 42.
     aqua_or_navy = palette.parse(["#99ffcc", "#003399"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from smalti.jobs.clients import NO_WORKER
+from smalti.jobs.reading import NO_WORKER
 from smalti.runtime.repository import ModelRepository
 from tests.conftest import Until
 from tests.queues import Queues

@@ -11,9 +11,9 @@ from redis.asyncio import Redis
 
 from local.private_redis import PrivateRedis
 from smalti.errors import Unavailable
-from smalti.jobs.clients import NO_WORKER
 from smalti.jobs.connection import connect
 from smalti.jobs.job import CommitReply, Job, JobState, Progress
+from smalti.jobs.reading import NO_WORKER
 from smalti.jobs.store import QueueStore
 from smalti.jobs.workers import WorkerQueue
 from smalti.runtime.metrics import CORRUPT_COMMITS, FENCED_WRITES, JOB_SECONDS, TIME_TO_FIRST_ROW_SECONDS

@@ -66,9 +66,13 @@ def get_job(job: JobOrId) -> Call[Job]:
 
 
 @from_values
-def jobs_page(page_token: str, page_size: int) -> Call[tuple[list[Job], str]]:
+def jobs_page(page_token: str, page_size: int, client: str | None) -> Call[tuple[list[Job], str]]:
     check_whole("page_size", page_size, bits=32)
-    request = jobs_pb2.ListJobsRequest(page_size=page_size, page_token=page_token)
+    request = jobs_pb2.ListJobsRequest(
+        page_size=page_size,
+        page_token=page_token,
+        client=None if client is None else text("client", client),
+    )
     return Call(
         SERVICE, "List", request, lambda reply: (list(map(read_job, reply.jobs)), reply.next_page_token)
     )
@@ -147,6 +151,7 @@ def read_job(message: jobs_pb2.Job, colour_change: ColourChange = NO_CHANGE) -> 
         expires=_time(message, "expires"),
         reason=message.reason,
         job_class=_job_class(message),
+        client=message.client,
         colour_change=colour_change,
     )
 

@@ -33,6 +33,7 @@ class Job:
     expires: datetime | None  # results are kept until then
     reason: str  # why it failed or waits, e.g. NO_WORKER_FOR_MODEL or MODEL_REPLACED
     job_class: JobClass = JobClass.STANDARD
+    client: str = ""  # the name of the client that submitted it; empty if the server asks for no tokens
     colour_change: ColourChange = NO_CHANGE  # known only in the answer to submit
 
     @property
@@ -99,7 +100,7 @@ class SampleEnded(Brief):
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Interrupted(Brief):
-    """The server or its Redis is away; the watch tries again by itself after `retry_seconds`."""
+    """The server or its Redis is away, or has too many watchers; the watch tries again after `retry_seconds`."""
 
     message: str
     retry_seconds: float

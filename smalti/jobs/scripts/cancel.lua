@@ -1,12 +1,13 @@
 -- cancel.lua: stop a job. Waiting samples are cancelled now, running ones at their worker's next commit or when its lease
 -- ends. Ended samples stay, and a job that has ended does not change.
 -- KEYS  1 meta
--- ARGV  1 job id
--- Returns 1, or 0 if there is no such job.
+-- ARGV  1 job id   2 the client that asks   3 1 if it sees the jobs of all clients
+-- Returns 'CANCELLED' even if it had ended before, 'DAMAGED', or 'MISSING' if the client sees no such job.
 
-local job = find(ARGV[1])
-if not job then return 0 end
-if job.state ~= 'QUEUED' and job.state ~= 'RUNNING' then return 1 end
+local job = find_for(ARGV[2], ARGV[3], ARGV[1])
+if not job then return 'MISSING' end
+if job.damaged then return 'DAMAGED' end
+if job.state ~= 'QUEUED' and job.state ~= 'RUNNING' then return 'CANCELLED' end
 
 allow_beyond_memory_limit()
 local running = redis.call('SCARD', key('running', job.id))
@@ -20,9 +21,10 @@ job.state = 'CANCELLING'
 redis.call('HSET', job.key, 'state', 'CANCELLING')
 add(job, 'next', job.count - job.next)
 add(job, 'cancelled', waiting)
-count(meta, 'ready', -waiting)
-count(meta, 'pixels', -waiting * job.sample_pixels)
+charge(job, 'ready', -waiting)
+charge(job, 'pixels', -waiting * job.sample_pixels)
+charge(job, 'bytes', -waiting * job.sample_bytes)
 redis.call('ZREM', ready_key(job.digest, job.class), job.id)
 conclude()
 announce(job.id)
-return 1
+return 'CANCELLED'

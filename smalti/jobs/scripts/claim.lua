@@ -22,7 +22,7 @@ local function reply_with(taken, claimed)
     local id, index, token, is_fresh = unpack(sample)
     if not listed[id] then
       local f = redis.call('HMGET', key('job', id), 'request', 'kept', 'created')
-      jobs[#jobs + 1] = {id, f[1], f[2], int(math.max(0, claimed - tonumber(f[3])))}
+      jobs[#jobs + 1] = {id, f[1], f[2], int(math.max(0, claimed - (tonumber(f[3] or '') or claimed)))}
       listed[id] = true
     end
     samples[#samples + 1] = {
@@ -63,7 +63,7 @@ end
 
 local alive = {}  -- fingerprint and digest → whether such a worker is alive
 local function may_draw(id, digest)
-  local began = redis.call('HGET', key('job', id), 'fingerprint')
+  local began = fields_of_job(key('job', id), 'fingerprint')[1]
   if not began or began == '' or began == fingerprint then return true end
   local pair = began .. '\n' .. digest
   if alive[pair] == nil then alive[pair] = has_live_worker(began, digest) end
@@ -86,8 +86,8 @@ local emptied = {}  -- job → true if this claim took its last sample; it stays
 local function has_sample(id)
   if emptied[id] then return false end
   if may_suspect or redis.call('EXISTS', key('returned', id)) == 1 then return true end
-  local f = redis.call('HMGET', key('job', id), 'next', 'count')
-  return not f[1] or tonumber(f[1]) < tonumber(f[2])
+  local job = find(id)
+  return not job or job.next < job.count  -- one that is gone or damaged is taken from the ready set
 end
 
 -- Up to `most` jobs of a class that this worker may draw; the one that has waited longest for its turn comes first.
@@ -190,8 +190,8 @@ local function take(head, share)
   add(job, 'next', fresh)
   number = number + fresh
   if number == 0 then return 0 end
-  count(meta, 'ready', -number)
-  count(meta, 'running', number)
+  charge(job, 'ready', -number)
+  charge(job, 'running', number)
   if job.state == 'QUEUED' then begin(job) end
   if has_more(job) then
     redis.call('ZADD', head.ready, int(redis.call('HINCRBY', meta, 'turn', '1')), job.id)

@@ -88,7 +88,10 @@ end
 -- Returns a verdict, the number of committed rows, and whether the sample has a result now.
 local function apply(member, held, id, token, place, first_row, pixels, ending)
   local job, outcome, detail = find(id), '', ''
-  if not job then return 'FENCED', 0 end
+  if not job then
+    if held == token then take_from(worker, id, index_of(member, id)) end  -- it is gone or damaged
+    return 'FENCED', 0
+  end
   if ending ~= '' then outcome, detail = string.match(ending, '^(%a+) ?(.*)$') end
   if held ~= token then return refuse(job, index_of(member, id), token, outcome) end
   touched[id] = true

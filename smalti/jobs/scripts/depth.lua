@@ -3,7 +3,7 @@
 -- Returns {jobs not ended, queued jobs among them, samples ready, workers with a lease, age in ms of the oldest queued
 -- job}. Running samples are counted by running.lua.
 
-local totals = redis.call('HMGET', meta, 'live', 'ready')
+local totals = redis.call('HMGET', key('totals'), 'jobs', 'ready')
 local oldest = redis.call('ZRANGE', key('queued'), 0, 0, 'WITHSCORES')
 return {
   tonumber(totals[1] or '0'),

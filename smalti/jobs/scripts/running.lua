@@ -26,7 +26,7 @@ local function note_those_that_left(worker)
 end
 
 for _, worker in ipairs(redis.call('ZRANGE', key('workers'), 0, -1)) do note_those_that_left(worker) end
-local numbers = {tonumber(redis.call('HGET', meta, 'running') or '0') - left_in_all}
+local numbers = {tonumber(redis.call('HGET', key('totals'), 'running') or '0') - left_in_all}
 local fields = {}
 for name in string.gmatch(ARGV[1] or '', '%S+') do fields[#fields + 1] = name end
 for place = 2, #ARGV do

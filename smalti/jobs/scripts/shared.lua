@@ -7,6 +7,7 @@ local prefix = string.sub(meta, 1, -5)
 local CHUNK = 1024  -- results in one hash; keys.py has the same number
 local CRASHES = 3  -- workers in a row that fell silent with a sample, without progress, before it fails
 local LATE = 4  -- rows that a worker may have drawn since it last reported a place
+local CHUNKS_OF_DAMAGED = 1000  -- of a job whose count is not known; as many as a job of a million samples has
 local TTL_MARGIN = 60000  -- keys live longer than the retention; `expire` normally deletes them earlier
 local WORKER_TTL = 600000  -- at least; keeps the last claim of a worker that fell silent
 
@@ -68,23 +69,59 @@ local function fields_of_job(name, ...)
   return string.find(fields.err, 'WRONGTYPE', 1, true) and {} or redis.call('HMGET', name, ...)
 end
 
-local function read_job(id)
-  local name = key('job', id)
-  local f = fields_of_job(name, 'state', 'count', 'next', 'done', 'failed', 'cancelled', 'rows', 'row_bytes',
-    'sample_pixels', 'digest', 'fingerprint', 'retention', 'request_key', 'class')
-  if not f[1] then return nil end
-  return {
-    id = id, key = name, state = f[1], count = tonumber(f[2]), next = tonumber(f[3]), done = tonumber(f[4]),
-    failed = tonumber(f[5]), cancelled = tonumber(f[6]), rows = tonumber(f[7]), row_bytes = tonumber(f[8]),
-    sample_pixels = tonumber(f[9]), digest = f[10], fingerprint = f[11], retention = tonumber(f[12]),
-    request_key = f[13], class = f[14],
-  }
+local WORDS = {'state', 'class', 'client', 'digest', 'fingerprint', 'request_key'}
+local NUMBERS = {
+  'count', 'next', 'done', 'failed', 'cancelled', 'rows', 'row_bytes', 'sample_pixels', 'job_bytes', 'sample_bytes',
+  'retention', 'created', 'serial',
+}
+local FIELDS = {}
+for _, names in ipairs({WORDS, NUMBERS}) do
+  for _, name in ipairs(names) do FIELDS[#FIELDS + 1] = name end
+end
+local STATES = {QUEUED = 1, RUNNING = 1, CANCELLING = 1, SUCCEEDED = 1, FAILED = 1, CANCELLED = 1}
+local CLASSES = {interactive = 1, standard = 1}
+
+local function is_damaged(job)
+  for _, name in ipairs(WORDS) do
+    if not job[name] then return true end
+  end
+  for _, name in ipairs(NUMBERS) do
+    if not job[name] then return true end
+  end
+  return not STATES[job.state] or not CLASSES[job.class] or job.count == 0 or job.rows == 0 or job.row_bytes == 0
 end
 
--- A job's fields, or nil if there is no such job. It is read once in a script; `add` keeps it up to date.
-local function find(id)
+-- A job's fields, or nil if there is no such job. A field that is missing or is no number makes it damaged.
+local function read_job(id)
+  local name = key('job', id)
+  local job, values, exists = {id = id, key = name}, fields_of_job(name, unpack(FIELDS)), false
+  for place, field in ipairs(FIELDS) do
+    local value = values[place]
+    exists = exists or value
+    job[field] = value
+    if place > #WORDS then job[field] = value and string.match(value, '^%d+$') and #value < 16 and tonumber(value) end
+  end
+  if not exists then return nil end
+  job.damaged = is_damaged(job)
+  return job
+end
+
+-- A job, or nil if there is no such job. It is read once in a script; `add` keeps it up to date.
+local function find_even_damaged(id)
   if found[id] == nil then found[id] = read_job(id) or false end
   return found[id] or nil
+end
+
+-- A job, or nil if there is no such job or its record is damaged: damage concerns that job alone.
+local function find(id)
+  local job = find_even_damaged(id)
+  return job and not job.damaged and job or nil
+end
+
+-- A job, even a damaged one, or nil if there is none that this client may see.
+local function find_for(client, sees_all, id)
+  local job = find_even_damaged(id)
+  return job and (sees_all == '1' or job.client == client) and job or nil
 end
 
 -- Writes that are alike for many samples are collected here. `conclude` makes a few calls of them at the end.
@@ -99,6 +136,27 @@ end
 local function add(job, field, number)
   job[field] = job[field] + number
   count(job.key, field, number)
+end
+
+local recounted = nil  -- serial number of the last job that an unfinished recount has counted
+
+local function is_recounted(job)
+  recounted = recounted or tonumber(redis.call('HGET', meta, 'recounted') or '0')
+  return job.serial <= recounted
+end
+
+-- Change the totals of the pool and of the job's client: 'jobs' that have not ended, their 'ready' and 'running' samples
+-- and their 'pixels' to draw, and the 'bytes' of all jobs. An unfinished recount that has counted the job changes, too.
+local function charge(job, what, number)
+  for _, name in ipairs(is_recounted(job) and {'totals', 'recount'} or {'totals'}) do
+    count(key(name), what, number)
+    count(key(name), what .. ' ' .. job.client, number)
+  end
+end
+
+-- What a job counts in bytes: its record, and the results that it has or will have.
+local function bytes_of(job)
+  return job.job_bytes + (job.count - job.cancelled) * job.sample_bytes
 end
 
 -- A variadic command: its values, or pairs of values, are collected and sent together.
@@ -131,8 +189,8 @@ local function end_job(job, state)
   redis.call('DEL', key('returned', job.id), key('suspects', job.id), key('running', job.id))
   redis.call('ZREM', ready_key(job.digest, job.class), job.id)
   redis.call('ZREM', key('queued'), job.id)
-  redis.call('ZADD', key('expiry'), int(now + job.retention), job.id)
-  redis.call('HINCRBY', meta, 'live', '-1')
+  redis.call('ZADD', key('expiry'), int(now + job.retention), job.id .. ' ' .. job.client)
+  charge(job, 'jobs', -1)
   redis.call('PEXPIRE', job.key, ttl)
   redis.call('PEXPIRE', key('ended', job.id), ttl)
   if owns_request_key(job) then redis.call('PEXPIRE', prefix .. job.request_key, ttl) end
@@ -158,40 +216,74 @@ local function write_collected(commands)
   end
 end
 
+local function write_sums()
+  for name, fields in pairs(sums) do
+    for field, number in pairs(fields) do
+      if number ~= 0 then redis.call('HINCRBY', name, field, int(number)) end
+    end
+  end
+  sums = {}
+end
+
 -- Write what was collected, and end the jobs that have no sample left. First comes what is added, then the counts, then
 -- what is removed: if Redis refuses a command half way, a sample is in two places rather than in none.
 local function conclude()
   write_collected({'SADD', 'HSET'})
-  for name, fields in pairs(sums) do
-    for field, number in pairs(fields) do redis.call('HINCRBY', name, field, int(number)) end
-  end
+  write_sums()
   write_collected({'SREM', 'HDEL', 'ZREM'})
   for name, list in pairs(entries) do redis.call('APPEND', name, table.concat(list)) end
   for _, job in pairs(found) do
-    if job then settle(job) end
+    if job and not job.damaged then settle(job) end
   end
-end
-
-local function forget_job(job)
-  each_chunk(job, 'UNLINK')
-  if owns_request_key(job) then redis.call('DEL', prefix .. job.request_key) end
-  redis.call('UNLINK', job.key, key('ended', job.id))
+  write_sums()
 end
 
 local function forget_sample(job, index)
   redis.call('DEL', sample_key(job.id, index), pixels_key(job.id, index))
 end
 
+-- Forget the keys of a job that has ended.
+local function forget_job(job)
+  each_chunk(job, 'UNLINK')
+  if owns_request_key(job) then redis.call('DEL', prefix .. job.request_key) end
+  redis.call('UNLINK', job.key, key('ended', job.id))
+  charge(job, 'bytes', -bytes_of(job))
+end
+
+-- Forget the keys of a job whose record is damaged, as far as they can be found. The next recount corrects the totals.
+local function forget_damaged(job)
+  for set, command in pairs({running = 'SMEMBERS', returned = 'ZRANGE', suspects = 'ZRANGE'}) do
+    local name = key(set, job.id)
+    local indices = command == 'SMEMBERS' and redis.call(command, name) or redis.call(command, name, 0, -1)
+    for _, index in ipairs(indices) do forget_sample(job, index) end
+    redis.call('DEL', name)
+  end
+  for chunk = 0, CHUNKS_OF_DAMAGED - 1 do redis.call('UNLINK', key('result', job.id, int(chunk))) end
+  if job.digest and job.class then redis.call('ZREM', ready_key(job.digest, job.class), job.id) end
+  redis.call('ZREM', key('queued'), job.id)
+  redis.call('UNLINK', job.key, key('ended', job.id))
+end
+
+-- Take a job, which need not exist any more, from the lists.
+local function unlist(id, client)
+  redis.call('ZREM', key('jobs'), id)
+  if not client then return end
+  redis.call('ZREM', key('jobs', client), id)
+  redis.call('ZREM', key('expiry'), id .. ' ' .. client)
+end
+
 local function take_from(worker, job_id, index)
   later('SREM', key('running', job_id), index)
   later('HDEL', key('held', worker), job_id .. ':' .. index)
-  count(meta, 'running', -1)
+  local job = find(job_id)
+  if job then charge(job, 'running', -1) else count(key('totals'), 'running', -1) end
 end
 
 local function cancel_sample(job, index)
   forget_sample(job, index)
   add(job, 'cancelled', 1)
-  count(meta, 'pixels', -job.sample_pixels)
+  charge(job, 'pixels', -job.sample_pixels)
+  charge(job, 'bytes', -job.sample_bytes)
 end
 
 -- Write a sample's result, once. The outcome is '+' succeeded or '-' failed. The value is
@@ -201,7 +293,7 @@ local function end_sample(job, index, outcome, token, log_probability, payload)
   local value = outcome .. table.concat({token, log_probability, fingerprint, payload}, '\n')
   if redis.call('HSETNX', result_key(job.id, index), index, value) == 1 then
     add(job, outcome == '+' and 'done' or 'failed', 1)
-    count(meta, 'pixels', -job.sample_pixels)
+    charge(job, 'pixels', -job.sample_pixels)
     local name, entry = key('ended', job.id), tonumber(index) * 2 + (outcome == '+' and 1 or 0)
     entries[name] = entries[name] or {}
     table.insert(entries[name], struct.pack('>I4', entry))
@@ -227,7 +319,7 @@ local function give_back(job, index, released, crashes)
   redis.call('HSET', sample_key(job.id, index), 'released', released, 'crashes', int(crashes))
   if crashes > 0 then redis.call('ZADD', key('suspects', job.id), int(rows - crashes * 1e9), index)
   else redis.call('ZADD', key('returned', job.id), int(rows), index) end
-  count(meta, 'ready', 1)
+  charge(job, 'ready', 1)
   redis.call('ZADD', ready_key(job.digest, job.class), 'NX', '0', job.id)  -- before jobs that have no sample in progress
   interactive = interactive or job.class == 'interactive'
 end

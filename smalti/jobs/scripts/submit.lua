@@ -1,20 +1,60 @@
--- submit.lua: queue a job, unless its request_id already queued one or the queue is full. O(1): samples are made when
--- they are claimed.
+-- submit.lua: queue a job, unless its request_id already queued one, or a limit of the pool or of the client is reached.
+-- O(1): samples are made when they are claimed.
 -- KEYS  1 meta   2 job:<id>
--- ARGV  1 job id   2 name of the request key without prefix, or ''   3 hash of the request   4 most jobs
---       5 most pixels   6 request   7 kept pixels   8 model digest   9 count   10 rows   11 row bytes
---       12 pixels of a sample   13 retention, ms   14 class
+-- ARGV  1 job id   2 name of the request key without prefix, or ''   3 hash of the request   4 client
+--       5 to 7 the pool's most jobs, pixels and bytes   8 to 10 the client's, '' for no limit   11 request
+--       12 kept pixels   13 model digest   14 count   15 rows   16 row bytes   17 pixels of a sample
+--       18 bytes of the job   19 bytes of a result   20 retention, ms   21 class
 -- Returns {'QUEUED', job id}, which may be an older job with the same request_id and request; {'CONFLICT', id of the job
--- that used the request_id for another request}; or {'FULL', retry in ms}.
+-- that used the request_id for another request}; or {'FULL', 'pool' or 'client', 'jobs', 'pixels' or 'bytes', how much of
+-- that is used, retry in ms}.
 
-local id, request_key, hash = ARGV[1], ARGV[2], ARGV[3]
-local sample_pixels, count = tonumber(ARGV[12]), tonumber(ARGV[9])
-local pixels = count * sample_pixels
+local id, request_key, hash, client = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local count_of_samples, sample_pixels = tonumber(ARGV[14]), tonumber(ARGV[17])
+local wanted = {
+  jobs = 1, pixels = count_of_samples * sample_pixels,
+  bytes = tonumber(ARGV[18]) + count_of_samples * tonumber(ARGV[19]),
+}
+local OLDEST = 32  -- jobs in which the next expiry is looked for
 
-local function retry_ms(excess)
+-- How long the workers need to draw so many pixels.
+local function drawing_ms(pixels)
   local rate, since = unpack(redis.call('HMGET', meta, 'rate', 'rate_since'))
-  if not rate or tonumber(rate) <= 0 or now - tonumber(since) > 60000 then return '5000' end
-  return int(math.max(1000, math.min(600000, excess / tonumber(rate) * 1000)))
+  if not rate or tonumber(rate) <= 0 or now - tonumber(since) > 60000 then return 5000 end
+  return pixels / tonumber(rate) * 1000
+end
+
+-- How long until results of one of the oldest jobs in a list expire.
+local function expiry_ms(list)
+  local soonest = now + 600000
+  for _, each in ipairs(redis.call('ZRANGE', list, 0, OLDEST - 1)) do
+    local expires = fields_of_job(key('job', each), 'expires')[1]
+    soonest = math.min(soonest, expires and tonumber(expires) or soonest)
+  end
+  return soonest - now
+end
+
+local function retry_ms(what, used, limit, list)
+  if what == 'bytes' then return expiry_ms(list) end
+  if what == 'pixels' then return drawing_ms(used.pixels + wanted.pixels - limit) end
+  return drawing_ms(used.pixels / math.max(used.jobs, 1))
+end
+
+local function used_by(suffix)
+  local f = redis.call('HMGET', key('totals'), 'jobs' .. suffix, 'pixels' .. suffix, 'bytes' .. suffix)
+  return {jobs = tonumber(f[1] or '0'), pixels = tonumber(f[2] or '0'), bytes = tonumber(f[3] or '0')}
+end
+
+-- The refusal if a limit would be exceeded; `first` is the place of the limits in ARGV.
+local function refusal(whose, suffix, first, list)
+  local used = used_by(suffix)
+  for offset, what in ipairs({'jobs', 'pixels', 'bytes'}) do
+    local limit = tonumber(ARGV[first + offset - 1])
+    if limit and used[what] + wanted[what] > limit then
+      local retry = math.max(1000, math.min(600000, retry_ms(what, used, limit, list)))
+      return {'FULL', whose, what, int(used[what]), int(retry)}
+    end
+  end
 end
 
 if request_key ~= '' then
@@ -28,25 +68,26 @@ if request_key ~= '' then
 end
 if redis.call('EXISTS', KEYS[2]) == 1 then return {'QUEUED', id} end
 
-local totals = redis.call('HMGET', meta, 'live', 'pixels')
-local live, waiting = tonumber(totals[1] or '0'), tonumber(totals[2] or '0')
-if live + 1 > tonumber(ARGV[4]) then return {'FULL', retry_ms(waiting / math.max(live, 1))} end
-if waiting + pixels > tonumber(ARGV[5]) then return {'FULL', retry_ms(waiting + pixels - tonumber(ARGV[5]))} end
+local refused = refusal('client', ' ' .. client, 8, key('jobs', client)) or refusal('pool', '', 5, key('jobs'))
+if refused then return refused end
 
-local serial = int(redis.call('HINCRBY', meta, 'submitted', '1'))
+local serial = redis.call('HINCRBY', meta, 'submitted', '1')
 local turn = int(redis.call('HINCRBY', meta, 'turn', '1'))
-redis.call('HSET', KEYS[2], 'request', ARGV[6], 'kept', ARGV[7], 'digest', ARGV[8], 'count', ARGV[9], 'rows', ARGV[10],
-  'row_bytes', ARGV[11], 'sample_pixels', ARGV[12], 'retention', ARGV[13], 'request_key', request_key,
-  'serial', serial, 'created', int(now), 'state', 'QUEUED', 'next', '0', 'done', '0', 'failed', '0',
-  'cancelled', '0', 'reason', '', 'fingerprint', '', 'class', ARGV[14])
+redis.call('HSET', KEYS[2], 'client', client, 'request', ARGV[11], 'kept', ARGV[12], 'digest', ARGV[13],
+  'count', ARGV[14], 'rows', ARGV[15], 'row_bytes', ARGV[16], 'sample_pixels', ARGV[17], 'job_bytes', ARGV[18],
+  'sample_bytes', ARGV[19], 'retention', ARGV[20], 'request_key', request_key, 'serial', int(serial),
+  'created', int(now), 'state', 'QUEUED', 'next', '0', 'done', '0', 'failed', '0', 'cancelled', '0', 'reason', '',
+  'fingerprint', '', 'class', ARGV[21])
 if request_key ~= '' then redis.call('SET', prefix .. request_key, id .. ' ' .. hash) end
-redis.call('ZADD', key('jobs'), serial, id)
+redis.call('ZADD', key('jobs'), int(serial), id)
+redis.call('ZADD', key('jobs', client), int(serial), id)
 redis.call('ZADD', key('queued'), int(now), id)
-redis.call('ZADD', ready_key(ARGV[8], ARGV[14]), turn, id)
-redis.call('HINCRBY', meta, 'live', '1')
-redis.call('HINCRBY', meta, 'ready', int(count))
-redis.call('HINCRBY', meta, 'pixels', int(pixels))
-interactive = ARGV[14] == 'interactive'
+redis.call('ZADD', ready_key(ARGV[13], ARGV[21]), turn, id)
+local job = {client = client, serial = serial}
+for what, number in pairs(wanted) do charge(job, what, number) end
+charge(job, 'ready', count_of_samples)
+write_sums()
+interactive = ARGV[21] == 'interactive'
 ring_bell()
 announce(id)
 return {'QUEUED', id}

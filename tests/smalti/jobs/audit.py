@@ -22,9 +22,9 @@ async def audit_pool(redis: Redis) -> None:
     assert listed == job_ids, "List has a job that is gone, or lacks one that is there"
     for job_id in job_ids:
         totals += await _audit_job(redis, prefix, job_id, short)
-    meta = await redis.hgetall(prefix + "meta")
-    for name in ("live", "ready", "running", "pixels"):
-        assert int(meta.get(name.encode(), 0)) == totals[name], f"total of {name}"
+    kept = {name.decode(): int(value) for name, value in (await redis.hgetall(prefix + "totals")).items()}
+    assert {name: value for name, value in kept.items() if value} == +totals
+    await _audit_lists(redis, prefix, job_ids)
     await _audit_owners(redis, prefix, short)
 
 
@@ -61,14 +61,27 @@ async def _audit_job(redis: Redis, prefix: str, job_id: str, short: set[str]) ->
     ready = await redis.zscore(f"{prefix}ready:{job['digest']}:{job['class']}:", job_id) is not None
     claimable = 0 if job["state"] == "CANCELLING" or over else len(returned) + count - fresh_from
     assert ready == (claimable > 0)
-    return Counter(
-        {
-            "live": int(not over),
-            "ready": claimable,
-            "running": len(running),
-            "pixels": left * int(job["sample_pixels"]),
-        }
-    )
+    numbers = {
+        "jobs": int(not over),
+        "ready": claimable,
+        "running": len(running),
+        "pixels": left * int(job["sample_pixels"]),
+        "bytes": int(job["job_bytes"]) + (len(results) + left) * int(job["sample_bytes"]),
+    }
+    return Counter(numbers | {f"{name} {job['client']}": number for name, number in numbers.items()})
+
+
+async def _audit_lists(redis: Redis, prefix: str, job_ids: set[str]) -> None:
+    """Every job is in the list of its client, and no list has another one."""
+    owners = {job_id: (await redis.hget(f"{prefix}job:{job_id}", "client")).decode() for job_id in job_ids}
+    listed: dict[str, str] = {}
+    for name in await redis.keys(f"{prefix}jobs:*"):
+        client = name.decode().removeprefix(f"{prefix}jobs:")
+        listed |= {job_id.decode(): client for job_id in await redis.zrange(name, 0, -1)}
+    assert listed == owners
+    expiring = {member.decode() for member in await redis.zrange(prefix + "expiry", 0, -1)}
+    ended = [job_id for job_id in job_ids if await redis.hexists(f"{prefix}job:{job_id}", "ended")]
+    assert expiring == {f"{job_id} {owners[job_id]}" for job_id in ended}
 
 
 async def _audit_owners(redis: Redis, prefix: str, short: set[str]) -> None:
@@ -81,6 +94,6 @@ async def _audit_owners(redis: Redis, prefix: str, short: set[str]) -> None:
             assert await redis.sismember(f"{prefix}running:{job_id}", index)
             tokens.append(token)
     assert len(tokens) == len(set(tokens)), "a token was handed out twice"
-    assert len(tokens) == int(await redis.hget(prefix + "meta", "running") or 0), (
+    assert len(tokens) == int(await redis.hget(prefix + "totals", "running") or 0), (
         "a running sample has no owner"
     )

@@ -1,15 +1,29 @@
 """What the queue's tests share: a small job, workers that draw it, a Redis that gets every script twice."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import Redis
 
 from smalti.jobs.job import Claim, Finished, JobRequest, Progress
 from smalti.jobs.keys import Keys
+from smalti.jobs.limits import UNSAID, ClientLimits
 from tests.queues import Queues
 
 ROWS, COLUMNS = 4, 3
+
+
+@dataclass(frozen=True)
+class Asking:
+    """A client by its name."""
+
+    name: str
+    sees_all: bool = False
+    limits: ClientLimits = UNSAID
+
+
+ANNE, BEN, ADMIN = Asking("anne"), Asking("ben"), Asking("root", sees_all=True)
 
 
 def request_for(**changes: Any) -> JobRequest:

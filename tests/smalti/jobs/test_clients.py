@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,10 +11,11 @@ from redis.asyncio import Redis
 from local.private_redis import PrivateRedis
 from smalti.errors import InvalidRequest, JobNotFinished, JobNotFound, QueueFull, RequestConflict, Unavailable
 from smalti.jobs import script
-from smalti.jobs.clients import NO_WORKER, QueueLimits
 from smalti.jobs.connection import connect
 from smalti.jobs.job import Failed, JobState, Verdict
 from smalti.jobs.keys import Keys, request_key
+from smalti.jobs.limits import QueueLimits
+from smalti.jobs.reading import NO_WORKER
 from tests.conftest import Until
 from tests.queues import Queues, queues_on
 from tests.smalti.jobs.audit import audit_pool
@@ -34,7 +36,17 @@ async def test_a_submitted_job_is_queued_with_its_whole_request(queue: Queues) -
     request = request_for(count=3, seed=2**64 - 1, temperature=0.7, kept=b"\xff\xff\xff\xff" * 12)
     job = await queue.clients.submit(request)
     assert (job.request, job.state, job.done, job.running) == (request, JobState.QUEUED, 0, 0)
-    assert await queue.clients.get(job.id) == job
+    [claim] = await claim_from(queue)
+    assert claim.request == request
+
+
+async def test_jobs_are_read_without_their_kept_pixels(queue: Queues) -> None:
+    request = request_for(count=3, kept=b"\xff\xff\xff\xff" * 12)
+    job = await queue.clients.submit(request)
+    expected = replace(job, request=replace(request, kept=b""))
+    assert await queue.clients.get(job.id) == expected
+    assert await queue.clients.list(limit=1) == ([expected], "")
+    assert (await queue.clients.cancel(job.id)).request == expected.request
 
 
 async def test_a_job_without_a_worker_for_its_model_says_so_until_one_comes(
@@ -99,12 +111,6 @@ async def test_fifty_clients_with_one_request_id_make_one_job(queue: Queues) -> 
     )
     assert len({job.id for job in jobs}) == 1
     assert (await queue.upkeep.depth()).ready_samples == 9
-
-
-async def test_clients_may_use_the_same_request_id(queue: Queues) -> None:
-    ours = await queue.clients.submit(request_for(), request_id="one", client="we")
-    theirs = await queue.clients.submit(request_for(), request_id="one", client="they")
-    assert ours.id != theirs.id
 
 
 async def test_a_request_id_used_for_another_request_conflicts(queue: Queues) -> None:

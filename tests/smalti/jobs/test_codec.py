@@ -1,5 +1,7 @@
 """What goes into Redis comes out the same."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,7 +24,13 @@ REQUESTS = st.builds(
     kept=st.binary(),
     retention_seconds=st.floats(0, 1e9),
     job_class=st.sampled_from(JobClass),
-)
+).map(lambda request: replace(request, kept=_for_each_pixel(request)))
+
+
+def _for_each_pixel(request: JobRequest) -> bytes:
+    """The kept pixels, repeated so that they are as many as the image has; none if there are none."""
+    size = 4 * request.rows * request.columns
+    return (request.kept * size)[:size]
 
 
 @given(REQUESTS)

@@ -236,6 +236,16 @@ def test_an_incomplete_picture_is_refused_with_our_message(data):
         reader.read(data)
 
 
+@pytest.mark.parametrize("cut", [1, 4, 12, 20])
+def test_a_png_without_its_end_is_refused_even_if_it_has_all_pixels(cut):
+    with pytest.raises(ImageRefused, match="is cut off or damaged"):
+        reader.read(rgb_png(5, 5)[:-cut])
+
+
+def test_what_follows_the_end_of_a_png_does_not_matter():
+    assert reader.read(rgb_png(5, 5) + b"more").rgba.size == (5, 5)
+
+
 def test_a_pillow_image_with_a_truncated_file_is_refused():
     with Image.open(io.BytesIO(rgb_png(9, 9)[:-30])) as image, pytest.raises(ImageRefused):
         reader.normal(image)

@@ -1,0 +1,1 @@
+"""Who may call what: tokens, and the group of RPCs that each of them opens."""

@@ -1,0 +1,60 @@
+"""Decides whether an RPC is let in, by its token and the RPC's group."""
+
+from collections.abc import Iterable
+
+from server.caller import ANYONE, Caller, Group
+from server.security.groups import need_of
+from server.security.tokens import Tokens
+from smalti.errors import NotPermitted, TokenRefused
+from smalti.runtime.metrics import RPCS_REFUSED
+
+Metadata = Iterable[tuple[str, str | bytes]]
+_HEADER, _SCHEME = "authorization", "bearer "
+NOBODY = Caller(name="", groups=frozenset())  # asks for what needs no token
+
+
+class Admission:
+    """Lets in every RPC where there are no tokens."""
+
+    def __init__(self, tokens: Tokens | None = None) -> None:
+        self._tokens = tokens
+
+    def admit(self, path: str, metadata: Metadata) -> Caller:
+        """Who sends this RPC; raises TokenRefused or NotPermitted. Without a valid token every path looks the same."""
+        if self._tokens is None:
+            return ANYONE
+        if (need := need_of(path)) == "nothing":
+            return NOBODY
+        client = _client(self._tokens, metadata)
+        if need != "any token":
+            _check_group(client, need)
+        return client
+
+
+def _client(tokens: Tokens, metadata: Metadata) -> Caller:
+    sent = [value for name, value in metadata if name == _HEADER]
+    if not sent:
+        RPCS_REFUSED.labels("no_token").inc()
+        raise TokenRefused(
+            "This server asks for a token: send it as metadata 'authorization: Bearer TOKEN' "
+            "(smalti --token-file FILE, Client(token_file=...))."
+        )
+    client = tokens.client_of(_token(sent[0])) if len(sent) == 1 else None
+    if client is None:
+        RPCS_REFUSED.labels("wrong_token").inc()
+        raise TokenRefused("This server does not know the token: ask the people who run it for a new one.")
+    return client
+
+
+def _token(value: str | bytes) -> str:
+    """The token in 'Bearer TOKEN'; nothing in anything else."""
+    text = value if isinstance(value, str) else ""
+    return text[len(_SCHEME) :].strip() if text[: len(_SCHEME)].lower() == _SCHEME else ""
+
+
+def _check_group(client: Caller, group: Group) -> None:
+    try:
+        client.require(group)
+    except NotPermitted:
+        RPCS_REFUSED.labels("no_group").inc()
+        raise

@@ -1,0 +1,74 @@
+"""Says what each RPC needs: the one table of every RPC of every service."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from server.caller import Group
+
+Need = Group | Literal["any token", "nothing"]
+
+# An RPC that is missing here needs the group admin; a test fails for it.
+NEEDS: Mapping[str, Mapping[str, Need]] = {
+    "smalti.v1.ImageService": {
+        "Draw": "inference",
+        "DrawStream": "jobs",  # it goes through the queue
+        "Encode": "inference",
+        "Decode": "inference",
+        "Reconstruct": "inference",
+        "Interpolate": "inference",
+        "Sweep": "inference",
+        "Score": "inference",
+    },
+    "smalti.v1.JobService": {
+        "Submit": "jobs",
+        "Get": "jobs",
+        "List": "jobs",
+        "Watch": "jobs",
+        "Results": "jobs",
+        "Cancel": "jobs",
+        "Delete": "jobs",
+    },
+    "smalti.v1.ModelService": {
+        "List": "any token",
+        "Get": "any token",
+        "Load": "admin",
+        "Unload": "admin",
+    },
+    "inference.GRPCInferenceService": {
+        "ServerLive": "any token",
+        "ServerReady": "any token",
+        "ModelReady": "any token",
+        "ServerMetadata": "any token",
+        "ModelMetadata": "any token",
+        "ModelConfig": "any token",
+        "ModelStatistics": "any token",
+        "RepositoryIndex": "any token",
+        "ModelInfer": "inference",
+        "ModelStreamInfer": "inference",  # a request for a graph that draws needs the group jobs: its handler asks
+        "RepositoryModelLoad": "admin",
+        "RepositoryModelUnload": "admin",
+        "SystemSharedMemoryStatus": "admin",
+        "SystemSharedMemoryRegister": "admin",
+        "SystemSharedMemoryUnregister": "admin",
+        "CudaSharedMemoryStatus": "admin",
+        "CudaSharedMemoryRegister": "admin",
+        "CudaSharedMemoryUnregister": "admin",
+        "TraceSetting": "admin",
+        "LogSettings": "admin",
+    },
+    "grpc.health.v1.Health": {  # probes of containers have no token
+        "Check": "nothing",
+        "Watch": "nothing",
+    },
+    "grpc.reflection.v1alpha.ServerReflection": {
+        "ServerReflectionInfo": "any token",
+    },
+}
+_BY_PATH: Mapping[str, Need] = {
+    f"/{service}/{method}": need for service, methods in NEEDS.items() for method, need in methods.items()
+}
+
+
+def need_of(path: str) -> Need:
+    """What a call of the RPC at this path, such as /smalti.v1.JobService/Get, needs."""
+    return _BY_PATH.get(path, "admin")

@@ -1,0 +1,69 @@
+-- recount.lua: compute the totals again, a page of jobs at a time, and replace them at the end.
+-- While a recount is under way, `charge` changes the counts of jobs that it has passed. New jobs come after those. So the
+-- counts are right at the end, and what an interrupted script or a damaged record left wrong in the totals is gone.
+-- KEYS  1 meta
+-- ARGV  1 most jobs to count in this call   2 ms from the end of a recount to the beginning of the next
+-- Returns {1 if there is more to count now, else 0; number of totals that were wrong; ids of damaged jobs…}.
+
+allow_beyond_memory_limit()
+local last = tonumber(redis.call('HGET', meta, 'recounted') or '0')
+if last == 0 then
+  local gap = now - tonumber(redis.call('HGET', meta, 'recount_ended') or '0')
+  if gap >= 0 and gap < tonumber(ARGV[2]) then return {0, 0} end
+  redis.call('DEL', key('recount'))
+end
+
+local answer, recount = {0, 0}, key('recount')
+
+local function add_to(job, what, number)
+  count(recount, what, number)
+  count(recount, what .. ' ' .. job.client, number)
+end
+
+local function ready_samples(job)
+  local given_back = redis.call('ZCARD', key('returned', job.id)) + redis.call('ZCARD', key('suspects', job.id))
+  return job.count - job.next + given_back
+end
+
+local function count_job(job)
+  add_to(job, 'bytes', bytes_of(job))
+  if job.state == 'SUCCEEDED' or job.state == 'FAILED' or job.state == 'CANCELLED' then return end
+  add_to(job, 'jobs', 1)
+  add_to(job, 'running', redis.call('SCARD', key('running', job.id)))
+  if job.state ~= 'CANCELLING' then add_to(job, 'ready', ready_samples(job)) end
+  add_to(job, 'pixels', (job.count - job.done - job.failed - job.cancelled) * job.sample_pixels)
+end
+
+local function fields_of(name)
+  local values, fields = {}, redis.call('HGETALL', name)
+  for position = 1, #fields, 2 do values[fields[position]] = fields[position + 1] end
+  return values
+end
+
+local function differences()
+  local before, after, number = fields_of(key('totals')), fields_of(recount), 0
+  for field, value in pairs(before) do
+    if value ~= (after[field] or '0') then number = number + 1 end
+  end
+  for field, value in pairs(after) do
+    if before[field] == nil and value ~= '0' then number = number + 1 end
+  end
+  return number
+end
+
+local page = redis.call('ZRANGEBYSCORE', key('jobs'), '(' .. int(last), '+inf', 'WITHSCORES', 'LIMIT', '0', ARGV[1])
+for position = 1, #page, 2 do
+  local job = find_even_damaged(page[position])
+  if job and job.damaged then answer[#answer + 1] = job.id elseif job then count_job(job) end
+end
+write_sums()
+if #page == 2 * tonumber(ARGV[1]) then
+  redis.call('HSET', meta, 'recounted', page[#page])
+  answer[1] = 1
+  return answer
+end
+answer[2] = differences()
+if redis.call('EXISTS', recount) == 1 then redis.call('RENAME', recount, key('totals'))
+else redis.call('DEL', key('totals')) end
+redis.call('HSET', meta, 'recounted', '0', 'recount_ended', int(now))
+return answer
