@@ -5,6 +5,8 @@ import onnxruntime
 import pytest
 
 from benchmarks.peers import graphs
+from benchmarks.peers.loads import with_python
+from benchmarks.peers.servers import run_all
 
 
 @pytest.fixture(scope="module")
@@ -31,3 +33,11 @@ def test_the_same_files_are_written_again(files, tmp_path):
     assert {name: file.read_bytes() for name, file in again.items()} == {
         name: file.read_bytes() for name, file in files.items()
     }
+
+
+def test_smalti_serves_both_files_to_the_common_client(files, tmp_path):
+    with run_all(("smalti",), files, tmp_path) as [smalti]:
+        for model in (graphs.SMALL, graphs.LARGE):
+            figures = with_python(smalti, model, 2, seconds=0.1)
+            assert figures.requests_per_second > 0
+            assert figures.p99_milliseconds > 0
