@@ -19,10 +19,10 @@ _START_SECONDS = 60.0
 
 
 @contextmanager
-def run_server(*, processes: int = 1) -> Iterator[tuple[str, int]]:
+def run_server(*, processes: int = 1, module: str = "server") -> Iterator[tuple[str, int]]:
     """Start a server on a free port, without Redis: one-shot requests do not need it.
 
-    Yields its address and its process id, once it is ready.
+    `module` is run in place of `server`, and makes one. Yields its address and its process id, once it is ready.
     """
     address = f"127.0.0.1:{free_port()}"
     settings = {
@@ -32,7 +32,7 @@ def run_server(*, processes: int = 1) -> Iterator[tuple[str, int]]:
         "SMALTI_SERVER_PROCESSES": str(processes),
     }
     process = subprocess.Popen(
-        [sys.executable, "-m", "server"], env=os.environ | settings, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", module], env=os.environ | settings, stderr=subprocess.DEVNULL
     )
     try:
         _wait_until_ready(address)
