@@ -47,6 +47,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "server_processes": Benchmark(
         module="benchmarks.server_processes", arguments="--seconds 3", small="--seconds 0.2"
     ),
+    "flood": Benchmark(module="benchmarks.flood", arguments="--seconds 5", small="--seconds 0.2 --calls 4"),
     "worker": Benchmark(module="benchmarks.worker", small=_SMALL_JOBS),
     "worker-two": Benchmark(
         module="benchmarks.worker", arguments="--workers 2", small=f"{_SMALL_JOBS} --workers 2"

@@ -11,6 +11,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 from redis.asyncio import Redis
 
 from server.address import listening_address
+from server.calls import CallLimits, Calls
 from server.gate import Gate
 from server.inference import protocol
 from server.inference.inferring import Inferring
@@ -64,11 +65,15 @@ class Application:
         self._siblings = siblings or Alone()
         self._is_one_of_several = siblings is not None
         self._tokens = Tokens(settings.tokens_file) if settings.tokens_file else None
-        self._gate = Gate(Admission(self._tokens))
+        self._gate = Gate(
+            Admission(self._tokens),
+            Calls(CallLimits(answered=settings.max_calls, open=settings.max_open_calls)),
+        )
         self._server = make_server(
             self._gate,
             max_message_bytes=settings.max_message_bytes,
             keepalive_seconds=settings.keepalive_seconds,
+            open_calls=settings.max_open_calls,
             shares_port=self._is_one_of_several,
         )
         self._address = listening_address(settings.listen)

@@ -8,15 +8,23 @@ from server.reserving import cannot_listen, refuse_taken
 from smalti.address import Address
 
 log = structlog.get_logger()
-_STREAMS_PER_CONNECTION = 256
+_SERVICES = 8  # at most, with health and reflection
 # New requests use a new connection then; running ones, streams too, stay on the old one.
 _CONNECTION_AGE_MS = 300_000
 
 
 def make_server(
-    gate: Gate, *, max_message_bytes: int, keepalive_seconds: float, shares_port: bool = False
+    gate: Gate,
+    *,
+    max_message_bytes: int,
+    keepalive_seconds: float,
+    open_calls: int,
+    shares_port: bool = False,
 ) -> grpc.aio.Server:
     """A server with its limits, which does not listen yet.
+
+    A client may begin more calls on a connection than the `open_calls` that the gate admits of each service: so the
+    gate refuses those that are too many, which would otherwise wait in the client without a word.
 
     A connection that was silent for `keepalive_seconds` is pinged, and closed if no answer comes for as long again.
     A client that pings more than four times in that time is disconnected. With `shares_port`, connections are renewed
@@ -31,7 +39,7 @@ def make_server(
             *([("grpc.max_connection_age_ms", _CONNECTION_AGE_MS)] if shares_port else []),
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.max_send_message_length", -1),  # checks.py limits what a request may ask for instead
-            ("grpc.max_concurrent_streams", _STREAMS_PER_CONNECTION),
+            ("grpc.max_concurrent_streams", _SERVICES * open_calls),
             ("grpc.keepalive_time_ms", keepalive_ms),
             ("grpc.keepalive_timeout_ms", keepalive_ms),
             ("grpc.http2.ping_timeout_ms", keepalive_ms),  # a minute by default, whatever the line above says

@@ -1,15 +1,18 @@
 """Where the server listens, and what it offers there."""
 
+import asyncio
 from typing import Any
 
 import grpc
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from server.address import listening_address
 from smalti.errors import SettingsInvalid
-from tests.server.conftest import Running, StartServer
+from smalti.v1 import images_pb2, types_pb2
+from tests.server.conftest import SERVING, Running, StartServer, refused
 
 
 @pytest.mark.parametrize(
@@ -87,3 +90,17 @@ async def test_unknown_methods_are_unimplemented_and_make_no_metric(server: Runn
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call(b"")
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_many_streams_on_one_connection_are_answered_and_those_that_are_too_many_refused(start_server):
+    async with start_server(max_open_calls=300) as server:
+        request = health_pb2.HealthCheckRequest()
+        watching = [server.health.Watch(request, timeout=60) for _ in range(300)]
+        replies = await asyncio.gather(*(anext(aiter(watch)) for watch in watching))
+        assert {reply.status for reply in replies} == {SERVING}
+        refusal = await refused(server.health.Watch(request, timeout=60))  # not held back in the client
+        assert (refusal.code, refusal.reason) == ("RESOURCE_EXHAUSTED", "SERVER_FULL")
+        draw = images_pb2.DrawRequest(model=types_pb2.ModelVersion(name="toy-vae"))
+        assert (await server.images.Draw(draw, timeout=60)).images  # of another service
+        for watch in watching:
+            watch.cancel()
