@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from smalti.errors import RepositoryDamaged
 from smalti.runtime.manifest import Manifest
+from smalti.runtime.opening import told
 from smalti.runtime.provider import Provider
 from smalti.runtime.repository import Model
-from smalti.runtime.session import open_graph, told
+from smalti.runtime.session import open_graph
 from training.errors import EvaluationRefused
 
 Arrays = Mapping[str, NDArray[Any]]

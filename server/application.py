@@ -8,22 +8,28 @@ from typing import Any
 
 import structlog
 from grpc_health.v1 import health, health_pb2_grpc
-from redis.asyncio import Redis
 
 from server.address import listening_address
 from server.calls import CallLimits, Calls
 from server.gate import Gate
 from server.inference import protocol
+from server.inference.drawing import Drawing
 from server.inference.inferring import Inferring
 from server.inference.naming import ProtocolModels
+from server.inference.repository import Repository
 from server.inference.service import InferenceService, add_to
+from server.inference.settings import Settings
 from server.inference.shared_memory import Regions, SharedRegions
+from server.inference.statistics import Statistics
+from server.inference.streaming import Streaming
 from server.listening import listen, make_server
 from server.messages.checks import RequestLimits
 from server.oneshot.catalogue import Catalogue
 from server.oneshot.pictures import Pictures
+from server.queued.board import Board
 from server.queued.drawing import StreamedDrawing
 from server.queued.hints import Hints
+from server.queued.places import Places, WatcherLimits
 from server.queued.watching import Watching
 from server.readiness import IMAGES, JOBS, MODELS, Readiness
 from server.reflecting import reflect
@@ -33,6 +39,7 @@ from server.services.images import ImageService
 from server.services.jobs import JobService
 from server.services.models import ModelService
 from server.siblings import Alone, Siblings
+from server.stores import Stores
 from server.upkeep import Upkeep
 from smalti.jobs.clients import ClientQueue
 from smalti.jobs.limits import EVERYBODY, ClientLimits, QueueLimits
@@ -59,7 +66,7 @@ class Application:
     """
 
     def __init__(
-        self, settings: ServerSettings, store: QueueStore, pool: Executor, siblings: Siblings | None = None
+        self, settings: ServerSettings, stores: Stores, pool: Executor, siblings: Siblings | None = None
     ) -> None:
         self._settings = settings
         self._siblings = siblings or Alone()
@@ -82,23 +89,30 @@ class Application:
             self.port = listen(self._server, self._address)
         self._health = health.aio.HealthServicer()
         self._readiness = Readiness(self._health)
-        queue, watchers = ClientQueue(store, limits=_queue_limits(settings)), WatcherQueue(store)
-        self._hints = Hints(watchers)
+        queue, results = ClientQueue(stores.users, limits=_queue_limits(settings)), WatcherQueue(stores.users)
+        self._hints = Hints(WatcherQueue(stores.watchers))
+        self._board = self._new_board(stores.watchers)
+        drawn = Watching(self._new_board(stores.users))  # no watcher delays it, and a stop does not end it
         self.catalogue = _catalogue(settings, pool)
-        watching = Watching(queue.of(EVERYBODY), watchers, self._hints)
         self._pictures = Pictures(pixels=settings.max_picture_pixels, threads=_picture_threads(settings))
-        self._drawing = StreamedDrawing(queue, watchers, watching, self._readiness, self._pictures)
-        self._upkeep = Upkeep(QueueUpkeep(store), self._readiness)
-        self._add_services(queue, watchers, watching, pool)
+        self._drawing = StreamedDrawing(queue, results, drawn, self._readiness, self._pictures)
+        self._upkeep = Upkeep(QueueUpkeep(stores.upkeep), self._readiness)
+        self._add_services(queue, results, pool)
         self._background: list[asyncio.Task[None]] = []
 
-    def _add_services(
-        self, queue: ClientQueue, watchers: WatcherQueue, watching: Watching, pool: Executor
-    ) -> None:
+    def _new_board(self, store: QueueStore) -> Board:
+        most = self._settings.max_watchers_per_job
+        everybody = ClientQueue(store).of(EVERYBODY)
+        return Board(everybody, WatcherQueue(store), self._hints, most_per_job=most)
+
+    def _add_services(self, queue: ClientQueue, results: WatcherQueue, pool: Executor) -> None:
         limits, server, catalogue = _limits(self._settings), self._server, self.catalogue
         images = ImageService(catalogue, self._pictures, self._drawing, limits)
         images_pb2_grpc.add_ImageServiceServicer_to_server(images, server)
-        jobs = JobService(queue, watchers, catalogue, self._pictures, watching, self._readiness, limits)
+        watching, places = Watching(self._board), Places(_watcher_limits(self._settings))
+        jobs = JobService(
+            queue, results, catalogue, self._pictures, watching, places, self._readiness, limits
+        )
         jobs_pb2_grpc.add_JobServiceServicer_to_server(jobs, server)
         models = ModelService(catalogue, self._readiness, self._siblings)
         models_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
@@ -109,8 +123,17 @@ class Application:
     def _inference(self, pool: Executor) -> InferenceService:
         models = ProtocolModels(self.catalogue)
         regions = Regions(most_bytes=self._settings.max_message_bytes)
-        shared = SharedRegions(regions, self._siblings, is_allowed=self._may_share_memory)
-        return InferenceService(models, Inferring(models, regions, pool), shared, self._readiness)
+        inferring = Inferring(models, regions, pool)
+        return InferenceService(
+            models,
+            inferring,
+            streaming=Streaming(models, inferring, Drawing(self._drawing)),
+            shared=SharedRegions(regions, self._siblings, is_allowed=self._may_share_memory),
+            statistics=Statistics(models, self._siblings),
+            repository=Repository(models, self.catalogue, self._siblings),
+            settings=Settings(models, self._siblings),
+            readiness=self._readiness,
+        )
 
     @property
     def _may_share_memory(self) -> bool:
@@ -177,7 +200,7 @@ class Application:
         """Say not ready, refuse new requests, finish running ones within the grace, then close everything."""
         log.info("stopping", grace_seconds=self._settings.grace_seconds)
         await self._readiness.set_stopping()
-        self._hints.stop()
+        self._board.stop()
         await self._finish()
         await self._drawing.close()
         for task in self._background:
@@ -194,16 +217,6 @@ class Application:
         await asyncio.wait([refusing, idle], return_when=asyncio.FIRST_COMPLETED)
         await self._server.stop(_SEND_SECONDS)
         await asyncio.gather(refusing, idle)
-
-
-def make_store(redis: Redis, settings: ServerSettings) -> QueueStore:
-    """Where these settings keep the queue."""
-    return QueueStore(
-        redis,
-        pool=settings.pool,
-        lease_seconds=settings.lease_seconds,
-        allow_volatile=settings.allow_volatile_redis,
-    )
 
 
 def _picture_threads(settings: ServerSettings) -> int:
@@ -223,6 +236,10 @@ def _queue_limits(settings: ServerSettings) -> QueueLimits:
             result_bytes=settings.max_client_result_bytes,
         ),
     )
+
+
+def _watcher_limits(settings: ServerSettings) -> WatcherLimits:
+    return WatcherLimits(in_all=settings.max_watchers, per_client=settings.max_watchers_per_client)
 
 
 def _catalogue(settings: ServerSettings, pool: Executor) -> Catalogue:

@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 import click
 import structlog
 
-from server.application import Application, make_store
+from server.application import Application
 from server.peer import Peer, PeerGone
 from server.siblings import Sibling, Siblings
+from server.stores import open_stores
 from smalti.errors import SmaltiError
-from smalti.jobs.connection import connect
 from smalti.runtime import logs
 from smalti.runtime.metrics import MetricsServer
 from smalti.runtime.settings import ServerSettings, read_settings
@@ -55,8 +55,8 @@ async def run_as_sibling(settings: ServerSettings, channel: socket.socket) -> No
 
 async def _serve(settings: ServerSettings, stopping: asyncio.Event, siblings: Siblings | None) -> None:
     with ThreadPoolExecutor(_threads(settings), thread_name_prefix="compute") as pool:
-        async with connect(settings.redis_url, allow_volatile=settings.allow_volatile_redis) as redis:
-            application = Application(settings, make_store(redis, settings), pool, siblings)
+        async with open_stores(settings) as stores:
+            application = Application(settings, stores, pool, siblings)
             await _run_until_stopped(application, stopping)
 
 

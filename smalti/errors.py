@@ -95,6 +95,10 @@ class QueueFull(Busy):
     """The job queue is full."""
 
 
+class WatchersFull(Busy):
+    """This many watchers are the most that the server, the job or the client may have."""
+
+
 class LimitReached(Busy):
     """The client has as many jobs, pixels or bytes of results as it may have."""
 

@@ -12,7 +12,7 @@ from smalti.errors import RepositoryDamaged, SmaltiError
 from smalti.randomness import uniforms
 from smalti.runtime.draw_row import GRAPH, INPUTS, OUTPUTS
 from smalti.runtime.manifest import Manifest, Tensor
-from smalti.runtime.session import told
+from smalti.runtime.opening import told
 from worker.device import BindingSession, Block, Device, Layout, Pass
 from worker.runner import check_colours, last_colour_of
 from worker.sample import Lane, Row

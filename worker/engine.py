@@ -190,6 +190,9 @@ class Engine:
         return next((f" {each.reason}" for each in self._following.left_out if not each.place), "")
 
     async def _load(self, found: Found) -> None:
+        if not self._repository.has_manifest(found.name, found.number):
+            self._following.take(found)  # an ONNX file, which the server answers
+            return
         try:
             model = await asyncio.to_thread(self._repository.load, found.name, found.number)
             if GRAPH in model.manifest.graphs and model.manifest.digest not in self._manifests:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from smalti.errors import RepositoryDamaged, SampleFailed
 from smalti.runtime.draw_row import GRAPH, OUTPUTS
 from smalti.runtime.manifest import Manifest
-from smalti.runtime.session import told
+from smalti.runtime.opening import told
 from worker.sample import Lane, Row
 from worker.slot_states import SlotStates
 

@@ -104,7 +104,11 @@ def _split(data: bytes | memoryview) -> list[bytes]:
 
 
 def _objects(values: Iterable[bytes]) -> NDArray[Any]:
-    listed = list(values)
+    """The values as onnxruntime takes them: as text."""
+    try:
+        listed = [value.decode() for value in values]
+    except UnicodeDecodeError:
+        raise InvalidRequest("a value of BYTES is not text in UTF-8, as the model takes it.") from None
     array = np.empty(len(listed), dtype=object)
     array[:] = listed
     return array

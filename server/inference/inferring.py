@@ -9,6 +9,7 @@ from server.inference.naming import ProtocolModel, ProtocolModels
 from server.inference.requests import Asked, is_slow_to_read, read
 from server.inference.responses import write
 from server.inference.shared_memory import Regions
+from server.oneshot.batcher import Arrays
 from smalti.errors import Unsupported
 
 
@@ -37,7 +38,7 @@ class Inferring:
         self, model: ProtocolModel, request: Any, deadline: float | None, *, last: bool | None = None
     ) -> bytes:
         """The response of a model that is not decoupled; `last` as in responses.write."""
-        asked = await self._read(model, request)
+        asked = await self.read(model, request)
         outputs = await model.served.ask(
             model.graph,
             asked.inputs,
@@ -45,9 +46,16 @@ class Inferring:
             priority=asked.options.priority,
             timeout_seconds=asked.options.timeout_seconds,
         )
+        return self.write(model, request, outputs, asked, last=last)
+
+    def write(
+        self, model: ProtocolModel, request: Any, outputs: Arrays, asked: Asked, *, last: bool | None = None
+    ) -> bytes:
+        """One response to a request that was read."""
         return write(model, request.id, outputs, asked.outputs, self._regions, last=last)
 
-    async def _read(self, model: ProtocolModel, request: Any) -> Asked:
+    async def read(self, model: ProtocolModel, request: Any) -> Asked:
+        """A request, checked; raises what requests.read raises."""
         if is_slow_to_read(model.kind, request):
             reading = partial(read, model, request, self._regions)
             return await asyncio.get_running_loop().run_in_executor(self._pool, reading)

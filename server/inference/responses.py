@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 from server.inference import protocol
 from server.inference.classification import classified
@@ -13,6 +14,7 @@ from server.oneshot.batcher import Arrays
 
 _BYTES = DATATYPES["BYTES"]
 _RAW = b"\x32"  # the tag of raw_output_contents: field 6, with a length
+_IN_STREAM = b"\x12"  # the tag of infer_response in a stream's message: field 2, with a length
 _REMEMBERED = 4096  # heads and descriptions that are kept
 Part = bytes | memoryview
 
@@ -50,6 +52,23 @@ def write(
 def write_empty(model: ProtocolModel, request_id: str) -> bytes:
     """The response without outputs that ends the responses to a request in a stream."""
     return b"".join(_head(model, request_id, True))
+
+
+def in_stream(response: bytes) -> bytes:
+    """A response as a stream sends it."""
+    return b"".join((_IN_STREAM, _varint(len(response)), response))
+
+
+def write_failure(request: Any, message: str) -> bytes:
+    """What a stream sends instead of a response to a request that is refused."""
+    response = {
+        "model_name": request.model_name,
+        "model_version": request.model_version,
+        "id": request.id,
+        "parameters": _FINAL_PARAMETER,
+    }
+    failure = protocol.ModelStreamInferResponse(error_message=message, infer_response=response)
+    return bytes(failure.SerializeToString())
 
 
 def _head(model: ProtocolModel, request_id: str, last: bool | None) -> list[Part]:
@@ -98,10 +117,10 @@ def _varint(number: int) -> bytes:
     return bytes(written)
 
 
-def _final(*, last: bool) -> bytes:
-    parameter = protocol.InferParameter(bool_param=last)
-    response = protocol.ModelInferResponse(parameters={"triton_final_response": parameter})
-    return bytes(response.SerializeToString())
+def _final(*, last: bool) -> dict[str, Any]:
+    return {"triton_final_response": protocol.InferParameter(bool_param=last)}
 
 
-_FINAL, _NOT_FINAL = _final(last=True), _final(last=False)
+_FINAL_PARAMETER = _final(last=True)
+_FINAL = bytes(protocol.ModelInferResponse(parameters=_FINAL_PARAMETER).SerializeToString())
+_NOT_FINAL = bytes(protocol.ModelInferResponse(parameters=_final(last=False)).SerializeToString())

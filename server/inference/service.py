@@ -1,5 +1,6 @@
 """Answers GRPCInferenceService: one method for each RPC of the protocol."""
 
+from collections.abc import AsyncIterator
 from importlib.metadata import version
 from typing import Any
 
@@ -10,22 +11,49 @@ from server.inference import protocol
 from server.inference.describing import config_of, metadata_of
 from server.inference.inferring import Inferring
 from server.inference.naming import ProtocolModels
+from server.inference.repository import Repository
+from server.inference.settings import Settings
 from server.inference.shared_memory import SharedRegions
+from server.inference.statistics import Statistics
+from server.inference.streaming import Streaming
 from server.readiness import Readiness
 from smalti.errors import ModelNotFound, Unavailable, Unsupported
 
-_EXTENSIONS = ("classification", "model_configuration", "parameters", "schedule_policy")
+_EXTENSIONS = (
+    "classification",
+    "logging",
+    "model_configuration",
+    "model_repository",
+    "parameters",
+    "schedule_policy",
+    "statistics",
+    "trace",
+)
+_STATUS_WANTED = "triton_grpc_error"  # with this metadata, a fault ends a stream with its status
 
 
 class InferenceService:
     """Turns the protocol's requests into questions to the served graphs, and their answers into responses."""
 
     def __init__(
-        self, models: ProtocolModels, inferring: Inferring, shared: SharedRegions, readiness: Readiness
+        self,
+        models: ProtocolModels,
+        inferring: Inferring,
+        *,
+        streaming: Streaming,
+        shared: SharedRegions,
+        statistics: Statistics,
+        repository: Repository,
+        settings: Settings,
+        readiness: Readiness,
     ) -> None:
         self._models = models
         self._inferring = inferring
+        self._streaming = streaming
         self._shared = shared
+        self._statistics = statistics
+        self._repository = repository
+        self._settings = settings
         self._readiness = readiness
 
     async def ServerLive(self, request: Any, context: Context) -> Any:
@@ -56,6 +84,28 @@ class InferenceService:
 
     async def ModelInfer(self, request: Any, context: Context) -> bytes:
         return await self._inferring.infer(request, deadline_of(context))
+
+    def ModelStreamInfer(self, requests: AsyncIterator[Any], context: Context) -> AsyncIterator[bytes]:
+        wants_status = (_STATUS_WANTED, "true") in (context.invocation_metadata() or ())
+        return self._streaming.answer(requests, deadline_of(context), ends_at_error=wants_status)
+
+    async def ModelStatistics(self, request: Any, context: Context) -> Any:
+        return await self._statistics.answer(request)
+
+    async def RepositoryIndex(self, request: Any, context: Context) -> Any:
+        return await self._repository.index(request)
+
+    async def RepositoryModelLoad(self, request: Any, context: Context) -> Any:
+        return await self._repository.load(request)
+
+    async def RepositoryModelUnload(self, request: Any, context: Context) -> Any:
+        return await self._repository.unload(request)
+
+    async def TraceSetting(self, request: Any, context: Context) -> Any:
+        return await self._settings.trace(request)
+
+    async def LogSettings(self, request: Any, context: Context) -> Any:
+        return await self._settings.log(request)
 
     async def SystemSharedMemoryStatus(self, request: Any, context: Context) -> Any:
         regions = self._shared.regions.registered(request.name)

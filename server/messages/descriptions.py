@@ -3,7 +3,7 @@
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from smalti.jobs.job import Job, JobClass, JobRequest, JobState
-from smalti.runtime.manifest import Manifest
+from smalti.runtime.manifest import Graph, Manifest, Tensor
 from smalti.v1 import images_pb2, jobs_pb2, models_pb2, types_pb2
 
 _STATES = {
@@ -70,7 +70,22 @@ def describe_model(manifest: Manifest) -> models_pb2.Model:
         latent_size=manifest.latent_size,
         digest=manifest.digest,
         licence=manifest.data.licence,
+        medium=manifest.medium,
+        signatures=[_graph(name, manifest.graphs[name]) for name in sorted(manifest.graphs)],
     )
+
+
+def _graph(name: str, graph: Graph) -> models_pb2.Graph:
+    return models_pb2.Graph(
+        name=name,
+        inputs=map(_tensor, graph.inputs),
+        outputs=map(_tensor, graph.outputs),
+        is_batched=graph.is_batched,
+    )
+
+
+def _tensor(tensor: Tensor) -> models_pb2.Tensor:
+    return models_pb2.Tensor(name=tensor.name, type=tensor.type, shape=tensor.shape)
 
 
 def _timestamp(seconds: float | None) -> Timestamp | None:

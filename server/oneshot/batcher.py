@@ -86,8 +86,8 @@ class Batcher:
             policy = self.batching.policy(self.batching.level(priority))
             wait = policy.timeout_seconds(timeout_seconds)
             parts = await self._served(inputs, deadline, None if wait is None else self._clock() + wait)
-        except BaseException:
-            self.statistics.add_failure(perf_counter_ns() - arrived)
+        except BaseException as error:
+            self.statistics.add_failure(perf_counter_ns() - arrived, error)
             raise
         self.statistics.add_success(
             self._entries(inputs),
@@ -110,6 +110,11 @@ class Batcher:
             for part in waiting:
                 self._forget(part)
         return waiting
+
+    @property
+    def waiting(self) -> int:
+        """How many requests, or parts of large ones, wait for a run."""
+        return len(self._waiting)
 
     async def close(self) -> None:
         """Refuse new requests, answer those that wait, then stop."""

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from contextvars import Context
 from functools import partial
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 import structlog
 
@@ -29,12 +30,21 @@ from smalti.runtime.following import Following, Found
 from smalti.runtime.inventory import LeftOut
 from smalti.runtime.manifest import Manifest
 from smalti.runtime.provider import Provider
-from smalti.runtime.repository import Model, ModelRepository
+from smalti.runtime.repository import Model, ModelRepository, read
 
 log = structlog.get_logger()
 Result = TypeVar("Result")
 Unloaded = list[list[Any]]  # for each version its name, its number, and the state that its files had; as JSON
 _LONGEST_NAME = 63
+
+
+class Stored(NamedTuple):
+    """A version in the repository."""
+
+    name: str
+    number: int
+    manifest: Manifest | None  # None: it cannot be read
+    reason: str  # why it is not served, if it is not
 
 
 class ServedModel:
@@ -43,6 +53,7 @@ class ServedModel:
     def __init__(self, manifest: Manifest, runners: Mapping[str, Runner], batching: Batching) -> None:
         self.manifest = manifest
         self.digest = manifest.digest
+        self.drawing = GraphStatistics()  # of drawings that clients of Triton ask for; jobs draw them
         self.palette = palette.parse(manifest.palette)  # (colours, 3) uint8
         self._batchers = {
             graph: Batcher(
@@ -80,6 +91,10 @@ class ServedModel:
     def statistics(self, graph: str) -> GraphStatistics:
         """What this graph has done since it was loaded; raises GraphNotServed."""
         return self._batcher(graph).statistics
+
+    def waiting(self, graph: str) -> int:
+        """How many requests for this graph wait for a run; raises GraphNotServed."""
+        return self._batcher(graph).waiting
 
     def _batcher(self, graph: str) -> Batcher:
         if batcher := self._batchers.get(graph):
@@ -172,6 +187,35 @@ class Catalogue:
     def left_out(self) -> list[LeftOut]:
         """What is in the repository and cannot be served, and why."""
         return self._following.left_out
+
+    async def not_served(self) -> list[Stored]:
+        """The versions in the repository that are not served."""
+        return await self._off_the_loop(self._not_served)
+
+    async def stored(self, name: str) -> list[Stored]:
+        """The versions of a model in the repository, ascending, served or not; empty if there is no such model."""
+        return await self._off_the_loop(partial(self._stored, name))
+
+    def _not_served(self) -> list[Stored]:
+        return [
+            stored
+            for name in self._repository.models()
+            for stored in self._stored(name)
+            if stored.number not in self._served.get(name, {})
+        ]
+
+    def _stored(self, name: str) -> list[Stored]:
+        reasons = {each.place: each.reason for each in self.left_out}
+        unloaded = {found[:2] for found in self._following.taken()}
+        return [
+            Stored(
+                name,
+                number,
+                _manifest(self._repository.root / name / str(number)),
+                reasons.get(f"{name}/{number}") or ("unloaded" if (name, number) in unloaded else "loading"),
+            )
+            for number in self._repository.models().get(name, ())
+        ]
 
     def statuses(self) -> dict[str, bool]:
         """For each model in the repository, whether any version of it is served."""
@@ -297,6 +341,13 @@ class Catalogue:
 
     async def _off_the_loop(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+
+def _manifest(folder: Path) -> Manifest | None:
+    try:
+        return read(folder).manifest
+    except RepositoryDamaged:
+        return None
 
 
 def check_name(name: str, *, field: str) -> None:

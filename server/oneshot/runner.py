@@ -14,9 +14,10 @@ from smalti.errors import GraphFailed, RepositoryDamaged
 from smalti.runtime.draw_row import GRAPH
 from smalti.runtime.manifest import Graph, Tensor
 from smalti.runtime.metrics import MODEL_LOAD_SECONDS
+from smalti.runtime.opening import told
 from smalti.runtime.provider import Provider
 from smalti.runtime.repository import Model
-from smalti.runtime.session import open_graph, told
+from smalti.runtime.session import open_graph
 
 _SHORT_PALETTE = "its network knows more colours than its palette has: export it again."
 WORKERS_OWN = frozenset({GRAPH})  # graphs that only workers run

@@ -1,8 +1,13 @@
 """What a graph has done since it was loaded: counts and times, as the Open Inference Protocol reports them."""
 
-from dataclasses import dataclass, field
+from asyncio import CancelledError
+from dataclasses import dataclass, field, fields
 from time import time
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+from smalti.errors import Busy, DeadlinePassed, GraphFailed, WaitedTooLong
+
+FailureReason = Literal["REJECTED", "CANCELED", "BACKEND", "OTHER"]
 
 
 class RunTimes(NamedTuple):
@@ -25,6 +30,10 @@ class Duration:
         self.count += count
         self.nanoseconds += nanoseconds
 
+    def join(self, other: "Duration") -> None:
+        """Add what another process has counted."""
+        self.add(other.nanoseconds, other.count)
+
 
 @dataclass(slots=True)
 class RunStatistics:
@@ -39,6 +48,12 @@ class RunStatistics:
         self.compute_input.add(times.compute_input)
         self.compute_infer.add(times.compute_infer)
         self.compute_output.add(times.compute_output)
+
+    def join(self, other: "RunStatistics") -> None:
+        """Add what another process has counted."""
+        self.compute_input.join(other.compute_input)
+        self.compute_infer.join(other.compute_infer)
+        self.compute_output.join(other.compute_output)
 
 
 @dataclass(slots=True)
@@ -59,6 +74,7 @@ class GraphStatistics:
     compute_infer: Duration = field(default_factory=Duration)
     compute_output: Duration = field(default_factory=Duration)
     batches: dict[int, RunStatistics] = field(default_factory=dict)
+    failures: dict[FailureReason, int] = field(default_factory=dict)  # requests in `fail`
 
     def add_run(self, entries: int, times: RunTimes) -> None:
         """One more run, of so many entries."""
@@ -75,6 +91,35 @@ class GraphStatistics:
         self.compute_infer.add(times.compute_infer)
         self.compute_output.add(times.compute_output)
 
-    def add_failure(self, nanoseconds: int) -> None:
+    def add_failure(self, nanoseconds: int, cause: BaseException) -> None:
         """One more request without an answer."""
         self.fail.add(nanoseconds)
+        reason = reason_of(cause)
+        self.failures[reason] = self.failures.get(reason, 0) + 1
+
+    def join(self, other: "GraphStatistics") -> None:
+        """Add what another process has counted."""
+        self.inference_count += other.inference_count
+        self.execution_count += other.execution_count
+        self.last_inference_ms = max(self.last_inference_ms, other.last_inference_ms)
+        for name in _DURATIONS:
+            getattr(self, name).join(getattr(other, name))
+        for entries, runs in other.batches.items():
+            self.batches.setdefault(entries, RunStatistics()).join(runs)
+        for reason, count in other.failures.items():
+            self.failures[reason] = self.failures.get(reason, 0) + count
+
+
+_DURATIONS = tuple(each.name for each in fields(GraphStatistics) if each.type is Duration)
+
+
+def reason_of(cause: BaseException) -> FailureReason:
+    """The kind of failure, in Triton's words."""
+    return next((reason for kinds, reason in _REASONS if isinstance(cause, kinds)), "OTHER")
+
+
+_REASONS: tuple[tuple[tuple[type[BaseException], ...], FailureReason], ...] = (
+    ((Busy, WaitedTooLong, DeadlinePassed), "REJECTED"),  # it never ran
+    ((CancelledError,), "CANCELED"),
+    ((GraphFailed,), "BACKEND"),
+)

@@ -88,7 +88,7 @@ class StreamedDrawing:
 
     async def _rows(self, job: Job) -> AsyncGenerator[pb.DrawStreamResponse, None]:
         patient_until = monotonic() + self._worker_seconds
-        async with aclosing(self._watching.watch(job.id, rows=True, through_stop=True)) as events:
+        async with aclosing(self._watching.watch(job, rows=True)) as events:
             async for event in events:
                 if isinstance(event, SampleRows):
                     yield _rows(event, job)

@@ -1,11 +1,11 @@
-"""Tells watchers that something happened to their job, with one reader of the queue's events for the whole server.
+"""Tells readers that something happened to their job, with one stream of the queue's events for the whole process.
 
-It reads only while somebody watches: every tick of every worker causes an event, and each one costs a round trip.
+It reads only while a job is watched: every tick of every worker causes an event, and each one costs a round trip.
 """
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Protocol
 
@@ -30,14 +30,16 @@ class Bell:
 
     def __init__(self) -> None:
         self._rung = asyncio.Event()
-        self.stopped = False
 
     def ring(self) -> None:
-        """Wake the watcher that waits."""
+        """Wake the reader that waits."""
         self._rung.set()
 
-    async def wait(self, seconds: float) -> None:
-        """Return if it has rung since the last wait, or when it rings, or after `seconds`: hints may be lost."""
+    async def wait(self, seconds: float | None) -> None:
+        """Return if it has rung since the last wait, or when it rings, or after `seconds`: hints may be lost.
+
+        None waits for a ring alone.
+        """
         try:
             async with asyncio.timeout(seconds):
                 await self._rung.wait()
@@ -47,19 +49,17 @@ class Bell:
 
 
 class Hints:
-    """Rings the bells of watchers when their jobs change."""
+    """Rings the bells of readers when their jobs change."""
 
     def __init__(self, queue: EventSource) -> None:
         self._queue = queue
         self._bells: defaultdict[str, set[Bell]] = defaultdict(set)
         self._somebody_follows = asyncio.Event()
-        self._stopped = False
 
     @contextmanager
     def follow(self, job_id: str) -> Iterator[Bell]:
         """A bell for this job while the context lasts."""
         bell = Bell()
-        bell.stopped = self._stopped
         self._bells[job_id].add(bell)
         self._somebody_follows.set()
         try:
@@ -88,26 +88,18 @@ class Hints:
         """Read events until nobody follows a job."""
         async with aclosing(self._queue.events()) as events:
             await anext(events)
-            self._ring_all()  # a job may have changed after its watcher looked and before this reader listened
+            self._ring_all()  # a job may have changed after its reader looked and before this one listened
             async for jobs in events:
-                for job_id in jobs:
-                    self._ring(self._bells.get(job_id, ()))
+                self.ring(jobs)
                 if not self._bells:
                     self._somebody_follows.clear()
                     return
 
-    def stop(self) -> None:
-        """Tell all watchers that the server stops."""
-        self._stopped = True
-        for bells in self._bells.values():
-            for bell in bells:
-                bell.stopped = True
-        self._ring_all()
+    def ring(self, job_ids: Iterable[str]) -> None:
+        """Ring the bells of these jobs."""
+        for job_id in job_ids:
+            for bell in self._bells.get(job_id, ()):
+                bell.ring()
 
     def _ring_all(self) -> None:
-        for bells in self._bells.values():
-            self._ring(bells)
-
-    def _ring(self, bells: "set[Bell] | tuple[()]") -> None:
-        for bell in bells:
-            bell.ring()
+        self.ring(self._bells)

@@ -11,8 +11,10 @@ from server.messages.checks import RequestLimits
 from server.messages.descriptions import describe_job
 from server.oneshot.catalogue import Catalogue, ServedModel
 from server.oneshot.pictures import Pictures
+from server.queued.places import Places
 from server.queued.requests import prepare_job
-from server.queued.watching import JobEvent, SampleEnd, Watching
+from server.queued.view import JobEvent, SampleEnd
+from server.queued.watching import Watching
 from server.readiness import Readiness
 from smalti.errors import ModelNotFound
 from smalti.jobs.clients import ClientJobs, ClientQueue
@@ -36,6 +38,7 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
         catalogue: Catalogue,
         pictures: Pictures,
         watching: Watching,
+        places: Places,
         readiness: Readiness,
         limits: RequestLimits,
     ) -> None:
@@ -44,6 +47,7 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
         self._catalogue = catalogue
         self._pictures = pictures
         self._watching = watching
+        self._places = places
         self._readiness = readiness
         self._limits = limits
 
@@ -71,10 +75,11 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
 
     async def Watch(self, request: pb.WatchRequest, context: Context) -> AsyncIterator[pb.WatchResponse]:
         self._readiness.require_queue()
-        await self._jobs.get(request.id)  # whoever watches sees the job; all its watchers share what is read
-        async with aclosing(self._watching.watch(request.id, rows=request.rows)) as events:
-            async for event in events:
-                yield self._event(event)
+        with self._places.take(caller().name):
+            job = await self._jobs.get(request.id)
+            async with aclosing(self._watching.watch(job, rows=request.rows)) as events:
+                async for event in events:
+                    yield self._event(event)
 
     async def Results(self, request: pb.ResultsRequest, context: Context) -> AsyncIterator[pb.SampleResult]:
         form = checks.image_format_of(request.format)

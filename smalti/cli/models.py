@@ -8,7 +8,7 @@ import click
 from smalti.cli import options
 from smalti.cli.connecting import connected
 from smalti.cli.output import print_json, print_manifest, print_table, say
-from smalti.client import Client, Model
+from smalti.client import Client, Graph, Model, Tensor
 
 
 @click.command()
@@ -88,8 +88,20 @@ def _table(served: list[Model]) -> Sequence[Sequence[str]]:
 
 def _kind(model: Model) -> tuple[str, ...]:
     """The details of a version; adjacent versions with identical details share a line."""
+    if model.medium == "tensors":
+        return model.name, "ONNX file", "", "", "", " ".join(map(_signature, model.signatures))
     size, colours = f"{model.width}×{model.height}", str(len(model.palette))
     return model.name, model.family, model.variant, size, colours, " ".join(model.graphs)
+
+
+def _signature(graph: Graph) -> str:
+    """'x float32[-1,3] → y float32[-1]'."""
+    inputs, outputs = (", ".join(map(_tensor, each)) for each in (graph.inputs, graph.outputs))
+    return f"{inputs} → {outputs}"
+
+
+def _tensor(tensor: Tensor) -> str:
+    return f"{tensor.name} {tensor.type}[{','.join(map(str, tensor.shape))}]"
 
 
 def _ranges(versions: Sequence[int]) -> str:

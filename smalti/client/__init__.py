@@ -11,6 +11,7 @@ from smalti.client.values import (
     DrawnRows,
     DrawStarted,
     Encoded,
+    Graph,
     Image,
     Images,
     ImageSource,
@@ -28,6 +29,7 @@ from smalti.client.values import (
     ScoreKind,
     Scores,
     Swept,
+    Tensor,
 )
 from smalti.jobs.job import JobClass, JobState
 
@@ -42,6 +44,7 @@ __all__ = [
     "Drawn",
     "DrawnRows",
     "Encoded",
+    "Graph",
     "Image",
     "ImageSource",
     "ImageSources",
@@ -61,4 +64,5 @@ __all__ = [
     "ScoreKind",
     "Scores",
     "Swept",
+    "Tensor",
 ]

@@ -233,7 +233,7 @@ class AsyncClient:
                     async for event in events:
                         yield event
                 return
-            except Unavailable as error:
+            except (Busy, Unavailable) as error:
                 delay = patience.delay_after(error)
                 yield progress.interruption(error, delay)
                 await asyncio.sleep(delay)

@@ -251,15 +251,15 @@ class Client:
     ) -> Iterator[JobEvent]:
         """The events of a job, from its present state to its end; no event comes twice.
 
-        With `rows` also the rows of samples in progress. While the server is away, yields Interrupted and
-        tries again, until it has been away for `patience_seconds`.
+        With `rows` also the rows of samples in progress. While the server is away or has too many watchers, yields
+        Interrupted and tries again, for at most `patience_seconds`.
         """
         progress, patience = JobProgress(), Patience(patience_seconds)
         while True:
             try:
                 yield from self._watch_once(job, progress, patience, rows=rows)
                 return
-            except Unavailable as error:
+            except (Busy, Unavailable) as error:
                 delay = patience.delay_after(error)
                 yield progress.interruption(error, delay)
                 time.sleep(delay)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from smalti.client.values import Interrupted, Job, JobEvent, SampleEnded, SampleRows
-from smalti.errors import Unavailable
+from smalti.errors import Busy, Unavailable
 
 
 class JobProgress:
@@ -33,8 +33,8 @@ class JobProgress:
         self._last = news or self._last
         return news
 
-    def interruption(self, error: Unavailable, retry_seconds: float) -> Interrupted:
-        """The event for a lost connection."""
+    def interruption(self, error: Busy | Unavailable, retry_seconds: float) -> Interrupted:
+        """The event for a connection that was lost or refused."""
         self._last = Interrupted(message=str(error), retry_seconds=retry_seconds)
         return self._last
 

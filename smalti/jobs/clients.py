@@ -70,7 +70,10 @@ class ClientJobs:
         )  # an older job has an equal request
 
     async def get(self, job_id: str) -> Job:
-        """The job as it is now; its reason is NO_WORKER_FOR_MODEL while it waits for a worker that has its model."""
+        """The job as it is now; its reason is NO_WORKER_FOR_MODEL while it waits for a worker that has its model.
+
+        Its request comes without the kept pixels: they may be large, and only workers need them.
+        """
         [job] = await self._reader.read(self._asker, [_checked(job_id)])
         return required(job_id, job)
 
@@ -83,7 +86,7 @@ class ClientJobs:
     ) -> tuple[Sequence[Job], str]:
         """Up to `limit` (at least 1) jobs, newest first, and the token of the next page, empty on the last.
 
-        With `client` only that client's jobs. Damaged jobs are left out.
+        With `client` only that client's jobs. Damaged jobs are left out. Requests have no kept pixels, as from `get`.
         """
         if page_token and not re.fullmatch(r"[0-9]{1,18}", page_token):
             raise InvalidRequest("This page token is not from this server.", field="page_token")

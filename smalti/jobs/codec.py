@@ -3,7 +3,7 @@
 import json
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from hashlib import sha256
 from typing import Any, TypeAlias
 
@@ -38,15 +38,22 @@ def encode_request(request: JobRequest) -> bytes:
 
 
 def decode_request(encoded: bytes | None, kept: bytes | None) -> JobRequest:
-    """The request that `encode_request` encoded; raises Undecodable."""
+    """The request that `encode_request` encoded, with its kept pixels; raises Undecodable."""
+    if kept is None:
+        raise Undecodable("there are no kept pixels")
+    return replace(decode_unkept(encoded, len(kept)), kept=kept)
+
+
+def decode_unkept(encoded: bytes | None, kept_bytes: int) -> JobRequest:
+    """The request without its kept pixels, of which only the length is known; raises Undecodable."""
     try:
         values = json.loads(encoded or b"")
         _check_types(values)
         values["job_class"] = JobClass(values["job_class"])
-        request = JobRequest(**values, kept=kept or b"")
+        request = JobRequest(**values)
     except (ValueError, TypeError, KeyError) as error:
         raise Undecodable(str(error)) from error
-    if kept is None or len(kept) not in (0, 4 * request.rows * request.columns):
+    if kept_bytes not in (0, 4 * request.rows * request.columns):
         raise Undecodable("the kept pixels are not those of an image")
     return request
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from smalti.errors import JobDamaged, JobNotFound
 from smalti.jobs import codec, script
@@ -14,7 +15,7 @@ NO_WORKER = "NO_WORKER_FOR_MODEL"
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What never changes about a job."""
+    """What never changes about a job, without its kept pixels: they may be large, and only workers need them."""
 
     request: JobRequest
     client: str
@@ -94,14 +95,14 @@ def damaged(job_id: str) -> JobDamaged:
     return JobDamaged(f"The record of job {job_id} in Redis is damaged: delete the job, and submit it again.")
 
 
-def _known(job_id: str, answer: bytes, *fields: bytes | None) -> _Known | JobDamaged | None:
+def _known(job_id: str, answer: bytes, *fields: Any) -> _Known | JobDamaged | None:
     if answer == b"MISSING":
         return None
     if answer == b"DAMAGED":
         return damaged(job_id)
-    request, kept, client = fields
+    request, kept_bytes, client = fields
     try:
-        return _Known(codec.decode_request(request, kept), codec.decode_client(client))
+        return _Known(codec.decode_unkept(request, kept_bytes), codec.decode_client(client))
     except codec.Undecodable:
         return damaged(job_id)
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
+from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
@@ -12,6 +14,13 @@ from smalti.jobs.keys import Keys
 from smalti.jobs.script import Script
 
 BLOCK_SECONDS = 1.0  # longest wait for a stream; less than the connection's timeout
+
+
+@dataclass(slots=True)
+class _Finding:
+    """What the last check of a Redis found; all stores of one queue share it."""
+
+    unfit: str = ""
 
 
 class QueueStore:
@@ -33,7 +42,22 @@ class QueueStore:
         self.keys = Keys(pool)
         self.lease_ms = ceil(lease_seconds * 1000)
         self.allow_volatile = allow_volatile
-        self.unfit = ""  # why the last `QueueUpkeep.check` found this Redis unfit; empty if it is fit
+        self._finding = _Finding()
+
+    def over(self, redis: Redis) -> "QueueStore":
+        """The same queue over other connections; `QueueUpkeep.check` on either of them counts for both."""
+        other = copy(self)
+        other.redis = redis
+        return other
+
+    @property
+    def unfit(self) -> str:
+        """Why the last `QueueUpkeep.check` found this Redis unfit; empty if it is fit."""
+        return self._finding.unfit
+
+    @unfit.setter
+    def unfit(self, reason: str) -> None:
+        self._finding.unfit = reason
 
     @contextmanager
     def available(self, key: str = "") -> Iterator[None]:

@@ -106,3 +106,6 @@ FAMILIES: Mapping[FamilyName, Family] = {
         scores={"discriminate": ScoreOutput("probability", "real_probability")},
     ),
 }
+GRAPHS = frozenset(  # of all families
+    graph for family in FAMILIES.values() for graph in family.signatures(Sizes(height=1, width=1))
+)

@@ -11,6 +11,7 @@ import structlog
 
 from smalti.errors import SmaltiError
 from smalti.printable import printable
+from smalti.runtime import inventory
 from smalti.runtime.inventory import LeftOut
 from smalti.runtime.repository import ModelRepository
 
@@ -119,7 +120,7 @@ class Following:
         return self._taken.get(found[:2]) != found.state
 
     def _found(self, name: str, number: int) -> Found:
-        return Found(name, number, _state(self._repository.root / name / str(number)))
+        return Found(name, number, _state(inventory.folder_of(self._repository.root, name, number)))
 
     def _log_news(self) -> None:
         now = set(self.left_out)

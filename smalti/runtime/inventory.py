@@ -1,19 +1,26 @@
 """Lists the models and versions in a model repository's folder, and whatever else lies there.
 
+A version is a folder with a manifest or with an ONNX file. The ONNX file of an only version may also lie in the model's
+own folder; it is version 1 then.
+
 Anything that cannot be read or has a wrong name is left out and noted; nothing there raises an error.
 """
 
+import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from smalti.printable import printable
+from smalti.runtime.families import GRAPHS
 from smalti.runtime.manifest import LARGEST_VERSION, MANIFEST
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _VERSION = re.compile(r"[1-9][0-9]{0,9}")
+_ONNX = ".onnx"
+_USUAL = "model.onnx"  # as in Triton's repositories
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -30,6 +37,29 @@ class Inventory:
 
     versions: Mapping[str, tuple[int, ...]]  # of every model, ascending
     left_out: tuple[LeftOut, ...]
+
+
+def folder_of(root: Path, name: str, version: int) -> Path:
+    """The folder with the files of a version."""
+    folder = root / name / str(version)
+    return root / name if version == 1 and not os.path.lexists(folder) else folder
+
+
+def onnx_file_of(folder: Path) -> str:
+    """The ONNX file that a folder without a manifest serves.
+
+    That is model.onnx, or else the only ONNX file. Raises ValueError, with the reason, if there is no such file.
+    """
+    names = sorted(name for name in os.listdir(folder) if name.endswith(_ONNX) and not name.startswith("."))
+    if _USUAL in names:
+        return _USUAL
+    if not names or any(
+        name.removesuffix(_ONNX) in GRAPHS for name in names
+    ):  # or a copy of an export begins
+        raise ValueError(f"has no {MANIFEST}, or not yet")
+    if len(names) > 1:
+        raise ValueError(f"has {len(names)} ONNX files and no {MANIFEST}: call the one to serve {_USUAL}")
+    return names[0]
 
 
 def look(root: Path) -> Inventory:
@@ -51,7 +81,10 @@ class _Walk:
         return {folder.name: found for folder in models if (found := self._versions(folder))}
 
     def _versions(self, folder: Path) -> tuple[int, ...]:
-        return tuple(sorted(int(entry.name) for entry in self._entries(folder) if self._is_version(entry)))
+        entries = list(self._entries(folder))
+        if _is_version_itself(entries):
+            return (1,) if self._has_onnx_file(folder) else ()
+        return tuple(sorted(int(entry.name) for entry in entries if self._is_version(entry)))
 
     def _is_model(self, entry: Path) -> bool:
         named = _NAME.fullmatch(entry.name) is not None
@@ -69,10 +102,18 @@ class _Walk:
         try:
             mode = (folder / MANIFEST).stat().st_mode
         except FileNotFoundError:
-            return self._leave_out(folder, f"has no {MANIFEST}, or not yet")
+            return self._has_onnx_file(folder)
         except OSError as error:
             return self._leave_out(folder / MANIFEST, _unreadable(error))
         return stat.S_ISREG(mode) or self._leave_out(folder / MANIFEST, "is not a file")
+
+    def _has_onnx_file(self, folder: Path) -> bool:
+        try:
+            return bool(onnx_file_of(folder))
+        except ValueError as error:
+            return self._leave_out(folder, str(error))
+        except OSError as error:
+            return self._leave_out(folder, _unreadable(error))
 
     def _entries(self, folder: Path) -> Iterator[Path]:
         """The entries of a folder, except hidden ones: unfinished exports, .DS_Store."""
@@ -96,6 +137,12 @@ class _Walk:
         below = "" if place == self._root else printable(place.relative_to(self._root).as_posix())
         self.left_out.append(LeftOut(below, f"{below or 'The model repository'} {reason}."))
         return False
+
+
+def _is_version_itself(entries: Iterable[Path]) -> bool:
+    """Whether these are the files of an only version, not folders of versions."""
+    names = [entry.name for entry in entries]
+    return any(name.endswith(_ONNX) for name in names) and not any(map(_VERSION.fullmatch, names))
 
 
 def _unreadable(error: OSError) -> str:

@@ -27,6 +27,7 @@ from smalti.runtime.families import FAMILIES, Family, FamilyName, Medium, ScoreK
 from smalti.runtime.signature import Kind, Signature
 
 MANIFEST = "manifest.json"  # the name of its file
+FILE_NAME = "[A-Za-z0-9_][A-Za-z0-9._-]{0,99}"  # of every other file, as a regular expression
 TENSORS_GRAPH = "model"  # the one graph of a model without images
 LARGEST_VERSION = 2**32 - 1  # uint32 in the protocol
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
@@ -85,14 +86,17 @@ Colour = Annotated[str, _text(r"^#[0-9a-fA-F]{6}$", "a colour, such as '#1a2b3c'
 Version = Annotated[int, Field(ge=1, le=LARGEST_VERSION)]
 File = Annotated[
     str,
-    _text(r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$", "a file in the version's own folder, such as 'decode.onnx'"),
+    _text(f"^{FILE_NAME}$", "a file in the version's own folder, such as 'decode.onnx'"),
 ]
 Line = Annotated[  # printed in tables
     str, _text(r"^[^\x00-\x1f\x7f-\x9f]{0,1000}$", "one line of at most 1000 characters, such as 'lecture'")
 ]
 Label = Annotated[
     str,
-    _text(r"^[^\x00-\x1f\x7f-\x9f]{1,200}$", "a tensor's name as in the ONNX file, such as 'pixels'"),
+    _text(
+        r"^[^\x00-\x1f\x7f-\x9f]{1,200}$",
+        "a tensor's name of 1 to 200 characters in one line, such as 'pixels'",
+    ),
 ]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Size = Annotated[int, Field(ge=1, le=2**24)]  # of an axis

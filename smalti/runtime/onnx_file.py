@@ -1,4 +1,4 @@
-"""Reads two facts from the bytes of an ONNX file: which other files hold its weights, and how many colours it draws."""
+"""Reads some facts from the bytes of an ONNX file, such as which other files hold its weights."""
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -35,6 +35,16 @@ def colours_of(graph: bytes) -> int:
     axes = shapes[chosen[0].input[0]]
     axis = next((each.i for each in chosen[0].attribute if each.name == "axis"), 0)
     return axes[axis].dim_value if -len(axes) <= axis < len(axes) else 0
+
+
+def without_shapes(graph: bytes) -> set[str]:
+    """The tensors among a graph's inputs and outputs that have no shape; raises ValueError as above."""
+    found = _parsed(graph).graph
+    return {
+        value.name
+        for value in (*found.input, *found.output)
+        if value.type.HasField("tensor_type") and not value.type.tensor_type.HasField("shape")
+    }
 
 
 def _parsed(graph: bytes) -> onnx.OnnxModel:

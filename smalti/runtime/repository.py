@@ -1,24 +1,22 @@
 """The model repository: `<root>/<model>/<version>/manifest.json` beside the files that the manifest lists.
 
+An ONNX file without a manifest is a model, too: its manifest is made when it is read.
 All files stay in the version's own folder: a link that leads out of it is refused.
 """
 
 import hashlib
 import os
-import stat
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from io import BufferedReader
+from collections.abc import Mapping
 from pathlib import Path
 
 from smalti.errors import ModelNotFound, RepositoryDamaged, did_you_mean
 from smalti.printable import printable
-from smalti.runtime import inventory
+from smalti.runtime import describing, inventory
+from smalti.runtime import folder as files
 from smalti.runtime.inventory import Inventory
 from smalti.runtime.manifest import MANIFEST, Manifest, parse
 
 _LARGEST_MANIFEST = 4 * 1024 * 1024  # bytes
-_LARGEST_FILE = 2 * 1024**3  # bytes; ONNX's own format ends there
 
 
 class Model:
@@ -27,10 +25,11 @@ class Model:
     Each file is read once and kept in memory, so what was checked is what is used, even if the file changes.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, contents: Mapping[str, bytes] | None = None) -> None:
+        """`contents` are files that have been read already."""
         self.folder = folder
         self.manifest = manifest
-        self._contents: dict[str, bytes] = {}
+        self._contents = dict(contents or {})
 
     @property
     def title(self) -> str:
@@ -53,7 +52,7 @@ class Model:
         return self._contents[file]
 
     def _verified(self, file: str) -> bytes:
-        content = _content(self.folder, file, largest=_LARGEST_FILE)
+        content = files.content(self.folder, file)
         if hashlib.sha256(content).hexdigest() != self.manifest.files[file]:
             raise RepositoryDamaged(
                 f"{self.title}: {file} differs from its manifest's SHA-256: "
@@ -90,16 +89,27 @@ class ModelRepository:
             raise ModelNotFound(
                 f"Model '{printable(name)}' has no version {version}; it has {', '.join(map(str, versions))}."
             )
-        model = read(self.root / name / str(version or versions[-1]))
+        model = self._read(name, version or versions[-1])
         model.verify()
         return model
+
+    def has_manifest(self, name: str, version: int) -> bool:
+        """Whether the version has a manifest of its own; if not, it is an ONNX file without images."""
+        return os.path.lexists(inventory.folder_of(self.root, name, version) / MANIFEST)
+
+    def _read(self, name: str, version: int) -> Model:
+        folder = inventory.folder_of(self.root, name, version)
+        if self.has_manifest(name, version):
+            return read(folder)
+        found = describing.described(folder, name=name, version=version)
+        return Model(folder, found.manifest, found.contents)
 
 
 def read(folder: Path) -> Model:
     """The model in a version's folder, files not verified yet; raises RepositoryDamaged for a bad manifest."""
     place = f"{folder.parent.name}/{folder.name}/{MANIFEST}"
     try:
-        manifest = parse(_content(folder, MANIFEST, largest=_LARGEST_MANIFEST))
+        manifest = parse(files.content(folder, MANIFEST, largest=_LARGEST_MANIFEST))
     except ValueError as error:
         fault = printable(str(error), longest=300)
         raise RepositoryDamaged(f"{place} is not a manifest that this smalti can read: {fault}.") from error
@@ -108,33 +118,3 @@ def read(folder: Path) -> Model:
             f"{place} belongs to {manifest.name} version {manifest.version}, not to its folder."
         )
     return Model(folder, manifest)
-
-
-def _content(folder: Path, file: str, *, largest: int) -> bytes:
-    with _opened(folder, file) as stream:
-        if os.fstat(stream.fileno()).st_size > largest:
-            raise RepositoryDamaged(
-                f"{folder.parent.name}/{folder.name}/{file} is larger than {largest} bytes."
-            )
-        return stream.read()
-
-
-@contextmanager
-def _opened(folder: Path, file: str) -> Iterator[BufferedReader]:
-    """The open file; raises RepositoryDamaged unless it is a regular file inside the folder, links followed."""
-    place = f"{folder.parent.name}/{folder.name}/{file}"
-    try:
-        with _target(folder, file, place).open("rb") as stream:
-            yield stream
-    except (OSError, RuntimeError) as error:  # before Python 3.13 a loop of links is a RuntimeError
-        reason = getattr(error, "strerror", None) or "its links form a loop"
-        raise RepositoryDamaged(f"{place} cannot be read: {reason}.") from error
-
-
-def _target(folder: Path, file: str, place: str) -> Path:
-    target = (folder / file).resolve(strict=True)
-    if not target.is_relative_to(folder.resolve(strict=True)):
-        raise RepositoryDamaged(f"{place} is a link that leads out of its folder: put the file itself there.")
-    if not stat.S_ISREG(target.stat().st_mode):  # opening a pipe would wait for ever
-        raise RepositoryDamaged(f"{place} is not a file.")
-    return target

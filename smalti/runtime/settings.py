@@ -137,6 +137,11 @@ class ServerSettings(SharedSettings):
     max_job_samples: Total = 1_000_000  # most samples in a job
     max_queued_jobs: Total = 10_000  # most jobs that have not ended
     max_queued_pixels: Total = 2_000_000_000  # most pixels in all jobs that are not drawn yet
+    max_watchers: Count = 10_000  # most Watch streams of a server process
+    max_watchers_per_job: Count = 1_000  # most Watch streams of one job in a server process
+    max_watchers_per_client: Count = (
+        2_000  # most Watch streams of one client in a server process, if it has a name
+    )
     max_result_bytes: Total = 400_000_000  # most bytes of all jobs and their results, also of jobs that ended
     max_client_jobs: Total = 1000  # most jobs of one client, by its token, that have not ended
     max_client_pixels: Total = 500_000_000  # most pixels in all jobs of one client that are not drawn yet

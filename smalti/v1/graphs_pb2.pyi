@@ -23,18 +23,20 @@ class OnnxFunction(_message.Message):
     def __init__(self, node: _Optional[_Iterable[_Union[OnnxNode, _Mapping]]] = ..., attribute_proto: _Optional[_Iterable[_Union[OnnxAttribute, _Mapping]]] = ...) -> None: ...
 
 class OnnxGraph(_message.Message):
-    __slots__ = ("node", "initializer", "output", "value_info", "sparse_initializer")
+    __slots__ = ("node", "initializer", "input", "output", "value_info", "sparse_initializer")
     NODE_FIELD_NUMBER: _ClassVar[int]
     INITIALIZER_FIELD_NUMBER: _ClassVar[int]
+    INPUT_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
     VALUE_INFO_FIELD_NUMBER: _ClassVar[int]
     SPARSE_INITIALIZER_FIELD_NUMBER: _ClassVar[int]
     node: _containers.RepeatedCompositeFieldContainer[OnnxNode]
     initializer: _containers.RepeatedCompositeFieldContainer[OnnxTensor]
+    input: _containers.RepeatedCompositeFieldContainer[OnnxValue]
     output: _containers.RepeatedCompositeFieldContainer[OnnxValue]
     value_info: _containers.RepeatedCompositeFieldContainer[OnnxValue]
     sparse_initializer: _containers.RepeatedCompositeFieldContainer[OnnxSparse]
-    def __init__(self, node: _Optional[_Iterable[_Union[OnnxNode, _Mapping]]] = ..., initializer: _Optional[_Iterable[_Union[OnnxTensor, _Mapping]]] = ..., output: _Optional[_Iterable[_Union[OnnxValue, _Mapping]]] = ..., value_info: _Optional[_Iterable[_Union[OnnxValue, _Mapping]]] = ..., sparse_initializer: _Optional[_Iterable[_Union[OnnxSparse, _Mapping]]] = ...) -> None: ...
+    def __init__(self, node: _Optional[_Iterable[_Union[OnnxNode, _Mapping]]] = ..., initializer: _Optional[_Iterable[_Union[OnnxTensor, _Mapping]]] = ..., input: _Optional[_Iterable[_Union[OnnxValue, _Mapping]]] = ..., output: _Optional[_Iterable[_Union[OnnxValue, _Mapping]]] = ..., value_info: _Optional[_Iterable[_Union[OnnxValue, _Mapping]]] = ..., sparse_initializer: _Optional[_Iterable[_Union[OnnxSparse, _Mapping]]] = ...) -> None: ...
 
 class OnnxNode(_message.Message):
     __slots__ = ("input", "output", "op_type", "attribute")

@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Model(_message.Message):
-    __slots__ = ("name", "version", "family", "variant", "height", "width", "palette", "graphs", "latent_size", "digest", "licence")
+    __slots__ = ("name", "version", "family", "variant", "height", "width", "palette", "graphs", "latent_size", "digest", "licence", "medium", "signatures")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     FAMILY_FIELD_NUMBER: _ClassVar[int]
@@ -19,6 +19,8 @@ class Model(_message.Message):
     LATENT_SIZE_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     LICENCE_FIELD_NUMBER: _ClassVar[int]
+    MEDIUM_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURES_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: int
     family: str
@@ -30,7 +32,31 @@ class Model(_message.Message):
     latent_size: int
     digest: str
     licence: str
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., family: _Optional[str] = ..., variant: _Optional[str] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., palette: _Optional[_Iterable[str]] = ..., graphs: _Optional[_Iterable[str]] = ..., latent_size: _Optional[int] = ..., digest: _Optional[str] = ..., licence: _Optional[str] = ...) -> None: ...
+    medium: str
+    signatures: _containers.RepeatedCompositeFieldContainer[Graph]
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., family: _Optional[str] = ..., variant: _Optional[str] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., palette: _Optional[_Iterable[str]] = ..., graphs: _Optional[_Iterable[str]] = ..., latent_size: _Optional[int] = ..., digest: _Optional[str] = ..., licence: _Optional[str] = ..., medium: _Optional[str] = ..., signatures: _Optional[_Iterable[_Union[Graph, _Mapping]]] = ...) -> None: ...
+
+class Graph(_message.Message):
+    __slots__ = ("name", "inputs", "outputs", "is_batched")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    IS_BATCHED_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    inputs: _containers.RepeatedCompositeFieldContainer[Tensor]
+    outputs: _containers.RepeatedCompositeFieldContainer[Tensor]
+    is_batched: bool
+    def __init__(self, name: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., is_batched: _Optional[bool] = ...) -> None: ...
+
+class Tensor(_message.Message):
+    __slots__ = ("name", "type", "shape")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    type: str
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ListModelsRequest(_message.Message):
     __slots__ = ()

@@ -1,7 +1,7 @@
 """What the server's tests share: a whole server in this process, with toy models, a real Redis and real gRPC."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
@@ -15,17 +15,20 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
 from server.address import listening_address
-from server.application import Application, make_store
+from server.application import Application
+from server.stores import open_stores
 from smalti.client.channel import options
-from smalti.jobs.connection import connect
+from smalti.client.health import ask
 from smalti.runtime import logs
 from smalti.runtime.settings import ServerSettings
 from smalti.v1 import images_pb2_grpc, jobs_pb2_grpc, models_pb2_grpc
 from tests.queues import Queues, queues_of
 from tests.server.hand_worker import HandWorker
+from tests.server.several import Several
 from tests.server.toys import write_gan, write_vae
 from tests.toy_model import write_toy_model
 
+StartSeveral = Callable[..., Several]
 SERVING = health_pb2.HealthCheckResponse.SERVING
 StartServer = Callable[..., AbstractAsyncContextManager["Running"]]
 
@@ -81,14 +84,13 @@ def start_server(repository: Path, redis_url: str, until) -> StartServer:
         }
         settings = ServerSettings(**usual | given)
         with ThreadPoolExecutor(2) as pool:
-            async with connect(settings.redis_url) as redis:
-                store = make_store(redis, settings)
-                application = Application(settings, store, pool)
+            async with open_stores(settings) as stores:
+                application = Application(settings, stores, pool)
                 address = replace(listening_address(settings.listen), port=application.port)
                 serving = asyncio.create_task(application.serve())
                 try:
                     async with grpc.aio.insecure_channel(address.text, options(address)) as channel:
-                        running = Running(application, queues_of(store), address.text, channel)
+                        running = Running(application, queues_of(stores.users), address.text, channel)
                         if ready is not None:
                             await until(lambda: _has_status(running, ready, serving), seconds=60)
                         yield running
@@ -105,6 +107,40 @@ async def server(start_server: StartServer) -> AsyncIterator[Running]:
     """A server that is ready."""
     async with start_server() as running:
         yield running
+
+
+@pytest.fixture
+def start_several(repository: Path, redis_url: str, tmp_path: Path) -> Iterator[StartSeveral]:
+    """Starts servers of two processes with SMALTI_ variables, and kills what still runs at the end."""
+    started: list[Several] = []
+
+    def begin(**variables: str) -> Several:
+        settings = {
+            "SMALTI_SERVER_PROCESSES": "2",
+            "SMALTI_LISTEN": "127.0.0.1:0",
+            "SMALTI_METRICS_PORT": "0",
+            "SMALTI_REDIS_URL": redis_url,
+            "SMALTI_MODEL_REPOSITORY": str(repository),
+        }
+        started.append(Several(settings | variables, tmp_path / f"log-{len(started)}"))
+        return started[-1]
+
+    yield begin
+    for each in started:
+        each.end()
+
+
+@pytest.fixture
+async def several(start_several: StartSeveral, until) -> Several:
+    """A server of two processes that is ready."""
+    several = start_several()
+    await until(several.has_started, seconds=60)
+    await until(lambda: _is_ready(several.address), seconds=10)
+    return several
+
+
+async def _is_ready(address: str) -> bool:
+    return await asyncio.to_thread(ask, address) == "SERVING"
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
@@ -20,39 +20,15 @@ from smalti.client.health import ask
 from smalti.errors import SettingsInvalid
 from smalti.runtime.settings import ServerSettings
 from smalti.v1 import models_pb2
+from tests.server.conftest import StartSeveral
 from tests.server.several import Connection, Several, connect, is_alive
 
-Start = Callable[..., Several]
 CONNECTIONS = 20  # so many that each process practically always has one
 
 
 @pytest.fixture
-def start(repository: Path, redis_url: str, tmp_path: Path) -> Iterator[Start]:
-    """Starts servers of two processes with SMALTI_ variables, and kills what still runs at the end."""
-    started: list[Several] = []
-
-    def begin(**variables: str) -> Several:
-        settings = {
-            "SMALTI_SERVER_PROCESSES": "2",
-            "SMALTI_LISTEN": "127.0.0.1:0",
-            "SMALTI_METRICS_PORT": "0",
-            "SMALTI_REDIS_URL": redis_url,
-            "SMALTI_MODEL_REPOSITORY": str(repository),
-        }
-        started.append(Several(settings | variables, tmp_path / f"log-{len(started)}"))
-        return started[-1]
-
-    yield begin
-    for each in started:
-        each.end()
-
-
-@pytest.fixture
-async def server(start: Start, until) -> Several:
+def server(several: Several) -> Several:
     """A server of two processes that is ready."""
-    several = start()
-    await until(several.has_started, seconds=60)
-    await until(lambda: is_ready(several.address), seconds=10)
     return several
 
 
@@ -63,10 +39,6 @@ async def connections(server: Several) -> AsyncIterator[list[Connection]]:
         await asyncio.gather(*(each.decode() for each in made))
         assert all(server.connections(pid) for pid in server.pids())
         yield made
-
-
-async def is_ready(address: str) -> bool:
-    return await asyncio.to_thread(ask, address) == "SERVING"
 
 
 async def codes(connections: list[Connection], model: str) -> set[str]:
@@ -137,9 +109,11 @@ async def test_one_page_has_the_metrics_of_all_processes(server: Several, connec
 
 
 async def test_a_port_of_several_processes_is_taken_for_every_other_server(
-    server: Several, start: Start, until
+    server: Several, start_several: StartSeveral, until
 ):
-    others = [start(SMALTI_LISTEN=server.address, SMALTI_SERVER_PROCESSES=count) for count in ("1", "2")]
+    others = [
+        start_several(SMALTI_LISTEN=server.address, SMALTI_SERVER_PROCESSES=count) for count in ("1", "2")
+    ]
     for other in others:
         await until(lambda other=other: other.supervisor.poll() is not None, seconds=30)
         assert other.supervisor.returncode == 1
@@ -147,10 +121,12 @@ async def test_a_port_of_several_processes_is_taken_for_every_other_server(
         assert gave_up["reason"].endswith(f"cannot listen on {server.address}: Address already in use.")
 
 
-async def test_what_only_a_person_can_repair_is_said_once_and_ends_all(start: Start, own_redis, until):
+async def test_what_only_a_person_can_repair_is_said_once_and_ends_all(
+    start_several: StartSeveral, own_redis, until
+):
     with Redis(port=own_redis.port) as redis:
         redis.config_set("appendonly", "no")
-    server = start(SMALTI_REDIS_URL=own_redis.url)
+    server = start_several(SMALTI_REDIS_URL=own_redis.url)
     await until(lambda: server.supervisor.poll() is not None, seconds=30)
     assert server.supervisor.returncode == 1
     assert server.log().count("could lose acknowledged jobs") == 1
@@ -159,8 +135,10 @@ async def test_what_only_a_person_can_repair_is_said_once_and_ends_all(start: St
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_stop_answers_every_request_that_was_accepted(start: Start, until, number: signal.Signals):
-    server = start(SMALTI_MAX_QUEUE_DELAY_SECONDS="1")
+async def test_a_stop_answers_every_request_that_was_accepted(
+    start_several: StartSeveral, until, number: signal.Signals
+):
+    server = start_several(SMALTI_MAX_QUEUE_DELAY_SECONDS="1")
     await until(server.has_started, seconds=60)
     async with connect(server.address, CONNECTIONS) as connections:
         crowd = [each for each in connections for _ in range(4)]
@@ -229,9 +207,9 @@ def remove_the_metrics_folder(temporary: Path) -> None:
 
 @pytest.mark.slow
 async def test_a_process_that_is_told_to_end_is_renewed_at_once_even_if_the_metrics_folder_was_removed(
-    start: Start, tmp_path: Path, until
+    start_several: StartSeveral, tmp_path: Path, until
 ):
-    server = start(TMPDIR=str(tmp_path))
+    server = start_several(TMPDIR=str(tmp_path))
     await until(server.has_started, seconds=60)
     remove_the_metrics_folder(tmp_path)
     for number, pid in enumerate(server.pids(), start=1):

@@ -5,7 +5,7 @@ from typing import Any
 
 from smalti.client.calls.call import Call, from_values
 from smalti.client.calls.fields import check_whole, text
-from smalti.client.values import LeftOut, Model, ModelDetails
+from smalti.client.values import Graph, LeftOut, Model, ModelDetails, Tensor
 from smalti.v1 import models_pb2, models_pb2_grpc
 
 SERVICE: Any = models_pb2_grpc.ModelServiceStub  # Any: grpc generates stubs without types
@@ -55,7 +55,22 @@ def _read_model(message: models_pb2.Model) -> Model:
         latent_size=message.latent_size,
         digest=message.digest,
         licence=message.licence,
+        medium=message.medium,
+        signatures=tuple(map(_graph, message.signatures)),
     )
+
+
+def _graph(message: models_pb2.Graph) -> Graph:
+    return Graph(
+        name=message.name,
+        inputs=tuple(map(_tensor, message.inputs)),
+        outputs=tuple(map(_tensor, message.outputs)),
+        is_batched=message.is_batched,
+    )
+
+
+def _tensor(message: models_pb2.Tensor) -> Tensor:
+    return Tensor(name=message.name, type=message.type, shape=tuple(message.shape))
 
 
 def _left_out(reply: models_pb2.ListModelsResponse) -> list[LeftOut]:

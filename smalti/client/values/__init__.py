@@ -30,7 +30,7 @@ from smalti.client.values.jobs import (
     SampleResult,
     SampleRows,
 )
-from smalti.client.values.models import LeftOut, Model, ModelDetails, ModelVersion
+from smalti.client.values.models import Graph, LeftOut, Model, ModelDetails, ModelVersion, Tensor
 
 __all__ = [
     "NO_CHANGE",
@@ -44,6 +44,7 @@ __all__ = [
     "Drawn",
     "DrawnRows",
     "Encoded",
+    "Graph",
     "Image",
     "ImageSource",
     "ImageSources",
@@ -63,4 +64,5 @@ __all__ = [
     "ScoreKind",
     "Scores",
     "Swept",
+    "Tensor",
 ]

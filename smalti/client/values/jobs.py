@@ -100,7 +100,7 @@ class SampleEnded(Brief):
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Interrupted(Brief):
-    """The server or its Redis is away; the watch tries again by itself after `retry_seconds`."""
+    """The server or its Redis is away, or has too many watchers; the watch tries again after `retry_seconds`."""
 
     message: str
     retry_seconds: float

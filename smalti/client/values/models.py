@@ -16,9 +16,28 @@ class ModelVersion:
     digest: str = field(default="", compare=False, repr=False)  # in answers: identifies the exact export
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tensor:
+    """An input or output of a graph; −1 in its shape is any size."""
+
+    name: str
+    type: str  # such as float32
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graph:
+    """What a graph takes and gives. If it is batched, the first axis of all tensors is the batch."""
+
+    name: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    is_batched: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Model(Brief):
-    """A version of a model that the server serves."""
+    """A version of a model that the server serves. An ONNX file has no images, and so no family, size and palette."""
 
     name: str
     version: int
@@ -31,6 +50,8 @@ class Model(Brief):
     latent_size: int
     digest: str
     licence: str
+    medium: str = "image"  # tensors: an ONNX file
+    signatures: tuple[Graph, ...] = ()  # of its graphs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

@@ -1,7 +1,7 @@
 -- requests.lua: read the requests of jobs, as far as a client may see them.
 -- KEYS  1 meta
 -- ARGV  1 the client that asks   2 1 if it sees the jobs of all clients   3… job ids
--- Returns for each id {'FOUND', request, kept pixels, client}, {'DAMAGED'}, or {'MISSING'} if the client sees no such job.
+-- Returns for each id {'FOUND', request, bytes of its kept pixels (-1 if the record lacks them), client}, {'DAMAGED'}, or {'MISSING'} if the client sees no such job.
 
 local answers = {}
 for place = 3, #ARGV do
@@ -11,8 +11,8 @@ for place = 3, #ARGV do
   elseif job.damaged then
     answers[#answers + 1] = {'DAMAGED'}
   else
-    local f = redis.call('HMGET', job.key, 'request', 'kept')
-    answers[#answers + 1] = {'FOUND', f[1], f[2], job.client}
+    local kept = redis.call('HEXISTS', job.key, 'kept') == 1 and redis.call('HSTRLEN', job.key, 'kept') or -1
+    answers[#answers + 1] = {'FOUND', redis.call('HGET', job.key, 'request'), kept, job.client}
   end
 end
 return answers

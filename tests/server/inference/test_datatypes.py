@@ -11,7 +11,7 @@ from server.inference.datatypes import DATATYPES, read_contents, read_raw, write
 from smalti.errors import InvalidRequest
 
 NUMBERS = [name for name in DATATYPES if name != "BYTES"]
-TEXTS = st.lists(st.binary(max_size=20), max_size=10)
+TEXTS = st.lists(st.text(max_size=20), max_size=10)
 
 
 def test_there_are_thirteen():
@@ -34,7 +34,7 @@ def test_numbers_go_to_bytes_and_back(name, data):
 
 @given(values=TEXTS)
 def test_bytes_are_written_as_tritons_client_writes_them(values):
-    array = np.array(values, dtype=object)
+    array = np.array([value.encode() for value in values], dtype=object)
     written = bytes(write_raw(array, DATATYPES["BYTES"]))
     assert written == (serialize_byte_tensor(array).item() if values else b"")
     assert read_raw(written, DATATYPES["BYTES"]).tolist() == values

@@ -21,7 +21,7 @@ async def test_the_server_says_its_name_and_version(rpc):
 
 async def test_rpcs_that_are_not_there_yet_are_unimplemented(rpc):
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await rpc("TraceSetting")
+        await rpc("CudaSharedMemoryRegister")
     assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 

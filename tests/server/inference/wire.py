@@ -24,3 +24,14 @@ class Rpc:
             response_deserializer=message_factory.GetMessageClass(method.output_type).FromString,
         )
         return await rpc(protocol.request_class(method)(**fields))
+
+    async def stream(self, *requests: dict[str, Any]) -> list[Any]:
+        """All responses to requests on one stream."""
+        method: Any = _METHODS["ModelStreamInfer"]
+        rpc: Any = self._channel.stream_stream(
+            f"/{protocol.SERVICE}/ModelStreamInfer",
+            request_serializer=lambda request: request.SerializeToString(),
+            response_deserializer=message_factory.GetMessageClass(method.output_type).FromString,
+        )
+        make = protocol.request_class(method)
+        return [response async for response in rpc(make(**request) for request in requests)]

@@ -1,18 +1,15 @@
-"""Watching a job: its rows, the ends of its samples, and its state; and the hints that wake watchers."""
+"""Watching a job: its rows, the ends of its samples, and its state; and the hints that wake readers."""
 
 import asyncio
 
 import pytest
 
-from server.queued import watching
+from server.queued import reader
 from server.queued.hints import Hints
-from server.queued.watching import Watching
 from smalti.errors import Unavailable
 from smalti.v1 import jobs_pb2, types_pb2
-from tests.queues import queues_on
 from tests.server.conftest import Running, refused
 from tests.server.hand_worker import HandWorker
-from tests.smalti.jobs.story import Counting
 
 MODEL = types_pb2.ModelVersion(name="toy-pixel-rnn")
 HEIGHT, WIDTH = 6, 5
@@ -63,7 +60,7 @@ async def test_a_watcher_sees_a_snapshot_rows_ends_and_last_the_ended_job(
 async def test_the_pause_between_looks_does_not_delay_the_first_row(
     server: Running, hand_worker: HandWorker, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(watching, "_BETWEEN_LOOKS_SECONDS", 3600.0)
+    monkeypatch.setattr(reader, "_BETWEEN_LOOKS_SECONDS", 3600.0)
     call = watch(server, await submit(server))
     await anext(aiter(call))  # given a watcher who has seen the job waiting
     [claim] = await hand_worker.claim(1)
@@ -153,34 +150,6 @@ async def test_a_stopping_server_ends_watches_with_unavailable(server: Running):
     assert (refusal.code, refusal.message) == ("UNAVAILABLE", "The server is stopping.")
 
 
-async def test_a_watcher_that_leaves_is_forgotten(server: Running):
-    hints = Hints(server.queue.watchers)
-    watching = Watching(server.queue.clients, server.queue.watchers, hints)
-    job_id = await submit(server)
-    watcher = watching.watch(job_id, rows=True)
-    await anext(watcher)
-    assert hints.followed == {job_id}
-    await watcher.aclose()
-    assert hints.followed == set()
-
-
-async def test_a_look_reads_the_job_and_each_change_once(server: Running, hand_worker: HandWorker, redis):
-    counting = Counting(redis)
-    queue = queues_on(counting)  # type: ignore[arg-type]  # it behaves like one
-    job_id = await submit(server)
-    [claim] = await hand_worker.claim()
-    watcher = Watching(queue.clients, queue.watchers, Hints(queue.watchers)).watch(job_id, rows=True)
-    assert await counting.taken_by(anext(watcher)) == 2  # the request of a job and its state
-    await hand_worker.draw(claim, first_row=0, rows=2)
-    assert await counting.taken_by(anext(watcher)) == 3  # ends, samples in progress, their rows
-    await hand_worker.draw(claim, first_row=2, rows=HEIGHT - 2)
-    assert await counting.taken_by(_all(watcher)) == 3  # state, ends, the result with the last rows
-
-
-async def _all(watcher):
-    return [event async for event in watcher]
-
-
 class _Broken:
     """A queue whose Redis is away for the first reader."""
 
@@ -196,7 +165,7 @@ class _Broken:
         await asyncio.Event().wait()
 
 
-async def test_all_watchers_are_woken_when_redis_comes_back(until):
+async def test_all_readers_are_woken_when_redis_comes_back(until):
     queue = _Broken()
     hints = Hints(queue)
     with hints.follow("other") as missed, hints.follow("job") as heard:

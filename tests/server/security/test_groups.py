@@ -89,3 +89,14 @@ async def test_a_token_opens_the_rpcs_of_its_groups_and_no_others(guarded: Runni
         is_denied = answer is grpc.StatusCode.PERMISSION_DENIED
         assert (service, method, is_denied) == (service, method, need not in opened)
         assert answer is not grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_a_drawing_on_a_stream_of_the_protocol_needs_the_group_of_jobs(guarded: Running):
+    stream: Any = guarded.channel.stream_stream(
+        f"/{protocol.SERVICE}/ModelStreamInfer",
+        request_serializer=lambda request: request.SerializeToString(),
+        response_deserializer=protocol.ModelStreamInferResponse.FromString,
+    )
+    request = protocol.ModelInferRequest(model_name="toy-pixel-rnn.draw")
+    [response] = [each async for each in stream(iter([request]), metadata=bearer("ada"))]
+    assert response.error_message == "The client 'ada' may not do this: its token lacks the group 'jobs'."

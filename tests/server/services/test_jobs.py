@@ -39,10 +39,14 @@ def picture() -> types_pb2.Image:
 
 
 async def forced_of(server: Running, **completion) -> np.ndarray:
-    """The forced pixels (HEIGHT, WIDTH) in the job of this completion."""
+    """The forced pixels (HEIGHT, WIDTH) that a worker gets for this completion."""
     given = images_pb2.Completion(**{"image": picture()} | completion)
-    job = await submit(server, completion=given)
-    forced = (await server.queue.clients.get(job.id)).request.kept
+    await submit(server, completion=given)
+    worker = HandWorker(
+        server.queue.workers, [model.digest for model in server.application.catalogue.models()]
+    )
+    [claim] = await worker.claim()
+    forced = claim.request.kept
     return np.frombuffer(forced, "<i4").reshape(HEIGHT, WIDTH)
 
 

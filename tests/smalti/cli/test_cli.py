@@ -314,6 +314,27 @@ def test_adjacent_versions_with_identical_details_share_a_line(server, smalti):
     ]
 
 
+def test_an_onnx_file_is_listed_with_its_inputs_and_outputs(server, smalti):
+    tensor = models_pb2.Tensor(name="x", type="float32", shape=[-1, 10])
+    other = models_pb2.Tensor(name="y", type="string")
+    graph = models_pb2.Graph(name="model", inputs=[tensor, other], outputs=[tensor])
+    model = models_pb2.Model(name="dec", version=1, medium="tensors", graphs=["model"], signatures=[graph])
+    server.answers["ModelService/List"] = lambda request: models_pb2.ListModelsResponse(models=[model])
+    _, line = smalti("models").stdout.splitlines()
+    assert line.split()[:4] == ["dec", "1", "ONNX", "file"]
+    assert line.endswith("x float32[-1,10], y string[] → x float32[-1,10]")
+    [shown] = json.loads(smalti("models", "--json").stdout)
+    assert shown["signatures"][0]["inputs"][1] == {"name": "y", "type": "string", "shape": []}
+
+
+def test_a_model_without_images_is_refused_without_advice_on_other_commands(server, smalti, refusal):
+    def refuse(request):
+        raise refusal("FAILED_PRECONDITION", "NO_IMAGES", "dec is an ONNX file and has no images.")
+
+    server.answers["ImageService/Draw"] = refuse
+    assert smalti("draw", "dec").stderr.endswith("dec is an ONNX file and has no images.\n")
+
+
 @pytest.mark.usefixtures("drawing")
 def test_draw_sends_the_version(server, smalti, tmp_path):
     assert smalti("draw", "toy", "--version", 2, "-o", tmp_path / "x.png").exit_code == 0

@@ -325,6 +325,20 @@ def test_a_watch_survives_a_restart_of_the_server(server, client):
     assert [facts(event) for event in events][-1] == "SUCCEEDED"
 
 
+async def test_a_watch_waits_for_a_place_among_the_watchers(server, client, async_client, refusal):
+    tries = []
+
+    def answer(request):
+        tries.append(request)
+        if len(tries) % 2:
+            raise refusal("RESOURCE_EXHAUSTED", "WATCHERS_FULL", "There are too many watchers.", retry=0.05)
+        yield job_event("SUCCEEDED")
+
+    server.answers["JobService/Watch"] = answer
+    assert [facts(event) for event in client.watch("7")] == ["interrupted", "SUCCEEDED"]
+    assert [facts(event) async for event in async_client.watch("7")] == ["interrupted", "SUCCEEDED"]
+
+
 def test_a_watch_gives_up_after_its_patience(server, client):
     server.stop()
     with pytest.raises(Unavailable, match=server.address):

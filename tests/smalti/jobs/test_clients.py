@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -35,7 +36,17 @@ async def test_a_submitted_job_is_queued_with_its_whole_request(queue: Queues) -
     request = request_for(count=3, seed=2**64 - 1, temperature=0.7, kept=b"\xff\xff\xff\xff" * 12)
     job = await queue.clients.submit(request)
     assert (job.request, job.state, job.done, job.running) == (request, JobState.QUEUED, 0, 0)
-    assert await queue.clients.get(job.id) == job
+    [claim] = await claim_from(queue)
+    assert claim.request == request
+
+
+async def test_jobs_are_read_without_their_kept_pixels(queue: Queues) -> None:
+    request = request_for(count=3, kept=b"\xff\xff\xff\xff" * 12)
+    job = await queue.clients.submit(request)
+    expected = replace(job, request=replace(request, kept=b""))
+    assert await queue.clients.get(job.id) == expected
+    assert await queue.clients.list(limit=1) == ([expected], "")
+    assert (await queue.clients.cancel(job.id)).request == expected.request
 
 
 async def test_a_job_without_a_worker_for_its_model_says_so_until_one_comes(

@@ -14,9 +14,10 @@ from onnx import ModelProto, TensorProto, helper
 
 from smalti.errors import ProviderMissing, RepositoryDamaged
 from smalti.runtime.manifest import MANIFEST
+from smalti.runtime.opening import _provider, told
 from smalti.runtime.provider import Provider
 from smalti.runtime.repository import Model, ModelRepository, read
-from smalti.runtime.session import _provider, fingerprint, open_graph, open_session, told
+from smalti.runtime.session import fingerprint, open_graph, open_session
 from tests.server.toys import reseal, write_vae
 
 

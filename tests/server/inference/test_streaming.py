@@ -1,0 +1,117 @@
+"""ModelStreamInfer with models that have one response: many requests on one stream."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+
+from server.inference import protocol
+from tests.server.inference.test_inferring import DECODE, LATENTS, latents, raw
+from tests.server.toys import decoded
+
+
+async def responses_to(client: Any, requests: list[dict[str, Any]], **options: Any) -> list[tuple[Any, Any]]:
+    """All responses to requests on one stream of Triton's client: result and error of each."""
+
+    async def sent() -> AsyncIterator[dict[str, Any]]:
+        for request in requests:
+            yield request
+
+    return [each async for each in client.stream_infer(sent(), **options)]
+
+
+def asked(values: Any = LATENTS, **fields: Any) -> dict[str, Any]:
+    """One request to `decode`, as the client's streams take it."""
+    return {"model_name": DECODE, "inputs": latents(values)} | fields
+
+
+async def test_responses_come_in_the_order_of_the_requests_with_their_ids(client):
+    many = [asked(LATENTS * number, request_id=str(number)) for number in range(40)]
+    found = await responses_to(client, many)
+    assert [result.get_response().id for result, _ in found] == [str(number) for number in range(40)]
+    for number, (result, _) in enumerate(found):
+        np.testing.assert_array_equal(result.as_numpy("pixels"), decoded(LATENTS * number))
+
+
+async def test_every_response_says_that_it_is_the_last_to_its_request(client):
+    [(result, _)] = await responses_to(client, [asked()])
+    assert result.get_response().parameters["triton_final_response"].bool_param is True
+
+
+async def test_an_empty_final_response_is_not_sent_where_one_response_is_all(rpc):
+    wanted = {"triton_enable_empty_final_response": {"bool_param": True}}
+    [response] = await rpc.stream(raw(parameters=wanted))
+    assert len(response.infer_response.raw_output_contents) == 1
+
+
+async def test_a_bad_request_has_its_id_and_sentence_and_does_not_end_the_stream(rpc):
+    bad = raw(inputs=[], raw_input_contents=[], id="bad")
+    first, second, third, fourth = await rpc.stream(
+        raw(id="one"), bad, raw(model_name="nobody", id="lost"), raw(id="two")
+    )
+    assert (first.infer_response.id, first.error_message) == ("one", "")
+    assert second.infer_response.id == "bad"
+    assert second.error_message == f"{DECODE}: expected 1 inputs but got 0: 'latent' must be given."
+    assert third.error_message == "Request for unknown model: 'nobody' is not found."
+    assert (fourth.infer_response.id, fourth.error_message) == ("two", "")
+
+
+async def test_tritons_client_raises_the_sentence_and_reads_on(client):
+    found = await responses_to(client, [asked(model_version="7"), asked()])
+    assert "is not found" in found[0][1].message()
+    assert found[1][1] is None
+
+
+async def test_a_client_that_wants_statuses_gets_the_status_and_the_stream_ends(client):
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await responses_to(client, [asked(model_version="7"), asked()], headers={"triton_grpc_error": "true"})
+    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+    assert "is not found" in str(refused.value.details())
+
+
+async def test_a_blocking_client_streams_with_callbacks(blocking_client):
+    loop, answers = asyncio.get_running_loop(), asyncio.Queue[Any]()
+
+    def take(result: Any, error: Any) -> None:
+        loop.call_soon_threadsafe(answers.put_nowait, error or result)
+
+    await asyncio.to_thread(blocking_client.start_stream, take)
+    for number in range(3):
+        blocking_client.async_stream_infer(DECODE, latents(), request_id=str(number))
+    found = [await answers.get() for _ in range(3)]
+    await asyncio.to_thread(blocking_client.stop_stream)
+    assert [each.get_response().id for each in found] == ["0", "1", "2"]
+
+
+async def test_an_empty_stream_ends_in_order(rpc):
+    assert await rpc.stream() == []
+
+
+async def test_a_message_that_cannot_be_parsed_ends_the_stream_after_the_responses_before_it(server):
+    stream: Any = server.channel.stream_stream(f"/{protocol.SERVICE}/ModelStreamInfer")
+    request = protocol.request_class(next(each for each in protocol.METHODS if each.name == "ModelInfer"))
+
+    async def sent() -> AsyncIterator[bytes]:
+        yield request(**raw()).SerializeToString()
+        yield b"\xff\xff\xff"
+
+    responses = aiter(stream(sent()))
+    assert await anext(responses)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await anext(responses)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_more_requests_than_are_answered_at_once_are_all_answered(rpc):
+    found = await rpc.stream(*(raw(id=str(number)) for number in range(200)))
+    assert [each.infer_response.id for each in found] == [str(number) for number in range(200)]
+
+
+async def test_an_output_can_be_chosen_in_a_stream(client):
+    output = triton.InferRequestedOutput("pixels", class_count=1)
+    [(result, _)] = await responses_to(client, [asked(outputs=[output])])
+    assert result.get_response().outputs[0].datatype == "BYTES"
