@@ -80,7 +80,6 @@ class Application:
             self._gate,
             max_message_bytes=settings.max_message_bytes,
             keepalive_seconds=settings.keepalive_seconds,
-            open_calls=settings.max_open_calls,
             shares_port=self._is_one_of_several,
         )
         self._address = listening_address(settings.listen)

@@ -16,10 +16,11 @@ _SHORTEST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS = 0.1, 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallLimits:
-    """How many calls one service may have at once, for all of its clients."""
+    """How many calls a service may have at once, for all of its clients, and how many streams a connection."""
 
     answered: int = 256  # whose request has come and whose only response has not been given
     open: int = 8192  # all of them: streams, and those whose request is still on its way, too
+    streams: int = 512  # of one connection, for all services; a stream may stay for hours
 
 
 class Calls:
@@ -29,6 +30,7 @@ class Calls:
         self._limits = limits
         self._open: Counter[str] = Counter()
         self._answered: Counter[str] = Counter()
+        self._streams: Counter[str] = Counter()
         self._refusals = _Rate(clock)
 
     @contextmanager
@@ -49,6 +51,18 @@ class Calls:
         """Count a request of this service as being answered; raises ServerFull at once where there are too many."""
         self.refuse_more(service)
         with _counted(self._answered, service):
+            yield
+
+    @contextmanager
+    def streaming(self, connection: str) -> Iterator[None]:
+        """Count a stream of responses on a connection; raises ServerFull at once where it has too many."""
+        if self._streams[connection] >= self._limits.streams:
+            raise ServerFull(
+                f"This connection has {self._limits.streams} streams open, as many as it may: end some, or use another "
+                "connection.",
+                retry_seconds=self._delay(),
+            )
+        with _counted(self._streams, connection):
             yield
 
     def _full(self, service: str, state: str, limit: int) -> ServerFull:
@@ -81,9 +95,11 @@ class _Rate:
 
 
 @contextmanager
-def _counted(counter: Counter[str], service: str) -> Iterator[None]:
-    counter[service] += 1
+def _counted(counter: Counter[str], key: str) -> Iterator[None]:
+    counter[key] += 1
     try:
         yield
     finally:
-        counter[service] -= 1
+        counter[key] -= 1
+        if not counter[key]:
+            del counter[key]  # connections come and go

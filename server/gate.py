@@ -95,7 +95,7 @@ class Gate(grpc.aio.ServerInterceptor):
         # stack, and the handler's cleanup runs at once, not when its generator is collected.
         async def answer_with_stream(requests: Any, context: Context) -> None:
             async with self._measured(context, service, method):
-                with self._calls.opened(service):
+                with self._calls.opened(service), self._calls.streaming(context.peer()):
                     await _write_all(call(await given(requests, context), context), context)
 
         return _MAKE_HANDLER[handler.response_streaming](

@@ -3,12 +3,15 @@
 import grpc
 import structlog
 
+from server.calls import CallLimits
 from server.gate import Gate
 from server.reserving import cannot_listen, refuse_taken
 from smalti.address import Address
 
 log = structlog.get_logger()
-_SERVICES = 8  # at most, with health and reflection
+# Twice as many as streams: when the gate refuses one more stream, other calls still find room. More than this wait in
+# the client, so that one client's flood is not in everybody's way.
+_CALLS_PER_CONNECTION = 2 * CallLimits().streams
 # New requests use a new connection then; running ones, streams too, stay on the old one.
 _CONNECTION_AGE_MS = 300_000
 
@@ -18,13 +21,9 @@ def make_server(
     *,
     max_message_bytes: int,
     keepalive_seconds: float,
-    open_calls: int,
     shares_port: bool = False,
 ) -> grpc.aio.Server:
     """A server with its limits, which does not listen yet.
-
-    A client may begin more calls on a connection than the `open_calls` that the gate admits of each service: so the
-    gate refuses those that are too many, which would otherwise wait in the client without a word.
 
     A connection that was silent for `keepalive_seconds` is pinged, and closed if no answer comes for as long again.
     A client that pings more than four times in that time is disconnected. With `shares_port`, connections are renewed
@@ -39,7 +38,7 @@ def make_server(
             *([("grpc.max_connection_age_ms", _CONNECTION_AGE_MS)] if shares_port else []),
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.max_send_message_length", -1),  # checks.py limits what a request may ask for instead
-            ("grpc.max_concurrent_streams", _SERVICES * open_calls),
+            ("grpc.max_concurrent_streams", _CALLS_PER_CONNECTION),
             ("grpc.keepalive_time_ms", keepalive_ms),
             ("grpc.keepalive_timeout_ms", keepalive_ms),
             ("grpc.http2.ping_timeout_ms", keepalive_ms),  # a minute by default, whatever the line above says

@@ -10,6 +10,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from server.address import listening_address
+from server.calls import CallLimits
 from smalti.errors import SettingsInvalid
 from smalti.v1 import images_pb2, types_pb2
 from tests.server.conftest import SERVING, Running, StartServer, refused
@@ -92,15 +93,18 @@ async def test_unknown_methods_are_unimplemented_and_make_no_metric(server: Runn
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-async def test_many_streams_on_one_connection_are_answered_and_those_that_are_too_many_refused(start_server):
-    async with start_server(max_open_calls=300) as server:
-        request = health_pb2.HealthCheckRequest()
-        watching = [server.health.Watch(request, timeout=60) for _ in range(300)]
-        replies = await asyncio.gather(*(anext(aiter(watch)) for watch in watching))
-        assert {reply.status for reply in replies} == {SERVING}
-        refusal = await refused(server.health.Watch(request, timeout=60))  # not held back in the client
-        assert (refusal.code, refusal.reason) == ("RESOURCE_EXHAUSTED", "SERVER_FULL")
-        draw = images_pb2.DrawRequest(model=types_pb2.ModelVersion(name="toy-vae"))
-        assert (await server.images.Draw(draw, timeout=60)).images  # of another service
-        for watch in watching:
-            watch.cancel()
+async def test_a_stream_too_many_on_a_connection_is_refused_and_not_held_back(server: Running):
+    most = CallLimits().streams
+    request = health_pb2.HealthCheckRequest()
+    watching = [server.health.Watch(request, timeout=60) for _ in range(most)]
+    replies = await asyncio.gather(*(anext(aiter(watch)) for watch in watching))
+    assert {reply.status for reply in replies} == {SERVING}
+    refusal = await refused(server.health.Watch(request, timeout=60))
+    assert (refusal.code, refusal.reason) == ("RESOURCE_EXHAUSTED", "SERVER_FULL")
+    assert "use another connection" in refusal.message
+    draw = images_pb2.DrawRequest(model=types_pb2.ModelVersion(name="toy-vae"))
+    assert (await server.images.Draw(draw, timeout=60)).images  # which is no stream
+    watching[0].cancel()
+    assert (await anext(aiter(server.health.Watch(request, timeout=60)))).status == SERVING
+    for watch in watching:
+        watch.cancel()
