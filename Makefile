@@ -21,7 +21,7 @@ named = $(if $(filter command,$(firstword $(origin $(1)))),$(2) $($(1)))
 TESTS = $(sort $(wildcard tests/test_*.py) $(FAST_TESTS)) $(wildcard tests/system)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up recording proto check lint types imports generated test slow fuzz docs docs-serve bench clean
+.PHONY: help setup demo up secrets recording proto check lint types imports generated test slow fuzz docs docs-serve bench clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -62,6 +62,9 @@ demo: $(RUN_READY) ## start the whole system, draw pictures, show latencies, sto
 
 up: $(RUN_READY) ## run the whole system on this machine until Ctrl-C
 	@$(BIN)/python -m local.up --workers $(WORKERS) $(call named,PORT,--port) $(call named,METRICS_PORT,--metrics-port) $(call named,REDIS_PORT,--redis-port) $(ARGS)
+
+secrets: $(RUN_READY) ## make certificates, tokens and passwords in secrets/ for docker-compose.secure.yml
+	@$(BIN)/python -m local.secrets $(ARGS)
 
 recording: $(VENV)/.dev ## record rows appearing in a terminal into docs/drawing.gif
 	@$(BIN)/python -m local.recording $(ARGS)

@@ -33,8 +33,7 @@ from server.queued.places import Places, WatcherLimits
 from server.queued.watching import Watching
 from server.readiness import IMAGES, JOBS, MODELS, Readiness
 from server.reflecting import reflect
-from server.security.admission import Admission
-from server.security.tokens import Tokens
+from server.security.protection import Protection
 from server.services.images import ImageService
 from server.services.jobs import JobService
 from server.services.models import ModelService
@@ -50,7 +49,6 @@ from smalti.printable import printable
 from smalti.runtime.batching import Batching
 from smalti.runtime.following import LOOK_SECONDS
 from smalti.runtime.repository import ModelRepository
-from smalti.runtime.rereading import keep_looking
 from smalti.runtime.settings import ServerSettings
 from smalti.v1 import images_pb2_grpc, jobs_pb2_grpc, models_pb2_grpc
 
@@ -71,9 +69,9 @@ class Application:
         self._settings = settings
         self._siblings = siblings or Alone()
         self._is_one_of_several = siblings is not None
-        self._tokens = Tokens(settings.tokens_file) if settings.tokens_file else None
+        self._protection = Protection(settings)
         self._gate = Gate(
-            Admission(self._tokens),
+            self._protection.admission,
             Calls(CallLimits(answered=settings.max_calls, open=settings.max_open_calls)),
         )
         self._server = make_server(
@@ -85,7 +83,7 @@ class Application:
         self._address = listening_address(settings.listen)
         self.port = self._address.port
         if not self._is_one_of_several:
-            self.port = listen(self._server, self._address)
+            self.port = listen(self._server, self._address, self._protection)
         self._health = health.aio.HealthServicer()
         self._readiness = Readiness(self._health)
         queue, results = ClientQueue(stores.users, limits=_queue_limits(settings)), WatcherQueue(stores.users)
@@ -160,9 +158,8 @@ class Application:
         await self._load_models()
         _raise_failures(self._background)
         await self._siblings.loaded()
-        listen(
-            self._server, self._address, is_reserved=True
-        )  # earlier, connections would wait here for the models
+        # Earlier, connections would wait here for the models.
+        listen(self._server, self._address, self._protection, is_reserved=True)
         await self._start()
 
     def _look_after_the_queue(self) -> None:
@@ -170,7 +167,7 @@ class Application:
             _named(self._upkeep.run(), "upkeep"),
             _named(self._upkeep.keep_recovering(), "recovery"),
             _named(self._hints.run(), "hints"),
-            *([_named(keep_looking([self._tokens.files]), "tokens")] if self._tokens else []),
+            _named(self._protection.keep_reading(), "secrets"),
         ]
 
     async def _start(self) -> None:

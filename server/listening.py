@@ -6,6 +6,7 @@ import structlog
 from server.calls import CallLimits
 from server.gate import Gate
 from server.reserving import cannot_listen, refuse_taken
+from server.security.protection import Protection
 from smalti.address import Address
 
 log = structlog.get_logger()
@@ -50,20 +51,21 @@ def make_server(
     )
 
 
-def listen(server: grpc.aio.Server, address: Address, *, is_reserved: bool = False) -> int:
+def listen(
+    server: grpc.aio.Server, address: Address, protection: Protection, *, is_reserved: bool = False
+) -> int:
     """Take connections, which wait until the server starts; returns the port.
 
     The port must be free, or reserved for this process and others (server/reserving.py). Raises SettingsInvalid.
     """
     if not is_reserved:
         refuse_taken(address)
-    if not address.is_loopback:
-        log.warning(
-            "listening beyond this machine without TLS or tokens: anyone who reaches the port can use it",
-            address=address.text,
-        )
+    if missing := protection.missing(address):
+        log.warning(missing, address=address.text)
     try:
-        return server.add_insecure_port(address.text)
+        if protection.certificates is None:
+            return server.add_insecure_port(address.text)
+        return server.add_secure_port(address.text, protection.certificates.for_server())
     except RuntimeError as error:  # its message gives no reason
         raise cannot_listen(
             address, "gRPC cannot find it; write the host as a number, such as 127.0.0.1 or [::1]"

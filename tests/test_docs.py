@@ -41,7 +41,14 @@ IN_CODE = re.compile(r"`([^`\n]+)`")
 PATH = re.compile(r"(?P<folder>[a-z_]+)/[\w./*-]*")
 MODULE = re.compile(r"python3? -m ([a-z_]+(?:\.[a-z_0-9]+)*)")
 OTHER_VARIABLES = {
-    "SMALTI_SERVER",  # the command line's
+    *(
+        "SMALTI_SERVER",
+        "SMALTI_TOKEN",
+        "SMALTI_TOKEN_FILE",
+        "SMALTI_CA",
+        "SMALTI_CERT",
+        "SMALTI_KEY",
+    ),  # of clients
     "SMALTI_LEASE_SECOND",  # a slip of the pen, as an example
 }
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 
 from server.caller import Caller, Group
 from smalti.errors import SettingsInvalid
+from smalti.jobs.limits import ClientLimits
 from smalti.printable import printable
 from smalti.runtime.rereading import Reread, warn_of_writers
 
@@ -20,8 +21,21 @@ _VARIABLE = "SMALTI_TOKENS_FILE"
 Clients = Sequence[tuple[bytes, Caller]]  # each with the SHA-256 of a token; a client may have several tokens
 
 
+_Whole = Annotated[int, Field(ge=1, le=10**15)]  # as in the settings
+
+
 def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
+
+
+class _Limits(BaseModel):
+    """How much one client may have, where it differs from the settings."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    jobs: _Whole | None = None
+    pixels: _Whole | None = None
+    result_bytes: _Whole | None = None
 
 
 class _Entry(BaseModel):
@@ -33,11 +47,13 @@ class _Entry(BaseModel):
     sha256: Annotated[
         list[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]], Field(min_length=1), BeforeValidator(_as_list)
     ]
+    limits: _Limits = _Limits()
 
 
 _ENTRIES = TypeAdapter(dict[str, _Entry])
 _TAKES = {  # messages never quote the file: somebody may have written a token into it
     "groups": "a list of inference, jobs and admin",
+    "limits": "a table with any of jobs, pixels and result_bytes, each a whole number from 1",
     "sha256": "the SHA-256 of a token as 64 hexadecimal digits in lower case, or a list of those",
 }
 
@@ -60,17 +76,22 @@ class Tokens:
 
 def read_clients(path: Path) -> Clients:
     """The clients in a file of tokens; raises SettingsInvalid."""
-    entries = _entries(path)
     clients = [
-        (bytes.fromhex(digest), Caller(name=name, groups=frozenset(entry.groups)))
-        for name, entry in entries.items()
-        for digest in entry.sha256
+        (bytes.fromhex(digest), client)
+        for client, digests in (_client(name, entry) for name, entry in _entries(path).items())
+        for digest in digests
     ]
     if not clients:
         raise _unfit(path, "it names no client")
     if len({digest for digest, _ in clients}) < len(clients):
         raise _unfit(path, "it has one SHA-256 twice")
     return clients
+
+
+def _client(name: str, entry: _Entry) -> tuple[Caller, Sequence[str]]:
+    """A client and the digests of its tokens."""
+    limits = ClientLimits(**entry.limits.model_dump())
+    return Caller(name=name, groups=frozenset(entry.groups), limits=limits), entry.sha256
 
 
 def _entries(path: Path) -> Mapping[str, _Entry]:

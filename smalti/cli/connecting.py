@@ -1,8 +1,12 @@
 """Connects a command with its server, and puts the server's errors into the words of the command line."""
 
+import os
 import re
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import click
@@ -19,9 +23,9 @@ _INSTEAD = {
 }  # the command to use if the model has no graph for this one
 
 
-def open_client(server: str) -> Client:
+def open_client(server: str, **security: Any) -> Client:
     """Every command's client is made here."""
-    return Client(server)
+    return Client(server, **security)
 
 
 def connected(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -39,16 +43,58 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
         metavar="ADDRESS",
         help="Address of the server, HOST:PORT.",
     )
+    @_secured
     @wraps(command)
-    def run(*args: Any, server: str, **options: Any) -> Any:
+    def run(*args: Any, server: str, security: Mapping[str, Any], **options: Any) -> Any:
         try:
-            with open_client(server) as client:
+            with open_client(server, **security) as client:
                 return command(client, *args, **options)
         except SmaltiError as error:
             error.args = (_reworded(error, click.get_current_context().command, options.get("model", "")),)
             raise
 
     return run
+
+
+def _secured(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of tokens and TLS; the command gets them as one argument, `security`."""
+
+    @_file(
+        "--token-file", "SMALTI_TOKEN_FILE", "Send the token in FILE. SMALTI_TOKEN may hold the token itself."
+    )
+    @_file("--ca", "SMALTI_CA", "Use TLS, and trust the authorities in FILE (PEM).")
+    @_file("--cert", "SMALTI_CERT", "Show the server the certificate in FILE (PEM).")
+    @_file("--key", "SMALTI_KEY", "The key of --cert (PEM).")
+    @click.option(
+        "--plaintext-token", is_flag=True, help="Send the token to other machines without TLS, too."
+    )
+    @wraps(command)
+    def run(*args: Any, token_file: Path | None, plaintext_token: bool, **options: Any) -> Any:
+        security = {name: options.pop(name) for name in ("ca", "cert", "key")}
+        security |= {"token_file": token_file, "plaintext_token": plaintext_token}
+        if token_file is None:
+            security["token"] = (
+                os.environ.get("SMALTI_TOKEN") or None
+            )  # no option: `ps` would show it to everybody
+        else:
+            _warn_of_readers(token_file)
+        return command(*args, security=security, **options)
+
+    return run
+
+
+def _file(option: str, variable: str, words: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return click.option(
+        option, type=click.Path(path_type=Path), envvar=variable, show_envvar=True, metavar="FILE", help=words
+    )
+
+
+def _warn_of_readers(token_file: Path) -> None:
+    """Warn if others may read this user's token."""
+    with suppress(OSError):  # a missing file is refused later
+        status = token_file.stat()
+        if status.st_uid == os.getuid() and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            click.echo(f"Warning: others may read {token_file}: chmod go-rwx it.", err=True)
 
 
 def _reworded(error: SmaltiError, command: click.Command, model: str) -> str:

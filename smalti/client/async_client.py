@@ -19,6 +19,7 @@ from smalti.client.channel import (
     Metadata,
     closed,
 )
+from smalti.client.credentials import File, Security
 from smalti.client.failures import Patience, from_rpc
 from smalti.client.palettes import PaletteStore, palette_of
 from smalti.client.progress import JobProgress
@@ -59,6 +60,12 @@ class AsyncClient:
         self,
         address: str = DEFAULT_ADDRESS,
         *,
+        token: str | None = None,
+        token_file: File | None = None,
+        ca: File | None = None,
+        cert: File | None = None,
+        key: File | None = None,
+        plaintext_token: bool = False,
         credentials: grpc.ChannelCredentials | None = None,
         metadata: Metadata = (),
         timeout_seconds: float = TIMEOUT_SECONDS,
@@ -67,6 +74,14 @@ class AsyncClient:
     ) -> None:
         self._connection = Connection.to(
             address,
+            security=Security(
+                token=token,
+                token_file=token_file,
+                ca=ca,
+                cert=cert,
+                key=key,
+                plaintext_token=plaintext_token,
+            ),
             credentials=credentials,
             metadata=metadata,
             timeout_seconds=timeout_seconds,

@@ -3,13 +3,14 @@
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self, TypeAlias
 
 import grpc
 
 from smalti.address import Address, parse_address
 from smalti.client.calls.fields import check_whole
+from smalti.client.credentials import NO_SECURITY, Security
 from smalti.errors import InvalidRequest, SmaltiError
 
 DEFAULT_ADDRESS = "localhost:50051"
@@ -36,29 +37,33 @@ class Connection:
 
     target: Address
     timeout_seconds: float | None  # limit for answers that are not streams; None means no limit
-    options: Sequence[tuple[str, int]]
-    credentials: grpc.ChannelCredentials | None
-    metadata: Sequence[tuple[str, str]]
+    options: Sequence[tuple[str, int | str]]
+    credentials: grpc.ChannelCredentials | None = field(repr=False)
+    metadata: Sequence[tuple[str, str]] = field(repr=False)  # it holds the token
 
     @classmethod
     def to(
         cls,
         address: str,
         *,
+        security: Security = NO_SECURITY,
         credentials: grpc.ChannelCredentials | None = None,
         metadata: Metadata = (),
         timeout_seconds: float = TIMEOUT_SECONDS,
         keepalive_seconds: float = KEEPALIVE_SECONDS,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
+        host: str = "",
     ) -> Self:
-        """Check all settings; raises InvalidRequest."""
+        """Check all settings; raises InvalidRequest. `host` is the name to expect in the server's certificate."""
         target = parse_address(address)
+        opening = security.credentials(_credentials(credentials))
+        checked = options(target, keepalive_seconds=keepalive_seconds, max_answer_bytes=max_answer_bytes)
         return cls(
             target=target,
             timeout_seconds=_timeout(timeout_seconds),
-            options=options(target, keepalive_seconds=keepalive_seconds, max_answer_bytes=max_answer_bytes),
-            credentials=_credentials(credentials),
-            metadata=_checked(metadata),
+            options=[*checked, *([("grpc.ssl_target_name_override", host)] if host else [])],
+            credentials=opening,
+            metadata=(*_checked(metadata), *security.metadata(target, is_encrypted=opening is not None)),
         )
 
     def channel(self) -> grpc.Channel:

@@ -26,6 +26,7 @@ from smalti.client.channel import (
     Metadata,
     closed,
 )
+from smalti.client.credentials import File, Security
 from smalti.client.failures import Patience, from_rpc
 from smalti.client.palettes import PaletteStore, palette_of
 from smalti.client.progress import JobProgress
@@ -59,11 +60,15 @@ Reply = TypeVar("Reply")
 class Client:
     """A connection to a smalti server; safe to share between threads.
 
-    `address` is HOST:PORT. `credentials` encrypt the connection (grpc.ssl_channel_credentials()); without them it is
-    plain text. `metadata`, a dict or pairs of a name and a text, is sent with every RPC. `timeout_seconds` limits each
-    answer that is not a stream; inf means no limit. If nothing arrives for `keepalive_seconds` (at least 0.1) while a
-    call runs, the client sends a ping. After twice as long without a reply it treats the server as away. Most servers
-    disconnect clients that ping more often than every 5 s. `max_answer_bytes` limits each message of an answer.
+    `address` is HOST:PORT. `token`, or the content of `token_file`, tells the server who you are; it goes over plain
+    text only on this machine, or with `plaintext_token`. `ca` is a PEM file with the authorities that may sign the
+    server's certificate; with it the connection uses TLS, otherwise it is plain text. `cert` and `key` are PEM files of
+    a certificate to show to the server. Instead of these three, `credentials` are gRPC's own:
+    grpc.ssl_channel_credentials() trusts the authorities that gRPC brings. `metadata`, a dict or pairs of a name and a
+    text, is sent with every RPC. `timeout_seconds` limits each answer that is not a stream; inf means no limit. If
+    nothing arrives for `keepalive_seconds` (at least 0.1) while a call runs, the client sends a ping. After twice as
+    long without a reply it treats the server as away. Most servers disconnect clients that ping more often than every
+    5 s. `max_answer_bytes` limits each message of an answer.
     Raises InvalidRequest for a value that cannot be used.
     """
 
@@ -71,6 +76,12 @@ class Client:
         self,
         address: str = DEFAULT_ADDRESS,
         *,
+        token: str | None = None,
+        token_file: File | None = None,
+        ca: File | None = None,
+        cert: File | None = None,
+        key: File | None = None,
+        plaintext_token: bool = False,
         credentials: grpc.ChannelCredentials | None = None,
         metadata: Metadata = (),
         timeout_seconds: float = TIMEOUT_SECONDS,
@@ -79,6 +90,14 @@ class Client:
     ) -> None:
         self._connection = Connection.to(
             address,
+            security=Security(
+                token=token,
+                token_file=token_file,
+                ca=ca,
+                cert=cert,
+                key=key,
+                plaintext_token=plaintext_token,
+            ),
             credentials=credentials,
             metadata=metadata,
             timeout_seconds=timeout_seconds,

@@ -118,6 +118,20 @@ _CAUSES = [
             "there is no host of this name",
         ),
         ("^(errors resolving|DNS resolution)", "its name cannot be looked up now"),
+        ("certificate has expired", "its certificate has expired"),
+        (
+            "CERTIFICATE_VERIFY_FAILED",
+            "its certificate is not signed by an authority that is trusted here (ca)",
+        ),
+        (
+            "[Hh]ostname [Vv]erification|not in peer certificate",
+            "its certificate is for other names of hosts",
+        ),
+        ("WRONG_VERSION_NUMBER", "it does not use TLS: leave out ca"),
+        (
+            "ALERT_(BAD_)?CERTIFICATE|CERTIFICATE_REQUIRED",
+            "it wants another certificate of the client (cert and key)",
+        ),
         ("HTTP proxy", "the proxy that grpc_proxy names cannot reach it"),
         ("HTTP status|http1|parsing HTTP/2|Expected SETTINGS", "what listens there does not speak gRPC"),
         ("before receiving SETTINGS", "it accepts connections but does not answer"),
@@ -126,7 +140,7 @@ _CAUSES = [
         ("unreachable|No route", "there is no network route to it"),
         (
             "failed to connect.*([Cc]losed|reset|EOF)",
-            "it closes the connection at once; perhaps it expects TLS",
+            "it closes the connection at once; perhaps it expects TLS, or a certificate of the client (cert and key)",
         ),
         (
             "too_many_pings|[Tt]oo many pings|ENHANCE_YOUR_CALM",

@@ -17,9 +17,13 @@ def ask(
     *,
     credentials: grpc.ChannelCredentials | None = None,
     metadata: Metadata = (),
+    host: str = "",
 ) -> str:
-    """The health of a service or model, or of the whole server: SERVING, NOT_SERVING, or why there is no answer."""
-    connection = Connection.to(address, credentials=credentials, metadata=metadata)
+    """The health of a service or model, or of the whole server: SERVING, NOT_SERVING, or why there is no answer.
+
+    `host` is the name that the server's certificate must have, if it is not that of the address.
+    """
+    connection = Connection.to(address, credentials=credentials, metadata=metadata, host=host)
     request = health_pb2.HealthCheckRequest(service=service)
     with connection.channel() as channel:
         stub = health_pb2_grpc.HealthStub(channel)

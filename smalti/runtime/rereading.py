@@ -64,16 +64,19 @@ async def keep_looking(files: Iterable["Reread[Content]"]) -> None:
 
 
 def warn_of_writers(path: Path) -> None:
-    """Warn if users other than the owner may change the file."""
-    if _mode(path) & (stat.S_IWGRP | stat.S_IWOTH):
+    """Warn if users other than its owner may change the file."""
+    if path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         log.warning(
             "other users of this machine may change a file that says who is let in: chmod go-w",
             file=printable(str(path)),
         )
 
 
-def _mode(path: Path) -> int:
-    return path.stat().st_mode
+def warn_of_readers(path: Path) -> None:
+    """Warn if users other than its owner may read this user's file. Secrets of containers belong to other users."""
+    status = path.stat()
+    if status.st_uid == os.getuid() and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        log.warning("other users of this machine may read a secret: chmod go-rwx", file=printable(str(path)))
 
 
 def _state(paths: Sequence[Path]) -> _State:

@@ -16,7 +16,7 @@ from smalti.runtime.provider import Provider
 from smalti.runtime.redis_url import check_redis_url
 
 _PREFIX = "SMALTI_"
-_OF_OTHERS = frozenset({"SERVER"})  # read by the command line
+_OF_OTHERS = frozenset({"SERVER", "TOKEN", "TOKEN_FILE", "CA", "CERT", "KEY"})  # read by the command line
 _NUMBER = re.compile(r"[0-9.eE+-]*")  # Python and pydantic accept more, such as 1_0
 _SHOWN = 80  # characters of a wrong value in a message
 Seconds = Annotated[float, Field(ge=0.01, le=86400, allow_inf_nan=False)]  # nobody waits longer than a day
@@ -110,6 +110,13 @@ class ServerSettings(SharedSettings):
 
     listen: str = "127.0.0.1:50051"  # address and port of the gRPC server
     tokens_file: Path | None = None  # file of the clients' tokens; without it, everybody may do everything
+    tls_cert_file: Path | None = (
+        None  # the server's certificate in PEM; with it and its key, connections use TLS
+    )
+    tls_key_file: Path | None = None  # the certificate's key in PEM, without a password
+    tls_client_ca_file: Path | None = (
+        None  # certificates of authorities in PEM; clients must show a certificate that one of them signed
+    )
     server_processes: Annotated[int, Field(ge=1, le=256)] = (
         1  # processes that share the port and the requests
     )

@@ -17,7 +17,7 @@ from grpc_status import rpc_status
 from server.address import listening_address
 from server.application import Application
 from server.stores import open_stores
-from smalti.client.channel import options
+from smalti.client.channel import Connection
 from smalti.client.health import ask
 from smalti.runtime import logs
 from smalti.runtime.settings import ServerSettings
@@ -76,7 +76,9 @@ def start_server(repository: Path, redis_url: str, until) -> StartServer:
     """`async with start_server(max_images=3) as server` runs one with these settings until the block ends."""
 
     @asynccontextmanager
-    async def start(*, ready: str | None = "", **given: Any) -> AsyncIterator[Running]:
+    async def start(
+        *, ready: str | None = "", credentials: grpc.ChannelCredentials | None = None, **given: Any
+    ) -> AsyncIterator[Running]:
         usual: dict[str, Any] = {
             "redis_url": redis_url,
             "model_repository": repository,
@@ -89,7 +91,8 @@ def start_server(repository: Path, redis_url: str, until) -> StartServer:
                 address = replace(listening_address(settings.listen), port=application.port)
                 serving = asyncio.create_task(application.serve())
                 try:
-                    async with grpc.aio.insecure_channel(address.text, options(address)) as channel:
+                    connection = Connection.to(address.text, credentials=credentials)
+                    async with connection.async_channel() as channel:
                         running = Running(application, queues_of(stores.users), address.text, channel)
                         if ready is not None:
                             await until(lambda: _has_status(running, ready, serving), seconds=60)

@@ -10,6 +10,9 @@ import pytest
 import tritonclient.grpc as triton
 from numpy.typing import NDArray
 
+from server.oneshot.batcher import Arrays
+from server.oneshot.catalogue import ServedModel
+from smalti.errors import WaitedTooLong
 from tests.server.inference.conftest import refusal
 from tests.server.inference.wire import Rpc
 from tests.server.toys import LATENT, decoded, encoded
@@ -280,3 +283,48 @@ async def test_a_batch_of_one_value_is_the_first_of_a_larger_one(client):
 async def test_a_deadline_that_has_passed_is_refused_by_its_status(client):
     code, _ = await refusal(client.infer(DECODE, latents(), client_timeout=0.000001))
     assert code == "DEADLINE_EXCEEDED"
+
+
+async def test_priority_timeout_and_deadline_reach_the_queue_of_the_graph(client, monkeypatch):
+    seen: dict[str, Any] = {}
+    answer = ServedModel.ask
+
+    async def ask(self: ServedModel, graph: str, inputs: Arrays, **options: Any) -> Arrays:
+        seen.update(options)
+        return await answer(self, graph, inputs, **options)
+
+    monkeypatch.setattr(ServedModel, "ask", ask)
+    await client.infer(DECODE, latents(), priority=2, timeout=1_500_000, client_timeout=60)
+    left = seen["deadline"] - asyncio.get_running_loop().time()
+    assert (seen["priority"], seen["timeout_seconds"]) == (2, 1.5)
+    assert 0 < left <= 60
+
+
+async def test_a_request_whose_timeout_passes_is_unavailable(client, monkeypatch):
+    async def ask(self: ServedModel, graph: str, inputs: Arrays, **options: Any) -> Arrays:
+        raise WaitedTooLong("The request's timeout passed.")
+
+    monkeypatch.setattr(ServedModel, "ask", ask)
+    assert await refusal(client.infer(DECODE, latents(), timeout=1)) == (
+        "UNAVAILABLE",
+        "The request's timeout passed.",
+    )
+
+
+async def test_a_client_that_goes_away_takes_its_request_along(server, client, monkeypatch, until):
+    ended = asyncio.Event()
+    asked = asyncio.Event()
+
+    async def ask(self: ServedModel, graph: str, inputs: Arrays, **options: Any) -> Arrays:
+        asked.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        return {}
+
+    monkeypatch.setattr(ServedModel, "ask", ask)
+    call = asyncio.create_task(client.infer(DECODE, latents()))
+    await asked.wait()
+    call.cancel()
+    await ended.wait()

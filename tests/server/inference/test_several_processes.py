@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -66,3 +67,24 @@ async def test_statistics_count_what_every_process_answered(clients):
         [counted] = (await each.get_inference_statistics("toy-vae.decode")).model_stats
         assert counted.inference_count == 2 * CLIENTS
         assert counted.inference_stats.success.count == counted.inference_stats.queue.count == CLIENTS
+
+
+async def test_a_region_is_known_in_every_process(several: Several, clients, until):
+    file = Path("/dev/shm") / f"smalti-several-{os.getpid()}"
+    file.write_bytes(bytes(64))
+    try:
+        await clients[0].register_system_shared_memory("mine", file.name, 64)
+        assert {await known(each) for each in clients} == {("mine",)}
+        for number, pid in enumerate(several.pids(), start=1):  # given that every process was replaced
+            os.kill(pid, signal.SIGTERM)
+            await until(lambda number=number: len(several.said("listening")) == 2 + number, seconds=60)
+        assert {await known(each) for each in clients} == {("mine",)}
+        await clients[-1].unregister_system_shared_memory("mine")
+        assert {await known(each) for each in clients} == {()}
+    finally:
+        file.unlink()
+
+
+async def known(client: Any) -> tuple[str, ...]:
+    """The names of the regions that a client's process knows."""
+    return tuple((await client.get_system_shared_memory_status()).regions)

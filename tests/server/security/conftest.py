@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 
 from tests.server.conftest import Running, StartServer
+from tests.server.security.certificates import Certificates
 
 TOKENS = {  # of each client; its groups are in GROUPS
     "ada": "the-token-of-ada-7Yx",
     "bob": "the-token-of-bob-3Qm",
+    "eve": "the-token-of-eve-4Ht",
     "root": "the-token-of-root-9Zk",
 }
-GROUPS = {"ada": ["inference"], "bob": ["jobs"], "root": ["inference", "jobs", "admin"]}
+GROUPS = {"ada": ["inference"], "bob": ["jobs"], "eve": ["jobs"], "root": ["inference", "jobs", "admin"]}
 
 
 def write_tokens(path: Path, tokens: Mapping[str, str] = TOKENS) -> Path:
@@ -42,3 +44,18 @@ async def guarded(start_server: StartServer, tokens_file: Path) -> AsyncIterator
     """A server that asks for a token."""
     async with start_server(tokens_file=tokens_file) as running:
         yield running
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Certificates:
+    """An authority with a certificate named server."""
+    made = Certificates(tmp_path)
+    made.make("server")
+    return made
+
+
+@pytest.fixture
+def tls(certificates: Certificates) -> dict[str, Path]:
+    """The settings of a server that uses TLS."""
+    cert, key = certificates.files("server")
+    return {"tls_cert_file": cert, "tls_key_file": key}

@@ -145,3 +145,43 @@ async def test_without_a_file_of_tokens_everybody_may_do_everything(start_server
     async with start_server() as server:
         assert (await server.images.Draw(DRAW)).images
         await server.models.Unload(models_pb2.UnloadModelRequest(name="toy-vae"))
+
+
+async def test_the_job_of_another_client_is_to_everybody_but_an_admin_no_job(guarded: Running):
+    request = jobs_pb2.SubmitRequest(model=types_pb2.ModelVersion(name="toy-pixel-rnn"), count=1)
+    job = (await guarded.jobs.Submit(request, metadata=bearer("bob"))).job
+    for call, kind in (
+        (guarded.jobs.Get, jobs_pb2.GetJobRequest),
+        (guarded.jobs.Watch, jobs_pb2.WatchRequest),
+        (guarded.jobs.Results, jobs_pb2.ResultsRequest),
+        (guarded.jobs.Cancel, jobs_pb2.CancelJobRequest),
+        (guarded.jobs.Delete, jobs_pb2.DeleteJobRequest),
+    ):
+        assert (await refused(call(kind(id=job.id), metadata=bearer("eve")))).code == "NOT_FOUND"
+    listed = await guarded.jobs.List(jobs_pb2.ListJobsRequest(), metadata=bearer("eve"))
+    assert not listed.jobs
+    for name in ("bob", "root"):
+        found = await guarded.jobs.Get(jobs_pb2.GetJobRequest(id=job.id), metadata=bearer(name))
+        assert found.state == jobs_pb2.JOB_STATE_QUEUED
+
+
+async def test_a_name_is_never_a_path(guarded: Running, repository: Path):
+    for name in (
+        "../models/toy-vae",
+        "/etc/passwd",
+        "toy-vae/../toy-vae",
+        "..",
+        "toy-vae/1",
+        "%2e%2e",
+        "a\0b",
+        "~",
+    ):
+        model = types_pb2.ModelVersion(name=name)
+        for call in (
+            guarded.models.Get(models_pb2.GetModelRequest(name=name), metadata=bearer("root")),
+            guarded.models.Load(models_pb2.LoadModelRequest(name=name), metadata=bearer("root")),
+            guarded.images.Draw(images_pb2.DrawRequest(model=model), metadata=bearer("root")),
+        ):
+            refusal = await refused(call)
+            assert refusal.code in ("NOT_FOUND", "INVALID_ARGUMENT")
+            assert str(repository) not in refusal.message

@@ -13,6 +13,7 @@ from server.caller import Caller
 from server.security import tokens as module
 from server.security.tokens import Tokens
 from smalti.errors import SettingsInvalid
+from smalti.jobs.limits import ClientLimits
 from tests.server.security.conftest import TOKENS, write_tokens
 
 DIGEST = sha256(b"some token").hexdigest()
@@ -31,6 +32,16 @@ def test_a_client_may_have_several_tokens_so_that_they_can_be_renewed(tmp_path: 
     file.write_text(f'[ada]\ngroups = ["jobs"]\nsha256 = ["{old}", "{new}"]\n')
     tokens = Tokens(file)
     assert tokens.client_of("old") == tokens.client_of("new") != None  # noqa: E711
+
+
+def test_a_client_may_have_limits_of_its_own(tmp_path: Path):
+    file = tmp_path / "tokens.toml"
+    file.write_text(
+        f'[ada]\ngroups = ["jobs"]\nsha256 = "{DIGEST}"\n[ada.limits]\njobs = 3\nresult_bytes = 5000\n'
+    )
+    client = Tokens(file).client_of("some token")
+    assert client is not None
+    assert client.limits == ClientLimits(jobs=3, result_bytes=5000)
 
 
 @pytest.mark.parametrize("asked", [*TOKENS.values(), "wrong"])
@@ -65,6 +76,13 @@ def test_every_token_is_compared_with_all_entries_in_constant_time(tokens_file: 
         (
             "".join(f'[{name}]\ngroups = ["jobs"]\nsha256 = "{DIGEST}"\n' for name in ("ada", "bob")),
             "one SHA-256 twice",
+        ),
+        *(
+            (
+                f'[ada]\ngroups = ["jobs"]\nsha256 = "{DIGEST}"\nlimits = {limits}',
+                "limits of .ada. must be a table",
+            )
+            for limits in ("3", "{jobs = 0}", "{jobs = 1.5}", "{rows = 1}")
         ),
         ("[ada", r"it is not TOML in UTF-8 \(at"),
         ("a-secret-word", "it is not TOML"),

@@ -5,6 +5,7 @@ from click.testing import CliRunner
 
 from smalti.cli.main import main
 from smalti.client import Client
+from smalti.v1 import models_pb2
 
 COMMANDS = {
     "draw": ["toy", "-o", "x.png"],
@@ -39,7 +40,8 @@ def test_every_request_of_a_command_has_the_metadata_of_its_client(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        "smalti.cli.connecting.open_client", lambda address: Client(address, metadata=[("x-team", "art")])
+        "smalti.cli.connecting.open_client",
+        lambda address, **_: Client(address, metadata=[("x-team", "art")]),
     )
     server.answers = dict.fromkeys(
         (
@@ -62,3 +64,40 @@ def test_every_request_of_a_command_has_the_metadata_of_its_client(
     assert (result.exit_code, result.stderr) == (3, "Error: There is none.\n")
     assert server.metadata
     assert all(sent["x-team"] == "art" for _, sent in server.metadata)
+
+
+def test_a_command_sends_the_token_of_its_file_or_of_the_environment(server, refusal, tmp_path):
+    token_file = tmp_path / "token"
+    token_file.write_text("from-the-file\n")
+    token_file.chmod(0o600)
+    server.answers["ModelService/List"] = lambda request: models_pb2.ListModelsResponse()
+    address = {"SMALTI_SERVER": server.address}
+    for arguments, variables, sent in (
+        (["--token-file", str(token_file)], {}, "Bearer from-the-file"),
+        ([], {"SMALTI_TOKEN_FILE": str(token_file)}, "Bearer from-the-file"),
+        ([], {"SMALTI_TOKEN": "from-the-environment"}, "Bearer from-the-environment"),
+        (["--token-file", str(token_file)], {"SMALTI_TOKEN": "other"}, "Bearer from-the-file"),
+        ([], {"SMALTI_TOKEN": ""}, None),
+    ):
+        server.metadata.clear()
+        result = CliRunner().invoke(main, ["models", *arguments], env=address | variables)
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert {each.get("authorization") for _, each in server.metadata} == {sent}
+
+
+def test_a_command_warns_of_a_token_that_others_may_read_and_refuses_to_send_one_in_plain_text(tmp_path):
+    token_file = tmp_path / "token"
+    token_file.write_text("a-secret-word\n")
+    token_file.chmod(0o644)
+    arguments = ["models", "--server", "192.0.2.1:1", "--token-file", str(token_file)]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2
+    assert f"Warning: others may read {token_file}" in result.stderr
+    assert "would travel to 192.0.2.1:1 in plain text" in result.stderr
+    assert "a-secret-word" not in result.output
+
+
+def test_a_command_names_the_option_whose_file_is_missing(tmp_path):
+    result = CliRunner().invoke(main, ["models", "--ca", str(tmp_path / "missing.pem")])
+    assert result.exit_code == 2
+    assert "missing.pem', which cannot be read: No such file" in result.stderr

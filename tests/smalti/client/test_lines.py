@@ -132,7 +132,7 @@ async def test_the_error_says_why_a_server_cannot_be_reached(place, cause):
         (web_server, "what listens there does not speak gRPC"),
         (
             lambda connection: connection.recv(1000),
-            "it closes the connection at once; perhaps it expects TLS",
+            "it closes the connection at once; perhaps it expects TLS, or a certificate of the client (cert and key)",
         ),
     ],
 )

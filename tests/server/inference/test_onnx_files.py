@@ -1,0 +1,143 @@
+"""ONNX files as Triton serves them: every datatype, every shape, with and without a batch."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+from numpy.typing import NDArray
+
+from server.inference.datatypes import DATATYPES
+from tests.server.conftest import StartServer
+from tests.server.inference.conftest import refusal
+from tests.server.inference.onnx_files import write_add_sub, write_identity
+from tests.server.inference.test_inferring import given
+
+EXTREMES: dict[str, list[Any]] = {
+    "BOOL": [True, False, True, True],
+    "FP16": [65504, -0.0, np.inf, 6e-8],
+    "FP32": [3.4e38, -0.0, np.inf, np.nan],
+    "FP64": [1.7e308, -0.0, -np.inf, np.nan],
+    "BYTES": [b"", b"plain", "grüße".encode(), b"a\x00b"],
+}
+
+
+def values_of(datatype: str) -> NDArray[Any]:
+    """Four values of a datatype, its smallest and its largest among them."""
+    kind = DATATYPES[datatype].dtype
+    if datatype in EXTREMES:
+        return np.array(EXTREMES[datatype], dtype=kind)
+    return np.array([np.iinfo(kind).min, np.iinfo(kind).max, 0, 1], dtype=kind)
+
+
+@pytest.fixture
+async def server(start_server: StartServer, tmp_path) -> AsyncIterator[Any]:
+    """A server of small ONNX files: one for each datatype, and some of other shapes."""
+    for datatype in DATATYPES:
+        write_identity(tmp_path / "files", f"batched_{datatype.lower()}", datatype, ["batch", 4])
+    write_identity(tmp_path / "files", "fixed", "FP32", [2, 3])
+    write_identity(tmp_path / "files", "scalar", "FP32", [])
+    write_identity(tmp_path / "files", "ragged", "FP32", ["batch", "length"])
+    write_identity(tmp_path / "files", "texts", "BYTES", ["batch", "length"])
+    write_add_sub(tmp_path / "files", "add_sub", ["batch", 16])
+    async with start_server(model_repository=tmp_path / "files") as running:
+        yield running
+
+
+async def test_every_datatype_comes_back_as_it_went_raw(client):
+    for datatype in DATATYPES:
+        values = np.stack([values_of(datatype)] * 3)
+        result = await client.infer(f"batched_{datatype.lower()}.model", [given("x", datatype, values)])
+        np.testing.assert_array_equal(result.as_numpy("y"), values)
+        assert result.get_response().outputs[0].datatype == datatype
+
+
+async def test_every_datatype_but_fp16_comes_back_as_it_went_typed(rpc):
+    for datatype in DATATYPES.keys() - {"FP16"}:
+        values = values_of(datatype)
+        contents = {DATATYPES[datatype].contents: values.tolist()}
+        tensor = {"name": "x", "datatype": datatype, "shape": [1, 4], "contents": contents}
+        response = await rpc("ModelInfer", model_name=f"batched_{datatype.lower()}.model", inputs=[tensor])
+        expected = await rpc(
+            "ModelInfer",
+            model_name=f"batched_{datatype.lower()}.model",
+            inputs=[{"name": "x", "datatype": datatype, "shape": [1, 4]}],
+            raw_input_contents=[bytes(response.raw_output_contents[0])],
+        )
+        assert response == expected
+        if datatype != "BYTES":
+            assert response.raw_output_contents[0] == values.tobytes()
+
+
+async def test_fp16_has_no_typed_contents(rpc):
+    tensor = {"name": "x", "datatype": "FP16", "shape": [1, 4], "contents": {"fp32_contents": [1, 2, 3, 4]}}
+    call = rpc("ModelInfer", model_name="batched_fp16.model", inputs=[tensor])
+    assert "must be sent in raw_input_contents" in await sentence(call)
+
+
+async def test_metadata_and_configuration_name_every_datatype(client):
+    for datatype in DATATYPES:
+        name = f"batched_{datatype.lower()}.model"
+        metadata = await client.get_model_metadata(name)
+        assert (metadata.inputs[0].datatype, list(metadata.inputs[0].shape)) == (datatype, [-1, 4])
+        config = (await client.get_model_config(name)).config
+        assert config.input[0].data_type == DATATYPES[datatype].config
+        assert (config.max_batch_size, list(config.input[0].dims)) == (64, [4])
+
+
+async def test_two_inputs_and_outputs_as_in_tritons_example(client):
+    first, second = np.arange(32, dtype=np.float32).reshape(2, 16), np.ones((2, 16), dtype=np.float32)
+    inputs = [given("INPUT0", "FP32", first), given("INPUT1", "FP32", second)]
+    result = await client.infer("add_sub.model", inputs)
+    np.testing.assert_array_equal(result.as_numpy("OUTPUT0"), first + second)
+    np.testing.assert_array_equal(result.as_numpy("OUTPUT1"), first - second)
+
+
+@pytest.mark.parametrize(("name", "shape"), [("fixed", (2, 3)), ("scalar", ())])
+async def test_a_model_without_a_batch_takes_its_own_shape(client, name, shape):
+    values = np.full(shape, 1.5, dtype=np.float32)
+    result = await client.infer(f"{name}.model", [given("x", "FP32", values)])
+    np.testing.assert_array_equal(result.as_numpy("y"), values)
+    config = (await client.get_model_config(f"{name}.model")).config
+    assert (config.max_batch_size, tuple(config.input[0].dims)) == (0, shape)
+    assert not config.HasField("dynamic_batching")
+
+
+async def test_a_model_without_a_batch_takes_no_other_shape(client):
+    values = np.zeros((1, 2, 3), dtype=np.float32)
+    _, message = await refusal(client.infer("fixed.model", [given("x", "FP32", values)]))
+    assert message == "fixed.model: unexpected shape for input 'x': expected [2,3], got [1,2,3]."
+
+
+async def test_a_large_tensor_of_texts_does_not_make_others_wait_for_its_reading(client, rpc):
+    many = np.full((1, 200_000), b"x", dtype=object)
+    slow = asyncio.create_task(client.infer("texts.model", [given("x", "BYTES", many)]))
+    assert await client.is_server_live()
+    assert (await slow).as_numpy("y").tolist() == many.tolist()
+
+
+async def test_classes_of_a_model_without_a_batch_have_no_batch(client):
+    values = np.array([[1, 5, 2], [0, 9, 3]], dtype=np.float32)
+    outputs = [triton.InferRequestedOutput("y", class_count=2)]
+    result = await client.infer("fixed.model", [given("x", "FP32", values)], outputs=outputs)
+    assert result.as_numpy("y").tolist() == [b"9.000000:4", b"5.000000:1"]
+
+
+async def test_texts_have_no_classes(client):
+    outputs = [triton.InferRequestedOutput("y", class_count=2)]
+    values = values_of("BYTES").reshape(1, 4)
+    code, message = await refusal(
+        client.infer("batched_bytes.model", [given("x", "BYTES", values)], outputs=outputs)
+    )
+    assert code == "INVALID_ARGUMENT"
+    assert "classification is not available for output 'y' of type BYTES" in message
+
+
+async def sentence(call: Any) -> str:
+    """The sentence with which a call of `rpc` is refused."""
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await call
+    return refused.value.details() or ""
