@@ -43,11 +43,18 @@ BENCHMARKS: dict[str, Benchmark] = {
         small="pixel-rnn-small --size 4 --batch 2 --images 3",
     ),
     "queue": Benchmark(module="benchmarks.queue", small="--repetitions 2"),
+    "oneshot": Benchmark(module="benchmarks.oneshot", small="--seconds 0.02 --rounds 1"),
     "server": Benchmark(module="benchmarks.server", small="--seconds 0.2"),
     "server_processes": Benchmark(
         module="benchmarks.server_processes", arguments="--seconds 3", small="--seconds 0.2"
     ),
     "flood": Benchmark(module="benchmarks.flood", arguments="--seconds 5", small="--seconds 0.2 --calls 4"),
+    "metrics_cost": Benchmark(
+        module="benchmarks.metrics_cost", arguments="--rounds 5", small="--rounds 1 --seconds 0.2"
+    ),
+    "watchers": Benchmark(
+        module="benchmarks.watchers", small="digits-pixel-rnn --watchers 20 --jobs 2 --seconds 1"
+    ),
     "worker": Benchmark(module="benchmarks.worker", small=_SMALL_JOBS),
     "worker-two": Benchmark(
         module="benchmarks.worker", arguments="--workers 2", small=f"{_SMALL_JOBS} --workers 2"

@@ -19,10 +19,12 @@ _START_SECONDS = 60.0
 
 
 @contextmanager
-def run_server(*, processes: int = 1, others: Mapping[str, str] | None = None) -> Iterator[tuple[str, int]]:
-    """Start a server on a free port, with other settings too, and without Redis: one-shot requests do not need it.
+def run_server(
+    *, processes: int = 1, module: str = "server", others: Mapping[str, str] | None = None
+) -> Iterator[tuple[str, int]]:
+    """Start a server on a free port, with `others` as settings, and without Redis: one-shot requests do not need it.
 
-    Yields its address and its process id, once it is ready.
+    `module` is run in place of `server`, and makes one. Yields its address and its process id, once it is ready.
     """
     address = f"127.0.0.1:{free_port()}"
     settings = {
@@ -33,7 +35,7 @@ def run_server(*, processes: int = 1, others: Mapping[str, str] | None = None) -
         **(others or {}),
     }
     process = subprocess.Popen(
-        [sys.executable, "-m", "server"], env=os.environ | settings, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", module], env=os.environ | settings, stderr=subprocess.DEVNULL
     )
     try:
         _wait_until_ready(address)

@@ -4,6 +4,7 @@ import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
+from functools import cache
 from time import perf_counter
 from typing import Any, Self
 
@@ -125,17 +126,17 @@ class Gate(grpc.aio.ServerInterceptor):
             await abort(context, known)
         finally:
             self._leave(service, method)
-            RPC_SECONDS.labels(service, method, code).observe(perf_counter() - start)
+            _seconds(service, method, code).observe(perf_counter() - start)
 
     def _enter(self, service: str, method: str) -> None:
-        RPCS_IN_PROGRESS.labels(service, method).inc()
+        _in_progress(service, method).inc()
         if not service.startswith(_UNCOUNTED):
             self._running += 1
             self._entered += 1
             self._idle.clear()
 
     def _leave(self, service: str, method: str) -> None:
-        RPCS_IN_PROGRESS.labels(service, method).dec()
+        _in_progress(service, method).dec()
         if not service.startswith(_UNCOUNTED):
             self._running -= 1
             if not self._running:
@@ -221,4 +222,7 @@ def _code_of_aborted(context: Context) -> str:
     return code.name if isinstance(code, grpc.StatusCode) else _NAMES.get(code, "UNKNOWN")
 
 
+# Remembered, because a look-up of labels costs as much as the measurement. Only methods that exist come here.
+_seconds = cache(RPC_SECONDS.labels)
+_in_progress = cache(RPCS_IN_PROGRESS.labels)
 _NAMES = {code.value[0]: code.name for code in grpc.StatusCode}

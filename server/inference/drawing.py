@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from server.caller import caller
 from server.inference.naming import ProtocolModel
-from server.oneshot.batcher import Arrays
 from server.oneshot.statistics import RunTimes
+from server.oneshot.waiting import Arrays
 from server.queued.drawing import StreamedDrawing
 from smalti.errors import InvalidRequest
 from smalti.pixels import number_type
@@ -37,6 +37,7 @@ class Drawing:
             async with aclosing(self._rows(model, inputs)) as rows:
                 async for row in rows:
                     marks.append(perf_counter_ns())
+                    model.served.drawing.add_response(len(marks) - 2, marks[-1] - marks[-2])
                     yield row
         except BaseException as error:
             model.served.drawing.add_failure(perf_counter_ns() - marks[0], error)

@@ -9,7 +9,7 @@ from server.inference.naming import ProtocolModel, ProtocolModels
 from server.inference.requests import Asked, is_slow_to_read, read
 from server.inference.responses import write
 from server.inference.shared_memory import Regions
-from server.oneshot.batcher import Arrays
+from server.oneshot.waiting import Arrays
 from smalti.errors import Unsupported
 
 

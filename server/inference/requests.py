@@ -10,7 +10,7 @@ from server.inference.naming import ProtocolModel
 from server.inference.parameters import Options, count_of, options_of
 from server.inference.shared_memory import Place, Regions, place_of
 from server.inference.signatures import ModelKind, TensorKind, spelled, values_in
-from server.oneshot.batcher import Arrays
+from server.oneshot.waiting import Arrays
 from smalti.errors import InvalidRequest
 from smalti.printable import printable
 

@@ -10,7 +10,7 @@ from server.inference.datatypes import DATATYPES, write_raw
 from server.inference.naming import ProtocolModel
 from server.inference.requests import Wanted
 from server.inference.shared_memory import Place, Regions
-from server.oneshot.batcher import Arrays
+from server.oneshot.waiting import Arrays
 
 _BYTES = DATATYPES["BYTES"]
 _RAW = b"\x32"  # the tag of raw_output_contents: field 6, with a length

@@ -1,72 +1,68 @@
-"""Gathers one-shot requests for one graph into batches, runs each batch once, and gives each request its part."""
+"""Answers the one-shot requests for one graph: each waits, shares a run with others, and gets its own outputs."""
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from time import perf_counter_ns
-from typing import Any
+from collections.abc import Sequence
+from contextvars import copy_context
+from time import monotonic_ns
 
-import numpy as np
-import structlog
-from numpy.typing import NDArray
-
-from server.errors import log_bug
+from server.oneshot.policy import choose, patience_ns
+from server.oneshot.running import Running, RunsGraph, join
 from server.oneshot.statistics import GraphStatistics, RunTimes
-from smalti.errors import BatcherFull, DeadlinePassed, GraphFailed, SmaltiError, Unavailable, WaitedTooLong
-from smalti.runtime.batching import Batching
-from smalti.runtime.metrics import (
-    BATCH_COMPUTE_SECONDS,
-    BATCH_ENTRIES,
-    BATCH_WAIT_SECONDS,
-    BATCH_WAITING_ENTRIES,
-)
+from server.oneshot.waiting import Arrays, Part, Waiting, form_of
+from smalti.errors import BatcherFull, DeadlinePassed, InvalidRequest, Unavailable, WaitedTooLong
+from smalti.runtime.batching import Batching, QueuePolicy
+from smalti.runtime.metrics import BATCH_WAITING_ENTRIES
 
-log = structlog.get_logger()
-Arrays = Mapping[str, NDArray[Any]]  # by name of input or output; the first axis counts the entries
-Run = Callable[[Arrays], Awaitable[Arrays]]
 _RETRY_SECONDS = 0.1  # enough for many runs
-_NO_TIMES = RunTimes(0, 0, 0)
-
-
-@dataclass(eq=False, slots=True, kw_only=True)
-class _Waiting:
-    """One request, or a part of one that is too large for a single run."""
-
-    inputs: Arrays
-    entries: int
-    since: float
-    deadline: float | None
-    latest_start: float | None
-    answer: asyncio.Future[Arrays]
-    started_ns: int = 0  # its run, by perf_counter_ns
-    times: RunTimes = _NO_TIMES
 
 
 class Batcher:
-    """Runs one graph for many requests at once, one run at a time. Make it inside a running event loop.
+    """Lets requests for one graph share its runs. Make it inside a running event loop.
 
-    A request that finds the graph free runs at once. A run waits for more requests only if the run before it served
-    several, so a lone client never pays for the delay. A graph that is not batched has a run for each request, which
-    counts as one entry whatever its shapes are.
+    A request that finds the graph free runs at once. A run waits for more requests only until there are as many as
+    the run before it served, and no longer than the delay: a lone client never pays for it. A graph that is not batched
+    has a run for each request, which counts as one entry whatever its shapes are. Quick runs are made on the
+    event loop, one in a turn of the loop, so that other work goes on between them.
     """
 
     def __init__(
-        self, run: Run, *, batching: Batching, model: str = "", graph: str = "", is_batched: bool = True
+        self,
+        runner: RunsGraph,
+        *,
+        batching: Batching,
+        model: str = "",
+        graph: str = "",
+        is_batched: bool = True,
     ) -> None:
-        self._run = run
+        self._batching = batching
         self._is_batched = is_batched
-        self.batching = batching
-        self.statistics = GraphStatistics()
         self._name = f"{model}.{graph}"
-        self._meters = _Meters(model, graph)
-        self._waiting: deque[_Waiting] = deque()
-        self._waiting_entries = 0
-        self._crowded = False  # the last run served several requests
-        self._closed = False
-        self._arrived = asyncio.Event()
-        self._clock = asyncio.get_running_loop().time
-        self._task = asyncio.create_task(self._serve())
+        self._running = Running(runner, model=model, graph=graph, is_batched=is_batched)
+        self._gauge = BATCH_WAITING_ENTRIES.labels(model, graph)
+        self._waiting = Waiting()
+        self._runs: set[asyncio.Task[None]] = set()  # outside the event loop
+        self._crowd = 1  # requests that the last run served
+        self._has_run_quickly = False  # in this turn of the event loop
+        self._is_closed = False
+        self._loop = asyncio.get_running_loop()
+        self._context = copy_context()  # runs serve several RPCs, so they log none of their ids
+        self._soon: asyncio.Handle | None = None  # the next call of _start_runs
+        self._later: asyncio.TimerHandle | None = None
+
+    @property
+    def batching(self) -> Batching:
+        """The knobs in force. Other ones count from now on, for the requests that wait, too."""
+        return self._batching
+
+    @batching.setter
+    def batching(self, batching: Batching) -> None:
+        self._batching = batching
+        self._start_soon()
+
+    @property
+    def statistics(self) -> GraphStatistics:
+        """What the graph has done since it was loaded."""
+        return self._running.statistics
 
     async def ask(
         self,
@@ -78,38 +74,25 @@ class Batcher:
     ) -> Arrays:
         """The graph's outputs for these inputs.
 
-        `deadline` is by the event loop's clock. Raises BatcherFull, WaitedTooLong, DeadlinePassed, GraphFailed or
-        InternalError, and Unavailable after close.
+        `deadline` is by the event loop's clock. Raises InvalidRequest, BatcherFull, WaitedTooLong, DeadlinePassed,
+        GraphFailed or InternalError, and Unavailable after close.
         """
-        arrived = perf_counter_ns()
+        arrived = monotonic_ns()
+        entries = _count_entries(inputs) if self._is_batched else 1
+        level = self._batching.level(priority)
+        self._refuse_impossible(entries, level)
+        deadline_ns = None if deadline is None else deadline * 1e9
         try:
-            policy = self.batching.policy(self.batching.level(priority))
-            wait = policy.timeout_seconds(timeout_seconds)
-            parts = await self._served(inputs, deadline, None if wait is None else self._clock() + wait)
+            if self._may_run_at_once(entries, deadline_ns):
+                return self._run_at_once(inputs, entries, arrived)
+            self._admit(entries, level)
+            parts = [self._part(piece, level, deadline_ns, arrived) for piece in self._split(inputs, entries)]
+            await self._wait(parts, level, timeout_seconds)
         except BaseException as error:
-            self.statistics.add_failure(perf_counter_ns() - arrived, error)
+            self.statistics.add_failure(monotonic_ns() - arrived, error)
             raise
-        self.statistics.add_success(
-            self._entries(inputs),
-            whole=perf_counter_ns() - arrived,
-            queue=min(part.started_ns for part in parts) - arrived,
-            times=RunTimes(*map(sum, zip(*(part.times for part in parts), strict=True))),
-        )
-        return _join([part.answer.result() for part in parts])
-
-    async def _served(
-        self, inputs: Arrays, deadline: float | None, latest_start: float | None
-    ) -> list[_Waiting]:
-        """The answered parts of a request."""
-        parts = _split(inputs, self.batching.max_batch_size) if self._is_batched else [inputs]
-        self._admit(self._entries(inputs))
-        waiting = [self._enqueue(part, deadline, latest_start) for part in parts]
-        try:
-            await asyncio.gather(*(part.answer for part in waiting))
-        finally:
-            for part in waiting:
-                self._forget(part)
-        return waiting
+        self._note_success(parts, entries, arrived)
+        return join([part.answer.result() for part in parts])
 
     @property
     def waiting(self) -> int:
@@ -118,195 +101,191 @@ class Batcher:
 
     async def close(self) -> None:
         """Refuse new requests, answer those that wait, then stop."""
-        self._closed = True
-        self._arrived.set()
-        await self._task
+        self._is_closed = True
+        while self._waiting or self._runs:
+            self._start_runs()
+            await (asyncio.wait(self._runs) if self._runs else asyncio.sleep(0))
+        self._stop_timers()
 
-    def _admit(self, entries: int) -> None:
-        if self._closed:
+    @property
+    def _most(self) -> int:
+        """The most entries in one run."""
+        return self._batching.max_batch_size if self._is_batched else 1
+
+    def _refuse_impossible(self, entries: int, level: int) -> None:
+        if not entries:
+            raise InvalidRequest(f"A request for {self._name} needs at least one entry.")
+        most = self._most_waiting(level)
+        if entries > most:
+            raise InvalidRequest(
+                f"The request has {entries} entries, but at most {most} may wait for {self._name}: send it in parts."
+            )
+
+    def _most_waiting(self, level: int) -> int:
+        return min(self._batching.max_queue_size, self._batching.policy(level).max_queue_size)
+
+    def _may_run_at_once(self, entries: int, deadline_ns: float | None) -> bool:
+        """Whether the graph is free, nobody else wants it, and the run is quick."""
+        return (
+            self._crowd == 1
+            and not self._has_run_quickly
+            and not self._waiting
+            and not self._runs
+            and not self._is_closed
+            and entries <= self._most
+            and self._running.is_quick(entries)
+            and (deadline_ns is None or deadline_ns > monotonic_ns())
+        )
+
+    def _run_at_once(self, inputs: Arrays, entries: int, arrived: int) -> Arrays:
+        self._note_quick_run()
+        return self._running.run_alone(inputs, entries, arrived)
+
+    def _note_quick_run(self) -> None:
+        """Requests that come in this turn of the loop wait for the next one: they may share a run."""
+        self._has_run_quickly = True
+        self._start_soon()
+
+    def _admit(self, entries: int, level: int) -> None:
+        if self._is_closed:
             raise Unavailable(f"{self._name} is being unloaded.")
-        if self._waiting_entries + entries > self.batching.max_queue_size:
+        most, policy = self._batching.max_queue_size, self._batching.policy(level)
+        if policy is not self._batching:
+            self._refuse_surplus(entries, self._waiting.entries_of(level), policy.max_queue_size)
+        self._refuse_surplus(entries, self._waiting.entries, most)
+
+    def _refuse_surplus(self, entries: int, waiting: int, most: int) -> None:
+        if waiting + entries > most:
             raise BatcherFull(
-                f"{self._name} is busy: {self._waiting_entries} of at most {self.batching.max_queue_size} entries "
-                f"wait, and {entries} more do not fit.",
+                f"{self._name} is busy: {waiting} of at most {most} entries wait, and {entries} more do not fit.",
                 retry_seconds=_RETRY_SECONDS,
             )
 
-    def _enqueue(self, inputs: Arrays, deadline: float | None, latest_start: float | None) -> _Waiting:
-        answer: asyncio.Future[Arrays] = asyncio.get_running_loop().create_future()
-        part = _Waiting(
+    def _split(self, inputs: Arrays, entries: int) -> list[Arrays]:
+        """The request in pieces that fit into a run."""
+        if entries <= self._most:
+            return [inputs]
+        starts = range(0, entries, self._most)
+        return [
+            {name: value[start : start + self._most] for name, value in inputs.items()} for start in starts
+        ]
+
+    def _part(self, inputs: Arrays, level: int, deadline_ns: float | None, arrived: int) -> Part:
+        return Part(
             inputs=inputs,
-            entries=self._entries(inputs),
-            since=self._clock(),
-            deadline=deadline,
-            latest_start=latest_start,
-            answer=answer,
+            entries=_count_entries(inputs) if self._is_batched else 1,
+            form=form_of(inputs),
+            level=level,
+            deadline_ns=deadline_ns,
+            since_ns=arrived,
+            answer=self._loop.create_future(),
         )
-        self._waiting.append(part)
-        self._count(part.entries)
-        self._arrived.set()
-        return part
 
-    def _forget(self, part: _Waiting) -> None:
-        """Remove a part that nobody waits for any more, so that it is never run."""
-        part.answer.cancel()
-        if part in self._waiting:
-            self._waiting.remove(part)
-            self._count(-part.entries)
-
-    async def _serve(self) -> None:
-        while await self._requests_wait():
-            await self._wait_for_more()
-            if batch := self._take():
-                await self._answer(batch)
-
-    async def _requests_wait(self) -> bool:
-        """Wait for a request; returns False once the batcher is closed and none is left."""
-        while not self._waiting and not self._closed:
-            self._arrived.clear()
-            await self._arrived.wait()
-        return bool(self._waiting)
-
-    async def _wait_for_more(self) -> None:
-        """Give other requests time to join the next run, if that is worthwhile."""
-        while (left := self._patience()) > 0:
-            self._arrived.clear()
-            try:
-                async with asyncio.timeout(left):
-                    await self._arrived.wait()
-            except TimeoutError:
-                return
-
-    def _patience(self) -> float:
-        """How many more seconds to wait for other requests."""
-        if (
-            not self._crowded
-            or self._closed
-            or not self._waiting
-            or self._waiting_entries >= self.batching.max_batch_size
-        ):
-            return 0.0
-        return self._waiting[0].since + self.batching.delay_seconds - self._clock()
-
-    def _take(self) -> list[_Waiting]:
-        """The oldest requests that fit into one run, without those that are no longer wanted."""
-        batch: list[_Waiting] = []
-        room = self.batching.max_batch_size if self._is_batched else 1
-        while self._waiting and self._waiting[0].entries <= room:
-            part = self._waiting.popleft()
-            self._count(-part.entries)
-            if self._is_wanted(part):
-                batch.append(part)
-                room -= part.entries
-        return batch
-
-    def _is_wanted(self, part: _Waiting) -> bool:
-        if part.answer.done():  # its client has just gone away
-            return False
-        if part.deadline is not None and part.deadline <= self._clock():
-            part.answer.set_exception(DeadlinePassed("The deadline passed while the request waited."))
-            return False
-        if part.latest_start is not None and part.latest_start <= self._clock():
-            part.answer.set_exception(
-                WaitedTooLong(f"The request's timeout passed while it waited for {self._name}.")
-            )
-            return False
-        return True
-
-    async def _answer(self, batch: Sequence[_Waiting]) -> None:
-        start = self._clock()
-        self._crowded = len(batch) > 1
-        entries = sum(part.entries for part in batch)
-        marks = [perf_counter_ns()]
+    async def _wait(self, parts: Sequence[Part], level: int, timeout_seconds: float | None) -> None:
+        """Let the parts wait for their runs until all are answered; when one fails, the others wait no more."""
+        policy = self._batching.policy(level)
+        timeout = policy.timeout_seconds(timeout_seconds)
+        timer = None if timeout is None else self._loop.call_later(timeout, self._expire, parts, policy)
+        for part in parts:
+            self._waiting.add(part)
+        self._waiting_changed()
+        self._start_soon()
         try:
-            inputs = _join([part.inputs for part in batch])
-            marks.append(perf_counter_ns())
-            outputs = await self._run(inputs)
-            marks.append(perf_counter_ns())
-            if self._is_batched:
-                _check_entries(outputs, entries)
-        except Exception as error:  # noqa: BLE001  # a failed run fails its own requests, and the batcher goes on
-            _fail(batch, self._failure(error, entries))
-            return
-        _hand_out(batch, outputs)
-        marks.append(perf_counter_ns())
-        self._note(batch, entries, marks)
-        self._meters.observe(batch, start, self._clock())
+            await (parts[0].answer if len(parts) == 1 else asyncio.gather(*(part.answer for part in parts)))
+        finally:
+            if timer:
+                timer.cancel()
+            self._forget(parts)
 
-    def _note(self, batch: Sequence[_Waiting], entries: int, marks: Sequence[int]) -> None:
-        times = RunTimes(*(marks[step + 1] - marks[step] for step in range(3)))
-        self.statistics.add_run(entries, times)
-        for part in batch:
-            part.started_ns, part.times = marks[0], times
+    def _forget(self, parts: Sequence[Part]) -> None:
+        """Remove parts that nobody waits for any more, so that they are never run."""
+        for part in parts:
+            part.answer.cancel()
+            if self._waiting.remove(part):
+                self._waiting_changed()
 
-    def _failure(self, error: Exception, entries: int) -> SmaltiError:
-        if not isinstance(error, GraphFailed):
-            return log_bug(error, graph=self._name, entries=entries)
-        log.error("run failed", graph=self._name, entries=entries, exc_info=error)
-        return GraphFailed(f"{self._name} failed on a batch of {entries}; the server's log has the cause.")
+    def _expire(self, parts: Sequence[Part], policy: QueuePolicy) -> None:
+        """The timeout of a request has passed; what already runs goes on."""
+        for part in parts:
+            if policy.timeout_action == "delay":
+                self._waiting.delay(part)
+            elif self._waiting.remove(part):
+                _refuse(
+                    part, WaitedTooLong(f"The request's timeout passed while it waited for {self._name}.")
+                )
+        self._waiting_changed()
 
-    def _entries(self, inputs: Arrays) -> int:
-        return _count_entries(inputs) if self._is_batched else 1
+    def _start_soon(self) -> None:
+        """Look for runs to start in the next turn of the loop: requests of the same turn may share one."""
+        if self._soon is None:
+            self._soon = self._loop.call_soon(self._next_turn, context=self._context)
 
-    def _count(self, entries: int) -> None:
-        self._waiting_entries += entries
-        self._meters.waiting.set(self._waiting_entries)
+    def _next_turn(self) -> None:
+        self._soon, self._has_run_quickly = None, False
+        self._start_runs()
+
+    def _start_runs(self) -> None:
+        """Start the runs that can and should begin now."""
+        while self._waiting and len(self._runs) < self._batching.instances:
+            choice = choose(self._waiting, self._batching, most=self._most, crowd=self._crowd)
+            wait = 0 if self._is_closed else patience_ns(choice, self._batching, monotonic_ns())
+            if wait:
+                self._start_later(wait / 1e9)
+                return
+            if batch := self._take(choice.parts):
+                self._crowd = len(batch)
+                if self._running.is_quick(sum(part.entries for part in batch)):
+                    self._note_quick_run()
+                    self._running.answer_here(batch)
+                    return
+                self._run_elsewhere(batch)
+
+    def _start_later(self, seconds: float) -> None:
+        self._stop_timers()
+        self._later = self._loop.call_later(seconds, self._start_runs, context=self._context)
+
+    def _stop_timers(self) -> None:
+        if self._later:
+            self._later.cancel()
+
+    def _take(self, parts: Sequence[Part]) -> list[Part]:
+        """The parts for a run, without those that nobody wants any more."""
+        for part in parts:
+            self._waiting.remove(part)
+        self._waiting_changed()
+        return [part for part in parts if _is_wanted(part)]
+
+    def _run_elsewhere(self, batch: Sequence[Part]) -> None:
+        run = self._loop.create_task(self._running.answer(batch), context=self._context)
+        self._runs.add(run)
+        run.add_done_callback(self._run_ended, context=self._context)
+
+    def _run_ended(self, run: asyncio.Task[None]) -> None:
+        self._runs.discard(run)
+        self._start_runs()
+
+    def _note_success(self, parts: Sequence[Part], entries: int, arrived: int) -> None:
+        times = RunTimes(*map(sum, zip(*(part.times for part in parts), strict=True)))
+        queue = min(part.started_ns for part in parts) - arrived
+        self.statistics.add_success(entries, whole=monotonic_ns() - arrived, queue=queue, times=times)
+
+    def _waiting_changed(self) -> None:
+        self._gauge.set(self._waiting.entries)
 
 
-class _Meters:
-    """The metrics of one graph, looked up only once."""
+def _is_wanted(part: Part) -> bool:
+    if part.answer.done():  # its client has just gone away
+        return False
+    if part.deadline_ns is not None and part.deadline_ns <= monotonic_ns():
+        _refuse(part, DeadlinePassed("The deadline passed while the request waited."))
+        return False
+    return True
 
-    def __init__(self, model: str, graph: str) -> None:
-        self.waiting = BATCH_WAITING_ENTRIES.labels(model, graph)
-        self._wait = BATCH_WAIT_SECONDS.labels(model, graph)
-        self._compute = BATCH_COMPUTE_SECONDS.labels(model, graph)
-        self._entries = BATCH_ENTRIES.labels(model, graph)
 
-    def observe(self, batch: Sequence[_Waiting], start: float, end: float) -> None:
-        self._compute.observe(end - start)
-        self._entries.observe(sum(part.entries for part in batch))
-        for part in batch:
-            self._wait.observe(start - part.since)
+def _refuse(part: Part, error: Exception) -> None:
+    if not part.answer.done():
+        part.answer.set_exception(error)
 
 
 def _count_entries(arrays: Arrays) -> int:
     return len(next(iter(arrays.values())))
-
-
-def _split(inputs: Arrays, entries: int) -> list[Arrays]:
-    total = _count_entries(inputs)
-    if total <= entries:
-        return [inputs]
-    starts = range(0, total, entries)
-    return [{name: value[start : start + entries] for name, value in inputs.items()} for start in starts]
-
-
-def _join(parts: Sequence[Arrays]) -> Arrays:
-    if len(parts) == 1:
-        return parts[0]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _check_entries(outputs: Arrays, entries: int) -> None:
-    for name, value in outputs.items():
-        if value.shape[:1] != (entries,):
-            raise GraphFailed(f"Output {name} has the shape {value.shape} for a batch of {entries}.")
-
-
-def _hand_out(batch: Sequence[_Waiting], outputs: Arrays) -> None:
-    start = 0
-    for part in batch:
-        stop = start + part.entries
-        if not part.answer.done():
-            part.answer.set_result(outputs if len(batch) == 1 else _entries(outputs, start, stop))
-        start = stop
-
-
-def _entries(arrays: Arrays, start: int, stop: int) -> Arrays:
-    return {name: value[start:stop] for name, value in arrays.items()}
-
-
-def _fail(batch: Sequence[_Waiting], error: SmaltiError) -> None:
-    for part in batch:
-        if not part.answer.done():
-            part.answer.set_exception(type(error)(str(error)))  # each request raises its own

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple, TypeVar
 
 import structlog
 
-from server.oneshot.batcher import Arrays, Batcher
-from server.oneshot.runner import Runner, open_runners
+from server.oneshot.batcher import Batcher
+from server.oneshot.runner import Runner, oneshot_graphs, open_runners
 from server.oneshot.statistics import GraphStatistics
+from server.oneshot.waiting import Arrays
 from smalti import palette
 from smalti.errors import (
     GraphNotServed,
@@ -25,12 +26,13 @@ from smalti.errors import (
     did_you_mean,
 )
 from smalti.printable import printable
+from smalti.runtime import serving_file
 from smalti.runtime.batching import Batching
 from smalti.runtime.following import Following, Found
 from smalti.runtime.inventory import LeftOut
 from smalti.runtime.manifest import Manifest
 from smalti.runtime.provider import Provider
-from smalti.runtime.repository import Model, ModelRepository, read
+from smalti.runtime.repository import SERVING, Model, ModelRepository, read
 
 log = structlog.get_logger()
 Result = TypeVar("Result")
@@ -50,7 +52,9 @@ class Stored(NamedTuple):
 class ServedModel:
     """One loaded version: its manifest, and a batcher for each of its one-shot graphs."""
 
-    def __init__(self, manifest: Manifest, runners: Mapping[str, Runner], batching: Batching) -> None:
+    def __init__(
+        self, manifest: Manifest, runners: Mapping[str, Runner], batching: Mapping[str, Batching]
+    ) -> None:
         self.manifest = manifest
         self.digest = manifest.digest
         self.drawing = GraphStatistics()  # of drawings that clients of Triton ask for; jobs draw them
@@ -58,7 +62,7 @@ class ServedModel:
         self._batchers = {
             graph: Batcher(
                 runner,
-                batching=batching,
+                batching=batching[graph],
                 model=manifest.name,
                 graph=graph,
                 is_batched=manifest.graph(graph).is_batched,
@@ -88,6 +92,11 @@ class ServedModel:
         """How requests for this graph share runs; raises GraphNotServed."""
         return self._batcher(graph).batching
 
+    def apply(self, batching: Mapping[str, Batching]) -> None:
+        """From now on share runs like this, by graph; requests that wait go on waiting."""
+        for graph, batcher in self._batchers.items():
+            batcher.batching = batching[graph]
+
     def statistics(self, graph: str) -> GraphStatistics:
         """What this graph has done since it was loaded; raises GraphNotServed."""
         return self._batcher(graph).statistics
@@ -111,7 +120,8 @@ class Catalogue:
     """The served versions of every model: those in the repository that can be served and were not unloaded.
 
     A new export in the same place replaces the old one. A version that vanishes from the repository is still served:
-    it may come back in a moment. An unloaded version stays unloaded until it is loaded or its files change.
+    it may come back in a moment. A new serving.toml counts at once, and a wrong one leaves the knobs as they were. An
+    unloaded version stays unloaded until it is loaded or its files change.
     """
 
     def __init__(
@@ -312,10 +322,12 @@ class Catalogue:
         """Serve it in place of an old export of this version; if the digest is the same, replace only the manifest."""
         manifest = model.manifest
         before = self._served.get(manifest.name, {}).get(manifest.version)
+        batching = await self._off_the_loop(partial(self._knobs, manifest))
         if before and before.digest == manifest.digest:
             before.manifest = manifest
+            before.apply(batching)
             return before
-        served = await self._open(model)
+        served = await self._open(model, batching)
         self._served.setdefault(manifest.name, {})[manifest.version] = served
         self._latest[manifest.name, manifest.version] = served.digest
         self.revision += 1
@@ -324,20 +336,29 @@ class Catalogue:
             await before.close()
         return served
 
-    async def _open(self, model: Model) -> ServedModel:
+    def _knobs(self, manifest: Manifest) -> Mapping[str, Batching]:
+        """How each graph for one-shot requests shares its runs; raises RepositoryDamaged."""
+        content = self._repository.serving(manifest.name)
+        try:
+            return serving_file.parse(content, oneshot_graphs(manifest), self._batching)
+        except ValueError as error:
+            fault = printable(str(error), longest=300)
+            raise RepositoryDamaged(f"{manifest.name}/{SERVING} cannot be used: {fault}.") from error
+
+    async def _open(self, model: Model, batching: Mapping[str, Batching]) -> ServedModel:
         runners = await self._off_the_loop(
             partial(
                 open_runners,
                 model,
                 self._pool,
                 provider=self._provider,
-                warm_entries=self._batching.max_batch_size,
+                warm_entries={graph: knobs.max_batch_size for graph, knobs in batching.items()},
             )
         )
         manifest = model.manifest
         log.info("model served", model=manifest.name, version=manifest.version, graphs=sorted(runners))
         # In an empty context: its tasks outlive the RPC that loads it, and must not log that RPC's id for ever.
-        return Context().run(ServedModel, manifest, runners, self._batching)
+        return Context().run(ServedModel, manifest, runners, batching)
 
     async def _off_the_loop(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)

@@ -3,16 +3,18 @@
 import asyncio
 from collections.abc import Mapping
 from concurrent.futures import Executor
-from time import perf_counter
+from math import inf
+from time import perf_counter, thread_time
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from server.oneshot.batcher import Arrays
+from server.oneshot.pace import QUICK_SECONDS, Pace
+from server.oneshot.waiting import Arrays
 from smalti.errors import GraphFailed, RepositoryDamaged
 from smalti.runtime.draw_row import GRAPH
-from smalti.runtime.manifest import Graph, Tensor
+from smalti.runtime.manifest import Graph, Manifest, Tensor
 from smalti.runtime.metrics import MODEL_LOAD_SECONDS
 from smalti.runtime.opening import told
 from smalti.runtime.provider import Provider
@@ -20,16 +22,18 @@ from smalti.runtime.repository import Model
 from smalti.runtime.session import open_graph
 
 _SHORT_PALETTE = "its network knows more colours than its palette has: export it again."
+_LONG_SECONDS = 0.01  # of a run that need not be measured again
 WORKERS_OWN = frozenset({GRAPH})  # graphs that only workers run
 
 
 class Runner:
-    """Runs one graph in threads of the pool; onnxruntime releases the GIL meanwhile."""
+    """Runs one graph, in threads of the pool or where it is called; onnxruntime releases the GIL meanwhile."""
 
     def __init__(self, session: Any, graph: Graph, pool: Executor) -> None:  # onnxruntime has no types
         self._session = session
         self._outputs = [output.name for output in graph.outputs]
         self._pool = pool
+        self._pace: Pace | None = None
 
     async def __call__(self, inputs: Arrays) -> Arrays:
         """The graph's outputs by name; raises GraphFailed."""
@@ -43,19 +47,56 @@ class Runner:
             raise GraphFailed(told(error)) from error
         return dict(zip(self._outputs, outputs, strict=True))
 
+    def run_here(self, inputs: Arrays) -> Arrays:
+        """The same, for a quick run on the event loop."""
+        start = thread_time()
+        outputs = self.run(inputs)
+        if self._pace:
+            self._pace.note(thread_time() - start)
+        return outputs
+
+    def is_quick(self, entries: int) -> bool:
+        """Whether a run of so many entries is so short that it may be made on the event loop."""
+        return self._pace is not None and self._pace.is_quick(entries)
+
+    def measure(self, one: Arrays, many: Arrays, entries: int) -> None:
+        """Learn how long runs take, from inputs with one entry and, if that is quick, with so many entries."""
+        seconds = self._seconds(one)
+        if seconds <= QUICK_SECONDS:
+            self._pace = Pace(one=seconds, many=self._seconds(many), entries=entries)
+
+    def _seconds(self, inputs: Arrays) -> float:
+        """The shortest of three runs, or of one if that is long."""
+        seconds = inf
+        for _ in range(3):
+            start = thread_time()
+            self.run(inputs)
+            seconds = min(seconds, thread_time() - start)
+            if seconds > _LONG_SECONDS:
+                break
+        return seconds
+
+
+def oneshot_graphs(manifest: Manifest) -> Mapping[str, Graph]:
+    """The graphs of a model that answer one-shot requests."""
+    return {name: graph for name, graph in manifest.graphs.items() if name not in WORKERS_OWN}
+
 
 def open_runners(
-    model: Model, pool: Executor, *, provider: Provider, warm_entries: int
+    model: Model, pool: Executor, *, provider: Provider, warm_entries: Mapping[str, int]
 ) -> Mapping[str, Runner]:
-    """A runner for each one-shot graph of a model, warmed with batches of 1 and `warm_entries` entries.
+    """A runner for each one-shot graph of a model, warmed with batches of 1 and of its `warm_entries` entries.
 
     Call it off the event loop: it is slow. Raises RepositoryDamaged or ProviderMissing.
     """
     start = perf_counter()
-    graphs = {name: graph for name, graph in model.manifest.graphs.items() if name not in WORKERS_OWN}
+    graphs = oneshot_graphs(model.manifest)
     runners = {name: _open(model, name, graph, pool, provider) for name, graph in graphs.items()}
-    for name, runner in runners.items() if model.manifest.has_images else ():
-        _warm(model, name, runner, sizes={1, warm_entries})
+    for name, runner in runners.items():
+        if model.manifest.has_images:
+            _warm(model, name, runner, sizes={1, warm_entries[name]})
+        if provider.name == "cpu":  # a thread that waits for a GPU uses no processor time
+            _measure(model, name, runner, warm_entries[name] if model.manifest.has_images else 1)
     MODEL_LOAD_SECONDS.labels(model.manifest.name).observe(perf_counter() - start)
     return runners
 
@@ -79,6 +120,20 @@ def _warm(model: Model, name: str, runner: Runner, *, sizes: set[int]) -> None:
     score = model.manifest.score
     if score and score.graph == name and score.kind == "log_likelihood":
         _refuse_short_palette(model, graph, score.output, runner)
+
+
+def _measure(model: Model, name: str, runner: Runner, entries: int) -> None:
+    """Let the runner learn how long its runs take, unless that depends on sizes which requests choose."""
+    graph, last_colour = model.manifest.graph(name), len(model.manifest.palette) - 1
+    if any(-1 in tensor.shape[graph.is_batched :] for tensor in graph.inputs):
+        return
+    one, many = (
+        {tensor.name: _example(tensor, size, last_colour) for tensor in graph.inputs} for size in (1, entries)
+    )
+    try:
+        runner.measure(one, many, entries)
+    except GraphFailed:  # a graph of any kind need not take what is tried here
+        return
 
 
 def _refuse_short_palette(model: Model, graph: Graph, output: str, runner: Runner) -> None:

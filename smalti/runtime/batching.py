@@ -1,11 +1,13 @@
 """How the one-shot requests for a graph share its runs: the knobs of one graph, with their limits."""
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 _HOUR = 3_600_000_000  # microseconds; nobody waits longer for a run
 _MOST_LEVELS = 100
+_LEVEL = re.compile(r"[1-9][0-9]{0,8}")
 Entries = Annotated[int, Field(ge=1, le=1_000_000)]
 Microseconds = Annotated[int, Field(ge=0, le=_HOUR)]
 TimeoutAction = Literal["reject", "delay"]
@@ -15,7 +17,9 @@ def _numbered(levels: Any) -> Any:
     """TOML has no numbers as keys: '1' is level 1."""
     if not isinstance(levels, dict):
         return levels
-    return {int(key) if isinstance(key, str) and key.isdecimal() else key: levels[key] for key in levels}
+    return {
+        int(key) if isinstance(key, str) and _LEVEL.fullmatch(key) else key: levels[key] for key in levels
+    }
 
 
 class QueuePolicy(BaseModel):
@@ -40,7 +44,9 @@ class Batching(QueuePolicy):
     """The knobs of one graph. `max_queue_size` counts the entries of all levels together."""
 
     max_batch_size: Entries = 64  # most entries in one run
-    preferred_batch_sizes: tuple[Entries, ...] = ()  # a run of such a size starts at once
+    preferred_batch_sizes: Annotated[
+        tuple[Entries, ...], Field(max_length=100, strict=False)
+    ] = ()  # a run of such a size starts at once
     max_queue_delay_microseconds: Microseconds = 2000  # longest wait for others to share a run with
     instances: Annotated[int, Field(ge=1, le=64)] = 1  # most runs at once
     priority_levels: Annotated[int, Field(ge=0, le=_MOST_LEVELS)] = 0  # 1 is served first; 0: all are equal

@@ -13,7 +13,7 @@ from smalti.errors import SmaltiError
 from smalti.printable import printable
 from smalti.runtime import inventory
 from smalti.runtime.inventory import LeftOut
-from smalti.runtime.repository import ModelRepository
+from smalti.runtime.repository import SERVING, ModelRepository
 
 log = structlog.get_logger()
 LOOK_SECONDS = 3.0  # between two looks
@@ -120,7 +120,9 @@ class Following:
         return self._taken.get(found[:2]) != found.state
 
     def _found(self, name: str, number: int) -> Found:
-        return Found(name, number, _state(inventory.folder_of(self._repository.root, name, number)))
+        root = self._repository.root
+        state = _state(inventory.folder_of(root, name, number))
+        return Found(name, number, state + _state_of_serving(root / name))
 
     def _log_news(self) -> None:
         now = set(self.left_out)
@@ -142,6 +144,11 @@ def _state(folder: Path) -> State:
     except OSError:
         return ()
     return tuple(_state_of(folder, name) for name in names)
+
+
+def _state_of_serving(folder: Path) -> State:
+    """The state of the file that says how a model is served, if there is one."""
+    return (_state_of(folder, SERVING),) if os.path.lexists(folder / SERVING) else ()
 
 
 def _state_of(folder: Path, name: str) -> tuple[str, int, int, int]:

@@ -2,7 +2,7 @@
 
 Names follow Prometheus: `smalti_<thing>_<unit>[_total]`, base units, no label with values that a client could invent.
 Each gauge says how a server of several processes joins theirs: `livesum` adds what each has, `livemostrecent` takes
-what was seen last of the one queue. Counters and histograms are added.
+what was seen last of the one queue; `sum` keeps what ended processes had. Counters and histograms are added.
 """
 
 import os
@@ -126,6 +126,50 @@ SAMPLES_MADE_WAY = Counter(
 FENCED_WRITES = Counter("smalti_fenced_writes_total", "Writes refused because the sample had a new owner.")
 CORRUPT_COMMITS = Counter(
     "smalti_corrupt_commits_total", "Commits that contradict committed rows; must stay 0."
+)
+
+
+def _grows(name: str, means: str, *more_labels: str) -> Gauge:
+    """One of Triton's counters. A gauge, because prometheus_client would add `_total` to the name of a counter.
+
+    What processes that have ended counted is still in it.
+    """
+    return Gauge(name, means, ["model", "version", *more_labels], multiprocess_mode="sum")
+
+
+# Triton's names, so that its dashboards work; a model is `<model>.<graph>`. server/inference/exporting.py sets them.
+NV_SUCCESS = _grows(
+    "nv_inference_request_success", "Answered requests of the Open Inference Protocol's models."
+)
+NV_FAILURE = _grows(
+    "nv_inference_request_failure",
+    "Requests without an answer: REJECTED before their run, CANCELED, failed in the BACKEND, or OTHER.",
+    "reason",
+)
+NV_COUNT = _grows("nv_inference_count", "Entries of answered requests.")
+NV_EXEC_COUNT = _grows("nv_inference_exec_count", "Runs, each of one batch.")
+NV_REQUEST_US = _grows(
+    "nv_inference_request_duration_us", "Microseconds of answered requests, from arrival to answer."
+)
+NV_QUEUE_US = _grows(
+    "nv_inference_queue_duration_us", "Microseconds that answered requests waited for a run."
+)
+NV_COMPUTE_INPUT_US = _grows(
+    "nv_inference_compute_input_duration_us",
+    "Microseconds of joining the inputs of a batch, for each request.",
+)
+NV_COMPUTE_INFER_US = _grows(
+    "nv_inference_compute_infer_duration_us", "Microseconds of runs, for each request in them."
+)
+NV_COMPUTE_OUTPUT_US = _grows(
+    "nv_inference_compute_output_duration_us",
+    "Microseconds of dividing the outputs of a batch, for each request.",
+)
+NV_PENDING = Gauge(
+    "nv_inference_pending_request_count",
+    "Requests that wait for a run.",
+    ["model", "version"],
+    multiprocess_mode="livesum",
 )
 
 

@@ -16,7 +16,9 @@ from smalti.runtime import folder as files
 from smalti.runtime.inventory import Inventory
 from smalti.runtime.manifest import MANIFEST, Manifest, parse
 
+SERVING = "serving.toml"  # lies beside the versions of a model
 _LARGEST_MANIFEST = 4 * 1024 * 1024  # bytes
+_LARGEST_SERVING = 64 * 1024  # bytes
 
 
 class Model:
@@ -92,6 +94,13 @@ class ModelRepository:
         model = self._read(name, version or versions[-1])
         model.verify()
         return model
+
+    def serving(self, name: str) -> bytes:
+        """What a model's serving.toml says, empty where there is none; raises RepositoryDamaged."""
+        folder = self.root / name
+        if not os.path.lexists(folder / SERVING):
+            return b""
+        return files.content(folder, SERVING, place=f"{name}/{SERVING}", largest=_LARGEST_SERVING)
 
     def has_manifest(self, name: str, version: int) -> bool:
         """Whether the version has a manifest of its own; if not, it is an ONNX file without images."""

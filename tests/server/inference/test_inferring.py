@@ -10,8 +10,8 @@ import pytest
 import tritonclient.grpc as triton
 from numpy.typing import NDArray
 
-from server.oneshot.batcher import Arrays
 from server.oneshot.catalogue import ServedModel
+from server.oneshot.waiting import Arrays
 from smalti.errors import WaitedTooLong
 from tests.server.inference.conftest import refusal
 from tests.server.inference.wire import Rpc

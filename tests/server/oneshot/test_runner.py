@@ -13,6 +13,7 @@ from smalti.runtime.provider import CPU
 from smalti.runtime.repository import ModelRepository
 from tests.server.toys import LATENT, write_vae
 
+WARM = dict.fromkeys(("encode", "decode", "score"), 2)
 SHIPPED = Path(__file__).parents[3] / "model_repository"
 
 
@@ -24,7 +25,7 @@ def test_a_palette_too_short_for_a_score_graph_is_found_when_the_graph_is_opened
     shorten_palette(tmp_path / name / "1" / MANIFEST)
     model = ModelRepository(tmp_path).load(name)
     with ThreadPoolExecutor(1) as pool, pytest.raises(RepositoryDamaged, match="knows more colours"):
-        open_runners(model, pool, provider=CPU, warm_entries=2)
+        open_runners(model, pool, provider=CPU, warm_entries=WARM)
 
 
 def shorten_palette(file: Path) -> None:
@@ -35,6 +36,8 @@ def shorten_palette(file: Path) -> None:
 def test_inputs_that_onnxruntime_refuses_are_a_failed_graph(tmp_path: Path):
     write_vae(tmp_path)
     with ThreadPoolExecutor(1) as pool:
-        runners = open_runners(ModelRepository(tmp_path).load("toy-vae"), pool, provider=CPU, warm_entries=2)
+        runners = open_runners(
+            ModelRepository(tmp_path).load("toy-vae"), pool, provider=CPU, warm_entries=WARM
+        )
         with pytest.raises(GraphFailed, match="dimensions"):
             runners["decode"].run({"latent": np.zeros((1, LATENT + 1), np.float32)})

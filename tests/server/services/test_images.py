@@ -344,11 +344,11 @@ async def test_more_images_than_a_response_can_hold_are_refused(start_server):
     assert (refusal.code, refusal.fields) == ("INVALID_ARGUMENT", ["count"])
 
 
-async def test_a_full_batcher_gives_a_retry_delay(start_server):
+async def test_a_request_larger_than_the_queue_of_its_graph_is_invalid(start_server):
     async with start_server(max_waiting=2) as small:
         refusal = await refused(small.images.Draw(draw(count=3)))
-    assert (refusal.code, refusal.reason) == ("RESOURCE_EXHAUSTED", "BATCHER_FULL")
-    assert refusal.retry_seconds > 0
+    assert (refusal.code, refusal.reason) == ("INVALID_ARGUMENT", "INVALID_REQUEST")
+    assert "at most 2 may wait" in refusal.message
 
 
 async def test_every_rpc_is_measured_with_its_code(server: Running):
