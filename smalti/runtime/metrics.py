@@ -15,11 +15,20 @@ FOLDER_VARIABLE, FOLDER_PREFIX = "PROMETHEUS_MULTIPROC_DIR", "smalti-metrics-"
 if not Path(os.environ.get(FOLDER_VARIABLE, "")).name.startswith(FOLDER_PREFIX):
     os.environ.pop(FOLDER_VARIABLE, None)
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, start_http_server  # noqa: E402
+from prometheus_client import (  # noqa: E402
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    make_wsgi_app,
+    start_http_server,
+)
 from prometheus_client.multiprocess import MultiProcessCollector  # noqa: E402
 
 from smalti.errors import SettingsInvalid  # noqa: E402
 from smalti.printable import printable  # noqa: E402
+from smalti.runtime.metrics_token import guarded  # noqa: E402
 
 _FAST = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 _SLOW = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 300, 1800, 7200, 43200)
@@ -181,11 +190,28 @@ def joined(folder: Path) -> CollectorRegistry:
 
 
 class MetricsServer:
-    """Serves `/metrics`, of this process unless another registry is given. Port 0 takes any free port: see `port`."""
+    """Serves `/metrics`, of this process unless another registry is given. Port 0 takes any free port: see `port`.
 
-    def __init__(self, host: str, port: int, registry: CollectorRegistry = REGISTRY) -> None:
+    With a `token_file`, only requests with the token in it are answered. Raises SettingsInvalid.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        registry: CollectorRegistry = REGISTRY,
+        *,
+        token_file: Path | None = None,
+    ) -> None:
+        page = make_wsgi_app(registry)
+        answer = guarded(page, token_file) if token_file else page
         try:
-            self._server, self._thread = start_http_server(port, addr=host.strip("[]"), registry=registry)
+            self._server, self._thread = start_http_server(
+                port,
+                addr=host.strip("[]"),
+                registry=CollectorRegistry(),  # empty, until the page is guarded
+            )
+            self._server.set_app(answer)
         except (OSError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or "there is no host of this name"
             raise SettingsInvalid(
