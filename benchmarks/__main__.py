@@ -48,6 +48,13 @@ BENCHMARKS: dict[str, Benchmark] = {
     "server_processes": Benchmark(
         module="benchmarks.server_processes", arguments="--seconds 3", small="--seconds 0.2"
     ),
+    "flood": Benchmark(module="benchmarks.flood", arguments="--seconds 5", small="--seconds 0.2 --calls 4"),
+    "metrics_cost": Benchmark(
+        module="benchmarks.metrics_cost", arguments="--rounds 5", small="--rounds 1 --seconds 0.2"
+    ),
+    "watchers": Benchmark(
+        module="benchmarks.watchers", small="digits-pixel-rnn --watchers 20 --jobs 2 --seconds 1"
+    ),
     "worker": Benchmark(module="benchmarks.worker", small=_SMALL_JOBS),
     "worker-two": Benchmark(
         module="benchmarks.worker", arguments="--workers 2", small=f"{_SMALL_JOBS} --workers 2"

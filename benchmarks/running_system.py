@@ -29,6 +29,7 @@ class RunningSystem:
     system: System
     client: Client
     redis: Redis
+    redis_url: str
     slots: int
 
     def workers(self, metric: str, **labels: str) -> float:
@@ -105,7 +106,7 @@ def run_system(
     with PrivateRedis() as private:
         system = System(free_ports(workers), redis_url=private.url, settings=given, say=_nothing)
         with system, Client(system.address) as client, Redis.from_url(private.url) as redis:
-            yield RunningSystem(system, client, redis, slots)
+            yield RunningSystem(system, client, redis, private.url, slots)
 
 
 def redis_seconds(redis: Redis) -> float:

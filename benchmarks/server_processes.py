@@ -45,17 +45,17 @@ def main(
     for count in counts:
         with run_server(processes=count) as (address, server):
             found[str(count)] = {
-                str(level): asyncio.run(_measure(address, server, request, level, seconds))
-                for level in levels
+                str(level): asyncio.run(measure(address, server, request, level, seconds)) for level in levels
             }
         for level, figures in found[str(count)].items():
             _print(count, level, figures)
     machine.write(file, {"model": model, "processes": found})
 
 
-async def _measure(
+async def measure(
     address: str, server: int, request: Any, in_flight: int, seconds: float
 ) -> dict[str, float]:
+    """Rate, latencies and costs of a server (its address and process id) that answers this request again and again."""
     latencies: list[float] = []
     async with AsyncExitStack() as stack:
         stubs = [await _connected(stack, address, request) for _ in range(min(in_flight, _CONNECTIONS))]

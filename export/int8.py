@@ -11,8 +11,9 @@ from evaluation import drawing
 from evaluation.graphs import Graphs
 from export import graphs, int8_score
 from export.errors import ExportRefused
+from export.publishing import digests, publish, seal
 from export.quantise import quantise
-from export.writing import digests, publish, seal, what_next
+from export.writing import what_next
 from smalti.errors import SmaltiError
 from smalti.runtime.draw_row import GRAPH
 from smalti.runtime.manifest import Manifest, Parity, Quantisation

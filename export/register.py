@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from export.errors import ExportRefused
-from export.writing import publish, seal
+from export.publishing import next_version, publish, seal
 from smalti.errors import SmaltiError
 from smalti.runtime import describing, inventory, repository
 from smalti.runtime.folder import LARGEST_FILE
@@ -47,7 +47,7 @@ def register(
     """
     contents = _contents(file)
     models = ModelRepository(root)
-    number = version or max(models.models().get(name, (0,))) + 1
+    number = version or next_version(root, name)
     try:
         manifest = describing.manifest_of(
             _FILE, contents, name=name, version=number, batched=False if unbatched else None

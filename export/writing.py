@@ -1,19 +1,15 @@
-"""Writes versions into the model repository: the graphs, then digests and manifest, then one rename."""
+"""Writes trained models into the model repository: their graphs and manifests."""
 
-import hashlib
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from export.errors import ExportRefused
+from export.publishing import differs, digests, next_version, publish, seal
 from export.registry import Exported, write_graphs
 from smalti.runtime import repository
-from smalti.runtime.manifest import MANIFEST, Manifest, fault_of, score_of
-from smalti.runtime.repository import ModelRepository
+from smalti.runtime.manifest import Manifest, fault_of, score_of
 from training import finite
 from training.checkpoint import Checkpoint
 from training.progress import Say, quiet
@@ -24,7 +20,7 @@ def export(checkpoint: Checkpoint, root: Path, *, version: int | None = None, sa
 
     Raises ExportRefused; the repository then stays as it was.
     """
-    [folder] = export_versions({version or _next_version(root, checkpoint.model): checkpoint}, root, say=say)
+    [folder] = export_versions({version or next_version(root, checkpoint.model): checkpoint}, root, say=say)
     return folder
 
 
@@ -41,29 +37,6 @@ def export_versions(checkpoints: Mapping[int, Checkpoint], root: Path, *, say: S
     )
 
 
-def publish(write: Callable[[Path], list[Path]], root: Path) -> list[Path]:
-    """Let `write` make versions in a temporary folder, then move them to `root`, all or none; returns the folders.
-
-    Raises ExportRefused if a version exists and draws something else; the repository then stays as it was.
-    """
-    with _workshop(root) as temporary:
-        written = write(temporary)
-        for folder in written:
-            _refuse_another(folder, root)
-        return [_move(folder, root) for folder in written]
-
-
-@contextmanager
-def _workshop(root: Path) -> Iterator[Path]:
-    """A temporary folder beside the models; raises ExportRefused if `root` cannot be written to."""
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".export-", dir=root) as temporary:
-            yield Path(temporary)
-    except OSError as error:
-        raise ExportRefused(f"{root} cannot be written: {error.strerror}.") from error
-
-
 def what_next(folder: Path) -> str:
     """Says how to draw with the version that was written."""
     manifest = repository.read(folder).manifest
@@ -73,17 +46,6 @@ def what_next(folder: Path) -> str:
         f"A server and workers that run with SMALTI_MODEL_REPOSITORY={folder.parent.parent} serve it within seconds; "
         f"then: {command.format(asked, manifest.name)}"
     )
-
-
-def seal(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest beside the files that it lists; it is the last file."""
-    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    repository.read(folder).verify()
-
-
-def digests(folder: Path) -> dict[str, str]:
-    """The SHA-256 of every file."""
-    return {file.name: _sha256(file) for file in sorted(folder.iterdir())}
 
 
 def _refuse_unfinished(checkpoint: Checkpoint) -> None:
@@ -130,13 +92,6 @@ def _manifest(checkpoint: Checkpoint, exported: Exported, folder: Path, version:
         raise ExportRefused(f"{checkpoint.model} does not fit into a manifest: {fault_of(error)}.") from error
 
 
-def _refuse_another(folder: Path, root: Path) -> None:
-    """Raise ExportRefused if the version exists and draws something else; newer figures are welcome."""
-    target = _place(folder, root)
-    if target.exists() and repository.read(target).manifest.digest != repository.read(folder).manifest.digest:
-        raise _draws_otherwise(target)
-
-
 def _refuse_other_weights(checkpoint: Checkpoint, target: Path) -> None:
     """Raise ExportRefused early, before minutes of writing and comparing, if the version clearly has another network.
 
@@ -148,7 +103,7 @@ def _refuse_other_weights(checkpoint: Checkpoint, target: Path) -> None:
     there = repository.read(target).manifest
     same_figures = there.figures | checkpoint.figures == there.figures
     if not same_figures and not _has_a_weight(target, there, checkpoint):
-        raise _draws_otherwise(target)
+        raise differs(target)
 
 
 def _has_a_weight(folder: Path, manifest: Manifest, checkpoint: Checkpoint) -> bool:
@@ -158,41 +113,3 @@ def _has_a_weight(folder: Path, manifest: Manifest, checkpoint: Checkpoint) -> b
     written = [form.numpy().tobytes() for matrix in matrices for form in (matrix, matrix.mT)]
     content = [(folder / file).read_bytes() for file in manifest.files]
     return any(weight in each for each in content for weight in written)
-
-
-def _draws_otherwise(target: Path) -> ExportRefused:
-    return ExportRefused(
-        f"{target} exists and draws something else: a version never changes, so export as another "
-        "version (without --version, the next free one) or into another --repository; to use this place, remove that "
-        "folder first."
-    )
-
-
-def _move(folder: Path, root: Path) -> Path:
-    """Move the finished version to its place; if it is there already, replace only the manifest.
-
-    The manifest's evaluation is kept, since the graphs are the same.
-    """
-    target = _place(folder, root)
-    if target.exists():
-        measured = repository.read(target).manifest.evaluation
-        seal(folder, repository.read(folder).manifest.model_copy(update={"evaluation": measured}))
-        shutil.copy2(folder / MANIFEST, target / f".{MANIFEST}")
-        (target / f".{MANIFEST}").replace(target / MANIFEST)
-        return target
-    target.parent.mkdir(exist_ok=True)
-    folder.rename(target)
-    return target
-
-
-def _place(folder: Path, root: Path) -> Path:
-    return root / folder.parent.name / folder.name
-
-
-def _next_version(root: Path, model: str) -> int:
-    return max(ModelRepository(root).models().get(model, (0,))) + 1
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

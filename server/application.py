@@ -10,9 +10,11 @@ import structlog
 from grpc_health.v1 import health, health_pb2_grpc
 
 from server.address import listening_address
+from server.calls import CallLimits, Calls
 from server.gate import Gate
 from server.inference import protocol
 from server.inference.drawing import Drawing
+from server.inference.exporting import Exporting
 from server.inference.inferring import Inferring
 from server.inference.naming import ProtocolModels
 from server.inference.repository import Repository
@@ -69,7 +71,10 @@ class Application:
         self._siblings = siblings or Alone()
         self._is_one_of_several = siblings is not None
         self._protection = Protection(settings)
-        self._gate = Gate(self._protection.admission)
+        self._gate = Gate(
+            self._protection.admission,
+            Calls(CallLimits(answered=settings.max_calls, open=settings.max_open_calls)),
+        )
         self._server = make_server(
             self._gate,
             max_message_bytes=settings.max_message_bytes,
@@ -90,7 +95,7 @@ class Application:
         self._pictures = Pictures(pixels=settings.max_picture_pixels, threads=_picture_threads(settings))
         self._drawing = StreamedDrawing(queue, results, drawn, self._readiness, self._pictures)
         self._upkeep = Upkeep(QueueUpkeep(stores.upkeep), self._readiness)
-        self._add_services(queue, results, pool)
+        self._add_services(queue, ClientQueue(stores.watchers), results, pool)
         self._background: list[asyncio.Task[None]] = []
 
     def _new_board(self, store: QueueStore) -> Board:
@@ -98,13 +103,15 @@ class Application:
         everybody = ClientQueue(store).of(EVERYBODY)
         return Board(everybody, WatcherQueue(store), self._hints, most_per_job=most)
 
-    def _add_services(self, queue: ClientQueue, results: WatcherQueue, pool: Executor) -> None:
+    def _add_services(
+        self, queue: ClientQueue, watched: ClientQueue, results: WatcherQueue, pool: Executor
+    ) -> None:
         limits, server, catalogue = _limits(self._settings), self._server, self.catalogue
         images = ImageService(catalogue, self._pictures, self._drawing, limits)
         images_pb2_grpc.add_ImageServiceServicer_to_server(images, server)
         watching, places = Watching(self._board), Places(_watcher_limits(self._settings))
         jobs = JobService(
-            queue, results, catalogue, self._pictures, watching, places, self._readiness, limits
+            queue, watched, results, catalogue, self._pictures, watching, places, self._readiness, limits
         )
         jobs_pb2_grpc.add_JobServiceServicer_to_server(jobs, server)
         models = ModelService(catalogue, self._readiness, self._siblings)
@@ -115,6 +122,7 @@ class Application:
 
     def _inference(self, pool: Executor) -> InferenceService:
         models = ProtocolModels(self.catalogue)
+        self._exporting = Exporting(models)
         regions = Regions(most_bytes=self._settings.max_message_bytes)
         inferring = Inferring(models, regions, pool)
         return InferenceService(
@@ -160,6 +168,7 @@ class Application:
 
     def _look_after_the_queue(self) -> None:
         self._background = [
+            _named(self._exporting.run(), "exporting"),
             _named(self._upkeep.run(), "upkeep"),
             _named(self._upkeep.keep_recovering(), "recovery"),
             _named(self._hints.run(), "hints"),
@@ -199,6 +208,7 @@ class Application:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         await self.catalogue.close()
+        self._exporting.copy()
         self._pictures.close()
         log.info("stopped")
 

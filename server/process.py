@@ -26,7 +26,9 @@ _FEWEST_THREADS = 2  # so that requests go on while a model is loaded
 async def run_alone(settings: ServerSettings) -> None:
     """Serve until a signal, with /metrics; raises errors that a person must repair."""
     stopping = stop_event()
-    metrics = MetricsServer(settings.metrics_host, settings.metrics_port)
+    metrics = MetricsServer(
+        settings.metrics_host, settings.metrics_port, token_file=settings.metrics_token_file
+    )
     try:
         log.info("metrics served", host=settings.metrics_host, port=metrics.port)
         await _serve(settings, stopping, None)

@@ -54,7 +54,12 @@ async def supervise(settings: ServerSettings) -> None:
 def _metrics(settings: ServerSettings) -> Iterator[Path]:
     """Serve the metrics of all processes; they write them into the folder."""
     with _new_folder() as name:
-        metrics = MetricsServer(settings.metrics_host, settings.metrics_port, joined(Path(name)))
+        metrics = MetricsServer(
+            settings.metrics_host,
+            settings.metrics_port,
+            joined(Path(name)),
+            token_file=settings.metrics_token_file,
+        )
         log.info("metrics served", host=settings.metrics_host, port=metrics.port)
         try:
             yield Path(name)

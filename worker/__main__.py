@@ -38,7 +38,9 @@ _LOOKS_PER_LOG_LINE = 5
 async def run(settings: WorkerSettings) -> None:
     """Build everything, and draw until told to stop."""
     stopping = stop_event()
-    metrics = MetricsServer(settings.metrics_host, settings.metrics_port)
+    metrics = MetricsServer(
+        settings.metrics_host, settings.metrics_port, token_file=settings.metrics_token_file
+    )
     engine = _engine(settings)
     try:
         async with connect(settings.redis_url, allow_volatile=settings.allow_volatile_redis) as redis:

@@ -11,6 +11,7 @@ from server.inference import protocol
 from smalti.errors import InvalidRequest
 
 _LENGTH = struct.Struct("<I")  # before each value of BYTES
+_SMALL_BYTES = 65536  # a copy of so many costs less than a view
 
 
 class Datatype(NamedTuple):
@@ -20,15 +21,11 @@ class Datatype(NamedTuple):
     config: int  # its number in a model's configuration, there called TYPE_FP32
     dtype: np.dtype[Any]  # of arrays; object for BYTES, whose values have any length
     contents: str  # the field of InferTensorContents that may hold its values; empty if none can
-
-    @property
-    def has_fixed_size(self) -> bool:
-        """Whether every value takes the same number of bytes."""
-        return self.dtype != object
+    has_fixed_size: bool  # whether every value takes the same number of bytes
 
 
 def _datatype(name: str, config: str, dtype: str, contents: str) -> Datatype:
-    return Datatype(name, protocol.DataType.Value(config), np.dtype(dtype), contents)
+    return Datatype(name, protocol.DataType.Value(config), np.dtype(dtype), contents, dtype != "O")
 
 
 _BY_TYPE = {  # by the type's name in a manifest
@@ -82,10 +79,12 @@ def read_contents(values: Any, datatype: Datatype) -> NDArray[Any]:
 
 
 def write_raw(array: NDArray[Any], datatype: Datatype) -> bytes | memoryview:
-    """The raw bytes of an array; those of the array itself where it lies in one piece."""
+    """The raw bytes of an array; those of the array itself where it is large and lies in one piece."""
     if not datatype.has_fixed_size:
         return b"".join(_with_lengths(array.reshape(-1)))
-    return np.ascontiguousarray(array, dtype=datatype.dtype).reshape(-1).view(np.uint8).data
+    if array.nbytes <= _SMALL_BYTES:
+        return array.tobytes()
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def _split(data: bytes | memoryview) -> list[bytes]:

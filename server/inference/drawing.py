@@ -37,6 +37,7 @@ class Drawing:
             async with aclosing(self._rows(model, inputs)) as rows:
                 async for row in rows:
                     marks.append(perf_counter_ns())
+                    model.served.drawing.add_response(len(marks) - 2, marks[-1] - marks[-2])
                     yield row
         except BaseException as error:
             model.served.drawing.add_failure(perf_counter_ns() - marks[0], error)

@@ -13,6 +13,7 @@ from server.inference.shared_memory import Place, Regions
 from server.oneshot.waiting import Arrays
 
 _BYTES = DATATYPES["BYTES"]
+_ID = b"\x1a"  # the tag of id: field 3, with a length
 _RAW = b"\x32"  # the tag of raw_output_contents: field 6, with a length
 _IN_STREAM = b"\x12"  # the tag of infer_response in a stream's message: field 2, with a length
 _REMEMBERED = 4096  # heads and descriptions that are kept
@@ -74,7 +75,8 @@ def write_failure(request: Any, message: str) -> bytes:
 def _head(model: ProtocolModel, request_id: str, last: bool | None) -> list[Part]:
     parts: list[Part] = [_named(model.name, model.version)]
     if request_id:
-        parts.append(protocol.ModelInferResponse(id=request_id).SerializeToString())
+        written = request_id.encode()
+        parts += (_ID, _varint(len(written)), written)
     if last is not None:
         parts.append(_FINAL if last else _NOT_FINAL)
     return parts

@@ -76,6 +76,7 @@ def _message(name: str, version: str, counted: GraphStatistics) -> Any:
             cache_miss=_duration(_NOTHING),
         ),
         batch_stats=[_batch(entries, runs) for entries, runs in sorted(counted.batches.items())],
+        response_stats={str(place): _response(duration) for place, duration in counted.responses.items()},
     )
 
 
@@ -86,6 +87,10 @@ def _batch(entries: int, runs: RunStatistics) -> Any:
         compute_infer=_duration(runs.compute_infer),
         compute_output=_duration(runs.compute_output),
     )
+
+
+def _response(duration: Duration) -> Any:
+    return protocol.InferResponseStatistics(compute_infer=_duration(duration), success=_duration(duration))
 
 
 def _duration(duration: Duration) -> Any:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from concurrent.futures import Executor
-from math import inf
+from math import inf, prod
 from time import perf_counter, thread_time
 from typing import Any
 
@@ -23,6 +23,7 @@ from smalti.runtime.session import open_graph
 
 _SHORT_PALETTE = "its network knows more colours than its palette has: export it again."
 _LONG_SECONDS = 0.01  # of a run that need not be measured again
+_LARGEST_EXAMPLE = 1 << 24  # values of an input; a larger one is not tried, as it may not fit into memory
 WORKERS_OWN = frozenset({GRAPH})  # graphs that only workers run
 
 
@@ -109,9 +110,8 @@ def _warm(model: Model, name: str, runner: Runner, *, sizes: set[int]) -> None:
     """Run a batch of each size once; raises RepositoryDamaged where that fails or gives something wrong."""
     graph, last_colour = model.manifest.graph(name), len(model.manifest.palette) - 1
     for entries in sorted(sizes):
-        inputs = {tensor.name: _example(tensor, entries, last_colour) for tensor in graph.inputs}
         try:
-            outputs = runner.run(inputs)
+            outputs = runner.run(_examples(model, graph, entries))
         except GraphFailed as error:
             raise RepositoryDamaged(f"{model.title}: onnxruntime cannot run {graph.file}: {error}") from error
         _refuse_other_shapes(model, graph, entries, outputs)
@@ -124,12 +124,12 @@ def _warm(model: Model, name: str, runner: Runner, *, sizes: set[int]) -> None:
 
 def _measure(model: Model, name: str, runner: Runner, entries: int) -> None:
     """Let the runner learn how long its runs take, unless that depends on sizes which requests choose."""
-    graph, last_colour = model.manifest.graph(name), len(model.manifest.palette) - 1
+    graph = model.manifest.graph(name)
     if any(-1 in tensor.shape[graph.is_batched :] for tensor in graph.inputs):
         return
-    one, many = (
-        {tensor.name: _example(tensor, size, last_colour) for tensor in graph.inputs} for size in (1, entries)
-    )
+    if any(prod(_sizes(tensor, entries)) > _LARGEST_EXAMPLE for tensor in graph.inputs):
+        return
+    one, many = (_examples(model, graph, size) for size in (1, entries))
     try:
         runner.measure(one, many, entries)
     except GraphFailed:  # a graph of any kind need not take what is tried here
@@ -162,8 +162,25 @@ def _sizes(tensor: Tensor, entries: int) -> tuple[int, ...]:
     return tuple(entries if axis == -1 else axis for axis in tensor.shape)
 
 
+def _examples(model: Model, graph: Graph, entries: int) -> Arrays:
+    if not model.manifest.has_images:
+        return {tensor.name: _nothing(tensor, entries) for tensor in graph.inputs}
+    last_colour = len(model.manifest.palette) - 1
+    return {tensor.name: _example(tensor, entries, last_colour) for tensor in graph.inputs}
+
+
+def _nothing(tensor: Tensor, entries: int) -> NDArray[Any]:
+    """Zeros, or empty texts."""
+    sizes = _sizes(tensor, entries)
+    if tensor.type == "string":
+        return np.full(sizes, "", dtype=object)
+    return np.zeros(sizes, dtype=tensor.type)
+
+
 def _example(tensor: Tensor, entries: int, last_colour: int) -> NDArray[Any]:
     """Pixels of the last colour, and various latents, so that a palette of the wrong length shows itself."""
     if tensor.name == "latent":
         return np.random.default_rng(0).standard_normal(_sizes(tensor, entries), dtype=np.float32)
+    if tensor.type == "string":
+        return np.full(_sizes(tensor, entries), "", dtype=object)
     return np.full(_sizes(tensor, entries), last_colour if tensor.name == "pixels" else 0, dtype=tensor.type)

@@ -75,6 +75,9 @@ class GraphStatistics:
     compute_output: Duration = field(default_factory=Duration)
     batches: dict[int, RunStatistics] = field(default_factory=dict)
     failures: dict[FailureReason, int] = field(default_factory=dict)  # requests in `fail`
+    responses: dict[int, Duration] = field(
+        default_factory=dict
+    )  # of a decoupled model, by their place in the answer
 
     def add_run(self, entries: int, times: RunTimes) -> None:
         """One more run, of so many entries."""
@@ -97,6 +100,10 @@ class GraphStatistics:
         reason = reason_of(cause)
         self.failures[reason] = self.failures.get(reason, 0) + 1
 
+    def add_response(self, place: int, nanoseconds: int) -> None:
+        """One more response of several, so long after the one before it."""
+        self.responses.setdefault(place, Duration()).add(nanoseconds)
+
     def join(self, other: "GraphStatistics") -> None:
         """Add what another process has counted."""
         self.inference_count += other.inference_count
@@ -108,6 +115,8 @@ class GraphStatistics:
             self.batches.setdefault(entries, RunStatistics()).join(runs)
         for reason, count in other.failures.items():
             self.failures[reason] = self.failures.get(reason, 0) + count
+        for place, duration in other.responses.items():
+            self.responses.setdefault(place, Duration()).join(duration)
 
 
 _DURATIONS = tuple(each.name for each in fields(GraphStatistics) if each.type is Duration)
@@ -120,6 +129,6 @@ def reason_of(cause: BaseException) -> FailureReason:
 
 _REASONS: tuple[tuple[tuple[type[BaseException], ...], FailureReason], ...] = (
     ((Busy, WaitedTooLong, DeadlinePassed), "REJECTED"),  # it never ran
-    ((CancelledError,), "CANCELED"),
+    ((CancelledError, GeneratorExit), "CANCELED"),
     ((GraphFailed,), "BACKEND"),
 )

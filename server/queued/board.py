@@ -24,7 +24,7 @@ class Board:
         self._watchers = watchers
         self._hints = hints
         self._most_per_job = most_per_job
-        self._turns = Turns()
+        self.turns = Turns()
         self._readers: dict[str, SharedReader] = {}
         self._reading: dict[SharedReader, asyncio.Task[None]] = {}
         self.is_stopping = False
@@ -64,7 +64,7 @@ class Board:
 
     def _start(self, job: Job) -> SharedReader:
         """Start a reader. It belongs to no client, so it runs outside the context of the RPC that needs it first."""
-        reader = SharedReader(job, self._jobs, self._watchers, self._hints, self._turns)
+        reader = SharedReader(job, self._jobs, self._watchers, self._hints, self.turns)
         self._readers[job.id] = reader
         self._reading[reader] = asyncio.create_task(
             reader.run(), name=f"reader of {job.id}", context=Context()

@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 _READS = 8  # jobs that are read at the same moment
+_JOINS = 4  # watchers whose job is looked up at the same moment, so that a crowd does not hold up readers
 _WOKEN_AT_ONCE = 16  # watchers that send one after another, while everybody else waits
 
 
@@ -21,12 +22,18 @@ class Turns:
 
     def __init__(self) -> None:
         self._reads = asyncio.Semaphore(_READS)
+        self._joins = asyncio.Semaphore(_JOINS)
         self._sends = asyncio.Lock()
 
     @property
     def reading(self) -> AbstractAsyncContextManager[None]:
         """The right to read a job; wait for it with `async with`."""
         return self._reads
+
+    @property
+    def joining(self) -> AbstractAsyncContextManager[None]:
+        """The right to look up a job for a new watcher; wait for it with `async with`."""
+        return self._joins
 
     async def wake(self, watchers: Sequence[Wakeable]) -> None:
         """Wake them in small groups. After each group other work gets as much time as the group took.

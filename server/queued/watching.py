@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from server.queued.board import Board
 from server.queued.view import JobEvent
 from smalti.errors import Unavailable
+from smalti.jobs.clients import ClientJobs
 from smalti.jobs.job import Job
 
 
@@ -17,6 +18,11 @@ class Watching:
 
     def __init__(self, board: Board) -> None:
         self._board = board
+
+    async def find(self, jobs: ClientJobs, job_id: str) -> Job:
+        """The job, for a watcher who sees these jobs. Crowds of watchers wait for their turn here."""
+        async with self._board.turns.joining:
+            return await jobs.get(job_id)
 
     async def watch(self, job: Job, *, rows: bool) -> AsyncGenerator[JobEvent, None]:
         """Yield the job, which the caller has just read or submitted; then rows, ends of samples, and the job when it

@@ -36,8 +36,8 @@ def _client(tokens: Tokens, metadata: Metadata) -> Caller:
     if not sent:
         RPCS_REFUSED.labels("no_token").inc()
         raise TokenRefused(
-            "This server asks for a token: send it as metadata 'authorization: Bearer TOKEN' "
-            "(smalti --token-file FILE, Client(token_file=...))."
+            "This server asks for a token: send it as metadata 'authorization: Bearer TOKEN'; "
+            "the command smalti does so with --token-file FILE."
         )
     client = tokens.client_of(_token(sent[0])) if len(sent) == 1 else None
     if client is None:

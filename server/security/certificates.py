@@ -43,7 +43,6 @@ class Certificates:
         ]
         self._paths = paths
         self.files: Reread[_Read] = Reread(watched, lambda: _read(paths))
-        warn_of_readers(paths.key)
 
     @classmethod
     def of(cls, settings: ServerSettings) -> "Certificates | None":
@@ -65,6 +64,7 @@ class Certificates:
 
     def for_server(self) -> grpc.ServerCredentials:
         """gRPC's credentials; every new connection gets the certificate that is in force then."""
+        warn_of_readers(self._paths.key)
         return grpc.dynamic_ssl_server_credentials(
             self.files.value.configuration,
             lambda: self.files.value.configuration,

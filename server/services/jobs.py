@@ -34,6 +34,7 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
     def __init__(
         self,
         queue: ClientQueue,
+        watched: ClientQueue,
         watchers: WatcherQueue,
         catalogue: Catalogue,
         pictures: Pictures,
@@ -43,6 +44,7 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
         limits: RequestLimits,
     ) -> None:
         self._queue = queue
+        self._watched = watched  # the same jobs over the watchers' connections
         self._watchers = watchers
         self._catalogue = catalogue
         self._pictures = pictures
@@ -76,7 +78,7 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
     async def Watch(self, request: pb.WatchRequest, context: Context) -> AsyncIterator[pb.WatchResponse]:
         self._readiness.require_queue()
         with self._places.take(caller().name):
-            job = await self._jobs.get(request.id)
+            job = await self._watching.find(self._watched.of(caller()), request.id)
             async with aclosing(self._watching.watch(job, rows=request.rows)) as events:
                 async for event in events:
                     yield self._event(event)

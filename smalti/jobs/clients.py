@@ -21,7 +21,7 @@ from smalti.jobs.limits import (
     limits_of,
     refusal,
 )
-from smalti.jobs.reading import JobReader, asking, damaged, not_found, required
+from smalti.jobs.reading import JobRecords, asking, damaged, not_found, required
 from smalti.jobs.store import QueueStore
 from smalti.printable import printable
 
@@ -35,11 +35,11 @@ class ClientQueue:
     def __init__(self, store: QueueStore, *, limits: QueueLimits = DEFAULT_LIMITS) -> None:
         self._store = store
         self._limits = limits
-        self._reader = JobReader(store)
+        self._records = JobRecords(store)
 
     def of(self, asker: Asker) -> "ClientJobs":
         """The queue as this client sees it."""
-        return ClientJobs(self._store, self._reader, asker, self._limits)
+        return ClientJobs(self._store, self._records, asker, self._limits)
 
 
 class ClientJobs:
@@ -49,9 +49,9 @@ class ClientJobs:
     raises JobDamaged; it can only be deleted.
     """
 
-    def __init__(self, store: QueueStore, reader: JobReader, asker: Asker, limits: QueueLimits) -> None:
+    def __init__(self, store: QueueStore, records: JobRecords, asker: Asker, limits: QueueLimits) -> None:
         self._store = store
-        self._reader = reader
+        self._records = records
         self._asker = asker
         self._limits = limits
         self._own_limits = limits_of(asker, limits)
@@ -65,7 +65,7 @@ class ClientJobs:
         size = _Size.of(request)
         self._refuse_too_large(size)
         job_id = await self._submit(request, size, request_id)
-        return await self._reader.refresh(
+        return await self._records.refresh(
             job_id, request, self._asker.name
         )  # an older job has an equal request
 
@@ -74,12 +74,12 @@ class ClientJobs:
 
         Its request comes without the kept pixels: they may be large, and only workers need them.
         """
-        [job] = await self._reader.read(self._asker, [_checked(job_id)])
+        [job] = await self._records.read(self._asker, [_checked(job_id)])
         return required(job_id, job)
 
     async def refresh(self, job: Job) -> Job:
         """The same job as it is now. Cheaper than `get`: its request never changes, so it is not read again."""
-        return await self._reader.refresh(job.id, job.request, job.client)
+        return await self._records.refresh(job.id, job.request, job.client)
 
     async def list(
         self, *, limit: int, page_token: str = "", client: str | None = None
@@ -102,7 +102,7 @@ class ClientJobs:
                 num=limit + 1,
                 withscores=True,
             )
-        jobs = await self._reader.read(self._asker, [job_id.decode() for job_id, _ in page[:limit]])
+        jobs = await self._records.read(self._asker, [job_id.decode() for job_id, _ in page[:limit]])
         token = str(int(page[limit - 1][1])) if len(page) > limit else ""
         return [job for job in jobs if isinstance(job, Job)], token
 

@@ -165,16 +165,19 @@ def decode_commit(reply: bytes) -> list[CommitReply]:
 
 
 def decode_result(index: int, value: bytes) -> SampleResult:
-    """A result as shared.lua's end_sample writes it."""
-    _, log_probability, fingerprint, payload = value[1:].split(b"\n", 3)
+    """A result as shared.lua's end_sample writes it; raises Undecodable."""
     succeeded = value.startswith(b"+")
-    return SampleResult(
-        index=index,
-        pixels=payload if succeeded else b"",
-        log_probability=float(log_probability),
-        error="" if succeeded else payload.decode(),
-        fingerprint=fingerprint.decode(),
-    )
+    try:
+        _, log_probability, fingerprint, payload = value[1:].split(b"\n", 3)
+        return SampleResult(
+            index=index,
+            pixels=payload if succeeded else b"",
+            log_probability=float(log_probability),
+            error="" if succeeded else payload.decode(),
+            fingerprint=fingerprint.decode(),
+        )
+    except ValueError as error:
+        raise Undecodable(str(error)) from error
 
 
 def decode_ended(entries: bytes) -> list[tuple[int, bool]]:

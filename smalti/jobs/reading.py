@@ -21,7 +21,7 @@ class _Known:
     client: str
 
 
-class JobReader:
+class JobRecords:
     """Reads the jobs of a pool."""
 
     def __init__(self, store: QueueStore) -> None:

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from smalti.jobs import codec
 from smalti.jobs.job import Job, SampleResult, SampleRows
 from smalti.jobs.keys import CHUNK
+from smalti.jobs.reading import damaged
 from smalti.jobs.store import BLOCK_SECONDS, QueueStore
 
 _READ_BYTES = 1_000_000  # bytes of results in one answer of Redis
@@ -19,7 +20,10 @@ class WatcherQueue:
     async def results(
         self, job: Job, *, start: int = 0, limit: int = 0
     ) -> AsyncGenerator[SampleResult, None]:
-        """Ended samples with indices from `start`, in order; `limit` is the number of indices, 0 means all."""
+        """Ended samples with indices from `start`, in order; `limit` is the number of indices, 0 means all.
+
+        Raises JobDamaged at a result that cannot be read.
+        """
         request = job.request
         end = min(request.count, start + limit) if limit else request.count
         page = max(1, min(CHUNK, _READ_BYTES // (request.row_bytes * request.rows)))
@@ -87,4 +91,7 @@ class WatcherQueue:
         chunk = self._store.keys.result(job_id, indices.start)
         with self._store.available(chunk):
             values = await self._store.redis.hmget(chunk, [str(i) for i in indices])
-        return [codec.decode_result(i, value) for i, value in zip(indices, values, strict=True) if value]
+        try:
+            return [codec.decode_result(i, value) for i, value in zip(indices, values, strict=True) if value]
+        except codec.Undecodable as error:
+            raise damaged(job_id) from error

@@ -2,7 +2,7 @@
 
 Names follow Prometheus: `smalti_<thing>_<unit>[_total]`, base units, no label with values that a client could invent.
 Each gauge says how a server of several processes joins theirs: `livesum` adds what each has, `livemostrecent` takes
-what was seen last of the one queue. Counters and histograms are added.
+what was seen last of the one queue; `sum` keeps what ended processes had. Counters and histograms are added.
 """
 
 import os
@@ -15,11 +15,20 @@ FOLDER_VARIABLE, FOLDER_PREFIX = "PROMETHEUS_MULTIPROC_DIR", "smalti-metrics-"
 if not Path(os.environ.get(FOLDER_VARIABLE, "")).name.startswith(FOLDER_PREFIX):
     os.environ.pop(FOLDER_VARIABLE, None)
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, start_http_server  # noqa: E402
+from prometheus_client import (  # noqa: E402
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    make_wsgi_app,
+    start_http_server,
+)
 from prometheus_client.multiprocess import MultiProcessCollector  # noqa: E402
 
 from smalti.errors import SettingsInvalid  # noqa: E402
 from smalti.printable import printable  # noqa: E402
+from smalti.runtime.metrics_token import guarded  # noqa: E402
 
 _FAST = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 _SLOW = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 300, 1800, 7200, 43200)
@@ -129,6 +138,50 @@ CORRUPT_COMMITS = Counter(
 )
 
 
+def _grows(name: str, means: str, *more_labels: str) -> Gauge:
+    """One of Triton's counters. A gauge, because prometheus_client would add `_total` to the name of a counter.
+
+    What processes that have ended counted is still in it.
+    """
+    return Gauge(name, means, ["model", "version", *more_labels], multiprocess_mode="sum")
+
+
+# Triton's names, so that its dashboards work; a model is `<model>.<graph>`. server/inference/exporting.py sets them.
+NV_SUCCESS = _grows(
+    "nv_inference_request_success", "Answered requests of the Open Inference Protocol's models."
+)
+NV_FAILURE = _grows(
+    "nv_inference_request_failure",
+    "Requests without an answer: REJECTED before their run, CANCELED, failed in the BACKEND, or OTHER.",
+    "reason",
+)
+NV_COUNT = _grows("nv_inference_count", "Entries of answered requests.")
+NV_EXEC_COUNT = _grows("nv_inference_exec_count", "Runs, each of one batch.")
+NV_REQUEST_US = _grows(
+    "nv_inference_request_duration_us", "Microseconds of answered requests, from arrival to answer."
+)
+NV_QUEUE_US = _grows(
+    "nv_inference_queue_duration_us", "Microseconds that answered requests waited for a run."
+)
+NV_COMPUTE_INPUT_US = _grows(
+    "nv_inference_compute_input_duration_us",
+    "Microseconds of joining the inputs of a batch, for each request.",
+)
+NV_COMPUTE_INFER_US = _grows(
+    "nv_inference_compute_infer_duration_us", "Microseconds of runs, for each request in them."
+)
+NV_COMPUTE_OUTPUT_US = _grows(
+    "nv_inference_compute_output_duration_us",
+    "Microseconds of dividing the outputs of a batch, for each request.",
+)
+NV_PENDING = Gauge(
+    "nv_inference_pending_request_count",
+    "Requests that wait for a run.",
+    ["model", "version"],
+    multiprocess_mode="livesum",
+)
+
+
 def joined(folder: Path) -> CollectorRegistry:
     """The metrics of all processes that had this folder in FOLDER_VARIABLE, those that have ended included."""
     registry = CollectorRegistry()
@@ -137,11 +190,28 @@ def joined(folder: Path) -> CollectorRegistry:
 
 
 class MetricsServer:
-    """Serves `/metrics`, of this process unless another registry is given. Port 0 takes any free port: see `port`."""
+    """Serves `/metrics`, of this process unless another registry is given. Port 0 takes any free port: see `port`.
 
-    def __init__(self, host: str, port: int, registry: CollectorRegistry = REGISTRY) -> None:
+    With a `token_file`, only requests with the token in it are answered. Raises SettingsInvalid.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        registry: CollectorRegistry = REGISTRY,
+        *,
+        token_file: Path | None = None,
+    ) -> None:
+        page = make_wsgi_app(registry)
+        answer = guarded(page, token_file) if token_file else page
         try:
-            self._server, self._thread = start_http_server(port, addr=host.strip("[]"), registry=registry)
+            self._server, self._thread = start_http_server(
+                port,
+                addr=host.strip("[]"),
+                registry=CollectorRegistry(),  # empty, until the page is guarded
+            )
+            self._server.set_app(answer)
         except (OSError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or "there is no host of this name"
             raise SettingsInvalid(

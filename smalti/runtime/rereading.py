@@ -65,7 +65,7 @@ async def keep_looking(files: Iterable["Reread[Content]"]) -> None:
 
 def warn_of_writers(path: Path) -> None:
     """Warn if users other than its owner may change the file."""
-    if path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    if path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH) and _others_reach(path):
         log.warning(
             "other users of this machine may change a file that says who is let in: chmod go-w",
             file=printable(str(path)),
@@ -75,8 +75,14 @@ def warn_of_writers(path: Path) -> None:
 def warn_of_readers(path: Path) -> None:
     """Warn if users other than its owner may read this user's file. Secrets of containers belong to other users."""
     status = path.stat()
-    if status.st_uid == os.getuid() and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+    is_open = status.st_mode & (stat.S_IRWXG | stat.S_IRWXO) and status.st_uid == os.getuid()
+    if is_open and _others_reach(path):
         log.warning("other users of this machine may read a secret: chmod go-rwx", file=printable(str(path)))
+
+
+def _others_reach(path: Path) -> bool:
+    """Whether every folder above the file lets other users through."""
+    return all(folder.stat().st_mode & (stat.S_IXGRP | stat.S_IXOTH) for folder in path.resolve().parents)
 
 
 def _state(paths: Sequence[Path]) -> _State:

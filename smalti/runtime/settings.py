@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -35,6 +35,7 @@ class SharedSettings(BaseSettings):
     redis_url: Annotated[str, AfterValidator(check_redis_url)] = (
         "redis://localhost:6379/0"  # the Redis that holds the queue
     )
+    redis_url_file: Path | None = None  # file that holds the URL of Redis, instead of SMALTI_REDIS_URL
     pool: Annotated[
         str,
         Field(
@@ -49,6 +50,9 @@ class SharedSettings(BaseSettings):
     lease_seconds: Seconds = 10.0  # silence after which another worker may take a worker's samples
     metrics_host: str = "127.0.0.1"  # address on which the metrics are served; 0.0.0.0: all addresses
     metrics_port: Port = 9401  # port of the metrics; 0: any free one
+    metrics_token_file: Path | None = (
+        None  # file of the token that /metrics asks for; without it, anyone may read
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"  # less important messages are not logged
     log_format: Literal["text", "json"] = "text"  # form of the log: text to read, or one JSON object per line
 
@@ -59,14 +63,21 @@ class SharedSettings(BaseSettings):
             name=self.providers, threads=self.threads, gpu_memory_megabytes=self.gpu_memory_megabytes
         )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _redis_url_from_its_file(cls, given: dict[str, Any]) -> dict[str, Any]:
+        if not (file := given.get("redis_url_file")):
+            return given
+        if given.get("redis_url"):
+            raise SettingsInvalid("SMALTI_REDIS_URL and SMALTI_REDIS_URL_FILE are both set: set only one.")
+        _check_text("redis_url_file", file)
+        return given | {"redis_url": _content(file)}
+
     @field_validator("*", mode="before")
     @classmethod
     def _is_plain(cls, value: Any, info: ValidationInfo) -> Any:
         name = str(info.field_name)
-        if isinstance(value, str) and re.search(
-            r"[\ud800-\udfff]", value
-        ):  # stands for a byte that is not UTF-8
-            raise SettingsInvalid(f"{_variable(name)} has a byte that is not UTF-8: write it in UTF-8.")
+        _check_text(name, value)
         is_number = cls.model_fields[name].annotation in (int, float)
         if isinstance(value, str) and is_number and not _NUMBER.fullmatch(value.strip()):
             raise PydanticCustomError("number", "it is not a number")
@@ -129,6 +140,8 @@ class ServerSettings(SharedSettings):
         0.002  # longest time that a one-shot request waits for others, to run in one batch with them
     )
     max_waiting: Count = 1024  # most entries of one-shot requests that wait for one graph
+    max_calls: Count = 256  # most calls with one response that a service answers at once
+    max_open_calls: Count = 8192  # most calls of a service at once, streams too
     max_picture_pixels: Total = (
         262_144  # most pixels of pictures that are read or written at once; a request counts for at most half
     )
@@ -155,6 +168,23 @@ class ServerSettings(SharedSettings):
     )
     max_retention_seconds: Retention = 7 * 86400.0  # longest retention that a client gets
     default_retention_seconds: Retention = 86400.0  # retention of a job whose client asks for none
+
+
+def _check_text(field: str, value: Any) -> None:
+    """Refuse a value with a surrogate, which stands for a byte that is not UTF-8."""
+    if isinstance(value, str) and re.search(r"[\ud800-\udfff]", value):
+        raise SettingsInvalid(f"{_variable(field)} has a byte that is not UTF-8: write it in UTF-8.")
+
+
+def _content(file: str | Path) -> str:
+    """The URL in a file; raises SettingsInvalid."""
+    try:
+        return Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
+        raise SettingsInvalid(
+            f"SMALTI_REDIS_URL_FILE: {printable(str(file))} cannot be read: {reason}."
+        ) from None
 
 
 def _sizes(buckets: str) -> list[int]:

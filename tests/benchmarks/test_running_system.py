@@ -17,7 +17,7 @@ def counted(monkeypatch):
     system: Any = SimpleNamespace(pids={"server": 1, "worker": 2})
     counts: list[running_system._Counts] = []
     monkeypatch.setattr(running_system._Counts, "of", lambda running, model: counts.pop(0))
-    return RunningSystem(system, client=nothing, redis=nothing, slots=4), counts
+    return RunningSystem(system, client=nothing, redis=nothing, redis_url="", slots=4), counts
 
 
 def test_occupancy_is_the_share_of_slots_that_ticks_filled(counted):

@@ -117,7 +117,7 @@ def test_generations_of_two_trainings_are_not_mixed(finished, another, plain, tm
     export_generations(finished, tmp_path)
     before = digests(tmp_path)
     mixed = replace(another, generations=(finished.generations[0], another.generations[1]))
-    with pytest.raises(ExportRefused, match="tiles-gan-lecture/2 exists and draws something else"):
+    with pytest.raises(ExportRefused, match="tiles-gan-lecture/2 exists and computes something else"):
         export_generations(mixed, tmp_path)
     assert digests(tmp_path) == before
 
@@ -127,7 +127,7 @@ def test_no_generation_is_written_if_one_version_belongs_to_another_training(
 ):
     export_generations(another, tmp_path)
     (tmp_path / "tiles-gan-lecture" / "1").rename(tmp_path / "elsewhere")
-    with pytest.raises(ExportRefused, match="exists and draws something else"):
+    with pytest.raises(ExportRefused, match="exists and computes something else"):
         export_generations(finished, tmp_path)
     assert list(digests(tmp_path)) == [2, 3]
 

@@ -1,6 +1,8 @@
 """Any ONNX file is put into the repository: whole, with its manifest, or not at all and with one sentence."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -109,6 +111,13 @@ def test_a_graph_can_be_registered_as_not_batched(file: Path, root: Path) -> Non
     for unbatched in (False, True):
         folder = register(file, root, name=f"dec-{unbatched}".lower(), unbatched=unbatched)
         assert repository.read(folder).manifest.graph("model").is_batched != unbatched
+
+
+def test_the_command_needs_neither_torch_nor_onnx() -> None:
+    """So people can use it where only the server is installed."""
+    code = "import sys, export.register; print({'torch', 'onnx'} & sys.modules.keys())"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert printed.stdout == "set()\n"
 
 
 def test_the_command_says_what_it_wrote_and_how_to_ask(file: Path, root: Path) -> None:

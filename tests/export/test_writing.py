@@ -126,7 +126,7 @@ def test_an_export_gets_the_next_free_version(finished, another, plain, tmp_path
 def test_a_version_that_draws_something_else_is_not_overwritten(finished, another, plain, tmp_path):
     folder = export(finished, tmp_path)
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
-    with pytest.raises(ExportRefused, match="exists and draws something else"):
+    with pytest.raises(ExportRefused, match="exists and computes something else"):
         export(another, tmp_path, version=1)
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
 
@@ -136,7 +136,9 @@ def test_an_export_over_other_weights_is_refused_before_any_graph_is_written(
 ):
     export(finished, tmp_path)
     monkeypatch.setattr(exporter, "write_graphs", None)
-    with pytest.raises(ExportRefused, match=r"exists and draws something else: .* remove that folder first"):
+    with pytest.raises(
+        ExportRefused, match=r"exists and computes something else: .* remove that folder first"
+    ):
         export(another, tmp_path, version=1)
 
 

@@ -25,6 +25,10 @@ def repository(tmp_path: Path) -> Path:
     for kind, number in TYPES.items():
         put(root, identity((2, None), number), name=f"same-{kind}")
     put(root, identity(()), name="scalar")
+    for name in ("pixels", "latent"):  # names with a meaning in models of images
+        put(root, identity((1, 2), TYPES["uint8"], name=name), name=f"of_{name}")
+    put(root, identity(("batch", 3), TYPES["string"]), name="texts")
+    put(root, identity((2**31 - 1, 2**31 - 1)), name="huge")
     return root
 
 
@@ -75,6 +79,11 @@ async def test_a_graph_that_is_not_batched_takes_axes_of_any_size_and_scalars(cl
     assert found.as_numpy("y") == 4.5
     empty = np.zeros((2, 0), np.int8)
     assert (await asked(client, "same-int8", given(empty))).as_numpy("y").shape == (2, 0)
+
+
+@pytest.mark.parametrize("name", ["of_pixels", "of_latent", "texts", "huge"])
+async def test_nothing_that_a_file_says_of_its_inputs_keeps_it_from_being_served(client: Any, name: str):
+    assert await client.is_model_ready(f"{name}.model")
 
 
 async def test_text_that_is_not_utf8_is_refused(client: Any):

@@ -91,6 +91,18 @@ async def test_five_hundred_watchers_of_a_changing_job_leave_redis_and_the_serve
     assert watched(server) == {}
 
 
+async def test_a_crowd_that_comes_at_once_is_let_in_one_after_another(server: Running, redis: Redis):
+    job_id = await submit(server)
+    async with stubs(server.address, 5) as connected:
+        beginning = [begin(connected[number % 5], job_id) for number in range(1000)]
+        crowd = asyncio.gather(*beginning)
+        assert (await server.jobs.Get(jobs_pb2.GetJobRequest(id=job_id), timeout=60)).id == job_id
+        await crowd  # nobody was refused
+        clients = (await redis.info("clients"))["connected_clients"]
+        assert watched(server) == {job_id: 1000}
+    assert clients < 30  # a connection for each would be more
+
+
 async def test_watchers_beyond_the_limits_are_refused_with_a_delay_until_one_leaves(start_server, until):
     async with start_server(max_watchers=3, max_watchers_per_job=2) as server:
         job, other = await submit(server), await submit(server)

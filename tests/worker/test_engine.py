@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from export.register import register
 from smalti.errors import ModelNotFound, SampleFailed
 from smalti.runtime.manifest import MANIFEST, Manifest
 from smalti.runtime.repository import ModelRepository
 from tests.conftest import Until
+from tests.onnx_files import put, scaled
 from tests.toy_model import Toy, write_toy_model
 from tests.worker.conftest import Model
 from tests.worker.story import SHIPPED, Gate, a_sample, drawn_alone, finish, open_runner, pixels_of
@@ -61,6 +63,28 @@ async def test_the_engine_draws_a_tick_of_real_digits(engine_on: Start) -> None:
     assert [pixels_of(sample) for sample in samples] == [
         drawn_alone(runner, manifest, i)[0] for i in range(3)
     ]
+
+
+async def test_onnx_files_are_not_even_opened_and_a_manifest_that_comes_later_is_seen(
+    engine_on: Start, tmp_path: Path
+) -> None:
+    put(tmp_path, scaled())
+    put(tmp_path, b"not ONNX", name="bad")
+    register(put(tmp_path / ".elsewhere", scaled()) / "model.onnx", tmp_path, name="registered")
+    toy = write_toy_model(tmp_path)
+    manifest = tmp_path / toy.name / "1" / MANIFEST
+    content = manifest.read_bytes()
+    manifest.unlink()
+    engine = engine_on(tmp_path)
+    with capture_logs() as logged:
+        await engine.load()
+    assert engine.digests == []
+    assert [entry["place"] for entry in logged if entry["event"] == "left out of the models"] == [
+        f"{toy.name}/1"
+    ]
+    manifest.write_bytes(content)  # when the copy of an export is complete
+    await engine.load()
+    assert engine.digests == [toy.digest]
 
 
 async def test_all_versions_are_loaded_also_those_that_come_later(engine_on: Start, tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
 -- recount.lua: compute the totals again, a page of jobs at a time, and replace them at the end.
+-- What a script left undone, because Redis refused a command half way, is done here: a job is in the list of its client, and
+-- claimable if it has ready samples; a list has no job without a record.
 -- While a recount is under way, `charge` changes the counts of jobs that it has passed. New jobs come after those. So the
 -- counts are right at the end, and what an interrupted script or a damaged record left wrong in the totals is gone.
 -- KEYS  1 meta
@@ -26,11 +28,14 @@ local function ready_samples(job)
 end
 
 local function count_job(job)
+  redis.call('ZADD', key('jobs', job.client), int(job.serial), job.id)
   add_to(job, 'bytes', bytes_of(job))
   if job.state == 'SUCCEEDED' or job.state == 'FAILED' or job.state == 'CANCELLED' then return end
   add_to(job, 'jobs', 1)
   add_to(job, 'running', redis.call('SCARD', key('running', job.id)))
-  if job.state ~= 'CANCELLING' then add_to(job, 'ready', ready_samples(job)) end
+  local ready = job.state ~= 'CANCELLING' and ready_samples(job) or 0
+  add_to(job, 'ready', ready)
+  if ready > 0 then redis.call('ZADD', ready_key(job.digest, job.class), 'NX', '0', job.id) end
   add_to(job, 'pixels', (job.count - job.done - job.failed - job.cancelled) * job.sample_pixels)
 end
 
@@ -54,7 +59,11 @@ end
 local page = redis.call('ZRANGEBYSCORE', key('jobs'), '(' .. int(last), '+inf', 'WITHSCORES', 'LIMIT', '0', ARGV[1])
 for position = 1, #page, 2 do
   local job = find_even_damaged(page[position])
-  if job and job.damaged then answer[#answer + 1] = job.id elseif job then count_job(job) end
+  if not job then
+    redis.call('ZREM', key('jobs'), page[position])
+    redis.call('ZREM', key('queued'), page[position])
+  elseif job.damaged then answer[#answer + 1] = job.id
+  else count_job(job) end
 end
 write_sums()
 if #page == 2 * tonumber(ARGV[1]) then

@@ -1,7 +1,8 @@
--- requests.lua: read the requests of jobs, as far as a client may see them.
+-- requests.lua: read the requests of jobs, without kept pixels, as far as a client may see them.
 -- KEYS  1 meta
 -- ARGV  1 the client that asks   2 1 if it sees the jobs of all clients   3… job ids
--- Returns for each id {'FOUND', request, bytes of its kept pixels (-1 if the record lacks them), client}, {'DAMAGED'}, or {'MISSING'} if the client sees no such job.
+-- Returns for each id {'FOUND', request, bytes of its kept pixels (-1 if the record lacks them), client}, {'DAMAGED'}, or
+-- {'MISSING'} if the client sees no such job.
 
 local answers = {}
 for place = 3, #ARGV do

@@ -73,13 +73,13 @@ if refused then return refused end
 
 local serial = redis.call('HINCRBY', meta, 'submitted', '1')
 local turn = int(redis.call('HINCRBY', meta, 'turn', '1'))
+redis.call('ZADD', key('jobs'), int(serial), id)  -- first: a recount finds the job if Redis refuses a command after this
 redis.call('HSET', KEYS[2], 'client', client, 'request', ARGV[11], 'kept', ARGV[12], 'digest', ARGV[13],
   'count', ARGV[14], 'rows', ARGV[15], 'row_bytes', ARGV[16], 'sample_pixels', ARGV[17], 'job_bytes', ARGV[18],
   'sample_bytes', ARGV[19], 'retention', ARGV[20], 'request_key', request_key, 'serial', int(serial),
   'created', int(now), 'state', 'QUEUED', 'next', '0', 'done', '0', 'failed', '0', 'cancelled', '0', 'reason', '',
   'fingerprint', '', 'class', ARGV[21])
 if request_key ~= '' then redis.call('SET', prefix .. request_key, id .. ' ' .. hash) end
-redis.call('ZADD', key('jobs'), int(serial), id)
 redis.call('ZADD', key('jobs', client), int(serial), id)
 redis.call('ZADD', key('queued'), int(now), id)
 redis.call('ZADD', ready_key(ARGV[13], ARGV[21]), turn, id)

@@ -62,6 +62,13 @@ def test_an_array_in_pieces_is_written_in_order():
     assert bytes(write_raw(values, DATATYPES["INT32"])) == np.array([0, 3, 1, 4, 2, 5], np.int32).tobytes()
 
 
+def test_large_arrays_are_written_without_a_copy():
+    values = np.arange(100_000, dtype=np.int32)
+    written = write_raw(values, DATATYPES["INT32"])
+    assert np.shares_memory(np.frombuffer(written, dtype=np.int32), values)
+    assert bytes(write_raw(values[::2], DATATYPES["INT32"])) == values[::2].tobytes()
+
+
 def test_a_typed_value_out_of_range_is_refused():
     with pytest.raises(InvalidRequest, match="out of the range of INT8"):
         read_contents([1, 300], DATATYPES["INT8"])

@@ -141,3 +141,13 @@ async def test_a_drawing_that_fails_is_an_error_of_its_request(rpc, hand_worker,
 async def test_a_value_that_cannot_be_drawn_with_is_refused(client, name, datatype, values, sentence):
     [(_, error)] = await responses_to(client, [drawing(given(name, datatype, values))])
     assert sentence in error.message()
+
+
+async def test_a_drawing_is_counted_with_a_response_for_each_row(client, hand_worker, until):
+    await drawn(client, hand_worker, until, drawing())
+    [counted] = (await client.get_inference_statistics(DRAW)).model_stats
+    assert (counted.inference_count, counted.execution_count) == (1, 1)
+    assert counted.inference_stats.queue.count == counted.inference_stats.success.count == 1
+    assert {place: each.success.count for place, each in counted.response_stats.items()} == {
+        str(row): 1 for row in range(HEIGHT)
+    }

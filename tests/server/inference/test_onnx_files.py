@@ -112,6 +112,28 @@ async def test_a_model_without_a_batch_takes_no_other_shape(client):
     assert message == "fixed.model: unexpected shape for input 'x': expected [2,3], got [1,2,3]."
 
 
+async def test_requests_of_different_lengths_at_once_each_get_their_own(client):
+    lengths = [number % 5 for number in range(60)]
+    sent = [np.full((2, length), number, dtype=np.float32) for number, length in enumerate(lengths)]
+    results = await asyncio.gather(
+        *(client.infer("ragged.model", [given("x", "FP32", values)]) for values in sent)
+    )
+    for values, result in zip(sent, results, strict=True):
+        np.testing.assert_array_equal(result.as_numpy("y"), values)
+
+
+async def test_texts_of_different_lengths_at_once_each_get_their_own(client):
+    sent = [
+        np.array([[f"{number}-{place}".encode() * place for place in range(number % 4)]], dtype=object)
+        for number in range(1, 40)
+    ]
+    results = await asyncio.gather(
+        *(client.infer("texts.model", [given("x", "BYTES", values)]) for values in sent)
+    )
+    for values, result in zip(sent, results, strict=True):
+        assert result.as_numpy("y").tolist() == values.tolist()
+
+
 async def test_a_large_tensor_of_texts_does_not_make_others_wait_for_its_reading(client, rpc):
     many = np.full((1, 200_000), b"x", dtype=object)
     slow = asyncio.create_task(client.infer("texts.model", [given("x", "BYTES", many)]))

@@ -12,6 +12,7 @@ import pytest
 import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
 
+from local.latencies import page_of
 from tests.server.several import Several
 
 CLIENTS = 20  # so many that each process practically always has one
@@ -67,6 +68,24 @@ async def test_statistics_count_what_every_process_answered(clients):
         [counted] = (await each.get_inference_statistics("toy-vae.decode")).model_stats
         assert counted.inference_count == 2 * CLIENTS
         assert counted.inference_stats.success.count == counted.inference_stats.queue.count == CLIENTS
+
+
+async def test_the_page_of_metrics_has_what_every_process_answered_also_after_it_ended(
+    several: Several, clients, until
+):
+    latent = triton.InferInput("latent", [1, 3], "FP32")
+    latent.set_data_from_numpy(np.zeros((1, 3), np.float32))
+    await asyncio.gather(*(each.infer("toy-vae.decode", [latent]) for each in clients))
+    succeeded = 'nv_inference_request_success{model="toy-vae.decode",version="1"}'
+
+    async def counts(expected: int) -> bool:
+        page = await asyncio.to_thread(page_of, several.metrics_url)
+        return f"{succeeded} {expected:.1f}" in page.splitlines()
+
+    await until(lambda: counts(CLIENTS))
+    os.kill(several.pids()[0], signal.SIGKILL)
+    await until(lambda: len(several.said("listening")) == 3, seconds=60)
+    assert await counts(CLIENTS)
 
 
 async def test_a_region_is_known_in_every_process(several: Several, clients, until):

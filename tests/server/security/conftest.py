@@ -33,6 +33,11 @@ def bearer(name: str) -> tuple[tuple[str, str], ...]:
     return (("authorization", f"Bearer {TOKENS[name]}"),)
 
 
+def open_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if other users could enter the folders above the test's files; those of pytest are closed."""
+    monkeypatch.setattr("smalti.runtime.rereading._others_reach", lambda path: True)
+
+
 @pytest.fixture
 def tokens_file(tmp_path: Path) -> Path:
     """A file with the clients of TOKENS."""

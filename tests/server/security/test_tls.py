@@ -27,7 +27,7 @@ from smalti.errors import SettingsInvalid, SmaltiError, Unavailable
 from smalti.runtime.settings import ServerSettings
 from tests.server.conftest import StartServer
 from tests.server.security.certificates import EXPIRED, Certificates
-from tests.server.security.conftest import TOKENS
+from tests.server.security.conftest import TOKENS, open_to_others
 
 
 async def names(address: str, **security: Any) -> list[str]:
@@ -186,13 +186,21 @@ def test_half_of_the_settings_of_tls_is_refused(certificates: Certificates, name
         Protection(ServerSettings.model_validate({name: certificates.ca}))
 
 
-def test_a_key_that_others_may_read_causes_a_warning(certificates: Certificates, tls):
-    certificates.files("server")[1].chmod(0o644)
+def test_a_key_that_others_may_read_causes_a_warning(
+    certificates: Certificates, tls, monkeypatch: pytest.MonkeyPatch
+):
+    key = certificates.files("server")[1]
+    key.chmod(0o644)
+    open_to_others(monkeypatch)
+    served = Served.of(ServerSettings(**tls))
+    assert served is not None
     with capture_logs() as logs:
-        Protection(ServerSettings(**tls))
-    assert [(line["log_level"], line["file"]) for line in logs] == [
-        ("warning", str(certificates.files("server")[1]))
-    ]
+        served.for_server()
+    assert [(line["log_level"], line["file"]) for line in logs] == [("warning", str(key))]
+    key.chmod(0o600)
+    with capture_logs() as logs:
+        served.for_server()
+    assert not logs
 
 
 async def test_a_server_that_others_can_reach_warns_of_what_is_missing(

@@ -14,7 +14,7 @@ from server.security import tokens as module
 from server.security.tokens import Tokens
 from smalti.errors import SettingsInvalid
 from smalti.jobs.limits import ClientLimits
-from tests.server.security.conftest import TOKENS, write_tokens
+from tests.server.security.conftest import TOKENS, open_to_others, write_tokens
 
 DIGEST = sha256(b"some token").hexdigest()
 
@@ -135,7 +135,8 @@ def test_a_changed_file_is_read_again_and_a_broken_one_keeps_the_last_good_one(t
     assert tokens.client_of(TOKENS["ada"]) is not None
 
 
-def test_a_file_that_others_may_write_causes_a_warning(tokens_file: Path):
+def test_a_file_that_others_may_write_causes_a_warning(tokens_file: Path, monkeypatch: pytest.MonkeyPatch):
+    open_to_others(monkeypatch)
     tokens_file.chmod(0o666)
     with capture_logs() as logs:
         Tokens(tokens_file)
@@ -143,4 +144,13 @@ def test_a_file_that_others_may_write_causes_a_warning(tokens_file: Path):
     tokens_file.chmod(0o644)
     with capture_logs() as logs:
         Tokens(tokens_file)
+    assert not logs
+
+
+def test_a_folder_that_others_cannot_enter_makes_up_for_the_rights_of_a_file(tmp_path: Path):
+    tmp_path.chmod(0o700)
+    file = write_tokens(tmp_path / "tokens.toml")
+    file.chmod(0o666)
+    with capture_logs() as logs:
+        Tokens(file)
     assert not logs

@@ -286,6 +286,32 @@ def test_a_model_that_cannot_be_loaded_is_one_sentence(server, smalti, refusal):
     assert (printed.exit_code, printed.stderr) == (1, "Error: toy version 1: decode.onnx differs.\n")
 
 
+def test_jobs_shows_whose_they_are_if_the_server_knows(server, smalti):
+    jobs = [a_job("QUEUED", client="anne"), a_job("RUNNING", client="b\x1b[31men")]
+    server.answers["JobService/List"] = lambda request: jobs_pb2.ListJobsResponse(jobs=jobs)
+    header, *lines = smalti("jobs").stdout.splitlines()
+    assert [line.split()[0] for line in (header, *lines[:1])] == ["CLIENT", "anne"]
+    assert "\x1b" not in lines[1]
+    assert json.loads(smalti("jobs", "--json").stdout)[0]["client"] == "anne"
+
+
+def test_jobs_of_one_client_are_asked_for_by_name(server, smalti):
+    asked = []
+
+    def answer(request):
+        asked.append(request)
+        return jobs_pb2.ListJobsResponse()
+
+    server.answers["JobService/List"] = answer
+    smalti("jobs", "--client", "anne")
+    smalti("jobs")
+    assert [(request.HasField("client"), request.client) for request in asked] == [
+        (True, "anne"),
+        (False, ""),
+    ]
+    assert smalti("jobs").stdout.split()[0] == "JOB"
+
+
 def test_jobs_explains_each_reason_once(server, smalti):
     jobs = [a_job("QUEUED", reason="MODEL_REPLACED"), a_job("RUNNING", reason="MODEL_REPLACED")]
     server.answers["JobService/List"] = lambda request: jobs_pb2.ListJobsResponse(jobs=jobs)

@@ -230,6 +230,20 @@ def test_the_error_names_the_address_of_a_server_that_is_away(server, client):
         client.models()
 
 
+def test_every_page_is_asked_for_with_the_client(server, client):
+    asked = []
+
+    def answer(request):
+        asked.append(request.client)
+        return jobs_pb2.ListJobsResponse(
+            jobs=[a_job(client="anne")], next_page_token="" if asked[1:] else "more"
+        )
+
+    server.answers["JobService/List"] = answer
+    assert [job.client for job in client.jobs(client="anne")] == ["anne", "anne"]
+    assert asked == ["anne", "anne"]
+
+
 def test_jobs_reads_all_pages(server, client):
     pages = {
         "": jobs_pb2.ListJobsResponse(jobs=[a_job(id="3"), a_job(id="2")], next_page_token="more"),

@@ -124,6 +124,16 @@ async def test_a_job_without_an_owner_in_its_record_is_seen_by_admins_only(
     await queue.upkeep.recount(every_seconds=0)
 
 
+async def test_a_damaged_result_is_damage_of_its_job_alone(queue: Queues, redis: Redis) -> None:
+    bad, good = [await queue.of(ANNE).submit(request_for()) for _ in range(2)]
+    await queue.workers.commit("anna", [finished(claim) for claim in await claim_from(queue, limit=2)])
+    await redis.hset(queue.store.keys.result(bad.id, 0), "0", "nonsense")
+    with pytest.raises(JobDamaged):
+        _ = [result async for result in queue.watchers.results(bad)]
+    assert len([result async for result in queue.watchers.results(good)]) == 1
+    await queue.of(ANNE).delete(bad.id)
+
+
 async def test_a_recount_names_the_damaged_jobs(queue: Queues, redis: Redis) -> None:
     job = await queue.of(ANNE).submit(request_for())
     await redis.hset(record(job.id), "count", "two")

@@ -1,6 +1,10 @@
 """A script that Redis ends half way, because the user's rights changed, loses no sample."""
 
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -9,8 +13,9 @@ from local.private_redis import PrivateRedis
 from smalti.errors import Unavailable
 from smalti.jobs.connection import connect
 from smalti.jobs.job import Claim, JobState
+from smalti.jobs.keys import Keys
 from tests.queues import Queues, queues_on
-from tests.smalti.jobs.story import claim_from, finished, request_for, take_lease_away
+from tests.smalti.jobs.story import ANNE, claim_from, finished, request_for, take_lease_away
 
 
 @pytest.fixture
@@ -53,6 +58,79 @@ async def test_a_job_that_lost_samples_can_still_be_cancelled(queue: Queues, red
     await redis.delete(queue.store.keys.prefix + f"returned:{job.id}")  # given two samples that are in no set
     assert (await queue.clients.cancel(job.id)).state is JobState.CANCELLED
     await queue.clients.delete(job.id)
+
+
+@pytest.mark.parametrize("step", ["submit", "commit", "cancel", "delete", "expire"])
+@pytest.mark.parametrize("write", ["hincrby", "zadd", "zrem", "unlink", "pexpire", "xadd", "hset"])
+async def test_totals_that_a_script_left_wrong_are_right_after_a_recount(
+    queue: Queues, redis: Redis, step: str, write: str
+) -> None:
+    steps = await prepared(queue, redis)
+    await redis.acl_setuser("default", enabled=True, commands=[f"-{write}"])
+    with suppress(Unavailable):  # not every script uses every command
+        await steps[step]()
+    await redis.acl_setuser("default", enabled=True, categories=["+@all"])
+    await queue.upkeep.recount(every_seconds=0)
+    assert await totals(redis) == await recomputed(redis)
+    assert (await queue.upkeep.recount(every_seconds=0)).wrong_totals == 0
+    listed: Any = await redis.zrange(queue.store.keys.jobs, 0, -1)
+    assert len((await queue.clients.list(limit=9))[0]) == len(listed)  # no list has a job that is gone
+
+
+@pytest.mark.parametrize("write", ["hincrby", "zadd", "hset", "xadd", "set"])
+async def test_a_submit_that_redis_cut_short_is_refused_or_the_job_is_drawn(
+    queue: Queues, redis: Redis, write: str
+) -> None:
+    await redis.acl_setuser("default", enabled=True, commands=[f"-{write}"])
+    with pytest.raises(Unavailable):
+        await queue.of(ANNE).submit(request_for(), request_id="one")
+    await redis.acl_setuser("default", enabled=True, categories=["+@all"])
+    await queue.upkeep.recount(every_seconds=0)
+    job = await queue.of(ANNE).submit(request_for(), request_id="one")
+    while claims := await claim_from(queue, limit=9):
+        await queue.workers.commit("anna", [finished(each) for each in claims])
+    assert (await queue.of(ANNE).get(job.id)).state is JobState.SUCCEEDED
+
+
+async def prepared(queue: Queues, redis: Redis) -> dict[str, Callable[[], Awaitable[object]]]:
+    """Calls of each kind that have something to do."""
+    submit = partial(queue.of(ANNE).submit, request_for(count=3))
+    running, _, ended, due = [await submit() for _ in range(4)]
+    await queue.of(ANNE).cancel(ended.id)
+    await queue.of(ANNE).cancel(due.id)
+    await redis.zadd(queue.store.keys.prefix + "expiry", {f"{due.id} anne": 1})
+    claims = await claim_from(queue, limit=2)
+    return {
+        "submit": submit,
+        "commit": partial(queue.workers.commit, "anna", [finished(each) for each in claims]),
+        "cancel": partial(queue.of(ANNE).cancel, running.id),
+        "delete": partial(queue.of(ANNE).delete, ended.id),
+        "expire": queue.upkeep.expire,
+    }
+
+
+async def totals(redis: Redis) -> dict[str, int]:
+    found: Any = await redis.hgetall(Keys("default").totals)
+    return {name.decode(): int(value) for name, value in found.items() if int(value)}
+
+
+async def recomputed(redis: Redis) -> dict[str, int]:
+    """Jobs and bytes by the records in Redis."""
+    known = await totals(redis)
+    for what in ("jobs", "bytes"):
+        known.pop(what, None)
+        known.pop(f"{what} anne", None)
+    sums: Counter[str] = Counter()
+    async for name in redis.scan_iter(Keys("default").prefix + "job:*"):
+        found: Any = await redis.hgetall(name)
+        job = {field.decode(): value.decode() for field, value in found.items()}
+        samples = int(job["count"]) - int(job["cancelled"])
+        numbers = {
+            "jobs": int(job["state"] in ("QUEUED", "RUNNING", "CANCELLING")),
+            "bytes": int(job["job_bytes"]) + samples * int(job["sample_bytes"]),
+        }
+        sums.update(numbers | {f"{what} anne": number for what, number in numbers.items()})
+    return known | +sums
 
 
 async def claim(queue: Queues, sequence: int) -> list[Claim]:

@@ -1,18 +1,23 @@
 """Totals that went wrong are right again after a recount, also if jobs come, end and go meanwhile."""
 
 import asyncio
+import itertools
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
+from local.private_redis import PrivateRedis
 from smalti.errors import JobNotFinished
 from smalti.jobs import script, upkeep
+from smalti.jobs.connection import connect
 from smalti.jobs.keys import Keys
-from tests.queues import Queues
+from tests.conftest import Until
+from tests.queues import Queues, queues_on
 from tests.smalti.jobs.audit import audit_pool
-from tests.smalti.jobs.story import ANNE, BEN, claim_from, finished, request_for
+from tests.smalti.jobs.story import ANNE, BEN, Asking, claim_from, finished, request_for
 
 TOTALS = Keys("default").totals
 
@@ -89,6 +94,47 @@ async def test_jobs_that_come_end_and_go_during_a_recount_are_counted_right(
     assert (await queue.upkeep.recount(every_seconds=0)).wrong_totals == 1
     assert happened >= 4
     await audit_pool(redis)
+
+
+async def test_totals_survive_kills_of_redis_in_the_middle_of_everything(
+    own_redis: PrivateRedis, until: Until
+) -> None:
+    async with connect(own_redis.url) as redis:
+        queue = queues_on(redis, lease_seconds=60)
+        for kill in range(4):
+            lives = [asyncio.create_task(live_on(queue, client, f"{kill}")) for client in (ANNE, BEN)]
+            recounts = asyncio.create_task(recount_on(queue))
+            await until(partial(has_jobs, queue, 10 * (kill + 1)))
+            own_redis.kill()
+            for task in (*lives, recounts):
+                task.cancel()
+            await asyncio.gather(*lives, recounts, return_exceptions=True)
+            own_redis.start()
+            assert (await queue.upkeep.recount(every_seconds=0)).wrong_totals == 0
+            await audit_pool(redis)
+
+
+async def has_jobs(queue: Queues, number: int) -> bool:
+    return int(await queue.store.redis.zcard(queue.store.keys.jobs)) >= number
+
+
+async def live_on(queue: Queues, client: Asking, worker: str) -> None:
+    """A client that submits, cancels and deletes, and a worker that draws, until Redis goes away."""
+    worker = f"{client.name}-{worker}"
+    for step in itertools.count():
+        job = await queue.of(client).submit(request_for(count=2))
+        claims = await claim_from(queue, worker, limit=3)
+        await queue.workers.commit(worker, [finished(claim) for claim in claims])
+        if step % 3 == 0:
+            await queue.of(client).cancel(job.id)
+        if step % 6 == 0:
+            with suppress(JobNotFinished):
+                await queue.of(client).delete(job.id)
+
+
+async def recount_on(queue: Queues) -> None:
+    while True:
+        await queue.store.run(script.RECOUNT, 1, 0)
 
 
 async def live(queue: Queues, step: int) -> None:

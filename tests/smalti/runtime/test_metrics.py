@@ -19,6 +19,7 @@ def test_every_gauge_says_how_several_processes_join_it(gauge: Gauge):
         "livesum",
         "livemax",
         "livemostrecent",
+        "sum",
     }  # otherwise it has a label `pid`
 
 

@@ -242,3 +242,38 @@ def test_a_gpus_batch_sizes_always_include_all_slots(monkeypatch):
     assert read_settings(WorkerSettings).gpu_batches == (32,)
     monkeypatch.setenv("SMALTI_GPU_BUCKETS", "8,1")
     assert read_settings(WorkerSettings).gpu_batches == (1, 8, 32)
+
+
+def test_the_url_of_redis_may_come_from_a_file(monkeypatch, tmp_path):
+    file = tmp_path / "url"
+    file.write_text("redis://u:secret@127.0.0.1:6380/1\n")
+    monkeypatch.setenv("SMALTI_REDIS_URL_FILE", str(file))
+    assert read_settings(ServerSettings).redis_url == "redis://u:secret@127.0.0.1:6380/1"
+    assert read_settings(WorkerSettings).redis_url == "redis://u:secret@127.0.0.1:6380/1"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "SMALTI_REDIS_URL_FILE: .*url cannot be read: No such file or directory"),
+        (b"\xff", "SMALTI_REDIS_URL_FILE: .*url cannot be read: it is not text in UTF-8"),
+        (b"http://u:secret@h", "SMALTI_REDIS_URL does not begin with redis://"),
+        (b"", "SMALTI_REDIS_URL does not begin with redis://"),
+    ],
+)
+def test_a_file_with_no_url_of_redis_is_refused_without_a_secret(monkeypatch, tmp_path, content, message):
+    file = tmp_path / "url"
+    if content is not None:
+        file.write_bytes(content)
+    monkeypatch.setenv("SMALTI_REDIS_URL_FILE", str(file))
+    with pytest.raises(SettingsInvalid, match=f"^{message}") as raised:
+        read_settings(ServerSettings)
+    assert "secret" not in str(raised.value)
+
+
+def test_the_url_of_redis_is_said_once(monkeypatch, tmp_path):
+    (tmp_path / "url").write_text("redis://127.0.0.1:6380/1")
+    monkeypatch.setenv("SMALTI_REDIS_URL_FILE", str(tmp_path / "url"))
+    monkeypatch.setenv("SMALTI_REDIS_URL", "redis://127.0.0.1:6379/0")
+    with pytest.raises(SettingsInvalid, match="both set: set only one"):
+        read_settings(ServerSettings)
