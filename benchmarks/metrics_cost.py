@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
+from time import process_time
+from timeit import repeat
 from typing import Any
 
 import click
@@ -12,6 +14,8 @@ from benchmarks import machine
 from benchmarks.command import Benchmark
 from benchmarks.running_server import decode_request, run_server
 from benchmarks.server_processes import measure
+from server.oneshot.statistics import GraphStatistics, RunTimes
+from smalti.runtime import metrics
 
 _MODULES = {"with": "server", "without": "benchmarks.without_metrics"}
 
@@ -30,7 +34,8 @@ def main(
 ) -> None:
     """Send requests to MODEL, to a server as it is and to one that measures nothing.
 
-    Both are up all the time and take turns, so that a busy machine slows both. CPU time is steadier than the rate.
+    Both are up all the time and take turns, so that a busy machine slows both. That still varies by some per cent where
+    other programs run, so the calls that a request makes are timed alone as well.
     """
     request = decode_request(model, latent_size)
     click.echo(machine.headline())
@@ -40,9 +45,12 @@ def main(
     for level, costs in found.items():
         click.echo(
             f"{level:>3} in flight  metrics cost {costs['cpu_percent']:+.1f} % of the server's CPU time a request"
-            f" and {costs['rate_percent']:+.1f} % of the rate"
+            f" ({costs['cpu_milliseconds']:.3f} ms) and {costs['rate_percent']:+.1f} % of the rate"
         )
-    machine.write(file, {"model": model, "in_flight": found})
+    alone = _alone_microseconds()
+    dearest = alone / 10 / min(costs["cpu_milliseconds"] for costs in found.values())
+    click.echo(f"the calls alone: {alone:.1f} µs of CPU time a request, at most {dearest:.1f} % of it")
+    machine.write(file, {"model": model, "in_flight": found, "alone_microseconds": alone})
 
 
 def _compare(
@@ -53,19 +61,46 @@ def _compare(
         for name in sorted(servers, reverse=number % 2 == 1):  # who comes first takes turns, too
             address, process = servers[name]
             figures[name].append(asyncio.run(measure(address, process, request, level, seconds)))
+    usual, bare = figures["with"], figures["without"]
     return {
-        "cpu_percent": 100 * (_ratio(figures, "server_cpu_milliseconds_per_request") - 1),
-        "rate_percent": 100 * (1 - _ratio(figures, "requests_per_second")),
+        "cpu_milliseconds": _cpu_milliseconds(usual),
+        "cpu_percent": 100 * (_cpu_milliseconds(usual) / _cpu_milliseconds(bare) - 1),
+        "rate_percent": 100 * (1 - _rate(usual) / _rate(bare)),
     }
 
 
-def _ratio(figures: dict[str, list[dict[str, float]]], name: str) -> float:
-    """With metrics to without, the median of all rounds."""
-    return median(_ratios(figures["with"], figures["without"], name))
+def _cpu_milliseconds(rounds: Sequence[dict[str, float]]) -> float:
+    """Of the server, for a request of the cheapest round: whatever else runs makes requests dearer, never cheaper."""
+    return min(each["server_cpu_milliseconds_per_request"] for each in rounds)
 
 
-def _ratios(first: Sequence[dict[str, float]], second: Sequence[dict[str, float]], name: str) -> list[float]:
-    return [one[name] / other[name] for one, other in zip(first, second, strict=True)]
+def _alone_microseconds() -> float:
+    """CPU time of what the gate and the batcher do for the metrics of a request that runs alone."""
+    progress = metrics.RPCS_IN_PROGRESS.labels("service", "method")
+    seconds = metrics.RPC_SECONDS.labels("service", "method", "OK")
+    waiting = metrics.BATCH_WAITING_ENTRIES.labels("model", "graph")
+    histograms = [
+        each.labels("model", "graph")
+        for each in (metrics.BATCH_WAIT_SECONDS, metrics.BATCH_COMPUTE_SECONDS, metrics.BATCH_ENTRIES)
+    ]
+    statistics, times = GraphStatistics(), RunTimes(1, 1, 1)
+
+    def measure_a_request() -> None:
+        progress.inc()
+        waiting.set(1)
+        waiting.set(0)
+        for histogram in histograms:
+            histogram.observe(0.001)
+        statistics.add_run(1, times)
+        statistics.add_success(1, whole=1, queue=1, times=times)
+        progress.dec()
+        seconds.observe(0.001)
+
+    return 1e6 * min(repeat(measure_a_request, number=1000, repeat=50, timer=process_time)) / 1000
+
+
+def _rate(rounds: Sequence[dict[str, float]]) -> float:
+    return median(each["requests_per_second"] for each in rounds)
 
 
 if __name__ == "__main__":
