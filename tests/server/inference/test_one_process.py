@@ -53,6 +53,6 @@ def fresh_environment(place: Path) -> Path:
     """The Python of a new environment with smalti and Triton's client, in the locked versions."""
     subprocess.run([sys.executable, "-m", "venv", place], check=True)
     python = place / "bin" / "python"
-    wanted = ["--constraint", ROOT / "constraints.txt", ROOT, "tritonclient[grpc]"]
+    wanted = ["--constraint", str(ROOT / "constraints.txt"), str(ROOT), "tritonclient[grpc]"]
     subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True)
     return python
