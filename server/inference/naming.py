@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from server.inference.signatures import ModelKind, kinds_of
 from server.oneshot.catalogue import Catalogue, ServedModel
-from smalti.errors import InvalidRequest, ModelNotFound
+from smalti.errors import InvalidRequest, ModelNotFound, Unavailable
 from smalti.printable import printable
 from smalti.runtime.manifest import LARGEST_VERSION
 from smalti.runtime.names import DRAW, meant_by, protocol_name
@@ -22,6 +22,11 @@ class ProtocolModel(NamedTuple):
     served: ServedModel
     graph: str
     kind: ModelKind
+
+    @property
+    def place(self) -> str:
+        """Where its files are in the repository: 'sprites-vae/1'."""
+        return f"{self.served.manifest.name}/{self.version}"
 
     @property
     def is_decoupled(self) -> bool:
@@ -41,7 +46,8 @@ class ProtocolModels:
     def get(self, name: str, version: str = "") -> ProtocolModel:
         """The model of this name, the latest version if none is given.
 
-        Raises InvalidRequest for what is no version, ModelNotFound, or Unavailable if it may still be loaded.
+        Raises InvalidRequest for what is no version, ModelNotFound, or Unavailable for a version that is in the repository
+        and is not served, or not yet.
         """
         self._forget_old()
         found = self._found.get((name, version))
@@ -55,7 +61,7 @@ class ProtocolModels:
         try:
             served = self._catalogue.get(model, number)
         except (ModelNotFound, InvalidRequest):
-            raise self._unknown(name, version) from None
+            raise self._not_served(name, model, number) or self._unknown(name, version) from None
         kind = self._kinds_of(served).get(graph)
         if kind is None:
             raise self._unknown(name, version)
@@ -87,6 +93,16 @@ class ProtocolModels:
         if kinds is None:
             kinds = self._kinds[served] = kinds_of(served.manifest)
         return kinds
+
+    def _not_served(self, name: str, model: str, number: int) -> ModelNotFound | Unavailable | None:
+        """Why a model (number 0) or a version in the repository is not served, with the statuses of Triton; or None."""
+        reasons = self._catalogue.reasons(model)
+        request = f"Request for unknown model: '{printable(name)}'"
+        if number in reasons:
+            return Unavailable(f"{request} version {number} is not at ready state: {reasons[number]}")
+        if reasons and not number:
+            return ModelNotFound(f"{request} has no available versions: {reasons[max(reasons)]}")
+        return None
 
     def _unknown(self, name: str, version: str) -> ModelNotFound:
         """In the words of Triton, which clients search for."""

@@ -27,9 +27,16 @@ class Repository:
         self._siblings = siblings
 
     async def index(self, request: Any) -> Any:
-        """Every model; with `ready` only those that are served. The others say why they are not."""
+        """Every model; with `ready` only those that are served.
+
+        The others say why they are not, and one that goes on as before, what is wrong with its files now.
+        """
         _refuse_repository(request)
-        models = [_entry(model.name, model.version, _READY) for model in self._models.all()]
+        faults = {each.place: each.reason for each in self._catalogue.left_out}
+        models = [
+            _entry(model.name, model.version, _READY, faults.get(model.place, ""))
+            for model in self._models.all()
+        ]
         if not request.ready:
             models += [
                 _entry(name, str(stored.number), _UNAVAILABLE, stored.reason)

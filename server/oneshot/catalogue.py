@@ -93,10 +93,14 @@ class ServedModel:
         """How requests for this graph share runs; raises GraphNotServed."""
         return self._batcher(graph).batching
 
-    def apply(self, batching: Mapping[str, Batching]) -> None:
-        """From now on share runs like this, by graph; requests that wait go on waiting."""
-        for graph, batcher in self._batchers.items():
-            batcher.batching = batching[graph]
+    def apply(self, batching: Mapping[str, Batching]) -> list[str]:
+        """From now on share runs like this, by graph; requests that wait go on waiting. Gives the graphs that change."""
+        changed = [
+            graph for graph, batcher in self._batchers.items() if batcher.batching != batching[graph]
+        ]
+        for graph in changed:
+            self._batchers[graph].batching = batching[graph]
+        return changed
 
     def statistics(self, graph: str) -> GraphStatistics:
         """What this graph has done since it was loaded; raises GraphNotServed."""
@@ -196,7 +200,7 @@ class Catalogue:
 
     @property
     def left_out(self) -> list[LeftOut]:
-        """What is in the repository and cannot be served, and why."""
+        """What is in the repository and cannot be served as it is now, and why."""
         return self._following.left_out
 
     async def not_served(self) -> list[Stored]:
@@ -212,7 +216,7 @@ class Catalogue:
             stored
             for name in self._repository.models()
             for stored in self._stored(name)
-            if stored.number not in self._served.get(name, {})
+            if not self._is_served(name, stored.number)
         ]
 
     def _stored(self, name: str) -> list[Stored]:
@@ -228,6 +232,15 @@ class Catalogue:
             )
             for number in self._repository.models().get(name, ())
         ]
+
+    def reasons(self, name: str) -> dict[int, str]:
+        """Why the known versions of a model that are not served are not, by number."""
+        found = {each.number: "unloaded" for each in self._following.taken() if each.name == name}
+        for each in self.left_out:
+            owner, _, number = each.place.partition("/")
+            if owner == name and number.isdecimal():
+                found[int(number)] = each.reason
+        return {number: reason for number, reason in found.items() if not self._is_served(name, number)}
 
     def statuses(self) -> dict[str, bool]:
         """For each model in the repository, whether any version of it is served."""
@@ -270,7 +283,11 @@ class Catalogue:
                 return await self._load(name, number)
             except RepositoryDamaged as error:
                 faults.append(error)
-                await self._off_the_loop(partial(self._following.leave_out, name, number, error))
+                still_served = self._is_served(name, number)
+                leave_out = partial(
+                    self._following.leave_out, name, number, error, still_served=still_served
+                )
+                await self._off_the_loop(leave_out)
         if faults:
             raise faults[0]
         return await self._serve(await self._read(name, None))  # raises ModelNotFound
@@ -315,7 +332,11 @@ class Catalogue:
         except ProviderMissing:
             raise
         except SmaltiError as error:
-            self._following.fail(found, error)
+            still_served = self._is_served(found.name, found.number)
+            self._following.fail(found, error, still_served=still_served)
+
+    def _is_served(self, name: str, number: int) -> bool:
+        return number in self._served.get(name, {})
 
     async def _read(self, name: str, version: int | None) -> Model:
         return await self._off_the_loop(partial(self._repository.load, name, version))
@@ -327,7 +348,10 @@ class Catalogue:
         batching = await self._off_the_loop(partial(self._knobs, manifest))
         if before and before.digest == manifest.digest:
             before.manifest = manifest
-            before.apply(batching)
+            if changed := before.apply(batching):
+                log.info(
+                    "new knobs", model=manifest.name, version=manifest.version, graphs=sorted(changed)
+                )
             return before
         served = await self._open(model, batching)
         self._served.setdefault(manifest.name, {})[manifest.version] = served

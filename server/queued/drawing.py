@@ -87,19 +87,23 @@ class StreamedDrawing:
             raise
 
     async def _rows(self, job: Job) -> AsyncGenerator[pb.DrawStreamResponse, None]:
-        patient_until = monotonic() + self._worker_seconds
-        async with aclosing(self._watching.watch(job, rows=True)) as events:
-            async for event in events:
-                if isinstance(event, SampleRows):
-                    yield _rows(event, job)
-                elif isinstance(event, Job):
-                    await self._check(event, patient_until)
+        """The rows as they are drawn. The limit runs only while no worker has the model, when nothing else happens."""
+        limit = asyncio.get_running_loop().time() + self._worker_seconds
+        try:
+            async with asyncio.timeout(None) as patience, aclosing(self._watching.watch(job, rows=True)) as events:
+                async for event in events:
+                    if isinstance(event, Job):
+                        await self._require_success(event)
+                        patience.reschedule(limit if _lacks_worker(event) else None)
+                    elif isinstance(event, SampleRows):
+                        patience.reschedule(None)  # or it would end whoever takes the rows
+                        yield _rows(event, job)
+        except TimeoutError:
+            raise Unavailable(f"No worker draws {job.request.model} now.", retry_seconds=5.0) from None
 
-    async def _check(self, job: Job, patient_until: float) -> None:
+    async def _require_success(self, job: Job) -> None:
         if job.state in TERMINAL and job.state is not JobState.SUCCEEDED:
             raise SampleFailed(f"The image could not be drawn: {await self._why(job)}")
-        if job.reason == NO_WORKER and job.state is JobState.QUEUED and monotonic() > patient_until:
-            raise Unavailable(f"No worker draws {job.request.model} now.", retry_seconds=5.0)
 
     async def _why(self, job: Job) -> str:
         """Why there is no image: the error of the job's only sample, or else the job's reason or state."""
@@ -153,6 +157,10 @@ async def _delete_when_ended(jobs: ClientJobs, job_id: str) -> None:
             if monotonic() > deadline:
                 raise
         await asyncio.sleep(_DELETE_AGAIN_SECONDS)
+
+
+def _lacks_worker(job: Job) -> bool:
+    return job.state is JobState.QUEUED and job.reason == NO_WORKER
 
 
 def _started(job: Job, prepared: Prepared) -> pb.DrawStreamResponse:

@@ -25,7 +25,7 @@ class ModelService(models_pb2_grpc.ModelServiceServicer):
         return pb.ListModelsResponse(
             models=[describe_model(model.manifest) for model in self._catalogue.models()],
             left_out=[
-                pb.LeftOut(place=each.place, reason=each.reason)
+                pb.LeftOut(place=each.place, reason=each.reason, still_served=each.still_served)
                 for each in self._catalogue.left_out
                 if "/" in each.place  # versions of models; the log names whatever else was left out
             ],

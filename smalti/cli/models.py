@@ -8,7 +8,7 @@ import click
 from smalti.cli import options
 from smalti.cli.connecting import connected
 from smalti.cli.output import print_json, print_manifest, print_table, say
-from smalti.client import Client, Graph, Model, Tensor
+from smalti.client import Client, Graph, LeftOut, Model, Tensor
 
 
 @click.command()
@@ -28,7 +28,7 @@ def models(client: Client, name: str | None, version: int, as_json: bool) -> Non
     else:
         print_table(_table(client.models()))
         for each in client.left_out():
-            say(f"Left out: {each.reason}")
+            say(_fault(each))
 
 
 @click.command()
@@ -48,7 +48,7 @@ def load(client: Client, name: str, version: int, as_json: bool) -> None:
         click.echo(f"{model.name} version {model.version} is served.")
         for each in [] if version else client.left_out():
             if _is_newer(each.place, model):
-                say(f"Left out: {each.reason}")
+                say(_fault(each))
 
 
 @click.command()
@@ -73,6 +73,12 @@ def unload(client: Client, name: str, version: int, as_json: bool) -> None:
     else:
         which = f"version {version}" if version else "every version"
         click.echo(f"{name} is no longer served ({which}); smalti load {name} serves it again.")
+
+
+def _fault(found: LeftOut) -> str:
+    """Why something in the repository is not served as it is now."""
+    start = f"{found.place} goes on as before" if found.still_served else "Left out"
+    return f"{start}: {found.reason}"
 
 
 def _is_newer(place: str, model: Model) -> bool:

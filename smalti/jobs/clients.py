@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from smalti.errors import InvalidRequest, JobNotFinished, JobNotFound, QueueFull, RequestConflict
+from smalti.errors import InvalidRequest, JobNotFinished, JobNotFound, NotPermitted, QueueFull, RequestConflict
 from smalti.jobs import codec, script
 from smalti.jobs.connection import MemoryFull
 from smalti.jobs.job import Job, JobRequest
@@ -87,6 +87,7 @@ class ClientJobs:
         """Up to `limit` (at least 1) jobs, newest first, and the token of the next page, empty on the last.
 
         With `client` only that client's jobs. Damaged jobs are left out. Requests have no kept pixels, as from `get`.
+        Raises NotPermitted for the jobs of another client, whether there is one of that name or not.
         """
         if page_token and not re.fullmatch(r"[0-9]{1,18}", page_token):
             raise InvalidRequest("This page token is not from this server.", field="page_token")
@@ -125,9 +126,11 @@ class ClientJobs:
             raise JobNotFinished(f"Job {job_id} has not ended: cancel it first.")
 
     def _listed(self, client: str | None) -> str:
-        """The key of the jobs to list. Who does not see all lists nothing but its own, whatever it asks for."""
+        """The key of the jobs to list. Who does not see all lists nothing but its own."""
         if self._asker.sees_all and client is None:
             return self._store.keys.jobs
+        if not self._asker.sees_all and client not in (None, self._asker.name):
+            raise NotPermitted("Only admins see the jobs of other clients: list your own without a client's name.")
         return self._store.keys.jobs_of(self._asker.name if client is None else client)
 
     def _refuse_too_large(self, size: "_Size") -> None:

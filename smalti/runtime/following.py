@@ -39,6 +39,7 @@ class _Failure:
     state: State
     reason: str
     seconds: float  # time of the failure, by the monotonic clock
+    still_served: bool  # as it was before its files changed
 
 
 class Following:
@@ -60,13 +61,15 @@ class Following:
 
     @property
     def left_out(self) -> list[LeftOut]:
-        """Everything in the repository that is not served, and why."""
+        """Everything in the repository that cannot be served as it is now, and why."""
         return sorted([*self._strays, *self._failures])
 
     @property
     def _failures(self) -> list[LeftOut]:
         failed = list(self._failed.items())  # a copy: another thread may be looking
-        return [LeftOut(f"{name}/{number}", each.reason) for (name, number), each in failed]
+        return [
+            LeftOut(f"{name}/{number}", each.reason, each.still_served) for (name, number), each in failed
+        ]
 
     def look(self) -> list[Found]:
         """Versions that are new, have changed, or failed a while ago. Reads the disk: not for an event loop."""
@@ -97,15 +100,15 @@ class Following:
         """The versions that are marked as taken."""
         return [Found(name, number, state) for (name, number), state in list(self._taken.items())]
 
-    def fail(self, found: Found, error: SmaltiError) -> None:
-        """Mark this version as failed, in the state it was found in."""
-        self._failed[found[:2]] = _Failure(found.state, str(error), monotonic())
+    def fail(self, found: Found, error: SmaltiError, *, still_served: bool = False) -> None:
+        """Mark this version as failed, in the state it was found in; it may still be served as it was before."""
+        self._failed[found[:2]] = _Failure(found.state, str(error), monotonic(), still_served)
         if self._looks == 1:
             self._log_news()
 
-    def leave_out(self, name: str, number: int, error: SmaltiError) -> None:
+    def leave_out(self, name: str, number: int, error: SmaltiError, *, still_served: bool = False) -> None:
         """Mark this version as failed, in the state its files are in now."""
-        self.fail(self._found(name, number), error)
+        self.fail(self._found(name, number), error, still_served=still_served)
 
     def settle(self, name: str, number: int = 0) -> None:
         """Mark a version of a model (number 0: all versions) as taken, in the state its files are in now."""
@@ -129,7 +132,7 @@ class Following:
         for each in sorted(now - self._told if self._looks == 1 else (now & self._seen) - self._told):
             tell = log.error if each in self._failures or not each.place else log.warning
             tell(
-                "left out of the models",
+                "goes on as before" if each.still_served else "left out of the models",
                 place=each.place or printable(str(self._repository.root)),
                 reason=each.reason,
             )

@@ -26,10 +26,11 @@ _USUAL = "model.onnx"  # as in Triton's repositories
 
 @dataclass(frozen=True, slots=True, order=True)
 class LeftOut:
-    """Something in the repository that is not served, and why."""
+    """Something in the repository that cannot be served as it is now, and why."""
 
     place: str  # below the repository's folder, such as sprites-vae/2; empty: the folder itself
     reason: str  # one sentence
+    still_served: bool = False  # as it was before it changed
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16smalti/v1/models.proto\x12\tsmalti.v1\"\xf3\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0e\n\x06\x66\x61mily\x18\x03 \x01(\t\x12\x0f\n\x07variant\x18\x04 \x01(\t\x12\x0e\n\x06height\x18\x05 \x01(\r\x12\r\n\x05width\x18\x06 \x01(\r\x12\x0f\n\x07palette\x18\x07 \x03(\t\x12\x0e\n\x06graphs\x18\x08 \x03(\t\x12\x13\n\x0blatent_size\x18\t \x01(\r\x12\x0e\n\x06\x64igest\x18\n \x01(\t\x12\x0f\n\x07licence\x18\x0b \x01(\t\x12\x0e\n\x06medium\x18\x0c \x01(\t\x12$\n\nsignatures\x18\r \x03(\x0b\x32\x10.smalti.v1.Graph\"p\n\x05Graph\x12\x0c\n\x04name\x18\x01 \x01(\t\x12!\n\x06inputs\x18\x02 \x03(\x0b\x32\x11.smalti.v1.Tensor\x12\"\n\x07outputs\x18\x03 \x03(\x0b\x32\x11.smalti.v1.Tensor\x12\x12\n\nis_batched\x18\x04 \x01(\x08\"3\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\"\x13\n\x11ListModelsRequest\"\\\n\x12ListModelsResponse\x12 \n\x06models\x18\x01 \x03(\x0b\x32\x10.smalti.v1.Model\x12$\n\x08left_out\x18\x02 \x03(\x0b\x32\x12.smalti.v1.LeftOut\"(\n\x07LeftOut\x12\r\n\x05place\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"0\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\"J\n\x10GetModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.smalti.v1.Model\x12\x15\n\rmanifest_json\x18\x02 \x01(\t\"1\n\x10LoadModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\"4\n\x11LoadModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.smalti.v1.Model\"3\n\x12UnloadModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\"\x15\n\x13UnloadModelResponse2\x9f\x02\n\x0cModelService\x12\x43\n\x04List\x12\x1c.smalti.v1.ListModelsRequest\x1a\x1d.smalti.v1.ListModelsResponse\x12>\n\x03Get\x12\x1a.smalti.v1.GetModelRequest\x1a\x1b.smalti.v1.GetModelResponse\x12\x41\n\x04Load\x12\x1b.smalti.v1.LoadModelRequest\x1a\x1c.smalti.v1.LoadModelResponse\x12G\n\x06Unload\x12\x1d.smalti.v1.UnloadModelRequest\x1a\x1e.smalti.v1.UnloadModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16smalti/v1/models.proto\x12\tsmalti.v1\"\xf3\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0e\n\x06\x66\x61mily\x18\x03 \x01(\t\x12\x0f\n\x07variant\x18\x04 \x01(\t\x12\x0e\n\x06height\x18\x05 \x01(\r\x12\r\n\x05width\x18\x06 \x01(\r\x12\x0f\n\x07palette\x18\x07 \x03(\t\x12\x0e\n\x06graphs\x18\x08 \x03(\t\x12\x13\n\x0blatent_size\x18\t \x01(\r\x12\x0e\n\x06\x64igest\x18\n \x01(\t\x12\x0f\n\x07licence\x18\x0b \x01(\t\x12\x0e\n\x06medium\x18\x0c \x01(\t\x12$\n\nsignatures\x18\r \x03(\x0b\x32\x10.smalti.v1.Graph\"p\n\x05Graph\x12\x0c\n\x04name\x18\x01 \x01(\t\x12!\n\x06inputs\x18\x02 \x03(\x0b\x32\x11.smalti.v1.Tensor\x12\"\n\x07outputs\x18\x03 \x03(\x0b\x32\x11.smalti.v1.Tensor\x12\x12\n\nis_batched\x18\x04 \x01(\x08\"3\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\"\x13\n\x11ListModelsRequest\"\\\n\x12ListModelsResponse\x12 \n\x06models\x18\x01 \x03(\x0b\x32\x10.smalti.v1.Model\x12$\n\x08left_out\x18\x02 \x03(\x0b\x32\x12.smalti.v1.LeftOut\">\n\x07LeftOut\x12\r\n\x05place\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x14\n\x0cstill_served\x18\x03 \x01(\x08\"0\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\"J\n\x10GetModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.smalti.v1.Model\x12\x15\n\rmanifest_json\x18\x02 \x01(\t\"1\n\x10LoadModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\"4\n\x11LoadModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.smalti.v1.Model\"3\n\x12UnloadModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\"\x15\n\x13UnloadModelResponse2\x9f\x02\n\x0cModelService\x12\x43\n\x04List\x12\x1c.smalti.v1.ListModelsRequest\x1a\x1d.smalti.v1.ListModelsResponse\x12>\n\x03Get\x12\x1a.smalti.v1.GetModelRequest\x1a\x1b.smalti.v1.GetModelResponse\x12\x41\n\x04Load\x12\x1b.smalti.v1.LoadModelRequest\x1a\x1c.smalti.v1.LoadModelResponse\x12G\n\x06Unload\x12\x1d.smalti.v1.UnloadModelRequest\x1a\x1e.smalti.v1.UnloadModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,19 +42,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTMODELSRESPONSE']._serialized_start=471
   _globals['_LISTMODELSRESPONSE']._serialized_end=563
   _globals['_LEFTOUT']._serialized_start=565
-  _globals['_LEFTOUT']._serialized_end=605
-  _globals['_GETMODELREQUEST']._serialized_start=607
-  _globals['_GETMODELREQUEST']._serialized_end=655
-  _globals['_GETMODELRESPONSE']._serialized_start=657
-  _globals['_GETMODELRESPONSE']._serialized_end=731
-  _globals['_LOADMODELREQUEST']._serialized_start=733
-  _globals['_LOADMODELREQUEST']._serialized_end=782
-  _globals['_LOADMODELRESPONSE']._serialized_start=784
-  _globals['_LOADMODELRESPONSE']._serialized_end=836
-  _globals['_UNLOADMODELREQUEST']._serialized_start=838
-  _globals['_UNLOADMODELREQUEST']._serialized_end=889
-  _globals['_UNLOADMODELRESPONSE']._serialized_start=891
-  _globals['_UNLOADMODELRESPONSE']._serialized_end=912
-  _globals['_MODELSERVICE']._serialized_start=915
-  _globals['_MODELSERVICE']._serialized_end=1202
+  _globals['_LEFTOUT']._serialized_end=627
+  _globals['_GETMODELREQUEST']._serialized_start=629
+  _globals['_GETMODELREQUEST']._serialized_end=677
+  _globals['_GETMODELRESPONSE']._serialized_start=679
+  _globals['_GETMODELRESPONSE']._serialized_end=753
+  _globals['_LOADMODELREQUEST']._serialized_start=755
+  _globals['_LOADMODELREQUEST']._serialized_end=804
+  _globals['_LOADMODELRESPONSE']._serialized_start=806
+  _globals['_LOADMODELRESPONSE']._serialized_end=858
+  _globals['_UNLOADMODELREQUEST']._serialized_start=860
+  _globals['_UNLOADMODELREQUEST']._serialized_end=911
+  _globals['_UNLOADMODELRESPONSE']._serialized_start=913
+  _globals['_UNLOADMODELRESPONSE']._serialized_end=934
+  _globals['_MODELSERVICE']._serialized_start=937
+  _globals['_MODELSERVICE']._serialized_end=1224
 # @@protoc_insertion_point(module_scope)

@@ -71,12 +71,14 @@ class ListModelsResponse(_message.Message):
     def __init__(self, models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., left_out: _Optional[_Iterable[_Union[LeftOut, _Mapping]]] = ...) -> None: ...
 
 class LeftOut(_message.Message):
-    __slots__ = ("place", "reason")
+    __slots__ = ("place", "reason", "still_served")
     PLACE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    STILL_SERVED_FIELD_NUMBER: _ClassVar[int]
     place: str
     reason: str
-    def __init__(self, place: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    still_served: bool
+    def __init__(self, place: _Optional[str] = ..., reason: _Optional[str] = ..., still_served: _Optional[bool] = ...) -> None: ...
 
 class GetModelRequest(_message.Message):
     __slots__ = ("name", "version")

@@ -74,7 +74,7 @@ def _tensor(message: models_pb2.Tensor) -> Tensor:
 
 
 def _left_out(reply: models_pb2.ListModelsResponse) -> list[LeftOut]:
-    return [LeftOut(each.place, each.reason) for each in reply.left_out]
+    return [LeftOut(each.place, each.reason, each.still_served) for each in reply.left_out]
 
 
 def _model_details(reply: models_pb2.GetModelResponse) -> ModelDetails:

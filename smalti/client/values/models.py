@@ -64,7 +64,8 @@ class ModelDetails(Brief):
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """Something in the server's model repository that is not served, and why."""
+    """Something in the server's model repository that cannot be served as it is now, and why."""
 
     place: str  # below the repository's folder, such as sprites-vae/2; empty: the folder itself
     reason: str  # one sentence
+    still_served: bool = False  # as it was before its files, or its serving.toml, changed

@@ -1,7 +1,7 @@
 """ModelInfer as Triton's clients use it: values in, values out, each fault one sentence."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import grpc
@@ -11,6 +11,7 @@ import tritonclient.grpc as triton
 from numpy.typing import NDArray
 
 from server.oneshot.catalogue import ServedModel
+from server.oneshot.runner import Runner
 from server.oneshot.waiting import Arrays
 from smalti.errors import WaitedTooLong
 from tests.server.inference.conftest import refusal
@@ -328,3 +329,56 @@ async def test_a_client_that_goes_away_takes_its_request_along(server, client, m
     await asked.wait()
     call.cancel()
     await ended.wait()
+
+
+@pytest.fixture
+def runs(monkeypatch) -> "Runs":
+    return Runs(monkeypatch)
+
+
+class Runs:
+    """The runs of all graphs: they hang until `go_on` is set."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.go_on = asyncio.Event()
+        self.sizes: list[int] = []
+        run, runs = Runner.__call__, self
+
+        async def hang(self: Runner, inputs: Arrays) -> Arrays:
+            runs.sizes.append(len(inputs["latent"]))
+            await runs.go_on.wait()
+            return await run(self, inputs)
+
+        monkeypatch.setattr(Runner, "__call__", hang)
+        monkeypatch.setattr(Runner, "is_quick", lambda self, entries: False)
+
+
+async def ask_once(client: Any, seconds: float | None = None) -> None:
+    await client.infer(DECODE, latents(), client_timeout=seconds)
+
+
+async def ask_on_a_stream(client: Any, seconds: float | None = None) -> None:
+    async def requests() -> AsyncIterator[dict[str, Any]]:
+        yield {"model_name": DECODE, "inputs": latents()}
+
+    async for _, error in client.stream_infer(requests(), stream_timeout=seconds):
+        assert error is None
+
+
+@pytest.mark.parametrize("ask", [ask_once, ask_on_a_stream])
+async def test_a_request_whose_deadline_passes_or_whose_client_goes_away_costs_no_run(
+    server, client, runs, until, ask
+):
+    model = server.application.catalogue.get("toy-vae")
+    first = asyncio.create_task(client.infer(DECODE, latents()))
+    await until(lambda: len(runs.sizes) == 1)  # given a graph that is busy
+    assert (await refusal(ask(client, 0.3)))[0] == "DEADLINE_EXCEEDED"
+    await until(lambda: model.waiting("decode") == 0)
+    gone = asyncio.create_task(ask(client))
+    await until(lambda: model.waiting("decode") == 1)
+    gone.cancel()
+    await until(lambda: model.waiting("decode") == 0)
+    runs.go_on.set()
+    await first
+    await client.infer(DECODE, latents(LATENTS[:1]))
+    assert runs.sizes == [len(LATENTS), 1]

@@ -78,6 +78,41 @@ async def test_a_version_that_is_left_out_says_why(client, repository: Path, unt
     assert "decode.onnx differs from its manifest's SHA-256" in await until(left_out)
 
 
+async def test_a_request_for_what_is_not_served_says_why(client, repository: Path, until):
+    write_vae(repository, version=2)
+    (repository / "toy-vae" / "2" / "decode.onnx").write_bytes(b"not what the manifest says")
+    await until(lambda: says_why(client, "toy-vae.decode", "2"))
+    code, message = await refusal(client.infer("toy-vae.decode", [], model_version="2"))
+    start = "Request for unknown model: 'toy-vae.decode' version 2 is not at ready state: "
+    assert (code, message.startswith(start)) == ("UNAVAILABLE", True)
+    assert "decode.onnx differs" in message
+    await client.unload_model("toy-gan.generate")
+    assert await refusal(client.infer("toy-gan.generate", [])) == (
+        "NOT_FOUND",
+        "Request for unknown model: 'toy-gan.generate' has no available versions: unloaded",
+    )
+
+
+async def says_why(client: Any, name: str, version: str) -> bool:
+    """Whether the index knows why this version is not served."""
+    state, reason = (await index(client)).get((name, version), ("", ""))
+    return state == "UNAVAILABLE" and reason != "loading"
+
+
+async def test_a_model_that_goes_on_as_before_is_ready_and_says_what_is_wrong_now(
+    client, repository: Path, until
+):
+    (repository / "toy-vae" / "serving.toml").write_text("[decode]\nmax_batch_size = 0")
+
+    async def fault() -> str:
+        state, reason = (await index(client))["toy-vae.decode", "1"]
+        assert state == "READY"
+        return reason
+
+    assert "max_batch_size is 0, but must be at least 1" in await until(fault)
+    assert (await index(client))["toy-gan.generate", "1"] == ("READY", "")
+
+
 async def test_a_version_whose_manifest_cannot_be_read_goes_by_the_name_of_its_model(
     client, repository: Path, until
 ):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from server.oneshot.catalogue import Catalogue
 from smalti.errors import ModelNotFound, RepositoryDamaged
@@ -121,13 +122,29 @@ async def test_while_a_changed_file_is_wrong_the_last_good_knobs_count(catalogue
     file.write_text(KNOBS)
     await catalogue.follow()
     file.write_text("[decode]\nmax_batch_size = 0")
-    await catalogue.follow()
+    with capture_logs() as lines:
+        for _ in range(4):
+            await catalogue.follow()
+    assert [(line["event"], line["place"]) for line in lines] == [("goes on as before", "toy-vae/1")]
     assert catalogue.get("toy-vae").batching("decode").max_batch_size == 3
-    assert "must be at least 1" in catalogue.left_out[0].reason
+    [fault] = catalogue.left_out
+    assert fault.still_served
+    assert "must be at least 1" in fault.reason
     file.write_text("[decode]\nmax_batch_size = 5")
     await catalogue.follow()
     assert catalogue.get("toy-vae").batching("decode").max_batch_size == 5
     assert catalogue.left_out == []
+
+
+async def test_new_knobs_are_logged_once_with_their_graphs(catalogue, file):
+    await catalogue.follow()
+    file.write_text(KNOBS)
+    with capture_logs() as lines:
+        for _ in range(3):
+            await catalogue.follow()
+    [line] = lines
+    assert (line["event"], line["model"], line["graphs"]) == ("new knobs", "toy-vae", ["decode"])
+    assert line["log_level"] == "info"
 
 
 async def test_a_file_that_has_not_changed_is_read_once(catalogue, file):

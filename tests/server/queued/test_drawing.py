@@ -1,6 +1,8 @@
 import asyncio
 from typing import Any
 
+import pytest
+
 from server.queued.drawing import StreamedDrawing
 from smalti.jobs.job import JobClass, JobState, Verdict
 from smalti.v1 import images_pb2, types_pb2
@@ -95,9 +97,12 @@ async def test_a_drawing_whose_job_is_cancelled_says_so(server: Running, hand_wo
     assert (await refused(call)).message == "The image could not be drawn: CANCELLED."
 
 
-async def test_a_drawing_without_a_worker_for_its_model_is_unavailable(server: Running, monkeypatch, until):
+@pytest.mark.parametrize("seconds", [0.0, 0.3])  # the job does not change after the first look
+async def test_a_drawing_without_a_worker_for_its_model_is_unavailable(
+    server: Running, monkeypatch, until, seconds
+):
     drawing: StreamedDrawing = server.application._drawing
-    monkeypatch.setattr(drawing, "_worker_seconds", 0.0)
+    monkeypatch.setattr(drawing, "_worker_seconds", seconds)
     refusal = await refused(draw(server))
     assert refusal.code == "UNAVAILABLE"
     assert "No worker draws toy-pixel-rnn" in refusal.message

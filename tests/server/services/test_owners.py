@@ -102,7 +102,9 @@ async def test_a_stranger_cannot_join_the_watchers_of_a_job(line: Line, hand_wor
 async def test_each_client_lists_its_own_jobs_and_an_admin_those_of_one_or_all(line: Line) -> None:
     ours, theirs = (await line.submit(ANNE)).id, (await line.submit(BEN)).id
     assert (await line.list(ANNE), await line.list(BEN)) == ([ours], [theirs])
-    assert await line.list(BEN, client="anne") == []
+    with pytest.raises(grpc.aio.AioRpcError, match="Only admins see") as refused_list:
+        await line.list(BEN, client="anne")
+    assert refused_list.value.code() is grpc.StatusCode.PERMISSION_DENIED
     assert await line.list(ADMIN) == [theirs, ours]
     assert await line.list(ADMIN, client="anne") == [ours]
     assert await line.list(ADMIN, client="") == []

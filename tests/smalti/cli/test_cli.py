@@ -265,6 +265,12 @@ def test_models_are_loaded_and_unloaded(server, smalti):
     assert [request.version for request in server.requests] == [0, 3, 0, 3]
 
 
+def test_models_tell_what_goes_on_as_before(server, smalti):
+    fault = models_pb2.LeftOut(place="toy/1", reason="toy/serving.toml cannot be used.", still_served=True)
+    server.answers["ModelService/List"] = lambda request: models_pb2.ListModelsResponse(left_out=[fault])
+    assert smalti("models").stderr == "toy/1 goes on as before: toy/serving.toml cannot be used.\n"
+
+
 def test_load_names_newer_versions_that_are_left_out(server, smalti):
     model = models_pb2.Model(name="toy", version=3, family="vae", height=2, width=2, palette=PALETTE)
     places = ("toy/2", "toy/4", "other/9", "toy")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from smalti.errors import JobNotFound, RequestConflict, SmaltiError
+from smalti.errors import JobNotFound, NotPermitted, RequestConflict, SmaltiError
 from smalti.jobs.job import JobState
 from tests.conftest import Until
 from tests.queues import Queues, queues_on
@@ -76,10 +76,15 @@ async def test_pages_of_one_client_pass_over_the_jobs_of_others(queue: Queues) -
     assert ([job.client for job in (*first, *rest)], len(first), end) == (["anne"] * 3, 2, "")
 
 
-async def test_a_client_that_asks_for_the_jobs_of_another_gets_none(queue: Queues) -> None:
+async def test_a_client_that_asks_for_the_jobs_of_another_is_told_that_only_admins_see_them(
+    queue: Queues,
+) -> None:
     await queue.of(ANNE).submit(request_for())
-    assert (await queue.of(BEN).list(limit=9, client="anne")) == ([], "")
-    assert (await queue.of(BEN).list(limit=1, client="anne")) == ([], "")
+    own = await queue.of(BEN).submit(request_for())
+    for name in ("anne", "nobody", ""):  # the same answer for all: it tells no names
+        with pytest.raises(NotPermitted, match="Only admins see the jobs of other clients"):
+            await queue.of(BEN).list(limit=9, client=name)
+    assert (await queue.of(BEN).list(limit=9, client="ben"))[0] == [own]
 
 
 async def test_an_admin_sees_cancels_and_deletes_the_jobs_of_all(queue: Queues) -> None:
