@@ -46,8 +46,8 @@ class ProtocolModels:
     def get(self, name: str, version: str = "") -> ProtocolModel:
         """The model of this name, the latest version if none is given.
 
-        Raises InvalidRequest for what is no version, ModelNotFound, or Unavailable for a version that is in the repository
-        and is not served, or not yet.
+        Raises InvalidRequest for what is no version, ModelNotFound, or Unavailable for a version that is in the
+        repository and is not served, or not yet.
         """
         self._forget_old()
         found = self._found.get((name, version))

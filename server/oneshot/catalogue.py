@@ -94,10 +94,11 @@ class ServedModel:
         return self._batcher(graph).batching
 
     def apply(self, batching: Mapping[str, Batching]) -> list[str]:
-        """From now on share runs like this, by graph; requests that wait go on waiting. Gives the graphs that change."""
-        changed = [
-            graph for graph, batcher in self._batchers.items() if batcher.batching != batching[graph]
-        ]
+        """From now on share runs like this, by graph; requests that wait go on waiting.
+
+        Returns the graphs for which this is new.
+        """
+        changed = [graph for graph, batcher in self._batchers.items() if batcher.batching != batching[graph]]
         for graph in changed:
             self._batchers[graph].batching = batching[graph]
         return changed
@@ -284,9 +285,7 @@ class Catalogue:
             except RepositoryDamaged as error:
                 faults.append(error)
                 still_served = self._is_served(name, number)
-                leave_out = partial(
-                    self._following.leave_out, name, number, error, still_served=still_served
-                )
+                leave_out = partial(self._following.leave_out, name, number, error, still_served=still_served)
                 await self._off_the_loop(leave_out)
         if faults:
             raise faults[0]
@@ -349,9 +348,7 @@ class Catalogue:
         if before and before.digest == manifest.digest:
             before.manifest = manifest
             if changed := before.apply(batching):
-                log.info(
-                    "new knobs", model=manifest.name, version=manifest.version, graphs=sorted(changed)
-                )
+                log.info("new knobs", model=manifest.name, version=manifest.version, graphs=sorted(changed))
             return before
         served = await self._open(model, batching)
         self._served.setdefault(manifest.name, {})[manifest.version] = served

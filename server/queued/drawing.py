@@ -90,7 +90,10 @@ class StreamedDrawing:
         """The rows as they are drawn. The limit runs only while no worker has the model, when nothing else happens."""
         limit = asyncio.get_running_loop().time() + self._worker_seconds
         try:
-            async with asyncio.timeout(None) as patience, aclosing(self._watching.watch(job, rows=True)) as events:
+            async with (
+                asyncio.timeout(None) as patience,
+                aclosing(self._watching.watch(job, rows=True)) as events,
+            ):
                 async for event in events:
                     if isinstance(event, Job):
                         await self._require_success(event)

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from smalti.errors import InvalidRequest, JobNotFinished, JobNotFound, NotPermitted, QueueFull, RequestConflict
+from smalti.errors import (
+    InvalidRequest,
+    JobNotFinished,
+    JobNotFound,
+    NotPermitted,
+    QueueFull,
+    RequestConflict,
+)
 from smalti.jobs import codec, script
 from smalti.jobs.connection import MemoryFull
 from smalti.jobs.job import Job, JobRequest
@@ -130,7 +137,9 @@ class ClientJobs:
         if self._asker.sees_all and client is None:
             return self._store.keys.jobs
         if not self._asker.sees_all and client not in (None, self._asker.name):
-            raise NotPermitted("Only admins see the jobs of other clients: list your own without a client's name.")
+            raise NotPermitted(
+                "Only admins see the jobs of other clients: list your own without a client's name."
+            )
         return self._store.keys.jobs_of(self._asker.name if client is None else client)
 
     def _refuse_too_large(self, size: "_Size") -> None:
