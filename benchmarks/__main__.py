@@ -48,6 +48,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "server_processes": Benchmark(
         module="benchmarks.server_processes", arguments="--seconds 3", small="--seconds 0.2"
     ),
+    "flood": Benchmark(module="benchmarks.flood", arguments="--seconds 5", small="--seconds 0.2 --calls 4"),
     "metrics_cost": Benchmark(
         module="benchmarks.metrics_cost", arguments="--rounds 5", small="--rounds 1 --seconds 0.2"
     ),

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter, sleep
@@ -19,8 +19,10 @@ _START_SECONDS = 60.0
 
 
 @contextmanager
-def run_server(*, processes: int = 1, module: str = "server") -> Iterator[tuple[str, int]]:
-    """Start a server on a free port, without Redis: one-shot requests do not need it.
+def run_server(
+    *, processes: int = 1, module: str = "server", others: Mapping[str, str] | None = None
+) -> Iterator[tuple[str, int]]:
+    """Start a server on a free port, with `others` as settings, and without Redis: one-shot requests do not need it.
 
     `module` is run in place of `server`, and makes one. Yields its address and its process id, once it is ready.
     """
@@ -30,6 +32,7 @@ def run_server(*, processes: int = 1, module: str = "server") -> Iterator[tuple[
         "SMALTI_METRICS_PORT": "0",
         "SMALTI_REDIS_URL": "redis://127.0.0.1:1",
         "SMALTI_SERVER_PROCESSES": str(processes),
+        **(others or {}),
     }
     process = subprocess.Popen(
         [sys.executable, "-m", module], env=os.environ | settings, stderr=subprocess.DEVNULL

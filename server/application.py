@@ -10,6 +10,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2_grpc
 
 from server.address import listening_address
+from server.calls import CallLimits, Calls
 from server.gate import Gate
 from server.inference import protocol
 from server.inference.drawing import Drawing
@@ -70,7 +71,10 @@ class Application:
         self._siblings = siblings or Alone()
         self._is_one_of_several = siblings is not None
         self._protection = Protection(settings)
-        self._gate = Gate(self._protection.admission)
+        self._gate = Gate(
+            self._protection.admission,
+            Calls(CallLimits(answered=settings.max_calls, open=settings.max_open_calls)),
+        )
         self._server = make_server(
             self._gate,
             max_message_bytes=settings.max_message_bytes,

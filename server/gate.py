@@ -12,6 +12,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from server.caller import set_caller
+from server.calls import CallLimits, Calls
 from server.context import Context
 from server.errors import abort, code_of, log_bug
 from server.request_ids import KEY, begin, choose, request_id
@@ -28,11 +29,10 @@ _FAULTS = frozenset(
 )  # marked as errors
 _UNTRACED = nullcontext(NO_SPAN)
 Handler = Any  # grpc.RpcMethodHandler
-_KINDS: dict[tuple[bool, bool], tuple[str, Callable[..., Handler]]] = {  # by request and response streaming
-    (False, False): ("unary_unary", grpc.unary_unary_rpc_method_handler),
-    (False, True): ("unary_stream", grpc.unary_stream_rpc_method_handler),
-    (True, False): ("stream_unary", grpc.stream_unary_rpc_method_handler),
-    (True, True): ("stream_stream", grpc.stream_stream_rpc_method_handler),
+# Every method reads a stream, so that the gate hears of a call before its request has come.
+_MAKE_HANDLER: dict[bool, Callable[..., Handler]] = {  # by response streaming
+    False: grpc.stream_unary_rpc_method_handler,
+    True: grpc.stream_stream_rpc_method_handler,
 }
 
 
@@ -43,8 +43,9 @@ class Malformed:
 class Gate(grpc.aio.ServerInterceptor):
     """Wraps every RPC; handlers only raise smalti's errors and know neither statuses nor metrics."""
 
-    def __init__(self, admission: Admission | None = None) -> None:
+    def __init__(self, admission: Admission | None = None, calls: Calls | None = None) -> None:
         self._admission = admission or Admission()
+        self._calls = calls or Calls(CallLimits())
         self._running = self._entered = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -87,21 +88,25 @@ class Gate(grpc.aio.ServerInterceptor):
         return self._wrap(handler, service, method)
 
     def _wrap(self, handler: Handler, service: str, method: str) -> Handler:
-        name, make_handler = _KINDS[handler.request_streaming, handler.response_streaming]
-        call = getattr(handler, name)
-        checked = _WellFormed if handler.request_streaming else _well_formed
+        call = _behaviour(handler)
+        given = _stream if handler.request_streaming else _single
 
-        async def answer_once(request: Any, context: Context) -> Any:
+        async def answer_once(requests: Any, context: Context) -> Any:
             async with self._measured(context, service, method):
-                return await call(checked(request), context)
+                with self._calls.opened(service):
+                    self._calls.refuse_more(service)  # before its request takes time and memory
+                    request = await given(requests, context)
+                    with self._calls.answered(service):
+                        return await call(request, context)
 
         # Writes the responses itself instead of yielding them. When the client goes away, gRPC then cancels this very
         # stack, and the handler's cleanup runs at once, not when its generator is collected.
-        async def answer_with_stream(request: Any, context: Context) -> None:
+        async def answer_with_stream(requests: Any, context: Context) -> None:
             async with self._measured(context, service, method):
-                await _write_all(call(checked(request), context), context)
+                with self._calls.opened(service), self._calls.streaming(context.peer()):
+                    await _write_all(call(await given(requests, context), context), context)
 
-        return make_handler(
+        return _MAKE_HANDLER[handler.response_streaming](
             answer_with_stream if handler.response_streaming else answer_once,
             _forgiving(handler.request_deserializer),
             handler.response_serializer,
@@ -156,6 +161,26 @@ def _refusing(refusal: SmaltiError) -> Handler:
         await abort(context, refusal)
 
     return grpc.stream_stream_rpc_method_handler(refuse)
+
+
+def _behaviour(handler: Handler) -> Callable[..., Any]:
+    """The function that answers the handler's calls."""
+    found: Callable[..., Any] = (
+        handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+    )
+    return found
+
+
+async def _single(_: Any, context: Context) -> Any:
+    """The only request of a call; raises InvalidRequest where there is none."""
+    request = await context.read()
+    if request is grpc.aio.EOF:
+        raise InvalidRequest("The call ended without a request: send one message.")
+    return _well_formed(request)
+
+
+async def _stream(requests: AsyncIterator[Any], _: Context) -> AsyncIterator[Any]:
+    return _WellFormed(requests)
 
 
 async def _write_all(responses: Any, context: Context) -> None:

@@ -3,19 +3,26 @@
 import grpc
 import structlog
 
+from server.calls import CallLimits
 from server.gate import Gate
 from server.reserving import cannot_listen, refuse_taken
 from server.security.protection import Protection
 from smalti.address import Address
 
 log = structlog.get_logger()
-_STREAMS_PER_CONNECTION = 256
+# Twice as many as streams: when the gate refuses one more stream, other calls still find room. More than this wait in
+# the client, so that one client's flood is not in everybody's way.
+_CALLS_PER_CONNECTION = 2 * CallLimits().streams
 # New requests use a new connection then; running ones, streams too, stay on the old one.
 _CONNECTION_AGE_MS = 300_000
 
 
 def make_server(
-    gate: Gate, *, max_message_bytes: int, keepalive_seconds: float, shares_port: bool = False
+    gate: Gate,
+    *,
+    max_message_bytes: int,
+    keepalive_seconds: float,
+    shares_port: bool = False,
 ) -> grpc.aio.Server:
     """A server with its limits, which does not listen yet.
 
@@ -32,7 +39,7 @@ def make_server(
             *([("grpc.max_connection_age_ms", _CONNECTION_AGE_MS)] if shares_port else []),
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.max_send_message_length", -1),  # checks.py limits what a request may ask for instead
-            ("grpc.max_concurrent_streams", _STREAMS_PER_CONNECTION),
+            ("grpc.max_concurrent_streams", _CALLS_PER_CONNECTION),
             ("grpc.keepalive_time_ms", keepalive_ms),
             ("grpc.keepalive_timeout_ms", keepalive_ms),
             ("grpc.http2.ping_timeout_ms", keepalive_ms),  # a minute by default, whatever the line above says

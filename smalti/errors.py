@@ -107,6 +107,10 @@ class BatcherFull(Busy):
     """Too many one-shot requests are waiting for this model."""
 
 
+class ServerFull(Busy):
+    """A service has as many calls at once as it may have."""
+
+
 class PicturesFull(Busy):
     """Too many pictures are being read or written."""
 

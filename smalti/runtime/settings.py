@@ -147,6 +147,8 @@ class ServerSettings(SharedSettings):
         0.002  # longest time that a one-shot request waits for others, to run in one batch with them
     )
     max_waiting: Count = 1024  # most entries of one-shot requests that wait for one graph
+    max_calls: Count = 256  # most calls with one response that a service answers at once
+    max_open_calls: Count = 8192  # most calls of a service at once, streams too
     max_picture_pixels: Total = (
         262_144  # most pixels of pictures that are read or written at once; a request counts for at most half
     )

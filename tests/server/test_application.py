@@ -5,6 +5,7 @@ import pytest
 from redis.asyncio import Redis
 
 from local.private_redis import PrivateRedis
+from server.oneshot.pace import Pace
 from smalti.errors import RedisUnfit, SettingsInvalid
 from smalti.runtime.repository import Model, ModelRepository
 from smalti.v1 import images_pb2, jobs_pb2, models_pb2, types_pb2
@@ -15,7 +16,8 @@ from tests.server.toys import write_vae
 VAE = types_pb2.ModelVersion(name="toy-vae")
 
 
-async def test_a_stop_answers_running_requests_and_refuses_later_ones(server: Running, until):
+async def test_a_stop_answers_running_requests_and_refuses_later_ones(server: Running, monkeypatch, until):
+    monkeypatch.setattr(Pace, "is_quick", lambda *_: False)  # in the pool, which is held here
     application, held = server.application, Event()
     for _ in range(2):  # the pool's two threads
         application.catalogue._pool.submit(held.wait)
@@ -34,7 +36,8 @@ async def _refuses(server: Running) -> bool:
     return refusal.code == "UNAVAILABLE"
 
 
-async def test_a_request_whose_client_went_away_is_not_computed(server: Running, until):
+async def test_a_request_whose_client_went_away_is_not_computed(server: Running, monkeypatch, until):
+    monkeypatch.setattr(Pace, "is_quick", lambda *_: False)  # in the pool, which is held here
     held = Event()
     for _ in range(2):
         server.application.catalogue._pool.submit(held.wait)

@@ -9,6 +9,7 @@ import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 from structlog.testing import capture_logs
 
+from server.calls import CallLimits, Calls
 from server.gate import Gate
 from smalti.client.failures import from_rpc
 from smalti.errors import InternalError, ModelNotFound
@@ -80,6 +81,7 @@ class Guarded:
             "Join": channel.stream_unary,
             "Shout": channel.stream_stream,
         }
+        self.channel = channel
         self._methods = {
             name: kind(f"/{SERVICE}/{name}", None, StringValue.FromString) for name, kind in kinds.items()
         }
@@ -93,8 +95,14 @@ class Guarded:
 
 
 @pytest.fixture
-async def guarded() -> AsyncIterator[Guarded]:
-    gate, words = Gate(), Words()
+def limits() -> CallLimits:
+    """Few calls at once."""
+    return CallLimits(answered=2, open=4)
+
+
+@pytest.fixture
+async def guarded(limits: CallLimits) -> AsyncIterator[Guarded]:
+    gate, words = Gate(calls=Calls(limits)), Words()
     server = grpc.aio.server(interceptors=[gate])
     server.add_generic_rpc_handlers((words.handler(),))
     port = server.add_insecure_port("127.0.0.1:0")
@@ -194,3 +202,76 @@ async def test_a_client_that_goes_away_ends_a_stream_of_requests_and_its_cleanup
     await until(lambda: guarded.words.cleaned_up == 1)
     await until(lambda: measured("Shout", "CANCELLED") == before + 1)
     assert guarded.gate.running == 0
+
+
+@pytest.mark.parametrize("method", ["Repeat", "Spell"])
+async def test_a_call_that_ends_without_its_request_is_refused_and_does_not_hang(
+    guarded: Guarded, method: str
+):
+    ask: Any = guarded.channel.stream_stream(f"/{SERVICE}/{method}", None, StringValue.FromString)
+    refusal = await refused(ask(iter([]), timeout=60))
+    assert (refusal.code, refusal.reason) == ("INVALID_ARGUMENT", "INVALID_REQUEST")
+
+
+async def test_more_calls_than_may_be_answered_are_refused_with_a_delay(guarded: Guarded, until):
+    answered = [asyncio.create_task(_answers(guarded.call("Repeat", WAIT))) for _ in range(2)]
+    await until(lambda: guarded.gate.running == 2)
+    refusal = await refused(guarded.call("Repeat", "ab"))
+    assert (refusal.code, refusal.reason) == ("RESOURCE_EXHAUSTED", "SERVER_FULL")
+    assert refusal.retry_seconds > 0
+    assert [each.value async for each in guarded.call("Spell", "ab")] == [
+        "a",
+        "b",
+    ]  # a stream is no such call
+    guarded.words.release.set()
+    assert await asyncio.gather(*answered) == [[WAIT], [WAIT]]
+    assert (await guarded.call("Repeat", "ab")).value == "ab"
+
+
+async def test_a_call_that_is_refused_need_not_have_sent_its_request(guarded: Guarded, until):
+    answered = [asyncio.create_task(_answers(guarded.call("Repeat", WAIT))) for _ in range(2)]
+    await until(lambda: guarded.gate.running == 2)
+    ask: Any = guarded.channel.stream_unary(f"/{SERVICE}/Repeat", None, StringValue.FromString)
+    silent = ask(timeout=60)  # given a client that opens a call and sends nothing
+    assert (await refused(silent)).reason == "SERVER_FULL"
+    guarded.words.release.set()
+    await asyncio.gather(*answered)
+
+
+async def test_calls_whose_requests_are_on_their_way_keep_no_other_from_being_answered(
+    guarded: Guarded, until
+):
+    ask: Any = guarded.channel.stream_unary(f"/{SERVICE}/Repeat", None, StringValue.FromString)
+    slow = [ask(timeout=60) for _ in range(3)]
+    await until(lambda: guarded.gate.running == 3)
+    assert (await guarded.call("Repeat", "ab")).value == "ab"
+    for call in slow:
+        await call.write(StringValue(value="late").SerializeToString())
+        await call.done_writing()
+        assert (await call).value == "late"
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_more_open_calls_than_a_service_may_have_are_refused(guarded: Guarded, until, method: str):
+    open_calls = [guarded.call("Shout", WAIT) for _ in range(4)]
+    await until(lambda: guarded.gate.running == 4)
+    refusal = await refused(guarded.call(method, "ab"))
+    assert (refusal.code, refusal.reason) == ("RESOURCE_EXHAUSTED", "SERVER_FULL")
+    open_calls[0].cancel()
+    await until(lambda: guarded.gate.running == 3)
+    assert [each async for each in guarded.call("Spell", "a")]
+    for call in open_calls:
+        call.cancel()
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_calls_that_end_in_any_way_make_room_again(guarded: Guarded, until, method: str):
+    for word in (UNKNOWN, BUG, MALFORMED) * 3:
+        with capture_logs():
+            await refused(guarded.call(method, word))
+    for _ in range(5):
+        call = guarded.call(method, WAIT)
+        await until(lambda: guarded.gate.running == 1)
+        call.cancel()
+        await until(lambda: guarded.gate.running == 0)
+    assert "".join(await _answers(guarded.call(method, "ab"))).lower() == "ab"

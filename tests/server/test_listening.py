@@ -1,15 +1,19 @@
 """Where the server listens, and what it offers there."""
 
+import asyncio
 from typing import Any
 
 import grpc
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from server.address import listening_address
+from server.calls import CallLimits
 from smalti.errors import SettingsInvalid
-from tests.server.conftest import Running, StartServer
+from smalti.v1 import images_pb2, types_pb2
+from tests.server.conftest import SERVING, Running, StartServer, refused
 
 
 @pytest.mark.parametrize(
@@ -87,3 +91,20 @@ async def test_unknown_methods_are_unimplemented_and_make_no_metric(server: Runn
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call(b"")
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_a_stream_too_many_on_a_connection_is_refused_and_not_held_back(server: Running):
+    most = CallLimits().streams
+    request = health_pb2.HealthCheckRequest()
+    watching = [server.health.Watch(request, timeout=60) for _ in range(most)]
+    replies = await asyncio.gather(*(anext(aiter(watch)) for watch in watching))
+    assert {reply.status for reply in replies} == {SERVING}
+    refusal = await refused(server.health.Watch(request, timeout=60))
+    assert (refusal.code, refusal.reason) == ("RESOURCE_EXHAUSTED", "SERVER_FULL")
+    assert "use another connection" in refusal.message
+    draw = images_pb2.DrawRequest(model=types_pb2.ModelVersion(name="toy-vae"))
+    assert (await server.images.Draw(draw, timeout=60)).images  # which is no stream
+    watching[0].cancel()
+    assert (await anext(aiter(server.health.Watch(request, timeout=60)))).status == SERVING
+    for watch in watching:
+        watch.cancel()

@@ -25,7 +25,7 @@ from smalti.client import AsyncClient, Client
 from smalti.client.credentials import channel_credentials
 from smalti.errors import SettingsInvalid, SmaltiError, Unavailable
 from smalti.runtime.settings import ServerSettings
-from tests.server.conftest import StartServer
+from tests.server.conftest import StartServer, StartSeveral
 from tests.server.security.certificates import EXPIRED, Certificates
 from tests.server.security.conftest import TOKENS, open_to_others
 
@@ -273,3 +273,28 @@ async def test_tokens_and_tls_work_together_and_a_token_in_plain_text_is_not_sen
 def test_the_key_is_in_no_repr(certificates: Certificates, tls):
     served = Served.of(ServerSettings(**tls))
     assert "KEY" not in f"{served!r} {served and served.files!r} {certificates.make('x')!r}"
+
+
+@pytest.mark.slow
+async def test_every_process_of_a_server_uses_tls_and_asks_for_a_token(
+    start_several: StartSeveral, certificates: Certificates, tls, tokens_file: Path, until
+):
+    given = tls | {"tokens_file": tokens_file}
+    several = start_several(**{f"SMALTI_{name.upper()}": str(path) for name, path in given.items()})
+    await until(several.has_started, seconds=90)
+    for _ in range(8):  # each is a new connection, which the kernel gives to one of the processes
+        assert "toy-vae" in await names(several.address, ca=certificates.ca, token=TOKENS["ada"])
+        with pytest.raises(SmaltiError, match="asks for a token"):
+            await names(several.address, ca=certificates.ca)
+    assert len([line for line in several.said("listening") if line["process"]]) == 2
+
+
+@pytest.mark.slow
+async def test_several_processes_end_with_one_sentence_about_a_missing_key(
+    start_several: StartSeveral, certificates: Certificates, tls, until
+):
+    certificates.files("server")[1].unlink()
+    several = start_several(**{f"SMALTI_{name.upper()}": str(path) for name, path in tls.items()})
+    await until(lambda: several.supervisor.poll() is not None, seconds=60)
+    [gave_up] = several.said("server gives up")
+    assert gave_up["reason"].startswith("SMALTI_TLS_KEY_FILE: ")
