@@ -11,7 +11,8 @@ from export.publishing import next_version, publish, seal
 from smalti.errors import SmaltiError
 from smalti.runtime import describing, inventory, repository
 from smalti.runtime.folder import LARGEST_FILE
-from smalti.runtime.manifest import MANIFEST, TENSORS_GRAPH, Manifest, Tensor
+from smalti.runtime.manifest import MANIFEST, Manifest, Tensor
+from smalti.runtime.names import TENSORS_GRAPH
 from smalti.runtime.repository import ModelRepository
 from training import arguments
 
@@ -20,7 +21,7 @@ _FILE = "model.onnx"  # its name in the repository
 
 @click.command()
 @click.argument("file", type=arguments.Place())
-@click.option("--name", required=True, help="The model's name: a-z, 0-9, '-' and '_'.")
+@click.option("--name", required=True, help="The model's name: letters, digits, '.', '-' and '_'.")
 @click.option("--version", type=click.IntRange(1), help="By default the next free one.")
 @arguments.repository
 @click.option(
@@ -112,8 +113,7 @@ def _described(folder: Path) -> str:
     how = "batched" if graph.is_batched else "not batched, so each request is one run"
     return (
         f"{folder}: {inputs} → {outputs}; {how}\n"
-        f"A server that runs with SMALTI_MODEL_REPOSITORY={folder.parent.parent} serves it within seconds, "
-        f"as {manifest.name}.{TENSORS_GRAPH}."
+        f"A server that runs with SMALTI_MODEL_REPOSITORY={folder.parent.parent} serves {manifest.name} within seconds."
     )
 
 

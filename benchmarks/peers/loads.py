@@ -41,7 +41,7 @@ def with_perf_analyzer(
     program, libraries = perf_analyzer(folder)
     table = folder / "perf_analyzer.csv"
     table.unlink(missing_ok=True)
-    command: list[object] = [program, "-i", "grpc", "-u", server.address, "-m", f"{model}{server.suffix}"]
+    command: list[object] = [program, "-i", "grpc", "-u", server.address, "-m", model]
     command += ["--concurrency-range", in_flight, "-p", int(1000 * seconds), "-f", table, "--percentile", 99]
     command += ["--max-trials", 3, "--stability-percentage", 999]  # one window: the rounds show the spread
     for name, value in server.headers.items():
@@ -64,7 +64,7 @@ def with_perf_analyzer(
 
 def with_python(server: Server, model: str, in_flight: int, *, seconds: float) -> Figures:
     """The same client for every server; it takes a core itself."""
-    return asyncio.run(_with_python(server, f"{model}{server.suffix}", in_flight, seconds))
+    return asyncio.run(_with_python(server, model, in_flight, seconds))
 
 
 async def _with_python(server: Server, model: str, in_flight: int, seconds: float) -> Figures:

@@ -31,7 +31,6 @@ class Server:
 
     name: str
     address: str
-    suffix: str = ""  # of the models' names
     headers: Mapping[str, str] = field(default_factory=dict)
     has_configurations: bool = True  # perf_analyzer cannot do without ModelConfig
 
@@ -56,7 +55,7 @@ def _smalti(files: Mapping[str, Path], folder: Path) -> Iterator[Server]:
         "SMALTI_MODEL_REPOSITORY": str(repository),
     }
     with _running([sys.executable, "-m", "server"], settings, folder / "smalti"):
-        yield _ready(Server(name="smalti", address=address, suffix=".model"), files)
+        yield _ready(Server(name="smalti", address=address), files)
 
 
 @contextmanager
@@ -127,7 +126,7 @@ def _ready(server: Server, files: Mapping[str, Path]) -> Server:
     with grpc.insecure_channel(server.address, _OPTIONS) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         for name in files:
-            while not _is_ready(stub, f"{name}{server.suffix}"):
+            while not _is_ready(stub, name):
                 if perf_counter() > deadline:
                     raise click.ClickException(
                         f"{server.name} did not serve {name} in {_START_SECONDS:.0f} s."

@@ -1,14 +1,15 @@
-"""Finds the served graph that a name and a version of the protocol mean: `sprites-vae.decode`, version "1"."""
+"""Finds the served graph that a name and a version in the protocol mean: `sprites-vae.decode`, version "1"."""
 
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from server.inference.signatures import DRAW, ModelKind, kinds_of
+from server.inference.signatures import ModelKind, kinds_of
 from server.oneshot.catalogue import Catalogue, ServedModel
 from smalti.errors import InvalidRequest, ModelNotFound
 from smalti.printable import printable
 from smalti.runtime.manifest import LARGEST_VERSION
+from smalti.runtime.names import DRAW, meant_by, protocol_name
 
 _VERSION = re.compile(r"[0-9]{1,10}")
 
@@ -50,7 +51,7 @@ class ProtocolModels:
 
     def _look_for(self, name: str, version: str) -> ProtocolModel:
         number = version_number(version)
-        model, _, graph = name.rpartition(".")
+        model, graph = meant_by(name)
         try:
             served = self._catalogue.get(model, number)
         except (ModelNotFound, InvalidRequest):
@@ -73,7 +74,8 @@ class ProtocolModels:
         for served in self._catalogue.models():
             manifest = served.manifest
             for graph, kind in self._kinds_of(served).items():
-                yield ProtocolModel(f"{manifest.name}.{graph}", str(manifest.version), served, graph, kind)
+                name = protocol_name(manifest.name, graph)
+                yield ProtocolModel(name, str(manifest.version), served, graph, kind)
 
     def versions(self, name: str) -> list[str]:
         """The served versions of a name, ascending; empty if there is none."""

@@ -3,7 +3,7 @@
 Every graph is a model of the protocol, but a version is loaded and unloaded as a whole, with all its graphs.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection
 from typing import Any
 
 from server.inference import protocol
@@ -13,6 +13,7 @@ from server.oneshot.catalogue import Catalogue, Stored
 from server.siblings import Siblings
 from smalti.errors import InvalidRequest, ModelNotFound, SmaltiError, Unsupported
 from smalti.printable import printable
+from smalti.runtime.names import TENSORS_GRAPH, meant_by, protocol_name
 
 _READY, _UNAVAILABLE = "READY", "UNAVAILABLE"
 
@@ -58,7 +59,7 @@ class Repository:
         _refuse_repository(request)
         _check_unload_parameters(request.parameters)
         if self._models.versions(request.model_name):
-            model, _, _ = request.model_name.rpartition(".")
+            model, _ = meant_by(request.model_name)
             await self._siblings.tell_all("models.unload", [model, 0])
         else:
             await self._find(request.model_name)
@@ -73,13 +74,9 @@ class Repository:
 
     async def _find(self, name: str) -> tuple[str, list[int]]:
         """The smalti model that has this graph, and the versions in the repository that have it or cannot be read."""
-        model, _, graph = name.rpartition(".")
+        model, graph = meant_by(name)
         versions = await self._catalogue.stored(model)
-        numbers = [
-            stored.number
-            for stored in versions
-            if stored.manifest is None or graph in kinds_of(stored.manifest)
-        ]
+        numbers = [stored.number for stored in versions if graph in (_graphs(stored) or [graph])]
         if not numbers:
             raise ModelNotFound(f"failed to load '{printable(name)}', failed to poll from model repository.")
         return model, numbers
@@ -89,12 +86,16 @@ def _entry(name: str, version: str, state: str, reason: str = "") -> Any:
     return protocol.RepositoryIndexResponse.ModelIndex(name=name, version=version, state=state, reason=reason)
 
 
-def _names(stored: Stored) -> Iterator[str]:
-    """The models of a version; the version itself where its graphs cannot be known."""
-    if stored.manifest is None:
-        yield stored.name
-    else:
-        yield from (f"{stored.name}.{graph}" for graph in kinds_of(stored.manifest))
+def _names(stored: Stored) -> list[str]:
+    """The protocol's models in a version; its own name where its graphs cannot be known."""
+    return [protocol_name(stored.name, graph) for graph in _graphs(stored)] or [stored.name]
+
+
+def _graphs(stored: Stored) -> Collection[str]:
+    """The graphs of a version that clients can ask; empty where its manifest cannot be read."""
+    if not stored.has_manifest:
+        return [TENSORS_GRAPH]
+    return kinds_of(stored.manifest) if stored.manifest else []
 
 
 def _place(entry: Any) -> tuple[str, int]:

@@ -9,8 +9,8 @@ from server.inference.datatypes import Datatype, datatype_of
 from server.oneshot.runner import WORKERS_OWN
 from smalti.errors import InvalidRequest
 from smalti.runtime.manifest import Graph, Manifest, Tensor
+from smalti.runtime.names import DRAW
 
-DRAW = "draw"  # the decoupled model of every model that draws row by row; it is answered by a job
 _REMEMBERED_SHAPES = 4096
 
 

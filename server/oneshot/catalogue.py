@@ -31,13 +31,13 @@ from smalti.runtime.batching import Batching
 from smalti.runtime.following import Following, Found
 from smalti.runtime.inventory import LeftOut
 from smalti.runtime.manifest import Manifest
+from smalti.runtime.names import LONGEST_NAME
 from smalti.runtime.provider import Provider
-from smalti.runtime.repository import SERVING, Model, ModelRepository, read
+from smalti.runtime.repository import SERVING, TRITON_CONFIG, Model, ModelRepository, read
 
 log = structlog.get_logger()
 Result = TypeVar("Result")
 Unloaded = list[list[Any]]  # for each version its name, its number, and the state that its files had; as JSON
-_LONGEST_NAME = 63
 
 
 class Stored(NamedTuple):
@@ -45,7 +45,8 @@ class Stored(NamedTuple):
 
     name: str
     number: int
-    manifest: Manifest | None  # None: it cannot be read
+    has_manifest: bool  # if not, it is an ONNX file without images
+    manifest: Manifest | None  # None: there is none, or it cannot be read
     reason: str  # why it is not served, if it is not
 
 
@@ -221,6 +222,7 @@ class Catalogue:
             Stored(
                 name,
                 number,
+                self._repository.has_manifest(name, number),
                 _manifest(self._repository.root / name / str(number)),
                 reasons.get(f"{name}/{number}") or ("unloaded" if (name, number) in unloaded else "loading"),
             )
@@ -357,8 +359,18 @@ class Catalogue:
         )
         manifest = model.manifest
         log.info("model served", model=manifest.name, version=manifest.version, graphs=sorted(runners))
+        self._tell_of_triton_config(manifest)
         # In an empty context: its tasks outlive the RPC that loads it, and must not log that RPC's id for ever.
         return Context().run(ServedModel, manifest, runners, batching)
+
+    def _tell_of_triton_config(self, manifest: Manifest) -> None:
+        """Log, once while the model is served, that a file is not read from which Triton would know it."""
+        is_first = manifest.name not in self._served
+        if is_first and not manifest.has_images and self._repository.has_triton_config(manifest.name):
+            log.info(
+                "a configuration for Triton is not read: the ONNX file and serving.toml say how a model is served",
+                file=f"{manifest.name}/{TRITON_CONFIG}",
+            )
 
     async def _off_the_loop(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
@@ -373,8 +385,8 @@ def _manifest(folder: Path) -> Manifest | None:
 
 def check_name(name: str, *, field: str) -> None:
     """Raise InvalidRequest if the name is empty, or too long to be repeated in an error."""
-    if not name or len(name) > _LONGEST_NAME:
-        raise InvalidRequest(f"Name a model, in 1 to {_LONGEST_NAME} characters.", field=field)
+    if not name or len(name) > LONGEST_NAME:
+        raise InvalidRequest(f"Name a model, in 1 to {LONGEST_NAME} characters.", field=field)
 
 
 def _listed(names: Mapping[str, object] | Mapping[int, object]) -> str:

@@ -16,7 +16,8 @@ from smalti.errors import RepositoryDamaged
 from smalti.printable import printable
 from smalti.runtime import folder as files
 from smalti.runtime import inventory, onnx_file
-from smalti.runtime.manifest import FILE_NAME, TENSORS_GRAPH, Manifest, fault_of
+from smalti.runtime.manifest import FILE_NAME, Manifest, fault_of
+from smalti.runtime.names import TENSORS_GRAPH
 from smalti.runtime.opening import TYPES, open_bytes
 
 _LONGEST_TYPE = 60  # of onnxruntime's name for a type, in a message

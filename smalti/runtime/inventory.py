@@ -16,8 +16,9 @@ from pathlib import Path
 from smalti.printable import printable
 from smalti.runtime.families import GRAPHS
 from smalti.runtime.manifest import LARGEST_VERSION, MANIFEST
+from smalti.runtime.names import fault_of_name
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_NO_FILE = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")  # files beside the models are README.md or LICENSE
 _VERSION = re.compile(r"[1-9][0-9]{0,9}")
 _ONNX = ".onnx"
 _USUAL = "model.onnx"  # as in Triton's repositories
@@ -83,13 +84,14 @@ class _Walk:
     def _versions(self, folder: Path) -> tuple[int, ...]:
         entries = list(self._entries(folder))
         if _is_version_itself(entries):
-            return (1,) if self._has_onnx_file(folder) else ()
+            return (1,) if self._has_onnx_file(folder, place=folder / "1") else ()
         return tuple(sorted(int(entry.name) for entry in entries if self._is_version(entry)))
 
     def _is_model(self, entry: Path) -> bool:
-        named = _NAME.fullmatch(entry.name) is not None
-        reason = "is not a model: names of models have at most 63 characters, a-z, 0-9, '-' and '_'"
-        return self._is_folder(entry, expected=named) and (named or self._leave_out(entry, reason))
+        if not self._is_folder(entry, expected=_NO_FILE.fullmatch(entry.name) is not None):
+            return False
+        fault = fault_of_name(entry.name)
+        return not fault or self._leave_out(entry, f"is not a model: {fault}")
 
     def _is_version(self, entry: Path) -> bool:
         named = _VERSION.fullmatch(entry.name) is not None and int(entry.name) <= LARGEST_VERSION
@@ -102,18 +104,19 @@ class _Walk:
         try:
             mode = (folder / MANIFEST).stat().st_mode
         except FileNotFoundError:
-            return self._has_onnx_file(folder)
+            return self._has_onnx_file(folder, place=folder)
         except OSError as error:
             return self._leave_out(folder / MANIFEST, _unreadable(error))
         return stat.S_ISREG(mode) or self._leave_out(folder / MANIFEST, "is not a file")
 
-    def _has_onnx_file(self, folder: Path) -> bool:
+    def _has_onnx_file(self, folder: Path, *, place: Path) -> bool:
+        """Whether there is one to serve, as the version at this place."""
         try:
             return bool(onnx_file_of(folder))
         except ValueError as error:
-            return self._leave_out(folder, str(error))
+            return self._leave_out(folder, str(error), place=place)
         except OSError as error:
-            return self._leave_out(folder, _unreadable(error))
+            return self._leave_out(folder, _unreadable(error), place=place)
 
     def _entries(self, folder: Path) -> Iterator[Path]:
         """The entries of a folder, except hidden ones: unfinished exports, .DS_Store."""
@@ -132,11 +135,15 @@ class _Walk:
             return self._leave_out(entry, _unreadable(error))
         return is_folder or (expected and self._leave_out(entry, "is not a folder"))
 
-    def _leave_out(self, place: Path, reason: str) -> bool:
-        """Note why this place is not served; always False."""
-        below = "" if place == self._root else printable(place.relative_to(self._root).as_posix())
-        self.left_out.append(LeftOut(below, f"{below or 'The model repository'} {reason}."))
+    def _leave_out(self, entry: Path, reason: str, *, place: Path | None = None) -> bool:
+        """Note why this entry, the version at this place if it is one, is not served; always False."""
+        sentence = f"{self._below(entry) or 'The model repository'} {reason}."
+        self.left_out.append(LeftOut(self._below(place or entry), sentence))
         return False
+
+    def _below(self, path: Path) -> str:
+        """The path below the repository's folder, empty for that folder itself."""
+        return "" if path == self._root else printable(path.relative_to(self._root).as_posix())
 
 
 def _is_version_itself(entries: Iterable[Path]) -> bool:

@@ -24,11 +24,11 @@ from smalti.printable import printable
 from smalti.runtime import draw_row, signature, strict_json
 from smalti.runtime.draw_row import StateKind
 from smalti.runtime.families import FAMILIES, Family, FamilyName, Medium, ScoreKind, Sizes
+from smalti.runtime.names import NAME, TENSORS_GRAPH, without_graph
 from smalti.runtime.signature import Kind, Signature
 
 MANIFEST = "manifest.json"  # the name of its file
 FILE_NAME = "[A-Za-z0-9_][A-Za-z0-9._-]{0,99}"  # of every other file, as a regular expression
-TENSORS_GRAPH = "model"  # the one graph of a model without images
 LARGEST_VERSION = 2**32 - 1  # uint32 in the protocol
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 _MEANT: dict[str, str] = {}  # by pattern: what such a text is, with an example
@@ -80,7 +80,9 @@ Sha256 = Annotated[
     str, _text(r"^[0-9a-f]{64}$", "a SHA-256, as sha256sum writes it: 64 digits of 0-9 and a-f")
 ]
 Name = Annotated[
-    str, _text(r"^[a-z0-9][a-z0-9_-]{0,62}$", "a name of a-z, 0-9, '-' and '_', such as 'sprites-vae'")
+    str,
+    _text(f"^{NAME}$", "a name of a-z, A-Z, 0-9, '.', '-' and '_', such as 'sprites-vae'"),
+    AfterValidator(without_graph),
 ]
 Colour = Annotated[str, _text(r"^#[0-9a-fA-F]{6}$", "a colour, such as '#1a2b3c'"), AfterValidator(str.lower)]
 Version = Annotated[int, Field(ge=1, le=LARGEST_VERSION)]
@@ -381,8 +383,7 @@ class Manifest(_Part):
         """Raise NoImages unless it is a model of images."""
         if not self.has_images:
             raise NoImages(
-                f"{self.name} is {self.kind} and has no images: ask it by the Open Inference Protocol, "
-                f"as {self.name}.{TENSORS_GRAPH}."
+                f"{self.name} is {self.kind} and has no images: ask it by the Open Inference Protocol."
             )
 
     @property

@@ -17,6 +17,7 @@ from smalti.runtime.inventory import Inventory
 from smalti.runtime.manifest import MANIFEST, Manifest, parse
 
 SERVING = "serving.toml"  # lies beside the versions of a model
+TRITON_CONFIG = "config.pbtxt"  # lies there in repositories of Triton, and is not read
 _LARGEST_MANIFEST = 4 * 1024 * 1024  # bytes
 _LARGEST_SERVING = 64 * 1024  # bytes
 
@@ -101,6 +102,10 @@ class ModelRepository:
         if not os.path.lexists(folder / SERVING):
             return b""
         return files.content(folder, SERVING, place=f"{name}/{SERVING}", largest=_LARGEST_SERVING)
+
+    def has_triton_config(self, name: str) -> bool:
+        """Whether a model has a configuration for Triton, which is not read."""
+        return os.path.lexists(self.root / name / TRITON_CONFIG)
 
     def has_manifest(self, name: str, version: int) -> bool:
         """Whether the version has a manifest of its own; if not, it is an ONNX file without images."""

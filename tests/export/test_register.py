@@ -80,9 +80,19 @@ def test_weights_elsewhere_or_in_a_file_with_another_meaning_are_refused(
     assert f"it keeps weights in '{location}'" in refusal(tmp_path / "mine.onnx", root)
 
 
-@pytest.mark.parametrize("name", ["../dec", "/tmp/dec", "dec/1", "Dec", "", ".", "a" * 64, "dec\n"])
+@pytest.mark.parametrize("name", ["../dec", "/tmp/dec", "dec/1", "_dec", "", ".", "..", "a" * 64, "dec\n"])
 def test_a_name_that_is_no_models_name_is_refused(file: Path, root: Path, name: str) -> None:
-    assert "must be a name of a-z, 0-9, '-' and '_'" in refusal(file, root, name=name)
+    assert "must be a name of a-z, A-Z, 0-9, '.', '-' and '_'" in refusal(file, root, name=name)
+
+
+@pytest.mark.parametrize("name", ["ResNet50", "resnet50-v1.7", "dec.model"])
+def test_names_are_as_in_repositories_of_triton(file: Path, root: Path, name: str) -> None:
+    register(file, root, name=name)
+    assert ModelRepository(root).load(name).manifest.name == name
+
+
+def test_a_name_that_ends_as_a_graphs_does_is_refused(file: Path, root: Path) -> None:
+    assert "must not end with '.decode', which names a graph" in refusal(file, root, name="dec.decode")
 
 
 def test_what_is_no_onnx_file_or_no_file_is_refused(tmp_path: Path, root: Path, file: Path) -> None:
@@ -125,7 +135,7 @@ def test_the_command_says_what_it_wrote_and_how_to_ask(file: Path, root: Path) -
     printed = CliRunner().invoke(main, arguments)
     assert printed.exit_code == 0, printed.output
     assert f"{root}/dec_2/1: x float32[-1,3] → y float32[-1,3], sum float32[-1]; batched" in printed.output
-    assert "dec_2.model" in printed.output
+    assert "serves dec_2 within seconds." in printed.output
     file.write_bytes(identity(None))
     refused = CliRunner().invoke(main, arguments)
     assert refused.exit_code == 1

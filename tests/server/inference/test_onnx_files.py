@@ -50,7 +50,7 @@ async def server(start_server: StartServer, tmp_path) -> AsyncIterator[Any]:
 async def test_every_datatype_comes_back_as_it_went_raw(client):
     for datatype in DATATYPES:
         values = np.stack([values_of(datatype)] * 3)
-        result = await client.infer(f"batched_{datatype.lower()}.model", [given("x", datatype, values)])
+        result = await client.infer(f"batched_{datatype.lower()}", [given("x", datatype, values)])
         np.testing.assert_array_equal(result.as_numpy("y"), values)
         assert result.get_response().outputs[0].datatype == datatype
 
@@ -60,10 +60,10 @@ async def test_every_datatype_but_fp16_comes_back_as_it_went_typed(rpc):
         values = values_of(datatype)
         contents = {DATATYPES[datatype].contents: values.tolist()}
         tensor = {"name": "x", "datatype": datatype, "shape": [1, 4], "contents": contents}
-        response = await rpc("ModelInfer", model_name=f"batched_{datatype.lower()}.model", inputs=[tensor])
+        response = await rpc("ModelInfer", model_name=f"batched_{datatype.lower()}", inputs=[tensor])
         expected = await rpc(
             "ModelInfer",
-            model_name=f"batched_{datatype.lower()}.model",
+            model_name=f"batched_{datatype.lower()}",
             inputs=[{"name": "x", "datatype": datatype, "shape": [1, 4]}],
             raw_input_contents=[bytes(response.raw_output_contents[0])],
         )
@@ -74,13 +74,13 @@ async def test_every_datatype_but_fp16_comes_back_as_it_went_typed(rpc):
 
 async def test_fp16_has_no_typed_contents(rpc):
     tensor = {"name": "x", "datatype": "FP16", "shape": [1, 4], "contents": {"fp32_contents": [1, 2, 3, 4]}}
-    call = rpc("ModelInfer", model_name="batched_fp16.model", inputs=[tensor])
+    call = rpc("ModelInfer", model_name="batched_fp16", inputs=[tensor])
     assert "must be sent in raw_input_contents" in await sentence(call)
 
 
 async def test_metadata_and_configuration_name_every_datatype(client):
     for datatype in DATATYPES:
-        name = f"batched_{datatype.lower()}.model"
+        name = f"batched_{datatype.lower()}"
         metadata = await client.get_model_metadata(name)
         assert (metadata.inputs[0].datatype, list(metadata.inputs[0].shape)) == (datatype, [-1, 4])
         config = (await client.get_model_config(name)).config
@@ -91,7 +91,7 @@ async def test_metadata_and_configuration_name_every_datatype(client):
 async def test_two_inputs_and_outputs_as_in_tritons_example(client):
     first, second = np.arange(32, dtype=np.float32).reshape(2, 16), np.ones((2, 16), dtype=np.float32)
     inputs = [given("INPUT0", "FP32", first), given("INPUT1", "FP32", second)]
-    result = await client.infer("add_sub.model", inputs)
+    result = await client.infer("add_sub", inputs)
     np.testing.assert_array_equal(result.as_numpy("OUTPUT0"), first + second)
     np.testing.assert_array_equal(result.as_numpy("OUTPUT1"), first - second)
 
@@ -99,25 +99,23 @@ async def test_two_inputs_and_outputs_as_in_tritons_example(client):
 @pytest.mark.parametrize(("name", "shape"), [("fixed", (2, 3)), ("scalar", ())])
 async def test_a_model_without_a_batch_takes_its_own_shape(client, name, shape):
     values = np.full(shape, 1.5, dtype=np.float32)
-    result = await client.infer(f"{name}.model", [given("x", "FP32", values)])
+    result = await client.infer(name, [given("x", "FP32", values)])
     np.testing.assert_array_equal(result.as_numpy("y"), values)
-    config = (await client.get_model_config(f"{name}.model")).config
+    config = (await client.get_model_config(name)).config
     assert (config.max_batch_size, tuple(config.input[0].dims)) == (0, shape)
     assert not config.HasField("dynamic_batching")
 
 
 async def test_a_model_without_a_batch_takes_no_other_shape(client):
     values = np.zeros((1, 2, 3), dtype=np.float32)
-    _, message = await refusal(client.infer("fixed.model", [given("x", "FP32", values)]))
-    assert message == "fixed.model: unexpected shape for input 'x': expected [2,3], got [1,2,3]."
+    _, message = await refusal(client.infer("fixed", [given("x", "FP32", values)]))
+    assert message == "fixed: unexpected shape for input 'x': expected [2,3], got [1,2,3]."
 
 
 async def test_requests_of_different_lengths_at_once_each_get_their_own(client):
     lengths = [number % 5 for number in range(60)]
     sent = [np.full((2, length), number, dtype=np.float32) for number, length in enumerate(lengths)]
-    results = await asyncio.gather(
-        *(client.infer("ragged.model", [given("x", "FP32", values)]) for values in sent)
-    )
+    results = await asyncio.gather(*(client.infer("ragged", [given("x", "FP32", values)]) for values in sent))
     for values, result in zip(sent, results, strict=True):
         np.testing.assert_array_equal(result.as_numpy("y"), values)
 
@@ -127,16 +125,14 @@ async def test_texts_of_different_lengths_at_once_each_get_their_own(client):
         np.array([[f"{number}-{place}".encode() * place for place in range(number % 4)]], dtype=object)
         for number in range(1, 40)
     ]
-    results = await asyncio.gather(
-        *(client.infer("texts.model", [given("x", "BYTES", values)]) for values in sent)
-    )
+    results = await asyncio.gather(*(client.infer("texts", [given("x", "BYTES", values)]) for values in sent))
     for values, result in zip(sent, results, strict=True):
         assert result.as_numpy("y").tolist() == values.tolist()
 
 
 async def test_a_large_tensor_of_texts_does_not_make_others_wait_for_its_reading(client, rpc):
     many = np.full((1, 200_000), b"x", dtype=object)
-    slow = asyncio.create_task(client.infer("texts.model", [given("x", "BYTES", many)]))
+    slow = asyncio.create_task(client.infer("texts", [given("x", "BYTES", many)]))
     assert await client.is_server_live()
     assert (await slow).as_numpy("y").tolist() == many.tolist()
 
@@ -144,7 +140,7 @@ async def test_a_large_tensor_of_texts_does_not_make_others_wait_for_its_reading
 async def test_classes_of_a_model_without_a_batch_have_no_batch(client):
     values = np.array([[1, 5, 2], [0, 9, 3]], dtype=np.float32)
     outputs = [triton.InferRequestedOutput("y", class_count=2)]
-    result = await client.infer("fixed.model", [given("x", "FP32", values)], outputs=outputs)
+    result = await client.infer("fixed", [given("x", "FP32", values)], outputs=outputs)
     assert result.as_numpy("y").tolist() == [b"9.000000:4", b"5.000000:1"]
 
 
@@ -152,7 +148,7 @@ async def test_texts_have_no_classes(client):
     outputs = [triton.InferRequestedOutput("y", class_count=2)]
     values = values_of("BYTES").reshape(1, 4)
     code, message = await refusal(
-        client.infer("batched_bytes.model", [given("x", "BYTES", values)], outputs=outputs)
+        client.infer("batched_bytes", [given("x", "BYTES", values)], outputs=outputs)
     )
     assert code == "INVALID_ARGUMENT"
     assert "classification is not available for output 'y' of type BYTES" in message

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from smalti.runtime import inventory
+from smalti.runtime.inventory import Inventory
 from smalti.runtime.manifest import MANIFEST
+from smalti.runtime.names import fault_of_name
 from smalti.runtime.repository import ModelRepository
+from tests.onnx_files import put, scaled
 from tests.rights import NEEDS_ROOT, WITHOUT_RIGHTS, lock
 
 LOOK = """
@@ -34,7 +37,7 @@ def reasons(root: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["lost+found", "__MACOSX", "Sprites", "sprites.bak", "a" * 64, "ü", "a b", "-x"]
+    "name", ["lost+found", "__MACOSX", "a" * 64, "ü", "a b", "-x", "sprites.decode", "sprites.draw"]
 )
 def test_a_folder_with_a_name_that_is_not_a_models_is_left_out_with_one_sentence(
     root: Path, name: str
@@ -59,6 +62,21 @@ def test_a_version_folder_with_a_wrong_name_is_left_out_with_one_sentence(root: 
     assert reason.startswith(f"toy-pixel-rnn/{name} is not a version")
 
 
+@pytest.mark.parametrize("name", ["ResNet50", "resnet50-v1.7", "dec.model", "a" * 63])
+def test_names_of_models_are_as_in_repositories_of_triton(tmp_path: Path, name: str) -> None:
+    put(tmp_path, scaled(), name=name)
+    assert inventory.look(tmp_path) == Inventory({name: (1,)}, ())
+
+
+def test_several_onnx_files_in_a_models_own_folder_are_left_out_as_its_version_1(tmp_path: Path) -> None:
+    (tmp_path / "dec").mkdir()
+    for name in ("a.onnx", "b.onnx"):
+        (tmp_path / "dec" / name).write_bytes(scaled())
+    [left_out] = inventory.look(tmp_path).left_out
+    assert left_out.place == "dec/1"
+    assert left_out.reason == "dec has 2 ONNX files and no manifest.json: call the one to serve model.onnx."
+
+
 def test_a_version_without_a_manifest_is_left_out(root: Path) -> None:
     (root / "toy-pixel-rnn" / "2").mkdir()
     assert reasons(root) == ["toy-pixel-rnn/2 has no manifest.json, or not yet."]
@@ -80,7 +98,7 @@ def test_files_and_links_where_folders_should_be_are_left_out(root: Path) -> Non
 
 
 def test_hidden_files_and_readmes_are_ignored(root: Path) -> None:
-    for name in (".DS_Store", "README.md", "toy-pixel-rnn/NOTES.txt", "toy-pixel-rnn/.DS_Store"):
+    for name in (".DS_Store", "README.md", "LICENSE", "toy-pixel-rnn/NOTES.txt", "toy-pixel-rnn/.DS_Store"):
         (root / name).touch()
     (root / ".export-x3c").mkdir()
     assert reasons(root) == []
@@ -104,7 +122,7 @@ def test_an_unreadable_folder_is_left_out_with_one_sentence(root: Path) -> None:
         (root / name).mkdir(parents=True)
         lock(root / name)
     assert seen_without_rights(root) == [
-        "lost+found is not a model: names of models have at most 63 characters, a-z, 0-9, '-' and '_'.",
+        f"lost+found is not a model: {fault_of_name('lost+found')}.",
         "toy-gan cannot be read: Permission denied.",
         "toy-vae/1/manifest.json cannot be read: Permission denied.",
     ]
