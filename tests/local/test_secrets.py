@@ -108,9 +108,9 @@ def test_renewing_a_token_changes_nothing_else_in_the_file(tmp_path: Path):
     old = token(tmp_path, "ada")
     (tmp_path / "tokens/ada.token").unlink()
     make(tmp_path, "--client", "ada=jobs")
-    digests = [sha256(each.encode()).hexdigest() for each in (old, token(tmp_path, "ada"))]
-    assert digests[0] != digests[1]
-    assert file.read_text() == text.replace(*digests)
+    before, after = (sha256(each.encode()).hexdigest() for each in (old, token(tmp_path, "ada")))
+    assert before != after
+    assert file.read_text() == text.replace(before, after)
 
 
 def test_without_names_the_clients_of_the_file_get_the_tokens_that_are_missing(tmp_path: Path):
