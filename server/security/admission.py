@@ -55,7 +55,7 @@ def _client(tokens: Tokens, metadata: Metadata) -> Caller:
 
 def _token(value: str | bytes) -> str:
     """The token in 'Bearer TOKEN'; nothing in anything else."""
-    text = value if isinstance(value, str) else ""
+    text = value.strip() if isinstance(value, str) else ""
     return text[len(_SCHEME) :].strip() if text[: len(_SCHEME)].lower() == _SCHEME else ""
 
 

@@ -56,6 +56,11 @@ async def test_a_wrong_token_is_refused_and_never_repeated(guarded: Running, met
     assert count("wrong_token") == before + 1
 
 
+@pytest.mark.parametrize("value", [" Bearer {}", "  Bearer  {}  ", "bearer {}"])
+async def test_blanks_around_a_token_do_no_harm(guarded: Running, value: str):
+    await guarded.images.Draw(DRAW, metadata=(("authorization", value.format(TOKENS["ada"])),))
+
+
 async def test_a_right_token_without_the_group_is_refused_and_the_group_named(guarded: Running):
     before = count("no_group")
     request = models_pb2.UnloadModelRequest(name="toy-vae")
