@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager, nullcontext
 from functools import cache
 from time import perf_counter
 from typing import Any, Self
@@ -18,9 +18,16 @@ from server.errors import abort, code_of, log_bug
 from server.request_ids import KEY, begin, choose, request_id
 from server.security.admission import Admission
 from smalti.errors import InvalidRequest, SmaltiError
+from smalti.runtime import tracing
 from smalti.runtime.metrics import RPC_SECONDS, RPCS_IN_PROGRESS
+from smalti.runtime.spans import NO_SPAN, Span
 
 _UNCOUNTED = "grpc."  # health and reflection: a stop does not wait for their streams, which may never end
+_TRACEPARENT = "traceparent"  # in the metadata of a request
+_FAULTS = frozenset(
+    {"UNKNOWN", "DEADLINE_EXCEEDED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
+)  # marked as errors
+_UNTRACED = nullcontext(NO_SPAN)
 Handler = Any  # grpc.RpcMethodHandler
 # Every method reads a stream, so that the gate hears of a call before its request has come.
 _MAKE_HANDLER: dict[bool, Callable[..., Handler]] = {  # by response streaming
@@ -110,23 +117,27 @@ class Gate(grpc.aio.ServerInterceptor):
         start, code = perf_counter(), "OK"
         self._enter(service, method)
         context.set_trailing_metadata(((KEY, request_id()),))
-        try:
-            yield
-        except asyncio.CancelledError:
-            code = _code_of_cancelled(context)
-            raise  # gRPC ends the call; swallowing this would leak it
-        except grpc.aio.AbortError:
-            code = _code_of_aborted(context)
-            raise
-        except Exception as error:  # noqa: BLE001  # the edge: whatever a handler did, the client gets a status
-            known = (
-                error if isinstance(error, SmaltiError) else log_bug(error, service=service, method=method)
-            )
-            code = code_of(known).name
-            await abort(context, known)
-        finally:
-            self._leave(service, method)
-            _seconds(service, method, code).observe(perf_counter() - start)
+        with _traced(context, service, method) as span:
+            try:
+                yield
+            except asyncio.CancelledError:
+                code = _code_of_cancelled(context)
+                raise  # gRPC ends the call; swallowing this would leak it
+            except grpc.aio.AbortError:
+                code = _code_of_aborted(context)
+                raise
+            except Exception as error:  # noqa: BLE001  # the edge: whatever a handler did, the client gets a status
+                known = (
+                    error
+                    if isinstance(error, SmaltiError)
+                    else log_bug(error, service=service, method=method)
+                )
+                code = code_of(known).name
+                await abort(context, known)
+            finally:
+                self._leave(service, method)
+                _tell(span, code)
+                _seconds(service, method, code).observe(perf_counter() - start)
 
     def _enter(self, service: str, method: str) -> None:
         _in_progress(service, method).inc()
@@ -210,6 +221,26 @@ class _WellFormed:
 
     async def __anext__(self) -> Any:
         return _well_formed(await anext(self._requests))
+
+
+def _traced(context: Context, service: str, method: str) -> AbstractContextManager[Span]:
+    """The RPC's span, under the one that the client names."""
+    if not tracing.is_on() or service.startswith(_UNCOUNTED):
+        return _UNTRACED
+    parent = next((value for key, value in context.invocation_metadata() or () if key == _TRACEPARENT), "")
+    return tracing.rpc(
+        f"{service}/{method}",
+        parent=parent if isinstance(parent, str) else "",
+        attributes={"rpc.system": "grpc", "rpc.service": service, "rpc.method": method},
+    )
+
+
+def _tell(span: Span, code: str) -> None:
+    if span is NO_SPAN:
+        return
+    span.set({"rpc.grpc.status_code": grpc.StatusCode[code].value[0]})
+    if code in _FAULTS:
+        span.fail()
 
 
 def _code_of_cancelled(context: Context) -> str:

@@ -5,6 +5,7 @@ import os
 import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
 
 import click
 import structlog
@@ -14,7 +15,7 @@ from server.peer import Peer, PeerGone
 from server.siblings import Sibling, Siblings
 from server.stores import open_stores
 from smalti.errors import SmaltiError
-from smalti.runtime import logs
+from smalti.runtime import logs, tracing
 from smalti.runtime.metrics import MetricsServer
 from smalti.runtime.settings import ServerSettings, read_settings
 from smalti.runtime.stopping import stop_event
@@ -31,12 +32,13 @@ async def run_alone(settings: ServerSettings) -> None:
     )
     try:
         log.info("metrics served", host=settings.metrics_host, port=metrics.port)
-        await _serve(settings, stopping, None)
+        async with _tracing(settings):
+            await _serve(settings, stopping, None)
     finally:
         metrics.close()
 
 
-async def run_as_sibling(settings: ServerSettings, channel: socket.socket) -> None:
+async def run_as_sibling(settings: ServerSettings, channel: socket.socket, number: int) -> None:
     """Serve until a signal, or until the supervisor ends; raises errors that a person must repair."""
     stopping = stop_event()
     sibling = Sibling()
@@ -45,7 +47,8 @@ async def run_as_sibling(settings: ServerSettings, channel: socket.socket) -> No
     listening = asyncio.create_task(hub.run())
     listening.add_done_callback(lambda _: stopping.set())
     try:
-        await _serve(settings, stopping, sibling)
+        async with _tracing(settings, number):
+            await _serve(settings, stopping, sibling)
     except PeerGone:
         log.error("the supervisor is gone")
     except SmaltiError as error:
@@ -53,6 +56,15 @@ async def run_as_sibling(settings: ServerSettings, channel: socket.socket) -> No
         raise
     finally:
         listening.cancel()
+
+
+def _tracing(settings: ServerSettings, process: int | None = None) -> AbstractAsyncContextManager[None]:
+    return tracing.exporting(
+        settings.otlp_endpoint,
+        service="smalti-server",
+        grace_seconds=settings.grace_seconds,
+        process=process,
+    )
 
 
 async def _serve(settings: ServerSettings, stopping: asyncio.Event, siblings: Siblings | None) -> None:
@@ -93,7 +105,7 @@ def main(number: int, listen: str, channel: int) -> None:
     settings = read_settings(ServerSettings).model_copy(update={"listen": listen})
     logs.configure(level=settings.log_level, form=settings.log_format, process=number)
     try:
-        asyncio.run(run_as_sibling(settings, socket.socket(fileno=channel)))
+        asyncio.run(run_as_sibling(settings, socket.socket(fileno=channel), number))
     except SmaltiError:
         sys.exit(1)  # the supervisor knows why
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from contextlib import AbstractAsyncContextManager
 
 import click
 import structlog
@@ -13,7 +14,7 @@ from smalti.jobs.connection import connect
 from smalti.jobs.store import QueueStore
 from smalti.jobs.upkeep import QueueUpkeep
 from smalti.jobs.workers import WorkerQueue
-from smalti.runtime import logs
+from smalti.runtime import logs, tracing
 from smalti.runtime.metrics import MetricsServer
 from smalti.runtime.repository import ModelRepository
 from smalti.runtime.session import fingerprint
@@ -43,18 +44,31 @@ async def run(settings: WorkerSettings) -> None:
     )
     engine = _engine(settings)
     try:
-        async with connect(settings.redis_url, allow_volatile=settings.allow_volatile_redis) as redis:
-            store = _store(settings, redis)
-            upkeep = QueueUpkeep(store)
-            await engine.load()
-            engine.require()
-            if await _redis_is_fit(upkeep, stopping):
-                log.info("metrics served", host=settings.metrics_host, port=metrics.port)
-                worker = _worker(settings, WorkerQueue(store), engine)
-                await _run_until_stopped(worker, Recovery(upkeep), stopping)
+        async with _tracing(settings):
+            await _draw(settings, engine, stopping, metrics)
     finally:
         engine.close()
         metrics.close()
+
+
+async def _draw(
+    settings: WorkerSettings, engine: Engine, stopping: asyncio.Event, metrics: MetricsServer
+) -> None:
+    async with connect(settings.redis_url, allow_volatile=settings.allow_volatile_redis) as redis:
+        store = _store(settings, redis)
+        upkeep = QueueUpkeep(store)
+        await engine.load()
+        engine.require()
+        if await _redis_is_fit(upkeep, stopping):
+            log.info("metrics served", host=settings.metrics_host, port=metrics.port)
+            worker = _worker(settings, WorkerQueue(store), engine)
+            await _run_until_stopped(worker, Recovery(upkeep), stopping)
+
+
+def _tracing(settings: WorkerSettings) -> AbstractAsyncContextManager[None]:
+    return tracing.exporting(
+        settings.otlp_endpoint, service="smalti-worker", grace_seconds=settings.grace_seconds
+    )
 
 
 def _store(settings: WorkerSettings, redis: Redis) -> QueueStore:

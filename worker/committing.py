@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from time import perf_counter
 
 from smalti.errors import Unavailable
 from smalti.runtime.metrics import COMMIT_SECONDS
@@ -49,13 +50,15 @@ class Committing:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _commit(self, parts: Sequence[CommitPart]) -> None:
-        with COMMIT_SECONDS.time():
-            replies = await self._queue.commit(self._worker, [part.progress for part in parts])
+        start = perf_counter()
+        replies = await self._queue.commit(self._worker, [part.progress for part in parts])
+        seconds = perf_counter() - start
+        COMMIT_SECONDS.observe(seconds)
         gone = []
         for part, reply in zip(parts, replies, strict=True):
             self._reporter.answered(part, reply)
             if self._held.acknowledge(part, reply):
-                self._reporter.ended(part, reply)
+                self._reporter.ended(part, reply, commit_seconds=seconds)
                 if reply.ends_job:
                     self._reporter.job_ended(part.sample)
                 gone.append(part)

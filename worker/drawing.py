@@ -43,12 +43,16 @@ class Drawing:
         if self._under_way and self._under_way[-1].recall():
             self._scheduler.take_back(self._under_way.pop().tick)
             if tick := self._next_tick():
-                self._under_way.append(self._engine.draw(tick))
+                self._under_way.append(self._draw(tick))
 
     def _look_ahead(self) -> None:
         ahead = 1 if self._scheduler.suspect else _TICKS_AHEAD
         while len(self._under_way) < ahead and (tick := self._next_tick()):
-            self._under_way.append(self._engine.draw(tick))
+            self._under_way.append(self._draw(tick))
+
+    def _draw(self, tick: Tick) -> PendingTick:
+        self._reporter.begun(tick)
+        return self._engine.draw(tick)
 
     def _next_tick(self) -> Tick | None:
         if self._signals.stopping.is_set():
@@ -96,7 +100,7 @@ class Drawing:
     async def _draw_row_of(self, suspect: Sample) -> None:
         if self._scheduler.suspect is suspect:  # it may have been lost meanwhile
             tick = self._scheduler.suspect_tick()
-            self._take_rows(tick, await self._engine.draw(tick))
+            self._take_rows(tick, await self._draw(tick))
 
     async def _tell(self, suspect: Sample) -> bool:
         """Wait until Redis knows how far the suspect is. False if Redis is away, or the suspect is no longer held."""

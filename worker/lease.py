@@ -60,7 +60,7 @@ class Lease:
             return
         self._contact.answered()
         if not renewed:  # drop only what was held before the call: newer claims came with a new lease
-            self._reporter.lease_lost(len(held))
+            self._reporter.lease_lost(held)
             self._held.drop(held)
             self._scheduler.release(held)
             self._signals.room.notify()

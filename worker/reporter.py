@@ -1,10 +1,11 @@
 """Reports to Prometheus and the log what happens to samples."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import structlog
 
 from smalti.jobs.job import Claim, CommitReply, Failed, Released, Verdict
+from smalti.runtime import tracing
 from smalti.runtime.metrics import (
     CORRUPT_COMMITS,
     FENCED_WRITES,
@@ -15,6 +16,7 @@ from smalti.runtime.metrics import (
     SAMPLES_MADE_WAY,
     TIME_TO_FIRST_ROW_SECONDS,
 )
+from smalti.runtime.spans import Attributes
 from worker.held_samples import CommitPart, has_first_row
 from worker.sample import Sample
 from worker.scheduler import Tick
@@ -39,13 +41,24 @@ class Reporter:
                 log.info("suspect is drawn alone", job=claim.job, sample=claim.index)
         log.debug("samples claimed", count=len(claims), resumed=resumed, jobs=sorted({c.job for c in claims}))
 
+    def begun(self, tick: Tick) -> None:
+        """A tick is handed to the engine."""
+        for sample in tick.samples:
+            if sample.trace:
+                sample.trace.begun()
+
     def drawn(self, tick: Tick) -> None:
         """A row of each sample of a tick was drawn."""
         ROWS_DRAWN.labels(tick.samples[0].claim.request.model).inc(len(tick.samples))
+        for sample in tick.samples:
+            if sample.trace:
+                sample.trace.drawn(is_last=sample.outcome is not None)
 
     def answered(self, part: CommitPart, reply: CommitReply) -> None:
         """Redis answered a sample's part of a commit."""
         claim, verdict = part.sample.claim, reply.verdict
+        if part.sample.trace and part.progress.pixels:
+            part.sample.trace.committed()
         if verdict is Verdict.FENCED:
             FENCED_WRITES.inc()
             log.warning("sample belongs to another worker", job=claim.job, sample=claim.index)
@@ -57,11 +70,14 @@ class Reporter:
         elif has_first_row(part):
             TIME_TO_FIRST_ROW_SECONDS.labels(claim.request.model).observe(self.age(part.sample))
 
-    def ended(self, part: CommitPart, reply: CommitReply) -> None:
-        """A sample is no longer held."""
+    def ended(self, part: CommitPart, reply: CommitReply, *, commit_seconds: float) -> None:
+        """A sample is no longer held, after a commit that took so long."""
         claim = part.sample.claim
         outcome = _outcome(part, reply.verdict)
         SAMPLES_ENDED.labels(claim.request.model, outcome).inc()
+        if part.sample.trace:
+            failed = isinstance(part.sample.outcome, Failed)
+            part.sample.trace.ended(outcome, failed=failed, commit_seconds=commit_seconds)
         if isinstance(part.sample.outcome, Released):
             SAMPLES_MADE_WAY.labels(claim.request.model).inc()
         if isinstance(part.sample.outcome, Failed):
@@ -69,11 +85,17 @@ class Reporter:
 
     def job_ended(self, sample: Sample) -> None:
         """This was a job's last sample."""
-        JOB_SECONDS.labels(sample.claim.request.model).observe(self.age(sample))
+        claim, seconds = sample.claim, self.age(sample)
+        JOB_SECONDS.labels(claim.request.model).observe(seconds)
+        whole: Attributes = {"smalti.job": claim.job, "smalti.samples": claim.request.count}
+        tracing.start("job", parent=claim.traceparent, attributes=whole, seconds_ago=seconds).end()
 
-    def lease_lost(self, samples: int) -> None:
+    def lease_lost(self, samples: Collection[Sample]) -> None:
         """The lease ran out, and the samples that were held belong to others now."""
-        log.warning("lease lost", samples=samples)
+        log.warning("lease lost", samples=len(samples))
+        for sample in samples:
+            if sample.trace:
+                sample.trace.ended("lost")
 
     def age(self, sample: Sample) -> float:
         """Seconds since the sample's job was submitted."""

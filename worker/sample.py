@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from smalti.errors import SampleFailed
 from smalti.jobs.job import Claim, Failed, Finished, JobClass, Place, Progress, Released
 from worker.plan import Plan
+from worker.sample_trace import trace_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class Sample:
         self.is_suspect = claim.is_suspect  # a worker fell silent with it, so it is drawn alone
         self.is_begun = False  # whether this suspect's next row is begun
         self.told: Place | None = None  # the last place that Redis has acknowledged
+        self.trace = trace_of(claim)
         self._drawn_before = self.committed  # rows that are drawn again
         self._leaving = False
         self._plan = plan

@@ -10,6 +10,7 @@ from server.oneshot.running import Running, RunsGraph, join
 from server.oneshot.statistics import GraphStatistics, RunTimes
 from server.oneshot.waiting import Arrays, Part, Waiting, form_of
 from smalti.errors import BatcherFull, DeadlinePassed, InvalidRequest, Unavailable, WaitedTooLong
+from smalti.runtime import tracing
 from smalti.runtime.batching import Batching, QueuePolicy
 from smalti.runtime.metrics import BATCH_WAITING_ENTRIES
 
@@ -139,7 +140,9 @@ class Batcher:
 
     def _run_at_once(self, inputs: Arrays, entries: int, arrived: int) -> Arrays:
         self._note_quick_run()
-        return self._running.run_alone(inputs, entries, arrived)
+        outputs = self._running.run_alone(inputs, entries, arrived)
+        self._trace(entries, arrived, arrived, monotonic_ns())
+        return outputs
 
     def _note_quick_run(self) -> None:
         """Requests that come in this turn of the loop wait for the next one: they may share a run."""
@@ -274,8 +277,17 @@ class Batcher:
 
     def _note_success(self, parts: Sequence[Part], entries: int, arrived: int) -> None:
         times = RunTimes(*map(sum, zip(*(part.times for part in parts), strict=True)))
-        queue = min(part.started_ns for part in parts) - arrived
-        self.statistics.add_success(entries, whole=monotonic_ns() - arrived, queue=queue, times=times)
+        started = min(part.started_ns for part in parts)
+        self.statistics.add_success(
+            entries, whole=monotonic_ns() - arrived, queue=started - arrived, times=times
+        )
+        self._trace(entries, arrived, started, max(part.started_ns + sum(part.times) for part in parts))
+
+    def _trace(self, entries: int, arrived: int, started: int, ended: int) -> None:
+        """Tell the RPC's span how long the request waited, and how long its runs took."""
+        if tracing.is_on():
+            steps = {"batch wait": (arrived, started), "run": (started, ended)}
+            tracing.record(steps, {"smalti.graph": self._name, "smalti.entries": entries})
 
     def _waiting_changed(self) -> None:
         self._gauge.set(self._waiting.entries)

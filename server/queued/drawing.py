@@ -21,6 +21,7 @@ from smalti.jobs.clients import ClientJobs, ClientQueue
 from smalti.jobs.job import TERMINAL, Job, JobState, SampleRows
 from smalti.jobs.reading import NO_WORKER
 from smalti.jobs.watchers import WatcherQueue
+from smalti.runtime import tracing
 from smalti.v1 import images_pb2 as pb
 
 log = structlog.get_logger()
@@ -79,7 +80,8 @@ class StreamedDrawing:
 
     async def _submit(self, jobs: ClientJobs, prepared: Prepared) -> Job:
         """Submit the job. If the client goes away meanwhile, the job is deleted as soon as it exists."""
-        submitting = asyncio.create_task(jobs.submit(prepared.request))
+        traceparent = tracing.current().traceparent
+        submitting = asyncio.create_task(jobs.submit(prepared.request, traceparent=traceparent))
         try:
             return await asyncio.shield(submitting)
         except asyncio.CancelledError:

@@ -21,6 +21,7 @@ from smalti.jobs.clients import ClientJobs, ClientQueue
 from smalti.jobs.job import Job, SampleResult, SampleRows
 from smalti.jobs.reading import NO_WORKER
 from smalti.jobs.watchers import WatcherQueue
+from smalti.runtime import tracing
 from smalti.runtime.metrics import JOBS_SUBMITTED
 from smalti.v1 import jobs_pb2 as pb
 from smalti.v1 import jobs_pb2_grpc, types_pb2
@@ -60,7 +61,9 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
             model, request, self._limits, self._pictures, deadline=deadline_of(context)
         )
         self._readiness.require_queue()
-        job = await self._jobs.submit(prepared.request, request_id=request.request_id)
+        job = await self._jobs.submit(
+            prepared.request, request_id=request.request_id, traceparent=tracing.current().traceparent
+        )
         JOBS_SUBMITTED.labels(model.manifest.name).inc()
         return pb.SubmitResponse(job=self._describe(job), colour_change=prepared.colour_change)
 
@@ -79,6 +82,7 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
         self._readiness.require_queue()
         with self._places.take(caller().name):
             job = await self._watching.find(self._watched.of(caller()), request.id)
+            tracing.current().link(job.traceparent)
             async with aclosing(self._watching.watch(job, rows=request.rows)) as events:
                 async for event in events:
                     yield self._event(event)
@@ -87,6 +91,7 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
         form = checks.image_format_of(request.format)
         self._readiness.require_queue()
         job = await self._jobs.get(request.id)
+        tracing.current().link(job.traceparent)
         model = self._painter(job, form)
         results = self._watchers.results(job, start=request.start, limit=request.limit)
         async with aclosing(results):

@@ -56,17 +56,17 @@ class ClientJobs:
         self._limits = limits
         self._own_limits = limits_of(asker, limits)
 
-    async def submit(self, request: JobRequest, *, request_id: str = "") -> Job:
-        """Queue a job. The same request_id of the same client again gives the same job.
+    async def submit(self, request: JobRequest, *, request_id: str = "", traceparent: str = "") -> Job:
+        """Queue a job. The same request_id of the same client again gives the same job, with its first traceparent.
 
         Raises RequestConflict if that request_id was used for another request, LimitReached or QueueFull if the client
         or the queue has no room now, and InvalidRequest if the job is larger than either ever has room for.
         """
         size = _Size.of(request)
         self._refuse_too_large(size)
-        job_id = await self._submit(request, size, request_id)
+        job_id = await self._submit(request, size, request_id, traceparent)
         return await self._records.refresh(
-            job_id, request, self._asker.name
+            job_id, request, self._asker.name, traceparent=traceparent
         )  # an older job has an equal request
 
     async def get(self, job_id: str) -> Job:
@@ -79,7 +79,7 @@ class ClientJobs:
 
     async def refresh(self, job: Job) -> Job:
         """The same job as it is now. Cheaper than `get`: its request never changes, so it is not read again."""
-        return await self._records.refresh(job.id, job.request, job.client)
+        return await self._records.refresh(job.id, job.request, job.client, traceparent=job.traceparent)
 
     async def list(
         self, *, limit: int, page_token: str = "", client: str | None = None
@@ -138,9 +138,10 @@ class ClientJobs:
         for limits, whose in ((self._limits, "the whole queue takes"), (self._own_limits, "you may have")):
             size.refuse_above(limits, whose)
 
-    async def _submit(self, request: JobRequest, size: "_Size", request_id: str) -> str:
+    async def _submit(self, request: JobRequest, size: "_Size", request_id: str, traceparent: str) -> str:
         job_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(12))
-        submission = self._submission(job_id, request, size, request_key(self._asker.name, request_id))
+        key = request_key(self._asker.name, request_id)
+        submission = [*self._submission(job_id, request, size, key), traceparent]
         try:
             answer, *values = await self._store.run(
                 script.SUBMIT, *submission, keys=[self._store.keys.job(job_id)]

@@ -73,13 +73,24 @@ def decode_client(name: bytes | None) -> str:
     return name.decode()
 
 
+def decode_traceparent(value: bytes) -> str:
+    """The name of a span; a damaged one is as good as none."""
+    return value.decode("ascii", errors="ignore")
+
+
 def hash_request(request: JobRequest) -> str:
     """Equal requests have equal hashes. The queue compares them when a request_id comes again."""
     return sha256(encode_request(request) + b"\n" + request.kept).hexdigest()
 
 
 def decode_job(
-    job_id: str, request: JobRequest, state: Sequence[bytes | None], *, client: str, running: int
+    job_id: str,
+    request: JobRequest,
+    state: Sequence[bytes | None],
+    *,
+    client: str,
+    running: int,
+    traceparent: str,
 ) -> Job:
     """A job from its request, the values of its STATE_FIELDS, and its running samples; raises Undecodable."""
     values = dict(zip(STATE_FIELDS, state, strict=True))
@@ -97,6 +108,7 @@ def decode_job(
             ended=_seconds(values["ended"]),
             expires=_seconds(values["expires"]),
             reason=_text(values["reason"]),
+            traceparent=traceparent,
         )
     except ValueError as error:
         raise Undecodable(str(error)) from error
@@ -116,13 +128,14 @@ def decode_claims(reply: Sequence[Sequence[Sequence[bytes]]]) -> tuple[list[Clai
         if claimed is None:
             unreadable.append(Progress(**sample, first_row=0, outcome=Released()))
         else:
-            request, queued_seconds = claimed
+            request, queued_seconds, traceparent = claimed
             claims.append(
                 Claim(
                     **sample,
                     request=request,
                     pixels=pixels,
                     queued_seconds=queued_seconds,
+                    traceparent=traceparent,
                     is_suspect=suspect == b"1",
                 )
             )
@@ -130,11 +143,11 @@ def decode_claims(reply: Sequence[Sequence[Sequence[bytes]]]) -> tuple[list[Clai
 
 
 def _claimed_request(
-    _: bytes, encoded: bytes | None, kept: bytes | None, queued_ms: bytes
-) -> tuple[JobRequest, float] | None:
-    """A request and how long it was queued, in seconds; None if it cannot be read."""
+    _: bytes, encoded: bytes | None, kept: bytes | None, queued_ms: bytes, traceparent: bytes
+) -> tuple[JobRequest, float, str] | None:
+    """A request, how long it was queued, in seconds, and its traceparent; None if it cannot be read."""
     try:
-        return decode_request(encoded, kept), int(queued_ms) / 1000
+        return decode_request(encoded, kept), int(queued_ms) / 1000, decode_traceparent(traceparent)
     except Undecodable:
         return None
 

@@ -69,6 +69,7 @@ class Job:
     ended: float | None = None
     expires: float | None = None
     reason: str = ""
+    traceparent: str = ""  # names the span of its submit; empty if that was not traced
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +82,7 @@ class Claim:
     request: JobRequest
     pixels: bytes = b""  # the rows committed so far
     queued_seconds: float = 0.0  # from submit to this claim
+    traceparent: str = ""  # names the span of the job's submit; empty if that was not traced
     is_suspect: bool = False  # a worker fell silent with it: draw it alone, and report each row first
 
 

@@ -19,6 +19,7 @@ class _Known:
 
     request: JobRequest
     client: str
+    traceparent: str = ""
 
 
 class JobRecords:
@@ -36,9 +37,9 @@ class JobRecords:
         jobs: Mapping[str, Job | JobDamaged | None] = {**found, **await self._read_states(known)}  # type: ignore[dict-item]
         return [jobs[job_id] for job_id in job_ids]
 
-    async def refresh(self, job_id: str, request: JobRequest, client: str) -> Job:
+    async def refresh(self, job_id: str, request: JobRequest, client: str, *, traceparent: str) -> Job:
         """The job of this request as it is now; raises JobNotFound and JobDamaged."""
-        states = await self._read_states({job_id: _Known(request, client)})
+        states = await self._read_states({job_id: _Known(request, client, traceparent)})
         return required(job_id, states[job_id])
 
     async def _read_known(
@@ -100,9 +101,13 @@ def _known(job_id: str, answer: bytes, *fields: Any) -> _Known | JobDamaged | No
         return None
     if answer == b"DAMAGED":
         return damaged(job_id)
-    request, kept_bytes, client = fields
+    request, kept_bytes, client, traceparent = fields
     try:
-        return _Known(codec.decode_unkept(request, kept_bytes), codec.decode_client(client))
+        return _Known(
+            codec.decode_unkept(request, kept_bytes),
+            codec.decode_client(client),
+            codec.decode_traceparent(traceparent),
+        )
     except codec.Undecodable:
         return damaged(job_id)
 
@@ -111,7 +116,9 @@ def _job(job_id: str, known: _Known, state: Sequence[bytes | None], running: int
     if not any(state):
         return None
     try:
-        return codec.decode_job(job_id, known.request, state, client=known.client, running=running)
+        return codec.decode_job(
+            job_id, known.request, state, client=known.client, running=running, traceparent=known.traceparent
+        )
     except codec.Undecodable:
         return damaged(job_id)
 

@@ -53,6 +53,13 @@ class SharedSettings(BaseSettings):
     metrics_token_file: Path | None = (
         None  # file of the token that /metrics asks for; without it, anyone may read
     )
+    otlp_endpoint: Annotated[
+        str,
+        Field(
+            pattern=r"^(https?://[^/\s@]+:[0-9]{1,5}/?)?$",
+            description="the address of a gRPC receiver with its port, such as http://localhost:4317",
+        ),
+    ] = ""  # receiver of OpenTelemetry's traces, with the extra otel; empty: nothing is traced
     log_level: Literal["debug", "info", "warning", "error"] = "info"  # less important messages are not logged
     log_format: Literal["text", "json"] = "text"  # form of the log: text to read, or one JSON object per line
 

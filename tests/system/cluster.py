@@ -146,13 +146,22 @@ class Served(Process):
 class Cluster:
     """A whole smalti for the tests of a module: Redis, a server, workers and a client."""
 
-    def __init__(self, folder: Path, *, repository: Path, slots: int = 4, lease_seconds: float = 1.0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        repository: Path,
+        slots: int = 4,
+        lease_seconds: float = 1.0,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self.lease_seconds = lease_seconds
         self._folder = folder
         self._shared = {
             "SMALTI_MODEL_REPOSITORY": str(repository),
             "SMALTI_LEASE_SECONDS": str(lease_seconds),
             "SMALTI_SLOTS": str(slots),
+            **(settings or {}),
         }
         ports = free_ports(workers=0)
         self.address = f"127.0.0.1:{ports.server}"
