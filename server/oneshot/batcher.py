@@ -212,7 +212,7 @@ class Batcher:
     def _end_unwanted_runs(self) -> None:
         """End the runs whose requests have all gone away: a graph may run for ever."""
         for run, batch in self._runs.items():
-            if all(part.answer.cancelled() for part in batch):
+            if not run.cancelling() and all(part.answer.cancelled() for part in batch):
                 run.cancel()
 
     def _expire(self, parts: Sequence[Part], policy: QueuePolicy) -> None:

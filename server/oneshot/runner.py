@@ -43,10 +43,12 @@ class Runner:
     async def __call__(self, inputs: Arrays) -> Arrays:
         """The graph's outputs by name; raises GraphFailed. Cancelled, it ends the run."""
         options = onnxruntime.RunOptions()
+        running = asyncio.get_running_loop().run_in_executor(self._pool, self.run, inputs, options)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, self.run, inputs, options)
+            return await asyncio.shield(running)
         except asyncio.CancelledError:
             options.terminate = True
+            await asyncio.gather(running, return_exceptions=True)  # only so many runs at once
             raise
 
     def run(self, inputs: Arrays, options: Any = None) -> Arrays:
