@@ -89,13 +89,13 @@ def _kinds(calls: int) -> dict[str, Kind]:
             at_once=calls,
             settings={"SMALTI_MAX_CALLS": str(calls)},
         ),
-        # The room holds two such requests, whatever their size: each counts for half of it.
+        # The room holds three such requests, whatever their size: each counts for a quarter of it.
         "pictures": Kind(
             model="sprites-vae",
             method="Encode",
             request=lambda: _noisy("sprites-vae", side=20, count=64),
-            at_once=2,
-            settings={"SMALTI_MAX_PICTURE_PIXELS": str(2 * 64 * 400)},
+            at_once=3,
+            settings={"SMALTI_MAX_PICTURE_PIXELS": str(4 * 64 * 400)},
         ),
     }
 

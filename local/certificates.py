@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
@@ -60,6 +61,43 @@ def make_certificate(authority: Pair, name: str, hosts: Sequence[str] = (), life
     signing = load_pem_private_key(authority.key, password=None)
     assert isinstance(signing, ec.EllipticCurvePrivateKey)
     return _pair(builder, key, signing)
+
+
+def require_pair(pair: Pair) -> None:
+    """Raise ValueError unless these are a certificate and its key, without a password."""
+    try:
+        key = load_pem_private_key(pair.key, password=None)
+    except (TypeError, UnsupportedAlgorithm) as error:
+        raise ValueError("this key cannot be read") from error
+    if _certificate(pair).public_key() != key.public_key():
+        raise ValueError("the key is of another certificate")
+
+
+def hosts_of(pair: Pair) -> list[str]:
+    """The names and IP addresses of the server in a certificate."""
+    try:
+        found = _certificate(pair).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    return [str(host.value) for host in found if isinstance(host, x509.DNSName | x509.IPAddress)]
+
+
+def host_in_certificate(host: str) -> str:
+    """A name or IP address as `hosts_of` spells it; raises ValueError if no certificate can have it."""
+    return str(_host(host).value)
+
+
+def is_signed_by(authority: Pair, pair: Pair) -> bool:
+    """Whether the authority signed the certificate."""
+    try:
+        _certificate(pair).verify_directly_issued_by(_certificate(authority))
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def _certificate(pair: Pair) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(pair.certificate)
 
 
 def _builder(

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from local.latencies import QUANTILES, Latency, merge, read
 from local.ports import free_ports
-from local.system import System, chosen_redis
+from local.system import System, chosen_redis, without_protection
 from smalti import media
 from smalti.cli.terminal import shows_pictures
 from smalti.cli.watching import LineView, LiveView, View, follow
@@ -83,7 +83,7 @@ def _run(console: Console, *, samples: int, seed: int, output: Path) -> None:
     began = time.monotonic()
     redis_url = chosen_redis()
     pool = f"demo-{os.getpid()}"  # a queue of its own, in case others use this Redis
-    settings = {"SMALTI_POOL": pool, "SMALTI_SLOTS": str(_SLOTS)}
+    settings = {"SMALTI_POOL": pool, "SMALTI_SLOTS": str(_SLOTS), **without_protection(console.print)}
     with (
         _cleaned(redis_url, pool),
         System(free_ports(1), redis_url=redis_url, settings=settings, say=console.print) as system,

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from local.ports import free_ports
-from local.system import System
+from local.system import System, without_protection
 from smalti.errors import SmaltiError
 from smalti.pictures.files import write_whole
 from smalti.runtime.stopping import interrupting
@@ -75,13 +75,12 @@ class Frame:
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=7, show_default=True)
 def main(output: Path, model: str, count: int, seed: int) -> None:
     """Start Redis, a server and a worker, record `smalti submit ... --watch` in a terminal, and stop everything."""
+    settings = {"SMALTI_SLOTS": str(_SLOTS), **without_protection(click.echo)}
     words = _WORDS.format(model=model, count=count, seed=seed)
     try:
         with (
             interrupting(),
-            System(
-                free_ports(1), redis_url=None, settings={"SMALTI_SLOTS": str(_SLOTS)}, say=click.echo
-            ) as system,
+            System(free_ports(1), redis_url=None, settings=settings, say=click.echo) as system,
         ):
             bursts = record(
                 [sys.executable, "-m", "smalti", *words.split()], settings={"SMALTI_SERVER": system.address}

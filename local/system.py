@@ -2,12 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Event
 from types import TracebackType
 from typing import Self
+from urllib.error import HTTPError
 
 from local.keeping import Keeper, Part
 from local.latencies import page_of
@@ -20,7 +21,9 @@ from smalti.jobs.connection import connect, unavailable_when_away
 from smalti.runtime.settings import ServerSettings, WorkerSettings, read_settings
 from smalti.runtime.stopping import ignoring_ctrl_c
 
+_PROTECTION = ("tokens_file", "tls_cert_file", "tls_key_file", "tls_client_ca_file", "metrics_token_file")
 _START_SECONDS = 120.0  # a server loads and warms every model first
+_NO_TOKEN = 401
 _LOOK_SECONDS = 0.5  # between two checks that all parts run
 
 
@@ -34,11 +37,24 @@ def chosen_redis() -> str | None:
     return settings.redis_url if "redis_url" in settings.model_fields_set else None
 
 
+def without_protection(say: Say) -> Mapping[str, str]:
+    """Settings for a server without tokens and TLS, which clients without settings can call; says so if it had some."""
+    variables = {
+        f"SMALTI_{name.upper()}": getattr(read_settings(ServerSettings), name) for name in _PROTECTION
+    }
+    if ignored := [variable for variable, file in variables.items() if file]:
+        say(
+            f"Without {', '.join(ignored)}: what starts here listens on this machine only, and only for a while."
+        )
+    return dict.fromkeys(variables, "")
+
+
 class System:
     """Redis, a server and workers; a context that starts them and stops them at its end.
 
     `redis_url` names a Redis that runs already. Without it a private one is started; it keeps its data if
-    `redis_folder` is given. `settings` are further SMALTI_* variables for all processes.
+    `redis_folder` is given. `settings` are further SMALTI_* variables for all processes. `health` asks the server at an
+    address, as `smalti.client.health.ask` does; one over TLS needs another one.
     """
 
     def __init__(
@@ -50,6 +66,7 @@ class System:
         settings: Mapping[str, str] | None = None,
         say: Say,
         log: Say | None = None,
+        health: Callable[[str], str] = ask,
     ) -> None:
         self.ports = ports
         self._redis_url = redis_url
@@ -57,6 +74,7 @@ class System:
         self._settings = dict(settings or {})
         self._say = say
         self._log = log
+        self._health = health
         self._started = ExitStack()
         self._processes: list[Process] = []
         self._own_redis: OwnRedis | None = None
@@ -114,7 +132,7 @@ class System:
             raise PortTaken(
                 f"Port {port} of {HOST} is taken, which is for {part}: stop what listens there, or use another port."
             )
-        shared = {**self._settings, "SMALTI_REDIS_URL": self._redis(started)}
+        shared = {**self._settings, "SMALTI_REDIS_URL": self._redis(started), "SMALTI_REDIS_URL_FILE": ""}
         server = {
             "SMALTI_LISTEN": self.address,
             "SMALTI_METRICS_PORT": str(self.ports.server_metrics),
@@ -154,7 +172,7 @@ class System:
             time.sleep(0.1)
 
     def _is_ready(self) -> bool:
-        return ask(self.address) == "SERVING" and all(map(_answers, self.metrics_urls.values()))
+        return self._health(self.address) == "SERVING" and all(map(_answers, self.metrics_urls.values()))
 
 
 def _require_redis(url: str) -> None:
@@ -174,6 +192,8 @@ async def _ping(url: str) -> None:
 def _answers(url: str) -> bool:
     try:
         page_of(url)
+    except HTTPError as error:
+        return error.code == _NO_TOKEN
     except OSError:
         return False
     return True

@@ -1,8 +1,10 @@
 """`make up`: the whole system on this machine until Ctrl-C; its Redis keeps the jobs until the next start."""
 
 import sys
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,10 @@ import click
 
 from local.ports import Ports, PortTaken
 from local.system import System, chosen_redis
+from smalti.client.credentials import channel_credentials
+from smalti.client.health import ask
 from smalti.errors import SettingsInvalid, SmaltiError
+from smalti.runtime.certificates import Certificates
 from smalti.runtime.settings import ServerSettings, read_settings
 from smalti.runtime.stopping import interrupting
 
@@ -18,6 +23,7 @@ _PORT = 50051
 _REDIS_FOLDER = Path(".cache/redis")
 _STEP = 10  # between the ports of two systems on one machine
 _HIGHEST = 65535
+_FILE = click.Path(path_type=Path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,16 +115,27 @@ class Port(click.IntRange):
     default=0,
     help="Port of the private Redis (make up REDIS_PORT=...). Default: any free one.",
 )
-def main(workers: int, port: int, metrics_port: int | None, redis_port: int) -> None:
+@click.option("--ca", type=_FILE, envvar="SMALTI_CA", hidden=True)
+@click.option("--cert", type=_FILE, envvar="SMALTI_CERT", hidden=True)
+@click.option("--key", type=_FILE, envvar="SMALTI_KEY", hidden=True)
+def main(
+    workers: int, port: int, metrics_port: int | None, redis_port: int, **client_files: Path | None
+) -> None:
     """Run Redis, a server and workers on this machine until Ctrl-C.
 
     The Redis is the one of SMALTI_REDIS_URL. Without that, a private one is started, with its data in .cache/redis
     (.cache/redis-PORT for another port than 50051). A process that ends by itself is started again.
+
+    Over TLS it asks the server whether it is ready as `python -m server.health` does, with SMALTI_CA, SMALTI_CERT and
+    SMALTI_KEY if they are set.
     """
     try:
         with interrupting():
             metrics_port = metrics_port or _first_metrics_port()
-            _run(Wanted(workers=workers, port=port, metrics_port=metrics_port, redis_port=redis_port))
+            _run(
+                Wanted(workers=workers, port=port, metrics_port=metrics_port, redis_port=redis_port),
+                client_files,
+            )
     except KeyboardInterrupt:
         click.echo("Stopped; queued and running jobs go on when it is started again.")
     except PortTaken as error:  # nothing was started
@@ -134,13 +151,25 @@ def _first_metrics_port() -> int:
     return read_settings(ServerSettings).metrics_port or ServerSettings.model_fields["metrics_port"].default
 
 
-def _run(wanted: Wanted) -> None:
+def _health(client_files: Mapping[str, Path | None]) -> Callable[[str], str]:
+    """What asks the server whether it is ready: over TLS it trusts the server's own certificate, or what is given."""
+    certificates = Certificates.of(read_settings(ServerSettings))
+    if certificates is None:
+        return ask
+    if client_files["ca"]:
+        return partial(ask, credentials=channel_credentials(**client_files))
+    credentials, name = certificates.for_probe()
+    return partial(ask, credentials=credentials, host=name)
+
+
+def _run(wanted: Wanted, client_files: Mapping[str, Path | None]) -> None:
     system = System(
         wanted.ports,
         redis_url=chosen_redis(),
         redis_folder=wanted.redis_folder.resolve(),
         say=click.echo,
         log=click.echo,
+        health=_health(client_files),
     )
     try:
         with system:

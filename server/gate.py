@@ -73,15 +73,16 @@ class Gate(grpc.aio.ServerInterceptor):
     ) -> Handler:
         """The RPC's handler, wrapped; None for a method that does not exist.
 
-        Whether the client may call it is decided first, so that a stranger learns nothing about methods.
+        A stranger learns nothing about methods; a client with a valid token learns which ones do not exist.
         """
         path, metadata = handler_call_details.method, handler_call_details.invocation_metadata or ()
         begin(choose(metadata))
+        handler = await continuation(handler_call_details)  # nothing of it runs yet
         try:
-            set_caller(self._admission.admit(path, metadata))  # the handler runs in this task, too
+            client = self._admission.admit(path, metadata, is_served=handler is not None)
         except SmaltiError as refusal:
             return _refusing(refusal)
-        handler = await continuation(handler_call_details)
+        set_caller(client)  # the handler runs in this task, too
         if handler is None:
             return None
         _, service, method = path.split("/")

@@ -6,10 +6,10 @@ from pathlib import Path
 import click
 
 from server.address import address_from_here
-from server.security.certificates import Certificates
 from smalti.client.credentials import channel_credentials
 from smalti.client.health import ask
 from smalti.errors import SmaltiError
+from smalti.runtime.certificates import Certificates
 from smalti.runtime.settings import ServerSettings, read_settings
 
 _FILE = click.Path(path_type=Path)

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from server.inference.signatures import ModelKind, kinds_of
 from server.oneshot.catalogue import Catalogue, ServedModel
-from smalti.errors import InvalidRequest, ModelNotFound
+from smalti.errors import InvalidRequest, ModelNotFound, RegionNotFound
 from smalti.printable import printable
 from smalti.runtime.manifest import LARGEST_VERSION
 from smalti.runtime.names import DRAW, meant_by, protocol_name
@@ -94,6 +95,17 @@ class ProtocolModels:
         return ModelNotFound(f"Request for unknown model: '{printable(name)}'{which} is not found.")
 
 
+@contextmanager
+def named_in_errors(model: ProtocolModel) -> Iterator[None]:
+    """Let the sentences of InvalidRequest and RegionNotFound begin with the model's name."""
+    try:
+        yield
+    except InvalidRequest as error:
+        raise InvalidRequest(f"{model.name}: {error}", field=error.field) from error
+    except RegionNotFound as error:
+        raise RegionNotFound(f"{model.name}: {error}") from error
+
+
 def version_number(version: str) -> int:
     """The number in a version's text, 0 for an empty one; raises InvalidRequest for any other text."""
     if not version:
@@ -102,6 +114,6 @@ def version_number(version: str) -> int:
     if not 1 <= number <= LARGEST_VERSION:
         raise InvalidRequest(
             f"failed to get model version from specified version string '{printable(version)}': "
-            "a version is a whole number above 0."
+            f"a version is a whole number from 1 to {LARGEST_VERSION}."
         )
     return number

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.inference.datatypes import read_contents, read_raw
-from server.inference.naming import ProtocolModel
+from server.inference.naming import ProtocolModel, named_in_errors
 from server.inference.parameters import Options, count_of, options_of
 from server.inference.shared_memory import Place, Regions, place_of
 from server.inference.signatures import ModelKind, TensorKind, spelled, values_in
@@ -34,14 +34,12 @@ class Asked(NamedTuple):
 
 
 def read(model: ProtocolModel, request: Any, regions: Regions) -> Asked:
-    """What a request asks of its model. Raises RegionNotFound, or InvalidRequest, which names the model first."""
-    try:
+    """What a request asks of its model. Raises RegionNotFound or InvalidRequest; both name the model first."""
+    with named_in_errors(model):
         inputs = _inputs(model.kind, request, regions)
         if model.kind.is_batched:
             _check_batch(inputs, model.served.batching(model.graph).max_batch_size)
         return Asked(inputs, _outputs(model.kind, request, regions), options_of(request.parameters))
-    except InvalidRequest as error:
-        raise InvalidRequest(f"{model.name}: {error}", field=error.field) from error
 
 
 def is_slow_to_read(kind: ModelKind, request: Any) -> bool:

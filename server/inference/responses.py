@@ -7,7 +7,7 @@ from typing import Any
 from server.inference import protocol
 from server.inference.classification import classified
 from server.inference.datatypes import DATATYPES, write_raw
-from server.inference.naming import ProtocolModel
+from server.inference.naming import ProtocolModel, named_in_errors
 from server.inference.requests import Wanted
 from server.inference.shared_memory import Place, Regions
 from server.oneshot.waiting import Arrays
@@ -31,7 +31,8 @@ def write(
 ) -> bytes:
     """The response with the wanted outputs; those that go into shared memory are written there.
 
-    `last` says in a stream whether it is the request's last response. Raises what Regions.write raises.
+    `last` says in a stream whether it is the request's last response. Raises what Regions.write raises;
+    the model is named first.
     """
     parts = _head(model, request_id, last)
     contents: list[Part] = []
@@ -44,7 +45,8 @@ def write(
             parts.append(_described(kind.name, datatype.name, array.shape))
             contents += (_RAW, _varint(len(data)), data)
         else:
-            regions.write(place, data)
+            with named_in_errors(model):
+                regions.write(place, data)
             parts.append(_placed(kind.name, datatype.name, array.shape, place._replace(byte_size=len(data))))
             contents += (_RAW, _varint(0))
     return b"".join(parts + contents)

@@ -4,6 +4,7 @@ A region is a file below /dev/shm, as POSIX shared memory is on Linux. It is rea
 a client makes the file shorter, a mapped one would kill this process.
 """
 
+import errno
 import os
 import re
 import stat
@@ -11,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import structlog
 
@@ -21,7 +23,8 @@ from smalti.printable import printable
 
 log = structlog.get_logger()
 _FOLDER = Path("/dev/shm")
-_KEY = re.compile(r"/?([^/\0]{1,255})")  # as shm_open takes it
+_KEY = re.compile(r"/?([^/\0]+)")  # as shm_open takes it
+_LONGEST_KEY = 255  # bytes, without the slash
 _MOST_REGIONS = 1024  # each keeps a file open
 _LONGEST_NAME = 255
 _MAPPING = "shared_memory_"  # how the names of a tensor's parameters begin
@@ -44,14 +47,20 @@ class Region:
     offset: int
     byte_size: int
     file: int  # descriptor
+    call: str = ""  # the Register that brought it: only this one may take it back
 
     def __del__(self) -> None:
         os.close(self.file)  # only now: a thread may have read while the region was unregistered
 
     @property
     def described(self) -> dict[str, Any]:
-        """What clients learn of it, and what other processes of the server need to open it."""
+        """What clients learn of it."""
         return {"name": self.name, "key": self.key, "offset": self.offset, "byte_size": self.byte_size}
+
+    @property
+    def snapshot(self) -> dict[str, Any]:
+        """What other processes of the server need to open it."""
+        return {**self.described, "call": self.call}
 
 
 class Regions:
@@ -61,8 +70,12 @@ class Regions:
         self._regions: dict[str, Region] = {}
         self._most_bytes = most_bytes  # of one tensor
 
-    def register(self, name: str, key: str, offset: int, byte_size: int) -> None:
-        """Open a region; raises InvalidRequest, or RequestConflict if the name is taken."""
+    def register(self, name: str, key: str, offset: int, byte_size: int, call: str = "") -> None:
+        """Open and keep a region; raises what `opened` raises."""
+        self._regions[name] = self.opened(name, key, offset, byte_size, call)
+
+    def opened(self, name: str, key: str, offset: int, byte_size: int, call: str = "") -> Region:
+        """A new region that is not kept yet; raises InvalidRequest, or RequestConflict if the name is taken."""
         if not 1 <= len(name) <= _LONGEST_NAME:
             raise InvalidRequest(f"Name the shared memory region, in 1 to {_LONGEST_NAME} characters.")
         if name in self._regions:
@@ -75,12 +88,17 @@ class Regions:
         except InvalidRequest:
             os.close(file)
             raise
-        self._regions[name] = Region(name, key, offset, byte_size, file)
+        return Region(name, key, offset, byte_size, file, call)
 
     def unregister(self, name: str) -> None:
         """Close a region, or all of them if the name is empty; it need not be there."""
         for gone in [name] if name else list(self._regions):
             self._regions.pop(gone, None)
+
+    def take_back(self, name: str, call: str) -> None:
+        """Close the region of this name if this call has registered it."""
+        if name in self._regions and self._regions[name].call == call:
+            del self._regions[name]
 
     def registered(self, name: str = "") -> list[Region]:
         """All regions, or the one of this name; raises RegionNotFound."""
@@ -142,23 +160,26 @@ class SharedRegions:
         self.is_allowed = is_allowed
         self._siblings = siblings
         siblings.answer("regions.register", _command(regions.register))
+        siblings.answer("regions.take_back", _command(regions.take_back))
         siblings.answer("regions.unregister", _command(regions.unregister))
         siblings.keep(
             "regions",
-            snapshot=lambda: [region.described for region in regions.registered()],
+            snapshot=lambda: [region.snapshot for region in regions.registered()],
             restore=self._restore,
         )
 
     async def register(self, name: str, key: str, offset: int, byte_size: int) -> None:
-        """Open a region in every process, or in none. Raises what Regions.register raises, and Unsupported."""
+        """Open a region in every process, or in none. Raises what Regions.opened raises, and Unsupported."""
         if not self.is_allowed:
             raise Unsupported("This server does not use shared memory: set SMALTI_SHARED_MEMORY to 'on'.")
-        if any(region.name == name for region in self.regions.registered()):
-            raise RequestConflict(f"shared memory region '{printable(name)}' already in manager.")
+        self.regions.opened(
+            name, key, offset, byte_size
+        )  # what is refused here, no other process needs to hear
+        call = uuid4().hex
         try:
-            await self._siblings.tell_all("regions.register", [name, key, offset, byte_size])
-        except SmaltiError:
-            await self.unregister(name)
+            await self._siblings.tell_all("regions.register", [name, key, offset, byte_size, call])
+        except SmaltiError:  # another call may have registered the name meanwhile: its region stays
+            await self._siblings.tell_all("regions.take_back", [name, call])
             raise
 
     async def unregister(self, name: str) -> None:
@@ -197,6 +218,8 @@ def _open(key: str) -> int:
         raise InvalidRequest(
             f"'{printable(key)}' is no key of shared memory: write the name that shm_open got, without folders."
         )
+    if (length := len(os.fsencode(matched[1]))) > _LONGEST_KEY:
+        raise InvalidRequest(f"a key of shared memory has at most {_LONGEST_KEY} bytes, not {length}.")
     try:
         file = os.open(_FOLDER / matched[1], os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except (OSError, ValueError) as error:
@@ -225,4 +248,6 @@ def _cut(place: Place) -> InvalidRequest:
 
 
 def _why(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno == errno.ELOOP:  # it is opened with O_NOFOLLOW
+        return "it is a symbolic link"
     return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "it is no file name"

@@ -27,15 +27,16 @@ class Room:
 
     @contextmanager
     def take(self, pixels: int) -> Iterator[None]:
-        """Keep room for this much work until the block ends; raises PicturesFull at once where there is none.
+        """Keep room for this much work until the block ends; raises PicturesFull at once where there is too little.
 
-        A request counts for at most half of the room, so that the largest one fits and leaves room for others.
+        A request takes at most half of the free room: large ones together never take what small ones need. It counts
+        for at most a quarter of the room: the largest one fits while half is free.
         """
-        counted = min(pixels, max(1, self._limit // 2))
-        if self._taken + counted > self._limit:
+        counted = min(pixels, max(1, self._limit // 4))
+        if counted > self._most():
             raise PicturesFull(
                 f"The server is busy with pictures: {self._taken} of at most {self._limit} pixels are being read or "
-                f"written, and {counted} more do not fit.",
+                f"written, and {counted} more are over half of what is free.",
                 retry_seconds=_RETRY_SECONDS,
             )
         self._count(counted)
@@ -43,6 +44,10 @@ class Room:
             yield
         finally:
             self._count(-counted)
+
+    def _most(self) -> int:
+        """Pixels that the next request may take: half of the free ones, rounded up so that the last can be taken."""
+        return (self._limit - self._taken + 1) // 2
 
     def _count(self, pixels: int) -> None:
         self._taken += pixels

@@ -19,14 +19,17 @@ class Admission:
     def __init__(self, tokens: Tokens | None = None) -> None:
         self._tokens = tokens
 
-    def admit(self, path: str, metadata: Metadata) -> Caller:
-        """Who sends this RPC; raises TokenRefused or NotPermitted. Without a valid token every path looks the same."""
+    def admit(self, path: str, metadata: Metadata, *, is_served: bool = True) -> Caller:
+        """Who sends this RPC; raises TokenRefused or NotPermitted. Without a valid token every path looks the same.
+
+        With any valid token a client may learn that an RPC is not served: it may know another one to try.
+        """
         if self._tokens is None:
             return ANYONE
         if (need := need_of(path)) == "nothing":
             return NOBODY
         client = _client(self._tokens, metadata)
-        if need != "any token":
+        if is_served and need != "any token":
             _check_group(client, need)
         return client
 
@@ -39,7 +42,11 @@ def _client(tokens: Tokens, metadata: Metadata) -> Caller:
             "This server asks for a token: send it as metadata 'authorization: Bearer TOKEN'; "
             "the command smalti does so with --token-file FILE."
         )
-    client = tokens.client_of(_token(sent[0])) if len(sent) == 1 else None
+    token = _token(sent[0]) if len(sent) == 1 else ""
+    if not token:
+        RPCS_REFUSED.labels("wrong_token").inc()
+        raise TokenRefused("The metadata 'authorization' has a wrong form: write it once, as 'Bearer TOKEN'.")
+    client = tokens.client_of(token)
     if client is None:
         RPCS_REFUSED.labels("wrong_token").inc()
         raise TokenRefused("This server does not know the token: ask the people who run it for a new one.")
@@ -48,7 +55,7 @@ def _client(tokens: Tokens, metadata: Metadata) -> Caller:
 
 def _token(value: str | bytes) -> str:
     """The token in 'Bearer TOKEN'; nothing in anything else."""
-    text = value if isinstance(value, str) else ""
+    text = value.strip() if isinstance(value, str) else ""
     return text[len(_SCHEME) :].strip() if text[: len(_SCHEME)].lower() == _SCHEME else ""
 
 

@@ -3,9 +3,9 @@
 from typing import Any
 
 from server.security.admission import Admission
-from server.security.certificates import Certificates
 from server.security.tokens import Tokens
 from smalti.address import Address
+from smalti.runtime.certificates import Certificates
 from smalti.runtime.rereading import Reread, keep_looking
 from smalti.runtime.settings import ServerSettings
 

@@ -14,9 +14,9 @@ from server.caller import Caller, Group
 from smalti.errors import SettingsInvalid
 from smalti.jobs.limits import ClientLimits
 from smalti.printable import printable
+from smalti.runtime.names import CLIENT_NAME
 from smalti.runtime.rereading import Reread, warn_of_writers
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _VARIABLE = "SMALTI_TOKENS_FILE"
 Clients = Sequence[tuple[bytes, Caller]]  # each with the SHA-256 of a token; a client may have several tokens
 
@@ -104,7 +104,7 @@ def _entries(path: Path) -> Mapping[str, _Entry]:
     except ValueError as error:  # TOML's messages name a place, and UTF-8's a byte
         raise _unfit(path, f"it is not TOML in UTF-8 ({_place(error)})") from None
     for name in entries:
-        if not _NAME.fullmatch(name):
+        if not re.fullmatch(CLIENT_NAME, name):
             raise _unfit(
                 path,
                 f"the name '{printable(name, longest=80)}' must begin with an ASCII letter or digit and go on with "

@@ -85,6 +85,7 @@ class _Walk:
         entries = list(self._entries(folder))
         if _is_version_itself(entries):
             return (1,) if self._has_onnx_file(folder, place=folder / "1") else ()
+        self._leave_out_strays(folder, [entry for entry in entries if not _is_named_as_version(entry)])
         return tuple(sorted(int(entry.name) for entry in entries if self._is_version(entry)))
 
     def _is_model(self, entry: Path) -> bool:
@@ -94,11 +95,21 @@ class _Walk:
         return not fault or self._leave_out(entry, f"is not a model: {fault}")
 
     def _is_version(self, entry: Path) -> bool:
-        named = _VERSION.fullmatch(entry.name) is not None and int(entry.name) <= LARGEST_VERSION
-        reason = f"is not a version: versions are folders named 1, 2, 3, up to {LARGEST_VERSION}"
-        if not self._is_folder(entry, expected=named):
+        if not _is_named_as_version(entry):
             return False
-        return self._has_manifest(entry) if named else self._leave_out(entry, reason)
+        return self._is_folder(entry, expected=True) and self._has_manifest(entry)
+
+    def _leave_out_strays(self, folder: Path, entries: Iterable[Path]) -> None:
+        """Note the folders that have no version's name, in one sentence: a link may lead to a folder with many."""
+        strays = [entry for entry in entries if _may_be_folder(entry)]
+        versions = f"versions are folders named 1, 2, 3, up to {LARGEST_VERSION}"
+        if len(strays) == 1:
+            self._leave_out(strays[0], f"is not a version: {versions}")
+        elif strays:
+            named = printable(strays[0].name)
+            self._leave_out(
+                folder, f"has {len(strays)} entries that are not versions, such as {named}: {versions}"
+            )
 
     def _has_manifest(self, folder: Path) -> bool:
         try:
@@ -150,6 +161,18 @@ def _is_version_itself(entries: Iterable[Path]) -> bool:
     """Whether these are the files of an only version, not folders of versions."""
     names = [entry.name for entry in entries]
     return any(name.endswith(_ONNX) for name in names) and not any(map(_VERSION.fullmatch, names))
+
+
+def _is_named_as_version(entry: Path) -> bool:
+    return _VERSION.fullmatch(entry.name) is not None and int(entry.name) <= LARGEST_VERSION
+
+
+def _may_be_folder(entry: Path) -> bool:
+    """Whether this is a folder, or cannot be read."""
+    try:
+        return stat.S_ISDIR(entry.stat().st_mode)
+    except OSError:
+        return True
 
 
 def _unreadable(error: OSError) -> str:

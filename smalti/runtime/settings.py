@@ -150,7 +150,7 @@ class ServerSettings(SharedSettings):
     max_calls: Count = 256  # most calls with one response that a service answers at once
     max_open_calls: Count = 8192  # most calls of a service at once, streams too
     max_picture_pixels: Total = (
-        262_144  # most pixels of pictures that are read or written at once; a request counts for at most half
+        262_144  # most pixels of pictures that are read or written at once; a request takes half of the rest
     )
     max_images: Count = 256  # most images in a one-shot request
     max_message_bytes: Bytes = (

@@ -6,10 +6,13 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from threading import Thread
 
 import pytest
+from click.testing import CliRunner
 
+from local import secrets
 from local.ports import free_ports
 from local.system import System
 from smalti.client import Client, Job
@@ -17,6 +20,7 @@ from smalti.jobs.job import JobState
 
 pytestmark = pytest.mark.system
 MODEL = "digits-pixel-rnn"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def a_system(**options):
@@ -89,3 +93,33 @@ def test_up_names_a_taken_port_and_starts_nothing():
     assert f"Port {port} of 127.0.0.1 is taken, which is for the server" in up.stderr
     assert re.search(r"type: make up PORT=\d+ METRICS_PORT=\d+$", up.stderr, re.MULTILINE)
     assert up.stdout == ""
+
+
+def test_up_becomes_ready_with_tokens_mutual_tls_and_a_token_of_the_metrics(tmp_path):
+    folder, ports = tmp_path / "secrets", free_ports(1)
+    assert CliRunner().invoke(secrets.main, ["--folder", str(folder)]).exit_code == 0
+    protection = {
+        "SMALTI_TOKENS_FILE": "server/tokens.toml",
+        "SMALTI_TLS_CERT_FILE": "server/server.pem",
+        "SMALTI_TLS_KEY_FILE": "server/server.key",
+        "SMALTI_TLS_CLIENT_CA_FILE": "server/ca.pem",
+        "SMALTI_METRICS_TOKEN_FILE": "metrics.token",
+    }
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SMALTI_")}
+    environment |= {name: str(folder / file) for name, file in protection.items()} | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-u", "-m", "local.up", "--port", str(ports.server)]
+    command += ["--metrics-port", str(ports.server_metrics)]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as up:
+        assert up.stdout is not None
+        is_ready = any(line.startswith("Ready on") for line in up.stdout)
+        clients = {name: folder / file for name, file in (("ca", "ca.pem"), ("cert", "client.pem"))}
+        token = folder / "tokens/operator.token"
+        with Client(
+            f"127.0.0.1:{ports.server}", **clients, key=folder / "client.key", token_file=token
+        ) as client:
+            assert client.models()
+        up.send_signal(signal.SIGINT)
+        up.communicate(timeout=60)
+    assert is_ready

@@ -6,8 +6,9 @@ import pytest
 from local import ports as ports_module
 from local.ports import Ports, free_port, free_ports
 from local.processes import Process, ProcessDied
-from local.system import System, chosen_redis
+from local.system import System, chosen_redis, without_protection
 from smalti.errors import SettingsInvalid, Unavailable
+from smalti.runtime.settings import ServerSettings, read_settings
 
 
 def a_system(ports, said):
@@ -104,6 +105,21 @@ def test_every_process_has_its_metrics_page():
         "worker 1": "http://127.0.0.1:3/metrics",
         "worker 2": "http://127.0.0.1:4/metrics",
     }
+
+
+def test_the_demo_ignores_tokens_and_tls_and_says_so(monkeypatch):
+    said: list[str] = []
+    assert without_protection(said.append)
+    assert said == []
+    for name in ("TOKENS_FILE", "TLS_CERT_FILE", "TLS_KEY_FILE", "TLS_CLIENT_CA_FILE", "METRICS_TOKEN_FILE"):
+        monkeypatch.setenv(f"SMALTI_{name}", "some file")
+    settings = without_protection(said.append)
+    (sentence,) = said
+    assert "SMALTI_TLS_CERT_FILE" in sentence
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    server = read_settings(ServerSettings)
+    assert (server.tokens_file, server.tls_cert_file, server.metrics_token_file) == (None, None, None)
 
 
 @pytest.fixture

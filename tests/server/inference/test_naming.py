@@ -2,6 +2,7 @@
 
 import pytest
 
+from smalti.runtime.manifest import LARGEST_VERSION
 from tests.server.inference.conftest import refusal
 
 
@@ -46,12 +47,13 @@ async def test_a_version_that_the_model_does_not_have_is_not_ready_and_not_found
     )
 
 
-@pytest.mark.parametrize("version", ["0", "-1", "one", "1.0", "99999999999999999999"])
-async def test_a_version_is_a_whole_number_above_0(client, version):
+@pytest.mark.parametrize("version", ["0", "-1", "one", "1.0", "99999999999999999999", "1" * 400])
+async def test_a_version_is_a_whole_number_above_0_up_to_a_limit(client, version):
     for call in (client.is_model_ready, client.get_model_metadata):
         code, message = await refusal(call("toy-vae.decode", version))
         assert code == "INVALID_ARGUMENT"
-        assert f"failed to get model version from specified version string '{version}'" in message
+        assert f"failed to get model version from specified version string '{version[:149]}" in message
+        assert message.endswith(f"a version is a whole number from 1 to {LARGEST_VERSION}.")
 
 
 async def test_metadata_names_datatypes_and_shapes_with_the_batch_in_front(client):

@@ -1,7 +1,8 @@
 """System shared memory: tensors lie in files under /dev/shm that a client has registered."""
 
+import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ import pytest
 import tritonclient.grpc as triton
 import tritonclient.utils.shared_memory as shm
 
+from server.hub import Hub
 from server.inference.shared_memory import Place, Regions, SharedRegions
 from server.siblings import Alone
 from smalti.errors import InvalidRequest, RegionNotFound, RequestConflict
 from tests.server.inference.conftest import refusal
 from tests.server.inference.test_inferring import DECODE, LATENTS
+from tests.server.test_siblings import connected
 from tests.server.toys import decoded
 
 BYTES_IN, BYTES_OUT = LATENTS.nbytes, decoded(LATENTS).nbytes
@@ -112,13 +115,27 @@ async def test_a_name_is_registered_once(client, key):
     assert (await client.get_system_shared_memory_status("mine")).regions["mine"].byte_size == 64
 
 
-@pytest.mark.parametrize(
-    "wrong", ["", "/", ".", "..", "/..", "../etc/passwd", "a/b", "//etc", "/dev/shm/x", "x" * 256]
-)
+@pytest.mark.parametrize("wrong", ["", "/", ".", "..", "/..", "../etc/passwd", "a/b", "//etc", "/dev/shm/x"])
 async def test_a_key_is_never_a_path(client, wrong):
     code, message = await refusal(client.register_system_shared_memory("mine", wrong, 8))
     assert code == "INVALID_ARGUMENT"
     assert "is no key of shared memory" in message
+
+
+@pytest.mark.parametrize("wrong", ["x" * 256, "/" + "ü" * 128])
+async def test_a_key_that_is_too_long_is_refused_with_the_limit(client, wrong):
+    assert await refusal(client.register_system_shared_memory("mine", wrong, 8)) == (
+        "INVALID_ARGUMENT",
+        "a key of shared memory has at most 255 bytes, not 256.",
+    )
+
+
+@pytest.mark.parametrize("wrong", ["", "x" * 256])
+async def test_a_refused_name_leaves_the_regions_of_others(client, key, wrong):
+    await client.register_system_shared_memory("others", key, 64)
+    code, message = await refusal(client.register_system_shared_memory(wrong, key, 8))
+    assert (code, message) == ("INVALID_ARGUMENT", "Name the shared memory region, in 1 to 255 characters.")
+    assert set((await client.get_system_shared_memory_status()).regions) == {"others"}
 
 
 async def test_a_key_that_is_a_link_a_folder_or_nothing_is_refused(client, key):
@@ -126,9 +143,8 @@ async def test_a_key_that_is_a_link_a_folder_or_nothing_is_refused(client, key):
     assert "No such file" in (await refusal(client.register_system_shared_memory("no", place.name, 8)))[1]
     place.symlink_to("/etc/hostname")
     try:
-        assert (
-            "Unable to open" in (await refusal(client.register_system_shared_memory("no", place.name, 8)))[1]
-        )
+        _, message = await refusal(client.register_system_shared_memory("no", place.name, 8))
+        assert "is a symbolic link" in message
     finally:
         place.unlink()
     place.mkdir()
@@ -172,12 +188,13 @@ async def test_an_output_needs_room(client, key):
     await client.register_system_shared_memory("mine", key, 1000)
     code, message = await refusal(client.infer(DECODE, latents_in("mine"), outputs=pixels_in("mine", 319)))
     assert code == "INVALID_ARGUMENT"
+    assert message.startswith(f"{DECODE}: ")
     assert f"should be at least {BYTES_OUT} bytes to hold the results" in message
 
 
 async def test_an_unknown_region_is_not_found(client):
     code, message = await refusal(client.infer(DECODE, latents_in("nowhere")))
-    assert (code, message) == ("NOT_FOUND", "Unable to find shared memory region: 'nowhere'.")
+    assert (code, message) == ("NOT_FOUND", f"{DECODE}: Unable to find shared memory region: 'nowhere'.")
 
 
 async def test_a_file_that_a_client_cuts_is_refused_and_the_server_lives_on(client, key):
@@ -257,3 +274,44 @@ async def test_what_one_process_cannot_open_no_process_keeps(key):
     assert [region.name for region in regions.registered()] == ["mine"]
     with pytest.raises(RegionNotFound):
         regions.registered("other")
+
+
+@pytest.fixture
+async def two() -> AsyncIterator[list[SharedRegions]]:
+    """The regions of two processes of one server."""
+    hub = Hub([1, 2])
+    async with connected(hub, 1) as first, connected(hub, 2) as second:
+        siblings = [first.siblings, second.siblings]
+        shared = [SharedRegions(Regions(most_bytes=1000), each, is_allowed=True) for each in siblings]
+        await asyncio.gather(*(each.loaded() for each in siblings))
+        yield shared
+
+
+async def test_of_two_registers_of_one_name_at_once_one_stays_in_both_processes(two, key):
+    first, second = two
+    answers = await asyncio.gather(
+        first.register("mine", key, 0, 8), second.register("mine", key, 0, 16), return_exceptions=True
+    )
+    [refused] = [each for each in answers if each is not None]
+    assert isinstance(refused, RequestConflict)
+    kept = 8 if answers[0] is None else 16
+    assert [shared.regions.registered("mine")[0].byte_size for shared in two] == [kept, kept]
+
+
+async def test_a_register_that_one_process_refuses_takes_back_only_its_own_region(two, key):
+    first, second = two
+    await first.register("others", key, 0, 8)
+    second.regions.register("mine", key, 0, 16)  # as if only this process had it
+    with pytest.raises(RequestConflict):
+        await first.register("mine", key, 0, 8)
+    assert [region.name for region in first.regions.registered()] == ["others"]
+    assert second.regions.registered("mine")[0].byte_size == 16
+
+
+async def test_what_every_process_would_refuse_is_told_to_none(two, key):
+    first, second = two
+    await first.register("others", key, 0, 8)
+    for name, wrong in (("", key), ("mine", "nothing"), ("others", key)):
+        with pytest.raises((InvalidRequest, RequestConflict)):
+            await second.register(name, wrong, 0, 8)
+    assert [[region.name for region in shared.regions.registered()] for shared in two] == [["others"]] * 2

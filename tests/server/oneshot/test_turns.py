@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import count as count_up
 from threading import Event, Lock
 from time import monotonic
 
@@ -164,23 +166,69 @@ def test_every_request_gets_the_results_of_its_own_steps_in_order(plans, threads
     asyncio.run(story())
 
 
-def test_room_is_refused_at_once_when_it_is_taken_and_given_back_at_the_end():
+def test_room_is_refused_at_once_when_too_little_is_free_and_given_back_at_the_end():
     room = Room(100)
     with (
-        room.take(50),
-        room.take(40),
-        pytest.raises(PicturesFull, match="90 of at most 100 pixels") as caught,
+        room.take(25),
+        room.take(25),
+        room.take(20),
+        pytest.raises(PicturesFull, match="70 of at most 100 pixels") as caught,
     ):
-        room.take(20).__enter__()
+        room.take(16).__enter__()
     assert caught.value.retry_seconds > 0
-    with room.take(50), room.take(50):
+    with room.take(25), room.take(25), room.take(25):
         pass
 
 
-def test_the_largest_request_fits_and_leaves_room_for_others():
-    room = Room(100)
-    with room.take(1_000_000), room.take(50), pytest.raises(PicturesFull):
-        room.take(1).__enter__()
+def admitted(room: Room, pixels: int, held: ExitStack) -> int:
+    """Let in as many requests of this size as there is room for; returns how many."""
+    for count in count_up():
+        try:
+            held.enter_context(room.take(pixels))
+        except PicturesFull:
+            return count
+    raise AssertionError
+
+
+def test_small_requests_are_admitted_however_many_large_ones_were_tried():
+    room = Room(262_144)
+    with ExitStack() as held:
+        assert (
+            admitted(room, 204_800, held) == 3
+        )  # given clients that keep sending 256 pictures, read and written
+        with ExitStack() as small:
+            assert admitted(room, 800, small) == 80  # then requests of one picture have a quarter of the room
+        assert admitted(room, 204_800, held) == 0  # which large ones do not get when small ones end
+        assert admitted(room, 800, held) == 80
+
+
+def test_requests_of_every_size_leave_room_for_one_of_half_their_size():
+    room = Room(1 << 18)
+    with ExitStack() as held:
+        for power in range(16, 0, -1):  # given requests from the largest to small ones, as many as fit
+            admitted(room, 1 << power, held)
+            held.enter_context(room.take(1 << (power - 1)))
+
+
+def test_the_largest_request_is_admitted_while_small_ones_leave_half_of_the_room():
+    room = Room(400)
+    with ExitStack() as held:
+        for _ in range(100):
+            held.enter_context(room.take(2))
+        with room.take(1_000_000):
+            pass
+        held.enter_context(room.take(2))
+        with pytest.raises(PicturesFull):
+            room.take(1_000_000).__enter__()
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 5])
+def test_even_the_smallest_room_takes_the_largest_request_and_can_be_filled(limit: int):
+    room = Room(limit)
+    with ExitStack() as held:
+        held.enter_context(room.take(1_000_000))
+        assert admitted(room, 1, held) == limit - 1
+        held.enter_context(room.take(0))  # what is no work always fits
 
 
 def test_a_request_that_fails_gives_its_room_back():

@@ -19,6 +19,7 @@ from tests.server.conftest import Running, StartServer, refused
 from tests.server.security.conftest import TOKENS, bearer, write_tokens
 
 DRAW = images_pb2.DrawRequest(model=types_pb2.ModelVersion(name="toy-vae"))
+UNKNOWN, WRONG_FORM = "does not know the token", "write it once, as 'Bearer TOKEN'"
 SECRETS = [*TOKENS.values(), "nonsense-token"]
 
 
@@ -35,23 +36,29 @@ async def test_a_call_without_a_token_is_refused_with_a_sentence_that_says_how_t
 
 
 @pytest.mark.parametrize(
-    "metadata",
+    ("metadata", "said"),
     [
-        (("authorization", "Bearer nonsense-token"),),
-        (("authorization", TOKENS["ada"]),),
-        (("authorization", f"Basic {TOKENS['ada']}"),),
-        (("authorization", "Bearer"),),
-        (("authorization", ""),),
-        (*bearer("ada"), *bearer("root")),
-        (("authorization-bin", f"Bearer {TOKENS['ada']}".encode()), ("authorization", "Bearer x")),
+        ((("authorization", "Bearer nonsense-token"),), UNKNOWN),
+        ((("authorization", TOKENS["ada"]),), WRONG_FORM),
+        ((("authorization", f"Basic {TOKENS['ada']}"),), WRONG_FORM),
+        ((("authorization", "Bearer"),), WRONG_FORM),
+        ((("authorization", ""),), WRONG_FORM),
+        ((*bearer("ada"), *bearer("root")), WRONG_FORM),
+        ((("authorization-bin", f"Bearer {TOKENS['ada']}".encode()), ("authorization", "Bearer x")), UNKNOWN),
     ],
 )
-async def test_a_wrong_token_is_refused_and_never_repeated(guarded: Running, metadata: Any):
+async def test_a_wrong_token_is_refused_and_never_repeated(guarded: Running, metadata: Any, said: str):
     before = count("wrong_token")
     refusal = await refused(guarded.images.Draw(DRAW, metadata=metadata))
     assert (refusal.code, refusal.reason) == ("UNAUTHENTICATED", "TOKEN_REFUSED")
+    assert said in refusal.message
     assert not any(secret in refusal.message for secret in SECRETS)
     assert count("wrong_token") == before + 1
+
+
+@pytest.mark.parametrize("value", [" Bearer {}", "  Bearer  {}  ", "bearer {}"])
+async def test_blanks_around_a_token_do_no_harm(guarded: Running, value: str):
+    await guarded.images.Draw(DRAW, metadata=(("authorization", value.format(TOKENS["ada"])),))
 
 
 async def test_a_right_token_without_the_group_is_refused_and_the_group_named(guarded: Running):

@@ -1,6 +1,7 @@
 """The table of what each RPC needs is complete, and holds for every RPC that is served."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -9,7 +10,10 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from server.inference import protocol
+from server.security.admission import Admission
 from server.security.groups import NEEDS
+from server.security.tokens import Tokens
+from smalti.errors import NotPermitted
 from smalti.v1 import images_pb2, jobs_pb2, models_pb2
 from tests.server.conftest import Running
 from tests.server.security.conftest import GROUPS, bearer
@@ -79,6 +83,28 @@ async def test_without_a_token_every_rpc_is_unauthenticated_whether_it_exists_or
         path = f"/{service}/{method}"
         assert (path, await code(guarded, path)) == (path, grpc.StatusCode.UNAUTHENTICATED)
         assert (path, await code(guarded, path, metadata=wrong)) == (path, grpc.StatusCode.UNAUTHENTICATED)
+
+
+@pytest.mark.parametrize("client", GROUPS)
+async def test_with_any_token_a_method_that_does_not_exist_is_unimplemented(guarded: Running, client: str):
+    for path in (
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",  # clients try it before v1alpha
+        "/smalti.v1.JobService/Invented",
+        "/a.B/C",
+    ):
+        answer = await code(guarded, path, metadata=bearer(client))
+        assert (path, answer) == (path, grpc.StatusCode.UNIMPLEMENTED)
+
+
+async def test_a_method_of_health_that_does_not_exist_is_unimplemented_without_a_token(guarded: Running):
+    assert await code(guarded, "/grpc.health.v1.Health/List") is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_an_rpc_that_is_served_but_not_in_the_table_needs_the_group_admin(tokens_file: Path):
+    admission = Admission(Tokens(tokens_file))
+    assert admission.admit("/smalti.v1.JobService/Forgotten", bearer("root")).name == "root"
+    with pytest.raises(NotPermitted, match="lacks the group 'admin'"):
+        admission.admit("/smalti.v1.JobService/Forgotten", bearer("bob"))
 
 
 @pytest.mark.parametrize("client", GROUPS)

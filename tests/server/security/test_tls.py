@@ -18,12 +18,12 @@ from structlog.testing import capture_logs
 
 from server import health
 from server.listening import listen
-from server.security.certificates import Certificates as Served
 from server.security.protection import Protection
 from smalti.address import parse_address
 from smalti.client import AsyncClient, Client
 from smalti.client.credentials import channel_credentials
 from smalti.errors import SettingsInvalid, SmaltiError, Unavailable
+from smalti.runtime.certificates import Certificates as Served
 from smalti.runtime.settings import ServerSettings
 from tests.server.conftest import StartServer, StartSeveral
 from tests.server.security.certificates import EXPIRED, Certificates

@@ -255,12 +255,31 @@ async def test_a_request_that_ends_while_it_waits_for_a_run_costs_none(
     assert runs.sizes == [1, 1]
 
 
+async def test_one_picture_is_answered_while_large_requests_are_refused(start_server, decoder, until):
+    size = 16
+    async with start_server(max_picture_pixels=4 * size * HEIGHT * WIDTH) as small:
+        many = [asyncio.ensure_future(small.images.Encode(encode(*range(size)))) for _ in range(3)]
+        await until(
+            lambda: admitted(small) == 3 * size * HEIGHT * WIDTH
+        )  # given three that count a quarter each
+        assert (await refused(small.images.Encode(encode(*range(size))))).reason == "PICTURES_FULL"
+        one = asyncio.ensure_future(small.images.Encode(encode(1000)))
+        await until(lambda: admitted(small) > 3 * size * HEIGHT * WIDTH)
+        decoder.permit(1_000)
+        assert len((await one).means) == 1  # then it is answered, and its turn came before half of theirs
+        assert decoder.begun.index(picture(1000).png) < 3 * size // 2
+        assert [len((await request).means) for request in many] == [size] * 3
+
+
 async def test_a_full_room_is_refused_at_once_and_before_anything_is_read(start_server, decoder, until):
     async with start_server(max_picture_pixels=4 * HEIGHT * WIDTH) as small:
         first = asyncio.ensure_future(small.images.Encode(encode(1, 2)))
         await until(lambda: decoder.begun)
-        second = asyncio.ensure_future(small.images.Draw(images_pb2.DrawRequest(model=VAE, count=2)))
-        await until(lambda: admitted(small) == 4 * HEIGHT * WIDTH)
+        others = [
+            asyncio.ensure_future(small.images.Draw(images_pb2.DrawRequest(model=VAE, count=2)))
+            for _ in range(2)
+        ]
+        await until(lambda: admitted(small) == 3 * HEIGHT * WIDTH)
         for call in (
             small.images.Encode(encode(3)),
             small.images.Draw(images_pb2.DrawRequest(model=VAE)),
@@ -273,7 +292,8 @@ async def test_a_full_room_is_refused_at_once_and_before_anything_is_read(start_
         raw = images_pb2.DrawRequest(model=VAE, format=RAW)
         assert len((await small.images.Draw(raw)).images) == 1  # pixels are no work
         decoder.permit(1_000)
-        assert (len((await first).means), len((await second).images)) == (2, 2)
+        assert len((await first).means) == 2
+        assert [len((await other).images) for other in others] == [2, 2]
         assert decoder.begun == [picture(1).png, picture(2).png]
         assert admitted(small) == 0
 

@@ -54,6 +54,20 @@ def test_a_name_that_cannot_be_printed_is_escaped(root: Path, name: bytes) -> No
     assert reason.isprintable()
 
 
+def test_a_link_to_a_folder_with_many_others_is_left_out_with_one_sentence(
+    root: Path, tmp_path: Path
+) -> None:
+    for number in range(50):
+        (tmp_path / "etc" / f"folder-{number:02}").mkdir(parents=True)
+    (tmp_path / "etc" / "gone").symlink_to("nowhere")
+    (tmp_path / "etc" / "hosts").touch()
+    (root / "link").symlink_to(tmp_path / "etc")
+    [reason] = reasons(root)
+    assert reason.startswith(
+        "link has 51 entries that are not versions, such as folder-00: versions are folders"
+    )
+
+
 @pytest.mark.parametrize("name", ["01", "v1", "-1", "0", "latest", "1.0", "99999999999", "4294967296", "١"])
 def test_a_version_folder_with_a_wrong_name_is_left_out_with_one_sentence(root: Path, name: str) -> None:
     (root / "toy-pixel-rnn" / name).mkdir()
