@@ -96,3 +96,22 @@ def put(root: Path, content: bytes, *, name: str = "dec", version: int | None = 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.onnx").write_bytes(content)
     return folder
+
+
+def looping(times: int | None = None) -> bytes:
+    """A graph that adds 1 to `x` (1,) so many times; None: as often as its input `times` says."""
+    one = numpy_helper.from_array(np.ones(1, np.float32), "one")
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["goes_on"], ["still"]),
+            helper.make_node("Add", ["sum", "one"], ["more"]),
+        ],
+        "body",
+        [tensor("i", [], TensorProto.INT64), tensor("goes_on", [], TensorProto.BOOL), tensor("sum", [1])],
+        [tensor("still", [], TensorProto.BOOL), tensor("more", [1])],
+    )
+    inputs = [tensor("x", [1])] + ([tensor("times", [], TensorProto.INT64)] if times is None else [])
+    weights = [one] if times is None else [one, numpy_helper.from_array(np.array(times), "times")]
+    return graph(
+        [helper.make_node("Loop", ["times", "", "x"], ["y"], body=body)], inputs, [tensor("y", [1])], weights
+    )

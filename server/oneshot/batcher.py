@@ -41,7 +41,7 @@ class Batcher:
         self._running = Running(runner, model=model, graph=graph, is_batched=is_batched)
         self._gauge = BATCH_WAITING_ENTRIES.labels(model, graph)
         self._waiting = Waiting()
-        self._runs: set[asyncio.Task[None]] = set()  # outside the event loop
+        self._runs: dict[asyncio.Task[None], Sequence[Part]] = {}  # outside the event loop
         self._crowd = 1  # requests that the last run served
         self._has_run_quickly = False  # in this turn of the event loop
         self._is_closed = False
@@ -206,6 +206,14 @@ class Batcher:
             part.answer.cancel()
             if self._waiting.remove(part):
                 self._waiting_changed()
+        if any(part.answer.cancelled() for part in parts):
+            self._end_unwanted_runs()
+
+    def _end_unwanted_runs(self) -> None:
+        """End the runs whose requests have all gone away: a graph may run for ever."""
+        for run, batch in self._runs.items():
+            if not run.cancelling() and all(part.answer.cancelled() for part in batch):
+                run.cancel()
 
     def _expire(self, parts: Sequence[Part], policy: QueuePolicy) -> None:
         """The timeout of a request has passed; what already runs goes on."""
@@ -260,11 +268,11 @@ class Batcher:
 
     def _run_elsewhere(self, batch: Sequence[Part]) -> None:
         run = self._loop.create_task(self._running.answer(batch), context=self._context)
-        self._runs.add(run)
+        self._runs[run] = batch
         run.add_done_callback(self._run_ended, context=self._context)
 
     def _run_ended(self, run: asyncio.Task[None]) -> None:
-        self._runs.discard(run)
+        self._runs.pop(run)
         self._start_runs()
 
     def _note_success(self, parts: Sequence[Part], entries: int, arrived: int) -> None:

@@ -37,6 +37,7 @@ from smalti.runtime.repository import SERVING, TRITON_CONFIG, Model, ModelReposi
 
 log = structlog.get_logger()
 Result = TypeVar("Result")
+_LONG_SECONDS = 5.0  # of loading, after which people wonder
 Unloaded = list[list[Any]]  # for each version its name, its number, and the state that its files had; as JSON
 
 
@@ -147,6 +148,7 @@ class Catalogue:
         # The last known digest of each version, also of unloaded ones.
         self._latest: dict[tuple[str, int], str] = {}
         self.revision = 0  # grows with every version that is served, replaced or unloaded
+        self._closing: set[asyncio.Task[None]] = set()  # versions that were replaced
         self._has_started = False
         self._pending: set[tuple[str, int]] = set()  # versions that were found and not yet tried
         self._loading = asyncio.Lock()  # one at a time: loading is slow, and loading a model twice is waste
@@ -321,7 +323,7 @@ class Catalogue:
 
     async def close(self) -> None:
         """Answer the requests that wait, and unload every model."""
-        await asyncio.gather(*(model.close() for model in self.models()))
+        await asyncio.gather(*(model.close() for model in self.models()), *self._closing)
         self._served.clear()
 
     async def _try(self, found: Found) -> None:
@@ -356,8 +358,14 @@ class Catalogue:
         self.revision += 1
         if before:
             log.info("model replaced", model=manifest.name, version=manifest.version)
-            await before.close()
+            self._close_soon(before)
         return served
+
+    def _close_soon(self, model: ServedModel) -> None:
+        """Close it when its last runs have ended; loading other models does not wait for them."""
+        closing = asyncio.create_task(model.close())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
     def _knobs(self, manifest: Manifest) -> Mapping[str, Batching]:
         """How each graph for one-shot requests shares its runs; raises RepositoryDamaged."""
@@ -369,16 +377,19 @@ class Catalogue:
             raise RepositoryDamaged(f"{manifest.name}/{SERVING} cannot be used: {fault}.") from error
 
     async def _open(self, model: Model, batching: Mapping[str, Batching]) -> ServedModel:
-        runners = await self._off_the_loop(
-            partial(
-                open_runners,
-                model,
-                self._pool,
-                provider=self._provider,
-                warm_entries={graph: knobs.max_batch_size for graph, knobs in batching.items()},
-            )
-        )
         manifest = model.manifest
+        opening = partial(
+            open_runners,
+            model,
+            self._pool,
+            provider=self._provider,
+            warm_entries={graph: knobs.max_batch_size for graph, knobs in batching.items()},
+        )
+        told = asyncio.get_running_loop().call_later(_LONG_SECONDS, _tell_of_long_loading, manifest)
+        try:
+            runners = await self._off_the_loop(opening)
+        finally:
+            told.cancel()
         log.info("model served", model=manifest.name, version=manifest.version, graphs=sorted(runners))
         self._tell_of_triton_config(manifest)
         # In an empty context: its tasks outlive the RPC that loads it, and must not log that RPC's id for ever.
@@ -395,6 +406,14 @@ class Catalogue:
 
     async def _off_the_loop(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+
+def _tell_of_long_loading(manifest: Manifest) -> None:
+    log.warning(
+        "a model takes long to load, and the next ones wait for it",
+        model=manifest.name,
+        version=manifest.version,
+    )
 
 
 def _manifest(folder: Path) -> Manifest | None:

@@ -3,19 +3,23 @@
 import asyncio
 from collections.abc import Mapping
 from concurrent.futures import Executor
+from functools import partial
 from math import inf, prod
 from time import perf_counter, thread_time
 from typing import Any
 
 import numpy as np
+import onnxruntime
 from numpy.typing import NDArray
 
 from server.oneshot.pace import QUICK_SECONDS, Pace
+from server.oneshot.trial import open_within_limit, run_within_limit
 from server.oneshot.waiting import Arrays
 from smalti.errors import GraphFailed, RepositoryDamaged
 from smalti.runtime.draw_row import GRAPH
 from smalti.runtime.manifest import Graph, Manifest, Tensor
 from smalti.runtime.metrics import MODEL_LOAD_SECONDS
+from smalti.runtime.onnx_file import may_grow
 from smalti.runtime.opening import told
 from smalti.runtime.provider import Provider
 from smalti.runtime.repository import Model
@@ -37,13 +41,20 @@ class Runner:
         self._pace: Pace | None = None
 
     async def __call__(self, inputs: Arrays) -> Arrays:
-        """The graph's outputs by name; raises GraphFailed."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self.run, inputs)
-
-    def run(self, inputs: Arrays) -> Arrays:
-        """The same, in this thread."""
+        """The graph's outputs by name; raises GraphFailed. Cancelled, it ends the run."""
+        options = onnxruntime.RunOptions()
+        running = asyncio.get_running_loop().run_in_executor(self._pool, self.run, inputs, options)
         try:
-            outputs = self._session.run(self._outputs, dict(inputs))
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            options.terminate = True
+            await asyncio.gather(running, return_exceptions=True)  # only so many runs at once
+            raise
+
+    def run(self, inputs: Arrays, options: Any = None) -> Arrays:
+        """The same, in this thread; `options` are onnxruntime's RunOptions."""
+        try:
+            outputs = self._session.run(self._outputs, dict(inputs), options)
         except Exception as error:  # onnxruntime has a type for each of its error codes, none of them public
             raise GraphFailed(told(error)) from error
         return dict(zip(self._outputs, outputs, strict=True))
@@ -60,18 +71,18 @@ class Runner:
         """Whether a run of so many entries is so short that it may be made on the event loop."""
         return self._pace is not None and self._pace.is_quick(entries)
 
-    def measure(self, one: Arrays, many: Arrays, entries: int) -> None:
+    def measure(self, one: Arrays, many: Arrays, entries: int, options: Any) -> None:
         """Learn how long runs take, from inputs with one entry and, if that is quick, with so many entries."""
-        seconds = self._seconds(one)
+        seconds = self._seconds(one, options)
         if seconds <= QUICK_SECONDS:
-            self._pace = Pace(one=seconds, many=self._seconds(many), entries=entries)
+            self._pace = Pace(one=seconds, many=self._seconds(many, options), entries=entries)
 
-    def _seconds(self, inputs: Arrays) -> float:
+    def _seconds(self, inputs: Arrays, options: Any) -> float:
         """The shortest of three runs, or of one if that is long."""
         seconds = inf
         for _ in range(3):
             start = thread_time()
-            self.run(inputs)
+            self.run(inputs, options)
             seconds = min(seconds, thread_time() - start)
             if seconds > _LONG_SECONDS:
                 break
@@ -103,7 +114,17 @@ def open_runners(
 
 
 def _open(model: Model, name: str, graph: Graph, pool: Executor, provider: Provider) -> Runner:
-    return Runner(open_graph(model, name, provider=provider), graph, pool)
+    session = open_within_limit(_title(model, graph), partial(open_graph, model, name, provider=provider))
+    return Runner(session, graph, pool)
+
+
+def _title(model: Model, graph: Graph) -> str:
+    return f"{model.title}: {graph.file}"
+
+
+def _try(model: Model, graph: Graph, runner: Runner, inputs: Arrays) -> Arrays:
+    """The outputs of a run; raises GraphFailed, or RepositoryDamaged if it takes too long."""
+    return run_within_limit(_title(model, graph), partial(runner.run, inputs))
 
 
 def _warm(model: Model, name: str, runner: Runner, *, sizes: set[int]) -> None:
@@ -111,7 +132,7 @@ def _warm(model: Model, name: str, runner: Runner, *, sizes: set[int]) -> None:
     graph, last_colour = model.manifest.graph(name), len(model.manifest.palette) - 1
     for entries in sorted(sizes):
         try:
-            outputs = runner.run(_examples(model, graph, entries))
+            outputs = _try(model, graph, runner, _examples(model, graph, entries))
         except GraphFailed as error:
             raise RepositoryDamaged(f"{model.title}: onnxruntime cannot run {graph.file}: {error}") from error
         _refuse_other_shapes(model, graph, entries, outputs)
@@ -123,7 +144,7 @@ def _warm(model: Model, name: str, runner: Runner, *, sizes: set[int]) -> None:
 
 
 def _measure(model: Model, name: str, runner: Runner, entries: int) -> None:
-    """Let the runner learn how long its runs take, unless that depends on sizes which requests choose."""
+    """Let the runner learn how long its runs take, unless that depends on sizes or values which requests choose."""
     graph = model.manifest.graph(name)
     if any(-1 in tensor.shape[graph.is_batched :] for tensor in graph.inputs):
         return
@@ -131,7 +152,10 @@ def _measure(model: Model, name: str, runner: Runner, entries: int) -> None:
         return
     one, many = (_examples(model, graph, size) for size in (1, entries))
     try:
-        runner.measure(one, many, entries)
+        if model.manifest.has_images or not may_grow(model.content(graph.file)):
+            run_within_limit(_title(model, graph), partial(runner.measure, one, many, entries))
+        else:  # how long it takes says nothing of other values
+            _try(model, graph, runner, one)
     except GraphFailed:  # a graph of any kind need not take what is tried here
         return
 
@@ -141,7 +165,9 @@ def _refuse_short_palette(model: Model, graph: Graph, output: str, runner: Runne
     [tensor] = graph.inputs
     beyond = len(model.manifest.palette)
     try:
-        outputs = runner.run({tensor.name: np.full(_sizes(tensor, 1), beyond, dtype=tensor.type)})
+        outputs = _try(
+            model, graph, runner, {tensor.name: np.full(_sizes(tensor, 1), beyond, dtype=tensor.type)}
+        )
     except GraphFailed:
         return
     if np.isfinite(outputs[output]).all():

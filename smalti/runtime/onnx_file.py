@@ -8,6 +8,32 @@ from google.protobuf.message import DecodeError
 
 from smalti.v1 import graphs_pb2 as onnx
 
+# Operators whose time or output depends on the values of their inputs, not only on the shapes.
+_GROWING = frozenset(
+    {
+        "BlackmanWindow",
+        "CenterCropPad",
+        "ConstantOfShape",
+        "DFT",
+        "Expand",
+        "HammingWindow",
+        "HannWindow",
+        "If",
+        "Loop",
+        "MaxUnpool",
+        "MelWeightMatrix",
+        "OneHot",
+        "Pad",
+        "Range",
+        "Resize",
+        "STFT",
+        "Scan",
+        "SequenceMap",
+        "Tile",
+        "Upsample",
+    }
+)
+
 
 class Files(NamedTuple):
     """The files that a graph names, spelled as in the graph."""
@@ -45,6 +71,16 @@ def without_shapes(graph: bytes) -> set[str]:
         for value in (*found.input, *found.output)
         if value.type.HasField("tensor_type") and not value.type.tensor_type.HasField("shape")
     }
+
+
+def may_grow(graph: bytes) -> bool:
+    """Whether the values of its inputs may make a run long or its outputs large; raises ValueError as above.
+
+    An operator of another domain than ONNX's own counts as one that may.
+    """
+    model = _parsed(graph)
+    nodes = chain(model.graph.node, *(function.node for function in model.functions))
+    return any(node.op_type in _GROWING or node.domain not in ("", "ai.onnx", "ai.onnx.ml") for node in nodes)
 
 
 def _parsed(graph: bytes) -> onnx.OnnxModel:

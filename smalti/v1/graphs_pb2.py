@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16smalti/v1/graphs.proto\x12\tsmalti.v1\"\\\n\tOnnxModel\x12#\n\x05graph\x18\x07 \x01(\x0b\x32\x14.smalti.v1.OnnxGraph\x12*\n\tfunctions\x18\x19 \x03(\x0b\x32\x17.smalti.v1.OnnxFunction\"d\n\x0cOnnxFunction\x12!\n\x04node\x18\x07 \x03(\x0b\x32\x13.smalti.v1.OnnxNode\x12\x31\n\x0f\x61ttribute_proto\x18\x0b \x03(\x0b\x32\x18.smalti.v1.OnnxAttribute\"\x82\x02\n\tOnnxGraph\x12!\n\x04node\x18\x01 \x03(\x0b\x32\x13.smalti.v1.OnnxNode\x12*\n\x0binitializer\x18\x05 \x03(\x0b\x32\x15.smalti.v1.OnnxTensor\x12#\n\x05input\x18\x0b \x03(\x0b\x32\x14.smalti.v1.OnnxValue\x12$\n\x06output\x18\x0c \x03(\x0b\x32\x14.smalti.v1.OnnxValue\x12(\n\nvalue_info\x18\r \x03(\x0b\x32\x14.smalti.v1.OnnxValue\x12\x31\n\x12sparse_initializer\x18\x0f \x03(\x0b\x32\x15.smalti.v1.OnnxSparse\"g\n\x08OnnxNode\x12\r\n\x05input\x18\x01 \x03(\t\x12\x0e\n\x06output\x18\x02 \x03(\t\x12\x0f\n\x07op_type\x18\x04 \x01(\t\x12+\n\tattribute\x18\x05 \x03(\x0b\x32\x18.smalti.v1.OnnxAttribute\"\x96\x02\n\rOnnxAttribute\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\t\n\x01i\x18\x03 \x01(\x03\x12 \n\x01t\x18\x05 \x01(\x0b\x32\x15.smalti.v1.OnnxTensor\x12\x1f\n\x01g\x18\x06 \x01(\x0b\x32\x14.smalti.v1.OnnxGraph\x12&\n\x07tensors\x18\n \x03(\x0b\x32\x15.smalti.v1.OnnxTensor\x12$\n\x06graphs\x18\x0b \x03(\x0b\x32\x14.smalti.v1.OnnxGraph\x12,\n\rsparse_tensor\x18\x16 \x01(\x0b\x32\x15.smalti.v1.OnnxSparse\x12-\n\x0esparse_tensors\x18\x17 \x03(\x0b\x32\x15.smalti.v1.OnnxSparse\"<\n\tOnnxValue\x12\x0c\n\x04name\x18\x01 \x01(\t\x12!\n\x04type\x18\x02 \x01(\x0b\x32\x13.smalti.v1.OnnxType\":\n\x08OnnxType\x12.\n\x0btensor_type\x18\x01 \x01(\x0b\x32\x19.smalti.v1.OnnxTensorType\"5\n\x0eOnnxTensorType\x12#\n\x05shape\x18\x02 \x01(\x0b\x32\x14.smalti.v1.OnnxShape\"-\n\tOnnxShape\x12 \n\x03\x64im\x18\x01 \x03(\x0b\x32\x13.smalti.v1.OnnxAxis\"\x1d\n\x08OnnxAxis\x12\x11\n\tdim_value\x18\x01 \x01(\x03\"[\n\nOnnxSparse\x12%\n\x06values\x18\x01 \x01(\x0b\x32\x15.smalti.v1.OnnxTensor\x12&\n\x07indices\x18\x02 \x01(\x0b\x32\x15.smalti.v1.OnnxTensor\"9\n\nOnnxTensor\x12+\n\rexternal_data\x18\r \x03(\x0b\x32\x14.smalti.v1.OnnxEntry\"\'\n\tOnnxEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16smalti/v1/graphs.proto\x12\tsmalti.v1\"\\\n\tOnnxModel\x12#\n\x05graph\x18\x07 \x01(\x0b\x32\x14.smalti.v1.OnnxGraph\x12*\n\tfunctions\x18\x19 \x03(\x0b\x32\x17.smalti.v1.OnnxFunction\"d\n\x0cOnnxFunction\x12!\n\x04node\x18\x07 \x03(\x0b\x32\x13.smalti.v1.OnnxNode\x12\x31\n\x0f\x61ttribute_proto\x18\x0b \x03(\x0b\x32\x18.smalti.v1.OnnxAttribute\"\x82\x02\n\tOnnxGraph\x12!\n\x04node\x18\x01 \x03(\x0b\x32\x13.smalti.v1.OnnxNode\x12*\n\x0binitializer\x18\x05 \x03(\x0b\x32\x15.smalti.v1.OnnxTensor\x12#\n\x05input\x18\x0b \x03(\x0b\x32\x14.smalti.v1.OnnxValue\x12$\n\x06output\x18\x0c \x03(\x0b\x32\x14.smalti.v1.OnnxValue\x12(\n\nvalue_info\x18\r \x03(\x0b\x32\x14.smalti.v1.OnnxValue\x12\x31\n\x12sparse_initializer\x18\x0f \x03(\x0b\x32\x15.smalti.v1.OnnxSparse\"w\n\x08OnnxNode\x12\r\n\x05input\x18\x01 \x03(\t\x12\x0e\n\x06output\x18\x02 \x03(\t\x12\x0f\n\x07op_type\x18\x04 \x01(\t\x12+\n\tattribute\x18\x05 \x03(\x0b\x32\x18.smalti.v1.OnnxAttribute\x12\x0e\n\x06\x64omain\x18\x07 \x01(\t\"\x96\x02\n\rOnnxAttribute\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\t\n\x01i\x18\x03 \x01(\x03\x12 \n\x01t\x18\x05 \x01(\x0b\x32\x15.smalti.v1.OnnxTensor\x12\x1f\n\x01g\x18\x06 \x01(\x0b\x32\x14.smalti.v1.OnnxGraph\x12&\n\x07tensors\x18\n \x03(\x0b\x32\x15.smalti.v1.OnnxTensor\x12$\n\x06graphs\x18\x0b \x03(\x0b\x32\x14.smalti.v1.OnnxGraph\x12,\n\rsparse_tensor\x18\x16 \x01(\x0b\x32\x15.smalti.v1.OnnxSparse\x12-\n\x0esparse_tensors\x18\x17 \x03(\x0b\x32\x15.smalti.v1.OnnxSparse\"<\n\tOnnxValue\x12\x0c\n\x04name\x18\x01 \x01(\t\x12!\n\x04type\x18\x02 \x01(\x0b\x32\x13.smalti.v1.OnnxType\":\n\x08OnnxType\x12.\n\x0btensor_type\x18\x01 \x01(\x0b\x32\x19.smalti.v1.OnnxTensorType\"5\n\x0eOnnxTensorType\x12#\n\x05shape\x18\x02 \x01(\x0b\x32\x14.smalti.v1.OnnxShape\"-\n\tOnnxShape\x12 \n\x03\x64im\x18\x01 \x03(\x0b\x32\x13.smalti.v1.OnnxAxis\"\x1d\n\x08OnnxAxis\x12\x11\n\tdim_value\x18\x01 \x01(\x03\"[\n\nOnnxSparse\x12%\n\x06values\x18\x01 \x01(\x0b\x32\x15.smalti.v1.OnnxTensor\x12&\n\x07indices\x18\x02 \x01(\x0b\x32\x15.smalti.v1.OnnxTensor\"9\n\nOnnxTensor\x12+\n\rexternal_data\x18\r \x03(\x0b\x32\x14.smalti.v1.OnnxEntry\"\'\n\tOnnxEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,23 +38,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ONNXGRAPH']._serialized_start=234
   _globals['_ONNXGRAPH']._serialized_end=492
   _globals['_ONNXNODE']._serialized_start=494
-  _globals['_ONNXNODE']._serialized_end=597
-  _globals['_ONNXATTRIBUTE']._serialized_start=600
-  _globals['_ONNXATTRIBUTE']._serialized_end=878
-  _globals['_ONNXVALUE']._serialized_start=880
-  _globals['_ONNXVALUE']._serialized_end=940
-  _globals['_ONNXTYPE']._serialized_start=942
-  _globals['_ONNXTYPE']._serialized_end=1000
-  _globals['_ONNXTENSORTYPE']._serialized_start=1002
-  _globals['_ONNXTENSORTYPE']._serialized_end=1055
-  _globals['_ONNXSHAPE']._serialized_start=1057
-  _globals['_ONNXSHAPE']._serialized_end=1102
-  _globals['_ONNXAXIS']._serialized_start=1104
-  _globals['_ONNXAXIS']._serialized_end=1133
-  _globals['_ONNXSPARSE']._serialized_start=1135
-  _globals['_ONNXSPARSE']._serialized_end=1226
-  _globals['_ONNXTENSOR']._serialized_start=1228
-  _globals['_ONNXTENSOR']._serialized_end=1285
-  _globals['_ONNXENTRY']._serialized_start=1287
-  _globals['_ONNXENTRY']._serialized_end=1326
+  _globals['_ONNXNODE']._serialized_end=613
+  _globals['_ONNXATTRIBUTE']._serialized_start=616
+  _globals['_ONNXATTRIBUTE']._serialized_end=894
+  _globals['_ONNXVALUE']._serialized_start=896
+  _globals['_ONNXVALUE']._serialized_end=956
+  _globals['_ONNXTYPE']._serialized_start=958
+  _globals['_ONNXTYPE']._serialized_end=1016
+  _globals['_ONNXTENSORTYPE']._serialized_start=1018
+  _globals['_ONNXTENSORTYPE']._serialized_end=1071
+  _globals['_ONNXSHAPE']._serialized_start=1073
+  _globals['_ONNXSHAPE']._serialized_end=1118
+  _globals['_ONNXAXIS']._serialized_start=1120
+  _globals['_ONNXAXIS']._serialized_end=1149
+  _globals['_ONNXSPARSE']._serialized_start=1151
+  _globals['_ONNXSPARSE']._serialized_end=1242
+  _globals['_ONNXTENSOR']._serialized_start=1244
+  _globals['_ONNXTENSOR']._serialized_end=1301
+  _globals['_ONNXENTRY']._serialized_start=1303
+  _globals['_ONNXENTRY']._serialized_end=1342
 # @@protoc_insertion_point(module_scope)

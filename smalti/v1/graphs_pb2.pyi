@@ -39,16 +39,18 @@ class OnnxGraph(_message.Message):
     def __init__(self, node: _Optional[_Iterable[_Union[OnnxNode, _Mapping]]] = ..., initializer: _Optional[_Iterable[_Union[OnnxTensor, _Mapping]]] = ..., input: _Optional[_Iterable[_Union[OnnxValue, _Mapping]]] = ..., output: _Optional[_Iterable[_Union[OnnxValue, _Mapping]]] = ..., value_info: _Optional[_Iterable[_Union[OnnxValue, _Mapping]]] = ..., sparse_initializer: _Optional[_Iterable[_Union[OnnxSparse, _Mapping]]] = ...) -> None: ...
 
 class OnnxNode(_message.Message):
-    __slots__ = ("input", "output", "op_type", "attribute")
+    __slots__ = ("input", "output", "op_type", "attribute", "domain")
     INPUT_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
     OP_TYPE_FIELD_NUMBER: _ClassVar[int]
     ATTRIBUTE_FIELD_NUMBER: _ClassVar[int]
+    DOMAIN_FIELD_NUMBER: _ClassVar[int]
     input: _containers.RepeatedScalarFieldContainer[str]
     output: _containers.RepeatedScalarFieldContainer[str]
     op_type: str
     attribute: _containers.RepeatedCompositeFieldContainer[OnnxAttribute]
-    def __init__(self, input: _Optional[_Iterable[str]] = ..., output: _Optional[_Iterable[str]] = ..., op_type: _Optional[str] = ..., attribute: _Optional[_Iterable[_Union[OnnxAttribute, _Mapping]]] = ...) -> None: ...
+    domain: str
+    def __init__(self, input: _Optional[_Iterable[str]] = ..., output: _Optional[_Iterable[str]] = ..., op_type: _Optional[str] = ..., attribute: _Optional[_Iterable[_Union[OnnxAttribute, _Mapping]]] = ..., domain: _Optional[str] = ...) -> None: ...
 
 class OnnxAttribute(_message.Message):
     __slots__ = ("name", "i", "t", "g", "tensors", "graphs", "sparse_tensor", "sparse_tensors")

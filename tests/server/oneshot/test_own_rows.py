@@ -41,9 +41,11 @@ class Graph:
     async def __call__(self, inputs: Arrays) -> Arrays:
         self._now += 1
         self.most_at_once = max(self.most_at_once, self._now)
-        for _ in range(self._turns):
-            await asyncio.sleep(0)
-        self._now -= 1
+        try:
+            for _ in range(self._turns):
+                await asyncio.sleep(0)
+        finally:
+            self._now -= 1
         return self.run_here(inputs)
 
     def run_here(self, inputs: Arrays) -> Arrays:
