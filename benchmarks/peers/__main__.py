@@ -41,7 +41,7 @@ def main(
     folder: Path,
     file: Path | None,
 ) -> None:
-    """Each figure is the median of its rounds."""
+    """Each figure is the median of its rounds. smalti-2 is smalti with two server processes."""
     click.echo(machine.headline())
     files = graphs.write(folder / "models")
     cases = [(client, model, level) for client in clients for model in models for level in levels]
@@ -85,13 +85,20 @@ def _median(figures: list[Figures]) -> Figures:
 def _print(case: Case, figures: Mapping[str, Figures]) -> None:
     client, model, level = case
     click.echo(f"{client}, {model}, {level} in flight")
-    own = figures.get(_OWN)
     for name, each in figures.items():
-        ratio = f"  {_OWN} {own.requests_per_second / each.requests_per_second:.2f} x" if own else ""
         click.echo(
             f"  {name:<9}{each.requests_per_second:7.0f} requests/s  p99 {each.p99_milliseconds:7.1f} ms"
-            f"{ratio if name != _OWN else ''}"
+            f"{_ratios(name, figures)}"
         )
+
+
+def _ratios(name: str, figures: Mapping[str, Figures]) -> str:
+    """How many times as many requests each form of smalti answers."""
+    if name.startswith(_OWN):
+        return ""
+    rate = figures[name].requests_per_second
+    own = {each: figures[each].requests_per_second for each in figures if each.startswith(_OWN)}
+    return "".join(f"  {each} {value / rate:.2f} x" for each, value in own.items())
 
 
 def _plain(figures: Mapping[str, Figures]) -> dict[str, dict[str, float]]:

@@ -8,6 +8,7 @@ import sysconfig
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from time import perf_counter, sleep
 
@@ -43,19 +44,22 @@ def run_all(names: tuple[str, ...], files: Mapping[str, Path], folder: Path) -> 
 
 
 @contextmanager
-def _smalti(files: Mapping[str, Path], folder: Path) -> Iterator[Server]:
-    repository = folder / "smalti" / "repository"
-    for name, file in files.items():
-        _copy(file, repository / name / "1" / "model.onnx")
+def _smalti(
+    files: Mapping[str, Path], folder: Path, *, name: str = "smalti", processes: int = 1
+) -> Iterator[Server]:
+    repository = folder / name / "repository"
+    for model, file in files.items():
+        _copy(file, repository / model / "1" / "model.onnx")
     address = f"127.0.0.1:{free_port()}"
     settings = {
         "SMALTI_LISTEN": address,
         "SMALTI_METRICS_PORT": "0",
         "SMALTI_REDIS_URL": "redis://127.0.0.1:1",  # one-shot requests do not need it
         "SMALTI_MODEL_REPOSITORY": str(repository),
+        "SMALTI_SERVER_PROCESSES": str(processes),
     }
-    with _running([sys.executable, "-m", "server"], settings, folder / "smalti"):
-        yield _ready(Server(name="smalti", address=address), files)
+    with _running([sys.executable, "-m", "server"], settings, folder / name):
+        yield _ready(Server(name=name, address=address), files)
 
 
 @contextmanager
@@ -102,7 +106,12 @@ def _pytriton(files: Mapping[str, Path], folder: Path) -> Iterator[Server]:
         yield _ready(server, files)
 
 
-_STARTS = {"smalti": _smalti, "mlserver": _mlserver, "pytriton": _pytriton}
+_STARTS = {
+    "smalti": _smalti,
+    "smalti-2": partial(_smalti, name="smalti-2", processes=2),
+    "mlserver": _mlserver,
+    "pytriton": _pytriton,
+}
 NAMES = tuple(_STARTS)
 
 
