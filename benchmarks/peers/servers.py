@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from time import perf_counter, sleep
+from typing import Any
 
 import click
 import grpc
@@ -106,7 +107,7 @@ def _pytriton(files: Mapping[str, Path], folder: Path) -> Iterator[Server]:
         yield _ready(server, files)
 
 
-_STARTS = {
+_STARTS: dict[str, Any] = {
     "smalti": _smalti,
     "smalti-2": partial(_smalti, name="smalti-2", processes=2),
     "mlserver": _mlserver,
