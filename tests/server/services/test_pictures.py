@@ -99,10 +99,10 @@ def runs(server: Running, monkeypatch) -> Iterator[Runs]:
     """The runs from now on."""
     seen, run = Runs(), Runner.run
 
-    def counted(self: Runner, inputs: Any) -> Any:
+    def counted(self: Runner, inputs: Any, *options: Any) -> Any:
         seen.sizes.append(len(next(iter(inputs.values()))))
         assert seen.may_run.wait(60)
-        return run(self, inputs)
+        return run(self, inputs, *options)
 
     monkeypatch.setattr(Runner, "run", counted)
     monkeypatch.setattr(Pace, "is_quick", lambda *_: False)  # in a thread, where it may be held
