@@ -34,8 +34,8 @@ def main(
 ) -> None:
     """Send requests to MODEL, to a server as it is and to one that measures nothing.
 
-    Both are up all the time and take turns, so that a busy machine slows both. Where other programs run, that still varies by
-    more than metrics cost, so the calls that a request makes are timed alone as well.
+    Both are up all the time and take turns, so that a busy machine slows both. Where other programs run, that still
+    varies by more than metrics cost, so the calls that a request makes are timed alone as well.
     """
     request = decode_request(model, latent_size)
     click.echo(machine.headline())

@@ -24,7 +24,7 @@ from smalti.jobs.store import QueueStore
 from smalti.jobs.workers import WorkerQueue
 from smalti.v1 import jobs_pb2, jobs_pb2_grpc
 
-_STREAMS_PER_CONNECTION = 250  # the server takes 256
+_STREAMS_PER_CONNECTION = 250  # fewer than the server takes
 _OPTIONS = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
 _START_SECONDS = 300.0
 _SAMPLES = 60  # of each job: with rows about every 30 ms, enough for half a minute

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from smalti.errors import SettingsInvalid
-from smalti.runtime.names import CLIENT_NAME
+from smalti.runtime.names import CLIENT_NAME, GROUPS
 
 try:
     from local.certificates import (
@@ -28,7 +28,6 @@ except ModuleNotFoundError as error:
         "run `.venv/bin/python -m pip install -c constraints.txt -e '.[demo]'`, then try again."
     ) from None
 
-GROUPS = ("inference", "jobs", "admin")
 _HOSTS = ("localhost", "127.0.0.1", "::1", "server")  # `server` is its name among the containers
 _OPERATOR = {"operator": GROUPS}  # the client of a new folder
 _FOR_CONTAINERS = ("server/", "metrics.", "redis.")

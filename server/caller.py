@@ -2,12 +2,10 @@
 
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Literal
 
 from smalti.errors import NotPermitted
 from smalti.jobs.limits import UNSAID, ClientLimits
-
-Group = Literal["inference", "jobs", "admin"]
+from smalti.runtime.names import GROUPS, Group
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +30,7 @@ class Caller:
 
 
 # Every client, where the server asks for no tokens: they all own all jobs together.
-ANYONE = Caller(name="", groups=frozenset({"inference", "jobs", "admin"}))
+ANYONE = Caller(name="", groups=frozenset(GROUPS))
 _caller: ContextVar[Caller] = ContextVar("caller", default=ANYONE)
 
 

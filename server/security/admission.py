@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable
 
-from server.caller import ANYONE, Caller, Group
+from server.caller import ANYONE, Caller
 from server.security.groups import need_of
 from server.security.tokens import Tokens
 from smalti.errors import NotPermitted, TokenRefused
 from smalti.runtime.metrics import RPCS_REFUSED
+from smalti.runtime.names import Group
 
 Metadata = Iterable[tuple[str, str | bytes]]
 _HEADER, _SCHEME = "authorization", "bearer "

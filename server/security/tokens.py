@@ -10,18 +10,16 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
-from server.caller import Caller, Group
+from server.caller import Caller
 from smalti.errors import SettingsInvalid
 from smalti.jobs.limits import ClientLimits
 from smalti.printable import printable
-from smalti.runtime.names import CLIENT_NAME
-from smalti.runtime.rereading import Reread, warn_of_writers
+from smalti.runtime.names import CLIENT_NAME, GROUPS, Group
+from smalti.runtime.rereading import Reread, unfit, warn_of_writers
+from smalti.runtime.settings import Total
 
 _VARIABLE = "SMALTI_TOKENS_FILE"
 Clients = Sequence[tuple[bytes, Caller]]  # each with the SHA-256 of a token; a client may have several tokens
-
-
-_Whole = Annotated[int, Field(ge=1, le=10**15)]  # as in the settings
 
 
 def _as_list(value: Any) -> Any:
@@ -33,9 +31,9 @@ class _Limits(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    jobs: _Whole | None = None
-    pixels: _Whole | None = None
-    result_bytes: _Whole | None = None
+    jobs: Total | None = None
+    pixels: Total | None = None
+    result_bytes: Total | None = None
 
 
 class _Entry(BaseModel):
@@ -52,7 +50,7 @@ class _Entry(BaseModel):
 
 _ENTRIES = TypeAdapter(dict[str, _Entry])
 _TAKES = {  # messages never quote the file: somebody may have written a token into it
-    "groups": "a list of inference, jobs and admin",
+    "groups": f"a list of {', '.join(GROUPS[:-1])} and {GROUPS[-1]}",
     "limits": "a table with any of jobs, pixels and result_bytes, each a whole number from 1",
     "sha256": "the SHA-256 of a token as 64 hexadecimal digits in lower case, or a list of those",
 }
@@ -130,4 +128,4 @@ def _place(error: ValueError) -> str:
 
 
 def _unfit(path: Path, reason: str) -> SettingsInvalid:
-    return SettingsInvalid(f"{_VARIABLE}: {printable(str(path))} cannot be used: {reason}.")
+    return unfit(_VARIABLE, path, reason)

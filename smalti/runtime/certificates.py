@@ -11,7 +11,7 @@ import grpc
 
 from smalti.errors import SettingsInvalid
 from smalti.printable import printable
-from smalti.runtime.rereading import Reread, warn_of_readers
+from smalti.runtime.rereading import Reread, unfit, warn_of_readers
 from smalti.runtime.settings import ServerSettings
 
 
@@ -83,7 +83,7 @@ class Certificates:
 def _read(paths: CertificateFiles) -> _Read:
     names = _names(_certificate(paths.certificate, paths.key))
     if not names:
-        raise _unfit("SMALTI_TLS_CERT_FILE", paths.certificate, "it names no host (subjectAltName)")
+        raise unfit("SMALTI_TLS_CERT_FILE", paths.certificate, "it names no host (subjectAltName)")
     authority = None
     if paths.client_authority:
         authority = _bytes("SMALTI_TLS_CLIENT_CA_FILE", paths.client_authority)
@@ -104,7 +104,7 @@ def _certificate(certificate: Path, key: Path) -> Mapping[str, Any]:
         client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # it trusts this certificate itself
         return _shake_hands(server, client)
     except ssl.SSLCertVerificationError as error:
-        raise _unfit("SMALTI_TLS_CERT_FILE", certificate, error.verify_message) from error
+        raise unfit("SMALTI_TLS_CERT_FILE", certificate, error.verify_message) from error
     except ssl.SSLError as error:
         raise SettingsInvalid(
             f"SMALTI_TLS_CERT_FILE, SMALTI_TLS_KEY_FILE: {printable(str(certificate))} and {printable(str(key))} "
@@ -131,19 +131,15 @@ def _check_authority(path: Path) -> None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(path)
     except ssl.SSLError as error:
-        raise _unfit("SMALTI_TLS_CLIENT_CA_FILE", path, "it has no certificate in PEM") from error
+        raise unfit("SMALTI_TLS_CLIENT_CA_FILE", path, "it has no certificate in PEM") from error
 
 
 def _bytes(variable: str, path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise _unfit(variable, path, f"it cannot be read: {error.strerror}") from error
+        raise unfit(variable, path, f"it cannot be read: {error.strerror}") from error
 
 
 def _reason(error: ssl.SSLError) -> str:
     return (error.reason or "wrong form").replace("_", " ").lower()
-
-
-def _unfit(variable: str, path: Path, reason: str) -> SettingsInvalid:
-    return SettingsInvalid(f"{variable}: {printable(str(path))} cannot be used: {reason}.")

@@ -9,8 +9,7 @@ from typing import TypeAlias
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from smalti.errors import SettingsInvalid
-from smalti.printable import printable
-from smalti.runtime.rereading import Reread, warn_of_readers
+from smalti.runtime.rereading import Reread, unfit, warn_of_readers
 
 Answer: TypeAlias = Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]]
 
@@ -51,4 +50,4 @@ def _sha256(text: str) -> bytes:
 
 
 def _unfit(path: Path, reason: str) -> SettingsInvalid:
-    return SettingsInvalid(f"SMALTI_METRICS_TOKEN_FILE: {printable(str(path))} cannot be used: {reason}.")
+    return unfit("SMALTI_METRICS_TOKEN_FILE", path, reason)

@@ -1,14 +1,17 @@
-"""The names of clients and models, and those by which clients of the Open Inference Protocol ask for them.
+"""The names of clients, groups and models, and those by which clients of the Open Inference Protocol ask for them.
 
 They ask for each graph of a model of images, as `<model>.<graph>`, and for a model without images, as `<model>`. No
 name of a model ends as a graph's does, so each name in the protocol has one meaning.
 """
 
 import re
+from typing import Literal, get_args
 
 from smalti.runtime.families import GRAPHS
 
 CLIENT_NAME = "[A-Za-z0-9][A-Za-z0-9._-]{0,63}"  # of a client with a token, as a regular expression
+Group = Literal["inference", "jobs", "admin"]  # of RPCs that a client may use
+GROUPS: tuple[Group, ...] = get_args(Group)
 NAME = "[A-Za-z0-9][A-Za-z0-9._-]{0,62}"  # of a model, as a regular expression
 LONGEST_NAME = 63
 TENSORS_GRAPH = "model"  # the one graph of a model without images

@@ -63,6 +63,11 @@ async def keep_looking(files: Iterable["Reread[Content]"]) -> None:
             await asyncio.to_thread(each.look)
 
 
+def unfit(variable: str, path: Path, reason: str) -> SettingsInvalid:
+    """The error for a file that a setting names and that cannot be used."""
+    return SettingsInvalid(f"{variable}: {printable(str(path))} cannot be used: {reason}.")
+
+
 def warn_of_writers(path: Path) -> None:
     """Warn if users other than its owner may change the file."""
     if path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH) and _others_reach(path):

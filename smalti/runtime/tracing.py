@@ -1,4 +1,4 @@
-"""Traces what happens to requests and samples, if a receiver is set; if not, it costs nothing and imports nothing.
+"""Traces what happens to requests and samples, if a receiver is set; if not, nothing is imported for it.
 
 A traceparent is a text that names a span in this process or another one, in the form of W3C.
 """

@@ -8,8 +8,8 @@
 --       6 most interactive samples that come first; may be more than ARGV 5   7 the worker's slots, '' if unknown
 --       8… digests of its models
 -- Returns {jobs, samples}: jobs {id, request, kept pixels, age in ms at the claim, traceparent}, samples {job id, index,
--- token, rows so far, 1 for a suspect}. A call that repeats the worker's last sequence number returns the same samples, as far as the
--- worker still holds them. A call with an earlier number returns nothing.
+-- token, rows so far, 1 for a suspect}. A call that repeats the worker's last sequence number returns the same samples,
+-- as far as the worker still holds them. A call with an earlier number returns nothing.
 
 local worker, lease, sequence = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local fingerprint, limit, first_interactive = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])

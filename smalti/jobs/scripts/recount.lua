@@ -1,6 +1,6 @@
 -- recount.lua: compute the totals again, a page of jobs at a time, and replace them at the end.
--- What a script left undone, because Redis refused a command half way, is done here: a job is in the list of its client, and
--- claimable if it has ready samples; a list has no job without a record.
+-- What a script left undone, because Redis refused a command half way, is done here: a job is in the list of its client,
+-- and claimable if it has ready samples; a list has no job without a record.
 -- While a recount is under way, `charge` changes the counts of jobs that it has passed. New jobs come after those. So the
 -- counts are right at the end, and what an interrupted script or a damaged record left wrong in the totals is gone.
 -- KEYS  1 meta
