@@ -1,26 +1,16 @@
 """After any calls in any order, each sent once or twice, the real queue agrees with a model in plain Python."""
 
-import asyncio
 from collections import Counter
-from collections.abc import Coroutine
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    Bundle,
-    RuleBasedStateMachine,
-    invariant,
-    multiple,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import Bundle, invariant, multiple, rule
 
 from local.private_redis import PrivateRedis
 from smalti.errors import JobNotFinished, JobNotFound
-from smalti.jobs.connection import connect
 from smalti.jobs.job import (
     TERMINAL,
     Claim,
@@ -37,10 +27,10 @@ from smalti.jobs.job import (
 )
 from tests.queues import Queues, queues_on
 from tests.smalti.jobs.audit import audit_pool
+from tests.smalti.jobs.machines import MachineOnRedis, run_on
 from tests.smalti.jobs.story import COLUMNS, ROWS, Twice, claim_from, request_for, rows_of, take_lease_away
 
 WORKERS = st.sampled_from(["anna", "berta", "clara"])
-Answer = TypeVar("Answer")
 
 
 @dataclass
@@ -228,31 +218,20 @@ class ModelQueue:
             job.state = JobState.FAILED if job.in_place("failed") else JobState.SUCCEEDED
 
 
-class QueueMachine(RuleBasedStateMachine):
+class QueueMachine(MachineOnRedis):
     """The scripts on a real Redis, beside the model."""
 
-    server: PrivateRedis
     jobs = Bundle("jobs")
     claims = Bundle("claims")
 
     def __init__(self) -> None:
         super().__init__()
-        self.server.flush()
-        self.runner = asyncio.Runner()
-        self.redis = self._run(_connected(self.server.url))
         self.once = queues_on(self.redis, lease_seconds=60)
         self.twice = queues_on(Twice(self.redis), lease_seconds=60)  # type: ignore[arg-type]  # it behaves like one
         self.twice = replace(self.twice, claims=self.once.claims)
         self.model = ModelQueue()
         self.request_ids: dict[str, str] = {}
         self.last_token = 0
-
-    def teardown(self) -> None:
-        self._run(self.redis.aclose())
-        self.runner.close()
-
-    def _run(self, call: Coroutine[Any, Any, Answer]) -> Answer:
-        return self.runner.run(call)
 
     def _queue(self, twice: bool) -> Queues:
         return self.twice if twice else self.once
@@ -422,24 +401,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert ended == {index: not failed for index, (_, failed) in results.items()}
 
 
-async def _connected(url: str) -> Any:
-    return connect(url)
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_the_queue_does_what_the_model_does(redis_server: PrivateRedis) -> None:
-    machine = type("Machine", (QueueMachine,), {"server": redis_server})
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=30,
-            stateful_step_count=40,
-            deadline=None,  # a shared machine and an fsync for each write
-            suppress_health_check=[
-                HealthCheck.too_slow,
-                HealthCheck.data_too_large,
-                HealthCheck.filter_too_much,
-            ],
-        ),
-    )
+    run_on(redis_server, QueueMachine, HealthCheck.data_too_large)

@@ -1,30 +1,19 @@
 """After any calls of several clients in any order, the totals are those of the records, and the limits hold."""
 
-import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    Bundle,
-    RuleBasedStateMachine,
-    consumes,
-    invariant,
-    multiple,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import Bundle, consumes, invariant, multiple, rule
 
 from local.private_redis import PrivateRedis
 from smalti.errors import JobNotFinished, JobNotFound, LimitReached
 from smalti.jobs import script
-from smalti.jobs.connection import connect
 from smalti.jobs.job import TERMINAL, Claim, Failed, Finished, Released
 from smalti.jobs.limits import ClientLimits, QueueLimits
 from tests.queues import queues_on
 from tests.smalti.jobs.audit import audit_pool
+from tests.smalti.jobs.machines import MachineOnRedis, run_on
 from tests.smalti.jobs.story import (
     ADMIN,
     ANNE,
@@ -41,21 +30,16 @@ from tests.smalti.jobs.story import (
 CLIENTS = st.sampled_from([ANNE, BEN])
 WORKERS = st.sampled_from(["anna", "berta"])
 LIMITS = ClientLimits(jobs=3, pixels=96, result_bytes=25_000)
-Answer = TypeVar("Answer")
 
 
-class TotalsMachine(RuleBasedStateMachine):
+class TotalsMachine(MachineOnRedis):
     """Clients, workers and upkeep on a real Redis; every script is sent twice."""
 
-    server: PrivateRedis
     jobs = Bundle("jobs")
     claims = Bundle("claims")
 
     def __init__(self) -> None:
         super().__init__()
-        self.server.flush()
-        self.runner = asyncio.Runner()
-        self.redis = self._run(_connected(self.server.url))
         self.queue = queues_on(
             Twice(self.redis),  # type: ignore[arg-type]  # it behaves like one
             limits=QueueLimits(client=LIMITS),
@@ -66,11 +50,7 @@ class TotalsMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         self._run(self._finish_recount())
         self._run(audit_pool(self.redis))
-        self._run(self.redis.aclose())
-        self.runner.close()
-
-    def _run(self, call: Coroutine[Any, Any, Answer]) -> Answer:
-        return self.runner.run(call)
+        super().teardown()
 
     @rule(target=jobs, client=CLIENTS, count=st.integers(1, 5), request_id=st.sampled_from(["", "x"]))
     def submit(self, client: Asking, count: int, request_id: str) -> Any:
@@ -174,20 +154,7 @@ class TotalsMachine(RuleBasedStateMachine):
         return {what: int(value or 0) for what, value in zip(fields, values, strict=True)}
 
 
-async def _connected(url: str) -> Any:
-    return connect(url)
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_totals_and_limits_hold_whatever_happens(redis_server: PrivateRedis) -> None:
-    machine = type("Machine", (TotalsMachine,), {"server": redis_server})
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=30,
-            stateful_step_count=40,
-            deadline=None,  # a shared machine and an fsync for each write
-            suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-        ),
-    )
+    run_on(redis_server, TotalsMachine)
