@@ -6,6 +6,7 @@ from collections.abc import Coroutine, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
+import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2_grpc
 
@@ -71,16 +72,8 @@ class Application:
         self._siblings = siblings or Alone()
         self._is_one_of_several = siblings is not None
         self._protection = Protection(settings)
-        self._gate = Gate(
-            self._protection.admission,
-            Calls(CallLimits(answered=settings.max_calls, open=settings.max_open_calls)),
-        )
-        self._server = make_server(
-            self._gate,
-            max_message_bytes=settings.max_message_bytes,
-            keepalive_seconds=settings.keepalive_seconds,
-            shares_port=self._is_one_of_several,
-        )
+        self._gate = Gate(self._protection.admission, Calls(_call_limits(settings)))
+        self._server = self._new_server()
         self._address = listening_address(settings.listen)
         self.port = self._address.port
         if not self._is_one_of_several:
@@ -97,6 +90,14 @@ class Application:
         self._upkeep = Upkeep(QueueUpkeep(stores.upkeep), self._readiness)
         self._add_services(queue, ClientQueue(stores.watchers), results, pool)
         self._background: list[asyncio.Task[None]] = []
+
+    def _new_server(self) -> grpc.aio.Server:
+        return make_server(
+            self._gate,
+            max_message_bytes=self._settings.max_message_bytes,
+            keepalive_seconds=self._settings.keepalive_seconds,
+            shares_port=self._is_one_of_several,
+        )
 
     def _new_board(self, store: QueueStore) -> Board:
         most = self._settings.max_watchers_per_job
@@ -224,6 +225,10 @@ class Application:
 def _picture_threads(settings: ServerSettings) -> int:
     """Half of this process's cores: graphs and the event loop need the others."""
     return max(1, (os.cpu_count() or 1) // settings.server_processes // 2)
+
+
+def _call_limits(settings: ServerSettings) -> CallLimits:
+    return CallLimits(answered=settings.max_calls, open=settings.max_open_calls)
 
 
 def _queue_limits(settings: ServerSettings) -> QueueLimits:

@@ -12,11 +12,9 @@ from pathlib import Path
 import click
 
 _HERE = Path(__file__).parent
-PEERS = ("mlserver", "pytriton")
-_WHEELS = (
-    "tritonclient==2.43.0",
-    "nvidia-cuda-runtime-cu12==12.9.79",
-)  # the last tritonclient with perf_analyzer
+# This tritonclient is the last one with perf_analyzer.
+_WHEELS = ("tritonclient==2.43.0", "nvidia-cuda-runtime-cu12==12.9.79")
+_PIP = [sys.executable, "-m", "pip"]
 _PLATFORM = ["--only-binary=:all:", "--platform", "manylinux1_x86_64", "--platform", "manylinux2014_x86_64"]
 
 
@@ -40,27 +38,19 @@ def perf_analyzer(folder: Path) -> tuple[Path, Path]:
         click.echo(f"Fetching perf_analyzer into {place}")
         shutil.rmtree(place, ignore_errors=True)
         for wheel in _WHEELS:
-            _run(
-                [
-                    sys.executable,
-                    "-m",
-                    "pip",
-                    "download",
-                    "--quiet",
-                    "--no-deps",
-                    *_PLATFORM,
-                    "-d",
-                    place,
-                    wheel,
-                ]
-            )
-        for file in place.glob("*.whl"):
-            zipfile.ZipFile(file).extractall(place)
-            file.unlink()
+            _unpack(wheel, place)
         (place / "complete").touch()
     [program] = place.glob("tritonclient-*.data/data/bin/perf_analyzer")
     program.chmod(0o755)
     return program, place / "nvidia" / "cuda_runtime" / "lib"
+
+
+def _unpack(wheel: str, place: Path) -> None:
+    """Download a wheel and extract its files."""
+    _run([*_PIP, "download", "--quiet", "--no-deps", *_PLATFORM, "-d", place, wheel])
+    for file in place.glob("*.whl"):
+        zipfile.ZipFile(file).extractall(place)
+        file.unlink()
 
 
 def _run(command: list[str | Path]) -> None:

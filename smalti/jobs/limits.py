@@ -87,36 +87,22 @@ def refusal(
     limits = client if is_clients else pool
     limit = {"jobs": limits.jobs, "pixels": limits.pixels, "bytes": limits.result_bytes}[what]
     kind = LimitReached if is_clients else QueueFull
-    return kind(_SENTENCES[whose, what].format(used=used, limit=limit), retry_seconds=retry_seconds)
+    return kind(_SENTENCES[whose][what].format(used=used, limit=limit), retry_seconds=retry_seconds)
 
 
-_SENTENCES = {
-    (
-        "client",
-        "jobs",
-    ): "You have {used} of at most {limit} unfinished jobs: wait until one ends, or cancel one.",
-    (
-        "client",
-        "pixels",
-    ): "Your unfinished jobs have {used} pixels to draw, and with this job they would exceed your "
-    "limit of {limit}: wait until more are drawn, cancel a job, or submit a smaller one.",
-    (
-        "client",
-        "bytes",
-    ): "Your jobs and their results take {used} bytes, and with this job they would exceed your "
-    "limit of {limit}: delete jobs whose results you have, or wait until their retention ends.",
-    (
-        "pool",
-        "jobs",
-    ): "The queue is full: it has {used} of at most {limit} unfinished jobs; try again later.",
-    (
-        "pool",
-        "pixels",
-    ): "The queue is full: its jobs have {used} pixels to draw, and with this job they would exceed "
-    "its limit of {limit}; try again later, or submit a smaller job.",
-    (
-        "pool",
-        "bytes",
-    ): "The queue is full: its jobs and their results take {used} bytes, and with this job they would "
-    "exceed its limit of {limit}; delete jobs whose results you have, or try again when others have expired.",
+_SENTENCES = {  # for each of whose limits it is, then for what it limits
+    "client": {
+        "jobs": "You have {used} of at most {limit} unfinished jobs: wait until one ends, or cancel one.",
+        "pixels": "Your unfinished jobs have {used} pixels to draw, and with this job they would exceed your limit of "
+        "{limit}: wait until more are drawn, cancel a job, or submit a smaller one.",
+        "bytes": "Your jobs and their results take {used} bytes, and with this job they would exceed your limit of "
+        "{limit}: delete jobs whose results you have, or wait until their retention ends.",
+    },
+    "pool": {
+        "jobs": "The queue is full: it has {used} of at most {limit} unfinished jobs; try again later.",
+        "pixels": "The queue is full: its jobs have {used} pixels to draw, and with this job they would exceed its "
+        "limit of {limit}; try again later, or submit a smaller job.",
+        "bytes": "The queue is full: its jobs and their results take {used} bytes, and with this job they would exceed "
+        "its limit of {limit}; delete jobs whose results you have, or try again when others have expired.",
+    },
 }
