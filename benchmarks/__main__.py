@@ -52,6 +52,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "metrics_cost": Benchmark(
         module="benchmarks.metrics_cost", arguments="--rounds 5", small="--rounds 1 --seconds 0.2"
     ),
+    "admission": Benchmark(module="benchmarks.admission", small="--clients 2 --repetitions 1"),
     "watchers": Benchmark(
         module="benchmarks.watchers", small="digits-pixel-rnn --watchers 20 --jobs 2 --seconds 1"
     ),
