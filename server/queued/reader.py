@@ -139,7 +139,7 @@ class SharedReader:
     async def _new_ends(self, job: Job) -> Collection[SampleEnd]:
         """The ends after those in the view. If there are very many, only the last ones: the others are added."""
         while True:
-            found, _ = await self._queue.ended(job, cursor=self.view.ended, limit=_ENDS_AT_ONCE)
+            found = await self._queue.ended(job, known=self.view.ended, limit=_ENDS_AT_ONCE)
             ends = [SampleEnd(index, succeeded) for index, succeeded in found]
             if len(ends) < _ENDS_AT_ONCE:
                 return ends

@@ -51,15 +51,12 @@ class WatcherQueue:
             if pixels
         ]
 
-    async def ended(
-        self, job: Job, *, cursor: int = 0, limit: int = 10_000
-    ) -> tuple[list[tuple[int, bool]], int]:
-        """(index, succeeded) of samples in the order in which they ended, from `cursor`; and the next cursor."""
+    async def ended(self, job: Job, *, known: int = 0, limit: int = 10_000) -> list[tuple[int, bool]]:
+        """(index, succeeded) of samples in the order in which they ended, after the first `known` ones."""
         ends = self._store.keys.ended(job.id)
         with self._store.available(ends):
-            entries = await self._store.redis.getrange(ends, 4 * cursor, 4 * (cursor + limit) - 1)
-        samples = codec.decode_ended(entries)
-        return samples, cursor + len(samples)
+            entries = await self._store.redis.getrange(ends, 4 * known, 4 * (known + limit) - 1)
+        return codec.decode_ended(entries)
 
     async def events(self) -> AsyncGenerator[set[str], None]:
         """Ids of jobs on which something happened. The first item is empty; no event after it is missed.

@@ -397,7 +397,7 @@ class QueueMachine(MachineOnRedis):
             elif sample.place in {"done", "failed"}:
                 whole = (rows_of(index, 0, ROWS), False)
                 assert results[index] == (whole if sample.place == "done" else (b"", True))
-        ended = dict((await self.once.watchers.ended(job))[0])
+        ended = dict(await self.once.watchers.ended(job))
         assert ended == {index: not failed for index, (_, failed) in results.items()}
 
 

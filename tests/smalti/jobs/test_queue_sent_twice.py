@@ -50,7 +50,7 @@ async def test_commit_sent_twice_stores_rows_and_counts_ends_once(queue: Queues,
     assert [reply.rows for reply in replies[:1] + replies[3:]] == [ROWS, 3]
     now = await queue.clients.get(job.id)
     assert (now.done, now.failed, now.running) == (1, 1, 1)
-    assert await queue.watchers.ended(job) == ([(done.index, True), (bad.index, False)], 2)
+    assert await queue.watchers.ended(job) == [(done.index, True), (bad.index, False)]
     assert {rows.index: rows.pixels for rows in await queue.watchers.rows(job, {})} == {
         back.index: rows_of(back.index, 0, 1),
         going.index: rows_of(going.index, 0, 3),

@@ -40,7 +40,7 @@ async def test_a_job_that_was_forgotten_has_no_rows_ends_or_results(queue: Queue
     await queue.clients.delete(job.id)
     assert [result async for result in queue.watchers.results(job)] == []
     assert await queue.watchers.rows(job, {}) == []
-    assert await queue.watchers.ended(job) == ([], 0)
+    assert await queue.watchers.ended(job) == []
 
 
 async def test_a_watcher_reads_only_new_rows(queue: Queues) -> None:
@@ -63,16 +63,15 @@ async def test_rows_of_a_released_sample_can_still_be_seen(queue: Queues) -> Non
     assert [rows.pixels for rows in await queue.watchers.rows(job, {})] == [rows_of(0, 0, 2)]
 
 
-async def test_ended_samples_can_be_followed_by_a_cursor(queue: Queues) -> None:
+async def test_a_watcher_reads_only_new_ends(queue: Queues) -> None:
     job = await queue.clients.submit(request_for(count=4))
     claims = await claim_from(queue, limit=4)
-    assert await queue.watchers.ended(job) == ([], 0)
+    assert await queue.watchers.ended(job) == []
     await queue.workers.commit("anna", [finished(claims[2]), drawn(claims[0], 0, 1, Failed("no"))])
-    samples, cursor = await queue.watchers.ended(job)
-    assert samples == [(2, True), (0, False)]
+    assert await queue.watchers.ended(job) == [(2, True), (0, False)]
     await queue.workers.commit("anna", [finished(claims[1]), finished(claims[3])])
-    assert await queue.watchers.ended(job, cursor=cursor, limit=1) == ([(1, True)], 3)
-    assert await queue.watchers.ended(job, cursor=3) == ([(3, True)], 4)
+    assert await queue.watchers.ended(job, known=2, limit=1) == [(1, True)]
+    assert await queue.watchers.ended(job, known=3) == [(3, True)]
 
 
 async def test_every_change_of_a_job_is_announced(queue: Queues) -> None:
