@@ -20,6 +20,7 @@ from PIL import Image as Pillow
 
 from benchmarks import machine
 from benchmarks.command import Benchmark
+from benchmarks.quantiles import milliseconds
 from benchmarks.running_server import decode_request, run_server
 from smalti.client.failures import from_rpc
 from smalti.errors import Busy
@@ -188,17 +189,12 @@ async def _probe(address: str, kind: Kind, seconds: float) -> Seen:
 def _figures(seen: Seen) -> Figures:
     return Figures(
         answered=len(seen.answers),
-        answer_p50=_quantile(seen.answers, 0.5),
-        answer_p99=_quantile(seen.answers, 0.99),
+        answer_p50=milliseconds(seen.answers, 0.5),
+        answer_p99=milliseconds(seen.answers, 0.99),
         refused=len(seen.refusals),
-        refusal_p50=_quantile(seen.refusals, 0.5),
-        refusal_p99=_quantile(seen.refusals, 0.99),
+        refusal_p50=milliseconds(seen.refusals, 0.5),
+        refusal_p99=milliseconds(seen.refusals, 0.99),
     )
-
-
-def _quantile(seconds: list[float], part: float) -> float:
-    """In milliseconds; not a number if there are none."""
-    return 1000 * sorted(seconds)[int(part * len(seconds))] if seconds else float("nan")
 
 
 def _print(name: str, load: str, in_flight: int, found: Figures) -> None:

@@ -10,6 +10,7 @@ import grpc
 
 from benchmarks import machine
 from benchmarks.command import Benchmark
+from benchmarks.quantiles import milliseconds
 from benchmarks.running_server import decode_request, run_server
 from smalti.v1 import images_pb2_grpc
 
@@ -34,7 +35,7 @@ def main(model: str, latent_size: int, seconds: float, levels: tuple[int, ...], 
 
 
 async def _measure(address: str, request: Any, in_flight: int, seconds: float) -> list[float]:
-    """Latencies in seconds, ascending."""
+    """Latencies in seconds."""
     latencies: list[float] = []
     async with grpc.aio.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
         stub: Any = images_pb2_grpc.ImageServiceStub(channel)
@@ -47,15 +48,14 @@ async def _measure(address: str, request: Any, in_flight: int, seconds: float) -
                 latencies.append(perf_counter() - start)
 
         await asyncio.gather(*(repeat() for _ in range(in_flight)))
-    return sorted(latencies)
+    return latencies
 
 
 def _figures(latencies: list[float], seconds: float) -> dict[str, float]:
-    p50, p99 = (1000 * latencies[int(len(latencies) * part)] for part in (0.5, 0.99))
     return {
         "requests_per_second": len(latencies) / seconds,
-        "p50_milliseconds": p50,
-        "p99_milliseconds": p99,
+        "p50_milliseconds": milliseconds(latencies, 0.5),
+        "p99_milliseconds": milliseconds(latencies, 0.99),
     }
 
 

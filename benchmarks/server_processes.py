@@ -11,6 +11,7 @@ import grpc
 
 from benchmarks import machine
 from benchmarks.command import Benchmark
+from benchmarks.quantiles import milliseconds
 from benchmarks.running_server import cpu_seconds, decode_request, run_server
 from smalti.v1 import images_pb2_grpc
 
@@ -69,11 +70,10 @@ async def measure(
 
         await asyncio.gather(*(repeat(stubs[number % len(stubs)]) for number in range(in_flight)))
         server_spent, client_spent = cpu_seconds(server) - server_before, process_time() - client_before
-    latencies.sort()
     return {
         "requests_per_second": len(latencies) / seconds,
-        "p50_milliseconds": 1000 * latencies[len(latencies) // 2],
-        "p99_milliseconds": 1000 * latencies[int(0.99 * len(latencies))],
+        "p50_milliseconds": milliseconds(latencies, 0.5),
+        "p99_milliseconds": milliseconds(latencies, 0.99),
         "server_cpu_milliseconds_per_request": 1000 * server_spent / len(latencies),
         "client_cores": client_spent / seconds,
         "server_cores": server_spent / seconds,

@@ -15,6 +15,7 @@ import grpc
 
 from benchmarks import machine
 from benchmarks.command import Benchmark, drawing_model
+from benchmarks.quantiles import milliseconds
 from benchmarks.running_server import cpu_seconds
 from benchmarks.running_system import resident_megabytes, run_system
 from smalti.client import Client
@@ -81,11 +82,10 @@ def _measure(address: str, server: int, job_id: str, seconds: float) -> dict[str
             client.get_job(job_id)
             latencies.append(perf_counter() - start)
         used = cpu_seconds(server) - used
-    latencies.sort()
     return {
         "gets": len(latencies),
-        "p50_milliseconds": 1000 * latencies[len(latencies) // 2],
-        "p99_milliseconds": 1000 * latencies[int(0.99 * len(latencies))],
+        "p50_milliseconds": milliseconds(latencies, 0.5),
+        "p99_milliseconds": milliseconds(latencies, 0.99),
         "server_cores": used / seconds,
     }
 

@@ -4,7 +4,6 @@ import asyncio
 import csv
 import os
 import subprocess
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -17,6 +16,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from benchmarks.peers.environments import perf_analyzer
 from benchmarks.peers.graphs import INPUT, LATENT
 from benchmarks.peers.servers import Server
+from benchmarks.quantiles import milliseconds
 
 _CONNECTIONS = 4  # of the Python client, at most
 _OPTIONS = [
@@ -87,9 +87,7 @@ async def _with_python(server: Server, model: str, in_flight: int, seconds: floa
     taken = perf_counter() - start
     for channel in channels:
         await channel.close()
-    return Figures(
-        requests_per_second=len(latencies) / taken, p99_milliseconds=1000 * _percentile(latencies, 0.99)
-    )
+    return Figures(requests_per_second=len(latencies) / taken, p99_milliseconds=milliseconds(latencies, 0.99))
 
 
 def _request(model: str) -> service_pb2.ModelInferRequest:
@@ -98,7 +96,3 @@ def _request(model: str) -> service_pb2.ModelInferRequest:
     return service_pb2.ModelInferRequest(
         model_name=model, inputs=[tensor], raw_input_contents=[latents.tobytes()]
     )
-
-
-def _percentile(values: Sequence[float], part: float) -> float:
-    return sorted(values)[int(part * len(values))]
