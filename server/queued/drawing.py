@@ -40,15 +40,12 @@ class StreamedDrawing:
         watching: Watching,
         readiness: Readiness,
         pictures: Pictures,
-        *,
-        worker_seconds: float = _WORKER_SECONDS,
     ) -> None:
         self._queue = queue
         self._watchers = watchers
         self._watching = watching
         self._readiness = readiness
         self._pictures = pictures
-        self._worker_seconds = worker_seconds
         self._background: set[asyncio.Task[None]] = set()
 
     async def draw(
@@ -90,7 +87,7 @@ class StreamedDrawing:
 
     async def _rows(self, job: Job) -> AsyncGenerator[pb.DrawStreamResponse, None]:
         """The rows as they are drawn. The limit runs only while no worker has the model, when nothing else happens."""
-        limit = asyncio.get_running_loop().time() + self._worker_seconds
+        limit = asyncio.get_running_loop().time() + _WORKER_SECONDS
         try:
             async with (
                 asyncio.timeout(None) as patience,

@@ -15,7 +15,7 @@ from smalti.errors import RedisUnfit, Unavailable
 
 _ANSWER_SECONDS = 2.0  # with two retries about 7 s, less than a default lease
 _RETRIES = 2
-CONNECTIONS = 32  # at most; further calls wait for one instead of failing
+_CONNECTIONS = 32  # at most; further calls wait for one instead of failing
 _OLDEST = (6, 2)
 # A person must repair these, in Redis or in SMALTI_REDIS_URL. redis-py has classes for some of them only.
 _REFUSALS = (exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.NoPermissionError)
@@ -53,7 +53,7 @@ class _Unfit(exceptions.RedisError):
     """The Redis behind a new connection could lose jobs. A redis-py error, so that redis-py closes the connection."""
 
 
-def connect(url: str, *, allow_volatile: bool = False, connections: int = CONNECTIONS) -> Redis:
+def connect(url: str, *, allow_volatile: bool = False, connections: int = _CONNECTIONS) -> Redis:
     """A client that tries again for a few seconds, then gives up; every script may safely be sent twice.
 
     Each new connection first asks for INFO. So no command reaches a Redis that was restarted with a configuration that

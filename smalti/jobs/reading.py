@@ -34,7 +34,8 @@ class JobRecords:
             return []
         found = await self._read_known(asker, job_ids)
         known = {job_id: each for job_id, each in found.items() if isinstance(each, _Known)}
-        jobs: Mapping[str, Job | JobDamaged | None] = {**found, **await self._read_states(known)}  # type: ignore[dict-item]
+        others = {job_id: each for job_id, each in found.items() if not isinstance(each, _Known)}
+        jobs = others | await self._read_states(known)
         return [jobs[job_id] for job_id in job_ids]
 
     async def refresh(self, job_id: str, request: JobRequest, client: str, *, traceparent: str) -> Job:

@@ -3,7 +3,6 @@ from typing import Any
 
 import pytest
 
-from server.queued.drawing import StreamedDrawing
 from smalti.jobs.job import JobClass, JobState, Verdict
 from smalti.v1 import images_pb2, types_pb2
 from tests.server.conftest import Running, refused
@@ -101,8 +100,7 @@ async def test_a_drawing_whose_job_is_cancelled_says_so(server: Running, hand_wo
 async def test_a_drawing_without_a_worker_for_its_model_is_unavailable(
     server: Running, monkeypatch, until, seconds
 ):
-    drawing: StreamedDrawing = server.application._drawing
-    monkeypatch.setattr(drawing, "_worker_seconds", seconds)
+    monkeypatch.setattr("server.queued.drawing._WORKER_SECONDS", seconds)
     refusal = await refused(draw(server))
     assert refusal.code == "UNAVAILABLE"
     assert "No worker draws toy-pixel-rnn" in refusal.message
