@@ -92,11 +92,10 @@ async def test_no_token_appears_in_the_log_in_an_error_or_in_a_repr(
     guarded: Running, tokens_file: Path, capfd: pytest.CaptureFixture[str]
 ):
     for metadata in (bearer("ada"), bearer("root"), (("authorization", "Bearer nonsense-token"),)):
-        try:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
             await guarded.jobs.Get(jobs_pb2.GetJobRequest(id="none"), metadata=metadata)
-        except grpc.aio.AioRpcError as error:
-            shown = f"{error!r} {from_rpc(error, 'here')!r}"
-            assert not any(secret in shown for secret in SECRETS)
+        shown = f"{caught.value!r} {from_rpc(caught.value, 'here')!r}"
+        assert not any(secret in shown for secret in SECRETS)
     tokens = Tokens(tokens_file)
     known = tokens.client_of(TOKENS["ada"])
     shown = f"{tokens!r} {tokens.files!r} {known!r} {Admission(tokens)!r} {guarded.application!r}"
