@@ -21,7 +21,7 @@ from tests.server.several import Several
 
 MODEL = types_pb2.ModelVersion(name="toy-pixel-rnn")
 HEIGHT = 6
-STREAMS_PER_CONNECTION = 200  # the server takes 256
+STREAMS_PER_CONNECTION = 200  # fewer than the server takes
 
 
 @asynccontextmanager
