@@ -129,7 +129,7 @@ class Connection(asyncio.Protocol):
 
     def retire(self) -> None:
         """Ask the client to use another connection for new calls; those that run stay here until they end."""
-        if not self._is_lost and not self._is_retired:
+        if self._is_usable and not self._is_retired:
             self._is_retired = True
             self._http2.send_shutdown_notice()
             self._flush()
@@ -141,8 +141,7 @@ class Connection(asyncio.Protocol):
             if call.task and not call.is_over:
                 call.end(status)
                 call.task.cancel()
-        if not self._is_lost:
-            self._refuse()
+        self._refuse()
 
     def abort(self) -> None:
         """Close at once."""
@@ -153,14 +152,13 @@ class Connection(asyncio.Protocol):
 
     def acknowledge(self, call: Call, amount: int, missing: int) -> None:
         call.unread -= amount
-        if amount and not self._is_lost:
-            self._http2.acknowledge_received_data(amount, call.stream)
-        if missing > _STREAM_WINDOW and call.stream in self._calls and not self._is_lost:
+        self._credit(call.stream, amount)
+        if missing > _STREAM_WINDOW and call.stream in self._calls and self._is_usable:
             self._widen(call.stream, min(missing, _LARGEST_WINDOW))
         self._flush_soon()
 
     async def send(self, call: Call, frame: bytes) -> None:
-        if call.is_over or self._is_lost:
+        if call.is_over or not self._is_usable:
             return
         self._pings.forgive()
         self._begin_response(call)
@@ -208,7 +206,7 @@ class Connection(asyncio.Protocol):
 
     def _take_data(self, event: events.DataReceived) -> None:
         if (call := self._calls.get(event.stream_id)) is None:
-            self._http2.acknowledge_received_data(len(event.data), event.stream_id)
+            self._credit(event.stream_id, len(event.data))
             return
         if event.data:
             call.feed(event.data)
@@ -228,18 +226,27 @@ class Connection(asyncio.Protocol):
         if (call := self._calls.pop(event.stream_id, None)) is None:
             return
         call.leave()
-        if call.unread:
-            self._http2.acknowledge_received_data(call.unread, call.stream)
-            call.unread = 0
+        self._credit(call.stream, call.unread)
+        call.unread = 0
 
     def _greet(self, event: events.SettingsReceived) -> None:
         self._has_greeted = True
 
     def _count_ping(self, event: events.PingReceived) -> None:
-        if self._pings.count(self._loop.time()) and not self._is_lost:
+        if self._pings.count(self._loop.time()) and self._is_usable:
             self._http2.send_goaway(_ENHANCE_YOUR_CALM, debug_data=b"too_many_pings")
             self._flush()
             self._transport.close()
+
+    @property
+    def _is_usable(self) -> bool:
+        """Whether the connection is there, and nghttp2 has not ended it."""
+        return not self._is_lost and self._http2.want_read
+
+    def _credit(self, stream: int, amount: int) -> None:
+        """Let the client send as much again."""
+        if amount and self._is_usable:
+            self._http2.acknowledge_received_data(amount, stream)
 
     def _begin_response(self, call: Call) -> None:
         if not call.has_headers:
@@ -279,7 +286,7 @@ class Connection(asyncio.Protocol):
             self._send_end(*late)
 
     def _send_end(self, call: Call, status: Status) -> None:
-        if self._is_lost:
+        if not self._is_usable:
             return
         if call.has_headers:
             self._http2.send_trailers(call.stream, metadata.trailers(status))
@@ -303,7 +310,7 @@ class Connection(asyncio.Protocol):
 
     def _cut_off(self, stream: int) -> None:
         """Take no more requests of an answered call; later, where the answer itself is still on its way."""
-        if self._is_lost or stream not in self._unfinished:
+        if not self._is_usable or stream not in self._unfinished:
             return
         if self._http2.queued_body_size(stream):
             self._let_finish(stream)
@@ -326,8 +333,9 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self) -> None:
         """Take no new calls; nghttp2 is done when those that run have ended."""
-        self._http2.send_goaway(_NO_ERROR)
-        self._flush()
+        if self._is_usable:
+            self._http2.send_goaway(_NO_ERROR)
+            self._flush()
 
     def _expect_greeting(self) -> None:
         if not self._has_greeted:
@@ -342,7 +350,7 @@ class Connection(asyncio.Protocol):
         if self._is_pinged and silent >= 2 * most:
             self._transport.abort()
             return
-        if silent >= most and not self._is_pinged:
+        if silent >= most and not self._is_pinged and self._is_usable:
             self._is_pinged = True
             self._http2.ping()
             self._flush()
