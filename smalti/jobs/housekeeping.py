@@ -1,4 +1,4 @@
-"""Does the upkeep of a queue on time: recovers samples, stops overdue jobs, checks Redis, forgets old jobs, sets gauges."""
+"""Does the upkeep of a queue on time: recovers samples, stops overdue jobs, forgets old ones, sets the gauges."""
 
 import asyncio
 from time import monotonic

@@ -30,7 +30,9 @@ def record(job_id: str) -> str:
     return Keys("default").job(job_id)
 
 
-@pytest.mark.parametrize("field", [*OF_SCRIPTS, "reason", "digest", "fingerprint", "request_key", "request", "kept"])
+@pytest.mark.parametrize(
+    "field", [*OF_SCRIPTS, "reason", "digest", "fingerprint", "request_key", "request", "kept"]
+)
 async def test_a_job_with_a_missing_field_is_damaged_and_the_others_go_on(
     queue: Queues, redis: Redis, field: str
 ) -> None:

@@ -262,9 +262,7 @@ class QueueMachine(MachineOnRedis):
         deadline=st.sampled_from([0.0, 1e6]),
         twice=st.booleans(),
     )
-    def submit(
-        self, count: int, request_id: str, job_class: JobClass, deadline: float, twice: bool
-    ) -> str:
+    def submit(self, count: int, request_id: str, job_class: JobClass, deadline: float, twice: bool) -> str:
         known = self.request_ids.get(request_id)
         if known in self.model.jobs:
             before = self.model.jobs[known]
