@@ -147,7 +147,8 @@ async def test_a_job_that_has_not_ended_at_its_deadline_fails_and_keeps_its_resu
     stopping = await until(lambda: overdue(server, job.id))  # by the clock of Redis
     assert stopping.state == jobs_pb2.JOB_STATE_CANCELLING
     await hand_worker.leave()
-    assert (await overdue(server, job.id)).state == jobs_pb2.JOB_STATE_FAILED
+    ended = await server.jobs.Get(jobs_pb2.GetJobRequest(id=job.id))
+    assert (ended.state, ended.reason) == (jobs_pb2.JOB_STATE_FAILED, "DEADLINE_EXCEEDED")
     assert [result.index for result in await results(server, job.id)] == [claim.index]
 
 
