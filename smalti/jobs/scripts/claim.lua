@@ -7,8 +7,8 @@
 -- ARGV  1 worker   2 lease, ms   3 sequence number   4 fingerprint   5 most samples
 --       6 most interactive samples that come first; may be more than ARGV 5   7 the worker's slots, '' if unknown
 --       8… digests of its models
--- Returns {jobs, samples}: jobs {id, request, kept pixels, age in ms at the claim, traceparent}, samples {job id, index,
--- token, rows so far, 1 for a suspect}. A call that repeats the worker's last sequence number returns the same samples,
+-- Returns {jobs, samples}: jobs {id, request, kept pixels, age in ms at the claim, request id of its RPC,
+-- traceparent}, samples {job id, index, token, rows so far, 1 for a suspect}. A call that repeats the worker's last sequence number returns the same samples,
 -- as far as the worker still holds them. A call with an earlier number returns nothing.
 
 local worker, lease, sequence = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -21,9 +21,9 @@ local function reply_with(taken, claimed)
   for _, sample in ipairs(taken) do
     local id, index, token, is_fresh = unpack(sample)
     if not listed[id] then
-      local f = redis.call('HMGET', key('job', id), 'request', 'kept', 'created', 'traceparent')
+      local f = redis.call('HMGET', key('job', id), 'request', 'kept', 'created', 'rpc_id', 'traceparent')
       jobs[#jobs + 1] = {
-        id, f[1], f[2], int(math.max(0, claimed - (tonumber(f[3] or '') or claimed))), f[4] or '',
+        id, f[1], f[2], int(math.max(0, claimed - (tonumber(f[3] or '') or claimed))), f[4] or '', f[5] or '',
       }
       listed[id] = true
     end
