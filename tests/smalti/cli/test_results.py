@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image as pillow
+from PIL import ImageSequence
 
 from smalti import media
 from smalti.cli.downloading import Part, gaps
@@ -92,10 +93,7 @@ def test_a_drawing_begins_hidden_gets_a_row_in_each_frame_and_ends_as_the_sheet(
     assert smalti("results", "7", "--drawing", "--scale", 1, "-o", "x.gif").exit_code == 0
     assert smalti("results", "7", "--scale", 1, "-o", "x.png").exit_code == 0
     with pillow.open(tmp_path / "x.gif") as moving, pillow.open(tmp_path / "x.png") as sheet:
-        frames = []
-        for number in range(moving.n_frames):
-            moving.seek(number)
-            frames.append(np.asarray(moving.convert("RGB")))
+        frames = [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(moving)]
         finished = np.asarray(sheet.convert("RGB"))
     hidden = np.asarray(pillow.new("RGB", (1, 1), media.HIDDEN))[0, 0]
     assert len(frames) == 3  # no row, one row, two rows
@@ -205,20 +203,11 @@ def test_files_of_another_job_or_size_are_written_anew(smalti, job, tmp_path, ch
 
 @pytest.mark.usefixtures("job")
 def test_a_full_disk_leaves_no_part(smalti, tmp_path, monkeypatch):
-    class Full:
-        def __init__(self, file):
-            self._file = file
-
-        def __getattr__(self, name):
-            return getattr(self._file, name)
-
-        def __iter__(self):
-            return iter(self._file)
-
-        def write(self, data):
+    class Full(Part):
+        def _append(self, values):
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("smalti.cli.downloading.Part", lambda file, job: Part(Full(file), job))
+    monkeypatch.setattr("smalti.cli.downloading.Part", Full)
     result = smalti("results", "7", "-o", "x.npz")
     assert (result.exit_code, "No space left" in result.stderr) == (2, True)
     assert list(tmp_path.iterdir()) == []
