@@ -4,7 +4,7 @@
 |---|---|---|
 | `meta` | hash | schema; last fencing token, recovery, end of an outage, turn; jobs submitted; drawing rate; recount |
 | `jobs`, `jobs:<client>` | zset | every job, and those of a client, by serial number, for List |
-| `job:<id>` | hash | client, request, kept pixels, sizes, RPC, trace; state, cursor, counts, reason, fingerprint, times |
+| `job:<id>` | hash | client, request, kept pixels, sizes, RPC; state, cursor, counts, reason, fingerprint, times |
 | `totals` | hash | `jobs`, `ready`, `running`, `pixels` and `bytes` of all clients, and `jobs <client>` … of each |
 | `recount` | hash | the same, while `recount.lua` computes it again |
 | `queued` | zset | jobs without a claimed sample so far, by submit time |
