@@ -42,6 +42,7 @@ async def prepare_job(
     count = message.count or 1
     checks.check_indices(message.first_index, count)
     retention = message.retention if message.HasField("retention") else None
+    until = message.deadline if message.HasField("deadline") else None
     return await _prepare(
         model,
         message,
@@ -52,6 +53,7 @@ async def prepare_job(
         first_index=message.first_index,
         retention_seconds=checks.retention_of(retention, limits),
         job_class=checks.job_class_of(message.job_class),
+        deadline_seconds=checks.deadline_of(until),
     )
 
 
@@ -94,6 +96,7 @@ async def _prepare(
     first_index: int,
     retention_seconds: float,
     job_class: JobClass,
+    deadline_seconds: float = 0.0,
 ) -> Prepared:
     manifest = model.manifest
     _require_drawable(model)
@@ -113,6 +116,7 @@ async def _prepare(
         kept=kept,
         retention_seconds=retention_seconds,
         job_class=job_class,
+        deadline_seconds=deadline_seconds,
     )
     return Prepared(request, change)
 

@@ -72,6 +72,13 @@ _PATIENCE = click.option(
     help="How long results are kept after the job has ended.",
 )
 @click.option(
+    "--deadline",
+    "deadline_seconds",
+    type=options.Number(0.001),
+    metavar="S",
+    help="Stop the job, as failed, if it has not ended after so long. Finished samples stay.",
+)
+@click.option(
     "--class",
     "job_class",
     type=click.Choice([str(name) for name in JobClass]),
@@ -97,6 +104,7 @@ def submit(
     mask: Path | None,
     how: Fit | None,
     keep_seconds: float | None,
+    deadline_seconds: float | None,
     job_class: str,
     request_id: str | None,
     watching: bool,
@@ -114,6 +122,7 @@ def submit(
         temperature=temperature,
         completion=options.completion(client, model, version, picture, rows=rows, mask=mask, how=how),
         retention_seconds=keep_seconds,
+        deadline_seconds=deadline_seconds,
         request_id=request_id or uuid4().hex,  # the same for every try, so that the job is queued once
         job_class=JobClass(job_class),
         patience_seconds=0,
@@ -298,6 +307,11 @@ def _view(client: Client, job: Job, *, as_json: bool) -> View:
 def _require_success(job: Job) -> None:
     """Raise SmaltiError unless the job succeeded, for the exit code."""
     match job.state:
+        case JobState.FAILED if job.reason == "DEADLINE_EXCEEDED":
+            raise SmaltiError(
+                f"Job {job.id} was stopped at its deadline after {job.done} of {job.count} samples; "
+                "smalti results writes them."
+            )
         case JobState.FAILED:
             reason = f" ({job.reason})" if job.reason else ""
             raise SmaltiError(

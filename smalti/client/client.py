@@ -221,12 +221,15 @@ class Client:
         temperature: float = 1.0,
         completion: Completion | None = None,
         retention_seconds: float | None = None,
+        deadline_seconds: float | None = None,
         request_id: str | None = None,
         job_class: JobClass | str = JobClass.STANDARD,
         patience_seconds: float = 10.0,
         version: int = 0,
     ) -> Job:
         """Queue a job of `count` samples; sample i is image first_index + i of the seed.
+
+        If it has not ended `deadline_seconds` after its submit, it is stopped and fails; its finished samples stay.
 
         While the server is away or its queue is full, the client tries again for `patience_seconds`. All tries send
         the same request_id (a new one unless you give it), so the job is queued only once.
@@ -239,6 +242,7 @@ class Client:
             temperature=temperature,
             completion=completion,
             retention_seconds=retention_seconds,
+            deadline_seconds=deadline_seconds,
             request_id=request_id,
             job_class=job_class,
             version=version,

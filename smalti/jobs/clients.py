@@ -153,7 +153,7 @@ class ClientJobs:
     async def _submit(self, request: JobRequest, size: "_Size", request_id: str, traceparent: str) -> str:
         job_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(12))
         key = request_key(self._asker.name, request_id)
-        submission = [*self._submission(job_id, request, size, key), traceparent]
+        submission = self._submission(job_id, request, size, key, traceparent)
         try:
             answer, *values = await self._store.run(
                 script.SUBMIT, *submission, keys=[self._store.keys.job(job_id)]
@@ -182,7 +182,7 @@ class ClientJobs:
         )
 
     def _submission(
-        self, job_id: str, request: JobRequest, size: "_Size", key: str
+        self, job_id: str, request: JobRequest, size: "_Size", key: str, traceparent: str
     ) -> Sequence[str | bytes | int]:
         pool, own = self._limits, self._own_limits
         return [
@@ -203,6 +203,8 @@ class ClientJobs:
             size.result_bytes,
             ceil(request.retention_seconds * 1000),
             request.job_class,
+            traceparent,
+            ceil(request.deadline_seconds * 1000),
         ]
 
 

@@ -22,7 +22,7 @@ from smalti.jobs.job import (
     Verdict,
 )
 
-STATE_FIELDS = ("state", "done", "failed", "created", "started", "ended", "expires", "reason")
+STATE_FIELDS = ("state", "done", "failed", "created", "started", "ended", "deadline", "expires", "reason")
 Argument: TypeAlias = str | bytes | int
 
 
@@ -106,6 +106,7 @@ def decode_job(
             created=int(values["created"] or b"") / 1000,
             started=_seconds(values["started"]),
             ended=_seconds(values["ended"]),
+            deadline=_seconds(values["deadline"]),
             expires=_seconds(values["expires"]),
             reason=_text(values["reason"]),
             traceparent=traceparent,
@@ -216,4 +217,4 @@ def _text(value: bytes | str | int | None) -> str:
 
 
 def _seconds(milliseconds: bytes | None) -> float | None:
-    return int(milliseconds) / 1000 if milliseconds else None
+    return int(milliseconds) / 1000 if milliseconds and milliseconds != b"0" else None

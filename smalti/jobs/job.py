@@ -45,6 +45,7 @@ class JobRequest:
     temperature: float = 1.0
     kept: bytes = b""  # an int32, little-endian, for each pixel; −1 if it is drawn; empty if all are
     retention_seconds: float = 86400.0
+    deadline_seconds: float = 0.0  # from the submit; the job fails if it has not ended by then; 0 for none
     job_class: JobClass = JobClass.STANDARD
 
     @property
@@ -67,6 +68,7 @@ class Job:
     created: float
     started: float | None = None
     ended: float | None = None
+    deadline: float | None = None
     expires: float | None = None
     reason: str = ""
     traceparent: str = ""  # names the span of its submit; empty if that was not traced
@@ -133,7 +135,7 @@ class Verdict(StrEnum):
     DUPLICATE = "DUPLICATE"  # sent again: the same bytes were there already
     BEHIND = "BEHIND"  # Redis holds fewer rows than first_row: send again from `CommitReply.rows`
     FENCED = "FENCED"  # the token is no longer the sample's: another worker may have it
-    CANCELLED = "CANCELLED"  # the job is being cancelled: drop the sample
+    CANCELLED = "CANCELLED"  # the job was cancelled, or its deadline has passed: drop the sample
     CORRUPT = "CORRUPT"  # other bytes are committed already: an alarm
 
 

@@ -8,6 +8,7 @@
 | `totals` | hash | `jobs`, `ready`, `running`, `pixels` and `bytes` of all clients, and `jobs <client>` … of each |
 | `recount` | hash | the same, while `recount.lua` computes it again |
 | `queued` | zset | jobs without a claimed sample so far, by submit time |
+| `deadlines` | zset | jobs that have a deadline and were not stopped, by it |
 | `ready:<digest>:<class>:` | zset | jobs with claimable samples, by their last turn, the oldest first |
 | `returned:<id>` | zset | samples given back or recovered, by committed rows |
 | `suspects:<id>` | zset | samples with which a worker fell silent without progress, by crashes, then rows |
@@ -46,6 +47,7 @@ The queue's promises, on a Redis that passes `QueueUpkeep.check`:
 - A record of a job that somebody damaged concerns that job alone.
 - Interactive samples are handed out first, up to the number that a worker keeps for them, then standard ones.
 - A cancelled job ends CANCELLED when its workers commit next or their leases end; ended samples stay.
+- A job that has not ended at its deadline is stopped in the same way, and ends FAILED.
 - After a job has ended, all its keys have a TTL.
 - At its memory limit Redis refuses new jobs and claims. What runs is finished; everything can be read and freed.
 """
@@ -77,7 +79,7 @@ class Keys:
         """The keys that every pool has, and their types."""
         kinds = {
             b"hash": ("meta", "totals", "recount"),
-            b"zset": ("jobs", "queued", "workers", "leaving", "expiry"),
+            b"zset": ("jobs", "queued", "deadlines", "workers", "leaving", "expiry"),
             b"stream": ("events", "bell", "interactive"),
         }
         return {self.prefix + name: kind for kind, names in kinds.items() for name in names}

@@ -35,7 +35,7 @@ end
 local function refuse(job, index, token, outcome)
   local result = redis.call('HGET', result_key(job.id, index), index)
   if result and string.sub(result, 2, #token + 2) == token .. '\n' then return 'DUPLICATE', job.rows, true end
-  if job.state == 'CANCELLING' or job.state == 'CANCELLED' then return 'CANCELLED', 0 end
+  if is_stopped(job) then return 'CANCELLED', 0 end
   local released = outcome == 'release' and redis.call('HGET', sample_key(job.id, index), 'released')
   if released == token then return 'DUPLICATE', 0 end
   return 'FENCED', 0

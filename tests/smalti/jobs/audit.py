@@ -25,6 +25,7 @@ async def audit_pool(redis: Redis) -> None:
     kept = {name.decode(): int(value) for name, value in (await redis.hgetall(prefix + "totals")).items()}
     assert {name: value for name, value in kept.items() if value} == +totals
     await _audit_lists(redis, prefix, job_ids)
+    await _audit_deadlines(redis, prefix, job_ids)
     await _audit_owners(redis, prefix, short)
 
 
@@ -82,6 +83,16 @@ async def _audit_lists(redis: Redis, prefix: str, job_ids: set[str]) -> None:
     expiring = {member.decode() for member in await redis.zrange(prefix + "expiry", 0, -1)}
     ended = [job_id for job_id in job_ids if await redis.hexists(f"{prefix}job:{job_id}", "ended")]
     assert expiring == {f"{job_id} {owners[job_id]}" for job_id in ended}
+
+
+async def _audit_deadlines(redis: Redis, prefix: str, job_ids: set[str]) -> None:
+    """Every job that has a deadline and may still be drawn is known by it, and no other job."""
+    expected = set()
+    for job_id in job_ids:
+        state, deadline = await redis.hmget(f"{prefix}job:{job_id}", "state", "deadline")
+        if deadline != b"0" and state not in {*map(str.encode, TERMINAL), b"CANCELLING"}:
+            expected.add(job_id)
+    assert {job_id.decode() for job_id in await redis.zrange(prefix + "deadlines", 0, -1)} == expected
 
 
 async def _audit_owners(redis: Redis, prefix: str, short: set[str]) -> None:

@@ -79,6 +79,12 @@ async def silence(redis: Redis, worker: str) -> None:
     await redis.zadd(Keys("default").prefix + "workers", {worker: 1}, xx=True)
 
 
+async def pass_deadline(queue: Queues, redis: Redis, job_id: str) -> int:
+    """Let a job's deadline pass now, if it has one; returns how many jobs were stopped."""
+    await redis.zadd(Keys("default").prefix + "deadlines", {job_id: 1}, xx=True)
+    return await queue.upkeep.stop_overdue()
+
+
 async def take_lease_away(queue: Queues, redis: Redis, worker: str) -> int:
     await queue.upkeep.recover()  # so that the silence that follows does not count as an outage
     await silence(redis, worker)

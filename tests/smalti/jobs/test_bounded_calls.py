@@ -46,7 +46,9 @@ async def test_samples_of_large_pictures_are_committed_one_after_another(queue: 
     job = await queue.clients.submit(request_for(rows=1000, columns=1000, count=4))
     claims = await claim_from(queue, limit=4)
     last_rows = [  # which are short, but each of them completes a picture of a megabyte
-        Progress(job=c.job, index=c.index, token=c.token, first_row=999, pixels=bytes(1000), outcome=Finished(-1))
+        Progress(
+            job=c.job, index=c.index, token=c.token, first_row=999, pixels=bytes(1000), outcome=Finished(-1)
+        )
         for c in claims
     ]
     for claim in claims:
