@@ -19,7 +19,8 @@
 | `ended:<id>` | string | 4 bytes for each ended sample, in the order of ends: 2 · index + (1 if it succeeded) |
 | `workers` | zset | workers by the end of their lease |
 | `worker:<w>` | hash | fingerprint, digests, slots, last claim's sequence number and reply, its last suspect |
-| `held:<w>` | hash | its samples, `<id>:<i>` → fencing token |
+| `held:<w>` | zset | its samples, `<id>:<i>`, by their fencing tokens |
+| `leaving` | zset | held samples that have left their workers' slots; all scores are 0 |
 | `request:<hash of client>:<hash of request_id>` | string | job id and hash of the request |
 | `deleted:<id>` | string | the call that deleted the job, for a minute |
 | `expiry` | zset | `<id> <client>` of jobs that ended, by the end of their retention |
@@ -78,7 +79,7 @@ class Keys:
         """The keys that every pool has, and their types."""
         kinds = {
             b"hash": ("meta", "totals", "recount"),
-            b"zset": ("jobs", "queued", "deadlines", "workers", "expiry"),
+            b"zset": ("jobs", "queued", "deadlines", "workers", "leaving", "expiry"),
             b"stream": ("events", "bell", "interactive"),
         }
         return {self.prefix + name: kind for kind, names in kinds.items() for name in names}

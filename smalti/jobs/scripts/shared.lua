@@ -10,6 +10,7 @@ local LATE = 4  -- rows that a worker may have drawn since it last reported a pl
 local CHUNKS_OF_DAMAGED = 1000  -- of a job whose count is not known; as many as a job of a million samples has
 local TTL_MARGIN = 60000  -- keys live longer than the retention; `expire` normally deletes them earlier
 local WORKER_TTL = 600000  -- at least; keeps the last claim of a worker that fell silent
+local MOST_BYTES = 1048576  -- of pictures in one call; the picture with which they are exceeded is still in it
 
 local clock = redis.call('TIME')
 local now_us = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
@@ -214,6 +215,7 @@ local function write_collected(commands)
         redis.call(command, name, unpack(values, first, math.min(first + PASSED - 1, #values)))
       end
     end
+    calls[command] = nil
   end
 end
 
@@ -229,9 +231,9 @@ end
 -- Write what was collected, and end the jobs that have no sample left. First comes what is added, then the counts, then
 -- what is removed: if Redis refuses a command half way, a sample is in two places rather than in none.
 local function conclude()
-  write_collected({'SADD', 'HSET'})
+  write_collected({'SADD', 'ZADD', 'HSET'})
   write_sums()
-  write_collected({'SREM', 'HDEL', 'ZREM'})
+  write_collected({'SREM', 'ZREM'})
   for name, list in pairs(entries) do redis.call('APPEND', name, table.concat(list)) end
   for _, job in pairs(found) do
     if job and not job.damaged then settle(job) end
@@ -276,7 +278,8 @@ end
 
 local function take_from(worker, job_id, index)
   later('SREM', key('running', job_id), index)
-  later('HDEL', key('held', worker), job_id .. ':' .. index)
+  later('ZREM', key('held', worker), job_id .. ':' .. index)
+  later('ZREM', key('leaving'), job_id .. ':' .. index)
   local job = find(job_id)
   if job then charge(job, 'running', -1) else count(key('totals'), 'running', -1) end
 end

@@ -97,14 +97,16 @@ async def _audit_deadlines(redis: Redis, prefix: str, job_ids: set[str]) -> None
 
 async def _audit_owners(redis: Redis, prefix: str, short: set[str]) -> None:
     workers = {name.decode() for name in await redis.zrange(prefix + "workers", 0, -1)}
-    tokens = []
+    tokens, held = [], set[bytes]()
     for name in (n for n in short if n.startswith("held:")):
         assert name.removeprefix("held:") in workers, "a worker without lease holds samples"
-        for member, token in (await redis.hgetall(prefix + name)).items():
+        for member, token in await redis.zrange(prefix + name, 0, -1, withscores=True):
+            held.add(member)
             job_id, index = member.decode().rsplit(":", 1)
             assert await redis.sismember(f"{prefix}running:{job_id}", index)
             tokens.append(token)
     assert len(tokens) == len(set(tokens)), "a token was handed out twice"
+    assert held >= {*await redis.zrange(prefix + "leaving", 0, -1)}, "a sample leaves a slot that it has not"
     assert len(tokens) == int(await redis.hget(prefix + "totals", "running") or 0), (
         "a running sample has no owner"
     )
