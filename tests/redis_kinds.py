@@ -1,6 +1,5 @@
 """More than one Redis, as real processes: a master with replicas and Sentinels, and one over TLS."""
 
-from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +14,8 @@ from local.private_redis import PrivateRedis
 from smalti.errors import Unavailable
 from tests.system.cluster import until
 
+USERS = Path(__file__).resolve().parents[1] / "deploy" / "redis-users.acl"
+_PASSWORD = "change-me-sentinel"  # as in that file
 MASTER = "smalti"  # its name among the Sentinels
 REPLICATING = {"repl-diskless-sync-delay": "0"}  # a replica need not wait for others
 _DOWN_MS = 300  # silence after which a Sentinel counts the master as down
@@ -23,9 +24,18 @@ _DOWN_MS = 300  # silence after which a Sentinel counts the master as down
 class Sentinel(PrivateRedis):
     """A Sentinel that watches one master; `redis-server --sentinel` is the same as redis-sentinel."""
 
-    def __init__(self, folder: Path, master_port: int) -> None:
+    def __init__(self, folder: Path, master_port: int, *, has_user: bool) -> None:
         super().__init__(folder)
         self._master_port = master_port
+        self._user = [
+            f"sentinel auth-user {MASTER} smalti-sentinel",
+            f"sentinel auth-pass {MASTER} {_PASSWORD}",
+        ]
+        self._user *= has_user
+
+    def client(self) -> Redis:
+        """A connection to it."""
+        return Redis(port=self.port, decode_responses=True)
 
     def command(self, port: int) -> list[str]:
         lines = [
@@ -35,6 +45,7 @@ class Sentinel(PrivateRedis):
             f"sentinel monitor {MASTER} 127.0.0.1 {self._master_port} 2",
             f"sentinel down-after-milliseconds {MASTER} {_DOWN_MS}",
             f"sentinel failover-timeout {MASTER} 2000",
+            *self._user,
         ]
         configuration = self.folder / "sentinel.conf"
         if not configuration.exists():  # the Sentinel itself keeps what it knows in it
@@ -43,13 +54,13 @@ class Sentinel(PrivateRedis):
 
 
 class Replicated:
-    """A master, replicas and three Sentinels, until the block ends."""
+    """A master, its replica and three Sentinels, until the block ends; `users` is a file from `users_for_tests`."""
 
-    def __init__(self, folder: Path, *, replicas: int = 1, options: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, *, users: Path | None = None) -> None:
         self._folder = folder
-        self._options = {**REPLICATING, **(options or {})}
+        self._users = users
+        self._options = REPLICATING | (_authenticating(users) if users else {})
         self.servers = [PrivateRedis(folder / "redis-0", options=self._options)]
-        self._replicas = replicas
         self._sentinels: list[Sentinel] = []
         self._stack = ExitStack()
 
@@ -62,14 +73,15 @@ class Replicated:
     @property
     def master(self) -> PrivateRedis:
         """The server that the Sentinels call the master now."""
-        with _asking(self._sentinels[0]) as sentinel:
+        with self._sentinels[0].client() as sentinel:
             port = sentinel.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", MASTER)[1]
         [found] = [server for server in self.servers if server.port == int(port)]
         return found
 
     def await_failover_from(self, old: PrivateRedis) -> PrivateRedis:
         """Wait until another server is the master; return it."""
-        return until(lambda: (now := self.master) is not old and _is_master(now) and now)
+        until(lambda: self.master is not old and _is_master(self.master), what="another is the master")
+        return self.master
 
     def await_replicas(self) -> None:
         """Wait until every replica has what the master has, and the Sentinels know all servers."""
@@ -78,24 +90,29 @@ class Replicated:
         until(lambda: all(_follows(server, master) for server in others), what="replicas follow the master")
         until(lambda: all(self._knows_all(each) for each in self._sentinels), what="Sentinels know all")
 
+    def lock_sentinels(self, password: str) -> None:
+        """Let the Sentinels ask new clients for a password."""
+        for sentinel in self._sentinels:
+            with sentinel.client() as asked:
+                asked.execute_command("ACL SETUSER", "default", "resetpass", f">{password}")
+
     def _knows_all(self, sentinel: Sentinel) -> bool:
-        with _asking(sentinel) as asked:
+        with sentinel.client() as asked:
             state = asked.execute_command("SENTINEL MASTER", MASTER)
         others = len(self._sentinels) - 1
-        return bool(
-            state["num-slaves"] == len(self.servers) - 1 and state["num-other-sentinels"] == others
-        )
+        return bool(state["num-slaves"] == len(self.servers) - 1 and state["num-other-sentinels"] == others)
 
     def __enter__(self) -> Self:
         with self._stack:
             [master] = self.servers
             self._stack.enter_context(master)
-            for number in range(1, self._replicas + 1):
-                options = {**self._options, "replicaof": f"127.0.0.1 {master.port}"}
-                server = PrivateRedis(self._folder / f"redis-{number}", options=options)
-                self.servers.append(self._stack.enter_context(server))
+            options = {**self._options, "replicaof": f"127.0.0.1 {master.port}"}
+            replica = PrivateRedis(self._folder / "redis-1", options=options)
+            self.servers.append(self._stack.enter_context(replica))
             for number in range(3):
-                sentinel = Sentinel(self._folder / f"sentinel-{number}", master.port)
+                sentinel = Sentinel(
+                    self._folder / f"sentinel-{number}", master.port, has_user=bool(self._users)
+                )
                 self._sentinels.append(self._stack.enter_context(sentinel))
                 _hurry(sentinel)
             self.await_replicas()
@@ -110,18 +127,26 @@ class Replicated:
         self._stack.close()
 
 
-def _asking(server: PrivateRedis) -> Redis:
-    return Redis(port=server.port, decode_responses=True)
+def users_for_tests(folder: Path) -> Path:
+    """deploy/redis-users.acl, with a user `test` that may do everything; everybody may ask for INFO, as tests do."""
+    first, *others = USERS.read_text().splitlines()
+    file = folder / "users.acl"
+    file.write_text("\n".join([f"{first} +info", *others, "user test on nopass ~* &* +@all\n"]))
+    return file
+
+
+def _authenticating(users: Path) -> dict[str, str]:
+    return {"aclfile": str(users), "masteruser": "smalti-replica", "masterauth": "change-me-replica"}
 
 
 def _hurry(sentinel: Sentinel) -> None:
     """Let a Sentinel look at its servers ten times a second, if it can."""
-    with _asking(sentinel) as asked, suppress(ResponseError):  # Redis 6.2 cannot
+    with sentinel.client() as asked, suppress(ResponseError):  # Redis 6.2 cannot
         asked.execute_command("SENTINEL DEBUG", "info-period", 100, "publish-period", 100, "ask-period", 100)
 
 
 def _replication(server: PrivateRedis) -> dict[str, Any]:
-    with _asking(server) as asked:
+    with Redis(port=server.port, decode_responses=True) as asked:
         try:
             info: dict[str, Any] = asked.info("replication")
         except RedisError:
@@ -139,7 +164,7 @@ def _follows(server: PrivateRedis, master: PrivateRedis) -> bool:
 
 
 def redis_over_tls(ca: Path, files: tuple[Path, Path]) -> PrivateRedis:
-    """A running Redis that also speaks TLS, at its `tls-port`; skips the test if this redis-server was built without."""
+    """A running Redis that also speaks TLS, at its `tls-port`; skips the test if redis-server cannot."""
     certificate, key = map(str, files)
     options = {
         "tls-port": str(free_port()),

@@ -106,7 +106,9 @@ class Claiming:
         if claims:
             self._reporter.claimed(claims)
             self._take_on([self._plan(claim) for claim in claims])
-        self._held.next_claim += 1  # only now: if the reply is lost, the same number brings the same samples again
+        self._held.next_claim += (
+            1  # only now: if the reply is lost, the same number brings the same samples again
+        )
         return claims
 
     def _plan(self, claim: Claim) -> Sample:

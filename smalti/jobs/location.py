@@ -1,4 +1,4 @@
-"""Finds the Redis that holds the queue now. After a failover, or when a cluster moved the queue's slot, it is another."""
+"""Finds the Redis that holds the queue now: after a failover, or when a cluster moved a slot, it is another."""
 
 import re
 from collections.abc import Awaitable, Callable, Sequence

@@ -81,8 +81,8 @@ class WorkerQueue:
     async def renew(self, worker: str, *, sequence: int | None = None, tokens: Collection[str] = ()) -> bool:
         """Keep the worker's samples for another lease; False if the lease has run out and they are gone.
 
-        `sequence` is the number of its next claim, and `tokens` are those of the samples that it holds. With both, other
-        samples that Redis counts as its own are given back: a failover may have lost their ends.
+        `sequence` is the number of its next claim, and `tokens` are those of the samples that it holds. With both,
+        other samples that Redis counts as its own are given back: a failover may have lost their ends.
         """
         claims = "" if sequence is None else sequence
         return bool(await self._store.run(script.RENEW, worker, self._store.lease_ms, claims, *tokens))

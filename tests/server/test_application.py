@@ -4,7 +4,6 @@ from threading import Event
 import pytest
 from redis.asyncio import Redis
 
-from local.private_redis import PrivateRedis
 from server.oneshot.pace import Pace
 from smalti.errors import RedisUnfit, SettingsInvalid
 from smalti.runtime.repository import Model, ModelRepository

@@ -8,12 +8,18 @@ from contextlib import contextmanager
 
 import pytest
 
+from smalti.client import Job
 from smalti.jobs.job import JobState
 from tests.redis_kinds import Replicated
-from tests.system.cluster import Cluster
+from tests.system.cluster import Cluster, Served
 from tests.system.conftest import TOY
 
 COUNT = 60
+
+
+def running(cluster: Cluster) -> list[Served]:
+    assert cluster.server is not None
+    return [cluster.server, *cluster.workers]
 
 
 @contextmanager
@@ -25,7 +31,7 @@ def replicated(folder, repository) -> Iterator[tuple[Cluster, Replicated]]:
             cluster.ready_server()
             for _ in range(2):
                 cluster.start_worker()
-            for process in (cluster.server, *cluster.workers):
+            for process in running(cluster):
                 cluster.await_ready(process)
             yield cluster, servers
 
@@ -43,6 +49,7 @@ def test_a_job_and_its_watcher_survive_a_failover(tmp_path, repository, undistur
         assert cluster.ended(job).state is JobState.SUCCEEDED
         assert cluster.images(job) == expected
         seen = watching.result(60)
+        assert isinstance(seen[-1], Job)
         assert seen[-1].state is JobState.SUCCEEDED
-        assert all(process.is_running for process in (cluster.server, *cluster.workers))
+        assert all(process.is_running for process in running(cluster))
         old.kill()

@@ -8,12 +8,12 @@ import pytest
 from redis.asyncio import Redis
 
 from local.private_redis import PrivateRedis
-from smalti.errors import RequestConflict
+from smalti.errors import RedisUnfit, RequestConflict, Unavailable
 from smalti.jobs.connection import connect
 from smalti.jobs.job import Claim, Job, JobState, Verdict
 from tests.conftest import Until
 from tests.queues import Queues, queues_on
-from tests.redis_kinds import REPLICATING, Replicated
+from tests.redis_kinds import REPLICATING, Replicated, users_for_tests
 from tests.smalti.jobs.audit import audit_pool
 from tests.smalti.jobs.story import (
     COLUMNS,
@@ -141,3 +141,44 @@ async def test_calls_follow_the_master_that_sentinels_name(tmp_path: Path, until
             servers.await_replicas()
             assert servers.master is new
             assert (await queue.clients.get(job.id)).state is JobState.SUCCEEDED
+
+
+async def test_servers_workers_replicas_and_sentinels_have_users_of_their_own(
+    tmp_path: Path, until: Until
+) -> None:
+    with Replicated(tmp_path, users=users_for_tests(tmp_path)) as servers:
+        scheme, _, hosts = servers.url.partition("://")
+        async with AsyncExitStack() as stack:
+            server, worker = [
+                queues_on(
+                    await stack.enter_async_context(
+                        connect(f"{scheme}://smalti-{name}:change-me-{name}@{hosts}")
+                    ),
+                    lease_seconds=60,
+                )
+                for name in ("server", "worker")
+            ]
+            job = await server.clients.submit(request_for())
+            servers.await_replicas()
+            old = servers.master
+            old.kill()
+            servers.await_failover_from(old)
+            await finish(worker, await claim_from(worker))
+            assert (await server.clients.get(job.id)).state is JobState.SUCCEEDED
+
+
+async def test_a_password_of_the_sentinels_is_given_to_them_alone(tmp_path: Path) -> None:
+    with Replicated(tmp_path) as servers:
+        servers.lock_sentinels("secret")
+        async with connect(f"{servers.url}?sentinel_password=secret") as redis:
+            await queues_on(redis).upkeep.check()
+        async with connect(f"{servers.url}?sentinel_password=wrong") as redis:
+            with pytest.raises(RedisUnfit, match="refuses the user, password"):
+                await queues_on(redis).upkeep.check()
+
+
+async def test_a_master_that_the_sentinels_do_not_know_is_named(tmp_path: Path) -> None:
+    with Replicated(tmp_path) as servers:
+        async with connect(servers.url.replace("/smalti/", "/other/")) as redis:
+            with pytest.raises(Unavailable, match="know no master 'other'"):
+                await queues_on(redis).upkeep.check()

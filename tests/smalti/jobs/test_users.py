@@ -14,11 +14,11 @@ from smalti.errors import RedisUnfit
 from smalti.jobs.connection import connect
 from smalti.jobs.job import JobState
 from tests.queues import Queues, queues_on
+from tests.redis_kinds import USERS, users_for_tests
 from tests.smalti.jobs.audit import audit_pool
 from tests.smalti.jobs.story import claim_from, drawn, finished, request_for, silence
 
 ROOT = Path(__file__).resolve().parents[3]
-USERS = ROOT / "deploy" / "redis-users.acl"
 SCRIPTS = ROOT / "smalti" / "jobs" / "scripts"
 # What Python sends itself, apart from scripts.
 GREETING = {"info", "client|setname", "evalsha", "eval"}
@@ -30,11 +30,7 @@ SCRIPTS_OF_THE_SERVER_ALONE = {"submit", "delete", "requests", "drawable"}
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateRedis]:
     """A Redis with these users, and one for the test itself."""
-    lines = USERS.read_text().splitlines()
-    assert lines[0].endswith("+ping")  # to learn whether it runs, tests ask for INFO, too
-    users = tmp_path_factory.mktemp("acl") / "users.acl"
-    users.write_text("\n".join([f"{lines[0]} +info", *lines[1:], "user test on nopass ~* &* +@all\n"]))
-    with PrivateRedis(options={"aclfile": str(users)}) as server:
+    with PrivateRedis(options={"aclfile": str(users_for_tests(tmp_path_factory.mktemp("acl")))}) as server:
         yield server
 
 
@@ -147,9 +143,10 @@ def granted(user: str) -> set[str]:
 async def test_a_user_has_every_command_that_its_scripts_run_and_no_other(
     everything: Redis, user: str
 ) -> None:
-    known = {str(name.decode() if isinstance(name, bytes) else name) for name in await everything.command()}
+    known = set(await everything.command())
     scripts = {path.name for path in SCRIPTS.glob("*.lua")}
     if user == "worker":
         scripts -= {f"{name}.lua" for name in SCRIPTS_OF_THE_SERVER_ALONE}
     wanted = commands_of(scripts, known) | OF_BOTH | (OF_THE_SERVER if user == "server" else set())
-    assert granted(user) == wanted, "deploy/redis-users.acl must name these commands and no others"
+    line = " ".join(f"+{name}" for name in sorted(wanted))
+    assert granted(user) == wanted, f"in deploy/redis-users.acl, smalti-{user} must have: -@all {line}"

@@ -310,10 +310,12 @@ async def test_a_worker_that_renews_keeps_what_it_holds_and_what_is_on_its_way_t
     first = await claim_from(queue)
     await claim_from(queue, limit=2)  # given a second claim
     tokens = [claim.token for claim in first]
-    assert await queue.workers.renew("anna", sequence=2, tokens=tokens)  # whose reply the worker does not have yet
-    assert await redis.hlen(Keys("default").prefix + "held:anna") == 3
+    assert await queue.workers.renew(
+        "anna", sequence=2, tokens=tokens
+    )  # whose reply the worker does not have yet
+    assert await redis.zcard(Keys("default").prefix + "held:anna") == 3
     assert await queue.workers.renew("anna", sequence=3, tokens=tokens)  # then it forgot what that reply said
-    assert await redis.hvals(Keys("default").prefix + "held:anna") == [token.encode() for token in tokens]
+    assert await redis.zrange(Keys("default").prefix + "held:anna", 0, -1) == [f"{first[0].job}:0".encode()]
     assert len(await claim_from(queue, "ben", limit=3)) == 2
 
 
