@@ -24,7 +24,7 @@ add(job, 'cancelled', waiting)
 charge(job, 'ready', -waiting)
 charge(job, 'pixels', -waiting * job.sample_pixels)
 charge(job, 'bytes', -waiting * job.sample_bytes)
-redis.call('ZREM', ready_key(job.digest, job.class), job.id)
+unlist_ready(job)
 conclude()
 announce(job.id)
 return 'CANCELLED'
