@@ -26,7 +26,8 @@ class ClientWeights:
         """Give a client a weight from 0.01 to 100; raises InvalidRequest. The client need not have a job yet."""
         if not LEAST_WEIGHT <= weight <= MOST_WEIGHT:
             raise InvalidRequest(
-                f"A weight is a number from {LEAST_WEIGHT:g} to {MOST_WEIGHT:g}, not {weight:g}.", field="weight"
+                f"A weight is a number from {LEAST_WEIGHT:g} to {MOST_WEIGHT:g}, not {weight:g}.",
+                field="weight",
             )
         weights = self._store.keys.weights
         with self._store.available(weights):

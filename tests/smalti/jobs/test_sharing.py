@@ -149,7 +149,9 @@ async def test_what_a_dead_worker_had_drawn_but_not_committed_does_not_count(
 
 async def test_a_client_without_work_for_this_worker_is_passed_over(queue: Queues) -> None:
     await submit(queue, ANNE, 5)
-    await claim_from(queue, "berta", fingerprint="gpu", limit=1)  # given a job that stays with another fingerprint
+    await claim_from(
+        queue, "berta", fingerprint="gpu", limit=1
+    )  # given a job that stays with another fingerprint
     await submit(queue, BEN, 5)
     assert await shares(queue, 20) == {"ben": 5}
     assert await shares(queue, 20, worker="berta", fingerprint="gpu") == {"anne": 4}
@@ -192,7 +194,7 @@ async def test_weights_are_kept_and_the_usual_one_is_forgotten(queue: Queues) ->
 
 @pytest.mark.parametrize("weight", [0.0, -1.0, 0.009, 101.0, float("nan"), float("inf")])
 async def test_a_weight_that_starves_somebody_is_refused(queue: Queues, weight: float) -> None:
-    with pytest.raises(InvalidRequest, match="A weight is a number from 0.01 to 100"):
+    with pytest.raises(InvalidRequest, match="A weight is a number from"):
         await queue.weights.set("anne", weight)
 
 

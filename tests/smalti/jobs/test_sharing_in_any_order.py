@@ -1,4 +1,4 @@
-"""After any calls in any order, a claim serves the class and the client with the least time, and counts what it gave."""
+"""After any calls in any order, a claim serves those with the least time, and counts what it gave."""
 
 from collections import Counter
 from itertools import product
@@ -51,7 +51,7 @@ class SharingMachine(MachineOnRedis):
         return self._run(self._submit(client, count, digest, job_class))
 
     async def _submit(self, client: str, count: int, digest: str, job_class: JobClass) -> str:
-        """A client that has nothing to claim begins at the time of the last one served, or at its own if that is later."""
+        """A client that has nothing to claim begins at the clock, or at its own time if that is later."""
         before = await self._times(job_class)
         waited = any([await self._waits(client, job_class, each) for each in DIGESTS])
         clock = float(await self.redis.hget(self.queue.store.keys.meta, f"clock {job_class}") or 0)
@@ -127,13 +127,13 @@ class SharingMachine(MachineOnRedis):
         self._run(self._commit(*claim, rows, outcome))
 
     async def _commit(self, worker: str, claim: Claim, rows: int, outcome: Any) -> None:
-        is_held = await self.redis.hget(f"{self.prefix}held:{worker}", f"{claim.job}:{claim.index}")
+        token = await self.redis.zscore(f"{self.prefix}held:{worker}", f"{claim.job}:{claim.index}")
         client, job_class = self.owners[claim.job], claim.request.job_class
         before = (await self._times(job_class)).get(client, 0.0)
         first = len(claim.pixels) // COLUMNS
         last = ROWS if isinstance(outcome, Finished) else max(first, rows)
         [reply] = await self.queue.workers.commit(worker, [drawn(claim, first, last, outcome)])
-        goes_back = is_held == claim.token.encode() and (
+        goes_back = token == int(claim.token) and (
             reply.verdict == "CANCELLED" or isinstance(outcome, Failed | Released)
         )
         if goes_back:
