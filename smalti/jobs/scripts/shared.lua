@@ -79,6 +79,7 @@ for _, names in ipairs({WORDS, NUMBERS}) do
   for _, name in ipairs(names) do FIELDS[#FIELDS + 1] = name end
 end
 local STATES = {QUEUED = 1, RUNNING = 1, CANCELLING = 1, SUCCEEDED = 1, FAILED = 1, CANCELLED = 1}
+local ENDED = {SUCCEEDED = 1, FAILED = 1, CANCELLED = 1}
 local CLASSES = {interactive = 1, standard = 1}
 
 local function is_damaged(job)
