@@ -44,10 +44,12 @@ def describe_job(job: Job) -> jobs_pb2.Job:
         created=_timestamp(job.created),
         started=_timestamp(job.started),
         ended=_timestamp(job.ended),
+        deadline=_timestamp(job.deadline),
         expires=_timestamp(job.expires),
         reason=job.reason,
         job_class=_CLASSES[request.job_class],
         client=job.client,
+        rpc_id=job.origin.rpc_id,
     )
 
 

@@ -85,9 +85,9 @@ class QueueAudit:
         """Look at every key of the pool."""
         survey = _Survey()
         async for name in self._names():
-            kind, _, rest = name.partition(":")
-            if kind == "held":
-                await self._note_held(rest, survey.holders)
+            kind, _, _ = name.partition(":")
+            if kind == "held" or name == "leaving":
+                await self._note_held(name, survey.holders)
             elif kind == "jobs" or name == "expiry":
                 members = [member async for member in self._members(name)]
                 survey.keys.extend((member.partition(" ")[0], name, member) for member in members)
@@ -97,10 +97,11 @@ class QueueAudit:
                     survey.holders[found[2], index] += []
         return survey
 
-    async def _note_held(self, worker: str, holders: _Holders) -> None:
-        for member in await self._read(self._store.redis.hkeys(f"{self._store.keys.prefix}held:{worker}")):
-            job_id, _, index = member.decode(errors="replace").rpartition(":")
-            holders[job_id, index].append(worker)
+    async def _note_held(self, name: str, holders: _Holders) -> None:
+        """Note the samples that a worker holds, or those that are said to leave their slots."""
+        async for member in self._members(name):
+            job_id, _, index = member.rpartition(":")
+            holders[job_id, index] += [name.removeprefix("held:")] if name.startswith("held:") else []
 
     async def _names(self) -> AsyncIterator[str]:
         """The names of the pool's keys, without the prefix."""

@@ -1,4 +1,4 @@
-"""Does the upkeep of a queue on time: recovers samples, checks Redis, forgets old jobs, sets the gauges."""
+"""Does the upkeep of a queue on time: recovers samples, stops overdue jobs, forgets old ones, sets the gauges."""
 
 import asyncio
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from smalti.errors import RedisUnfit, Unavailable
 from smalti.jobs.upkeep import QueueUpkeep
 from smalti.runtime.metrics import (
     CORRECTED_TOTALS,
+    OVERDUE_JOBS,
     QUEUE_AGE_SECONDS,
     QUEUE_SAMPLES,
     QUEUE_WORKERS,
@@ -58,7 +59,7 @@ class Housekeeping:
                     self._note_repairs(await self._queue.audit())
 
     async def look(self) -> None:
-        """Check, measure and forget if it is time for each; call this every `recover_seconds`.
+        """Stop overdue jobs; check, measure and forget if it is time for each. Call this every `recover_seconds`.
 
         Raises Unavailable and RedisUnfit. After either error, the next call checks Redis first, because it may be a
         different Redis now, and then recovers.
@@ -77,6 +78,7 @@ class Housekeeping:
         self._is_well = True
 
     async def _look(self) -> None:
+        await self._stop_overdue()
         now = monotonic()
         if now - self._checked >= _CHECK_SECONDS:
             await self._check()
@@ -98,6 +100,12 @@ class Housekeeping:
         if recovered:
             RECOVERED_SAMPLES.inc(recovered)
             log.warning("samples recovered from a silent worker", count=recovered)
+
+    async def _stop_overdue(self) -> None:
+        overdue = await self._queue.stop_overdue()
+        if overdue:
+            OVERDUE_JOBS.inc(overdue)
+            log.info("jobs stopped at their deadlines", count=overdue)
 
     async def _recount(self) -> None:
         recounted = await self._queue.recount()

@@ -2,12 +2,13 @@
 
 | key | type | holds |
 |---|---|---|
-| `meta` | hash | schema; last fencing token, recovery, end of an outage, turn; jobs submitted; drawing rate; recount, audit |
+| `meta` | hash | schema; last fencing token, recovery, outage, turn; jobs submitted; drawing rate; recount, audit |
 | `jobs`, `jobs:<client>` | zset | every job, and those of a client, by serial number, for List |
-| `job:<id>` | hash | client, request, kept pixels, sizes, trace; state, cursor, counts, reason, fingerprint, times |
+| `job:<id>` | hash | client, request, kept pixels, sizes, RPC; state, cursor, counts, reason, fingerprint, times |
 | `totals` | hash | `jobs`, `ready`, `running`, `pixels` and `bytes` of all clients, and `jobs <client>` … of each |
 | `recount` | hash | the same, while `recount.lua` computes it again |
 | `queued` | zset | jobs without a claimed sample so far, by submit time |
+| `deadlines` | zset | jobs that have a deadline and were not stopped, by it |
 | `ready:<digest>:<class>:` | zset | jobs with claimable samples, by their last turn, the oldest first |
 | `returned:<id>` | zset | samples given back or recovered, by committed rows |
 | `suspects:<id>` | zset | samples with which a worker fell silent without progress, by crashes, then rows |
@@ -18,7 +19,8 @@
 | `ended:<id>` | string | 4 bytes for each ended sample, in the order of ends: 2 · index + (1 if it succeeded) |
 | `workers` | zset | workers by the end of their lease |
 | `worker:<w>` | hash | fingerprint, digests, slots, last claim's sequence number and reply, its last suspect |
-| `held:<w>` | hash | its samples, `<id>:<i>` → fencing token |
+| `held:<w>` | zset | its samples, `<id>:<i>`, by their fencing tokens |
+| `leaving` | zset | held samples that have left their workers' slots; all scores are 0 |
 | `request:<hash of client>:<hash of request_id>` | string | job id and hash of the request |
 | `deleted:<id>` | string | the call that deleted the job, for a minute |
 | `expiry` | zset | `<id> <client>` of jobs that ended, by the end of their retention |
@@ -46,6 +48,7 @@ The queue's promises, on a Redis that passes `QueueUpkeep.check`:
 - A record of a job that somebody damaged concerns that job alone.
 - Interactive samples are handed out first, up to the number that a worker keeps for them, then standard ones.
 - A cancelled job ends CANCELLED when its workers commit next or their leases end; ended samples stay.
+- A job that has not ended at its deadline is stopped in the same way, and ends FAILED.
 - After a job has ended, all its keys have a TTL.
 - At its memory limit Redis refuses new jobs and claims. What runs is finished; everything can be read and freed.
 """
@@ -54,7 +57,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
-LAYOUT = "6"  # of the keys and their fields; raise it when they change
+LAYOUT = "7"  # of the keys and their fields; raise it when they change
 CHUNK = 1024  # results in one hash; shared.lua has the same number
 
 
@@ -77,7 +80,7 @@ class Keys:
         """The keys that every pool has, and their types."""
         kinds = {
             b"hash": ("meta", "totals", "recount"),
-            b"zset": ("jobs", "queued", "workers", "expiry"),
+            b"zset": ("jobs", "queued", "deadlines", "workers", "leaving", "expiry"),
             b"stream": ("events", "bell", "interactive"),
         }
         return {self.prefix + name: kind for kind, names in kinds.items() for name in names}

@@ -13,10 +13,11 @@ from smalti.jobs.job import QueueDepth
 from smalti.jobs.keys import LAYOUT
 from smalti.jobs.store import QueueStore
 
-_RECOVERED_AT_ONCE = 256  # samples in one script call, so that it stays short
+_RECOVERED_AT_ONCE = 128  # samples in one script call, so that it stays short
 _RECOUNTED_AT_ONCE = 256  # jobs
 RECOUNT_SECONDS = 60.0
 AUDIT_SECONDS = 60.0
+_STOPPED_AT_ONCE = 16  # jobs past their deadlines
 _EXPIRED_AT_ONCE = 4  # jobs, each with up to a thousand keys
 
 
@@ -68,6 +69,14 @@ class QueueUpkeep:
             taken, more = await self._store.run(script.RECOVER, self._store.lease_ms, _RECOVERED_AT_ONCE)
             recovered += taken
         return recovered
+
+    async def stop_overdue(self) -> int:
+        """Stop jobs whose deadlines have passed; returns how many. Call it about once a second."""
+        overdue, more = 0, True
+        while more:
+            stopped, more = await self._store.run(script.DEADLINE, _STOPPED_AT_ONCE)
+            overdue += stopped
+        return overdue
 
     async def expire(self) -> int:
         """Forget jobs whose retention has passed; returns how many."""

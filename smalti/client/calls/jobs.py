@@ -39,6 +39,7 @@ def submit(
     temperature: float,
     completion: Completion | None,
     retention_seconds: float | None,
+    deadline_seconds: float | None,
     request_id: str | None,
     job_class: JobClass | str,
     version: int,
@@ -54,7 +55,8 @@ def submit(
         first_index=first_index,
         temperature=real("temperature", temperature),
         completion=None if completion is None else completion_message(completion),
-        retention=None if retention_seconds is None else _duration(retention_seconds),
+        retention=_duration("retention_seconds", retention_seconds),
+        deadline=_duration("deadline_seconds", deadline_seconds),
         job_class=f"JOB_CLASS_{_job_class_of(job_class).name}",
     )
     return Call(SERVICE, "Submit", request, _submitted)
@@ -111,11 +113,11 @@ def _job_class_of(job_class: JobClass | str) -> JobClass:
         ) from error
 
 
-def _duration(seconds: float) -> Duration:
-    if not (seconds := real("retention_seconds", seconds)) >= 0:
-        raise InvalidRequest(
-            f"retention_seconds is {seconds:g}; it must be a number from 0.", field="retention_seconds"
-        )
+def _duration(field: str, seconds: float | None) -> Duration | None:
+    if seconds is None:
+        return None
+    if not (seconds := real(field, seconds)) >= 0:
+        raise InvalidRequest(f"{field} is {seconds:g}; it must be a number from 0.", field=field)
     duration = Duration()
     duration.FromMilliseconds(round(min(seconds, _LONGEST_SECONDS) * 1000))  # the server knows its limit
     return duration
@@ -148,10 +150,12 @@ def read_job(message: jobs_pb2.Job, colour_change: ColourChange = NO_CHANGE) -> 
         created=_time(message, "created"),
         started=_time(message, "started"),
         ended=_time(message, "ended"),
+        deadline=_time(message, "deadline"),
         expires=_time(message, "expires"),
         reason=message.reason,
         job_class=_job_class(message),
         client=message.client,
+        rpc_id=message.rpc_id,
         colour_change=colour_change,
     )
 

@@ -60,6 +60,7 @@ local function audit_living(job, words)
   end
   list(ready_key(job.digest, job.class), job.id, 0, job.state ~= 'CANCELLING' and drawable > 0, words)
   list(key('queued'), job.id, job.created, job.state == 'QUEUED', words)
+  list(key('deadlines'), job.id, job.deadline, job.state ~= 'CANCELLING' and job.deadline > 0, words)
   each_lasting_key(job, function(name)
     if redis.call('PERSIST', name) == 1 then words[#words + 1] = 'ttl' end
   end)
@@ -70,6 +71,7 @@ end
 local function reopen(job, words)
   set_state(job, 'RUNNING', words)
   redis.call('HDEL', job.key, 'ended', 'expires')
+  job.reason = ''
   redis.call('HSET', job.key, 'reason', '')
   redis.call('ZREM', key('expiry'), job.id .. ' ' .. job.client)
   each_lasting_key(job, function(name) redis.call('PERSIST', name) end)
@@ -86,13 +88,14 @@ end
 
 local function audit_ended(job, words)
   local left = job.count - job.done - job.failed - job.cancelled
-  if job.state == 'CANCELLED' then set_number(job, 'cancelled', job.cancelled + left, words)
+  if is_stopped(job) then set_number(job, 'cancelled', job.cancelled + left, words)
   elseif left ~= 0 then return reopen(job, words)
   elseif job.state == 'SUCCEEDED' and job.failed > 0 then set_state(job, 'FAILED', words) end
   local expires = expiry_of(job, words)
   list(key('expiry'), job.id .. ' ' .. job.client, expires, true, words)
   list(ready_key(job.digest, job.class), job.id, 0, false, words)
   list(key('queued'), job.id, 0, false, words)
+  list(key('deadlines'), job.id, 0, false, words)
   if redis.call('DEL', key('returned', job.id), key('suspects', job.id), key('running', job.id)) > 0 then
     words[#words + 1] = 'places'
   end

@@ -12,18 +12,20 @@ local function repaired(word)
   repairs[#repairs + 1] = word
 end
 
+local function let_go(worker, member)
+  redis.call('ZREM', key('leaving'), member)
+  return redis.call('ZREM', key('held', worker), member)
+end
+
 -- The worker that has a lease and the newest token of the sample. All others let go of it.
 local function owner_among(workers, member)
   local owner, newest
   for _, worker in ipairs(workers) do
-    local token = tonumber(redis.call('HGET', key('held', worker), member) or '')
+    local token = tonumber(redis.call('ZSCORE', key('held', worker), member) or '')
     local is_owner = token and redis.call('ZSCORE', key('workers'), worker) and token > (newest or 0)
     local loser = is_owner and owner or not is_owner and token and worker
     if is_owner then owner, newest = worker, token end
-    if loser then
-      redis.call('HDEL', key('held', loser), member)
-      repaired('owners')
-    end
+    if loser and let_go(loser, member) > 0 then repaired('owners') end
   end
   return owner
 end
@@ -69,9 +71,9 @@ local function leave_other_places(sample, place)
   for _, set in ipairs({'returned', 'suspects'}) do
     if sample[set] and place ~= set then left = left + redis.call('ZREM', key(set, job.id), sample.index) end
   end
-  if sample.owner and place ~= 'running' then
-    left = left + redis.call('HDEL', key('held', sample.owner), job.id .. ':' .. sample.index)
-  end
+  local member = job.id .. ':' .. sample.index
+  if sample.owner and place ~= 'running' then left = left + let_go(sample.owner, member) end
+  if not sample.owner then left = left + redis.call('ZREM', key('leaving'), member) end
   if left > 0 then repaired('places') end
 end
 
@@ -111,15 +113,17 @@ local function check(index, known)
 end
 
 -- A job that is gone or damaged has no samples: who holds one lets go of it.
-local function let_go(index, known)
+local function let_all_go(index, known)
+  local member = ARGV[1] .. ':' .. index
+  if redis.call('ZREM', key('leaving'), member) > 0 and known == '' then repaired('places') end
   for _, worker in ipairs(lines_of(known)) do
-    if redis.call('HDEL', key('held', worker), ARGV[1] .. ':' .. index) == 1 then repaired('owners') end
+    if let_go(worker, member) > 0 then repaired('owners') end
   end
 end
 
 allow_beyond_memory_limit()
 for place = 2, #ARGV, 2 do
-  if job then check(ARGV[place], ARGV[place + 1]) else let_go(ARGV[place], ARGV[place + 1]) end
+  if job then check(ARGV[place], ARGV[place + 1]) else let_all_go(ARGV[place], ARGV[place + 1]) end
 end
 conclude()
 if #repairs > 0 then

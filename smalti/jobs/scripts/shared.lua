@@ -10,6 +10,7 @@ local LATE = 4  -- rows that a worker may have drawn since it last reported a pl
 local CHUNKS_OF_DAMAGED = 1000  -- of a job whose count is not known; as many as a job of a million samples has
 local TTL_MARGIN = 60000  -- keys live longer than the retention; `expire` normally deletes them earlier
 local WORKER_TTL = 600000  -- at least; keeps the last claim of a worker that fell silent
+local MOST_BYTES = 1048576  -- of pictures in one call; the picture with which they are exceeded is still in it
 
 local clock = redis.call('TIME')
 local now_us = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
@@ -69,10 +70,10 @@ local function fields_of_job(name, ...)
   return string.find(fields.err, 'WRONGTYPE', 1, true) and {} or redis.call('HMGET', name, ...)
 end
 
-local WORDS = {'state', 'class', 'client', 'digest', 'fingerprint', 'request_key'}
+local WORDS = {'state', 'reason', 'class', 'client', 'digest', 'fingerprint', 'request_key'}
 local NUMBERS = {
   'count', 'next', 'done', 'failed', 'cancelled', 'rows', 'row_bytes', 'sample_pixels', 'job_bytes', 'sample_bytes',
-  'retention', 'created', 'serial',
+  'retention', 'created', 'deadline', 'serial',
 }
 local FIELDS = {}
 for _, names in ipairs({WORDS, NUMBERS}) do
@@ -183,14 +184,14 @@ local function owns_request_key(job)
   return known and string.sub(known, 1, #job.id + 1) == job.id .. ' '
 end
 
-local function end_job(job, state)
-  job.state = state
-  local reason = state == 'FAILED' and 'SAMPLES_FAILED' or ''
+local function end_job(job, state, reason)
+  job.state, job.reason = state, reason
   local ttl = int(job.retention + TTL_MARGIN)
   redis.call('HSET', job.key, 'state', state, 'reason', reason, 'ended', int(now), 'expires', int(now + job.retention))
   redis.call('DEL', key('returned', job.id), key('suspects', job.id), key('running', job.id))
   redis.call('ZREM', ready_key(job.digest, job.class), job.id)
   redis.call('ZREM', key('queued'), job.id)
+  redis.call('ZREM', key('deadlines'), job.id)
   redis.call('ZADD', key('expiry'), int(now + job.retention), job.id .. ' ' .. job.client)
   charge(job, 'jobs', -1)
   redis.call('PEXPIRE', job.key, ttl)
@@ -202,10 +203,10 @@ end
 -- End the job if it has no sample left to draw.
 local function settle(job)
   if job.done + job.failed + job.cancelled < job.count then return end
-  if job.state == 'CANCELLING' then end_job(job, 'CANCELLED')
+  if job.state == 'CANCELLING' then end_job(job, job.reason == '' and 'CANCELLED' or 'FAILED', job.reason)
   elseif job.state ~= 'QUEUED' and job.state ~= 'RUNNING' then return
-  elseif job.failed > 0 then end_job(job, 'FAILED')
-  else end_job(job, 'SUCCEEDED') end
+  elseif job.failed > 0 then end_job(job, 'FAILED', 'SAMPLES_FAILED')
+  else end_job(job, 'SUCCEEDED', '') end
 end
 
 local function write_collected(commands)
@@ -215,6 +216,7 @@ local function write_collected(commands)
         redis.call(command, name, unpack(values, first, math.min(first + PASSED - 1, #values)))
       end
     end
+    calls[command] = nil
   end
 end
 
@@ -230,9 +232,9 @@ end
 -- Write what was collected, and end the jobs that have no sample left. First comes what is added, then the counts, then
 -- what is removed: if Redis refuses a command half way, a sample is in two places rather than in none.
 local function conclude()
-  write_collected({'SADD', 'HSET'})
+  write_collected({'SADD', 'ZADD', 'HSET'})
   write_sums()
-  write_collected({'SREM', 'HDEL', 'ZREM'})
+  write_collected({'SREM', 'ZREM'})
   for name, list in pairs(entries) do redis.call('APPEND', name, table.concat(list)) end
   for _, job in pairs(found) do
     if job and not job.damaged then settle(job) end
@@ -263,6 +265,7 @@ local function forget_damaged(job)
   for chunk = 0, CHUNKS_OF_DAMAGED - 1 do redis.call('UNLINK', key('result', job.id, int(chunk))) end
   if job.digest and job.class then redis.call('ZREM', ready_key(job.digest, job.class), job.id) end
   redis.call('ZREM', key('queued'), job.id)
+  redis.call('ZREM', key('deadlines'), job.id)
   redis.call('UNLINK', job.key, key('ended', job.id))
 end
 
@@ -276,7 +279,8 @@ end
 
 local function take_from(worker, job_id, index)
   later('SREM', key('running', job_id), index)
-  later('HDEL', key('held', worker), job_id .. ':' .. index)
+  later('ZREM', key('held', worker), job_id .. ':' .. index)
+  later('ZREM', key('leaving'), job_id .. ':' .. index)
   local job = find(job_id)
   if job then charge(job, 'running', -1) else count(key('totals'), 'running', -1) end
 end
@@ -329,4 +333,30 @@ end
 -- Give back, or cancel, a sample that its worker no longer holds. `released` is the token of its release, '' if none.
 local function return_sample(job, index, released, crashes)
   if job.state == 'CANCELLING' then cancel_sample(job, index) else give_back(job, index, released, crashes) end
+end
+
+-- Stop a job that is queued or running. Waiting samples are cancelled now, running ones at their worker's next commit or
+-- when its lease ends. Then the job ends FAILED if there is a reason, else CANCELLED. Ended samples stay.
+local function stop(job, reason)
+  local running = redis.call('SCARD', key('running', job.id))
+  local waiting = job.count - job.done - job.failed - job.cancelled - running  -- and samples that an interrupted script lost
+  for _, set in ipairs({'returned', 'suspects'}) do
+    local given_back = redis.call('ZRANGE', key(set, job.id), 0, -1)
+    for _, index in ipairs(given_back) do forget_sample(job, index) end
+    redis.call('DEL', key(set, job.id))
+  end
+  job.state, job.reason = 'CANCELLING', reason
+  redis.call('HSET', job.key, 'state', job.state, 'reason', reason)
+  add(job, 'next', job.count - job.next)
+  add(job, 'cancelled', waiting)
+  charge(job, 'ready', -waiting)
+  charge(job, 'pixels', -waiting * job.sample_pixels)
+  charge(job, 'bytes', -waiting * job.sample_bytes)
+  redis.call('ZREM', ready_key(job.digest, job.class), job.id)
+  redis.call('ZREM', key('deadlines'), job.id)
+end
+
+-- Whether samples of the job that were running when it was stopped are no longer wanted.
+local function is_stopped(job)
+  return job.state == 'CANCELLING' or job.state == 'CANCELLED' or job.reason == 'DEADLINE_EXCEEDED'
 end

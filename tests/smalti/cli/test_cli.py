@@ -180,6 +180,20 @@ def test_watching_a_failed_job_exits_with_1(server, smalti):
     assert "1 of 3 samples could not be drawn (SAMPLE_FAILED)" in result.stderr
 
 
+def test_a_job_stopped_at_its_deadline_says_so_and_exits_with_1(server, smalti):
+    asked = []
+
+    def answer(request):
+        asked.append(request.deadline.ToMilliseconds())
+        return jobs_pb2.SubmitResponse(job=a_job("QUEUED"))
+
+    server.answers["JobService/Submit"] = answer
+    server.answers["JobService/Watch"] = watched(a_job("FAILED", done=1, reason="DEADLINE_EXCEEDED"))
+    result = smalti("submit", "toy", "--deadline", 1.5, "--watch")
+    assert (asked, result.exit_code) == ([1500], 1)
+    assert "stopped at its deadline after 1 of 3 samples; smalti results writes them." in result.stderr
+
+
 def test_watch_json_prints_an_event_on_each_line(server, smalti):
     server.answers["JobService/Get"] = lambda request: a_job()
     server.answers["JobService/Watch"] = watched(a_job(), a_job("CANCELLED"))

@@ -25,6 +25,7 @@ async def audit_pool(redis: Redis) -> None:
     kept = {name.decode(): int(value) for name, value in (await redis.hgetall(prefix + "totals")).items()}
     assert {name: value for name, value in kept.items() if value} == +totals
     await _audit_lists(redis, prefix, job_ids)
+    await _audit_deadlines(redis, prefix, job_ids)
     await _audit_owners(redis, prefix, short)
 
 
@@ -84,16 +85,28 @@ async def _audit_lists(redis: Redis, prefix: str, job_ids: set[str]) -> None:
     assert expiring == {f"{job_id} {owners[job_id]}" for job_id in ended}
 
 
+async def _audit_deadlines(redis: Redis, prefix: str, job_ids: set[str]) -> None:
+    """Every job that has a deadline and may still be drawn is known by it, and no other job."""
+    expected = set()
+    for job_id in job_ids:
+        state, deadline = await redis.hmget(f"{prefix}job:{job_id}", "state", "deadline")
+        if deadline != b"0" and state not in {*map(str.encode, TERMINAL), b"CANCELLING"}:
+            expected.add(job_id)
+    assert {job_id.decode() for job_id in await redis.zrange(prefix + "deadlines", 0, -1)} == expected
+
+
 async def _audit_owners(redis: Redis, prefix: str, short: set[str]) -> None:
     workers = {name.decode() for name in await redis.zrange(prefix + "workers", 0, -1)}
-    tokens = []
+    tokens, held = [], set[bytes]()
     for name in (n for n in short if n.startswith("held:")):
         assert name.removeprefix("held:") in workers, "a worker without lease holds samples"
-        for member, token in (await redis.hgetall(prefix + name)).items():
+        for member, token in await redis.zrange(prefix + name, 0, -1, withscores=True):
+            held.add(member)
             job_id, index = member.decode().rsplit(":", 1)
             assert await redis.sismember(f"{prefix}running:{job_id}", index)
             tokens.append(token)
     assert len(tokens) == len(set(tokens)), "a token was handed out twice"
+    assert held >= {*await redis.zrange(prefix + "leaving", 0, -1)}, "a sample leaves a slot that it has not"
     assert len(tokens) == int(await redis.hget(prefix + "totals", "running") or 0), (
         "a running sample has no owner"
     )

@@ -1,4 +1,4 @@
-"""Somebody changes the queue by hand: the audit finds it, counts it and repairs it; a queue that is well it leaves alone."""
+"""Somebody changes the queue by hand: the audit repairs and counts it. It leaves a queue that is well alone."""
 
 import asyncio
 from collections import Counter
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from smalti.jobs.job import TERMINAL, Claim, Failed, Finished, Job, JobState
+from smalti.jobs.job import TERMINAL, Failed, Finished, Job
 from smalti.jobs.keys import Keys
 from smalti.runtime.metrics import REPAIRS
 from tests.conftest import Until
@@ -22,7 +22,6 @@ from tests.smalti.jobs.story import (
     drawn,
     finished,
     request_for,
-    rows_of,
     take_lease_away,
 )
 from worker.recovery import Recovery
@@ -93,11 +92,19 @@ def forgery(what: str, forge: Forgery, *, kinds: str) -> Any:
 
 
 def _held(s: Scene, worker: str, sample: str, token: str) -> Any:
-    return s.redis.hset(f"{PREFIX}held:{worker}", sample, token)
+    return s.redis.zadd(f"{PREFIX}held:{worker}", {sample: token})
 
 
 def _let_go(s: Scene, sample: int) -> Any:
-    return s.redis.hdel(PREFIX + "held:berta", s.sample(sample))
+    return s.redis.zrem(PREFIX + "held:berta", s.sample(sample))
+
+
+async def _unended(scene: Scene) -> None:
+    await scene.redis.hset(KEYS.job(scene.ended.id), "state", "RUNNING")
+    await scene.redis.hdel(KEYS.job(scene.ended.id), "ended", "expires")
+    await scene.redis.delete(PREFIX + "expiry")
+    for key in (KEYS.job(scene.ended.id), KEYS.result(scene.ended.id, 0), KEYS.ended(scene.ended.id)):
+        await scene.redis.persist(key)
 
 
 FORGERIES = [
@@ -153,7 +160,7 @@ FORGERIES = [
         "queued, though it has begun", lambda s: s.redis.hset(s.record, "state", "QUEUED"), kinds="state"
     ),
     forgery("ended too early", lambda s: s.redis.hset(s.record, "state", "SUCCEEDED"), kinds="state"),
-    forgery("not ended", lambda s: _unended(s), kinds="state ttl"),
+    forgery("not ended", _unended, kinds="state ttl"),
     # lists, keys, pixels, TTLs
     forgery("not claimable", lambda s: s.redis.delete(PREFIX + "ready:digest-a:standard:"), kinds="lists"),
     forgery(
@@ -170,6 +177,16 @@ FORGERIES = [
         "a job that is gone, to be forgotten",
         lambda s: s.redis.zadd(PREFIX + "expiry", {"gone anne": 5}),
         kinds="strays",
+    ),
+    forgery(
+        "a deadline that no job has",
+        lambda s: s.redis.zadd(PREFIX + "deadlines", {s.job.id: 5}),
+        kinds="lists",
+    ),
+    forgery(
+        "a deadline that nobody looks at",
+        lambda s: s.redis.hset(s.record, "deadline", "9" * 13),
+        kinds="lists",
     ),
     forgery("never expiring", lambda s: s.redis.delete(PREFIX + "expiry"), kinds="lists"),
     forgery("a record without a TTL", lambda s: s.redis.persist(KEYS.job(s.ended.id)), kinds="ttl"),
@@ -188,14 +205,6 @@ FORGERIES = [
     ),
     forgery("keys of no job", lambda s: s.redis.set(KEYS.pixels("gone", 1), b"abc"), kinds="strays"),
 ]
-
-
-async def _unended(scene: Scene) -> None:
-    await scene.redis.hset(KEYS.job(scene.ended.id), "state", "RUNNING")
-    await scene.redis.hdel(KEYS.job(scene.ended.id), "ended", "expires")
-    await scene.redis.delete(PREFIX + "expiry")
-    for key in (KEYS.job(scene.ended.id), KEYS.result(scene.ended.id, 0), KEYS.ended(scene.ended.id)):
-        await scene.redis.persist(key)
 
 
 @pytest.mark.parametrize(("forge", "kinds"), FORGERIES)

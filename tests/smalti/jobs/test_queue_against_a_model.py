@@ -28,7 +28,16 @@ from smalti.jobs.job import (
 from tests.queues import Queues, queues_on
 from tests.smalti.jobs.audit import audit_pool
 from tests.smalti.jobs.machines import MachineOnRedis, run_on
-from tests.smalti.jobs.story import COLUMNS, ROWS, Twice, claim_from, request_for, rows_of, take_lease_away
+from tests.smalti.jobs.story import (
+    COLUMNS,
+    ROWS,
+    Twice,
+    claim_from,
+    pass_deadline,
+    request_for,
+    rows_of,
+    take_lease_away,
+)
 
 WORKERS = st.sampled_from(["anna", "berta", "clara"])
 
@@ -67,7 +76,9 @@ class ModelSample:
 class ModelJob:
     samples: list[ModelSample]
     job_class: JobClass = JobClass.STANDARD
+    has_deadline: bool = False
     state: JobState = JobState.QUEUED
+    is_overdue: bool = False
     ended: list[ModelSample] = field(default_factory=list)  # done and failed, in that order
 
     def in_place(self, *places: str) -> list[ModelSample]:
@@ -168,11 +179,18 @@ class ModelQueue:
             sample.place = "cancelled"
         self._settle(job)
 
+    def pass_deadline(self, job: ModelJob) -> int:
+        if not job.has_deadline or job.state in TERMINAL or job.state is JobState.CANCELLING:
+            return 0
+        job.is_overdue = True
+        self.cancel(job)
+        return 1
+
     @staticmethod
     def _refuse(job: ModelJob, sample: ModelSample, progress: Progress) -> CommitReply:
         if sample.place in {"done", "failed"} and sample.token == progress.token:
             return CommitReply(verdict=Verdict.DUPLICATE, rows=ROWS)
-        if job.state in {JobState.CANCELLING, JobState.CANCELLED}:
+        if job.state in {JobState.CANCELLING, JobState.CANCELLED} or job.is_overdue:
             return CommitReply(verdict=Verdict.CANCELLED, rows=0)
         again = isinstance(progress.outcome, Released) and sample.released == progress.token
         if again and sample.place in {"running", "returned"}:
@@ -213,7 +231,7 @@ class ModelQueue:
         if job.in_place("fresh", "returned", "running"):
             return
         if job.state is JobState.CANCELLING:
-            job.state = JobState.CANCELLED
+            job.state = JobState.FAILED if job.is_overdue else JobState.CANCELLED
         else:
             job.state = JobState.FAILED if job.in_place("failed") else JobState.SUCCEEDED
 
@@ -241,19 +259,24 @@ class QueueMachine(MachineOnRedis):
         count=st.integers(1, 4),
         request_id=st.sampled_from(["", "", "x", "y"]),
         job_class=st.sampled_from(JobClass),
+        deadline=st.sampled_from([0.0, 1e6]),
         twice=st.booleans(),
     )
-    def submit(self, count: int, request_id: str, job_class: JobClass, twice: bool) -> str:
+    def submit(self, count: int, request_id: str, job_class: JobClass, deadline: float, twice: bool) -> str:
         known = self.request_ids.get(request_id)
         if known in self.model.jobs:
-            count, job_class = len(self.model.jobs[known].samples), self.model.jobs[known].job_class
-        request = request_for(count=count, job_class=job_class)
+            before = self.model.jobs[known]
+            count, job_class = len(before.samples), before.job_class
+            deadline = 1e6 if before.has_deadline else 0.0
+        request = request_for(count=count, job_class=job_class, deadline_seconds=deadline)
         job = self._run(self._queue(twice).clients.submit(request, request_id=request_id))
         if known in self.model.jobs:
             assert job.id == known
             return job.id
         assert job.id not in self.model.jobs
-        self.model.jobs[job.id] = ModelJob([ModelSample() for _ in range(count)], job_class)
+        self.model.jobs[job.id] = ModelJob(
+            [ModelSample() for _ in range(count)], job_class, has_deadline=deadline > 0
+        )
         if request_id:
             self.request_ids[request_id] = job.id
         return job.id
@@ -356,6 +379,13 @@ class QueueMachine(MachineOnRedis):
                 self._run(self._queue(twice).clients.cancel(job_id))
 
     @rule(job_id=jobs, twice=st.booleans())
+    def let_the_deadline_pass(self, job_id: str, twice: bool) -> None:
+        job = self.model.jobs.get(job_id)
+        expected = self.model.pass_deadline(job) if job else 0
+        stopped = self._run(pass_deadline(self._queue(twice), self.redis, job_id))
+        assert stopped == (0 if twice else expected)  # the second reply says that nothing was left
+
+    @rule(job_id=jobs, twice=st.booleans())
     def delete(self, job_id: str, twice: bool) -> None:
         job = self.model.jobs.get(job_id)
         delete = self._queue(twice).clients.delete(job_id)
@@ -390,6 +420,7 @@ class QueueMachine(MachineOnRedis):
                 len(model.in_place("running")),
             )
             assert (job.state, (job.done, job.failed, job.running)) == (model.state, counts)
+            assert (job.reason == "DEADLINE_EXCEEDED") == model.is_overdue
             await self._compare_pixels(job, model)
 
     async def _compare_pixels(self, job: Job, model: ModelJob) -> None:
