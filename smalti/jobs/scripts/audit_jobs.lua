@@ -46,6 +46,16 @@ local function list(name, member, score, is_wanted, words)
   words[#words + 1] = 'lists'
 end
 
+-- Keep a job among those that can be claimed, or not.
+local function list_claimable(job, is_wanted, words)
+  local ready = redis.call('ZSCORE', ready_key(job.digest, job.class, job.client), job.id)
+  local has_turn = redis.call('ZSCORE', turns_key(job.digest, job.class), job.client)
+  if is_wanted and not (ready and has_turn) then list_ready(job, 'NX', '0', job.id)
+  elseif ready and not is_wanted then unlist_ready(job)
+  else return end
+  words[#words + 1] = 'lists'
+end
+
 local function audit_living(job, words)
   set_number(job, 'next', math.min(job.next, job.count), words)
   if job.state ~= 'CANCELLING' then set_number(job, 'cancelled', 0, words) end
@@ -58,7 +68,7 @@ local function audit_living(job, words)
     set_state(job, 'RUNNING', words)
     redis.call('HSET', job.key, 'started', int(now))
   end
-  list(ready_key(job.digest, job.class), job.id, 0, job.state ~= 'CANCELLING' and drawable > 0, words)
+  list_claimable(job, job.state ~= 'CANCELLING' and drawable > 0, words)
   list(key('queued'), job.id, job.created, job.state == 'QUEUED', words)
   list(key('deadlines'), job.id, job.deadline, job.state ~= 'CANCELLING' and job.deadline > 0, words)
   each_lasting_key(job, function(name)
@@ -93,7 +103,7 @@ local function audit_ended(job, words)
   elseif job.state == 'SUCCEEDED' and job.failed > 0 then set_state(job, 'FAILED', words) end
   local expires = expiry_of(job, words)
   list(key('expiry'), job.id .. ' ' .. job.client, expires, true, words)
-  list(ready_key(job.digest, job.class), job.id, 0, false, words)
+  list_claimable(job, false, words)
   list(key('queued'), job.id, 0, false, words)
   list(key('deadlines'), job.id, 0, false, words)
   if redis.call('DEL', key('returned', job.id), key('suspects', job.id), key('running', job.id)) > 0 then
