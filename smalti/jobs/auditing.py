@@ -20,6 +20,7 @@ REPAIRS = {
     "pixels": "a sample's bytes were no whole rows",
     "places": "a sample was in more than one place, or not where its owner is",
     "results": "a job's results were counted wrong",
+    "shares": "a client had no turn, or one too many, or at another time than its own",
     "state": "a job's state did not fit its samples",
     "strays": "a key belonged to no job, or a list had a job that is gone",
     "ttl": "a key had no TTL although its job ended, or had one before",
@@ -45,6 +46,8 @@ class _Survey:
     holders: _Holders = field(
         default_factory=lambda: defaultdict(list)
     )  # of samples that are held, wait, run or have rows
+
+    shares: set[tuple[str, str, str]] = field(default_factory=set)  # digest, class and client of each turn
 
     @property
     def jobs(self) -> set[str]:
@@ -79,6 +82,10 @@ class QueueAudit:
             )
         for part in _parts(sorted(survey.jobs), _JOBS):
             repairs += await self._audit_jobs(list(part))
+        for part in _parts(sorted(survey.shares), _JOBS):
+            repairs["shares"] += await self._call(
+                script.AUDIT_SHARES, *(word for share in part for word in share)
+            )
         return +repairs
 
     async def _survey(self) -> "_Survey":
@@ -91,6 +98,8 @@ class QueueAudit:
             elif kind == "jobs" or name == "expiry":
                 members = [member async for member in self._members(name)]
                 survey.keys.extend((member.partition(" ")[0], name, member) for member in members)
+            elif kind in ("ready", "turns", "share"):
+                await self._note_shares(name, survey)
             elif found := _OF_JOBS.fullmatch(name):
                 survey.keys.append((found[2], name, ""))
                 for index in await self._indices(kind, name, found[3]):
@@ -102,6 +111,20 @@ class QueueAudit:
         async for member in self._members(name):
             job_id, _, index = member.rpartition(":")
             holders[job_id, index] += [name.removeprefix("held:")] if name.startswith("held:") else []
+
+    async def _note_shares(self, name: str, survey: _Survey) -> None:
+        """Note which clients have, or should have, a turn."""
+        kind, _, place = name.partition(":")
+        first, _, rest = place.partition(":")
+        if kind == "ready":
+            job_class, _, client = rest.partition(":")
+            survey.shares.add((first, job_class, client))
+            survey.keys.extend([(job_id, name, job_id) async for job_id in self._members(name)])
+        elif kind == "turns":
+            survey.shares.update([(first, rest, client) async for client in self._members(name)])
+        else:
+            share = await self._read(self._store.redis.hkeys(self._store.keys.prefix + name))
+            survey.shares.update(("" if field == b"time" else field.decode(), first, rest) for field in share)
 
     async def _names(self) -> AsyncIterator[str]:
         """The names of the pool's keys, without the prefix."""
