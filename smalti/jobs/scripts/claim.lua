@@ -181,7 +181,7 @@ end
 -- Take up to `share` samples of a job; returns how many.
 local function take(head, share)
   local job = find(head.id)
-  if not job then
+  if not job or job.state == 'PAUSED' then  -- an interrupted script may leave a paused job there
     redis.call('ZREM', head.ready, head.id)
     return 0
   end

@@ -6,8 +6,8 @@
 -- The place says how far a sample is: 0 if not reported, else 2 · rows + 1, and one more if the next row has begun, alone
 -- (recover.lua).
 -- Returns a line for each sample, in order: verdict, number of committed rows, and 'ends' if it was the last sample of
--- its job: all are done or failed now. The verdicts are ACCEPTED, DUPLICATE, BEHIND, FENCED, CANCELLED and CORRUPT, as
--- job.py explains them. Pixels that contradict committed rows fail the sample, since its bytes must not change.
+-- its job: all are done or failed now. The verdicts are ACCEPTED, PAUSED, DUPLICATE, BEHIND, FENCED, CANCELLED and
+-- CORRUPT, as job.py explains them. Pixels that contradict committed rows fail the sample, since its bytes must not change.
 
 local PACKED = '>Bc0Bc0I4I4I4c0I2c0'
 local worker, lease, packed = ARGV[1], tonumber(ARGV[2]), ARGV[3]
@@ -108,6 +108,8 @@ local function apply(member, held, id, token, place, first_row, pixels, ending)
   elseif outcome ~= '' then
     finish(job, index_of(member, id), token, outcome, detail)
     verdict = 'ACCEPTED'
+  elseif job.state == 'PAUSED' and verdict ~= 'BEHIND' then
+    verdict = 'PAUSED'
   end
   return verdict, rows, verdict == 'CORRUPT' or outcome == 'done' or outcome == 'fail'
 end
