@@ -18,6 +18,7 @@ _STATES = {
 _CLASSES = {
     JobClass.INTERACTIVE: jobs_pb2.JOB_CLASS_INTERACTIVE,
     JobClass.STANDARD: jobs_pb2.JOB_CLASS_STANDARD,
+    JobClass.BATCH: jobs_pb2.JOB_CLASS_BATCH,
 }
 SCORE_KINDS = {
     "log_likelihood": images_pb2.SCORE_KIND_LOG_LIKELIHOOD,
@@ -50,6 +51,7 @@ def describe_job(job: Job) -> jobs_pb2.Job:
         reason=job.reason,
         job_class=_CLASSES[request.job_class],
         client=job.client,
+        rpc_id=job.origin.rpc_id,
     )
 
 

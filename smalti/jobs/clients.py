@@ -17,7 +17,7 @@ from smalti.errors import (
 )
 from smalti.jobs import codec, script
 from smalti.jobs.connection import MemoryFull
-from smalti.jobs.job import Job, JobRequest
+from smalti.jobs.job import Job, JobRequest, Origin
 from smalti.jobs.keys import request_key
 from smalti.jobs.limits import (
     DEFAULT_LIMITS,
@@ -35,6 +35,7 @@ from smalti.jobs.store import QueueStore
 from smalti.printable import printable
 
 _ID_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # without letters and digits that look alike
+_UNKNOWN_ORIGIN = Origin()
 _ID = re.compile(r"[a-z0-9]{1,32}")
 
 
@@ -65,17 +66,19 @@ class ClientJobs:
         self._limits = limits
         self._own_limits = limits_of(asker, limits)
 
-    async def submit(self, request: JobRequest, *, request_id: str = "", traceparent: str = "") -> Job:
-        """Queue a job. The same request_id of the same client again gives the same job, with its first traceparent.
+    async def submit(
+        self, request: JobRequest, *, request_id: str = "", origin: Origin = _UNKNOWN_ORIGIN
+    ) -> Job:
+        """Queue a job. The same request_id of the same client again gives the same job, with its first origin.
 
         Raises RequestConflict if that request_id was used for another request, LimitReached or QueueFull if the client
         or the queue has no room now, and InvalidRequest if the job is larger than either ever has room for.
         """
         size = _Size.of(request)
         self._refuse_too_large(size)
-        job_id = await self._submit(request, size, request_id, traceparent)
+        job_id = await self._submit(request, size, request_id, origin)
         return await self._records.refresh(
-            job_id, request, self._asker.name, traceparent=traceparent
+            job_id, request, self._asker.name
         )  # an older job has an equal request
 
     async def get(self, job_id: str) -> Job:
@@ -88,7 +91,7 @@ class ClientJobs:
 
     async def refresh(self, job: Job) -> Job:
         """The same job as it is now. Cheaper than `get`: its request never changes, so it is not read again."""
-        return await self._records.refresh(job.id, job.request, job.client, traceparent=job.traceparent)
+        return await self._records.refresh(job.id, job.request, job.client)
 
     async def list(
         self, *, limit: int, page_token: str = "", client: str | None = None
@@ -170,10 +173,10 @@ class ClientJobs:
         for limits, whose in ((self._limits, "the whole queue takes"), (self._own_limits, "you may have")):
             size.refuse_above(limits, whose)
 
-    async def _submit(self, request: JobRequest, size: "_Size", request_id: str, traceparent: str) -> str:
+    async def _submit(self, request: JobRequest, size: "_Size", request_id: str, origin: Origin) -> str:
         job_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(12))
         key = request_key(self._asker.name, request_id)
-        submission = self._submission(job_id, request, size, key, traceparent)
+        submission = self._submission(job_id, request, size, key, origin)
         try:
             answer, *values = await self._store.run(
                 script.SUBMIT, *submission, keys=[self._store.keys.job(job_id)]
@@ -202,7 +205,7 @@ class ClientJobs:
         )
 
     def _submission(
-        self, job_id: str, request: JobRequest, size: "_Size", key: str, traceparent: str
+        self, job_id: str, request: JobRequest, size: "_Size", key: str, origin: Origin
     ) -> Sequence[str | bytes | int]:
         pool, own = self._limits, self._own_limits
         return [
@@ -223,7 +226,8 @@ class ClientJobs:
             size.result_bytes,
             ceil(request.retention_seconds * 1000),
             request.job_class,
-            traceparent,
+            origin.traceparent,
+            origin.rpc_id,
             ceil(request.deadline_seconds * 1000),
         ]
 

@@ -29,6 +29,7 @@ class JobClass(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     JOB_CLASS_UNSPECIFIED: _ClassVar[JobClass]
     JOB_CLASS_INTERACTIVE: _ClassVar[JobClass]
     JOB_CLASS_STANDARD: _ClassVar[JobClass]
+    JOB_CLASS_BATCH: _ClassVar[JobClass]
 JOB_STATE_UNSPECIFIED: JobState
 JOB_STATE_QUEUED: JobState
 JOB_STATE_RUNNING: JobState
@@ -40,9 +41,10 @@ JOB_STATE_PAUSED: JobState
 JOB_CLASS_UNSPECIFIED: JobClass
 JOB_CLASS_INTERACTIVE: JobClass
 JOB_CLASS_STANDARD: JobClass
+JOB_CLASS_BATCH: JobClass
 
 class Job(_message.Message):
-    __slots__ = ("id", "model", "state", "count", "seed", "first_index", "temperature", "height", "width", "done", "failed", "running", "created", "started", "ended", "expires", "reason", "job_class", "client", "deadline")
+    __slots__ = ("id", "model", "state", "count", "seed", "first_index", "temperature", "height", "width", "done", "failed", "running", "created", "started", "ended", "expires", "reason", "job_class", "client", "deadline", "rpc_id")
     ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -63,6 +65,7 @@ class Job(_message.Message):
     JOB_CLASS_FIELD_NUMBER: _ClassVar[int]
     CLIENT_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_FIELD_NUMBER: _ClassVar[int]
+    RPC_ID_FIELD_NUMBER: _ClassVar[int]
     id: str
     model: _types_pb2.ModelVersion
     state: JobState
@@ -83,7 +86,8 @@ class Job(_message.Message):
     job_class: JobClass
     client: str
     deadline: _timestamp_pb2.Timestamp
-    def __init__(self, id: _Optional[str] = ..., model: _Optional[_Union[_types_pb2.ModelVersion, _Mapping]] = ..., state: _Optional[_Union[JobState, str]] = ..., count: _Optional[int] = ..., seed: _Optional[int] = ..., first_index: _Optional[int] = ..., temperature: _Optional[float] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., done: _Optional[int] = ..., failed: _Optional[int] = ..., running: _Optional[int] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ..., job_class: _Optional[_Union[JobClass, str]] = ..., client: _Optional[str] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    rpc_id: str
+    def __init__(self, id: _Optional[str] = ..., model: _Optional[_Union[_types_pb2.ModelVersion, _Mapping]] = ..., state: _Optional[_Union[JobState, str]] = ..., count: _Optional[int] = ..., seed: _Optional[int] = ..., first_index: _Optional[int] = ..., temperature: _Optional[float] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., done: _Optional[int] = ..., failed: _Optional[int] = ..., running: _Optional[int] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ..., job_class: _Optional[_Union[JobClass, str]] = ..., client: _Optional[str] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., rpc_id: _Optional[str] = ...) -> None: ...
 
 class SubmitRequest(_message.Message):
     __slots__ = ("request_id", "model", "count", "seed", "first_index", "temperature", "completion", "retention", "job_class", "deadline")

@@ -12,7 +12,7 @@ if not GOES_ON[job.state] then return 'OVER' end
 
 allow_beyond_memory_limit()
 redis.call('HSET', job.key, 'state', 'PAUSED')
-redis.call('ZREM', ready_key(job.digest, job.class), job.id)
+unlist_ready(job)
 redis.call('ZREM', key('queued'), job.id)
 charge(job, 'paused', 1)
 charge(job, 'ready', -waiting_samples(job))

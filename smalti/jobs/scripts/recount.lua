@@ -32,7 +32,7 @@ local function count_job(job)
   if is_paused then add_to(job, 'paused', 1) end
   local ready = job.state ~= 'CANCELLING' and not is_paused and waiting_samples(job) or 0
   add_to(job, 'ready', ready)
-  if ready > 0 then redis.call('ZADD', ready_key(job.digest, job.class), 'NX', '0', job.id) end
+  if ready > 0 then list_ready(job, 'NX', '0', job.id) end
   if job.deadline > 0 and job.state ~= 'CANCELLING' then
     redis.call('ZADD', key('deadlines'), 'NX', int(job.deadline), job.id)
   end

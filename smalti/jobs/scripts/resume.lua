@@ -14,9 +14,7 @@ allow_beyond_memory_limit()
 local was_begun, waiting = job.fingerprint ~= '', waiting_samples(job)
 redis.call('HSET', job.key, 'state', was_begun and 'RUNNING' or 'QUEUED')
 if not was_begun then redis.call('ZADD', key('queued'), int(job.created), job.id) end
-if waiting > 0 then
-  redis.call('ZADD', ready_key(job.digest, job.class), int(redis.call('HINCRBY', meta, 'turn', '1')), job.id)
-end
+if waiting > 0 then list_ready(job, int(redis.call('HINCRBY', meta, 'turn', '1')), job.id) end
 charge(job, 'paused', -1)
 charge(job, 'ready', waiting)
 write_sums()
