@@ -90,6 +90,7 @@ for _, names in ipairs({WORDS, NUMBERS}) do
 end
 local GOES_ON = {QUEUED = 1, RUNNING = 1, PAUSED = 1}  -- states of a job that was not stopped and has not ended
 local STATES = {QUEUED = 1, RUNNING = 1, PAUSED = 1, CANCELLING = 1, SUCCEEDED = 1, FAILED = 1, CANCELLED = 1}
+local ENDED = {SUCCEEDED = 1, FAILED = 1, CANCELLED = 1}
 local CLASSES = {interactive = 16, standard = 4, batch = 1}  -- by their weights
 
 local function is_damaged(job)

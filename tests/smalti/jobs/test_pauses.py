@@ -160,3 +160,13 @@ async def test_a_pause_outlives_a_killed_redis(own_redis: PrivateRedis) -> None:
         done = [replace(drawn(c, len(c.pixels) // 3, ROWS), outcome=Finished(-1.0)) for c in claims]
         await queue.workers.commit("anna", done)
         assert (await queue.clients.get(job.id)).state is JobState.SUCCEEDED
+
+
+async def test_the_audit_keeps_a_paused_job_from_being_handed_out(queue: Queues, redis: Redis) -> None:
+    job = await queue.clients.submit(request_for(count=5))
+    await queue.clients.pause(job.id)
+    assert await queue.upkeep.audit(every_seconds=0) == {}
+    await redis.zadd(f"{queue.store.keys.prefix}ready:digest-a:standard:", {job.id: 1})
+    assert await claim_from(queue, limit=9) == []
+    await redis.zadd(f"{queue.store.keys.prefix}ready:digest-a:standard:", {job.id: 1})
+    assert await queue.upkeep.audit(every_seconds=0) == {"lists": 1}
