@@ -1,4 +1,4 @@
-"""Commands for jobs: submit, watch, results, cancel, delete, jobs."""
+"""Commands for jobs: submit, watch, results, pause, resume, cancel, delete, jobs."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -70,7 +70,7 @@ _JOB = click.argument("job")
     type=click.Choice([str(name) for name in JobClass]),
     default=str(JobClass.STANDARD),
     show_default=True,
-    help="Interactive samples are drawn first; standard samples make way.",
+    help="Interactive, standard and batch samples share workers as 16 : 4 : 1; others make way for interactive ones.",
 )
 @click.option("--request-id", help="A second submit with the same id gives the same job.")
 @click.option("--watch", "watching", is_flag=True, help="Follow the job until it ends.")
@@ -153,6 +153,35 @@ def cancel(client: Client, job: str, as_json: bool) -> None:
         click.echo(f"Job {job} is {cancelled.state} after {cancelled.done} of {cancelled.count} samples.")
     else:
         click.echo(f"Job {job} had already {cancelled.state}.")
+
+
+@click.command()
+@_JOB
+@options.as_json
+@connected
+def pause(client: Client, job: str, as_json: bool) -> None:
+    """Draw no more of a job until it is resumed.
+
+    Samples that are being drawn go back to the queue after their row. Nothing is lost, also if everything is restarted.
+    """
+    paused = client.pause(job)
+    if as_json:
+        print_json(paused)
+    else:
+        click.echo(f"Job {job} is {paused.state} after {paused.done} of {paused.count} samples.")
+
+
+@click.command()
+@_JOB
+@options.as_json
+@connected
+def resume(client: Client, job: str, as_json: bool) -> None:
+    """Go on with a paused job."""
+    resumed = client.resume(job)
+    if as_json:
+        print_json(resumed)
+    else:
+        click.echo(f"Job {job} is {resumed.state}.")
 
 
 @click.command()

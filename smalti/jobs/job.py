@@ -9,10 +9,11 @@ TEMPERATURE_RANGE = (0.05, 10.0)
 
 
 class JobClass(StrEnum):
-    """Which samples are handed out first."""
+    """How a job shares workers with others: by the weights 16, 4 and 1 (shared.lua)."""
 
-    INTERACTIVE = "interactive"  # somebody waits: these come first, and standard samples make way for them
+    INTERACTIVE = "interactive"  # somebody waits: other samples make way for these
     STANDARD = "standard"
+    BATCH = "batch"  # nobody waits: these take what others leave, and always a little
 
 
 class JobState(StrEnum):
@@ -20,6 +21,7 @@ class JobState(StrEnum):
 
     QUEUED = "QUEUED"
     RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
     CANCELLING = "CANCELLING"
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
@@ -140,6 +142,7 @@ class Verdict(StrEnum):
     """What the queue did with one Progress."""
 
     ACCEPTED = "ACCEPTED"
+    PAUSED = "PAUSED"  # the rows are there, and the job is paused: give the sample back
     DUPLICATE = "DUPLICATE"  # sent again: the same bytes were there already
     BEHIND = "BEHIND"  # Redis holds fewer rows than first_row: send again from `CommitReply.rows`
     FENCED = "FENCED"  # the token is no longer the sample's: another worker may have it
@@ -182,6 +185,7 @@ class QueueDepth:
 
     queued_jobs: int
     running_jobs: int
+    paused_jobs: int
     ready_samples: int  # claimable now
     running_samples: int
     workers: int  # workers with a lease

@@ -6,13 +6,14 @@
 -- The place says how far a sample is: 0 if not reported, else 2 · rows + 1, and one more if the next row has begun, alone
 -- (recover.lua).
 -- Returns a line for each of the first samples, in order: verdict, number of committed rows, and 'ends' if it was the
--- last sample of its job: all are done or failed now. The verdicts are ACCEPTED, DUPLICATE, BEHIND, FENCED, CANCELLED and
--- CORRUPT, as job.py explains them. Pixels that contradict committed rows fail the sample, since its bytes must not
--- change. Samples without a line would have taken too long; they need another call.
+-- last sample of its job: all are done or failed now. The verdicts are ACCEPTED, PAUSED, DUPLICATE, BEHIND, FENCED,
+-- CANCELLED and CORRUPT, as job.py explains them. Pixels that contradict committed rows fail the sample, since its bytes
+-- must not change. Samples without a line would have taken too long; they need another call.
 
 local PACKED = '>Bc0Bc0I4I4I4c0I2c0'
 local worker, lease, packed = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local touched, written, results, drawn = {}, {}, {}, 0
+local undrawn = {}  -- class → pixels of samples that end or go back before all their rows are drawn
 local bytes = 0  -- of pictures that this call read or wrote
 
 -- The tokens of those of these samples that the worker holds.
@@ -82,6 +83,7 @@ local function append(job, member, first_row, pixels)
 end
 
 local function finish(job, index, token, outcome, detail)
+  if outcome ~= 'done' then undrawn[job.class] = (undrawn[job.class] or 0) + undrawn_pixels(job, index) end
   if outcome == 'done' then
     bytes = bytes + job.rows * job.row_bytes
     end_sample(job, index, '+', token, detail, redis.call('GET', pixels_key(job.id, index)))
@@ -116,6 +118,8 @@ local function apply(member, held, id, token, place, first_row, pixels, ending)
   elseif outcome ~= '' then
     finish(job, index_of(member, id), token, outcome, detail)
     verdict = 'ACCEPTED'
+  elseif job.state == 'PAUSED' and verdict ~= 'BEHIND' then
+    verdict = 'PAUSED'
   end
   return verdict, rows, verdict == 'CORRUPT' or outcome == 'done' or outcome == 'fail'
 end
@@ -141,6 +145,18 @@ local function mark_ends(lines)
     local job = find(result.id)
     if last[job.id] == nil then last[job.id] = last_index(job) or false end
     if last[job.id] == result.index then lines[place] = lines[place] .. ' ends' end
+  end
+end
+
+-- Move the classes' times in this worker back by what was not drawn (claim.lua).
+local function move_back()
+  local me = key('worker', worker)
+  for class, pixels in pairs(undrawn) do
+    local f = redis.call('HMGET', me, 'time ' .. class, 'clock')
+    local time = f[1] and tonumber(f[1]) - pixels / CLASSES[class]
+    if time then
+      redis.call('HSET', me, 'time ' .. class, exact(time), 'clock', exact(math.min(time, tonumber(f[2]))))
+    end
   end
 end
 
@@ -176,6 +192,7 @@ end
 conclude()
 mark_ends(lines)
 if drawn > 0 then measure_rate() end
+move_back()
 if returned then ring_bell() end
 for id in pairs(touched) do announce(id) end
 return table.concat(lines, '\n')

@@ -51,9 +51,9 @@ async def forced_of(server: Running, **completion) -> np.ndarray:
 
 
 async def test_a_job_has_the_requested_class_or_is_standard(server: Running):
-    classes = jobs_pb2.JOB_CLASS_UNSPECIFIED, jobs_pb2.JOB_CLASS_STANDARD, jobs_pb2.JOB_CLASS_INTERACTIVE
+    classes = jobs_pb2.JobClass.values()
     jobs = [await submit(server, job_class=job_class) for job_class in classes]
-    assert [job.job_class for job in jobs] == [classes[1], classes[1], classes[2]]
+    assert [job.job_class for job in jobs] == [jobs_pb2.JOB_CLASS_STANDARD, *classes[1:]]
 
 
 async def test_a_submitted_job_is_described(server: Running):
@@ -150,6 +150,16 @@ async def test_a_job_that_has_not_ended_at_its_deadline_fails_and_keeps_its_resu
     ended = await server.jobs.Get(jobs_pb2.GetJobRequest(id=job.id))
     assert (ended.state, ended.reason) == (jobs_pb2.JOB_STATE_FAILED, "DEADLINE_EXCEEDED")
     assert [result.index for result in await results(server, job.id)] == [claim.index]
+
+
+async def test_a_paused_job_waits_until_it_is_resumed(server: Running, hand_worker: HandWorker):
+    job = await submit(server, count=2)
+    paused = await server.jobs.Pause(jobs_pb2.PauseJobRequest(id=job.id))
+    assert (paused.state, await hand_worker.claim()) == (jobs_pb2.JOB_STATE_PAUSED, [])
+    resumed = await server.jobs.Resume(jobs_pb2.ResumeJobRequest(id=job.id))
+    assert (resumed.state, await hand_worker.draw_all()) == (jobs_pb2.JOB_STATE_QUEUED, 2)
+    refusal = await refused(server.jobs.Pause(jobs_pb2.PauseJobRequest(id=job.id)))
+    assert (refusal.code, refusal.reason) == ("FAILED_PRECONDITION", "JOB_OVER")
 
 
 async def overdue(server: Running, job_id: str) -> jobs_pb2.Job | None:
