@@ -8,7 +8,7 @@ import click
 import structlog
 
 from smalti.errors import SmaltiError
-from smalti.runtime import logs
+from smalti.runtime import logs, open_files
 from smalti.runtime.settings import ServerSettings, read_settings, strange_variables
 
 log = structlog.get_logger()
@@ -40,6 +40,7 @@ def main() -> None:
         logs.configure(level=settings.log_level, form=settings.log_format)
         for sentence in strange_variables(os.environ):
             log.warning(sentence)
+        open_files.allow_many()
         asyncio.run(run(settings))
     except SmaltiError as error:
         log.error("server gives up", reason=str(error))

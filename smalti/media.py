@@ -1,11 +1,12 @@
 """Turns pixels into pictures and PNG with Pillow alone, so that clients need no numpy."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
 from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
 
 from smalti.pixels import bytes_per_pixel, unpack
 
@@ -30,10 +31,12 @@ def picture(indices: bytes, *, height: int, width: int, palette: Sequence[str]) 
     return image
 
 
-def encode(image: Image.Image) -> bytes:
-    """The image as PNG bytes."""
-    stream = BytesIO()
-    image.save(stream, "PNG")
+def encode(image: Image.Image, about: str = "") -> bytes:
+    """The image as PNG bytes; `about` is kept in the file as the text "smalti"."""
+    stream, texts = BytesIO(), PngInfo()
+    if about:
+        texts.add_text("smalti", about)
+    image.save(stream, "PNG", pnginfo=texts)
     return stream.getvalue()
 
 
@@ -48,6 +51,19 @@ def sheet(
         row, column = divmod(position, columns)
         canvas.paste(image.convert("RGB"), (gap + column * (width + gap), gap + row * (height + gap)))
     return canvas.resize((canvas.width * scale, canvas.height * scale), Image.Resampling.NEAREST)
+
+
+def drawing(images: Sequence[Image.Image], *, columns: int, scale: int) -> Iterator[Image.Image]:
+    """Sheets of the images as they appear: the first has no row of them, each further one has one row more."""
+    for rows in range(images[0].height + 1):
+        yield sheet([_begun(image, rows) for image in images], columns=columns, scale=scale)
+
+
+def _begun(image: Image.Image, rows: int) -> Image.Image:
+    """The image with its first rows; the others are hidden."""
+    begun = image.convert("RGB")
+    begun.paste(HIDDEN, (0, rows, image.width, image.height))
+    return begun
 
 
 def labelled(

@@ -14,7 +14,7 @@ from smalti.jobs.connection import connect
 from smalti.jobs.store import QueueStore
 from smalti.jobs.upkeep import QueueUpkeep
 from smalti.jobs.workers import WorkerQueue
-from smalti.runtime import logs, tracing
+from smalti.runtime import logs, open_files, tracing
 from smalti.runtime.metrics import MetricsServer
 from smalti.runtime.repository import ModelRepository
 from smalti.runtime.session import fingerprint
@@ -140,6 +140,7 @@ def main() -> None:
         logs.configure(level=settings.log_level, form=settings.log_format)
         for sentence in strange_variables(os.environ):
             log.warning(sentence)
+        open_files.allow_many()
         asyncio.run(run(settings))
     except* (EngineHung, DeviceFailed) as group:
         _say(group)

@@ -16,10 +16,12 @@ DEFAULT_STEPS = 8
 LONGEST_REQUEST_ID = 128
 LARGEST_PAGE = 500
 DEFAULT_PAGE = 50
+LONGEST_DEADLINE_SECONDS = 3650 * 86400
 _CLASSES = {
     jobs_pb2.JOB_CLASS_UNSPECIFIED: JobClass.STANDARD,
     jobs_pb2.JOB_CLASS_INTERACTIVE: JobClass.INTERACTIVE,
     jobs_pb2.JOB_CLASS_STANDARD: JobClass.STANDARD,
+    jobs_pb2.JOB_CLASS_BATCH: JobClass.BATCH,
 }
 _FORMATS = {
     types_pb2.IMAGE_FORMAT_UNSPECIFIED: types_pb2.IMAGE_FORMAT_PNG,
@@ -110,18 +112,35 @@ def retention_of(duration: Duration | None, limits: RequestLimits) -> float:
     """How many seconds results are kept; raises InvalidRequest."""
     if duration is None:
         return limits.default_retention_seconds
-    if abs(duration.nanos) >= 10**9 or duration.seconds * duration.nanos < 0:
-        raise InvalidRequest(
-            "The retention is no valid Duration: nanos are -999,999,999 to 999,999,999, with the sign of seconds.",
-            field="retention",
-        )
-    seconds = duration.seconds + duration.nanos * 1e-9
+    seconds = _seconds_of(duration, field="retention")
     if not 0 <= seconds <= limits.retention_seconds:
         raise InvalidRequest(
             f"Results are kept for 0 to {limits.retention_seconds:.15g} s, and no longer.",
             field="retention",
         )
     return seconds or limits.default_retention_seconds
+
+
+def deadline_of(duration: Duration | None) -> float:
+    """How many seconds after its submit a job must have ended, 0 if it has time; raises InvalidRequest."""
+    if duration is None:
+        return 0.0
+    seconds = _seconds_of(duration, field="deadline")
+    if not 0.001 <= seconds <= LONGEST_DEADLINE_SECONDS:
+        raise InvalidRequest(
+            f"A deadline is 0.001 to {LONGEST_DEADLINE_SECONDS} s (ten years) after the submit, not {seconds:g} s.",
+            field="deadline",
+        )
+    return seconds
+
+
+def _seconds_of(duration: Duration, *, field: str) -> float:
+    if abs(duration.nanos) >= 10**9 or duration.seconds * duration.nanos < 0:
+        raise InvalidRequest(
+            f"The {field} is no valid Duration: nanos are -999,999,999 to 999,999,999, with the sign of seconds.",
+            field=field,
+        )
+    return duration.seconds + duration.nanos * 1e-9
 
 
 def request_id_of(value: str) -> str:
@@ -135,7 +154,8 @@ def job_class_of(value: jobs_pb2.JobClass) -> JobClass:
     """The class, by default standard; raises InvalidRequest for a value that the contract does not have."""
     if value not in _CLASSES:
         raise InvalidRequest(
-            f"There is no job class {value}; use JOB_CLASS_INTERACTIVE (1) or JOB_CLASS_STANDARD (2).",
+            f"There is no job class {value}; use JOB_CLASS_INTERACTIVE (1), JOB_CLASS_STANDARD (2) "
+            "or JOB_CLASS_BATCH (3).",
             field="job_class",
         )
     return _CLASSES[value]

@@ -9,6 +9,7 @@ from smalti.v1 import images_pb2, jobs_pb2, models_pb2, types_pb2
 _STATES = {
     JobState.QUEUED: jobs_pb2.JOB_STATE_QUEUED,
     JobState.RUNNING: jobs_pb2.JOB_STATE_RUNNING,
+    JobState.PAUSED: jobs_pb2.JOB_STATE_PAUSED,
     JobState.CANCELLING: jobs_pb2.JOB_STATE_CANCELLING,
     JobState.SUCCEEDED: jobs_pb2.JOB_STATE_SUCCEEDED,
     JobState.FAILED: jobs_pb2.JOB_STATE_FAILED,
@@ -17,6 +18,7 @@ _STATES = {
 _CLASSES = {
     JobClass.INTERACTIVE: jobs_pb2.JOB_CLASS_INTERACTIVE,
     JobClass.STANDARD: jobs_pb2.JOB_CLASS_STANDARD,
+    JobClass.BATCH: jobs_pb2.JOB_CLASS_BATCH,
 }
 SCORE_KINDS = {
     "log_likelihood": images_pb2.SCORE_KIND_LOG_LIKELIHOOD,
@@ -44,10 +46,12 @@ def describe_job(job: Job) -> jobs_pb2.Job:
         created=_timestamp(job.created),
         started=_timestamp(job.started),
         ended=_timestamp(job.ended),
+        deadline=_timestamp(job.deadline),
         expires=_timestamp(job.expires),
         reason=job.reason,
         job_class=_CLASSES[request.job_class],
         client=job.client,
+        rpc_id=job.origin.rpc_id,
     )
 
 

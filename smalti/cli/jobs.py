@@ -1,4 +1,4 @@
-"""Commands for jobs: submit, watch, results, cancel, delete, jobs."""
+"""Commands for jobs: submit, watch, results, pause, resume, cancel, delete, jobs."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,36 +19,22 @@ from smalti.cli.exit_codes import INTERRUPTED
 from smalti.cli.output import (
     print_json,
     print_table,
-    require_unmixed,
-    save_each,
     say,
     say_colour_change,
-    sheet,
-    write_picture,
 )
-from smalti.cli.places import Place, PlaceOption
 from smalti.cli.progress import REASONS
 from smalti.cli.streams import OutputLost
 from smalti.cli.terminal import moves_pictures
 from smalti.cli.watching import JsonView, LineView, LiveView, View, follow
-from smalti.client import Client, Image, Job, SampleResult
+from smalti.client import Client, Job
 from smalti.client.failures import Patience
-from smalti.errors import Busy, InvalidRequest, ModelNotFound, SmaltiError, Unavailable
+from smalti.errors import Busy, ModelNotFound, SmaltiError, Unavailable
 from smalti.jobs.job import JobClass, JobState
-from smalti.media import SHEET_SCALE
 from smalti.pictures.fitting import Fit
 from smalti.printable import printable
 
 Answer = TypeVar("Answer")
 _JOB = click.argument("job")
-_PATIENCE = click.option(
-    "--patience",
-    type=options.Number(0),
-    default=60.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long to try again while the server is away or its queue is full.",
-)
 
 
 @click.command()
@@ -72,16 +58,23 @@ _PATIENCE = click.option(
     help="How long results are kept after the job has ended.",
 )
 @click.option(
+    "--deadline",
+    "deadline_seconds",
+    type=options.Number(0.001),
+    metavar="S",
+    help="Stop the job, as failed, if it has not ended after so long. Finished samples stay.",
+)
+@click.option(
     "--class",
     "job_class",
     type=click.Choice([str(name) for name in JobClass]),
     default=str(JobClass.STANDARD),
     show_default=True,
-    help="Interactive samples are drawn first; standard samples make way.",
+    help="Interactive, standard and batch samples share workers as 16 : 4 : 1; others make way for interactive ones.",
 )
 @click.option("--request-id", help="A second submit with the same id gives the same job.")
 @click.option("--watch", "watching", is_flag=True, help="Follow the job until it ends.")
-@_PATIENCE
+@options.patience
 @options.version
 @options.as_json
 @connected
@@ -97,6 +90,7 @@ def submit(
     mask: Path | None,
     how: Fit | None,
     keep_seconds: float | None,
+    deadline_seconds: float | None,
     job_class: str,
     request_id: str | None,
     watching: bool,
@@ -114,6 +108,7 @@ def submit(
         temperature=temperature,
         completion=options.completion(client, model, version, picture, rows=rows, mask=mask, how=how),
         retention_seconds=keep_seconds,
+        deadline_seconds=deadline_seconds,
         request_id=request_id or uuid4().hex,  # the same for every try, so that the job is queued once
         job_class=JobClass(job_class),
         patience_seconds=0,
@@ -133,7 +128,7 @@ def submit(
 
 @click.command()
 @_JOB
-@_PATIENCE
+@options.patience
 @options.as_json
 @connected
 def watch(client: Client, job: str, patience: float, as_json: bool) -> None:
@@ -143,44 +138,6 @@ def watch(client: Client, job: str, patience: float, as_json: bool) -> None:
     is one line of JSON. Ctrl-C stops watching, not the job. The exit code is 0 only if the job succeeded.
     """
     _watch(client, _patiently(partial(client.get_job, job), patience), as_json=as_json, patience=patience)
-
-
-@click.command()
-@_JOB
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=PlaceOption(),
-    help="FOLDER/ for one PNG a sample; FILE.png (or .webp, .jpg, .gif, .bmp) or - (standard output) for a sheet.",
-)
-@options.scale
-@click.option("--start", type=click.IntRange(0), default=0, help="Index of the first sample.")
-@click.option("--limit", type=click.IntRange(1), help="Number of indices. Default: all.")
-@options.as_json
-@connected
-def results(
-    client: Client,
-    job: str,
-    output: Place,
-    scale: int | None,
-    start: int,
-    limit: int | None,
-    as_json: bool,
-) -> None:
-    """Write the finished samples of a job.
-
-    It does not wait for the others; smalti watch does.
-    """
-    require_unmixed(output, as_json=as_json)
-    summary = Summary(client.results(job, start=start, limit=limit or 0))
-    written = _write(summary.images(), output, scale)
-    if as_json:
-        print_json({"job": job, "written": written, "failed": summary.failed, "output": str(output)})
-    else:
-        _report_results(client.get_job(job), written, summary, output)
-    if not written:
-        raise _nothing_written(client.get_job(job), start)
 
 
 @click.command()
@@ -196,6 +153,35 @@ def cancel(client: Client, job: str, as_json: bool) -> None:
         click.echo(f"Job {job} is {cancelled.state} after {cancelled.done} of {cancelled.count} samples.")
     else:
         click.echo(f"Job {job} had already {cancelled.state}.")
+
+
+@click.command()
+@_JOB
+@options.as_json
+@connected
+def pause(client: Client, job: str, as_json: bool) -> None:
+    """Draw no more of a job until it is resumed.
+
+    Samples that are being drawn go back to the queue after their row. Nothing is lost, also if everything is restarted.
+    """
+    paused = client.pause(job)
+    if as_json:
+        print_json(paused)
+    else:
+        click.echo(f"Job {job} is {paused.state} after {paused.done} of {paused.count} samples.")
+
+
+@click.command()
+@_JOB
+@options.as_json
+@connected
+def resume(client: Client, job: str, as_json: bool) -> None:
+    """Go on with a paused job."""
+    resumed = client.resume(job)
+    if as_json:
+        print_json(resumed)
+    else:
+        click.echo(f"Job {job} is {resumed.state}.")
 
 
 @click.command()
@@ -227,24 +213,6 @@ def jobs(client: Client, limit: int, owner: str | None, as_json: bool) -> None:
         print_table(_table(newest))
         for reason in sorted({job.reason for job in newest} & REASONS.keys()):
             say(f"{reason}: {REASONS[reason]}.")
-
-
-class Summary:
-    """Passes on the images of results, and counts the samples that failed."""
-
-    def __init__(self, results: Iterator[SampleResult]) -> None:
-        self._results = results
-        self.failed = 0
-        self.first_error = ""
-
-    def images(self) -> Iterator[tuple[int, Image]]:
-        """Every finished image with its index."""
-        for result in self._results:
-            if result.image is not None:
-                yield result.index, result.image
-            else:
-                self.failed += 1
-                self.first_error = self.first_error or result.error
 
 
 @contextmanager
@@ -298,6 +266,11 @@ def _view(client: Client, job: Job, *, as_json: bool) -> View:
 def _require_success(job: Job) -> None:
     """Raise SmaltiError unless the job succeeded, for the exit code."""
     match job.state:
+        case JobState.FAILED if job.reason == "DEADLINE_EXCEEDED":
+            raise SmaltiError(
+                f"Job {job.id} was stopped at its deadline after {job.done} of {job.count} samples; "
+                "smalti results writes them."
+            )
         case JobState.FAILED:
             reason = f" ({job.reason})" if job.reason else ""
             raise SmaltiError(
@@ -306,32 +279,6 @@ def _require_success(job: Job) -> None:
             )
         case JobState.CANCELLED:
             raise SmaltiError(f"Job {job.id} was cancelled after {job.done} of {job.count} samples.")
-
-
-def _write(images: Iterator[tuple[int, Image]], output: Place, scale: int | None) -> int:
-    if output.is_folder:
-        return len(save_each(((f"{index:05d}", image) for index, image in images), output, scale).files)
-    every = [image for _, image in images]
-    if every:
-        write_picture(sheet(every), output, scale, usual=SHEET_SCALE)
-    return len(every)
-
-
-def _nothing_written(job: Job, start: int) -> SmaltiError:
-    if start >= job.count:
-        return InvalidRequest(
-            f"Job {job.id} has indices 0 to {job.count - 1}: --start {start} is after the last one."
-        )
-    return SmaltiError(f"Job {job.id} has no finished sample to write{'' if job.is_over else ' yet'}.")
-
-
-def _report_results(job: Job, written: int, summary: Summary, output: Place) -> None:
-    if written:
-        say(f"Wrote {written} of {job.count} samples to {output}.")
-    if summary.failed:
-        say(f"{summary.failed} failed; the first because: {summary.first_error}")
-    if not job.is_over:
-        say(f"The job is {job.state}; the others are still to come.")
 
 
 def _table(listed: Sequence[Job]) -> Sequence[Sequence[str]]:

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 import smalti
-from smalti.cli import completing, images, jobs, models
+from smalti.cli import completing, images, jobs, models, results
 from smalti.cli.exit_codes import AWAY, FAILED, INTERRUPTED, NOT_FOUND, WRONG_USAGE
 from smalti.cli.streams import sound_streams
 from smalti.errors import (
@@ -87,7 +87,9 @@ for _command in (
     images.draw,
     jobs.submit,
     jobs.watch,
-    jobs.results,
+    results.results,
+    jobs.pause,
+    jobs.resume,
     jobs.cancel,
     jobs.delete,
     jobs.jobs,

@@ -35,6 +35,14 @@ class PictureFile(click.Path):
         return super().convert(finding.place(value), param, ctx)
 
 
+patience = click.option(
+    "--patience",
+    type=Number(0),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to try again while the server is away or busy.",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 version = click.option(
     "--version",

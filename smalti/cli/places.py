@@ -2,15 +2,16 @@
 
 import os
 import sys
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
 from smalti.cli.streams import on_terminal
 from smalti.errors import InvalidRequest
-from smalti.pictures.files import unwritable, write_whole
+from smalti.pictures.files import unwritable, write_whole, writing_whole
 from smalti.pictures.formats import PNG, Format, format_of
 
 _OUTPUT = "-"
@@ -23,6 +24,7 @@ class Place:
     path: Path | None
     form: Format = PNG
     is_folder: bool = False
+    archive: str = ""  # the ending of a file that is no picture, such as .zip
 
     def __str__(self) -> str:
         if self.path is None:
@@ -41,26 +43,34 @@ class Place:
         else:
             write_whole(self.path, data)
 
+    def writing(self) -> AbstractContextManager[BinaryIO]:
+        """The file, to be written bit by bit; raises InvalidRequest if it cannot be written."""
+        assert self.path is not None, "standard output takes pictures only"
+        return writing_whole(self.path)
+
 
 class PlaceOption(click.ParamType[Place]):
     """Reads -o, and refuses a place that cannot be written before anything is drawn."""
 
     name = "path"
 
+    def __init__(self, *, archives: tuple[str, ...] = ()) -> None:
+        self._archives = archives  # endings of files that are no pictures and can be written, too
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Place:
-        place = value if isinstance(value, Place) else _place(str(value))
+        place = value if isinstance(value, Place) else _place(str(value), self._archives)
         _require_writable(place)
         return place
 
 
-def _place(text: str) -> Place:
+def _place(text: str, archives: tuple[str, ...]) -> Place:
     if text == _OUTPUT:
         return _standard_output()
     if not text:
         raise InvalidRequest("-o is empty: write -o FILE.png, or -o FOLDER/.")
     path = Path(text)
     try:
-        return _folder_or_file(path, is_folder=text.endswith(("/", os.sep)))
+        return _folder_or_file(path, archives, is_folder=text.endswith(("/", os.sep)))
     except (OSError, ValueError) as error:  # the name is too long, or has a zero byte
         raise unwritable(path, error) from error
 
@@ -74,7 +84,7 @@ def _standard_output() -> Place:
     return Place(path=None)
 
 
-def _folder_or_file(path: Path, *, is_folder: bool) -> Place:
+def _folder_or_file(path: Path, archives: tuple[str, ...], *, is_folder: bool) -> Place:
     if path.is_dir():
         return Place(path=path, is_folder=True)
     if path.exists() and not path.is_file():  # a device or a pipe
@@ -87,10 +97,13 @@ def _folder_or_file(path: Path, *, is_folder: bool) -> Place:
         )
     if is_folder or not path.suffix:
         return Place(path=path, is_folder=True)
+    if path.suffix.lower() in archives:
+        return Place(path=path, archive=path.suffix.lower())
     try:
         return Place(path=path, form=format_of(path))
     except InvalidRequest as error:
-        raise InvalidRequest(f"{error} For a folder of that name write {path}{os.sep}.") from error
+        also = f" Here it may also be {' or '.join(archives)}." if archives else ""
+        raise InvalidRequest(f"{error}{also} For a folder of that name write {path}{os.sep}.") from error
 
 
 def _require_writable(place: Place) -> None:

@@ -11,11 +11,12 @@ from rich.text import Text
 from smalti.client import Job
 
 _BAR_WIDTH = 60
-REASONS = {  # why a job waits
+WAITING = {  # why a job waits
     "NO_WORKER_FOR_MODEL": "no worker is running that draws this model",
     "MODEL_REPLACED": "its model was exported again, and no worker has the old export: put that back in its place, "
     "or cancel the job and submit it again",
 }
+REASONS = WAITING | {"DEADLINE_EXCEEDED": "it had not ended at its deadline"}  # why a job waits or failed
 
 
 class Pace:
@@ -61,7 +62,7 @@ def _facts(job: Job, pace: Pace) -> Iterator[str]:
         yield REASONS.get(job.reason, job.reason)
     if job.running and not job.is_over:
         yield f"{job.running} being drawn"
-    if job.reason in REASONS and not job.is_over:
+    if job.reason in WAITING and not job.is_over:
         return  # while nobody draws it, its end cannot be estimated
     if (rate := pace.samples_per_second(job)) > 0:
         yield f"{rate:.1f} samples/s"

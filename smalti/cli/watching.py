@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.text import Text
 
 from smalti.cli.output import print_json
-from smalti.cli.progress import REASONS, Pace, describe, progress_lines
+from smalti.cli.progress import WAITING, Pace, describe, progress_lines
 from smalti.cli.terminal import (
     Canvas,
     Gallery,
@@ -252,7 +252,7 @@ def _obstacle(event: JobEvent) -> str:
     match event:
         case Interrupted():
             return f"{event.message} Trying again."
-        case Job() if event.reason in REASONS:
-            return f"Waiting: {REASONS[event.reason]}."
+        case Job() if event.reason in WAITING:
+            return f"Waiting: {WAITING[event.reason]}."
         case _:
             return ""

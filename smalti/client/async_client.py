@@ -22,7 +22,7 @@ from smalti.client.channel import (
 from smalti.client.credentials import File, Security
 from smalti.client.failures import Patience, from_rpc
 from smalti.client.palettes import PaletteStore, palette_of
-from smalti.client.progress import JobProgress
+from smalti.client.progress import JobProgress, ResultsProgress
 from smalti.client.values import (
     Completion,
     DrawEvent,
@@ -199,6 +199,7 @@ class AsyncClient:
         temperature: float = 1.0,
         completion: Completion | None = None,
         retention_seconds: float | None = None,
+        deadline_seconds: float | None = None,
         request_id: str | None = None,
         job_class: JobClass | str = JobClass.STANDARD,
         patience_seconds: float = 10.0,
@@ -213,6 +214,7 @@ class AsyncClient:
             temperature=temperature,
             completion=completion,
             retention_seconds=retention_seconds,
+            deadline_seconds=deadline_seconds,
             request_id=request_id,
             job_class=job_class,
             version=version,
@@ -262,18 +264,32 @@ class AsyncClient:
         return known
 
     async def results(
-        self, job: JobOrId, *, start: int = 0, limit: int = 0
+        self, job: JobOrId, *, start: int = 0, limit: int = 0, patience_seconds: float = 60.0
     ) -> AsyncGenerator[SampleResult, None]:
-        """The samples that have ended by now, in order of their index from `start`; limit 0 means all."""
+        """The samples that have ended by now; goes on by itself if the connection is lost, as `Client.results` does."""
+        calls.jobs.results(job, start=start, limit=limit)  # refuses wrong values before anything is asked
         palette = await self._palette((await self.get_job(job)).model)
-        call = calls.jobs.results(job, start=start, limit=limit)
-        async with aclosing(self._stream(call)) as replies:
-            async for reply in replies:
-                yield call.read(reply, palette)
+        progress, patience = ResultsProgress(start, limit), Patience(patience_seconds)
+        while not progress.is_over:
+            try:
+                async with aclosing(self._results_once(job, progress, patience, palette)) as results:
+                    async for result in results:
+                        yield result
+                return
+            except (Busy, Unavailable) as error:
+                await asyncio.sleep(patience.delay_after(error))
 
     async def cancel(self, job: JobOrId) -> Job:
         """Stop a job; its finished samples stay."""
         return await self._ask(calls.jobs.cancel(job))
+
+    async def pause(self, job: JobOrId) -> Job:
+        """Let no worker draw the job until it is resumed; what is drawn already stays."""
+        return await self._ask(calls.jobs.pause(job))
+
+    async def resume(self, job: JobOrId) -> Job:
+        """Let workers draw a paused job again."""
+        return await self._ask(calls.jobs.resume(job))
 
     async def delete(self, job: JobOrId) -> None:
         """Delete a job that has ended, and its results."""
@@ -315,6 +331,17 @@ class AsyncClient:
                     yield news
         if not progress.is_over:
             raise Unavailable(f"The server at {self.address} stopped.", retry_seconds=0.5)
+
+    async def _results_once(
+        self, job: JobOrId, progress: ResultsProgress, patience: Patience, palette: Palette
+    ) -> AsyncGenerator[SampleResult, None]:
+        call = calls.jobs.results(job, start=progress.start, limit=progress.limit)
+        async with aclosing(self._stream(call)) as replies:
+            async for reply in replies:
+                patience.renew()
+                result = call.read(reply, palette)
+                progress.arrived(result.index)
+                yield result
 
     async def _ask(self, call: Call[Reply]) -> Reply:
         return call.read(await self._respond(call))

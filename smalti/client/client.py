@@ -29,7 +29,7 @@ from smalti.client.channel import (
 from smalti.client.credentials import File, Security
 from smalti.client.failures import Patience, from_rpc
 from smalti.client.palettes import PaletteStore, palette_of
-from smalti.client.progress import JobProgress
+from smalti.client.progress import JobProgress, ResultsProgress
 from smalti.client.values import (
     Completion,
     DrawEvent,
@@ -221,12 +221,15 @@ class Client:
         temperature: float = 1.0,
         completion: Completion | None = None,
         retention_seconds: float | None = None,
+        deadline_seconds: float | None = None,
         request_id: str | None = None,
         job_class: JobClass | str = JobClass.STANDARD,
         patience_seconds: float = 10.0,
         version: int = 0,
     ) -> Job:
         """Queue a job of `count` samples; sample i is image first_index + i of the seed.
+
+        If it has not ended `deadline_seconds` after its submit, it is stopped and fails; its finished samples stay.
 
         While the server is away or its queue is full, the client tries again for `patience_seconds`. All tries send
         the same request_id (a new one unless you give it), so the job is queued only once.
@@ -239,6 +242,7 @@ class Client:
             temperature=temperature,
             completion=completion,
             retention_seconds=retention_seconds,
+            deadline_seconds=deadline_seconds,
             request_id=request_id,
             job_class=job_class,
             version=version,
@@ -290,16 +294,35 @@ class Client:
             known = event if isinstance(event, Job) else known
         return known
 
-    def results(self, job: JobOrId, *, start: int = 0, limit: int = 0) -> Iterator[SampleResult]:
-        """The samples that have ended by now, in order of their index from `start`; limit 0 means all."""
+    def results(
+        self, job: JobOrId, *, start: int = 0, limit: int = 0, patience_seconds: float = 60.0
+    ) -> Iterator[SampleResult]:
+        """The samples that have ended by now, in order of their index from `start`; limit 0 means all.
+
+        If the connection is lost on the way, the client connects again and goes on after the last result that came. It
+        tries for at most `patience_seconds`.
+        """
+        calls.jobs.results(job, start=start, limit=limit)  # refuses wrong values before anything is asked
         palette = self._palette(self.get_job(job).model)
-        call = calls.jobs.results(job, start=start, limit=limit)
-        for reply in self._stream(call):
-            yield call.read(reply, palette)
+        progress, patience = ResultsProgress(start, limit), Patience(patience_seconds)
+        while not progress.is_over:
+            try:
+                yield from self._results_once(job, progress, patience, palette)
+                return
+            except (Busy, Unavailable) as error:
+                time.sleep(patience.delay_after(error))
 
     def cancel(self, job: JobOrId) -> Job:
         """Stop a job; its finished samples stay."""
         return self._ask(calls.jobs.cancel(job))
+
+    def pause(self, job: JobOrId) -> Job:
+        """Let no worker draw the job until it is resumed; what is drawn already stays."""
+        return self._ask(calls.jobs.pause(job))
+
+    def resume(self, job: JobOrId) -> Job:
+        """Let workers draw a paused job again."""
+        return self._ask(calls.jobs.resume(job))
 
     def delete(self, job: JobOrId) -> None:
         """Delete a job that has ended, and its results."""
@@ -344,6 +367,16 @@ class Client:
                 yield news
         if not progress.is_over:
             raise Unavailable(f"The server at {self.address} stopped.", retry_seconds=0.5)
+
+    def _results_once(
+        self, job: JobOrId, progress: ResultsProgress, patience: Patience, palette: Palette
+    ) -> Iterator[SampleResult]:
+        call = calls.jobs.results(job, start=progress.start, limit=progress.limit)
+        for reply in self._stream(call):
+            patience.renew()
+            result = call.read(reply, palette)
+            progress.arrived(result.index)
+            yield result
 
     def _ask(self, call: Call[Reply]) -> Reply:
         return call.read(self._respond(call))

@@ -1,4 +1,4 @@
-"""Remembers what a watcher has seen of a job, so that no event comes twice after a new connection."""
+"""Remembers what has arrived of a stream, so that nothing comes twice after a new connection."""
 
 from dataclasses import replace
 
@@ -74,3 +74,25 @@ class JobProgress:
         self._ended.add(end.index)
         self._rows.pop(end.index, None)
         return end
+
+
+class ResultsProgress:
+    """Which results of a download are still to come: they arrive in the order of their indices."""
+
+    def __init__(self, start: int, limit: int) -> None:
+        self.start = start
+        self._end = start + limit if limit else None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every index that was asked for has been passed."""
+        return self._end is not None and self.start >= self._end
+
+    @property
+    def limit(self) -> int:
+        """How many indices are left; 0 means all."""
+        return 0 if self._end is None else self._end - self.start
+
+    def arrived(self, index: int) -> None:
+        """The result of this index is here, and with it all before that will come now."""
+        self.start = index + 1

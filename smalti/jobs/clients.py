@@ -10,13 +10,14 @@ from smalti.errors import (
     InvalidRequest,
     JobNotFinished,
     JobNotFound,
+    JobOver,
     NotPermitted,
     QueueFull,
     RequestConflict,
 )
 from smalti.jobs import codec, script
 from smalti.jobs.connection import MemoryFull
-from smalti.jobs.job import Job, JobRequest
+from smalti.jobs.job import Job, JobRequest, Origin
 from smalti.jobs.keys import request_key
 from smalti.jobs.limits import (
     DEFAULT_LIMITS,
@@ -29,10 +30,12 @@ from smalti.jobs.limits import (
     refusal,
 )
 from smalti.jobs.reading import JobRecords, asking, damaged, not_found, required
+from smalti.jobs.script import Script
 from smalti.jobs.store import QueueStore
 from smalti.printable import printable
 
 _ID_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # without letters and digits that look alike
+_UNKNOWN_ORIGIN = Origin()
 _ID = re.compile(r"[a-z0-9]{1,32}")
 
 
@@ -50,7 +53,7 @@ class ClientQueue:
 
 
 class ClientJobs:
-    """Submits, reads, lists, cancels and deletes the jobs of one client; those of all clients, if it sees all.
+    """Submits, reads, lists, pauses, cancels and deletes the jobs of one client; those of all clients, if it sees all.
 
     A job that the client does not see raises JobNotFound, as if it did not exist. One whose record in Redis is damaged
     raises JobDamaged; it can only be deleted.
@@ -63,17 +66,19 @@ class ClientJobs:
         self._limits = limits
         self._own_limits = limits_of(asker, limits)
 
-    async def submit(self, request: JobRequest, *, request_id: str = "", traceparent: str = "") -> Job:
-        """Queue a job. The same request_id of the same client again gives the same job, with its first traceparent.
+    async def submit(
+        self, request: JobRequest, *, request_id: str = "", origin: Origin = _UNKNOWN_ORIGIN
+    ) -> Job:
+        """Queue a job. The same request_id of the same client again gives the same job, with its first origin.
 
         Raises RequestConflict if that request_id was used for another request, LimitReached or QueueFull if the client
         or the queue has no room now, and InvalidRequest if the job is larger than either ever has room for.
         """
         size = _Size.of(request)
         self._refuse_too_large(size)
-        job_id = await self._submit(request, size, request_id, traceparent)
+        job_id = await self._submit(request, size, request_id, origin)
         return await self._records.refresh(
-            job_id, request, self._asker.name, traceparent=traceparent
+            job_id, request, self._asker.name
         )  # an older job has an equal request
 
     async def get(self, job_id: str) -> Job:
@@ -86,7 +91,7 @@ class ClientJobs:
 
     async def refresh(self, job: Job) -> Job:
         """The same job as it is now. Cheaper than `get`: its request never changes, so it is not read again."""
-        return await self._records.refresh(job.id, job.request, job.client, traceparent=job.traceparent)
+        return await self._records.refresh(job.id, job.request, job.client)
 
     async def list(
         self, *, limit: int, page_token: str = "", client: str | None = None
@@ -116,12 +121,30 @@ class ClientJobs:
 
     async def cancel(self, job_id: str) -> Job:
         """Stop a job. It is CANCELLED at once, or CANCELLING until its workers have dropped its samples."""
-        answer = await self._store.run(script.CANCEL, _checked(job_id), *asking(self._asker))
+        return await self._change(script.CANCEL, job_id)
+
+    async def pause(self, job_id: str) -> Job:
+        """Let no worker draw the job until it is resumed; nothing of it is lost. Raises JobOver if it has ended.
+
+        Its running samples are given back by their workers after the row that is being drawn.
+        """
+        return await self._change(script.PAUSE, job_id)
+
+    async def resume(self, job_id: str) -> Job:
+        """Let workers draw a paused job again; raises JobOver if it has ended."""
+        return await self._change(script.RESUME, job_id)
+
+    async def _change(self, change: Script, job_id: str) -> Job:
+        """Run a script that changes a job's state; returns the job as it is then."""
+        answer = await self._store.run(change, _checked(job_id), *asking(self._asker))
         if answer == b"MISSING":
             raise not_found(job_id)
         if answer == b"DAMAGED":
             raise damaged(job_id)
-        return await self.get(job_id)
+        job = await self.get(job_id)
+        if answer == b"OVER":
+            raise JobOver(f"Job {job_id} is {job.state}: it can be neither paused nor resumed.")
+        return job
 
     async def delete(self, job_id: str) -> None:
         """Forget a job that has ended, and its results; raises JobNotFinished if it has not ended."""
@@ -150,10 +173,10 @@ class ClientJobs:
         for limits, whose in ((self._limits, "the whole queue takes"), (self._own_limits, "you may have")):
             size.refuse_above(limits, whose)
 
-    async def _submit(self, request: JobRequest, size: "_Size", request_id: str, traceparent: str) -> str:
+    async def _submit(self, request: JobRequest, size: "_Size", request_id: str, origin: Origin) -> str:
         job_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(12))
         key = request_key(self._asker.name, request_id)
-        submission = [*self._submission(job_id, request, size, key), traceparent]
+        submission = self._submission(job_id, request, size, key, origin)
         try:
             answer, *values = await self._store.run(
                 script.SUBMIT, *submission, keys=[self._store.keys.job(job_id)]
@@ -182,7 +205,7 @@ class ClientJobs:
         )
 
     def _submission(
-        self, job_id: str, request: JobRequest, size: "_Size", key: str
+        self, job_id: str, request: JobRequest, size: "_Size", key: str, origin: Origin
     ) -> Sequence[str | bytes | int]:
         pool, own = self._limits, self._own_limits
         return [
@@ -203,6 +226,9 @@ class ClientJobs:
             size.result_bytes,
             ceil(request.retention_seconds * 1000),
             request.job_class,
+            origin.traceparent,
+            origin.rpc_id,
+            ceil(request.deadline_seconds * 1000),
         ]
 
 

@@ -16,13 +16,17 @@ from smalti.jobs.job import (
     JobClass,
     JobRequest,
     JobState,
+    Origin,
     Progress,
     Released,
     SampleResult,
     Verdict,
 )
 
-STATE_FIELDS = ("state", "done", "failed", "created", "started", "ended", "expires", "reason")
+STATE_FIELDS = (
+    *("state", "done", "failed", "created", "started", "ended", "deadline", "expires", "reason"),
+    *("rpc_id", "traceparent"),
+)
 Argument: TypeAlias = str | bytes | int
 
 
@@ -73,9 +77,9 @@ def decode_client(name: bytes | None) -> str:
     return name.decode()
 
 
-def decode_traceparent(value: bytes) -> str:
-    """The name of a span; a damaged one is as good as none."""
-    return value.decode("ascii", errors="ignore")
+def decode_origin(rpc_id: bytes | None, traceparent: bytes | None) -> Origin:
+    """The RPC that submitted a job. What is damaged is as good as nothing."""
+    return Origin(rpc_id=_ascii(rpc_id), traceparent=_ascii(traceparent))
 
 
 def hash_request(request: JobRequest) -> str:
@@ -90,7 +94,6 @@ def decode_job(
     *,
     client: str,
     running: int,
-    traceparent: str,
 ) -> Job:
     """A job from its request, the values of its STATE_FIELDS, and its running samples; raises Undecodable."""
     values = dict(zip(STATE_FIELDS, state, strict=True))
@@ -106,9 +109,10 @@ def decode_job(
             created=int(values["created"] or b"") / 1000,
             started=_seconds(values["started"]),
             ended=_seconds(values["ended"]),
+            deadline=_seconds(values["deadline"]),
             expires=_seconds(values["expires"]),
             reason=_text(values["reason"]),
-            traceparent=traceparent,
+            origin=decode_origin(values["rpc_id"], values["traceparent"]),
         )
     except ValueError as error:
         raise Undecodable(str(error)) from error
@@ -128,14 +132,14 @@ def decode_claims(reply: Sequence[Sequence[Sequence[bytes]]]) -> tuple[list[Clai
         if claimed is None:
             unreadable.append(Progress(**sample, first_row=0, outcome=Released()))
         else:
-            request, queued_seconds, traceparent = claimed
+            request, queued_seconds, origin = claimed
             claims.append(
                 Claim(
                     **sample,
                     request=request,
                     pixels=pixels,
                     queued_seconds=queued_seconds,
-                    traceparent=traceparent,
+                    origin=origin,
                     is_suspect=suspect == b"1",
                 )
             )
@@ -143,11 +147,11 @@ def decode_claims(reply: Sequence[Sequence[Sequence[bytes]]]) -> tuple[list[Clai
 
 
 def _claimed_request(
-    _: bytes, encoded: bytes | None, kept: bytes | None, queued_ms: bytes, traceparent: bytes
-) -> tuple[JobRequest, float, str] | None:
-    """A request, how long it was queued, in seconds, and its traceparent; None if it cannot be read."""
+    _: bytes, encoded: bytes | None, kept: bytes | None, queued_ms: bytes, rpc_id: bytes, traceparent: bytes
+) -> tuple[JobRequest, float, Origin] | None:
+    """A request, how long it was queued, in seconds, and its origin; None if it cannot be read."""
     try:
-        return decode_request(encoded, kept), int(queued_ms) / 1000, decode_traceparent(traceparent)
+        return decode_request(encoded, kept), int(queued_ms) / 1000, decode_origin(rpc_id, traceparent)
     except Undecodable:
         return None
 
@@ -215,5 +219,9 @@ def _text(value: bytes | str | int | None) -> str:
     return value.decode() if isinstance(value, bytes) else str(value or "")
 
 
+def _ascii(value: bytes | None) -> str:
+    return (value or b"").decode("ascii", errors="ignore")
+
+
 def _seconds(milliseconds: bytes | None) -> float | None:
-    return int(milliseconds) / 1000 if milliseconds else None
+    return int(milliseconds) / 1000 if milliseconds and milliseconds != b"0" else None

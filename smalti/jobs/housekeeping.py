@@ -1,6 +1,8 @@
-"""Does the upkeep of a queue on time: recovers samples, checks Redis, forgets old jobs, sets the gauges."""
+"""Does the upkeep of a queue on time: recovers samples, stops overdue jobs, forgets old ones, sets the gauges."""
 
 import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
 from time import monotonic
 
 import structlog
@@ -9,17 +11,20 @@ from smalti.errors import RedisUnfit, Unavailable
 from smalti.jobs.upkeep import QueueUpkeep
 from smalti.runtime.metrics import (
     CORRECTED_TOTALS,
+    OVERDUE_JOBS,
     QUEUE_AGE_SECONDS,
     QUEUE_SAMPLES,
     QUEUE_WORKERS,
     QUEUED_JOBS,
     RECOVERED_SAMPLES,
+    REPAIRS,
 )
 
 log = structlog.get_logger()
 _CHECK_SECONDS = 2.0  # somebody may change a running Redis
 _EXPIRE_SECONDS = 5.0
 _GAUGE_SECONDS = 1.0
+_AUDIT_LOOK_SECONDS = 5.0  # between two looks whether it is time for an audit
 _NAMED = 10  # damaged jobs in a line of the log
 
 
@@ -45,8 +50,16 @@ class Housekeeping:
                     self._is_well = False
             await asyncio.sleep(next_beat - monotonic())
 
+    async def keep_auditing(self) -> None:
+        """Audit the queue once a minute until cancelled; one of all processes does, whoever comes first."""
+        while True:
+            await asyncio.sleep(_AUDIT_LOOK_SECONDS)
+            if self._is_well:
+                with suppress(Unavailable):  # `look` reports it
+                    self._note_repairs(await self._queue.audit())
+
     async def look(self) -> None:
-        """Check, measure and forget if it is time for each; call this every `recover_seconds`.
+        """Stop overdue jobs; check, measure and forget if it is time for each. Call this every `recover_seconds`.
 
         Raises Unavailable and RedisUnfit. After either error, the next call checks Redis first, because it may be a
         different Redis now, and then recovers.
@@ -65,6 +78,7 @@ class Housekeeping:
         self._is_well = True
 
     async def _look(self) -> None:
+        await self._stop_overdue()
         now = monotonic()
         if now - self._checked >= _CHECK_SECONDS:
             await self._check()
@@ -87,6 +101,12 @@ class Housekeeping:
             RECOVERED_SAMPLES.inc(recovered)
             log.warning("samples recovered from a silent worker", count=recovered)
 
+    async def _stop_overdue(self) -> None:
+        overdue = await self._queue.stop_overdue()
+        if overdue:
+            OVERDUE_JOBS.inc(overdue)
+            log.info("jobs stopped at their deadlines", count=overdue)
+
     async def _recount(self) -> None:
         recounted = await self._queue.recount()
         if recounted.wrong_totals:
@@ -95,9 +115,16 @@ class Housekeeping:
         if recounted.damaged_jobs:
             log.warning("records of jobs in Redis are damaged", jobs=recounted.damaged_jobs[:_NAMED])
 
+    def _note_repairs(self, repairs: Mapping[str, int]) -> None:
+        for what, number in repairs.items():
+            REPAIRS.labels(what).inc(number)
+        if repairs:
+            log.error("the queue was not as its scripts leave it, and was repaired", repairs=dict(repairs))
+
     async def _measure(self) -> None:
         depth = await self._queue.depth()
         QUEUED_JOBS.labels("QUEUED").set(depth.queued_jobs)
+        QUEUED_JOBS.labels("PAUSED").set(depth.paused_jobs)
         QUEUED_JOBS.labels("RUNNING").set(depth.running_jobs)
         QUEUE_SAMPLES.labels("ready").set(depth.ready_samples)
         QUEUE_SAMPLES.labels("running").set(depth.running_samples)

@@ -9,10 +9,11 @@ TEMPERATURE_RANGE = (0.05, 10.0)
 
 
 class JobClass(StrEnum):
-    """Which samples are handed out first."""
+    """How a job shares workers with others: by the weights 16, 4 and 1 (shared.lua)."""
 
-    INTERACTIVE = "interactive"  # somebody waits: these come first, and standard samples make way for them
+    INTERACTIVE = "interactive"  # somebody waits: other samples make way for these
     STANDARD = "standard"
+    BATCH = "batch"  # nobody waits: these take what others leave, and always a little
 
 
 class JobState(StrEnum):
@@ -20,6 +21,7 @@ class JobState(StrEnum):
 
     QUEUED = "QUEUED"
     RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
     CANCELLING = "CANCELLING"
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
@@ -45,12 +47,21 @@ class JobRequest:
     temperature: float = 1.0
     kept: bytes = b""  # an int32, little-endian, for each pixel; −1 if it is drawn; empty if all are
     retention_seconds: float = 86400.0
+    deadline_seconds: float = 0.0  # from the submit; the job fails if it has not ended by then; 0 for none
     job_class: JobClass = JobClass.STANDARD
 
     @property
     def row_bytes(self) -> int:
         """Bytes that store one row."""
         return self.columns * bytes_per_pixel(self.colours)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """The RPC that submitted a job. Logs and traces name it; nothing that is drawn depends on it."""
+
+    rpc_id: str = ""  # its request id
+    traceparent: str = ""  # names its span; empty if it was not traced
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,9 +78,10 @@ class Job:
     created: float
     started: float | None = None
     ended: float | None = None
+    deadline: float | None = None
     expires: float | None = None
     reason: str = ""
-    traceparent: str = ""  # names the span of its submit; empty if that was not traced
+    origin: Origin = Origin()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +94,7 @@ class Claim:
     request: JobRequest
     pixels: bytes = b""  # the rows committed so far
     queued_seconds: float = 0.0  # from submit to this claim
-    traceparent: str = ""  # names the span of the job's submit; empty if that was not traced
+    origin: Origin = Origin()
     is_suspect: bool = False  # a worker fell silent with it: draw it alone, and report each row first
 
 
@@ -130,10 +142,11 @@ class Verdict(StrEnum):
     """What the queue did with one Progress."""
 
     ACCEPTED = "ACCEPTED"
+    PAUSED = "PAUSED"  # the rows are there, and the job is paused: give the sample back
     DUPLICATE = "DUPLICATE"  # sent again: the same bytes were there already
     BEHIND = "BEHIND"  # Redis holds fewer rows than first_row: send again from `CommitReply.rows`
     FENCED = "FENCED"  # the token is no longer the sample's: another worker may have it
-    CANCELLED = "CANCELLED"  # the job is being cancelled: drop the sample
+    CANCELLED = "CANCELLED"  # the job was cancelled, or its deadline has passed: drop the sample
     CORRUPT = "CORRUPT"  # other bytes are committed already: an alarm
 
 
@@ -172,6 +185,7 @@ class QueueDepth:
 
     queued_jobs: int
     running_jobs: int
+    paused_jobs: int
     ready_samples: int  # claimable now
     running_samples: int
     workers: int  # workers with a lease

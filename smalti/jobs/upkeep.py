@@ -1,19 +1,23 @@
 """Keeps a queue in order: checks its Redis, recovers samples, forgets old jobs, and counts what is there."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
 from smalti.errors import RedisUnfit
 from smalti.jobs import script
+from smalti.jobs.auditing import QueueAudit
 from smalti.jobs.connection import NOT_OURS, Refused, refuse_if_unfit, unavailable_when_away
 from smalti.jobs.job import QueueDepth
 from smalti.jobs.keys import LAYOUT
 from smalti.jobs.store import QueueStore
 
-_RECOVERED_AT_ONCE = 256  # samples in one script call, so that it stays short
+_RECOVERED_AT_ONCE = 128  # samples in one script call, so that it stays short
 _RECOUNTED_AT_ONCE = 256  # jobs
 RECOUNT_SECONDS = 60.0
+AUDIT_SECONDS = 60.0
+_STOPPED_AT_ONCE = 16  # jobs past their deadlines
 _EXPIRED_AT_ONCE = 4  # jobs, each with up to a thousand keys
 
 
@@ -66,6 +70,14 @@ class QueueUpkeep:
             recovered += taken
         return recovered
 
+    async def stop_overdue(self) -> int:
+        """Stop jobs whose deadlines have passed; returns how many. Call it about once a second."""
+        overdue, more = 0, True
+        while more:
+            stopped, more = await self._store.run(script.DEADLINE, _STOPPED_AT_ONCE)
+            overdue += stopped
+        return overdue
+
     async def expire(self) -> int:
         """Forget jobs whose retention has passed; returns how many."""
         expired = 0
@@ -84,13 +96,27 @@ class QueueUpkeep:
             damaged += [job_id.decode() for job_id in jobs]
         return Recounted(wrong_totals=wrong, damaged_jobs=damaged)
 
+    async def audit(self, *, every_seconds: float = AUDIT_SECONDS) -> "Counter[str]":
+        """Look for what no script would have left, and repair it, if the last audit is `every_seconds` ago.
+
+        Returns how many repairs of each kind were made (smalti/jobs/auditing.py). It takes many short calls, so that
+        others are not held up.
+        """
+        turn = await self._store.run(script.TAKE_TURN, "audited", ceil(every_seconds * 1000))
+        repairs = await QueueAudit(self._store).run() if turn else Counter[str]()
+        if repairs:
+            await self.recount(every_seconds=0)  # it may have begun before the repairs
+            await self.recount(every_seconds=0)
+        return repairs
+
     async def depth(self) -> QueueDepth:
         """How much is in the queue now; the cost does not grow with the queue."""
-        live, queued, ready, workers, oldest = await self._store.run(script.DEPTH)
+        live, queued, paused, ready, workers, oldest = await self._store.run(script.DEPTH)
         (running,) = await self._store.run(script.RUNNING)
         return QueueDepth(
             queued_jobs=queued,
-            running_jobs=live - queued,
+            running_jobs=live - queued - paused,
+            paused_jobs=paused,
             ready_samples=ready,
             running_samples=running,
             workers=workers,

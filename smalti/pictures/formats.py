@@ -1,6 +1,6 @@
 """Picture formats for writing: their file endings, their limits, and what each one loses."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -28,6 +28,7 @@ class Format:
 
 
 PNG = Format(name="PNG", endings=(".png",))
+GIF = Format(name="GIF", endings=(".gif",), largest_side=65535, colours=256)
 FORMATS = (
     PNG,
     Format(
@@ -44,7 +45,7 @@ FORMATS = (
         largest_side=65500,
         feature="jpg",
     ),
-    Format(name="GIF", endings=(".gif",), largest_side=65535, colours=256),
+    GIF,
     Format(name="BMP", endings=(".bmp",)),
 )
 
@@ -71,6 +72,16 @@ def encoded(picture: pillow.Image, form: Format) -> bytes:
     """The bytes of the file."""
     stream = BytesIO()
     _fitting(picture, form).save(stream, form.name, **form.options)
+    return stream.getvalue()
+
+
+def moving(frames: Iterable[pillow.Image], milliseconds: Sequence[int]) -> bytes:
+    """The bytes of a GIF that shows each frame for its time, again and again."""
+    first, *others = [_fitting(frame, GIF) for frame in frames]
+    stream = BytesIO()
+    first.save(
+        stream, "GIF", save_all=True, append_images=others, duration=list(milliseconds), loop=0, disposal=1
+    )
     return stream.getvalue()
 
 

@@ -101,9 +101,11 @@ JOBS_SUBMITTED = Counter("smalti_jobs_submitted_total", "Jobs accepted by this s
 RECOVERED_SAMPLES = Counter(
     "smalti_recovered_samples_total", "Samples taken back from workers that fell silent."
 )
+OVERDUE_JOBS = Counter("smalti_overdue_jobs_total", "Jobs that were stopped at their deadlines.")
 CORRECTED_TOTALS = Counter(
     "smalti_corrected_totals_total", "Totals of the queue that a recount found wrong and corrected."
 )
+REPAIRS = Counter("smalti_queue_repairs_total", "Repairs of the queue by its audit; must stay 0.", ["what"])
 
 # Worker
 QUEUE_WAIT_SECONDS = Histogram(

@@ -61,6 +61,10 @@ class HandWorker:
             await self.draw(claim, first_row=0, rows=claim.request.rows)
         return len(claims)
 
+    async def leave(self) -> None:
+        """Give back what is held."""
+        await self._queue.leave("hand")
+
     async def _commit(self, progress: Progress) -> CommitReply:
         [reply] = await self._queue.commit("hand", [progress])
         return reply

@@ -1,5 +1,6 @@
 """The calls of JobService, made of plain values; their responses become plain values again."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -26,6 +27,9 @@ from smalti.jobs.job import JobClass, JobState
 from smalti.v1 import jobs_pb2, jobs_pb2_grpc
 
 SERVICE: Any = jobs_pb2_grpc.JobServiceStub  # Any: grpc generates stubs without types
+_CLASSES: Mapping[int, JobClass] = {
+    jobs_pb2.JobClass.Value(f"JOB_CLASS_{job_class.name}"): job_class for job_class in JobClass
+}
 _LONGEST_SECONDS = 1e11  # a Duration holds a little more; a server allows far less
 
 
@@ -39,6 +43,7 @@ def submit(
     temperature: float,
     completion: Completion | None,
     retention_seconds: float | None,
+    deadline_seconds: float | None,
     request_id: str | None,
     job_class: JobClass | str,
     version: int,
@@ -54,7 +59,8 @@ def submit(
         first_index=first_index,
         temperature=real("temperature", temperature),
         completion=None if completion is None else completion_message(completion),
-        retention=None if retention_seconds is None else _duration(retention_seconds),
+        retention=_duration("retention_seconds", retention_seconds),
+        deadline=_duration("deadline_seconds", deadline_seconds),
         job_class=f"JOB_CLASS_{_job_class_of(job_class).name}",
     )
     return Call(SERVICE, "Submit", request, _submitted)
@@ -97,6 +103,16 @@ def cancel(job: JobOrId) -> Call[Job]:
 
 
 @from_values
+def pause(job: JobOrId) -> Call[Job]:
+    return Call(SERVICE, "Pause", jobs_pb2.PauseJobRequest(id=_id(job)), read_job)
+
+
+@from_values
+def resume(job: JobOrId) -> Call[Job]:
+    return Call(SERVICE, "Resume", jobs_pb2.ResumeJobRequest(id=_id(job)), read_job)
+
+
+@from_values
 def delete(job: JobOrId) -> Call[None]:
     return Call(SERVICE, "Delete", jobs_pb2.DeleteJobRequest(id=_id(job)), lambda reply: None)
 
@@ -107,15 +123,15 @@ def _job_class_of(job_class: JobClass | str) -> JobClass:
         return JobClass(job_class)
     except ValueError as error:
         raise InvalidRequest(
-            f"job_class is {shown(job_class)}; it must be {' or '.join(JobClass)}.", field="job_class"
+            f"job_class is {shown(job_class)}; it must be {', '.join(JobClass)}.", field="job_class"
         ) from error
 
 
-def _duration(seconds: float) -> Duration:
-    if not (seconds := real("retention_seconds", seconds)) >= 0:
-        raise InvalidRequest(
-            f"retention_seconds is {seconds:g}; it must be a number from 0.", field="retention_seconds"
-        )
+def _duration(field: str, seconds: float | None) -> Duration | None:
+    if seconds is None:
+        return None
+    if not (seconds := real(field, seconds)) >= 0:
+        raise InvalidRequest(f"{field} is {seconds:g}; it must be a number from 0.", field=field)
     duration = Duration()
     duration.FromMilliseconds(round(min(seconds, _LONGEST_SECONDS) * 1000))  # the server knows its limit
     return duration
@@ -148,17 +164,18 @@ def read_job(message: jobs_pb2.Job, colour_change: ColourChange = NO_CHANGE) -> 
         created=_time(message, "created"),
         started=_time(message, "started"),
         ended=_time(message, "ended"),
+        deadline=_time(message, "deadline"),
         expires=_time(message, "expires"),
         reason=message.reason,
         job_class=_job_class(message),
         client=message.client,
+        rpc_id=message.rpc_id,
         colour_change=colour_change,
     )
 
 
 def _job_class(message: jobs_pb2.Job) -> JobClass:
-    interactive = message.job_class == jobs_pb2.JOB_CLASS_INTERACTIVE
-    return JobClass.INTERACTIVE if interactive else JobClass.STANDARD
+    return _CLASSES.get(message.job_class, JobClass.STANDARD)
 
 
 def _time(message: jobs_pb2.Job, field: str) -> datetime | None:

@@ -1,6 +1,6 @@
 -- recount.lua: compute the totals again, a page of jobs at a time, and replace them at the end.
 -- What a script left undone, because Redis refused a command half way, is done here: a job is in the list of its client,
--- and claimable if it has ready samples; a list has no job without a record.
+-- claimable if it has ready samples, and known by its deadline; a list has no job without a record.
 -- While a recount is under way, `charge` changes the counts of jobs that it has passed. New jobs come after those. So the
 -- counts are right at the end, and what an interrupted script or a damaged record left wrong in the totals is gone.
 -- KEYS  1 meta
@@ -22,20 +22,20 @@ local function add_to(job, what, number)
   count(recount, what .. ' ' .. job.client, number)
 end
 
-local function ready_samples(job)
-  local given_back = redis.call('ZCARD', key('returned', job.id)) + redis.call('ZCARD', key('suspects', job.id))
-  return job.count - job.next + given_back
-end
-
 local function count_job(job)
   redis.call('ZADD', key('jobs', job.client), int(job.serial), job.id)
   add_to(job, 'bytes', bytes_of(job))
   if job.state == 'SUCCEEDED' or job.state == 'FAILED' or job.state == 'CANCELLED' then return end
   add_to(job, 'jobs', 1)
   add_to(job, 'running', redis.call('SCARD', key('running', job.id)))
-  local ready = job.state ~= 'CANCELLING' and ready_samples(job) or 0
+  local is_paused = job.state == 'PAUSED'
+  if is_paused then add_to(job, 'paused', 1) end
+  local ready = job.state ~= 'CANCELLING' and not is_paused and waiting_samples(job) or 0
   add_to(job, 'ready', ready)
-  if ready > 0 then redis.call('ZADD', ready_key(job.digest, job.class), 'NX', '0', job.id) end
+  if ready > 0 then list_ready(job, 'NX', '0', job.id) end
+  if job.deadline > 0 and job.state ~= 'CANCELLING' then
+    redis.call('ZADD', key('deadlines'), 'NX', int(job.deadline), job.id)
+  end
   add_to(job, 'pixels', (job.count - job.done - job.failed - job.cancelled) * job.sample_pixels)
 end
 

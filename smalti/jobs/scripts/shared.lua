@@ -10,6 +10,8 @@ local LATE = 4  -- rows that a worker may have drawn since it last reported a pl
 local CHUNKS_OF_DAMAGED = 1000  -- of a job whose count is not known; as many as a job of a million samples has
 local TTL_MARGIN = 60000  -- keys live longer than the retention; `expire` normally deletes them earlier
 local WORKER_TTL = 600000  -- at least; keeps the last claim of a worker that fell silent
+local SHARE_TTL = 3600000  -- how long the time of a client that has nothing to claim is remembered
+local MOST_BYTES = 1048576  -- of pictures in one call; the picture with which they are exceeded is still in it
 
 local clock = redis.call('TIME')
 local now_us = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
@@ -31,8 +33,16 @@ local function pixels_key(id, index)
   return prefix .. 'pixels:' .. id .. ':' .. index
 end
 
-local function ready_key(digest, class)
-  return key('ready', digest, class, '')
+local function ready_key(digest, class, client)
+  return key('ready', digest, class, client)
+end
+
+local function turns_key(digest, class)
+  return key('turns', digest, class)
+end
+
+local function share_key(class, client)
+  return key('share', class, client)
 end
 
 local function result_key(id, index)
@@ -69,17 +79,19 @@ local function fields_of_job(name, ...)
   return string.find(fields.err, 'WRONGTYPE', 1, true) and {} or redis.call('HMGET', name, ...)
 end
 
-local WORDS = {'state', 'class', 'client', 'digest', 'fingerprint', 'request_key'}
+local WORDS = {'state', 'reason', 'class', 'client', 'digest', 'fingerprint', 'request_key'}
 local NUMBERS = {
   'count', 'next', 'done', 'failed', 'cancelled', 'rows', 'row_bytes', 'sample_pixels', 'job_bytes', 'sample_bytes',
-  'retention', 'created', 'serial',
+  'retention', 'created', 'deadline', 'serial',
 }
 local FIELDS = {}
 for _, names in ipairs({WORDS, NUMBERS}) do
   for _, name in ipairs(names) do FIELDS[#FIELDS + 1] = name end
 end
-local STATES = {QUEUED = 1, RUNNING = 1, CANCELLING = 1, SUCCEEDED = 1, FAILED = 1, CANCELLED = 1}
-local CLASSES = {interactive = 1, standard = 1}
+local GOES_ON = {QUEUED = 1, RUNNING = 1, PAUSED = 1}  -- states of a job that was not stopped and has not ended
+local STATES = {QUEUED = 1, RUNNING = 1, PAUSED = 1, CANCELLING = 1, SUCCEEDED = 1, FAILED = 1, CANCELLED = 1}
+local ENDED = {SUCCEEDED = 1, FAILED = 1, CANCELLED = 1}
+local CLASSES = {interactive = 16, standard = 4, batch = 1}  -- by their weights
 
 local function is_damaged(job)
   for _, name in ipairs(WORDS) do
@@ -147,7 +159,8 @@ local function is_recounted(job)
 end
 
 -- Change the totals of the pool and of the job's client: 'jobs' that have not ended, their 'ready' and 'running' samples
--- and their 'pixels' to draw, and the 'bytes' of all jobs. An unfinished recount that has counted the job changes, too.
+-- and their 'pixels' to draw, the 'paused' ones among these jobs, and the 'bytes' of all jobs. An unfinished recount that
+-- has counted the job changes, too.
 local function charge(job, what, number)
   for _, name in ipairs(is_recounted(job) and {'totals', 'recount'} or {'totals'}) do
     count(key(name), what, number)
@@ -175,6 +188,61 @@ local function each_chunk(job, command, ...)
   end
 end
 
+-- Sharing between clients. A client's time is the number of pixels that it was given in a class, divided by its weight;
+-- the client with the least time comes next. `turns:<digest>:<class>` lists the clients that have claimable samples of a
+-- model by their time. `share:<class>:<client>` holds the time, and the digests for which the client is listed.
+local function exact(number)
+  return string.format('%.17g', number)
+end
+
+local function weight_of(client)
+  return tonumber(redis.call('HGET', key('weights'), client) or '') or 1
+end
+
+-- The time of the client that was served last in a class.
+local function clock_of(class)
+  return tonumber(redis.call('HGET', meta, 'clock ' .. class) or '0')
+end
+
+-- List a job as claimable; what follows goes to ZADD before its id. A client that had nothing to claim begins at the time
+-- of the last one served, so it has saved up nothing. But what it was given before still counts.
+local function list_ready(job, ...)
+  redis.call('ZADD', ready_key(job.digest, job.class, job.client), ...)
+  local turns, share = turns_key(job.digest, job.class), share_key(job.class, job.client)
+  if redis.call('ZSCORE', turns, job.client) then return end
+  local time = tonumber(redis.call('HGET', share, 'time') or '0')
+  if redis.call('PTTL', share) ~= -1 then time = math.max(time, clock_of(job.class)) end
+  redis.call('HSET', share, 'time', exact(time), job.digest, '')
+  redis.call('PERSIST', share)
+  redis.call('ZADD', turns, exact(time), job.client)
+end
+
+-- Take a client from the list of a model if it has no claimable job of it any more.
+local function unlist_client(digest, class, client)
+  if redis.call('EXISTS', ready_key(digest, class, client)) == 1 then return end
+  local share = share_key(class, client)
+  redis.call('ZREM', turns_key(digest, class), client)
+  redis.call('HDEL', share, digest)
+  if redis.call('HLEN', share) <= 1 then redis.call('PEXPIRE', share, int(SHARE_TTL)) end
+end
+
+local function unlist_ready(job)
+  redis.call('ZREM', ready_key(job.digest, job.class, job.client), job.id)
+  unlist_client(job.digest, job.class, job.client)
+end
+
+-- Move a client's time on by pixels that it is given, or back by pixels that were not drawn after all.
+local function advance(class, client, pixels)
+  local share = share_key(class, client)
+  local before = redis.call('HGET', share, 'time')
+  if not before then return end  -- nothing was heard of it for long
+  local time = exact(tonumber(before) + pixels / weight_of(client))
+  for _, field in ipairs(redis.call('HKEYS', share)) do
+    if field == 'time' then redis.call('HSET', share, 'time', time)
+    else redis.call('ZADD', turns_key(field, class), 'XX', time, client) end
+  end
+end
+
 -- Whether the request_id still belongs to this job: a newer job may have it now.
 local function owns_request_key(job)
   if job.request_key == '' then return false end
@@ -182,14 +250,15 @@ local function owns_request_key(job)
   return known and string.sub(known, 1, #job.id + 1) == job.id .. ' '
 end
 
-local function end_job(job, state)
-  job.state = state
-  local reason = state == 'FAILED' and 'SAMPLES_FAILED' or ''
+local function end_job(job, state, reason)
+  if job.state == 'PAUSED' then charge(job, 'paused', -1) end
+  job.state, job.reason = state, reason
   local ttl = int(job.retention + TTL_MARGIN)
   redis.call('HSET', job.key, 'state', state, 'reason', reason, 'ended', int(now), 'expires', int(now + job.retention))
   redis.call('DEL', key('returned', job.id), key('suspects', job.id), key('running', job.id))
-  redis.call('ZREM', ready_key(job.digest, job.class), job.id)
+  unlist_ready(job)
   redis.call('ZREM', key('queued'), job.id)
+  redis.call('ZREM', key('deadlines'), job.id)
   redis.call('ZADD', key('expiry'), int(now + job.retention), job.id .. ' ' .. job.client)
   charge(job, 'jobs', -1)
   redis.call('PEXPIRE', job.key, ttl)
@@ -201,10 +270,10 @@ end
 -- End the job if it has no sample left to draw.
 local function settle(job)
   if job.done + job.failed + job.cancelled < job.count then return end
-  if job.state == 'CANCELLING' then end_job(job, 'CANCELLED')
-  elseif job.state ~= 'QUEUED' and job.state ~= 'RUNNING' then return
-  elseif job.failed > 0 then end_job(job, 'FAILED')
-  else end_job(job, 'SUCCEEDED') end
+  if job.state == 'CANCELLING' then end_job(job, job.reason == '' and 'CANCELLED' or 'FAILED', job.reason)
+  elseif not GOES_ON[job.state] then return
+  elseif job.failed > 0 then end_job(job, 'FAILED', 'SAMPLES_FAILED')
+  else end_job(job, 'SUCCEEDED', '') end
 end
 
 local function write_collected(commands)
@@ -214,6 +283,7 @@ local function write_collected(commands)
         redis.call(command, name, unpack(values, first, math.min(first + PASSED - 1, #values)))
       end
     end
+    calls[command] = nil
   end
 end
 
@@ -229,9 +299,9 @@ end
 -- Write what was collected, and end the jobs that have no sample left. First comes what is added, then the counts, then
 -- what is removed: if Redis refuses a command half way, a sample is in two places rather than in none.
 local function conclude()
-  write_collected({'SADD', 'HSET'})
+  write_collected({'SADD', 'ZADD', 'HSET'})
   write_sums()
-  write_collected({'SREM', 'HDEL', 'ZREM'})
+  write_collected({'SREM', 'ZREM'})
   for name, list in pairs(entries) do redis.call('APPEND', name, table.concat(list)) end
   for _, job in pairs(found) do
     if job and not job.damaged then settle(job) end
@@ -260,8 +330,9 @@ local function forget_damaged(job)
     redis.call('DEL', name)
   end
   for chunk = 0, CHUNKS_OF_DAMAGED - 1 do redis.call('UNLINK', key('result', job.id, int(chunk))) end
-  if job.digest and job.class then redis.call('ZREM', ready_key(job.digest, job.class), job.id) end
+  if job.digest and job.class and job.client then unlist_ready(job) end
   redis.call('ZREM', key('queued'), job.id)
+  redis.call('ZREM', key('deadlines'), job.id)
   redis.call('UNLINK', job.key, key('ended', job.id))
 end
 
@@ -275,9 +346,18 @@ end
 
 local function take_from(worker, job_id, index)
   later('SREM', key('running', job_id), index)
-  later('HDEL', key('held', worker), job_id .. ':' .. index)
+  later('ZREM', key('held', worker), job_id .. ':' .. index)
+  later('ZREM', key('leaving'), job_id .. ':' .. index)
   local job = find(job_id)
   if job then charge(job, 'running', -1) else count(key('totals'), 'running', -1) end
+end
+
+local function rows_of(job, index)
+  return redis.call('STRLEN', pixels_key(job.id, index)) / job.row_bytes
+end
+
+local function undrawn_pixels(job, index)
+  return job.sample_pixels * math.max(0, 1 - rows_of(job, index) / job.rows)
 end
 
 local function cancel_sample(job, index)
@@ -290,6 +370,7 @@ end
 -- Write a sample's result, once. The outcome is '+' succeeded or '-' failed. The value is
 -- outcome token \n log-probability \n fingerprint \n (pixels or error).
 local function end_sample(job, index, outcome, token, log_probability, payload)
+  if outcome == '-' then advance(job.class, job.client, -undrawn_pixels(job, index)) end
   local fingerprint = redis.call('HGET', sample_key(job.id, index), 'fingerprint') or ''
   local value = outcome .. table.concat({token, log_probability, fingerprint, payload}, '\n')
   if redis.call('HSETNX', result_key(job.id, index), index, value) == 1 then
@@ -300,10 +381,6 @@ local function end_sample(job, index, outcome, token, log_probability, payload)
     table.insert(entries[name], struct.pack('>I4', entry))
   end
   forget_sample(job, index)
-end
-
-local function rows_of(job, index)
-  return redis.call('STRLEN', pixels_key(job.id, index)) / job.row_bytes
 end
 
 -- How many workers in a row fell silent with the sample without progress. A row committed since the claim is progress.
@@ -320,12 +397,46 @@ local function give_back(job, index, released, crashes)
   redis.call('HSET', sample_key(job.id, index), 'released', released, 'crashes', int(crashes))
   if crashes > 0 then redis.call('ZADD', key('suspects', job.id), int(rows - crashes * 1e9), index)
   else redis.call('ZADD', key('returned', job.id), int(rows), index) end
+  if job.state == 'PAUSED' then return end
   charge(job, 'ready', 1)
-  redis.call('ZADD', ready_key(job.digest, job.class), 'NX', '0', job.id)  -- before jobs that have no sample in progress
+  list_ready(job, 'NX', '0', job.id)  -- before jobs that have no sample in progress
   interactive = interactive or job.class == 'interactive'
 end
 
 -- Give back, or cancel, a sample that its worker no longer holds. `released` is the token of its release, '' if none.
 local function return_sample(job, index, released, crashes)
+  advance(job.class, job.client, -undrawn_pixels(job, index))
   if job.state == 'CANCELLING' then cancel_sample(job, index) else give_back(job, index, released, crashes) end
+end
+
+-- Samples of the job that are claimable, or would be if it were not paused.
+local function waiting_samples(job)
+  local given_back = redis.call('ZCARD', key('returned', job.id)) + redis.call('ZCARD', key('suspects', job.id))
+  return job.count - job.next + given_back
+end
+
+-- Stop a job that goes on. Waiting samples are cancelled now, running ones at their worker's next commit or
+-- when its lease ends. Then the job ends FAILED if there is a reason, else CANCELLED. Ended samples stay.
+local function stop(job, reason)
+  local running = redis.call('SCARD', key('running', job.id))
+  local waiting = job.count - job.done - job.failed - job.cancelled - running  -- and samples that an interrupted script lost
+  for _, set in ipairs({'returned', 'suspects'}) do
+    local given_back = redis.call('ZRANGE', key(set, job.id), 0, -1)
+    for _, index in ipairs(given_back) do forget_sample(job, index) end
+    redis.call('DEL', key(set, job.id))
+  end
+  if job.state == 'PAUSED' then charge(job, 'paused', -1) else charge(job, 'ready', -waiting) end
+  job.state, job.reason = 'CANCELLING', reason
+  redis.call('HSET', job.key, 'state', job.state, 'reason', reason)
+  add(job, 'next', job.count - job.next)
+  add(job, 'cancelled', waiting)
+  charge(job, 'pixels', -waiting * job.sample_pixels)
+  charge(job, 'bytes', -waiting * job.sample_bytes)
+  unlist_ready(job)
+  redis.call('ZREM', key('deadlines'), job.id)
+end
+
+-- Whether samples of the job that were running when it was stopped are no longer wanted.
+local function is_stopped(job)
+  return job.state == 'CANCELLING' or job.state == 'CANCELLED' or job.reason == 'DEADLINE_EXCEEDED'
 end

@@ -5,6 +5,7 @@
 --       5 to 7 the pool's most jobs, pixels and bytes   8 to 10 the client's, '' for no limit   11 request
 --       12 kept pixels   13 model digest   14 count   15 rows   16 row bytes   17 pixels of a sample
 --       18 bytes of the job   19 bytes of a result   20 retention, ms   21 class   22 traceparent, or ''
+--       23 request id of the RPC, or ''   24 deadline in ms from now, 0 for none
 -- Returns {'QUEUED', job id}, which may be an older job with the same request_id and request; {'CONFLICT', id of the job
 -- that used the request_id for another request}; or {'FULL', 'pool' or 'client', 'jobs', 'pixels' or 'bytes', how much of
 -- that is used, retry in ms}.
@@ -71,6 +72,8 @@ if redis.call('EXISTS', KEYS[2]) == 1 then return {'QUEUED', id} end
 local refused = refusal('client', ' ' .. client, 8, key('jobs', client)) or refusal('pool', '', 5, key('jobs'))
 if refused then return refused end
 
+local deadline = tonumber(ARGV[24])
+if deadline > 0 then deadline = now + deadline end
 local serial = redis.call('HINCRBY', meta, 'submitted', '1')
 local turn = int(redis.call('HINCRBY', meta, 'turn', '1'))
 redis.call('ZADD', key('jobs'), int(serial), id)  -- first: a recount finds the job if Redis refuses a command after this
@@ -78,12 +81,14 @@ redis.call('HSET', KEYS[2], 'client', client, 'request', ARGV[11], 'kept', ARGV[
   'count', ARGV[14], 'rows', ARGV[15], 'row_bytes', ARGV[16], 'sample_pixels', ARGV[17], 'job_bytes', ARGV[18],
   'sample_bytes', ARGV[19], 'retention', ARGV[20], 'request_key', request_key, 'serial', int(serial),
   'created', int(now), 'state', 'QUEUED', 'next', '0', 'done', '0', 'failed', '0', 'cancelled', '0', 'reason', '',
-  'fingerprint', '', 'class', ARGV[21], 'traceparent', ARGV[22])
+  'fingerprint', '', 'class', ARGV[21], 'traceparent', ARGV[22], 'rpc_id', ARGV[23],
+  'deadline', int(deadline))
 if request_key ~= '' then redis.call('SET', prefix .. request_key, id .. ' ' .. hash) end
 redis.call('ZADD', key('jobs', client), int(serial), id)
 redis.call('ZADD', key('queued'), int(now), id)
-redis.call('ZADD', ready_key(ARGV[13], ARGV[21]), turn, id)
-local job = {client = client, serial = serial}
+if deadline > 0 then redis.call('ZADD', key('deadlines'), int(deadline), id) end
+local job = {id = id, client = client, serial = serial, digest = ARGV[13], class = ARGV[21]}
+list_ready(job, turn, id)
 for what, number in pairs(wanted) do charge(job, what, number) end
 charge(job, 'ready', count_of_samples)
 write_sums()

@@ -9,8 +9,33 @@ import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
+from server.oneshot.runner import Runner
+from server.oneshot.waiting import Arrays
 from tests.server.conftest import Running
 from tests.server.inference.wire import Rpc
+
+
+class Runs:
+    """The runs of all graphs: they hang until `go_on` is set. Ask for it before the server, which loads the graphs."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.go_on = asyncio.Event()
+        self.sizes: list[int] = []
+        run, runs = Runner.__call__, self
+
+        async def hang(self: Runner, inputs: Arrays) -> Arrays:
+            runs.sizes.append(len(inputs["latent"]))
+            await runs.go_on.wait()
+            return await run(self, inputs)
+
+        monkeypatch.setattr(Runner, "__call__", hang)
+        monkeypatch.setattr(Runner, "is_quick", lambda self, entries: False)
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
+    """All runs of graphs."""
+    return Runs(monkeypatch)
 
 
 @pytest.fixture

@@ -102,10 +102,13 @@ async def test_other_requests_of_the_stream_do_not_wait_for_a_drawing(rpc, hand_
     assert sorted(found) == ["quick", *["slow"] * HEIGHT]
 
 
-async def test_a_client_that_goes_away_cancels_the_job(client, hand_worker, until):
-    answering = asyncio.create_task(responses_to(client, [drawing()]))
+@pytest.mark.parametrize("end", ["its client goes away", "its deadline passes"])
+async def test_a_stream_that_ends_early_cancels_its_jobs(end, client, hand_worker, until):
+    seconds = 1.0 if end == "its deadline passes" else None
+    answering = asyncio.create_task(responses_to(client, [drawing()], stream_timeout=seconds))
     [claim] = await until(hand_worker.claim)
-    answering.cancel()
+    if end == "its client goes away":
+        answering.cancel()
     await asyncio.gather(answering, return_exceptions=True)
 
     async def is_cancelled() -> bool:

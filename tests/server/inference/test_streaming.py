@@ -91,6 +91,27 @@ async def test_an_empty_stream_ends_in_order(rpc):
     assert await rpc.stream() == []
 
 
+@pytest.mark.parametrize("end", ["its deadline passes", "its client goes away"])
+async def test_a_stream_whose_deadline_passes_or_whose_client_goes_away_costs_no_run(
+    end, runs, server, client, until
+):
+    model = server.application.catalogue.get("toy-vae")
+    first = asyncio.create_task(client.infer(DECODE, latents()))
+    await until(lambda: len(runs.sizes) == 1)  # given a graph that is busy
+    seconds = 1.0 if end == "its deadline passes" else None
+    stream = asyncio.create_task(responses_to(client, [asked(), asked()], stream_timeout=seconds))
+    await until(lambda: model.waiting("decode") == 2)
+    if end == "its client goes away":
+        stream.cancel()
+    await until(lambda: model.waiting("decode") == 0)
+    with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)):
+        await stream
+    runs.go_on.set()
+    await first
+    await client.infer(DECODE, latents(LATENTS[:1]))
+    assert runs.sizes == [len(LATENTS), 1]
+
+
 async def test_a_message_that_cannot_be_parsed_ends_the_stream_after_the_responses_before_it(server):
     stream: Any = server.channel.stream_stream(f"/{protocol.SERVICE}/ModelStreamInfer")
     request = protocol.request_class(next(each for each in protocol.METHODS if each.name == "ModelInfer"))

@@ -51,9 +51,9 @@ async def forced_of(server: Running, **completion) -> np.ndarray:
 
 
 async def test_a_job_has_the_requested_class_or_is_standard(server: Running):
-    classes = jobs_pb2.JOB_CLASS_UNSPECIFIED, jobs_pb2.JOB_CLASS_STANDARD, jobs_pb2.JOB_CLASS_INTERACTIVE
+    classes = jobs_pb2.JobClass.values()
     jobs = [await submit(server, job_class=job_class) for job_class in classes]
-    assert [job.job_class for job in jobs] == [classes[1], classes[1], classes[2]]
+    assert [job.job_class for job in jobs] == [jobs_pb2.JOB_CLASS_STANDARD, *classes[1:]]
 
 
 async def test_a_submitted_job_is_described(server: Running):
@@ -135,6 +135,45 @@ async def test_cancelling_then_deleting_forgets_a_job(server: Running):
     await server.jobs.Delete(jobs_pb2.DeleteJobRequest(id=job.id))
     refusal = await refused(server.jobs.Get(jobs_pb2.GetJobRequest(id=job.id)))
     assert (refusal.code, refusal.reason) == ("NOT_FOUND", "JOB_NOT_FOUND")
+
+
+async def test_a_job_that_has_not_ended_at_its_deadline_fails_and_keeps_its_results(
+    server: Running, hand_worker: HandWorker, until
+):
+    job = await submit(server, count=2, deadline=Duration(seconds=1))
+    assert job.deadline.ToMilliseconds() == job.created.ToMilliseconds() + 1000
+    [claim, _] = await hand_worker.claim(2)
+    await hand_worker.draw(claim, first_row=0, rows=claim.request.rows)
+    stopping = await until(lambda: overdue(server, job.id))  # by the clock of Redis
+    assert stopping.state == jobs_pb2.JOB_STATE_CANCELLING
+    await hand_worker.leave()
+    ended = await server.jobs.Get(jobs_pb2.GetJobRequest(id=job.id))
+    assert (ended.state, ended.reason) == (jobs_pb2.JOB_STATE_FAILED, "DEADLINE_EXCEEDED")
+    assert [result.index for result in await results(server, job.id)] == [claim.index]
+
+
+async def test_a_paused_job_waits_until_it_is_resumed(server: Running, hand_worker: HandWorker):
+    job = await submit(server, count=2)
+    paused = await server.jobs.Pause(jobs_pb2.PauseJobRequest(id=job.id))
+    assert (paused.state, await hand_worker.claim()) == (jobs_pb2.JOB_STATE_PAUSED, [])
+    resumed = await server.jobs.Resume(jobs_pb2.ResumeJobRequest(id=job.id))
+    assert (resumed.state, await hand_worker.draw_all()) == (jobs_pb2.JOB_STATE_QUEUED, 2)
+    refusal = await refused(server.jobs.Pause(jobs_pb2.PauseJobRequest(id=job.id)))
+    assert (refusal.code, refusal.reason) == ("FAILED_PRECONDITION", "JOB_OVER")
+
+
+async def overdue(server: Running, job_id: str) -> jobs_pb2.Job | None:
+    job: jobs_pb2.Job = await server.jobs.Get(jobs_pb2.GetJobRequest(id=job_id))
+    return job if job.reason == "DEADLINE_EXCEEDED" else None
+
+
+@pytest.mark.parametrize(
+    "deadline",
+    [Duration(), Duration(seconds=-1), Duration(seconds=10**10), Duration(seconds=1, nanos=-1)],
+)
+async def test_a_deadline_that_cannot_be_is_refused(server: Running, deadline: Duration):
+    refusal = await refused(server.jobs.Submit(submission(deadline=deadline)))
+    assert (refusal.code, refusal.fields) == ("INVALID_ARGUMENT", ["deadline"])
 
 
 async def test_completing_by_rows_keeps_only_those_rows(server: Running):

@@ -180,6 +180,20 @@ def test_watching_a_failed_job_exits_with_1(server, smalti):
     assert "1 of 3 samples could not be drawn (SAMPLE_FAILED)" in result.stderr
 
 
+def test_a_job_stopped_at_its_deadline_says_so_and_exits_with_1(server, smalti):
+    asked = []
+
+    def answer(request):
+        asked.append(request.deadline.ToMilliseconds())
+        return jobs_pb2.SubmitResponse(job=a_job("QUEUED"))
+
+    server.answers["JobService/Submit"] = answer
+    server.answers["JobService/Watch"] = watched(a_job("FAILED", done=1, reason="DEADLINE_EXCEEDED"))
+    result = smalti("submit", "toy", "--deadline", 1.5, "--watch")
+    assert (asked, result.exit_code) == ([1500], 1)
+    assert "stopped at its deadline after 1 of 3 samples; smalti results writes them." in result.stderr
+
+
 def test_watch_json_prints_an_event_on_each_line(server, smalti):
     server.answers["JobService/Get"] = lambda request: a_job()
     server.answers["JobService/Watch"] = watched(a_job(), a_job("CANCELLED"))
@@ -230,6 +244,14 @@ def test_results_without_a_finished_sample_exits_with_1(server, smalti, tmp_path
 def test_cancel_says_how_many_samples_are_done(server, smalti):
     server.answers["JobService/Cancel"] = lambda request: a_job("CANCELLED", done=2)
     assert smalti("cancel", "7").stdout == "Job 7 is CANCELLED after 2 of 3 samples.\n"
+
+
+def test_pause_and_resume_say_what_the_job_is_now(server, smalti):
+    server.answers["JobService/Pause"] = lambda request: a_job("PAUSED", id=request.id, done=2)
+    server.answers["JobService/Resume"] = lambda request: a_job("RUNNING", id=request.id)
+    assert smalti("pause", "7").stdout == "Job 7 is PAUSED after 2 of 3 samples.\n"
+    assert smalti("resume", "7").stdout == "Job 7 is RUNNING.\n"
+    assert json.loads(smalti("pause", "7", "--json").stdout)["state"] == "PAUSED"
 
 
 def test_jobs_and_models_are_tables_or_json(server, smalti):

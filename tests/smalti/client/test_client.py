@@ -267,6 +267,51 @@ def test_results_have_images_or_the_reason_of_the_failure(server, client):
     assert (bad.image, bad.error) == (None, "It could not be drawn.")
 
 
+@pytest.fixture
+def breaking(server, refusal):
+    """Lets a server with five results go away after each second one; returns what it was asked for."""
+    asked = []
+
+    def results(request):
+        asked.append((request.start, request.limit))
+        stop = request.start + request.limit if request.limit else 5
+        for sent, index in enumerate(range(request.start, min(5, stop))):
+            if sent == 2:
+                raise refusal("UNAVAILABLE", "UNAVAILABLE", "Redis is away.", retry=0.05)
+            yield jobs_pb2.SampleResult(index=index, image=pixels(0, 0, 1, 1))
+
+    server.answers["JobService/Get"] = lambda request: a_job()
+    server.answers["JobService/Results"] = results
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("start", "limit", "indices", "asked"),
+    [
+        (0, 0, [0, 1, 2, 3, 4], [(0, 0), (2, 0), (4, 0)]),
+        (1, 3, [1, 2, 3], [(1, 3), (3, 1)]),
+        (1, 2, [1, 2], [(1, 2)]),
+    ],
+)
+async def test_a_download_that_broke_off_goes_on_after_the_last_result(
+    client, async_client, breaking, start, limit, indices, asked
+):
+    assert [result.index for result in client.results("7", start=start, limit=limit)] == indices
+    assert breaking == asked
+    breaking.clear()
+    results = async_client.results("7", start=start, limit=limit)
+    assert [result.index async for result in results] == indices
+    assert breaking == asked
+
+
+@pytest.mark.usefixtures("breaking")
+def test_a_download_without_patience_raises_what_broke_it(client):
+    results = client.results("7", patience_seconds=0)
+    assert [next(results).index, next(results).index] == [0, 1]
+    with pytest.raises(Unavailable, match="Redis is away"):
+        next(results)
+
+
 def test_a_stream_draws_one_image_row_by_row(server, client):
     server.answers["ImageService/DrawStream"] = lambda request: iter(
         [

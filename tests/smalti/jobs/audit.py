@@ -25,6 +25,8 @@ async def audit_pool(redis: Redis) -> None:
     kept = {name.decode(): int(value) for name, value in (await redis.hgetall(prefix + "totals")).items()}
     assert {name: value for name, value in kept.items() if value} == +totals
     await _audit_lists(redis, prefix, job_ids)
+    await _audit_shares(redis, prefix, short)
+    await _audit_deadlines(redis, prefix, job_ids)
     await _audit_owners(redis, prefix, short)
 
 
@@ -58,17 +60,43 @@ async def _audit_job(redis: Redis, prefix: str, job_id: str, short: set[str]) ->
     if over:
         for name in (n for n in short if job_id in n and not n.startswith("deleted:")):
             assert await redis.pttl(prefix + name) > 0, f"{name} has no TTL although its job ended"
-    ready = await redis.zscore(f"{prefix}ready:{job['digest']}:{job['class']}:", job_id) is not None
-    claimable = 0 if job["state"] == "CANCELLING" or over else len(returned) + count - fresh_from
+    ready = await redis.zscore(f"{prefix}{_ready(job)}", job_id) is not None
+    paused = job["state"] == "PAUSED"
+    claimable = 0 if job["state"] == "CANCELLING" or paused or over else len(returned) + count - fresh_from
     assert ready == (claimable > 0)
     numbers = {
         "jobs": int(not over),
+        "paused": int(paused),
         "ready": claimable,
         "running": len(running),
         "pixels": left * int(job["sample_pixels"]),
         "bytes": int(job["job_bytes"]) + (len(results) + left) * int(job["sample_bytes"]),
     }
     return Counter(numbers | {f"{name} {job['client']}": number for name, number in numbers.items()})
+
+
+def _ready(job: dict[str, str]) -> str:
+    return f"ready:{job['digest']}:{job['class']}:{job['client']}"
+
+
+async def _audit_shares(redis: Redis, prefix: str, short: set[str]) -> None:
+    """A client is listed, by its time, for the models of which it has claimable samples, and for no others."""
+    ready = {name.removeprefix("ready:") for name in short if name.startswith("ready:")}
+    listed: dict[str, float] = {}
+    for name in (n for n in short if n.startswith("turns:")):
+        for client, time in await redis.zrange(prefix + name, 0, -1, withscores=True):
+            listed[f"{name.removeprefix('turns:')}:{client.decode()}"] = time
+    assert set(listed) == ready
+    known = set()
+    for name in (n for n in short if n.startswith("share:")):
+        job_class, client = name.removeprefix("share:").split(":", 1)
+        share = {k.decode(): v.decode() for k, v in (await redis.hgetall(prefix + name)).items()}
+        time = float(share.pop("time"))
+        places = {f"{digest}:{job_class}:{client}" for digest in share}
+        assert {listed[place] for place in places} <= {time}
+        assert (await redis.pttl(prefix + name) > 0) == (not places), "only shares of idle clients have a TTL"
+        known |= places
+    assert known == ready
 
 
 async def _audit_lists(redis: Redis, prefix: str, job_ids: set[str]) -> None:
@@ -84,16 +112,28 @@ async def _audit_lists(redis: Redis, prefix: str, job_ids: set[str]) -> None:
     assert expiring == {f"{job_id} {owners[job_id]}" for job_id in ended}
 
 
+async def _audit_deadlines(redis: Redis, prefix: str, job_ids: set[str]) -> None:
+    """Every job that has a deadline and may still be drawn is known by it, and no other job."""
+    expected = set()
+    for job_id in job_ids:
+        state, deadline = await redis.hmget(f"{prefix}job:{job_id}", "state", "deadline")
+        if deadline != b"0" and state not in {*map(str.encode, TERMINAL), b"CANCELLING"}:
+            expected.add(job_id)
+    assert {job_id.decode() for job_id in await redis.zrange(prefix + "deadlines", 0, -1)} == expected
+
+
 async def _audit_owners(redis: Redis, prefix: str, short: set[str]) -> None:
     workers = {name.decode() for name in await redis.zrange(prefix + "workers", 0, -1)}
-    tokens = []
+    tokens, held = [], set[bytes]()
     for name in (n for n in short if n.startswith("held:")):
         assert name.removeprefix("held:") in workers, "a worker without lease holds samples"
-        for member, token in (await redis.hgetall(prefix + name)).items():
+        for member, token in await redis.zrange(prefix + name, 0, -1, withscores=True):
+            held.add(member)
             job_id, index = member.decode().rsplit(":", 1)
             assert await redis.sismember(f"{prefix}running:{job_id}", index)
             tokens.append(token)
     assert len(tokens) == len(set(tokens)), "a token was handed out twice"
+    assert held >= {*await redis.zrange(prefix + "leaving", 0, -1)}, "a sample leaves a slot that it has not"
     assert len(tokens) == int(await redis.hget(prefix + "totals", "running") or 0), (
         "a running sample has no owner"
     )

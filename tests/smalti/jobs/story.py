@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from smalti.jobs.job import Claim, Finished, JobRequest, Progress
 from smalti.jobs.keys import Keys
 from smalti.jobs.limits import UNSAID, ClientLimits
+from smalti.jobs.workers import CLAIMED_AT_ONCE
 from tests.queues import Queues
 
 ROWS, COLUMNS = 4, 3
@@ -63,20 +65,24 @@ def finished(claim: Claim) -> Progress:
 
 
 async def claim_from(queue: Queues, worker: str = "anna", *, limit: int = 1, **changes: Any) -> list[Claim]:
-    """A claim of the worker's next sequence number."""
+    """A claim of the worker's next sequence number, and of the ones after it if one call cannot hand out so many."""
+    fields: dict[str, Any] = {"digests": ["digest-a"], "fingerprint": "cpu", "limit": limit, **changes}
     queue.claims[worker] += 1
-    fields: dict[str, Any] = {
-        "sequence": queue.claims[worker],
-        "digests": ["digest-a"],
-        "fingerprint": "cpu",
-        "limit": limit,
-    }
-    return await queue.workers.claim(worker, **fields | changes)
+    claims = await queue.workers.claim(worker, **{"sequence": queue.claims[worker], **fields})
+    if len(claims) < CLAIMED_AT_ONCE or len(claims) == limit:
+        return claims
+    return claims + await claim_from(queue, worker, limit=limit - len(claims), **changes)
 
 
 async def silence(redis: Redis, worker: str) -> None:
     """Let a worker's lease run out now."""
     await redis.zadd(Keys("default").prefix + "workers", {worker: 1}, xx=True)
+
+
+async def pass_deadline(queue: Queues, redis: Redis, job_id: str) -> int:
+    """Let a job's deadline pass now, if it has one; returns how many jobs were stopped."""
+    await redis.zadd(Keys("default").prefix + "deadlines", {job_id: 1}, xx=True)
+    return await queue.upkeep.stop_overdue()
 
 
 async def take_lease_away(queue: Queues, redis: Redis, worker: str) -> int:
@@ -132,3 +138,25 @@ class Counting:
         before = self.round_trips
         await call
         return self.round_trips - before
+
+
+class Failing:
+    """A Redis that goes away after some scripts, if it is told so; what it did then stays done."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._left: int | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._redis, name)
+
+    def after_scripts(self, number: int) -> None:
+        """Answer so many scripts more, and then none."""
+        self._left = number
+
+    async def evalsha(self, *arguments: Any) -> Any:
+        if self._left is not None:
+            self._left -= 1
+            if self._left < 0:
+                raise RedisConnectionError("Connection refused")
+        return await self._redis.evalsha(*arguments)

@@ -21,7 +21,7 @@ from tests.smalti.jobs.story import (
 
 OF_SCRIPTS = [
     *("state", "class", "count", "next", "done", "failed", "cancelled", "rows", "row_bytes", "sample_pixels"),
-    *("job_bytes", "sample_bytes", "retention", "created", "serial"),
+    *("job_bytes", "sample_bytes", "retention", "created", "deadline", "serial"),
 ]
 GARBAGE = ["", "-1", "nan", "0x10", "1e3", "99999999999999999999", "\x00\xff"]
 
@@ -30,7 +30,9 @@ def record(job_id: str) -> str:
     return Keys("default").job(job_id)
 
 
-@pytest.mark.parametrize("field", [*OF_SCRIPTS, "digest", "fingerprint", "request_key", "request", "kept"])
+@pytest.mark.parametrize(
+    "field", [*OF_SCRIPTS, "reason", "digest", "fingerprint", "request_key", "request", "kept"]
+)
 async def test_a_job_with_a_missing_field_is_damaged_and_the_others_go_on(
     queue: Queues, redis: Redis, field: str
 ) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, invariant, multiple, rule
 
 from local.private_redis import PrivateRedis
-from smalti.errors import JobNotFinished, JobNotFound
+from smalti.errors import JobNotFinished, JobNotFound, JobOver
 from smalti.jobs.job import (
     TERMINAL,
     Claim,
@@ -28,7 +28,16 @@ from smalti.jobs.job import (
 from tests.queues import Queues, queues_on
 from tests.smalti.jobs.audit import audit_pool
 from tests.smalti.jobs.machines import MachineOnRedis, run_on
-from tests.smalti.jobs.story import COLUMNS, ROWS, Twice, claim_from, request_for, rows_of, take_lease_away
+from tests.smalti.jobs.story import (
+    COLUMNS,
+    ROWS,
+    Twice,
+    claim_from,
+    pass_deadline,
+    request_for,
+    rows_of,
+    take_lease_away,
+)
 
 WORKERS = st.sampled_from(["anna", "berta", "clara"])
 
@@ -67,7 +76,10 @@ class ModelSample:
 class ModelJob:
     samples: list[ModelSample]
     job_class: JobClass = JobClass.STANDARD
+    has_deadline: bool = False
     state: JobState = JobState.QUEUED
+    was_begun: bool = False
+    is_overdue: bool = False
     ended: list[ModelSample] = field(default_factory=list)  # done and failed, in that order
 
     def in_place(self, *places: str) -> list[ModelSample]:
@@ -80,12 +92,15 @@ class ModelQueue:
 
     jobs: dict[str, ModelJob] = field(default_factory=dict)
 
-    def claimable(self, worker: str, limit: int, interactive: int) -> "list[Counter[JobClass]]":
-        """How many samples of each class a claim may bring; two answers if a suspect may be of either class."""
+    def claimable(self, worker: str, limit: int, interactive: int) -> list[tuple[int, int]]:
+        """How many samples a claim brings, and how many of them are interactive at least.
+
+        Several answers if a suspect may be of several classes.
+        """
         known: Counter[JobClass] = Counter()
         suspects: Counter[JobClass] = Counter()
         for job in self.jobs.values():
-            waiting = job.in_place("fresh", "returned")
+            waiting = [] if job.state is JobState.PAUSED else job.in_place("fresh", "returned")
             suspects[job.job_class] += sum(sample.is_suspect for sample in waiting)
             known[job.job_class] += sum(not sample.is_suspect for sample in waiting)
         if self.has_suspect(worker):
@@ -98,11 +113,9 @@ class ModelQueue:
         return any(s.worker == worker and s.was_suspect and s.rows <= s.claimed_rows for s in held)
 
     @staticmethod
-    def _claimable(waiting: "Counter[JobClass]", limit: int, interactive: int) -> "Counter[JobClass]":
+    def _claimable(waiting: "Counter[JobClass]", limit: int, interactive: int) -> tuple[int, int]:
         first = min(interactive, waiting[JobClass.INTERACTIVE])
-        standard = min(max(0, limit - first), waiting[JobClass.STANDARD])
-        more = min(max(0, limit - first - standard), waiting[JobClass.INTERACTIVE] - first)
-        return +Counter({JobClass.INTERACTIVE: first + more, JobClass.STANDARD: standard})
+        return max(first, min(limit, waiting.total())), first
 
     def take(self, claim: Claim, worker: str) -> None:
         job = self.jobs[claim.job]
@@ -112,8 +125,8 @@ class ModelQueue:
         assert claim.is_suspect == sample.is_suspect
         sample.place, sample.worker, sample.token = "running", worker, claim.token
         sample.claimed_rows, sample.reported, sample.was_suspect = sample.rows, None, sample.is_suspect
-        if job.state is JobState.QUEUED:
-            job.state = JobState.RUNNING
+        assert job.state in {JobState.QUEUED, JobState.RUNNING}
+        job.state, job.was_begun = JobState.RUNNING, True
 
     def commit(self, progress: Progress) -> CommitReply:
         reply = self._commit(progress)
@@ -143,6 +156,8 @@ class ModelQueue:
         elif progress.outcome is not None:
             self._conclude(job, sample, progress)
             reply = CommitReply(verdict=Verdict.ACCEPTED, rows=reply.rows)
+        elif job.state is JobState.PAUSED and reply.verdict is not Verdict.BEHIND:
+            reply = replace(reply, verdict=Verdict.PAUSED)
         return reply
 
     def lose(self, worker: str, *, crashed: bool) -> int:
@@ -168,11 +183,30 @@ class ModelQueue:
             sample.place = "cancelled"
         self._settle(job)
 
+    def pause(self, job: ModelJob) -> bool:
+        """Whether that can be done."""
+        if job.state in {JobState.QUEUED, JobState.RUNNING}:
+            job.state = JobState.PAUSED
+        return job.state is JobState.PAUSED
+
+    def resume(self, job: ModelJob) -> bool:
+        """Whether that can be done."""
+        if job.state is JobState.PAUSED:
+            job.state = JobState.RUNNING if job.was_begun else JobState.QUEUED
+        return job.state in {JobState.QUEUED, JobState.RUNNING}
+
+    def pass_deadline(self, job: ModelJob) -> int:
+        if not job.has_deadline or job.state in TERMINAL or job.state is JobState.CANCELLING:
+            return 0
+        job.is_overdue = True
+        self.cancel(job)
+        return 1
+
     @staticmethod
     def _refuse(job: ModelJob, sample: ModelSample, progress: Progress) -> CommitReply:
         if sample.place in {"done", "failed"} and sample.token == progress.token:
             return CommitReply(verdict=Verdict.DUPLICATE, rows=ROWS)
-        if job.state in {JobState.CANCELLING, JobState.CANCELLED}:
+        if job.state in {JobState.CANCELLING, JobState.CANCELLED} or job.is_overdue:
             return CommitReply(verdict=Verdict.CANCELLED, rows=0)
         again = isinstance(progress.outcome, Released) and sample.released == progress.token
         if again and sample.place in {"running", "returned"}:
@@ -213,7 +247,7 @@ class ModelQueue:
         if job.in_place("fresh", "returned", "running"):
             return
         if job.state is JobState.CANCELLING:
-            job.state = JobState.CANCELLED
+            job.state = JobState.FAILED if job.is_overdue else JobState.CANCELLED
         else:
             job.state = JobState.FAILED if job.in_place("failed") else JobState.SUCCEEDED
 
@@ -241,19 +275,24 @@ class QueueMachine(MachineOnRedis):
         count=st.integers(1, 4),
         request_id=st.sampled_from(["", "", "x", "y"]),
         job_class=st.sampled_from(JobClass),
+        deadline=st.sampled_from([0.0, 1e6]),
         twice=st.booleans(),
     )
-    def submit(self, count: int, request_id: str, job_class: JobClass, twice: bool) -> str:
+    def submit(self, count: int, request_id: str, job_class: JobClass, deadline: float, twice: bool) -> str:
         known = self.request_ids.get(request_id)
         if known in self.model.jobs:
-            count, job_class = len(self.model.jobs[known].samples), self.model.jobs[known].job_class
-        request = request_for(count=count, job_class=job_class)
+            before = self.model.jobs[known]
+            count, job_class = len(before.samples), before.job_class
+            deadline = 1e6 if before.has_deadline else 0.0
+        request = request_for(count=count, job_class=job_class, deadline_seconds=deadline)
         job = self._run(self._queue(twice).clients.submit(request, request_id=request_id))
         if known in self.model.jobs:
             assert job.id == known
             return job.id
         assert job.id not in self.model.jobs
-        self.model.jobs[job.id] = ModelJob([ModelSample() for _ in range(count)], job_class)
+        self.model.jobs[job.id] = ModelJob(
+            [ModelSample() for _ in range(count)], job_class, has_deadline=deadline > 0
+        )
         if request_id:
             self.request_ids[request_id] = job.id
         return job.id
@@ -268,7 +307,8 @@ class QueueMachine(MachineOnRedis):
     def claim(self, worker: str, limit: int, interactive: int, twice: bool) -> Any:
         expected = self.model.claimable(worker, limit, interactive)
         claims = self._run(claim_from(self._queue(twice), worker, limit=limit, interactive=interactive))
-        assert Counter(claim.request.job_class for claim in claims) in expected
+        hurried = sum(claim.request.job_class is JobClass.INTERACTIVE for claim in claims)
+        assert any(len(claims) == total and hurried >= first for total, first in expected)
         assert sum(claim.is_suspect for claim in claims) <= (not self.model.has_suspect(worker))
         for claim in claims:
             assert int(claim.token) > self.last_token
@@ -356,6 +396,30 @@ class QueueMachine(MachineOnRedis):
                 self._run(self._queue(twice).clients.cancel(job_id))
 
     @rule(job_id=jobs, twice=st.booleans())
+    def let_the_deadline_pass(self, job_id: str, twice: bool) -> None:
+        job = self.model.jobs.get(job_id)
+        expected = self.model.pass_deadline(job) if job else 0
+        stopped = self._run(pass_deadline(self._queue(twice), self.redis, job_id))
+        assert stopped == (0 if twice else expected)  # the second reply says that nothing was left
+
+    @rule(job_id=jobs, twice=st.booleans())
+    def pause(self, job_id: str, twice: bool) -> None:
+        job = self.model.jobs.get(job_id)
+        self._change(self._queue(twice).clients.pause(job_id), job, may=bool(job and self.model.pause(job)))
+
+    @rule(job_id=jobs, twice=st.booleans())
+    def resume(self, job_id: str, twice: bool) -> None:
+        job = self.model.jobs.get(job_id)
+        self._change(self._queue(twice).clients.resume(job_id), job, may=bool(job and self.model.resume(job)))
+
+    def _change(self, call: Any, job: ModelJob | None, *, may: bool) -> None:
+        if job and may:
+            assert self._run(call).state is job.state
+        else:
+            with pytest.raises(JobOver if job else JobNotFound):
+                self._run(call)
+
+    @rule(job_id=jobs, twice=st.booleans())
     def delete(self, job_id: str, twice: bool) -> None:
         job = self.model.jobs.get(job_id)
         delete = self._queue(twice).clients.delete(job_id)
@@ -365,6 +429,10 @@ class QueueMachine(MachineOnRedis):
         else:
             with pytest.raises(JobNotFinished if job else JobNotFound):
                 self._run(delete)
+
+    @rule()
+    def audit(self) -> None:
+        assert self._run(self.once.upkeep.audit(every_seconds=0)) == {}
 
     @rule()
     def forget_the_scripts(self) -> None:
@@ -386,6 +454,7 @@ class QueueMachine(MachineOnRedis):
                 len(model.in_place("running")),
             )
             assert (job.state, (job.done, job.failed, job.running)) == (model.state, counts)
+            assert (job.reason == "DEADLINE_EXCEEDED") == model.is_overdue
             await self._compare_pixels(job, model)
 
     async def _compare_pixels(self, job: Job, model: ModelJob) -> None:
