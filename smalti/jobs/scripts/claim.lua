@@ -7,6 +7,7 @@
 -- ARGV  1 worker   2 lease, ms   3 sequence number   4 fingerprint   5 most samples
 --       6 most interactive samples that come first; may be more than ARGV 5   7 the worker's slots, '' if unknown
 --       8… digests of its models
+-- A reply has room for about a megabyte of pictures and kept pixels, so it may have fewer samples than there are.
 -- Returns {jobs, samples}: jobs {id, request, kept pixels, age in ms at the claim, request id of its RPC,
 -- traceparent}, samples {job id, index, token, rows so far, 1 for a suspect}. A call that repeats the worker's last sequence number returns the same samples,
 -- as far as the worker still holds them. A call with an earlier number returns nothing.
@@ -56,10 +57,23 @@ redis.call('HSET', me, 'fingerprint', fingerprint, 'digests', table.concat(diges
 keep_worker(worker, lease)
 if sequence == last then return reply_with(remembered(), tonumber(redis.call('HGET', me, 'claimed'))) end
 
-local function has_live_worker(wanted, digest)
+-- The digests of all workers with a lease, by their fingerprint.
+local function read_living()
+  local living = {}
   for _, other in ipairs(redis.call('ZRANGEBYSCORE', key('workers'), int(now), '+inf')) do
     local theirs = redis.call('HMGET', key('worker', other), 'fingerprint', 'digests')
-    if theirs[1] == wanted and string.find(theirs[2] or '', digest, 1, true) then return true end
+    local word = theirs[1] or ''
+    living[word] = living[word] or {}
+    living[word][theirs[2] or ''] = true
+  end
+  return living
+end
+
+local living = nil
+local function has_live_worker(wanted, digest)
+  living = living or read_living()
+  for theirs in pairs(living[wanted] or {}) do
+    if string.find(theirs, digest, 1, true) then return true end
   end
   return false
 end
@@ -179,6 +193,19 @@ local function has_more(job)
   return false
 end
 
+local bytes = 0  -- of pictures and kept pixels in this reply, at most
+
+-- How many samples of a job this reply still has room for.
+local function room_for(job)
+  if bytes > MOST_BYTES then return 0 end
+  return math.ceil((MOST_BYTES + 1 - bytes) / (job.rows * job.row_bytes))
+end
+
+local function use_room(job, number)
+  local kept = touched[job.id] and 0 or redis.call('HSTRLEN', job.key, 'kept')
+  bytes = bytes + kept + number * job.rows * job.row_bytes
+end
+
 -- Take up to `share` samples of a job; returns how many.
 local function take(head, share)
   local job = find(head.id)
@@ -186,6 +213,8 @@ local function take(head, share)
     redis.call('ZREM', head.ready, head.id)
     return 0
   end
+  share = math.min(share, room_for(job))
+  if share == 0 then return 0 end
   local number = take_again(job, 'returned', share)
   if number < share then number = number + take_suspect(job) end
   local fresh = math.min(share - number, job.count - job.next)
@@ -193,6 +222,7 @@ local function take(head, share)
   add(job, 'next', fresh)
   number = number + fresh
   if number == 0 then return 0 end
+  use_room(job, number)
   charge(job, 'ready', -number)
   charge(job, 'running', number)
   if job.state == 'QUEUED' then begin(job) end
