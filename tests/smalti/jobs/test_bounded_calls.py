@@ -140,7 +140,9 @@ async def test_samples_that_were_given_back_are_forgotten_in_parts_when_their_jo
     job = await queue.clients.submit(request_for(count=MANY))
     claims = await claim_from(queue, limit=MANY)
     await queue.workers.commit("anna", [drawn(claim, 0, 1, Released()) for claim in claims])
-    assert (await queue.clients.cancel(job.id)).state is JobState.CANCELLED  # given a job that is over at once
+    assert (
+        await queue.clients.cancel(job.id)
+    ).state is JobState.CANCELLED  # given a job that is over at once
     pattern = queue.store.keys.pixels(job.id, 0)[:-1] + "*"
     assert 0 < len(await redis.keys(pattern)) < MANY  # though its rows are not gone
     await queue.upkeep.expire()
