@@ -51,6 +51,16 @@ async def test_a_commit_that_was_interrupted_between_two_parts_is_sent_again(
 
 async def test_samples_of_large_pictures_are_claimed_and_committed_one_after_another(queue: Queues) -> None:
     job = await queue.clients.submit(request_for(rows=1000, columns=1000, count=4))
+    for claim in await claim_from(queue, limit=4):
+        rows = Progress(
+            job=job.id,
+            index=claim.index,
+            token=claim.token,
+            first_row=0,
+            pixels=bytes(999_000),
+            outcome=Released(),
+        )
+        await queue.workers.commit("anna", [rows])
     claims = await claim_from(queue, limit=4)
     assert 0 < len(claims) < 4
     claims += await claim_from(queue, limit=4)
@@ -60,9 +70,6 @@ async def test_samples_of_large_pictures_are_claimed_and_committed_one_after_ano
         )
         for c in claims
     ]
-    for claim in claims:
-        rows = Progress(job=job.id, index=claim.index, token=claim.token, first_row=0, pixels=bytes(999_000))
-        await queue.workers.commit("anna", [rows])
     replies = await queue.workers.commit("anna", last_rows)
     assert [(reply.verdict, reply.rows) for reply in replies] == [(Verdict.ACCEPTED, 1000)] * 4
     assert (await queue.clients.get(job.id)).state is JobState.SUCCEEDED
