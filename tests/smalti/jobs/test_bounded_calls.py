@@ -168,9 +168,8 @@ async def a_long_job(queue: Queues, redis: Redis) -> str:
     return job.id
 
 
-async def results_of(redis: Redis, job_id: str) -> list[bytes]:
-    names: list[bytes] = await redis.keys(f"*result:{job_id}:*")
-    return names
+async def results_of(redis: Redis, job_id: str) -> list[bytes | str]:
+    return await redis.keys(f"*result:{job_id}:*")
 
 
 async def finish_all(queue: Queues, worker: str) -> None:
