@@ -477,7 +477,12 @@ UNUSABLE_ARGUMENTS = [  # the method, its arguments, and a part of the error
     *((name, (7,), {}, "must be a string") for name in ("submit", "get_job", "watch", "results", "cancel")),
     *((name, ("toy",), {"version": -1}, "version is -1") for name in ("model", "load", "unload", "draw")),
     ("submit", ("toy",), {"request_id": NOT_UTF8}, "request_id is .* not UTF-8 text"),
-    ("submit", ("toy",), {"job_class": "fast"}, "job_class is 'fast'; it must be interactive, standard, batch"),
+    (
+        "submit",
+        ("toy",),
+        {"job_class": "fast"},
+        "job_class is 'fast'; it must be interactive, standard, batch",
+    ),
     ("submit", ("toy",), {"labels": "run=7"}, "labels is 'run=7'; it must be a dict"),
     ("submit", ("toy",), {"labels": {"run": 7}}, "labels is 7; it must be a string"),
     ("submit", ("toy",), {"name": NOT_UTF8}, "name is .* not UTF-8 text"),
