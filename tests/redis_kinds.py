@@ -151,7 +151,7 @@ def _replication(server: PrivateRedis) -> dict[str, Any]:
             info: dict[str, Any] = asked.info("replication")
         except RedisError:
             return {}
-    return info
+        """Give a slot with all its keys to another node, one after another, as `redis-cli --cluster reshard` does."""
 
 
 def _is_master(server: PrivateRedis) -> bool:
