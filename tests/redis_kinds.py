@@ -151,7 +151,7 @@ def _replication(server: PrivateRedis) -> dict[str, Any]:
             info: dict[str, Any] = asked.info("replication")
         except RedisError:
             return {}
-        """Give a slot with all its keys to another node, one after another, as `redis-cli --cluster reshard` does."""
+    return info
 
 
 def _is_master(server: PrivateRedis) -> bool:
