@@ -16,6 +16,7 @@
 | `sample:<id>:<i>` | hash | fingerprint, rows at its claim, last reported place, crashes, crash row, token of release |
 | `pixels:<id>:<i>` | string | committed rows, only ever appended to |
 | `result:<id>:<chunk>` | hash | index → outcome, token, log-probability, fingerprint, pixels or error; HSETNX |
+| `kept:<id>:<chunk>` | hash | index → kept pixels of an unfinished sample (`kept.py`), where each has its own |
 | `ended:<id>` | string | 4 bytes for each ended sample, in the order of ends: 2 · index + (1 if it succeeded) |
 | `workers` | zset | workers by the end of their lease |
 | `worker:<w>` | hash | fingerprint, digests, slots, last claim's sequence number and reply, its last suspect |
@@ -28,8 +29,9 @@
 
 The class is `interactive` or `standard`. There is no fairness between clients yet. A client is the name in its token;
 without tokens it is empty. The totals count jobs that have not ended, their ready and running samples, their pixels to
-draw, and the bytes of all jobs: of their records, and of the results that they have or will have. A fresh sample (index
-≥ next) has no key, so a million queued samples cost one hash. Times are milliseconds by Redis' clock.
+draw, and the bytes of all jobs: of their records, of the results that they have or will have, and until they end of
+kept pixels of samples. Such kept pixels are written before their job, and expire if it is not queued. Beside them a fresh
+sample (index ≥ next) has no key, so a million queued samples cost one hash. Times are milliseconds by Redis' clock.
 
 The queue's promises, on a Redis that passes `QueueUpkeep.check`:
 
@@ -124,6 +126,10 @@ class Keys:
     def result(self, job_id: str, index: int) -> str:
         """The chunk that holds the sample's result."""
         return f"{self.prefix}result:{job_id}:{index // CHUNK}"
+
+    def kept(self, job_id: str, index: int) -> str:
+        """The chunk that holds the sample's own kept pixels."""
+        return f"{self.prefix}kept:{job_id}:{index // CHUNK}"
 
     def ended(self, job_id: str) -> str:
         return f"{self.prefix}ended:{job_id}"

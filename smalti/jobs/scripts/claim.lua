@@ -8,13 +8,18 @@
 --       6 most interactive samples that come first; may be more than ARGV 5   7 the worker's slots, '' if unknown
 --       8… digests of its models
 -- Returns {jobs, samples}: jobs {id, request, kept pixels, age in ms at the claim, traceparent}, samples {job id, index,
--- token, rows so far, 1 for a suspect}. A call that repeats the worker's last sequence number returns the same samples,
+-- token, rows so far, 1 for a suspect, its own kept pixels, '' if it has none}. A call that repeats the worker's last sequence number returns the same samples,
 -- as far as the worker still holds them. A call with an earlier number returns nothing.
 
 local worker, lease, sequence = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local fingerprint, limit, first_interactive = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
 local me, held = key('worker', worker), key('held', worker)
 local SCANNED = 256  -- jobs of other fingerprints skipped in one claim
+
+local function has_own_kept(id)
+  local job = find(id)
+  return job and job.kept_bytes > 0
+end
 
 local function reply_with(taken, claimed)
   local jobs, samples, listed = {}, {}, {}
@@ -30,6 +35,7 @@ local function reply_with(taken, claimed)
     samples[#samples + 1] = {
       id, index, token, not is_fresh and redis.call('GET', pixels_key(id, index)) or '',
       not is_fresh and tonumber(redis.call('HGET', sample_key(id, index), 'crashes') or '0') > 0 and '1' or '0',
+      has_own_kept(id) and redis.call('HGET', kept_key(id, index), index) or '',
     }
   end
   return {jobs, samples}

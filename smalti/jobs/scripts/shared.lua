@@ -39,6 +39,11 @@ local function result_key(id, index)
   return key('result', id, int(math.floor(tonumber(index) / CHUNK)))
 end
 
+-- The chunk with the kept pixels of a sample, in a job in which each sample has its own.
+local function kept_key(id, index)
+  return key('kept', id, int(math.floor(tonumber(index) / CHUNK)))
+end
+
 -- At its memory limit Redis refuses a script's first write, but no later one. Scripts that finish or free something
 -- begin with a write that needs no memory, so that Redis refuses only `submit` and `claim`.
 local function allow_beyond_memory_limit()
@@ -72,7 +77,7 @@ end
 local WORDS = {'state', 'reason', 'class', 'client', 'digest', 'fingerprint', 'request_key'}
 local NUMBERS = {
   'count', 'next', 'done', 'failed', 'cancelled', 'rows', 'row_bytes', 'sample_pixels', 'job_bytes', 'sample_bytes',
-  'retention', 'created', 'deadline', 'serial',
+  'kept_bytes', 'retention', 'created', 'deadline', 'serial',
 }
 local FIELDS = {}
 for _, names in ipairs({WORDS, NUMBERS}) do
@@ -155,9 +160,11 @@ local function charge(job, what, number)
   end
 end
 
--- What a job counts in bytes: its record, and the results that it has or will have.
+local ENDED = {SUCCEEDED = true, FAILED = true, CANCELLED = true}
+
+-- What a job counts in bytes: its record, the results that it has or will have, and until it ends kept pixels of samples.
 local function bytes_of(job)
-  return job.job_bytes + (job.count - job.cancelled) * job.sample_bytes
+  return job.job_bytes + (job.count - job.cancelled) * job.sample_bytes + (ENDED[job.state] and 0 or job.kept_bytes)
 end
 
 -- A variadic command: its values, or pairs of values, are collected and sent together.
@@ -173,6 +180,12 @@ local function each_chunk(job, command, ...)
   for chunk = 0, math.floor((job.count - 1) / CHUNK) do
     redis.call(command, key('result', job.id, int(chunk)), ...)
   end
+end
+
+-- Those of samples that have ended are gone already.
+local function forget_kept(job)
+  if job.kept_bytes == 0 then return end
+  for chunk = 0, math.floor((job.count - 1) / CHUNK) do redis.call('UNLINK', key('kept', job.id, int(chunk))) end
 end
 
 -- Whether the request_id still belongs to this job: a newer job may have it now.
@@ -192,6 +205,8 @@ local function end_job(job, state, reason)
   redis.call('ZREM', key('deadlines'), job.id)
   redis.call('ZADD', key('expiry'), int(now + job.retention), job.id .. ' ' .. job.client)
   charge(job, 'jobs', -1)
+  charge(job, 'bytes', -job.kept_bytes)
+  forget_kept(job)
   redis.call('PEXPIRE', job.key, ttl)
   redis.call('PEXPIRE', key('ended', job.id), ttl)
   if owns_request_key(job) then redis.call('PEXPIRE', prefix .. job.request_key, ttl) end
@@ -241,11 +256,13 @@ end
 
 local function forget_sample(job, index)
   redis.call('DEL', sample_key(job.id, index), pixels_key(job.id, index))
+  if job.kept_bytes and job.kept_bytes > 0 then later('HDEL', kept_key(job.id, index), index) end
 end
 
 -- Forget the keys of a job that has ended.
 local function forget_job(job)
   each_chunk(job, 'UNLINK')
+  forget_kept(job)  -- they are there if the script that ended the job was interrupted
   if owns_request_key(job) then redis.call('DEL', prefix .. job.request_key) end
   redis.call('UNLINK', job.key, key('ended', job.id))
   charge(job, 'bytes', -bytes_of(job))
@@ -259,7 +276,9 @@ local function forget_damaged(job)
     for _, index in ipairs(indices) do forget_sample(job, index) end
     redis.call('DEL', name)
   end
-  for chunk = 0, CHUNKS_OF_DAMAGED - 1 do redis.call('UNLINK', key('result', job.id, int(chunk))) end
+  for chunk = 0, CHUNKS_OF_DAMAGED - 1 do
+    redis.call('UNLINK', key('result', job.id, int(chunk)), key('kept', job.id, int(chunk)))
+  end
   if job.digest and job.class then redis.call('ZREM', ready_key(job.digest, job.class), job.id) end
   redis.call('ZREM', key('queued'), job.id)
   redis.call('ZREM', key('deadlines'), job.id)
