@@ -82,8 +82,10 @@ class Claiming:
     async def _claim_or_wait(self, room: int, interactive: int) -> None:
         try:
             claims = await self._claim(room, interactive)
-            if len(claims) < room:  # the queue has no more
+            if room and not claims:  # the queue has no more
                 await self._wait_for_work()
+            elif claims and not room:  # there may be more interactive samples
+                self._interactive_may_wait = True
         except MemoryFull:
             self._contact.claim_refused()
             await wait_until(self._signals.stopping, seconds=_IDLE_SECONDS)

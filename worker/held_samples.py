@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from smalti.jobs.job import CommitReply, Progress, Released, Verdict
 from worker.sample import Sample
 
-_COMMIT_BYTES = 4 * 1024 * 1024  # bytes of pixels in one call, so that Redis is never busy for long
+_COMMIT_BYTES = 4 * 1024 * 1024  # bytes of pixels in one commit, so that its answer comes soon
 _LOST = frozenset({Verdict.FENCED, Verdict.CANCELLED, Verdict.CORRUPT})
 
 

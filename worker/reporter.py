@@ -1,6 +1,7 @@
 """Reports to Prometheus and the log what happens to samples."""
 
 from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import structlog
 
@@ -38,7 +39,7 @@ class Reporter:
         resumed = sum(bool(claim.pixels) for claim in claims)
         for claim in claims:
             if claim.is_suspect:
-                log.info("suspect is drawn alone", job=claim.job, sample=claim.index)
+                log.info("suspect is drawn alone", **_named(claim))
         log.debug("samples claimed", count=len(claims), resumed=resumed, jobs=sorted({c.job for c in claims}))
 
     def begun(self, tick: Tick) -> None:
@@ -61,12 +62,12 @@ class Reporter:
             part.sample.trace.committed()
         if verdict is Verdict.FENCED:
             FENCED_WRITES.inc()
-            log.warning("sample belongs to another worker", job=claim.job, sample=claim.index)
+            log.warning("sample belongs to another worker", **_named(claim))
         elif verdict is Verdict.CORRUPT:
             CORRUPT_COMMITS.inc()
-            log.error("committed rows contradict what was drawn", job=claim.job, sample=claim.index)
+            log.error("committed rows contradict what was drawn", **_named(claim))
         elif verdict is Verdict.BEHIND:
-            log.warning("redis lost rows", job=claim.job, sample=claim.index, has=reply.rows)
+            log.warning("redis lost rows", **_named(claim), has=reply.rows)
         elif has_first_row(part):
             TIME_TO_FIRST_ROW_SECONDS.labels(claim.request.model).observe(self.age(part.sample))
 
@@ -81,14 +82,14 @@ class Reporter:
         if isinstance(part.sample.outcome, Released):
             SAMPLES_MADE_WAY.labels(claim.request.model).inc()
         if isinstance(part.sample.outcome, Failed):
-            log.warning("sample failed", job=claim.job, sample=claim.index, reason=part.sample.outcome.error)
+            log.warning("sample failed", **_named(claim), reason=part.sample.outcome.error)
 
     def job_ended(self, sample: Sample) -> None:
         """This was a job's last sample."""
         claim, seconds = sample.claim, self.age(sample)
         JOB_SECONDS.labels(claim.request.model).observe(seconds)
         whole: Attributes = {"smalti.job": claim.job, "smalti.samples": claim.request.count}
-        tracing.start("job", parent=claim.traceparent, attributes=whole, seconds_ago=seconds).end()
+        tracing.start("job", parent=claim.origin.traceparent, attributes=whole, seconds_ago=seconds).end()
 
     def lease_lost(self, samples: Collection[Sample]) -> None:
         """The lease ran out, and the samples that were held belong to others now."""
@@ -100,6 +101,11 @@ class Reporter:
     def age(self, sample: Sample) -> float:
         """Seconds since the sample's job was submitted."""
         return sample.queued_seconds + self._clock() - sample.claimed_at
+
+
+def _named(claim: Claim) -> dict[str, Any]:
+    """A sample in the log; the request id is that of the RPC that submitted its job."""
+    return {"job": claim.job, "sample": claim.index, "request_id": claim.origin.rpc_id}
 
 
 def _outcome(part: CommitPart, verdict: Verdict) -> str:

@@ -16,8 +16,8 @@ class SampleTrace:
             "smalti.version": claim.request.version,
         }
         if not claim.pixels:  # else it was claimed before
-            self._start("queue", claim.traceparent, seconds_ago=claim.queued_seconds).end()
-        self._sample = self._start("sample", claim.traceparent)
+            self._start("queue", claim.origin.traceparent, seconds_ago=claim.queued_seconds).end()
+        self._sample = self._start("sample", claim.origin.traceparent)
         self._sample.set({"smalti.resumed": bool(claim.pixels)})
         self._rows = NO_SPAN
         self._drawn = self._commits = 0
@@ -63,4 +63,4 @@ class SampleTrace:
 
 def trace_of(claim: Claim) -> SampleTrace | None:
     """The spans of a claimed sample; None if this process does not trace, or its job has no trace."""
-    return SampleTrace(claim) if tracing.is_on() and claim.traceparent else None
+    return SampleTrace(claim) if tracing.is_on() and claim.origin.traceparent else None

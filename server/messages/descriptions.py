@@ -49,6 +49,7 @@ def describe_job(job: Job) -> jobs_pb2.Job:
         reason=job.reason,
         job_class=_CLASSES[request.job_class],
         client=job.client,
+        rpc_id=job.origin.rpc_id,
     )
 
 

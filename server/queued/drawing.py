@@ -13,7 +13,7 @@ from server.messages import checks
 from server.messages.descriptions import model_of
 from server.oneshot.catalogue import ServedModel
 from server.oneshot.pictures import Pictures
-from server.queued.requests import Prepared, prepare_stream
+from server.queued.requests import Prepared, origin, prepare_stream
 from server.queued.watching import Watching
 from server.readiness import Readiness
 from smalti.errors import JobNotFinished, JobNotFound, SampleFailed, SmaltiError, Unavailable
@@ -21,7 +21,6 @@ from smalti.jobs.clients import ClientJobs, ClientQueue
 from smalti.jobs.job import TERMINAL, Job, JobState, SampleRows
 from smalti.jobs.reading import NO_WORKER
 from smalti.jobs.watchers import WatcherQueue
-from smalti.runtime import tracing
 from smalti.v1 import images_pb2 as pb
 
 log = structlog.get_logger()
@@ -77,8 +76,7 @@ class StreamedDrawing:
 
     async def _submit(self, jobs: ClientJobs, prepared: Prepared) -> Job:
         """Submit the job. If the client goes away meanwhile, the job is deleted as soon as it exists."""
-        traceparent = tracing.current().traceparent
-        submitting = asyncio.create_task(jobs.submit(prepared.request, traceparent=traceparent))
+        submitting = asyncio.create_task(jobs.submit(prepared.request, origin=origin()))
         try:
             return await asyncio.shield(submitting)
         except asyncio.CancelledError:

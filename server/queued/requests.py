@@ -11,8 +11,10 @@ from server.messages import checks
 from server.messages.checks import RequestLimits
 from server.oneshot.catalogue import ServedModel
 from server.oneshot.pictures import Pictures
+from server.request_ids import request_id
 from smalti.errors import GraphNotServed, InvalidRequest
-from smalti.jobs.job import JobClass, JobRequest
+from smalti.jobs.job import JobClass, JobRequest, Origin
+from smalti.runtime import tracing
 from smalti.v1 import images_pb2, jobs_pb2, types_pb2
 
 STREAMED_RETENTION_SECONDS = 60.0  # time to send the image; the server then deletes the job itself
@@ -24,6 +26,11 @@ class Prepared:
 
     request: JobRequest
     colour_change: types_pb2.ColourChange
+
+
+def origin() -> Origin:
+    """The RPC that this task answers, as the origin of a job."""
+    return Origin(rpc_id=request_id(), traceparent=tracing.current().traceparent)
 
 
 async def prepare_job(
@@ -38,7 +45,7 @@ async def prepare_job(
 
     A message with a request_id gives the same job each time.
     """
-    request_id = checks.request_id_of(message.request_id)
+    submission = checks.request_id_of(message.request_id)
     count = message.count or 1
     checks.check_indices(message.first_index, count)
     retention = message.retention if message.HasField("retention") else None
@@ -49,7 +56,7 @@ async def prepare_job(
         pictures,
         deadline,
         count=count,
-        seed=message.seed if message.HasField("seed") else choose_seed(request_id),
+        seed=message.seed if message.HasField("seed") else choose_seed(submission),
         first_index=message.first_index,
         retention_seconds=checks.retention_of(retention, limits),
         job_class=checks.job_class_of(message.job_class),

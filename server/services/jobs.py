@@ -12,7 +12,7 @@ from server.messages.descriptions import describe_job
 from server.oneshot.catalogue import Catalogue, ServedModel
 from server.oneshot.pictures import Pictures
 from server.queued.places import Places
-from server.queued.requests import prepare_job
+from server.queued.requests import origin, prepare_job
 from server.queued.view import JobEvent, SampleEnd
 from server.queued.watching import Watching
 from server.readiness import Readiness
@@ -61,9 +61,7 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
             model, request, self._limits, self._pictures, deadline=deadline_of(context)
         )
         self._readiness.require_queue()
-        job = await self._jobs.submit(
-            prepared.request, request_id=request.request_id, traceparent=tracing.current().traceparent
-        )
+        job = await self._jobs.submit(prepared.request, request_id=request.request_id, origin=origin())
         JOBS_SUBMITTED.labels(model.manifest.name).inc()
         return pb.SubmitResponse(job=self._describe(job), colour_change=prepared.colour_change)
 
@@ -82,7 +80,7 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
         self._readiness.require_queue()
         with self._places.take(caller().name):
             job = await self._watching.find(self._watched.of(caller()), request.id)
-            tracing.current().link(job.traceparent)
+            tracing.current().link(job.origin.traceparent)
             async with aclosing(self._watching.watch(job, rows=request.rows)) as events:
                 async for event in events:
                     yield self._event(event)
@@ -91,7 +89,7 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
         form = checks.image_format_of(request.format)
         self._readiness.require_queue()
         job = await self._jobs.get(request.id)
-        tracing.current().link(job.traceparent)
+        tracing.current().link(job.origin.traceparent)
         model = self._painter(job, form)
         results = self._watchers.results(job, start=request.start, limit=request.limit)
         async with aclosing(results):

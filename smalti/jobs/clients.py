@@ -19,7 +19,7 @@ from smalti.errors import (
 )
 from smalti.jobs import codec, script
 from smalti.jobs.connection import MemoryFull
-from smalti.jobs.job import Job, JobRequest
+from smalti.jobs.job import Job, JobRequest, Origin
 from smalti.jobs.keeping import forget_kept, write_kept
 from smalti.jobs.kept import hash_of
 from smalti.jobs.keys import request_key
@@ -39,6 +39,7 @@ from smalti.jobs.store import QueueStore
 from smalti.printable import printable
 
 _ID_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # without letters and digits that look alike
+_UNKNOWN_ORIGIN = Origin()
 _ID = re.compile(r"[a-z0-9]{1,32}")
 
 
@@ -70,9 +71,14 @@ class ClientJobs:
         self._own_limits = limits_of(asker, limits)
 
     async def submit(
-        self, request: JobRequest, *, request_id: str = "", traceparent: str = "", kept: Sequence[bytes] = ()
+        self,
+        request: JobRequest,
+        *,
+        request_id: str = "",
+        origin: Origin = _UNKNOWN_ORIGIN,
+        kept: Sequence[bytes] = (),
     ) -> Job:
-        """Queue a job. The same request_id of the same client again gives the same job, with its first traceparent.
+        """Queue a job. The same request_id of the same client again gives the same job, with its first origin.
 
         With `kept` each sample has its own kept pixels, as `kept.packed` gives them: the job is queued with all of them
         or not at all. Raises RequestConflict if that request_id was used for another request, LimitReached or QueueFull
@@ -83,9 +89,9 @@ class ClientJobs:
             request = replace(request, kept_hash=hash_of(kept))
         size = _Size.of(request, kept_bytes=kept_bytes_of(kept))
         self._refuse_too_large(size)
-        job_id = await self._submit_with(kept, request, size, request_id, traceparent)
+        job_id = await self._submit_with(kept, request, size, request_id, origin)
         return await self._records.refresh(
-            job_id, request, self._asker.name, traceparent=traceparent
+            job_id, request, self._asker.name
         )  # an older job has an equal request
 
     async def require_room(self, request: JobRequest, *, kept_bytes: int, request_id: str = "") -> None:
@@ -95,7 +101,7 @@ class ClientJobs:
         """
         size = _Size.of(request, kept_bytes=kept_bytes)
         self._refuse_too_large(size)
-        await self._ask_to_queue(_new_id(), request, size, request_id, "", only_ask=True)
+        await self._ask_to_queue(_new_id(), request, size, request_id, _UNKNOWN_ORIGIN, only_ask=True)
 
     async def get(self, job_id: str) -> Job:
         """The job as it is now; its reason is NO_WORKER_FOR_MODEL while it waits for a worker that has its model.
@@ -107,7 +113,7 @@ class ClientJobs:
 
     async def refresh(self, job: Job) -> Job:
         """The same job as it is now. Cheaper than `get`: its request never changes, so it is not read again."""
-        return await self._records.refresh(job.id, job.request, job.client, traceparent=job.traceparent)
+        return await self._records.refresh(job.id, job.request, job.client)
 
     async def list(
         self, *, limit: int, page_token: str = "", client: str | None = None
@@ -172,14 +178,14 @@ class ClientJobs:
             size.refuse_above(limits, whose)
 
     async def _submit_with(
-        self, kept: Sequence[bytes], request: JobRequest, size: "_Size", request_id: str, traceparent: str
+        self, kept: Sequence[bytes], request: JobRequest, size: "_Size", request_id: str, origin: Origin
     ) -> str:
         """Queue a job whose samples keep these pixels; returns its id, or that of the job that is there already."""
         job_id, known = _new_id(), ""
         try:
             with _full_when_out_of_memory():
                 await write_kept(self._store, job_id, kept)
-            known = await self._submit(job_id, request, size, request_id, traceparent)
+            known = await self._submit(job_id, request, size, request_id, origin)
         except (Busy, RequestConflict):  # after any other error it may be queued
             await forget_kept(self._store, job_id, len(kept))
             raise
@@ -188,9 +194,9 @@ class ClientJobs:
         return known
 
     async def _submit(
-        self, job_id: str, request: JobRequest, size: "_Size", request_id: str, traceparent: str
+        self, job_id: str, request: JobRequest, size: "_Size", request_id: str, origin: Origin
     ) -> str:
-        answer, known = await self._ask_to_queue(job_id, request, size, request_id, traceparent)
+        answer, known = await self._ask_to_queue(job_id, request, size, request_id, origin)
         if answer == b"CONFLICT":
             raise RequestConflict(
                 f"The request_id '{printable(request_id)}' was used for another request: job {known}."
@@ -205,13 +211,13 @@ class ClientJobs:
         request: JobRequest,
         size: "_Size",
         request_id: str,
-        traceparent: str,
+        origin: Origin,
         *,
         only_ask: bool = False,
     ) -> tuple[bytes, str]:
         """submit.lua's word and the job that it is about; raises LimitReached or QueueFull."""
         key = request_key(self._asker.name, request_id)
-        submission = self._submission(job_id, request, size, key, traceparent)
+        submission = self._submission(job_id, request, size, key, origin)
         with _full_when_out_of_memory():
             answer, *values = await self._store.run(
                 script.SUBMIT, *submission, int(only_ask), keys=[self._store.keys.job(job_id)]
@@ -231,7 +237,7 @@ class ClientJobs:
         )
 
     def _submission(
-        self, job_id: str, request: JobRequest, size: "_Size", key: str, traceparent: str
+        self, job_id: str, request: JobRequest, size: "_Size", key: str, origin: Origin
     ) -> Sequence[str | bytes | int]:
         pool, own = self._limits, self._own_limits
         return [
@@ -252,7 +258,8 @@ class ClientJobs:
             size.result_bytes,
             ceil(request.retention_seconds * 1000),
             request.job_class,
-            traceparent,
+            origin.traceparent,
+            origin.rpc_id,
             ceil(request.deadline_seconds * 1000),
             size.kept_bytes,
         ]

@@ -16,6 +16,7 @@ from smalti.jobs.job import (
     JobClass,
     JobRequest,
     JobState,
+    Origin,
     Progress,
     Released,
     SampleResult,
@@ -24,7 +25,10 @@ from smalti.jobs.job import (
 from smalti.jobs.kept import Unpackable, unpacked
 
 _KEPT_LOST = Failed("Its kept pixels in Redis are damaged: submit the job again.")
-STATE_FIELDS = ("state", "done", "failed", "created", "started", "ended", "deadline", "expires", "reason")
+STATE_FIELDS = (
+    *("state", "done", "failed", "created", "started", "ended", "deadline", "expires", "reason"),
+    *("rpc_id", "traceparent"),
+)
 Argument: TypeAlias = str | bytes | int
 
 
@@ -75,9 +79,9 @@ def decode_client(name: bytes | None) -> str:
     return name.decode()
 
 
-def decode_traceparent(value: bytes) -> str:
-    """The name of a span; a damaged one is as good as none."""
-    return value.decode("ascii", errors="ignore")
+def decode_origin(rpc_id: bytes | None, traceparent: bytes | None) -> Origin:
+    """The RPC that submitted a job. What is damaged is as good as nothing."""
+    return Origin(rpc_id=_ascii(rpc_id), traceparent=_ascii(traceparent))
 
 
 def hash_request(request: JobRequest) -> str:
@@ -92,7 +96,6 @@ def decode_job(
     *,
     client: str,
     running: int,
-    traceparent: str,
 ) -> Job:
     """A job from its request, the values of its STATE_FIELDS, and its running samples; raises Undecodable."""
     values = dict(zip(STATE_FIELDS, state, strict=True))
@@ -111,7 +114,7 @@ def decode_job(
             deadline=_seconds(values["deadline"]),
             expires=_seconds(values["expires"]),
             reason=_text(values["reason"]),
-            traceparent=traceparent,
+            origin=decode_origin(values["rpc_id"], values["traceparent"]),
         )
     except ValueError as error:
         raise Undecodable(str(error)) from error
@@ -132,7 +135,7 @@ def decode_claims(reply: Sequence[Sequence[Sequence[bytes]]]) -> tuple[list[Clai
         if claimed is None:
             unreadable.append(Progress(**sample, first_row=0, outcome=Released()))
             continue
-        request, queued_seconds, traceparent = claimed
+        request, queued_seconds, origin = claimed
         try:
             request = _with_own_kept(request, kept)
         except Unpackable:
@@ -144,7 +147,7 @@ def decode_claims(reply: Sequence[Sequence[Sequence[bytes]]]) -> tuple[list[Clai
                 request=request,
                 pixels=pixels,
                 queued_seconds=queued_seconds,
-                traceparent=traceparent,
+                origin=origin,
                 is_suspect=suspect == b"1",
             )
         )
@@ -160,11 +163,11 @@ def _with_own_kept(request: JobRequest, kept: bytes) -> JobRequest:
 
 
 def _claimed_request(
-    _: bytes, encoded: bytes | None, kept: bytes | None, queued_ms: bytes, traceparent: bytes
-) -> tuple[JobRequest, float, str] | None:
-    """A request, how long it was queued, in seconds, and its traceparent; None if it cannot be read."""
+    _: bytes, encoded: bytes | None, kept: bytes | None, queued_ms: bytes, rpc_id: bytes, traceparent: bytes
+) -> tuple[JobRequest, float, Origin] | None:
+    """A request, how long it was queued, in seconds, and its origin; None if it cannot be read."""
     try:
-        return decode_request(encoded, kept), int(queued_ms) / 1000, decode_traceparent(traceparent)
+        return decode_request(encoded, kept), int(queued_ms) / 1000, decode_origin(rpc_id, traceparent)
     except Undecodable:
         return None
 
@@ -230,6 +233,10 @@ def _outcome(progress: Progress) -> str:
 
 def _text(value: bytes | str | int | None) -> str:
     return value.decode() if isinstance(value, bytes) else str(value or "")
+
+
+def _ascii(value: bytes | None) -> str:
+    return (value or b"").decode("ascii", errors="ignore")
 
 
 def _seconds(milliseconds: bytes | None) -> float | None:

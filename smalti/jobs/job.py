@@ -58,6 +58,14 @@ class JobRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """The RPC that submitted a job. Logs and traces name it; nothing that is drawn depends on it."""
+
+    rpc_id: str = ""  # its request id
+    traceparent: str = ""  # names its span; empty if it was not traced
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One request for images, kept until its results expire; times are seconds since 1970 by Redis' clock."""
 
@@ -74,7 +82,7 @@ class Job:
     deadline: float | None = None
     expires: float | None = None
     reason: str = ""
-    traceparent: str = ""  # names the span of its submit; empty if that was not traced
+    origin: Origin = Origin()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +95,7 @@ class Claim:
     request: JobRequest
     pixels: bytes = b""  # the rows committed so far
     queued_seconds: float = 0.0  # from submit to this claim
-    traceparent: str = ""  # names the span of the job's submit; empty if that was not traced
+    origin: Origin = Origin()
     is_suspect: bool = False  # a worker fell silent with it: draw it alone, and report each row first
 
 

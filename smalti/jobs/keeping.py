@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
-from smalti.jobs.keys import CHUNK
+from smalti.jobs.keys import KEPT_CHUNK
 from smalti.jobs.store import QueueStore
 
 _EXPIRES_MS = 60_000  # a server that dies before it queues the job leaves nothing for longer
-_BYTES_AT_ONCE = 256 * 1024  # in one command, so that Redis answers others in between
+_BYTES_AT_ONCE = 64 * 1024  # in one command, so that Redis answers others in between
 
 
 async def write_kept(store: QueueStore, job_id: str, kept: Sequence[bytes]) -> None:
@@ -22,7 +22,7 @@ async def write_kept(store: QueueStore, job_id: str, kept: Sequence[bytes]) -> N
 
 async def forget_kept(store: QueueStore, job_id: str, samples: int) -> None:
     """Remove what was written for a job that was not queued."""
-    for start in range(0, samples, CHUNK):
+    for start in range(0, samples, KEPT_CHUNK):
         with store.available():
             await store.redis.unlink(store.keys.kept(job_id, start))
 
@@ -31,7 +31,7 @@ def _parts(kept: Sequence[bytes]) -> Iterator[range]:
     """Ranges of indices: each is in one chunk, and is small."""
     start, size = 0, 0
     for index, data in enumerate(kept):
-        if index > start and (index % CHUNK == 0 or size + len(data) > _BYTES_AT_ONCE):
+        if index > start and (index % KEPT_CHUNK == 0 or size + len(data) > _BYTES_AT_ONCE):
             yield range(start, index)
             start, size = index, 0
         size += len(data)

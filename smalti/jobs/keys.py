@@ -4,7 +4,7 @@
 |---|---|---|
 | `meta` | hash | schema; last fencing token, recovery, end of an outage, turn; jobs submitted; drawing rate; recount |
 | `jobs`, `jobs:<client>` | zset | every job, and those of a client, by serial number, for List |
-| `job:<id>` | hash | client, request, kept pixels, sizes, trace; state, cursor, counts, reason, fingerprint, times |
+| `job:<id>` | hash | client, request, kept pixels, sizes, RPC; state, cursor, counts, reason, fingerprint, times |
 | `totals` | hash | `jobs`, `ready`, `running`, `pixels` and `bytes` of all clients, and `jobs <client>` … of each |
 | `recount` | hash | the same, while `recount.lua` computes it again |
 | `queued` | zset | jobs without a claimed sample so far, by submit time |
@@ -20,7 +20,8 @@
 | `ended:<id>` | string | 4 bytes for each ended sample, in the order of ends: 2 · index + (1 if it succeeded) |
 | `workers` | zset | workers by the end of their lease |
 | `worker:<w>` | hash | fingerprint, digests, slots, last claim's sequence number and reply, its last suspect |
-| `held:<w>` | hash | its samples, `<id>:<i>` → fencing token |
+| `held:<w>` | zset | its samples, `<id>:<i>`, by their fencing tokens |
+| `leaving` | zset | held samples that have left their workers' slots; all scores are 0 |
 | `request:<hash of client>:<hash of request_id>` | string | job id and hash of the request |
 | `deleted:<id>` | string | the call that deleted the job, for a minute |
 | `expiry` | zset | `<id> <client>` of jobs that ended, by the end of their retention |
@@ -29,9 +30,9 @@
 
 The class is `interactive` or `standard`. There is no fairness between clients yet. A client is the name in its token;
 without tokens it is empty. The totals count jobs that have not ended, their ready and running samples, their pixels to
-draw, and the bytes of all jobs: of their records, of the results that they have or will have, and until they end of
-kept pixels of samples. Such kept pixels are written before their job, and expire if it is not queued. Beside them a fresh
-sample (index ≥ next) has no key, so a million queued samples cost one hash. Times are milliseconds by Redis' clock.
+draw, and the bytes of all jobs: of their records, of the results that they have or will have, and, until they end, of
+kept pixels of samples. These are written before their job, and expire if it is not queued. A fresh sample (index ≥
+next) has no other key, so a million queued samples cost one hash. Times are milliseconds by Redis' clock.
 
 The queue's promises, on a Redis that passes `QueueUpkeep.check`:
 
@@ -59,6 +60,7 @@ from hashlib import sha256
 
 LAYOUT = "7"  # of the keys and their fields; raise it when they change
 CHUNK = 1024  # results in one hash; shared.lua has the same number
+KEPT_CHUNK = 8192  # samples whose own kept pixels are in one hash; likewise
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ class Keys:
         """The keys that every pool has, and their types."""
         kinds = {
             b"hash": ("meta", "totals", "recount"),
-            b"zset": ("jobs", "queued", "deadlines", "workers", "expiry"),
+            b"zset": ("jobs", "queued", "deadlines", "workers", "leaving", "expiry"),
             b"stream": ("events", "bell", "interactive"),
         }
         return {self.prefix + name: kind for kind, names in kinds.items() for name in names}
@@ -129,7 +131,7 @@ class Keys:
 
     def kept(self, job_id: str, index: int) -> str:
         """The chunk that holds the sample's own kept pixels."""
-        return f"{self.prefix}kept:{job_id}:{index // CHUNK}"
+        return f"{self.prefix}kept:{job_id}:{index // KEPT_CHUNK}"
 
     def ended(self, job_id: str) -> str:
         return f"{self.prefix}ended:{job_id}"

@@ -8,7 +8,9 @@ from smalti.errors import Busy, LimitReached, QueueFull
 
 RECORD_BYTES = 3_500  # what Redis needs for a job beside its request, kept pixels and results
 RESULT_BYTES = 170  # what it needs for a result beside its pixels
-KEPT_BYTES = 110  # what it needs for a sample's own kept pixels beside these
+KEPT_BYTES = (
+    110  # what it needs for a sample's own kept pixels beside these, which it rounds up by a fifth at most
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +49,7 @@ DEFAULT_LIMITS = QueueLimits()
 
 def kept_bytes_of(kept: Sequence[bytes]) -> int:
     """The bytes of Redis that kept pixels of samples take until the job ends."""
-    return sum(map(len, kept)) + KEPT_BYTES * len(kept)
+    return sum(len(data) * 6 // 5 + KEPT_BYTES for data in kept)
 
 
 class Asker(Protocol):

@@ -19,7 +19,6 @@ class _Known:
 
     request: JobRequest
     client: str
-    traceparent: str = ""
 
 
 class JobRecords:
@@ -38,9 +37,9 @@ class JobRecords:
         jobs = others | await self._read_states(known)
         return [jobs[job_id] for job_id in job_ids]
 
-    async def refresh(self, job_id: str, request: JobRequest, client: str, *, traceparent: str) -> Job:
+    async def refresh(self, job_id: str, request: JobRequest, client: str) -> Job:
         """The job of this request as it is now; raises JobNotFound and JobDamaged."""
-        states = await self._read_states({job_id: _Known(request, client, traceparent)})
+        states = await self._read_states({job_id: _Known(request, client)})
         return required(job_id, states[job_id])
 
     async def _read_known(
@@ -102,13 +101,9 @@ def _known(job_id: str, answer: bytes, *fields: Any) -> _Known | JobDamaged | No
         return None
     if answer == b"DAMAGED":
         return damaged(job_id)
-    request, kept_bytes, client, traceparent = fields
+    request, kept_bytes, client = fields
     try:
-        return _Known(
-            codec.decode_unkept(request, kept_bytes),
-            codec.decode_client(client),
-            codec.decode_traceparent(traceparent),
-        )
+        return _Known(codec.decode_unkept(request, kept_bytes), codec.decode_client(client))
     except codec.Undecodable:
         return damaged(job_id)
 
@@ -117,9 +112,7 @@ def _job(job_id: str, known: _Known, state: Sequence[bytes | None], running: int
     if not any(state):
         return None
     try:
-        return codec.decode_job(
-            job_id, known.request, state, client=known.client, running=running, traceparent=known.traceparent
-        )
+        return codec.decode_job(job_id, known.request, state, client=known.client, running=running)
     except codec.Undecodable:
         return damaged(job_id)
 

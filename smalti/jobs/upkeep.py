@@ -11,7 +11,7 @@ from smalti.jobs.job import QueueDepth
 from smalti.jobs.keys import LAYOUT
 from smalti.jobs.store import QueueStore
 
-_RECOVERED_AT_ONCE = 256  # samples in one script call, so that it stays short
+_RECOVERED_AT_ONCE = 128  # samples in one script call, so that it stays short
 _RECOUNTED_AT_ONCE = 256  # jobs
 RECOUNT_SECONDS = 60.0
 _STOPPED_AT_ONCE = 16  # jobs past their deadlines

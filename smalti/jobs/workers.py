@@ -1,7 +1,8 @@
 """The queue for workers: they claim samples, commit rows, keep their lease, and wait for work."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from time import monotonic
 
 from smalti.jobs import codec, script
@@ -9,6 +10,12 @@ from smalti.jobs.job import Claim, CommitReply, Progress, Released
 from smalti.jobs.limits import EVERYBODY
 from smalti.jobs.reading import asking
 from smalti.jobs.store import QueueStore
+
+# While a script runs, Redis answers nobody. So one call hands out, stores or takes back so much at most.
+CLAIMED_AT_ONCE = 64  # samples
+_COMMITTED_AT_ONCE = 64  # samples
+_COMMITTED_BYTES = 1024 * 1024  # bytes of pixels; commit.lua has the same number
+_GIVEN_BACK_AT_ONCE = 64  # samples
 
 
 class WorkerQueue:
@@ -31,6 +38,7 @@ class WorkerQueue:
     ) -> list[Claim]:
         """Take up to `limit` samples of jobs whose model is in `digests`, and a lease.
 
+        A call brings at most CLAIMED_AT_ONCE samples, and fewer if they are large: so call again until none comes.
         Interactive samples come first, up to `interactive` of them even if `limit` is less (default: `limit`). Then
         come standard ones, then further interactive ones if there is room left. If a worker holds more samples than
         `slots`, only `slots` of them are reported as running.
@@ -40,8 +48,8 @@ class WorkerQueue:
         """
         if re.search(r"[\s+]", fingerprint):
             raise ValueError(f"a fingerprint is one word without '+', not {fingerprint!r}")
-        first = limit if interactive is None else interactive
-        lease = self._store.lease_ms
+        first = min(limit if interactive is None else interactive, CLAIMED_AT_ONCE)
+        limit, lease = min(limit, CLAIMED_AT_ONCE), self._store.lease_ms
         reply = await self._store.run(
             script.CLAIM, worker, lease, sequence, fingerprint, limit, first, slots or "", *digests
         )
@@ -60,12 +68,15 @@ class WorkerQueue:
         """Store what was drawn since the last commit, and renew the lease.
 
         Send a Progress for every held sample, also without pixels: the reply says which ones were cancelled. No sample
-        comes twice in a call. A reply also says whether the sample was the last of its job.
+        comes twice in a call. A reply also says whether the sample was the last of its job. Many samples are stored a
+        part after another; if that is interrupted, commit all of them again.
         """
-        samples = codec.encode_progress(progress)
-        return codec.decode_commit(
-            await self._store.run(script.COMMIT, worker, self._store.lease_ms, *samples)
-        )
+        replies: list[CommitReply] = []
+        while len(replies) < len(progress):
+            samples = codec.encode_progress(list(_next_of(progress, len(replies))))
+            answer = await self._store.run(script.COMMIT, worker, self._store.lease_ms, *samples)
+            replies += codec.decode_commit(answer)
+        return replies
 
     async def renew(self, worker: str) -> bool:
         """Keep the worker's samples for another lease; False if the lease has run out and they are gone."""
@@ -73,7 +84,8 @@ class WorkerQueue:
 
     async def leave(self, worker: str) -> None:
         """Forget a worker that stops. Samples that it still holds are given back, and no crash is counted."""
-        await self._store.run(script.LEAVE, worker)
+        while await self._store.run(script.LEAVE, worker, _GIVEN_BACK_AT_ONCE):
+            pass
 
     async def wait_for_work(self, seconds: float) -> None:
         """Return when there may be something to claim, or after `seconds`."""
@@ -90,3 +102,13 @@ class WorkerQueue:
             if entries:
                 self._last_rung[bell] = entries[-1][0]
                 return
+
+
+def _next_of(progress: Sequence[Progress], start: int) -> Iterator[Progress]:
+    """As many of these as one call stores; at least one."""
+    room = _COMMITTED_BYTES
+    for part in islice(progress, start, start + _COMMITTED_AT_ONCE):
+        yield part
+        room -= len(part.pixels)
+        if room <= 0:
+            return

@@ -13,7 +13,7 @@ from structlog.testing import LogCapture
 
 from server.request_ids import KEY
 from smalti.client.failures import from_rpc
-from smalti.v1 import models_pb2
+from smalti.v1 import jobs_pb2, models_pb2
 
 WRONG = np.zeros((1, 99), np.float32)  # no graph takes so many numbers
 
@@ -74,3 +74,13 @@ async def test_what_an_rpc_does_is_logged_with_its_id_and_what_happens_later_is_
         await served.ask("decode", {"latent": WRONG})
     [failed] = [entry for entry in logged if entry["event"] == "run failed"]
     assert "request_id" not in failed
+
+
+async def test_a_job_keeps_the_id_of_the_submit_that_queued_it(server, hand_worker):
+    request = jobs_pb2.SubmitRequest(model={"name": "toy-pixel-rnn"}, seed=1, request_id="once")
+    for rpc in ("order-66", "order-67"):  # the second one gives the same job
+        submitted = await server.jobs.Submit(request, metadata=((KEY, rpc),))
+        assert submitted.job.rpc_id == "order-66"
+    assert (await server.jobs.Get(jobs_pb2.GetJobRequest(id=submitted.job.id))).rpc_id == "order-66"
+    [claim] = await hand_worker.claim()
+    assert claim.origin.rpc_id == "order-66"

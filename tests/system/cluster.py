@@ -300,7 +300,7 @@ class Cluster:
         """The samples that a worker holds; workers register as HOST-PID-RANDOM."""
         with self._redis() as redis:
             held = redis.scan_iter(match=f"{_glob(Keys('default').prefix)}held:*-{worker.pid}-*")
-            members = [member for key in held for member in redis.hkeys(key)]
+            members = [member for key in held for member in redis.zrange(key, 0, -1)]
         return {(job, int(index)) for job, _, index in (member.partition(":") for member in members)}
 
     def rows_drawn(self, samples: set[Sample]) -> dict[Sample, int]:

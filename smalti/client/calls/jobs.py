@@ -155,6 +155,7 @@ def read_job(message: jobs_pb2.Job, colour_change: ColourChange = NO_CHANGE) -> 
         reason=message.reason,
         job_class=_job_class(message),
         client=message.client,
+        rpc_id=message.rpc_id,
         colour_change=colour_change,
     )
 

@@ -35,6 +35,7 @@ class Job:
     job_class: JobClass = JobClass.STANDARD
     deadline: datetime | None = None  # if it has not ended by then, it is stopped and fails
     client: str = ""  # the name of the client that submitted it; empty if the server asks for no tokens
+    rpc_id: str = ""  # the request id of its submit: the logs of server and workers have it
     colour_change: ColourChange = NO_CHANGE  # known only in the answer to submit
 
     @property

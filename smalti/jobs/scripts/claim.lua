@@ -7,8 +7,9 @@
 -- ARGV  1 worker   2 lease, ms   3 sequence number   4 fingerprint   5 most samples
 --       6 most interactive samples that come first; may be more than ARGV 5   7 the worker's slots, '' if unknown
 --       8… digests of its models
--- Returns {jobs, samples}: jobs {id, request, kept pixels, age in ms at the claim, traceparent}, samples {job id, index,
--- token, rows so far, 1 for a suspect, its own kept pixels, '' if it has none}. A call that repeats the worker's last sequence number returns the same samples,
+-- Returns {jobs, samples}: jobs {id, request, kept pixels, age in ms at the claim, request id of its RPC, traceparent},
+-- samples {job id, index, token, rows so far, 1 for a suspect, its own kept pixels, '' if it has none}. A call that
+-- repeats the worker's last sequence number returns the same samples,
 -- as far as the worker still holds them. A call with an earlier number returns nothing.
 
 local worker, lease, sequence = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -26,9 +27,9 @@ local function reply_with(taken, claimed)
   for _, sample in ipairs(taken) do
     local id, index, token, is_fresh = unpack(sample)
     if not listed[id] then
-      local f = redis.call('HMGET', key('job', id), 'request', 'kept', 'created', 'traceparent')
+      local f = redis.call('HMGET', key('job', id), 'request', 'kept', 'created', 'rpc_id', 'traceparent')
       jobs[#jobs + 1] = {
-        id, f[1], f[2], int(math.max(0, claimed - (tonumber(f[3] or '') or claimed))), f[4] or '',
+        id, f[1], f[2], int(math.max(0, claimed - (tonumber(f[3] or '') or claimed))), f[4] or '', f[5] or '',
       }
       listed[id] = true
     end
@@ -46,7 +47,8 @@ local function remembered()
   local taken = {}
   for line in string.gmatch(redis.call('HGET', me, 'reply') or '', '[^\n]+') do
     local id, index, token = string.match(line, '^(%S+) (%S+) (%S+)$')
-    if redis.call('HGET', held, id .. ':' .. index) == token then taken[#taken + 1] = {id, index, token, false} end
+    local mine = redis.call('ZSCORE', held, id .. ':' .. index)
+    if mine and tonumber(mine) == tonumber(token) then taken[#taken + 1] = {id, index, token, false} end
   end
   return taken
 end
@@ -81,7 +83,7 @@ end
 -- Whether the worker holds a suspect that has no new row yet.
 local function has_suspect()
   local suspect = redis.call('HGET', me, 'suspect')
-  if not suspect or redis.call('HEXISTS', held, suspect) == 0 then return false end
+  if not suspect or not redis.call('ZSCORE', held, suspect) then return false end
   local id, index = string.match(suspect, '^(.+):(%d+)$')
   local job, before = find(id), redis.call('HGET', sample_key(id, index), 'claimed_rows')
   return job ~= nil and rows_of(job, index) <= tonumber(before or '0')
@@ -142,7 +144,7 @@ local function assign(job, index, begun)
   end
   local text = int(token)
   later('SADD', key('running', job.id), index)
-  later('HSET', held, job.id .. ':' .. index, text)
+  later('ZADD', held, text, job.id .. ':' .. index)
   taken[#taken + 1] = {job.id, index, text, not begun}
 end
 
@@ -226,11 +228,23 @@ hand_out('interactive', first_interactive)
 hand_out('standard', limit)
 hand_out('interactive', limit)
 
+-- A worker may hold more samples than it has slots: it claims new ones while the last rows of others are on their way to
+-- Redis. The samples that it claimed first have left their slots.
+local function note_those_that_left()
+  local slots, all = tonumber(ARGV[7]), redis.call('ZCARD', held)
+  if not slots or all <= slots then return end
+  for _, member in ipairs(redis.call('ZRANGE', held, math.max(0, all - #taken - slots), all - slots - 1)) do
+    later('ZADD', key('leaving'), '0', member)
+  end
+  write_collected({'ZADD'})
+end
+
 local lines = {}
 for _, sample in ipairs(taken) do lines[#lines + 1] = table.concat(sample, ' ', 1, 3) end
 -- This order loses no sample if Redis refuses a command half way, for example because rights were changed.
 redis.call('HSET', meta, 'token', int(token))
 redis.call('HSET', me, 'sequence', int(sequence), 'claimed', int(now), 'reply', table.concat(lines, '\n'))
 conclude()
+note_those_that_left()
 for id in pairs(touched) do announce(id) end
 return reply_with(taken, now)

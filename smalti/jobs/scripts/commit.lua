@@ -5,18 +5,25 @@
 -- 'fail <error>', 'release'). They are one argument because hundreds of small ones cost more than their contents.
 -- The place says how far a sample is: 0 if not reported, else 2 · rows + 1, and one more if the next row has begun, alone
 -- (recover.lua).
--- Returns a line for each sample, in order: verdict, number of committed rows, and 'ends' if it was the last sample of
--- its job: all are done or failed now. The verdicts are ACCEPTED, DUPLICATE, BEHIND, FENCED, CANCELLED and CORRUPT, as
--- job.py explains them. Pixels that contradict committed rows fail the sample, since its bytes must not change.
+-- Returns a line for each of the first samples, in order: verdict, number of committed rows, and 'ends' if it was the
+-- last sample of its job: all are done or failed now. The verdicts are ACCEPTED, DUPLICATE, BEHIND, FENCED, CANCELLED and
+-- CORRUPT, as job.py explains them. Pixels that contradict committed rows fail the sample, since its bytes must not
+-- change. Samples without a line would have taken too long; they need another call.
 
 local PACKED = '>Bc0Bc0I4I4I4c0I2c0'
 local worker, lease, packed = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local touched, written, results, drawn = {}, {}, {}, 0
+local bytes = 0  -- of pictures that this call read or wrote
 
--- The worker's samples and their tokens.
+-- The tokens of those of these samples that the worker holds.
 local function held_tokens()
-  local tokens, fields = {}, redis.call('HGETALL', key('held', worker))
-  for position = 1, #fields, 2 do tokens[fields[position]] = fields[position + 1] end
+  local tokens = {}
+  for first = 4, #ARGV, PASSED do
+    local members = {unpack(ARGV, first, math.min(first + PASSED - 1, #ARGV))}
+    for place, token in ipairs(redis.call('ZMSCORE', key('held', worker), unpack(members))) do
+      tokens[members[place]] = token and int(tonumber(token))
+    end
+  end
   return tokens
 end
 
@@ -76,6 +83,7 @@ end
 
 local function finish(job, index, token, outcome, detail)
   if outcome == 'done' then
+    bytes = bytes + job.rows * job.row_bytes
     end_sample(job, index, '+', token, detail, redis.call('GET', pixels_key(job.id, index)))
   elseif outcome == 'fail' then
     end_sample(job, index, '-', token, '0', detail)
@@ -154,11 +162,13 @@ allow_beyond_memory_limit()
 redis.call('ZADD', key('workers'), 'XX', int(now + lease), worker)
 local tokens, lines, returned, at = held_tokens(), {}, false, 1
 for place = 1, #ARGV - 3 do
+  if bytes > MOST_BYTES then break end
   local id, token, reported, first_row, pixels, ending, next = struct.unpack(PACKED, packed, at)
   local member = ARGV[place + 3]
   local verdict, rows, has_result = apply(member, tokens[member], id, token, reported, first_row, pixels, ending)
   lines[place] = line_of(verdict, rows)
   if has_result then results[place] = {id = id, index = index_of(member, id)} end
+  bytes = bytes + #pixels
   returned = returned or ending == 'release'
   if reported > 0 and #pixels + #ending > 0 then returned = true end  -- its worker may take the next suspect
   at = next

@@ -7,7 +7,7 @@
 -- lease. So a dead worker loses its samples even if every recovery comes late, and a live worker survives two outages in
 -- a row.
 -- KEYS  1 meta
--- ARGV  1 lease, ms   2 most samples to take back in this call
+-- ARGV  1 lease, ms   2 most samples to take back, and workers to look at, in this call
 -- Returns {samples taken back, 1 if there are more, else 0}.
 
 allow_beyond_memory_limit()
@@ -27,8 +27,9 @@ if gap > lease / 2 or gap < 0 then
   redis.call('HSET', meta, 'outage', int(now))
   local leases = redis.call('ZRANGE', workers, 0, -1, 'WITHSCORES')
   for position = 1, #leases, 2 do
-    redis.call('ZADD', workers, int(lease_after_outage(tonumber(leases[position + 1]))), leases[position])
+    later('ZADD', workers, int(lease_after_outage(tonumber(leases[position + 1]))), leases[position])
   end
+  write_collected({'ZADD'})
 end
 
 local touched, taken = {}, 0
@@ -64,20 +65,23 @@ local function take_back(worker, id, index, token)
   touched[id] = true
 end
 
-local more = 0
-for _, worker in ipairs(redis.call('ZRANGEBYSCORE', workers, '-inf', int(now))) do
-  local held = redis.call('HGETALL', key('held', worker))
-  local room = budget - taken
-  for position = 1, math.min(#held, 2 * room), 2 do
-    local id, index = string.match(held[position], '^(.+):(%d+)$')
-    take_back(worker, id, index, held[position + 1])
+-- Take back samples of a worker, as many as this call has room for. It is forgotten with its last one.
+local function take_all_back(worker, room)
+  local held = key('held', worker)
+  local samples = redis.call('ZRANGE', held, 0, room - 1, 'WITHSCORES')
+  for position = 1, #samples, 2 do
+    local id, index = string.match(samples[position], '^(.+):(%d+)$')
+    take_back(worker, id, index, int(tonumber(samples[position + 1])))
   end
-  if #held <= 2 * room then redis.call('ZREM', workers, worker) end
-  if taken >= budget then
-    more = 1
-    break
-  end
+  if redis.call('ZCARD', held) <= #samples / 2 then redis.call('ZREM', workers, worker) end
 end
+
+local looked = 0
+for _, worker in ipairs(redis.call('ZRANGEBYSCORE', workers, '-inf', int(now), 'LIMIT', '0', int(budget))) do
+  if looked + taken < budget then take_all_back(worker, budget - looked - taken) end
+  looked = looked + 1
+end
+local more = looked + taken >= budget and 1 or 0
 conclude()
 if taken > 0 then ring_bell() end
 for id in pairs(touched) do announce(id) end

@@ -5,11 +5,13 @@
 local meta = KEYS[1]
 local prefix = string.sub(meta, 1, -5)
 local CHUNK = 1024  -- results in one hash; keys.py has the same number
+local KEPT_CHUNK = 8192  -- samples whose own kept pixels are in one hash; likewise
 local CRASHES = 3  -- workers in a row that fell silent with a sample, without progress, before it fails
 local LATE = 4  -- rows that a worker may have drawn since it last reported a place
 local CHUNKS_OF_DAMAGED = 1000  -- of a job whose count is not known; as many as a job of a million samples has
 local TTL_MARGIN = 60000  -- keys live longer than the retention; `expire` normally deletes them earlier
 local WORKER_TTL = 600000  -- at least; keeps the last claim of a worker that fell silent
+local MOST_BYTES = 1048576  -- of pictures in one call; the picture with which they are exceeded is still in it
 
 local clock = redis.call('TIME')
 local now_us = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
@@ -41,7 +43,14 @@ end
 
 -- The chunk with the kept pixels of a sample, in a job in which each sample has its own.
 local function kept_key(id, index)
-  return key('kept', id, int(math.floor(tonumber(index) / CHUNK)))
+  return key('kept', id, int(math.floor(tonumber(index) / KEPT_CHUNK)))
+end
+
+-- All these chunks of a job.
+local function kept_keys(id, count)
+  local names = {}
+  for chunk = 0, math.floor((count - 1) / KEPT_CHUNK) do names[#names + 1] = key('kept', id, int(chunk)) end
+  return names
 end
 
 -- At its memory limit Redis refuses a script's first write, but no later one. Scripts that finish or free something
@@ -184,8 +193,7 @@ end
 
 -- Those of samples that have ended are gone already.
 local function forget_kept(job)
-  if job.kept_bytes == 0 then return end
-  for chunk = 0, math.floor((job.count - 1) / CHUNK) do redis.call('UNLINK', key('kept', job.id, int(chunk))) end
+  if job.kept_bytes > 0 then redis.call('UNLINK', unpack(kept_keys(job.id, job.count))) end
 end
 
 -- Whether the request_id still belongs to this job: a newer job may have it now.
@@ -229,6 +237,7 @@ local function write_collected(commands)
         redis.call(command, name, unpack(values, first, math.min(first + PASSED - 1, #values)))
       end
     end
+    calls[command] = nil
   end
 end
 
@@ -244,7 +253,7 @@ end
 -- Write what was collected, and end the jobs that have no sample left. First comes what is added, then the counts, then
 -- what is removed: if Redis refuses a command half way, a sample is in two places rather than in none.
 local function conclude()
-  write_collected({'SADD', 'HSET'})
+  write_collected({'SADD', 'ZADD', 'HSET'})
   write_sums()
   write_collected({'SREM', 'HDEL', 'ZREM'})
   for name, list in pairs(entries) do redis.call('APPEND', name, table.concat(list)) end
@@ -276,9 +285,8 @@ local function forget_damaged(job)
     for _, index in ipairs(indices) do forget_sample(job, index) end
     redis.call('DEL', name)
   end
-  for chunk = 0, CHUNKS_OF_DAMAGED - 1 do
-    redis.call('UNLINK', key('result', job.id, int(chunk)), key('kept', job.id, int(chunk)))
-  end
+  for chunk = 0, CHUNKS_OF_DAMAGED - 1 do redis.call('UNLINK', key('result', job.id, int(chunk))) end
+  redis.call('UNLINK', unpack(kept_keys(job.id, CHUNK * CHUNKS_OF_DAMAGED)))
   if job.digest and job.class then redis.call('ZREM', ready_key(job.digest, job.class), job.id) end
   redis.call('ZREM', key('queued'), job.id)
   redis.call('ZREM', key('deadlines'), job.id)
@@ -295,7 +303,8 @@ end
 
 local function take_from(worker, job_id, index)
   later('SREM', key('running', job_id), index)
-  later('HDEL', key('held', worker), job_id .. ':' .. index)
+  later('ZREM', key('held', worker), job_id .. ':' .. index)
+  later('ZREM', key('leaving'), job_id .. ':' .. index)
   local job = find(job_id)
   if job then charge(job, 'running', -1) else count(key('totals'), 'running', -1) end
 end

@@ -39,9 +39,12 @@ async def _audit_job(redis: Redis, prefix: str, job_id: str, short: set[str]) ->
         for index in await redis.zrange(f"{prefix}{waiting}:{job_id}", 0, -1)
     ]
     results: dict[int, bytes] = {}
+    kept: set[int] = set()
     for name in short:
         if name.startswith(f"result:{job_id}:"):
             results |= {int(k): v for k, v in (await redis.hgetall(prefix + name)).items()}
+        if name.startswith(f"kept:{job_id}:"):
+            kept |= {int(k) for k in await redis.hkeys(prefix + name)}
     ended = await redis.get(f"{prefix}ended:{job_id}") or b""
     places = Counter([*running, *returned, *results, *range(fresh_from, count)])
     assert max(places.values(), default=1) == 1, "a sample is in two places"
@@ -54,6 +57,10 @@ async def _audit_job(redis: Redis, prefix: str, job_id: str, short: set[str]) ->
     over = JobState(job["state"]) in TERMINAL
     left = 0 if over else count - int(job["done"]) - int(job["failed"]) - int(job["cancelled"])
     assert (left == 0) == over, "a job with nothing left has not ended, or one with something left has"
+    unfinished = {*running, *returned, *range(fresh_from, count)} if int(job["kept_bytes"]) else set()
+    assert kept == unfinished or (
+        job["state"] == "CANCELLING" and unfinished <= kept and not kept & {*results}
+    )
     working = {n for n in short if re.match(rf"(sample|pixels):{job_id}:", n)}
     assert {int(n.rsplit(":", 1)[1]) for n in working} <= running | {*returned}, "an ended sample left keys"
     if over:
@@ -67,7 +74,9 @@ async def _audit_job(redis: Redis, prefix: str, job_id: str, short: set[str]) ->
         "ready": claimable,
         "running": len(running),
         "pixels": left * int(job["sample_pixels"]),
-        "bytes": int(job["job_bytes"]) + (len(results) + left) * int(job["sample_bytes"]),
+        "bytes": int(job["job_bytes"])
+        + (len(results) + left) * int(job["sample_bytes"])
+        + (0 if over else int(job["kept_bytes"])),
     }
     return Counter(numbers | {f"{name} {job['client']}": number for name, number in numbers.items()})
 
@@ -97,14 +106,16 @@ async def _audit_deadlines(redis: Redis, prefix: str, job_ids: set[str]) -> None
 
 async def _audit_owners(redis: Redis, prefix: str, short: set[str]) -> None:
     workers = {name.decode() for name in await redis.zrange(prefix + "workers", 0, -1)}
-    tokens = []
+    tokens, held = [], set[bytes]()
     for name in (n for n in short if n.startswith("held:")):
         assert name.removeprefix("held:") in workers, "a worker without lease holds samples"
-        for member, token in (await redis.hgetall(prefix + name)).items():
+        for member, token in await redis.zrange(prefix + name, 0, -1, withscores=True):
+            held.add(member)
             job_id, index = member.decode().rsplit(":", 1)
             assert await redis.sismember(f"{prefix}running:{job_id}", index)
             tokens.append(token)
     assert len(tokens) == len(set(tokens)), "a token was handed out twice"
+    assert held >= {*await redis.zrange(prefix + "leaving", 0, -1)}, "a sample leaves a slot that it has not"
     assert len(tokens) == int(await redis.hget(prefix + "totals", "running") or 0), (
         "a running sample has no owner"
     )

@@ -1,14 +1,18 @@
 """What the queue's tests share: a small job, workers that draw it, a Redis that gets every script twice."""
 
+import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from smalti.jobs.job import Claim, Finished, JobRequest, Progress
+from smalti.jobs.kept import packed
 from smalti.jobs.keys import Keys
 from smalti.jobs.limits import UNSAID, ClientLimits
+from smalti.jobs.workers import CLAIMED_AT_ONCE
 from tests.queues import Queues
 
 ROWS, COLUMNS = 4, 3
@@ -47,6 +51,20 @@ def rows_of(index: int, first: int, last: int) -> bytes:
     )
 
 
+def kept_by(index: int) -> bytes:
+    """The kept pixels of a sample, in a job in which each sample has its own: some rows, and a pixel below them."""
+    kept = index % ROWS * COLUMNS
+    pixels = [
+        (index * 5 + place) % 200 if place < kept or place == 10 else -1 for place in range(ROWS * COLUMNS)
+    ]
+    return struct.pack(f"<{len(pixels)}i", *pixels)
+
+
+def own_kept(count: int) -> list[bytes]:
+    """These for every sample, as a submit takes them."""
+    return [packed(kept_by(index), 200) for index in range(count)]
+
+
 def drawn(claim: Claim, first: int, last: int, outcome: Any = None) -> Progress:
     return Progress(
         job=claim.job,
@@ -63,15 +81,13 @@ def finished(claim: Claim) -> Progress:
 
 
 async def claim_from(queue: Queues, worker: str = "anna", *, limit: int = 1, **changes: Any) -> list[Claim]:
-    """A claim of the worker's next sequence number."""
+    """A claim of the worker's next sequence number, and of the ones after it if one call cannot hand out so many."""
+    fields: dict[str, Any] = {"digests": ["digest-a"], "fingerprint": "cpu", "limit": limit, **changes}
     queue.claims[worker] += 1
-    fields: dict[str, Any] = {
-        "sequence": queue.claims[worker],
-        "digests": ["digest-a"],
-        "fingerprint": "cpu",
-        "limit": limit,
-    }
-    return await queue.workers.claim(worker, **fields | changes)
+    claims = await queue.workers.claim(worker, **{"sequence": queue.claims[worker], **fields})
+    if len(claims) < CLAIMED_AT_ONCE or len(claims) == limit:
+        return claims
+    return claims + await claim_from(queue, worker, limit=limit - len(claims), **changes)
 
 
 async def silence(redis: Redis, worker: str) -> None:
@@ -138,3 +154,25 @@ class Counting:
         before = self.round_trips
         await call
         return self.round_trips - before
+
+
+class Failing:
+    """A Redis that goes away after some scripts, if it is told so; what it did then stays done."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._left: int | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._redis, name)
+
+    def after_scripts(self, number: int) -> None:
+        """Answer so many scripts more, and then none."""
+        self._left = number
+
+    async def evalsha(self, *arguments: Any) -> Any:
+        if self._left is not None:
+            self._left -= 1
+            if self._left < 0:
+                raise RedisConnectionError("Connection refused")
+        return await self._redis.evalsha(*arguments)
