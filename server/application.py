@@ -32,6 +32,7 @@ from server.queued.board import Board
 from server.queued.drawing import StreamedDrawing
 from server.queued.hints import Hints
 from server.queued.places import Places, WatcherLimits
+from server.queued.uploading import Uploads
 from server.queued.watching import Watching
 from server.readiness import IMAGES, JOBS, MODELS, Readiness
 from server.reflecting import reflect
@@ -86,6 +87,9 @@ class Application:
         drawn = Watching(self._new_board(stores.users))  # no watcher delays it, and a stop does not end it
         self.catalogue = _catalogue(settings, pool)
         self._pictures = Pictures(pixels=settings.max_picture_pixels, threads=_picture_threads(settings))
+        self._uploads = Uploads(
+            self._pictures, most_bytes=settings.max_upload_bytes, most_images=settings.max_images
+        )
         self._drawing = StreamedDrawing(queue, results, drawn, self._readiness, self._pictures)
         self._upkeep = Upkeep(QueueUpkeep(stores.upkeep), self._readiness)
         self._add_services(queue, ClientQueue(stores.watchers), results, pool)
@@ -112,7 +116,16 @@ class Application:
         images_pb2_grpc.add_ImageServiceServicer_to_server(images, server)
         watching, places = Watching(self._board), Places(_watcher_limits(self._settings))
         jobs = JobService(
-            queue, watched, results, catalogue, self._pictures, watching, places, self._readiness, limits
+            queue,
+            watched,
+            results,
+            catalogue,
+            self._pictures,
+            self._uploads,
+            watching,
+            places,
+            self._readiness,
+            limits,
         )
         jobs_pb2_grpc.add_JobServiceServicer_to_server(jobs, server)
         models = ModelService(catalogue, self._readiness, self._siblings)

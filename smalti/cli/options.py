@@ -104,7 +104,7 @@ def completion(
     client: Client,
     model: str,
     version: int,
-    image: Path | None,
+    image: Path | None = None,
     *,
     rows: int | None,
     mask: Path | None,

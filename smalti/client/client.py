@@ -9,14 +9,14 @@ model is the latest. A job may be given as a `Job` or by its id.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import grpc
 
 from smalti.client import calls
-from smalti.client.calls.call import Call, ImageCall, Palette
+from smalti.client.calls.call import Call, ImageCall, Palette, UploadCall
 from smalti.client.channel import (
     DEFAULT_ADDRESS,
     KEEPALIVE_SECONDS,
@@ -247,12 +247,43 @@ class Client:
             job_class=job_class,
             version=version,
         )
-        patience = Patience(patience_seconds)
-        while True:
-            try:
-                return self._ask(call)
-            except (Busy, Unavailable) as error:
-                time.sleep(patience.delay_after(error))
+        return self._submit(call, patience_seconds)
+
+    def submit_completions(
+        self,
+        model: str,
+        completions: Iterable[Completion],
+        *,
+        names: Iterable[str] = (),
+        seed: int | None = None,
+        first_index: int = 0,
+        temperature: float = 1.0,
+        retention_seconds: float | None = None,
+        deadline_seconds: float | None = None,
+        request_id: str | None = None,
+        job_class: JobClass | str = JobClass.STANDARD,
+        patience_seconds: float = 10.0,
+        version: int = 0,
+    ) -> Job:
+        """Queue one job that completes many pictures: sample i completes picture i.
+
+        It is image first_index + i of the seed, the same as from a `submit` of this picture alone. The pictures are uploaded; nothing is queued unless all of them can be used. An error says which one cannot, by
+        its number and, if there are `names`, by its name. Otherwise it is like `submit`.
+        """
+        call = calls.jobs.submit_completions(
+            model,
+            completions,
+            names,
+            seed=seed,
+            first_index=first_index,
+            temperature=temperature,
+            retention_seconds=retention_seconds,
+            deadline_seconds=deadline_seconds,
+            request_id=request_id,
+            job_class=job_class,
+            version=version,
+        )
+        return self._submit(call, patience_seconds)
 
     def get_job(self, job: JobOrId) -> Job:
         """The job as it is now."""
@@ -344,6 +375,21 @@ class Client:
         """Stop serving a version (0: all versions), until it is loaded again or its files change."""
         self._ask(calls.models.unload(name, version=version))
 
+    def _submit(self, call: Call[Job] | UploadCall[Job], patience_seconds: float) -> Job:
+        patience = Patience(patience_seconds)
+        while True:
+            try:
+                return self._upload(call) if isinstance(call, UploadCall) else self._ask(call)
+            except (Busy, Unavailable) as error:
+                time.sleep(patience.delay_after(error))
+
+    def _upload(self, call: UploadCall[Reply]) -> Reply:
+        """Send the messages; how long that takes is not limited, since the server says when it waits in vain."""
+        try:
+            return call.read(self._start(call))
+        except grpc.RpcError as error:
+            raise self._failed(error) from error
+
     def _watch_once(
         self, job: JobOrId, progress: JobProgress, patience: Patience, *, rows: bool
     ) -> Iterator[JobEvent]:
@@ -397,12 +443,15 @@ class Client:
         finally:
             responses.cancel()
 
-    def _start(self, call: Call[Any] | ImageCall[Any], *, timeout_seconds: float | None = None) -> Any:
+    def _start(
+        self, call: Call[Any] | ImageCall[Any] | UploadCall[Any], *, timeout_seconds: float | None = None
+    ) -> Any:
         """Every RPC starts here."""
         if self._is_closed:
             raise closed(self.address)
         method = getattr(self._stubs[call.service], call.method)
-        return method(call.request, timeout=timeout_seconds, metadata=self._connection.metadata)
+        sent = iter(call.requests) if isinstance(call, UploadCall) else call.request
+        return method(sent, timeout=timeout_seconds, metadata=self._connection.metadata)
 
     def _failed(self, error: grpc.RpcError) -> SmaltiError:
         return closed(self.address) if self._is_closed else from_rpc(error, self.address)
