@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 
 from smalti.jobs.clients import ClientJobs, ClientQueue
 from smalti.jobs.limits import DEFAULT_LIMITS, EVERYBODY, Asker, QueueLimits
+from smalti.jobs.sharing import ClientWeights
 from smalti.jobs.store import QueueStore
 from smalti.jobs.upkeep import QueueUpkeep
 from smalti.jobs.watchers import WatcherQueue
@@ -24,6 +25,7 @@ class Queues:
     workers: WorkerQueue
     watchers: WatcherQueue
     upkeep: QueueUpkeep
+    weights: ClientWeights
     claims: "Counter[str]" = field(default_factory=Counter)  # sequence numbers, by worker
 
     def of(self, asker: Asker) -> ClientJobs:
@@ -46,4 +48,5 @@ def queues_of(store: QueueStore, *, limits: QueueLimits = DEFAULT_LIMITS) -> Que
         workers=WorkerQueue(store),
         watchers=WatcherQueue(store),
         upkeep=QueueUpkeep(store),
+        weights=ClientWeights(store),
     )

@@ -21,6 +21,7 @@ _CLASSES = {
     jobs_pb2.JOB_CLASS_UNSPECIFIED: JobClass.STANDARD,
     jobs_pb2.JOB_CLASS_INTERACTIVE: JobClass.INTERACTIVE,
     jobs_pb2.JOB_CLASS_STANDARD: JobClass.STANDARD,
+    jobs_pb2.JOB_CLASS_BATCH: JobClass.BATCH,
 }
 _FORMATS = {
     types_pb2.IMAGE_FORMAT_UNSPECIFIED: types_pb2.IMAGE_FORMAT_PNG,
@@ -153,7 +154,8 @@ def job_class_of(value: jobs_pb2.JobClass) -> JobClass:
     """The class, by default standard; raises InvalidRequest for a value that the contract does not have."""
     if value not in _CLASSES:
         raise InvalidRequest(
-            f"There is no job class {value}; use JOB_CLASS_INTERACTIVE (1) or JOB_CLASS_STANDARD (2).",
+            f"There is no job class {value}; use JOB_CLASS_INTERACTIVE (1), JOB_CLASS_STANDARD (2) "
+            "or JOB_CLASS_BATCH (3).",
             field="job_class",
         )
     return _CLASSES[value]

@@ -17,6 +17,7 @@ _STATES = {
 _CLASSES = {
     JobClass.INTERACTIVE: jobs_pb2.JOB_CLASS_INTERACTIVE,
     JobClass.STANDARD: jobs_pb2.JOB_CLASS_STANDARD,
+    JobClass.BATCH: jobs_pb2.JOB_CLASS_BATCH,
 }
 SCORE_KINDS = {
     "log_likelihood": images_pb2.SCORE_KIND_LOG_LIKELIHOOD,

@@ -82,7 +82,7 @@ _JOB = click.argument("job")
     type=click.Choice([str(name) for name in JobClass]),
     default=str(JobClass.STANDARD),
     show_default=True,
-    help="Interactive samples are drawn first; standard samples make way.",
+    help="Interactive, standard and batch samples share workers as 16 : 4 : 1; others make way for interactive ones.",
 )
 @click.option("--request-id", help="A second submit with the same id gives the same job.")
 @click.option("--watch", "watching", is_flag=True, help="Follow the job until it ends.")

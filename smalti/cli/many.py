@@ -1,4 +1,4 @@
-"""Reads the pictures of a job that completes many: from files, folders and zips, or from a JSONL file that lists them."""
+"""Reads the pictures of a job that completes many: files, folders, zips, or a JSONL file that lists them."""
 
 import binascii
 import json

@@ -267,8 +267,9 @@ class Client:
     ) -> Job:
         """Queue one job that completes many pictures: sample i completes picture i.
 
-        It is image first_index + i of the seed, the same as from a `submit` of this picture alone. The pictures are uploaded; nothing is queued unless all of them can be used. An error says which one cannot, by
-        its number and, if there are `names`, by its name. Otherwise it is like `submit`.
+        It is image first_index + i of the seed, as from a `submit` of this picture alone. The pictures are uploaded;
+        nothing is queued unless all of them can be used. An error says which one cannot, by its number and, if there
+        are `names`, by its name. Otherwise it is like `submit`.
         """
         call = calls.jobs.submit_completions(
             model,

@@ -9,10 +9,11 @@ TEMPERATURE_RANGE = (0.05, 10.0)
 
 
 class JobClass(StrEnum):
-    """Which samples are handed out first."""
+    """How a job shares workers with others: by the weights 16, 4 and 1 (shared.lua)."""
 
-    INTERACTIVE = "interactive"  # somebody waits: these come first, and standard samples make way for them
+    INTERACTIVE = "interactive"  # somebody waits: other samples make way for these
     STANDARD = "standard"
+    BATCH = "batch"  # nobody waits: these take what others leave, and always a little
 
 
 class JobState(StrEnum):

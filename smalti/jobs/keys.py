@@ -2,14 +2,17 @@
 
 | key | type | holds |
 |---|---|---|
-| `meta` | hash | schema; last fencing token, recovery, end of an outage, turn; jobs submitted; drawing rate; recount |
+| `meta` | hash | schema; last fencing token, recovery, end of an outage, turn; jobs submitted; rate; recount; clocks |
 | `jobs`, `jobs:<client>` | zset | every job, and those of a client, by serial number, for List |
 | `job:<id>` | hash | client, request, kept pixels, sizes, RPC; state, cursor, counts, reason, fingerprint, times |
 | `totals` | hash | `jobs`, `ready`, `running`, `pixels` and `bytes` of all clients, and `jobs <client>` … of each |
 | `recount` | hash | the same, while `recount.lua` computes it again |
 | `queued` | zset | jobs without a claimed sample so far, by submit time |
 | `deadlines` | zset | jobs that have a deadline and were not stopped, by it |
-| `ready:<digest>:<class>:` | zset | jobs with claimable samples, by their last turn, the oldest first |
+| `ready:<digest>:<class>:<client>` | zset | jobs with claimable samples, by their last turn, the oldest first |
+| `turns:<digest>:<class>` | zset | clients with claimable samples, by their time |
+| `share:<class>:<client>` | hash | `time`, and the digests in whose `turns` it is; for an hour if in none |
+| `weights` | hash | weights of clients, where they are not 1 |
 | `returned:<id>` | zset | samples given back or recovered, by committed rows |
 | `suspects:<id>` | zset | samples with which a worker fell silent without progress, by crashes, then rows |
 | `running:<id>` | set | samples that some worker holds |
@@ -19,7 +22,7 @@
 | `kept:<id>:<chunk>` | hash | index → kept pixels of an unfinished sample (`kept.py`), where each has its own |
 | `ended:<id>` | string | 4 bytes for each ended sample, in the order of ends: 2 · index + (1 if it succeeded) |
 | `workers` | zset | workers by the end of their lease |
-| `worker:<w>` | hash | fingerprint, digests, slots, last claim's sequence number and reply, its last suspect |
+| `worker:<w>` | hash | fingerprint, digests, slots, last claim and its reply, last suspect, times of classes |
 | `held:<w>` | zset | its samples, `<id>:<i>`, by their fencing tokens |
 | `leaving` | zset | held samples that have left their workers' slots; all scores are 0 |
 | `request:<hash of client>:<hash of request_id>` | string | job id and hash of the request |
@@ -28,11 +31,13 @@
 | `events` | stream, capped | hints to watchers |
 | `bell`, `interactive` | stream, capped | hints to idle workers; to all workers: interactive samples wait |
 
-The class is `interactive` or `standard`. There is no fairness between clients yet. A client is the name in its token;
-without tokens it is empty. The totals count jobs that have not ended, their ready and running samples, their pixels to
-draw, and the bytes of all jobs: of their records, of the results that they have or will have, and, until they end, of
-kept pixels of samples. These are written before their job, and expire if it is not queued. A fresh sample (index ≥
-next) has no other key, so a million queued samples cost one hash. Times are milliseconds by Redis' clock.
+The class is `interactive`, `standard` or `batch`. A client is the name in its token; without tokens it is empty. A
+client's time is the number of pixels that it was given in a class, divided by its weight; the time of a class in a
+worker is the same for what the worker took. A clock is the time of the last one served. The totals count jobs that
+have not ended, their ready and running samples, their pixels to draw, and the bytes of all jobs: of their records, of
+the results that they have or will have, and, until they end, of kept pixels of samples. These are written before their
+job, and expire if it is not queued. A fresh sample (index ≥ next) has no other key, so a million queued samples cost
+one hash. Times are milliseconds by Redis' clock.
 
 The queue's promises, on a Redis that passes `QueueUpkeep.check`:
 
@@ -47,7 +52,10 @@ The queue's promises, on a Redis that passes `QueueUpkeep.check`:
 - A job belongs to the client that submitted it. To others it looks like a job that does not exist.
 - The totals change with the jobs, in the same scripts, and are computed again now and then.
 - A record of a job that somebody damaged concerns that job alone.
-- Interactive samples are handed out first, up to the number that a worker keeps for them, then standard ones.
+- Interactive samples are handed out first, up to the number that a worker keeps for them. Beyond it classes share each
+  worker's pixels as 16 : 4 : 1 while they have samples for it, so none starves.
+- In a class, clients with claimable samples share the pixels by their weights, whatever the number and size of their
+  jobs. Who had nothing to claim has saved up nothing. A claim costs O(log n) in the number of clients and jobs.
 - A cancelled job ends CANCELLED when its workers commit next or their leases end; ended samples stay.
 - A job that has not ended at its deadline is stopped in the same way, and ends FAILED.
 - After a job has ended, all its keys have a TTL.
@@ -81,7 +89,7 @@ class Keys:
     def kinds(self) -> Mapping[str, bytes]:
         """The keys that every pool has, and their types."""
         kinds = {
-            b"hash": ("meta", "totals", "recount"),
+            b"hash": ("meta", "totals", "recount", "weights"),
             b"zset": ("jobs", "queued", "deadlines", "workers", "leaving", "expiry"),
             b"stream": ("events", "bell", "interactive"),
         }
@@ -94,6 +102,10 @@ class Keys:
     @property
     def totals(self) -> str:
         return self.prefix + "totals"
+
+    @property
+    def weights(self) -> str:
+        return self.prefix + "weights"
 
     @property
     def events(self) -> str:

@@ -28,6 +28,7 @@ class JobClass(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     JOB_CLASS_UNSPECIFIED: _ClassVar[JobClass]
     JOB_CLASS_INTERACTIVE: _ClassVar[JobClass]
     JOB_CLASS_STANDARD: _ClassVar[JobClass]
+    JOB_CLASS_BATCH: _ClassVar[JobClass]
 JOB_STATE_UNSPECIFIED: JobState
 JOB_STATE_QUEUED: JobState
 JOB_STATE_RUNNING: JobState
@@ -38,6 +39,7 @@ JOB_STATE_CANCELLED: JobState
 JOB_CLASS_UNSPECIFIED: JobClass
 JOB_CLASS_INTERACTIVE: JobClass
 JOB_CLASS_STANDARD: JobClass
+JOB_CLASS_BATCH: JobClass
 
 class Job(_message.Message):
     __slots__ = ("id", "model", "state", "count", "seed", "first_index", "temperature", "height", "width", "done", "failed", "running", "created", "started", "ended", "expires", "reason", "job_class", "client", "deadline", "rpc_id")

@@ -1,6 +1,6 @@
 """The calls of JobService, made of plain values; their responses become plain values again."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -29,6 +29,9 @@ from smalti.v1 import images_pb2, jobs_pb2, jobs_pb2_grpc
 SERVICE: Any = jobs_pb2_grpc.JobServiceStub  # Any: grpc generates stubs without types
 _PICTURES_AT_ONCE = 64  # in a message of an upload; servers take 256
 _BYTES_AT_ONCE = 1 << 20
+_CLASSES: Mapping[int, JobClass] = {
+    jobs_pb2.JobClass.Value(f"JOB_CLASS_{job_class.name}"): job_class for job_class in JobClass
+}
 _LONGEST_SECONDS = 1e11  # a Duration holds a little more; a server allows far less
 
 
@@ -159,7 +162,7 @@ def _job_class_of(job_class: JobClass | str) -> JobClass:
         return JobClass(job_class)
     except ValueError as error:
         raise InvalidRequest(
-            f"job_class is {shown(job_class)}; it must be {' or '.join(JobClass)}.", field="job_class"
+            f"job_class is {shown(job_class)}; it must be {', '.join(JobClass)}.", field="job_class"
         ) from error
 
 
@@ -211,8 +214,7 @@ def read_job(message: jobs_pb2.Job, colour_change: ColourChange = NO_CHANGE) -> 
 
 
 def _job_class(message: jobs_pb2.Job) -> JobClass:
-    interactive = message.job_class == jobs_pb2.JOB_CLASS_INTERACTIVE
-    return JobClass.INTERACTIVE if interactive else JobClass.STANDARD
+    return _CLASSES.get(message.job_class, JobClass.STANDARD)
 
 
 def _time(message: jobs_pb2.Job, field: str) -> datetime | None:

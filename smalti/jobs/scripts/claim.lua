@@ -1,8 +1,8 @@
 -- claim.lua: hand samples to a worker, each with a fencing token larger than any before.
--- Interactive samples come first, up to a limit, then standard ones, then further interactive ones. In a class jobs take
--- turns; in a job, samples that are drawn in part come first. A job stays with the fingerprint that began it while a
--- worker of that fingerprint lives. A suspect is a sample with which a worker fell silent and that has no new row since;
--- a worker holds one at most.
+-- Interactive samples come first, up to a limit. Then the classes share what is left by their weights. In a class clients
+-- share by theirs (shared.lua), jobs of a client take turns, and in a job samples that are drawn in part come first. A job
+-- stays with the fingerprint that began it while a worker of that fingerprint lives. A suspect is a sample with which a
+-- worker fell silent and that has no new row since; a worker holds one at most.
 -- KEYS  1 meta
 -- ARGV  1 worker   2 lease, ms   3 sequence number   4 fingerprint   5 most samples
 --       6 most interactive samples that come first; may be more than ARGV 5   7 the worker's slots, '' if unknown
@@ -15,7 +15,9 @@
 local worker, lease, sequence = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local fingerprint, limit, first_interactive = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
 local me, held = key('worker', worker), key('held', worker)
-local SCANNED = 256  -- jobs of other fingerprints skipped in one claim
+local SCANNED = 256  -- jobs and clients without a sample for this worker that one claim passes over
+local LAG = 1000000  -- pixels that a client may be behind the one that was served last, for example without a worker
+local ORDER = {'interactive', 'standard', 'batch'}  -- of classes at the same time
 
 local function has_own_kept(id)
   local job = find(id)
@@ -72,11 +74,11 @@ local function has_live_worker(wanted, digest)
 end
 
 local alive = {}  -- fingerprint and digest → whether such a worker is alive
-local function may_draw(id, digest)
-  local began = fields_of_job(key('job', id), 'fingerprint')[1]
-  if not began or began == '' or began == fingerprint then return true end
-  local pair = began .. '\n' .. digest
-  if alive[pair] == nil then alive[pair] = has_live_worker(began, digest) end
+local function may_draw(job)
+  local began = job.fingerprint
+  if began == '' or began == fingerprint then return true end
+  local pair = began .. '\n' .. job.digest
+  if alive[pair] == nil then alive[pair] = has_live_worker(began, job.digest) end
   return not alive[pair]
 end
 
@@ -91,30 +93,46 @@ end
 local may_suspect = not has_suspect()
 
 local emptied = {}  -- job → true if this claim took its last sample; it stays in the ready set until the end
+local scanned = 0  -- jobs and clients that were passed over
 
 -- Whether a ready job has a sample for this worker. It has none if only suspects are left and the worker has one.
-local function has_sample(id)
-  if emptied[id] then return false end
-  if may_suspect or redis.call('EXISTS', key('returned', id)) == 1 then return true end
-  local job = find(id)
-  return not job or job.next < job.count  -- one that is gone or damaged is taken from the ready set
+local function has_sample(job)
+  return may_suspect or job.next < job.count or redis.call('EXISTS', key('returned', job.id)) == 1
 end
 
--- Up to `most` jobs of a class that this worker may draw; the one that has waited longest for its turn comes first.
-local function jobs_in_turn(class, most)
-  local found = {}
+-- A claimable job that this worker may draw, or nil. One that is gone or damaged is taken from the ready set.
+local function drawable(id, ready)
+  if emptied[id] then return nil end
+  local job = find(id)
+  if not job then redis.call('ZREM', ready, id) end
+  if job and may_draw(job) and has_sample(job) then return job end
+  scanned = scanned + 1
+end
+
+local busy = {}  -- class → digests of this worker's models that have claimable samples in the class
+for class in pairs(CLASSES) do
+  busy[class] = {}
   for _, digest in ipairs(digests) do
-    local mine, first, page, ready = 0, 0, math.max(most, 32), ready_key(digest, class)
-    while mine < most and first < math.max(SCANNED, most) do
+    if redis.call('EXISTS', turns_key(digest, class)) == 1 then table.insert(busy[class], digest) end
+  end
+end
+
+-- Up to `most` jobs of a client that this worker may draw; the one that has waited longest for its turn comes first.
+local function jobs_in_turn(class, client, most)
+  local found = {}
+  for _, digest in ipairs(busy[class]) do
+    local mine, first, page, ready = 0, 0, most, ready_key(digest, class, client)
+    while mine < most and scanned < SCANNED do
       local heads = redis.call('ZRANGE', ready, first, first + page - 1, 'WITHSCORES')
       for position = 1, #heads, 2 do
-        if mine < most and may_draw(heads[position], digest) and has_sample(heads[position]) then
+        local job = mine < most and drawable(heads[position], ready)
+        if job then
           mine = mine + 1
-          found[#found + 1] = {id = heads[position], turn = tonumber(heads[position + 1]), ready = ready}
+          found[#found + 1] = {job = job, turn = tonumber(heads[position + 1]), ready = ready}
         end
       end
       if #heads < 2 * page then break end
-      first = first + page
+      first, page = first + page, 32
     end
   end
   table.sort(found, function(a, b) return a.turn < b.turn end)
@@ -186,47 +204,131 @@ local function has_more(job)
   return false
 end
 
--- Take up to `share` samples of a job; returns how many.
+-- Take up to `share` samples of a job; returns how many, and their pixels.
 local function take(head, share)
-  local job = find(head.id)
-  if not job then
-    redis.call('ZREM', head.ready, head.id)
-    return 0
-  end
+  local job, first = head.job, #taken
   local number = take_again(job, 'returned', share)
   if number < share then number = number + take_suspect(job) end
+  local pixels = 0
+  for position = first + 1, first + number do pixels = pixels + undrawn_pixels(job, taken[position][2]) end
   local fresh = math.min(share - number, job.count - job.next)
   for index = job.next, job.next + fresh - 1 do assign(job, int(index), false) end
   add(job, 'next', fresh)
   number = number + fresh
-  if number == 0 then return 0 end
+  if number == 0 then return 0, 0 end
   charge(job, 'ready', -number)
   charge(job, 'running', number)
   if job.state == 'QUEUED' then begin(job) end
   if has_more(job) then
     redis.call('ZADD', head.ready, int(redis.call('HINCRBY', meta, 'turn', '1')), job.id)
   else
-    emptied[job.id] = true
+    emptied[job.id] = job
     later('ZREM', head.ready, job.id)
   end
   touched[job.id] = true
-  return number
+  return number, pixels + fresh * job.sample_pixels
 end
 
--- Hand out samples of a class until this claim has `total`.
-local function hand_out(class, total)
-  while #taken < total do
-    local before, heads = #taken, jobs_in_turn(class, total - #taken)
-    for position, head in ipairs(heads) do
-      if #taken < total then take(head, math.ceil((total - #taken) / (#heads - position + 1))) end
-    end
-    if #taken == before then break end
+local passed, first_rank = {}, {}  -- class and client → has nothing for this worker; registry → rank of the first other one
+
+-- The first two clients of a model, with their times. The second may be one that was passed over.
+local function first_clients(digest, class)
+  local turns = turns_key(digest, class)
+  while true do
+    local rank = first_rank[turns] or 0
+    local heads = redis.call('ZRANGE', turns, rank, rank + 1, 'WITHSCORES')
+    if not heads[1] or not passed[class .. ' ' .. heads[1]] then return heads end
+    first_rank[turns] = rank + 1
   end
 end
 
-hand_out('interactive', first_interactive)
-hand_out('standard', limit)
-hand_out('interactive', limit)
+-- The client that comes next in a class, its time, and the time of the one after it; nil if none has anything.
+local function next_client(class)
+  local first, time, second = nil, math.huge, math.huge
+  for _, digest in ipairs(busy[class]) do
+    local heads = first_clients(digest, class)
+    for position = 1, #heads, 2 do
+      local client, theirs = heads[position], tonumber(heads[position + 1])
+      if theirs < time then first, time, second = client, theirs, time
+      elseif client ~= first then second = math.min(second, theirs) end
+    end
+  end
+  return first, time, second
+end
+
+-- Hand out samples of a client until this claim has `total`, or until the samples have more than `budget` pixels. A client
+-- with a budget gets samples of one job. Returns how many samples, and their pixels.
+local function serve(class, client, total, budget)
+  local heads = jobs_in_turn(class, client, budget == math.huge and total - #taken or 1)
+  local number, pixels = 0, 0
+  for position, head in ipairs(heads) do
+    local share = math.ceil((total - #taken) / (#heads - position + 1))
+    local most = math.floor(math.max(0, budget) / head.job.sample_pixels) + 1
+    local more, theirs = take(head, math.min(share, most))
+    number, pixels = number + more, pixels + theirs
+  end
+  return number, pixels
+end
+
+local function pass_over(class, client)
+  passed[class .. ' ' .. client] = true
+  scanned = scanned + 1
+  for _, digest in ipairs(busy[class]) do unlist_client(digest, class, client) end
+end
+
+-- Classes share each worker: the time of a class is the number of pixels that this worker took of it, divided by the class'
+-- weight, and the class with the least time comes next.
+local times, class_clock, finished = {}, tonumber(redis.call('HGET', me, 'clock') or '0'), {}
+for class in pairs(CLASSES) do
+  times[class] = math.max(class_clock, tonumber(redis.call('HGET', me, 'time ' .. class) or '0'))
+end
+
+-- Hand out samples of a class, client after client, until this claim has `total`, or the samples more than `budget` pixels.
+-- Returns the pixels of the last one, or about as many.
+local function hand_out(class, total, budget)
+  local size = 0
+  while #taken < total and budget >= 0 do
+    local client, time, second = next_client(class)
+    if not client or scanned >= SCANNED then
+      finished[class] = true
+      break
+    end
+    local weight, start = weight_of(client), math.max(time, clock_of(class) - LAG)
+    local number, pixels = serve(class, client, total, math.min(budget, (second - start) * weight))
+    if number > 0 then
+      local last = start + (pixels - pixels / number) / weight  -- when the last of these samples began
+      redis.call('HSET', meta, 'clock ' .. class, exact(math.max(last, clock_of(class))))
+      advance(class, client, pixels + (start - time) * weight)
+      times[class], budget, size = times[class] + pixels / CLASSES[class], budget - pixels, pixels / number
+    else pass_over(class, client) end
+  end
+  return size
+end
+
+-- The class that comes next, and the pixels that it may take before another one comes; nil if none has anything.
+local function next_class()
+  local first, second = nil, math.huge
+  for _, class in ipairs(ORDER) do
+    if not finished[class] and not first then first = class
+    elseif not finished[class] and times[class] < times[first] then first, second = class, times[first]
+    elseif not finished[class] then second = math.min(second, times[class]) end
+  end
+  return first, first and (second - times[first]) * CLASSES[first]
+end
+
+local function share_out()
+  while #taken < limit do
+    local class, budget = next_class()
+    if not class then return end
+    local before = #taken
+    local size = hand_out(class, limit, budget)
+    if #taken > before then class_clock = math.max(class_clock, times[class] - size / CLASSES[class]) end
+  end
+end
+
+for class, claimable in pairs(busy) do finished[class] = #claimable == 0 or nil end
+hand_out('interactive', first_interactive, math.huge)
+share_out()
 
 -- A worker may hold more samples than it has slots: it claims new ones while the last rows of others are on their way to
 -- Redis. The samples that it claimed first have left their slots.
@@ -243,8 +345,11 @@ local lines = {}
 for _, sample in ipairs(taken) do lines[#lines + 1] = table.concat(sample, ' ', 1, 3) end
 -- This order loses no sample if Redis refuses a command half way, for example because rights were changed.
 redis.call('HSET', meta, 'token', int(token))
-redis.call('HSET', me, 'sequence', int(sequence), 'claimed', int(now), 'reply', table.concat(lines, '\n'))
+redis.call('HSET', me, 'sequence', int(sequence), 'claimed', int(now), 'reply', table.concat(lines, '\n'),
+  'clock', exact(class_clock))
+for class, time in pairs(times) do redis.call('HSET', me, 'time ' .. class, exact(time)) end
 conclude()
+for _, job in pairs(emptied) do unlist_client(job.digest, job.class, job.client) end
 note_those_that_left()
 for id in pairs(touched) do announce(id) end
 return reply_with(taken, now)

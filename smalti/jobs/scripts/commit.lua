@@ -13,6 +13,7 @@
 local PACKED = '>Bc0Bc0I4I4I4c0I2c0'
 local worker, lease, packed = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local touched, written, results, drawn = {}, {}, {}, 0
+local undrawn = {}  -- class → pixels of samples that end or go back before all their rows are drawn
 local bytes = 0  -- of pictures that this call read or wrote
 
 -- The tokens of those of these samples that the worker holds.
@@ -82,6 +83,7 @@ local function append(job, member, first_row, pixels)
 end
 
 local function finish(job, index, token, outcome, detail)
+  if outcome ~= 'done' then undrawn[job.class] = (undrawn[job.class] or 0) + undrawn_pixels(job, index) end
   if outcome == 'done' then
     bytes = bytes + job.rows * job.row_bytes
     end_sample(job, index, '+', token, detail, redis.call('GET', pixels_key(job.id, index)))
@@ -144,6 +146,18 @@ local function mark_ends(lines)
   end
 end
 
+-- Move the classes' times in this worker back by what was not drawn (claim.lua).
+local function move_back()
+  local me = key('worker', worker)
+  for class, pixels in pairs(undrawn) do
+    local f = redis.call('HMGET', me, 'time ' .. class, 'clock')
+    local time = f[1] and tonumber(f[1]) - pixels / CLASSES[class]
+    if time then
+      redis.call('HSET', me, 'time ' .. class, exact(time), 'clock', exact(math.min(time, tonumber(f[2]))))
+    end
+  end
+end
+
 -- Measure pixels a second over 5 s or more; submit computes its retry delay from that.
 local function measure_rate()
   local f = redis.call('HMGET', meta, 'rate_since', 'rate_pixels')
@@ -176,6 +190,7 @@ end
 conclude()
 mark_ends(lines)
 if drawn > 0 then measure_rate() end
+move_back()
 if returned then ring_bell() end
 for id in pairs(touched) do announce(id) end
 return table.concat(lines, '\n')

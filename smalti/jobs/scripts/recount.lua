@@ -35,7 +35,7 @@ local function count_job(job)
   add_to(job, 'running', redis.call('SCARD', key('running', job.id)))
   local ready = job.state ~= 'CANCELLING' and ready_samples(job) or 0
   add_to(job, 'ready', ready)
-  if ready > 0 then redis.call('ZADD', ready_key(job.digest, job.class), 'NX', '0', job.id) end
+  if ready > 0 then list_ready(job, 'NX', '0', job.id) end
   if job.deadline > 0 and job.state ~= 'CANCELLING' then
     redis.call('ZADD', key('deadlines'), 'NX', int(job.deadline), job.id)
   end

@@ -11,6 +11,7 @@ local LATE = 4  -- rows that a worker may have drawn since it last reported a pl
 local CHUNKS_OF_DAMAGED = 1000  -- of a job whose count is not known; as many as a job of a million samples has
 local TTL_MARGIN = 60000  -- keys live longer than the retention; `expire` normally deletes them earlier
 local WORKER_TTL = 600000  -- at least; keeps the last claim of a worker that fell silent
+local SHARE_TTL = 3600000  -- how long the time of a client that has nothing to claim is remembered
 local MOST_BYTES = 1048576  -- of pictures in one call; the picture with which they are exceeded is still in it
 
 local clock = redis.call('TIME')
@@ -33,8 +34,16 @@ local function pixels_key(id, index)
   return prefix .. 'pixels:' .. id .. ':' .. index
 end
 
-local function ready_key(digest, class)
-  return key('ready', digest, class, '')
+local function ready_key(digest, class, client)
+  return key('ready', digest, class, client)
+end
+
+local function turns_key(digest, class)
+  return key('turns', digest, class)
+end
+
+local function share_key(class, client)
+  return key('share', class, client)
 end
 
 local function result_key(id, index)
@@ -93,7 +102,7 @@ for _, names in ipairs({WORDS, NUMBERS}) do
   for _, name in ipairs(names) do FIELDS[#FIELDS + 1] = name end
 end
 local STATES = {QUEUED = 1, RUNNING = 1, CANCELLING = 1, SUCCEEDED = 1, FAILED = 1, CANCELLED = 1}
-local CLASSES = {interactive = 1, standard = 1}
+local CLASSES = {interactive = 16, standard = 4, batch = 1}  -- by their weights
 
 local function is_damaged(job)
   for _, name in ipairs(WORDS) do
@@ -196,6 +205,61 @@ local function forget_kept(job)
   if job.kept_bytes > 0 then redis.call('UNLINK', unpack(kept_keys(job.id, job.count))) end
 end
 
+-- Sharing between clients. A client's time is the number of pixels that it was given in a class, divided by its weight;
+-- the client with the least time comes next. `turns:<digest>:<class>` lists the clients that have claimable samples of a
+-- model by their time. `share:<class>:<client>` holds the time, and the digests for which the client is listed.
+local function exact(number)
+  return string.format('%.17g', number)
+end
+
+local function weight_of(client)
+  return tonumber(redis.call('HGET', key('weights'), client) or '') or 1
+end
+
+-- The time of the client that was served last in a class.
+local function clock_of(class)
+  return tonumber(redis.call('HGET', meta, 'clock ' .. class) or '0')
+end
+
+-- List a job as claimable; what follows goes to ZADD before its id. A client that had nothing to claim begins at the time
+-- of the last one served, so it has saved up nothing. But what it was given before still counts.
+local function list_ready(job, ...)
+  redis.call('ZADD', ready_key(job.digest, job.class, job.client), ...)
+  local turns, share = turns_key(job.digest, job.class), share_key(job.class, job.client)
+  if redis.call('ZSCORE', turns, job.client) then return end
+  local time = tonumber(redis.call('HGET', share, 'time') or '0')
+  if redis.call('PTTL', share) ~= -1 then time = math.max(time, clock_of(job.class)) end
+  redis.call('HSET', share, 'time', exact(time), job.digest, '')
+  redis.call('PERSIST', share)
+  redis.call('ZADD', turns, exact(time), job.client)
+end
+
+-- Take a client from the list of a model if it has no claimable job of it any more.
+local function unlist_client(digest, class, client)
+  if redis.call('EXISTS', ready_key(digest, class, client)) == 1 then return end
+  local share = share_key(class, client)
+  redis.call('ZREM', turns_key(digest, class), client)
+  redis.call('HDEL', share, digest)
+  if redis.call('HLEN', share) <= 1 then redis.call('PEXPIRE', share, int(SHARE_TTL)) end
+end
+
+local function unlist_ready(job)
+  redis.call('ZREM', ready_key(job.digest, job.class, job.client), job.id)
+  unlist_client(job.digest, job.class, job.client)
+end
+
+-- Move a client's time on by pixels that it is given, or back by pixels that were not drawn after all.
+local function advance(class, client, pixels)
+  local share = share_key(class, client)
+  local before = redis.call('HGET', share, 'time')
+  if not before then return end  -- nothing was heard of it for long
+  local time = exact(tonumber(before) + pixels / weight_of(client))
+  for _, field in ipairs(redis.call('HKEYS', share)) do
+    if field == 'time' then redis.call('HSET', share, 'time', time)
+    else redis.call('ZADD', turns_key(field, class), 'XX', time, client) end
+  end
+end
+
 -- Whether the request_id still belongs to this job: a newer job may have it now.
 local function owns_request_key(job)
   if job.request_key == '' then return false end
@@ -208,7 +272,7 @@ local function end_job(job, state, reason)
   local ttl = int(job.retention + TTL_MARGIN)
   redis.call('HSET', job.key, 'state', state, 'reason', reason, 'ended', int(now), 'expires', int(now + job.retention))
   redis.call('DEL', key('returned', job.id), key('suspects', job.id), key('running', job.id))
-  redis.call('ZREM', ready_key(job.digest, job.class), job.id)
+  unlist_ready(job)
   redis.call('ZREM', key('queued'), job.id)
   redis.call('ZREM', key('deadlines'), job.id)
   redis.call('ZADD', key('expiry'), int(now + job.retention), job.id .. ' ' .. job.client)
@@ -287,7 +351,7 @@ local function forget_damaged(job)
   end
   for chunk = 0, CHUNKS_OF_DAMAGED - 1 do redis.call('UNLINK', key('result', job.id, int(chunk))) end
   redis.call('UNLINK', unpack(kept_keys(job.id, CHUNK * CHUNKS_OF_DAMAGED)))
-  if job.digest and job.class then redis.call('ZREM', ready_key(job.digest, job.class), job.id) end
+  if job.digest and job.class and job.client then unlist_ready(job) end
   redis.call('ZREM', key('queued'), job.id)
   redis.call('ZREM', key('deadlines'), job.id)
   redis.call('UNLINK', job.key, key('ended', job.id))
@@ -309,6 +373,14 @@ local function take_from(worker, job_id, index)
   if job then charge(job, 'running', -1) else count(key('totals'), 'running', -1) end
 end
 
+local function rows_of(job, index)
+  return redis.call('STRLEN', pixels_key(job.id, index)) / job.row_bytes
+end
+
+local function undrawn_pixels(job, index)
+  return job.sample_pixels * math.max(0, 1 - rows_of(job, index) / job.rows)
+end
+
 local function cancel_sample(job, index)
   forget_sample(job, index)
   add(job, 'cancelled', 1)
@@ -319,6 +391,7 @@ end
 -- Write a sample's result, once. The outcome is '+' succeeded or '-' failed. The value is
 -- outcome token \n log-probability \n fingerprint \n (pixels or error).
 local function end_sample(job, index, outcome, token, log_probability, payload)
+  if outcome == '-' then advance(job.class, job.client, -undrawn_pixels(job, index)) end
   local fingerprint = redis.call('HGET', sample_key(job.id, index), 'fingerprint') or ''
   local value = outcome .. table.concat({token, log_probability, fingerprint, payload}, '\n')
   if redis.call('HSETNX', result_key(job.id, index), index, value) == 1 then
@@ -329,10 +402,6 @@ local function end_sample(job, index, outcome, token, log_probability, payload)
     table.insert(entries[name], struct.pack('>I4', entry))
   end
   forget_sample(job, index)
-end
-
-local function rows_of(job, index)
-  return redis.call('STRLEN', pixels_key(job.id, index)) / job.row_bytes
 end
 
 -- How many workers in a row fell silent with the sample without progress. A row committed since the claim is progress.
@@ -350,12 +419,13 @@ local function give_back(job, index, released, crashes)
   if crashes > 0 then redis.call('ZADD', key('suspects', job.id), int(rows - crashes * 1e9), index)
   else redis.call('ZADD', key('returned', job.id), int(rows), index) end
   charge(job, 'ready', 1)
-  redis.call('ZADD', ready_key(job.digest, job.class), 'NX', '0', job.id)  -- before jobs that have no sample in progress
+  list_ready(job, 'NX', '0', job.id)  -- before jobs that have no sample in progress
   interactive = interactive or job.class == 'interactive'
 end
 
 -- Give back, or cancel, a sample that its worker no longer holds. `released` is the token of its release, '' if none.
 local function return_sample(job, index, released, crashes)
+  advance(job.class, job.client, -undrawn_pixels(job, index))
   if job.state == 'CANCELLING' then cancel_sample(job, index) else give_back(job, index, released, crashes) end
 end
 
@@ -376,7 +446,7 @@ local function stop(job, reason)
   charge(job, 'ready', -waiting)
   charge(job, 'pixels', -waiting * job.sample_pixels)
   charge(job, 'bytes', -waiting * job.sample_bytes)
-  redis.call('ZREM', ready_key(job.digest, job.class), job.id)
+  unlist_ready(job)
   redis.call('ZREM', key('deadlines'), job.id)
 end
 

@@ -101,8 +101,8 @@ if request_key ~= '' then redis.call('SET', prefix .. request_key, id .. ' ' .. 
 redis.call('ZADD', key('jobs', client), int(serial), id)
 redis.call('ZADD', key('queued'), int(now), id)
 if deadline > 0 then redis.call('ZADD', key('deadlines'), int(deadline), id) end
-redis.call('ZADD', ready_key(ARGV[13], ARGV[21]), turn, id)
-local job = {client = client, serial = serial}
+local job = {id = id, client = client, serial = serial, digest = ARGV[13], class = ARGV[21]}
+list_ready(job, turn, id)
 for what, number in pairs(wanted) do charge(job, what, number) end
 charge(job, 'ready', count_of_samples)
 write_sums()

@@ -51,9 +51,9 @@ async def forced_of(server: Running, **completion) -> np.ndarray:
 
 
 async def test_a_job_has_the_requested_class_or_is_standard(server: Running):
-    classes = jobs_pb2.JOB_CLASS_UNSPECIFIED, jobs_pb2.JOB_CLASS_STANDARD, jobs_pb2.JOB_CLASS_INTERACTIVE
+    classes = jobs_pb2.JobClass.values()
     jobs = [await submit(server, job_class=job_class) for job_class in classes]
-    assert [job.job_class for job in jobs] == [classes[1], classes[1], classes[2]]
+    assert [job.job_class for job in jobs] == [jobs_pb2.JOB_CLASS_STANDARD, *classes[1:]]
 
 
 async def test_a_submitted_job_is_described(server: Running):

@@ -25,6 +25,7 @@ async def audit_pool(redis: Redis) -> None:
     kept = {name.decode(): int(value) for name, value in (await redis.hgetall(prefix + "totals")).items()}
     assert {name: value for name, value in kept.items() if value} == +totals
     await _audit_lists(redis, prefix, job_ids)
+    await _audit_shares(redis, prefix, short)
     await _audit_deadlines(redis, prefix, job_ids)
     await _audit_owners(redis, prefix, short)
 
@@ -66,7 +67,7 @@ async def _audit_job(redis: Redis, prefix: str, job_id: str, short: set[str]) ->
     if over:
         for name in (n for n in short if job_id in n and not n.startswith("deleted:")):
             assert await redis.pttl(prefix + name) > 0, f"{name} has no TTL although its job ended"
-    ready = await redis.zscore(f"{prefix}ready:{job['digest']}:{job['class']}:", job_id) is not None
+    ready = await redis.zscore(f"{prefix}{_ready(job)}", job_id) is not None
     claimable = 0 if job["state"] == "CANCELLING" or over else len(returned) + count - fresh_from
     assert ready == (claimable > 0)
     numbers = {
@@ -79,6 +80,30 @@ async def _audit_job(redis: Redis, prefix: str, job_id: str, short: set[str]) ->
         + (0 if over else int(job["kept_bytes"])),
     }
     return Counter(numbers | {f"{name} {job['client']}": number for name, number in numbers.items()})
+
+
+def _ready(job: dict[str, str]) -> str:
+    return f"ready:{job['digest']}:{job['class']}:{job['client']}"
+
+
+async def _audit_shares(redis: Redis, prefix: str, short: set[str]) -> None:
+    """A client is listed, by its time, for the models of which it has claimable samples, and for no others."""
+    ready = {name.removeprefix("ready:") for name in short if name.startswith("ready:")}
+    listed: dict[str, float] = {}
+    for name in (n for n in short if n.startswith("turns:")):
+        for client, time in await redis.zrange(prefix + name, 0, -1, withscores=True):
+            listed[f"{name.removeprefix('turns:')}:{client.decode()}"] = time
+    assert set(listed) == ready
+    known = set()
+    for name in (n for n in short if n.startswith("share:")):
+        job_class, client = name.removeprefix("share:").split(":", 1)
+        share = {k.decode(): v.decode() for k, v in (await redis.hgetall(prefix + name)).items()}
+        time = float(share.pop("time"))
+        places = {f"{digest}:{job_class}:{client}" for digest in share}
+        assert {listed[place] for place in places} <= {time}
+        assert (await redis.pttl(prefix + name) > 0) == (not places), "only shares of idle clients have a TTL"
+        known |= places
+    assert known == ready
 
 
 async def _audit_lists(redis: Redis, prefix: str, job_ids: set[str]) -> None:

@@ -1,6 +1,7 @@
-"""Interactive samples are handed out before standard ones, and neither class starves the other."""
+"""Interactive samples come first up to a number; beyond it classes share each worker by their weights; none starves."""
 
 import asyncio
+from collections import Counter
 
 import pytest
 from redis.asyncio import Redis
@@ -15,7 +16,7 @@ async def submit(queue: Queues, count: int, job_class: JobClass) -> Job:
 
 
 async def classes(queue: Queues, limit: int, interactive: int | None = None) -> tuple[int, int]:
-    """How many interactive and standard samples a claim brings."""
+    """How many interactive and other samples a claim brings."""
     claims = await claim_from(queue, limit=limit, interactive=interactive)
     hurried = [claim for claim in claims if claim.request.job_class is JobClass.INTERACTIVE]
     return len(hurried), len(claims) - len(hurried)
@@ -38,11 +39,45 @@ async def test_a_worker_without_room_gets_interactive_samples_only(queue: Queues
     assert await classes(queue, limit=0, interactive=3) == (3, 0)
 
 
-async def test_interactive_samples_leave_standard_ones_their_share(queue: Queues) -> None:
+async def test_classes_share_what_a_worker_draws_by_their_weights(queue: Queues) -> None:
+    for job_class in JobClass:
+        await submit(queue, 1000, job_class)
+    handed = [claim for _ in range(70) for claim in await claim_from(queue, limit=3, interactive=0)]
+    counts = Counter(claim.request.job_class for claim in handed)
+    assert [counts[job_class] for job_class in JobClass] == [160, 40, 10]
+
+
+async def test_interactive_samples_that_came_first_count_for_their_class(queue: Queues) -> None:
+    for job_class in JobClass:
+        await submit(queue, 1000, job_class)
+    handed = [claim for _ in range(30) for claim in await claim_from(queue, limit=7, interactive=4)]
+    counts = Counter(claim.request.job_class for claim in handed)
+    assert [counts[job_class] for job_class in JobClass] == [160, 40, 10]
+
+
+async def test_a_class_without_samples_saves_nothing_up(queue: Queues) -> None:
+    await submit(queue, 1000, JobClass.BATCH)
+    await claim_from(queue, limit=100)
+    await submit(queue, 1000, JobClass.STANDARD)  # given that it had none for long
+    counts = Counter(claim.request.job_class for claim in await claim_from(queue, limit=500))
+    assert counts[JobClass.BATCH] == pytest.approx(100, abs=1)
+
+
+async def test_what_makes_way_costs_its_class_nothing(queue: Queues) -> None:
+    await submit(queue, 1000, JobClass.BATCH)
+    given = await claim_from(queue, limit=20)
+    await queue.workers.commit("anna", [drawn(claim, 0, 0, Released()) for claim in given[:16]])
     await submit(queue, 1000, JobClass.STANDARD)
-    await submit(queue, 1000, JobClass.INTERACTIVE)
-    assert await classes(queue, limit=8, interactive=5) == (5, 3)
-    assert await classes(queue, limit=8, interactive=0) == (0, 8)
+    counts = Counter(claim.request.job_class for claim in await claim_from(queue, limit=50))
+    assert counts == {JobClass.STANDARD: 40, JobClass.BATCH: 10}
+
+
+async def test_a_class_that_only_others_draw_does_not_wait_for_it_here(queue: Queues) -> None:
+    await submit(queue, 1000, JobClass.STANDARD)
+    await claim_from(queue, "berta", limit=500)  # given a worker that draws much of one class
+    await submit(queue, 1000, JobClass.BATCH)
+    counts = Counter(claim.request.job_class for claim in await claim_from(queue, limit=50))
+    assert counts == {JobClass.STANDARD: 40, JobClass.BATCH: 10}
 
 
 async def test_interactive_samples_take_the_room_that_standard_ones_leave(queue: Queues) -> None:
