@@ -74,6 +74,9 @@ local function audit_living(job, words)
   each_lasting_key(job, function(name)
     if redis.call('PERSIST', name) == 1 then words[#words + 1] = 'ttl' end
   end)
+  for _, name in ipairs(job.kept_bytes > 0 and kept_keys(job.id, job.count) or {}) do
+    if redis.call('PERSIST', name) == 1 then words[#words + 1] = 'ttl' end
+  end
   if job.done + job.failed + job.cancelled == job.count then words[#words + 1] = 'state' end  -- `conclude` ends it
 end
 
@@ -109,6 +112,7 @@ local function audit_ended(job, words)
   if redis.call('DEL', key('returned', job.id), key('suspects', job.id), key('running', job.id)) > 0 then
     words[#words + 1] = 'places'
   end
+  if forget_kept(job) > 0 then words[#words + 1] = 'leftovers' end
   each_lasting_key(job, function(name)
     if redis.call('PTTL', name) ~= -1 then return end
     redis.call('PEXPIRE', name, int(math.max(0, expires - now) + TTL_MARGIN))

@@ -96,6 +96,9 @@ local function put_right(sample, place)
     repaired(place)
   elseif place == 'result' or place == 'cancelled' or place == 'fresh' then
     local keys = redis.call('DEL', sample_key(job.id, sample.index), pixels_key(job.id, sample.index))
+    if place == 'result' and job.kept_bytes > 0 then
+      keys = keys + redis.call('HDEL', kept_key(job.id, sample.index), sample.index)
+    end
     if keys > 0 then repaired('leftovers') end
   end
 end

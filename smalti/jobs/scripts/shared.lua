@@ -179,8 +179,6 @@ local function charge(job, what, number)
   end
 end
 
-local ENDED = {SUCCEEDED = true, FAILED = true, CANCELLED = true}
-
 -- What a job counts in bytes: its record, the results that it has or will have, and until it ends kept pixels of samples.
 local function bytes_of(job)
   return job.job_bytes + (job.count - job.cancelled) * job.sample_bytes + (ENDED[job.state] and 0 or job.kept_bytes)
@@ -201,9 +199,9 @@ local function each_chunk(job, command, ...)
   end
 end
 
--- Those of samples that have ended are gone already.
+-- Forget the own kept pixels of samples; those of ended ones are gone already. Returns how many keys there were.
 local function forget_kept(job)
-  if job.kept_bytes > 0 then redis.call('UNLINK', unpack(kept_keys(job.id, job.count))) end
+  return job.kept_bytes > 0 and redis.call('UNLINK', unpack(kept_keys(job.id, job.count))) or 0
 end
 
 -- Sharing between clients. A client's time is the number of pixels that it was given in a class, divided by its weight;

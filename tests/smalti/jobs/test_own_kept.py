@@ -220,3 +220,22 @@ async def test_large_kept_pixels_are_written_in_small_commands(
     sizes = [[len(every[index]) for index in part] for part in keeping._parts(every)]
     assert all(sum(part) <= 10 or len(part) == 1 for part in sizes)
     assert sum(map(len, sizes)) == len(every)
+
+
+async def test_an_audit_leaves_kept_pixels_that_are_needed_and_removes_others(
+    queue: Queues, redis: Redis
+) -> None:
+    done = await queue.clients.submit(request_for(count=1), kept=own_kept(1))
+    await queue.workers.commit("anna", [finished(each) for each in await claim_from(queue)])
+    going_on = await queue.clients.submit(request_for(count=3), kept=own_kept(3))
+    one, _ = await claim_from(queue, limit=2)
+    await queue.workers.commit("anna", [finished(one)])
+    assert await queue.upkeep.audit(every_seconds=0) == {}
+    for job_id in (done.id, "gone"):
+        await redis.hset(f"{PREFIX}kept:{job_id}:0", "0", b"x")
+    await redis.pexpire(f"{PREFIX}kept:{going_on.id}:0", 10**6)
+    assert await queue.upkeep.audit(every_seconds=0) == {"leftovers": 1, "strays": 1, "ttl": 1}
+    assert await redis.pttl(f"{PREFIX}kept:gone:0") > 0
+    await redis.delete(f"{PREFIX}kept:gone:0")
+    assert await redis.pttl(f"{PREFIX}kept:{going_on.id}:0") == -1
+    assert not await redis.exists(f"{PREFIX}kept:{done.id}:0")
