@@ -9,7 +9,7 @@ model is the latest. A job may be given as a `Job` or by its id.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -31,6 +31,7 @@ from smalti.client.failures import Patience, from_rpc
 from smalti.client.palettes import PaletteStore, palette_of
 from smalti.client.progress import JobProgress, ResultsProgress
 from smalti.client.values import (
+    NO_LABELS,
     Completion,
     DrawEvent,
     Drawn,
@@ -51,7 +52,7 @@ from smalti.client.values import (
     Swept,
 )
 from smalti.errors import Busy, SmaltiError, Unavailable
-from smalti.jobs.job import JobClass
+from smalti.jobs.job import JobClass, JobState
 from smalti.pixels import bytes_per_pixel
 
 Reply = TypeVar("Reply")
@@ -222,6 +223,8 @@ class Client:
         completion: Completion | None = None,
         retention_seconds: float | None = None,
         deadline_seconds: float | None = None,
+        name: str = "",
+        labels: Mapping[str, str] = NO_LABELS,
         request_id: str | None = None,
         job_class: JobClass | str = JobClass.STANDARD,
         patience_seconds: float = 10.0,
@@ -229,7 +232,8 @@ class Client:
     ) -> Job:
         """Queue a job of `count` samples; sample i is image first_index + i of the seed.
 
-        If it has not ended `deadline_seconds` after its submit, it is stopped and fails; its finished samples stay.
+        Name and labels help to find it again. If it has not ended `deadline_seconds` after its submit, it is stopped
+        and fails; its finished samples stay.
 
         While the server is away or its queue is full, the client tries again for `patience_seconds`. All tries send
         the same request_id (a new one unless you give it), so the job is queued only once.
@@ -243,6 +247,8 @@ class Client:
             completion=completion,
             retention_seconds=retention_seconds,
             deadline_seconds=deadline_seconds,
+            name=name,
+            labels=labels,
             request_id=request_id,
             job_class=job_class,
             version=version,
@@ -254,12 +260,14 @@ class Client:
         model: str,
         completions: Iterable[Completion],
         *,
-        names: Iterable[str] = (),
+        picture_names: Iterable[str] = (),
         seed: int | None = None,
         first_index: int = 0,
         temperature: float = 1.0,
         retention_seconds: float | None = None,
         deadline_seconds: float | None = None,
+        name: str = "",
+        labels: Mapping[str, str] = NO_LABELS,
         request_id: str | None = None,
         job_class: JobClass | str = JobClass.STANDARD,
         patience_seconds: float = 10.0,
@@ -268,18 +276,20 @@ class Client:
         """Queue one job that completes many pictures: sample i completes picture i.
 
         It is image first_index + i of the seed, as from a `submit` of this picture alone. The pictures are uploaded;
-        nothing is queued unless all of them can be used. An error says which one cannot, by its number and, if there
-        are `names`, by its name. Otherwise it is like `submit`.
+        nothing is queued unless all of them can be used. An error says which one cannot, by its number and its
+        name in `picture_names`, if that is given. Otherwise it is like `submit`.
         """
         call = calls.jobs.submit_completions(
             model,
             completions,
-            names,
+            picture_names,
             seed=seed,
             first_index=first_index,
             temperature=temperature,
             retention_seconds=retention_seconds,
             deadline_seconds=deadline_seconds,
+            name=name,
+            labels=labels,
             request_id=request_id,
             job_class=job_class,
             version=version,
@@ -290,14 +300,25 @@ class Client:
         """The job as it is now."""
         return self._ask(calls.jobs.get_job(job))
 
-    def jobs(self, *, client: str | None = None, page_size: int = 50) -> Iterator[Job]:
+    def jobs(
+        self,
+        *,
+        client: str | None = None,
+        states: Iterable[JobState | str] = (),
+        model: str = "",
+        name: str = "",
+        labels: Mapping[str, str] = NO_LABELS,
+        page_size: int = 50,
+    ) -> Iterator[Job]:
         """Every job that the server still knows, newest first; asks for page after page.
 
         Where the server asks for tokens, a client lists its own jobs, and an admin those of all, or of one `client`.
+        The server sends only jobs in one of the `states`, of this `model`, with this `name` and all of these `labels`.
         """
+        wanted: Any = {"client": client, "states": [*states], "model": model, "name": name, "labels": labels}
         page_token, more = "", True
         while more:
-            page, page_token = self._ask(calls.jobs.jobs_page(page_token, page_size, client))
+            page, page_token = self._ask(calls.jobs.jobs_page(page_token, page_size, **wanted))
             yield from page
             more = bool(page_token)
 

@@ -39,7 +39,7 @@ def pictures(count):
 
 def test_the_job_comes_first_and_then_all_pictures_in_order(client, uploads):
     job = client.submit_completions(
-        "toy", iter(pictures(150)), names=map(str, range(150)), seed=7, first_index=3
+        "toy", iter(pictures(150)), picture_names=map(str, range(150)), seed=7, first_index=3
     )
     [[header, *portions]] = uploads
     assert (job.id, header.job.count, header.job.seed, header.job.first_index) == ("7", 150, 7, 3)
@@ -90,7 +90,7 @@ def test_a_picture_that_cannot_be_read_is_named_before_anything_is_sent(client, 
     bad = [*pictures(1), Completion(image=b"no picture", rows=1), *pictures(1)]
     expected = "Picture 2 of 3 (b.png): " if names else "Picture 2 of 3: "
     with pytest.raises(ImageRefused) as raised:
-        client.submit_completions("toy", bad, names=names)
+        client.submit_completions("toy", bad, picture_names=names)
     assert str(raised.value).startswith(expected)
     assert uploads == []
 
@@ -107,5 +107,5 @@ def test_a_picture_that_cannot_be_read_is_named_before_anything_is_sent(client, 
 )
 def test_what_is_no_list_of_completions_is_refused(client, uploads, completions, names, said):
     with pytest.raises(InvalidRequest, match=said):
-        client.submit_completions("toy", completions, names=names)
+        client.submit_completions("toy", completions, picture_names=names)
     assert uploads == []
