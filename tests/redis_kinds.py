@@ -151,7 +151,7 @@ class RedisCluster:
         return found
 
     def move(self, slot: int, to: PrivateRedis) -> None:
-        """Give a slot with all its keys to another node, one key after another, as `redis-cli --cluster reshard` does."""
+        """Give a slot with all its keys to another node, as `redis-cli --cluster reshard` does."""
         source = self.node_of(slot)
         with _client(source) as old, _client(to) as new:
             ids = {each: each.execute_command("CLUSTER MYID") for each in (old, new)}
