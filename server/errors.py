@@ -35,6 +35,7 @@ from smalti.errors import (
     TokenRefused,
     Unavailable,
     Unsupported,
+    WorkerNotFound,
     reason_of,
 )
 
@@ -47,6 +48,7 @@ STATUS: dict[type[SmaltiError], StatusCode] = {
     ModelNotFound: StatusCode.NOT_FOUND,
     RegionNotFound: StatusCode.NOT_FOUND,
     JobNotFound: StatusCode.NOT_FOUND,
+    WorkerNotFound: StatusCode.NOT_FOUND,
     GraphNotServed: StatusCode.FAILED_PRECONDITION,
     JobDamaged: StatusCode.DATA_LOSS,
     JobNotFinished: StatusCode.FAILED_PRECONDITION,
