@@ -108,11 +108,11 @@ class QueueAdministration:
 
     async def pause(self) -> None:
         """Hand out no more samples; those that workers hold are drawn to their ends."""
-        await self._store.run(script.PAUSE, 1)
+        await self._store.run(script.PAUSE_POOL, 1)
 
     async def resume(self) -> None:
         """Hand out samples again."""
-        await self._store.run(script.PAUSE, 0)
+        await self._store.run(script.PAUSE_POOL, 0)
 
     async def drain(self, worker: str) -> None:
         """Let a worker stop as after SIGTERM, within about a second; raises WorkerNotFound."""

@@ -1,6 +1,7 @@
 """ONNX files as Triton serves them: every datatype, every shape, with and without a batch."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import tritonclient.grpc as triton
 from numpy.typing import NDArray
 
+from server.inference import inferring
 from server.inference.datatypes import DATATYPES
 from tests.server.conftest import StartServer
 from tests.server.inference.conftest import refusal
@@ -159,3 +161,33 @@ async def sentence(call: Any) -> str:
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await call
     return refused.value.details() or ""
+
+
+@pytest.fixture
+def on_the_loop(monkeypatch) -> dict[str, bool]:
+    """Whether the last request was read, and its response written, in the thread of the event loop."""
+    found: dict[str, bool] = {}
+    loop = threading.get_ident()
+
+    def noting(name: str, do: Any) -> Any:
+        def noted(*given: Any, **named: Any) -> Any:
+            found[name] = threading.get_ident() == loop
+            return do(*given, **named)
+
+        return noted
+
+    for name in ("read", "write"):
+        monkeypatch.setattr(inferring, name, noting(name, getattr(inferring, name)))
+    return found
+
+
+@pytest.mark.parametrize(("length", "is_slow"), [(5, False), (6000, True)])
+async def test_many_values_that_are_handled_one_by_one_hold_nobody_up(client, on_the_loop, length, is_slow):
+    texts = np.full((1, length), b"twelve bytes", dtype=object)
+    await client.infer("texts", [given("x", "BYTES", texts)])
+    assert on_the_loop == {"read": not is_slow, "write": not is_slow}
+    numbers = given("x", "FP32", np.zeros((1, length), np.float32))
+    await client.infer("ragged", [numbers], outputs=[triton.InferRequestedOutput("y", class_count=3)])
+    assert on_the_loop["write"] is not is_slow
+    await client.infer("ragged", [numbers])
+    assert on_the_loop == {"read": True, "write": True}  # as a whole
