@@ -26,6 +26,8 @@
 | `leaving` | zset | held samples that have left their workers' slots; all scores are 0 |
 | `request:<hash of client>:<hash of request_id>` | string | job id and hash of the request |
 | `deleted:<id>` | string | the call that deleted the job, for a minute |
+| `chores` | zset | what a script left for `expire.lua` to do, by how much that is |
+| `dropped:<set>:<id>` | set, zset | samples that are to be forgotten: the set of a job that was stopped |
 | `expiry` | zset | `<id> <client>` of jobs that ended, by the end of their retention |
 | `dead` | stream, capped | samples that failed: job, index, client, rows, error |
 | `events` | stream, capped | hints to watchers |
@@ -90,7 +92,7 @@ class Keys:
         """The keys that every pool has, and their types."""
         kinds = {
             b"hash": ("meta", "totals", "recount", "weights"),
-            b"zset": ("jobs", "queued", "deadlines", "workers", "leaving", "expiry"),
+            b"zset": ("jobs", "queued", "deadlines", "workers", "leaving", "chores", "expiry"),
             b"stream": ("dead", "events", "bell", "interactive"),
         }
         return {self.prefix + name: kind for kind, names in kinds.items() for name in names}

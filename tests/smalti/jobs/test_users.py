@@ -24,7 +24,10 @@ SCRIPTS = ROOT / "smalti" / "jobs" / "scripts"
 # What Python sends itself, apart from scripts.
 GREETING = {"info", "client|setname", "evalsha", "eval"}
 OF_BOTH = GREETING | {"type", "hget", "xread"}
-OF_THE_SERVER = {"zrange", "getrange", "smembers", "hmget", "xrevrange", "scan", "sscan", "zscan", "xlen"}
+OF_THE_SERVER = {
+    *("zrange", "getrange", "smembers", "hmget", "xrevrange"),
+    *("scan", "sscan", "zscan", "xlen", "hgetall"),
+}
 SCRIPTS_OF_THE_SERVER_ALONE = {"submit", "delete", "requests", "drawable", "pause_pool", "drain", "take_turn"}
 
 
