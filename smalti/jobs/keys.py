@@ -69,6 +69,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
+from redis.crc import key_slot
+
 LAYOUT = "7"  # of the keys and their fields; raise it when they change
 CHUNK = 1024  # results in one hash; shared.lua has the same number
 
@@ -82,6 +84,11 @@ class Keys:
     @property
     def prefix(self) -> str:
         return f"smalti:{{{self.pool}}}:"
+
+    @property
+    def slot(self) -> int:
+        """The slot of a Redis cluster that holds all keys."""
+        return key_slot(self.prefix.encode())
 
     @property
     def meta(self) -> str:
