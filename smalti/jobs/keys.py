@@ -26,6 +26,8 @@
 | `leaving` | zset | held samples that have left their workers' slots; all scores are 0 |
 | `request:<hash of client>:<hash of request_id>` | string | job id and hash of the request |
 | `deleted:<id>` | string | the call that deleted the job, for a minute |
+| `chores` | zset | what a script left for `expire.lua` to do, by how much that is |
+| `dropped:<set>:<id>` | set, zset | samples that are to be forgotten: the set of a job that was stopped |
 | `expiry` | zset | `<id> <client>` of jobs that ended, by the end of their retention |
 | `events` | stream, capped | hints to watchers |
 | `bell`, `interactive` | stream, capped | hints to idle workers; to all workers: interactive samples wait |
@@ -66,6 +68,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
+from redis.crc import key_slot
+
 LAYOUT = "7"  # of the keys and their fields; raise it when they change
 CHUNK = 1024  # results in one hash; shared.lua has the same number
 
@@ -81,6 +85,11 @@ class Keys:
         return f"smalti:{{{self.pool}}}:"
 
     @property
+    def slot(self) -> int:
+        """The slot of a Redis cluster that holds all keys."""
+        return key_slot(self.prefix.encode())
+
+    @property
     def meta(self) -> str:
         return self.prefix + "meta"
 
@@ -89,7 +98,7 @@ class Keys:
         """The keys that every pool has, and their types."""
         kinds = {
             b"hash": ("meta", "totals", "recount", "weights"),
-            b"zset": ("jobs", "queued", "deadlines", "workers", "leaving", "expiry"),
+            b"zset": ("jobs", "queued", "deadlines", "workers", "leaving", "chores", "expiry"),
             b"stream": ("events", "bell", "interactive"),
         }
         return {self.prefix + name: kind for kind, names in kinds.items() for name in names}

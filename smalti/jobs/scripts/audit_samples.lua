@@ -94,7 +94,7 @@ local function put_right(sample, place)
   elseif place == 'unowned' or place == 'lost' then
     give_back(job, sample.index, '', crashes_of(job, sample.index))
     repaired(place)
-  elseif place == 'result' or place == 'cancelled' or place == 'fresh' then
+  elseif place ~= 'running' and place ~= 'returned' and place ~= 'suspects' and not has_chores(job.id) then
     local keys = redis.call('DEL', sample_key(job.id, sample.index), pixels_key(job.id, sample.index))
     if keys > 0 then repaired('leftovers') end
   end

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -120,6 +121,40 @@ async def test_requests_of_different_lengths_at_once_each_get_their_own(client):
     results = await asyncio.gather(*(client.infer("ragged", [given("x", "FP32", values)]) for values in sent))
     for values, result in zip(sent, results, strict=True):
         np.testing.assert_array_equal(result.as_numpy("y"), values)
+
+
+@pytest.mark.parametrize(("name", "datatype"), [("ragged", "FP32"), ("texts", "BYTES")])
+async def test_a_tensor_may_have_no_values(client, name, datatype):
+    nothing = np.zeros((2, 0), dtype=DATATYPES[datatype].dtype)
+    result = await client.infer(name, [given("x", datatype, nothing)])
+    assert result.as_numpy("y").shape == (2, 0)
+    assert list(result.get_response().raw_output_contents) == [b""]
+
+
+async def test_every_datatype_goes_through_shared_memory_as_it_is(client, key):
+    for datatype in DATATYPES:
+        values = values_of(datatype)[np.newaxis]
+        raw = given("x", datatype, values)._get_content()
+        (Path("/dev/shm") / key[1:]).write_bytes(raw + bytes(1000))
+        await client.register_system_shared_memory("both", key, 1000)
+        tensor, output = triton.InferInput("x", [1, 4], datatype), triton.InferRequestedOutput("y")
+        tensor.set_shared_memory("both", len(raw))
+        output.set_shared_memory("both", 500, offset=500)
+        await client.infer(f"batched_{datatype.lower()}", [tensor], outputs=[output])
+        await client.unregister_system_shared_memory("both")
+        assert (Path("/dev/shm") / key[1:]).read_bytes()[500 : 500 + len(raw)] == raw
+
+
+async def test_one_input_may_lie_in_shared_memory_and_the_other_in_the_request(client, key):
+    values = np.arange(16, dtype=np.float32).reshape(1, 16)
+    (Path("/dev/shm") / key[1:]).write_bytes(values.tobytes())
+    await client.register_system_shared_memory("mine", key, values.nbytes)
+    shared = {name: triton.InferInput(name, [1, 16], "FP32") for name in ("INPUT0", "INPUT1")}
+    for tensor in shared.values():
+        tensor.set_shared_memory("mine", values.nbytes)
+    for first, second in (("INPUT0", "INPUT1"), ("INPUT1", "INPUT0")):
+        result = await client.infer("add_sub", [shared[first], given(second, "FP32", 10 * values)])
+        np.testing.assert_array_equal(result.as_numpy("OUTPUT0"), 11 * values)
 
 
 async def test_texts_of_different_lengths_at_once_each_get_their_own(client):
