@@ -85,14 +85,14 @@ def test_watching_a_cancelled_job_exits_with_6(smalti, calm):
 
 
 def test_a_job_is_found_by_its_label_paused_resumed_and_waited_for(smalti):
-    job = smalti("submit", DIGITS, "--count", 300, "--label", "run=paused").out
+    job = smalti("submit", DIGITS, "--count", 1500, "--label", "run=paused").out
     assert smalti("pause", job).code == 0
     paused = json.loads(smalti("jobs", "--label", "run=paused", "--state", "paused", "--json").out)
     assert [found["id"] for found in paused] == [job]
     assert smalti("wait", job, "--timeout", 0.3).code == 8
     assert smalti("resume", job).code == 0
     waited = smalti("wait", job)
-    assert (waited.code, waited.out) == (0, f"{job} SUCCEEDED 300/300")
+    assert (waited.code, waited.out) == (0, f"{job} SUCCEEDED 1500/1500")
 
 
 def test_a_job_past_its_deadline_ends_with_7_and_its_results_can_be_read(smalti, tmp_path):
