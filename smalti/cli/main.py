@@ -18,6 +18,7 @@ from smalti.errors import (
     RequestConflict,
     SmaltiError,
     Unavailable,
+    WorkerNotFound,
 )
 
 _EXIT_CODES: dict[type[SmaltiError], int] = {
@@ -25,6 +26,7 @@ _EXIT_CODES: dict[type[SmaltiError], int] = {
     RequestConflict: WRONG_USAGE,
     ModelNotFound: NOT_FOUND,
     JobNotFound: NOT_FOUND,
+    WorkerNotFound: NOT_FOUND,
     Busy: AWAY,
     Unavailable: AWAY,
     DeadlinePassed: AWAY,
@@ -71,7 +73,7 @@ def main() -> None:
       0    done
       1    the request or the job failed, or standard output cannot be written
       2    wrong usage, or an input that cannot be used
-      3    no such model or job
+      3    no such model, job or worker
       4    the server is away or busy: try again later
       5    done, except for pictures that could not be used; they are named
       6    the job was cancelled
