@@ -4,15 +4,16 @@ import asyncio
 import os
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from typing import Any
 
-import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2_grpc
 
 from server.address import listening_address
 from server.calls import CallLimits, Calls
 from server.gate import Gate
+from server.http2.server import Server
 from server.inference import protocol
 from server.inference.drawing import Drawing
 from server.inference.exporting import Exporting
@@ -95,9 +96,10 @@ class Application:
         self._add_services(queue, ClientQueue(stores.watchers), results, pool)
         self._background: list[asyncio.Task[None]] = []
 
-    def _new_server(self) -> grpc.aio.Server:
+    def _new_server(self) -> Server:
         return make_server(
             self._gate,
+            self._protection,
             max_message_bytes=self._settings.max_message_bytes,
             keepalive_seconds=self._settings.keepalive_seconds,
             shares_port=self._is_one_of_several,
@@ -229,11 +231,11 @@ class Application:
 
     async def _finish(self) -> None:
         """Stop when smalti's own requests are answered. Waiting for health watchers, too, would use up the grace."""
-        refusing = asyncio.create_task(self._server.stop(self._settings.grace_seconds))
-        idle = asyncio.create_task(self._gate.wait_until_idle(quiet_seconds=_QUIET_SECONDS))
-        await asyncio.wait([refusing, idle], return_when=asyncio.FIRST_COMPLETED)
-        await self._server.stop(_SEND_SECONDS)
-        await asyncio.gather(refusing, idle)
+        await self._server.stop_accepting()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.grace_seconds):
+                await self._gate.wait_until_idle(quiet_seconds=_QUIET_SECONDS)
+        await self._server.close(seconds=_SEND_SECONDS)
 
 
 def _picture_threads(settings: ServerSettings) -> int:

@@ -13,7 +13,7 @@ from smalti.jobs.store import QueueStore
 
 REPAIRS = {
     "counts": "a job's numbers of samples were wrong",
-    "leftovers": "a sample that is not drawn had rows or kept pixels",
+    "leftovers": "a sample that is not drawn had rows, or a job that ended had kept pixels",
     "lists": "a list lacked a job, or had one too many",
     "lost": "a sample was in no place",
     "owners": "a worker held a sample that was not its own",

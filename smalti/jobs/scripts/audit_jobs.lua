@@ -7,10 +7,6 @@
 
 local MOST_CHUNKS = 1000  -- of all jobs in one call; each costs some microseconds
 
-local function chunks_of(job)
-  return math.floor((job.count - 1) / CHUNK) + 1
-end
-
 local function results_of(job)
   local number = 0
   for chunk = 0, chunks_of(job) - 1 do number = number + redis.call('HLEN', key('result', job.id, int(chunk))) end
@@ -23,6 +19,7 @@ local function each_lasting_key(job, act)
   act(key('ended', job.id))
   if owns_request_key(job) then act(prefix .. job.request_key) end
   for chunk = 0, chunks_of(job) - 1 do act(key('result', job.id, int(chunk))) end
+  for _, name in ipairs(job.kept_bytes > 0 and kept_keys(job.id, job.count) or {}) do act(name) end
 end
 
 local function set_number(job, field, value, words)
@@ -73,9 +70,6 @@ local function audit_living(job, words)
   each_lasting_key(job, function(name)
     if redis.call('PERSIST', name) == 1 then words[#words + 1] = 'ttl' end
   end)
-  for _, name in ipairs(job.kept_bytes > 0 and kept_keys(job.id, job.count) or {}) do
-    if redis.call('PERSIST', name) == 1 then words[#words + 1] = 'ttl' end
-  end
   if job.done + job.failed + job.cancelled == job.count then words[#words + 1] = 'state' end  -- `conclude` ends it
 end
 
@@ -86,6 +80,7 @@ local function reopen(job, words)
   job.reason = ''
   redis.call('HSET', job.key, 'reason', '')
   redis.call('ZREM', key('expiry'), job.id .. ' ' .. job.client)
+  put_down('age ' .. job.id, 0)
   each_lasting_key(job, function(name) redis.call('PERSIST', name) end)
   audit_living(job, words)
 end
@@ -111,7 +106,8 @@ local function audit_ended(job, words)
   if redis.call('DEL', key('returned', job.id), key('suspects', job.id), key('running', job.id)) > 0 then
     words[#words + 1] = 'places'
   end
-  if forget_kept(job) > 0 then words[#words + 1] = 'leftovers' end
+  if job.failed == 0 and forget_kept(job) > 0 then words[#words + 1] = 'leftovers' end
+  if has_chores(job.id) then return end  -- one of them may be to give its results a TTL
   each_lasting_key(job, function(name)
     if redis.call('PTTL', name) ~= -1 then return end
     redis.call('PEXPIRE', name, int(math.max(0, expires - now) + TTL_MARGIN))
@@ -122,6 +118,7 @@ end
 local function audit(job)
   local words, results = {''}, results_of(job)
   if results ~= job.done + job.failed or redis.call('STRLEN', key('ended', job.id)) ~= 4 * results then
+    found[job.id] = false  -- `conclude` must not end it by wrong counts
     return {'results'}
   end
   list(key('jobs'), job.id, job.serial, true, words)

@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 
 from smalti.errors import InvalidRequest, LimitReached, RequestConflict, Unavailable
 from smalti.jobs import clients, keeping
+from smalti.jobs.administration import QueueAdministration
 from smalti.jobs.job import Failed, JobRequest, JobState
 from smalti.jobs.kept import Unpackable, most_bytes, packed, unpacked
 from smalti.jobs.keys import KEPT_CHUNK, Keys
@@ -202,12 +203,40 @@ async def test_a_sample_whose_kept_pixels_are_damaged_fails_alone(
     assert errors == ["Its kept pixels in Redis are damaged: submit the job again."]
 
 
-async def test_kept_pixels_of_a_failed_sample_are_gone(queue: Queues, redis: Redis) -> None:
-    job = await queue.clients.submit(request_for(count=2), kept=own_kept(2))
-    [claim] = await claim_from(queue)
-    await queue.workers.commit("anna", [drawn(claim, 0, 0, Failed("no"))])
+async def test_kept_pixels_of_a_failed_sample_stay_as_long_as_its_result_so_that_it_can_be_drawn_again(
+    queue: Queues, redis: Redis
+) -> None:
+    job = await queue.of(ANNE).submit(request_for(count=3, first_index=10), kept=own_kept(3))
+    one, two, three = await claim_from(queue, limit=3)
+    await queue.workers.commit("anna", [finished(one), drawn(two, 0, 1, Failed("no")), finished(three)])
     assert await kept_indices(redis, job.id) == {1}
+    assert await redis.pttl(f"{PREFIX}kept:{job.id}:0") > 0
     await audit_pool(redis)
+    again = await QueueAdministration(queue.store, queue.all_clients).retry(job.id, 1)
+    [claim] = await claim_from(queue)
+    assert (claim.job, claim.request.first_index, claim.request.kept) == (again.id, 11, kept_by(1))
+    await queue.workers.commit("anna", [finished(claim)])
+    await queue.of(ANNE).delete(job.id)
+    assert await kept_keys(redis) == []
+    await audit_pool(redis)
+
+
+async def test_a_failed_sample_whose_kept_pixels_are_damaged_is_not_drawn_again(
+    queue: Queues, redis: Redis
+) -> None:
+    job = await queue.clients.submit(request_for(), kept=own_kept(1))
+    await redis.hset(f"{PREFIX}kept:{job.id}:0", "0", b"x")
+    assert await claim_from(queue) == []
+    with pytest.raises(InvalidRequest, match="are damaged"):
+        await QueueAdministration(queue.store, queue.all_clients).retry(job.id, 0)
+
+
+async def test_a_claim_brings_as_many_samples_as_fit_with_their_kept_pixels(queue: Queues) -> None:
+    side = 512  # a quarter of a megabyte of pixels
+    kept = [packed(struct.pack(f"<{side * side}i", *[7] * side * side), 200)] * 8
+    await queue.clients.submit(request_for(rows=side, columns=side, count=8), kept=kept)
+    assert len(await claim_from(queue, limit=8)) == 4
+    assert len(await claim_from(queue, limit=8)) == 4
 
 
 async def test_large_kept_pixels_are_written_in_small_commands(
