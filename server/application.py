@@ -172,6 +172,7 @@ class Application:
             _named(self._exporting.run(), "exporting"),
             _named(self._upkeep.run(), "upkeep"),
             _named(self._upkeep.keep_recovering(), "recovery"),
+            _named(self._upkeep.keep_auditing(), "audit"),
             _named(self._hints.run(), "hints"),
             _named(self._protection.keep_reading(), "secrets"),
         ]

@@ -27,6 +27,10 @@ class Upkeep:
         """Recover samples until cancelled. Run it together with `run`, which reports failures."""
         await self._housekeeping.keep_recovering()
 
+    async def keep_auditing(self) -> None:
+        """Audit the queue now and then until cancelled. Run it together with `run`, which reports failures."""
+        await self._housekeeping.keep_auditing()
+
     async def run(self) -> None:
         """Check Redis until cancelled; raises RedisUnfit if it is unfit from the start.
 

@@ -1,6 +1,8 @@
 """Does the upkeep of a queue on time: recovers samples, stops overdue jobs, forgets old ones, sets the gauges."""
 
 import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
 from time import monotonic
 
 import structlog
@@ -15,12 +17,14 @@ from smalti.runtime.metrics import (
     QUEUE_WORKERS,
     QUEUED_JOBS,
     RECOVERED_SAMPLES,
+    REPAIRS,
 )
 
 log = structlog.get_logger()
 _CHECK_SECONDS = 2.0  # somebody may change a running Redis
 _EXPIRE_SECONDS = 5.0
 _GAUGE_SECONDS = 1.0
+_AUDIT_LOOK_SECONDS = 5.0  # between two looks whether it is time for an audit
 _NAMED = 10  # damaged jobs in a line of the log
 
 
@@ -45,6 +49,14 @@ class Housekeeping:
                 except Unavailable:
                     self._is_well = False
             await asyncio.sleep(next_beat - monotonic())
+
+    async def keep_auditing(self) -> None:
+        """Audit the queue once a minute until cancelled; one of all processes does, whoever comes first."""
+        while True:
+            await asyncio.sleep(_AUDIT_LOOK_SECONDS)
+            if self._is_well:
+                with suppress(Unavailable):  # `look` reports it
+                    self._note_repairs(await self._queue.audit())
 
     async def look(self) -> None:
         """Stop overdue jobs; check, measure and forget if it is time for each. Call this every `recover_seconds`.
@@ -102,6 +114,12 @@ class Housekeeping:
             log.warning("totals of the queue were wrong and are right now", count=recounted.wrong_totals)
         if recounted.damaged_jobs:
             log.warning("records of jobs in Redis are damaged", jobs=recounted.damaged_jobs[:_NAMED])
+
+    def _note_repairs(self, repairs: Mapping[str, int]) -> None:
+        for what, number in repairs.items():
+            REPAIRS.labels(what).inc(number)
+        if repairs:
+            log.error("the queue was not as its scripts leave it, and was repaired", repairs=dict(repairs))
 
     async def _measure(self) -> None:
         depth = await self._queue.depth()

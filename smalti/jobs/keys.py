@@ -2,7 +2,7 @@
 
 | key | type | holds |
 |---|---|---|
-| `meta` | hash | schema; last fencing token, recovery, end of an outage, turn; jobs submitted; rate; recount; clocks |
+| `meta` | hash | schema; last token, recovery, outage, turn, audit; jobs submitted; rate; recount; clocks |
 | `jobs`, `jobs:<client>` | zset | every job, and those of a client, by serial number, for List |
 | `job:<id>` | hash | client, request, kept pixels, sizes, RPC; state, cursor, counts, reason, fingerprint, times |
 | `totals` | hash | `jobs`, `ready`, `running`, `pixels` and `bytes` of all clients, and `jobs <client>` … of each |
@@ -49,6 +49,7 @@ The queue's promises, on a Redis that passes `QueueUpkeep.check`:
   charged with its crashes.
 - A job belongs to the client that submitted it. To others it looks like a job that does not exist.
 - The totals change with the jobs, in the same scripts, and are computed again now and then.
+- What no script would have left is found by the audit (auditing.py) within a minute or two, repaired and counted.
 - A record of a job that somebody damaged concerns that job alone.
 - Interactive samples are handed out first, up to the number that a worker keeps for them. Beyond it classes share each
   worker's pixels as 16 : 4 : 1 while they have samples for it, so none starves.

@@ -1,11 +1,13 @@
 """Keeps a queue in order: checks its Redis, recovers samples, forgets old jobs, and counts what is there."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
 from smalti.errors import RedisUnfit
 from smalti.jobs import script
+from smalti.jobs.auditing import QueueAudit
 from smalti.jobs.connection import NOT_OURS, Refused, refuse_if_unfit, unavailable_when_away
 from smalti.jobs.job import QueueDepth
 from smalti.jobs.keys import LAYOUT
@@ -14,6 +16,7 @@ from smalti.jobs.store import QueueStore
 _RECOVERED_AT_ONCE = 128  # samples in one script call, so that it stays short
 _RECOUNTED_AT_ONCE = 256  # jobs
 RECOUNT_SECONDS = 60.0
+AUDIT_SECONDS = 60.0
 _STOPPED_AT_ONCE = 16  # jobs past their deadlines
 _EXPIRED_AT_ONCE = 4  # jobs, each with up to a thousand keys
 
@@ -92,6 +95,19 @@ class QueueUpkeep:
             wrong += found
             damaged += [job_id.decode() for job_id in jobs]
         return Recounted(wrong_totals=wrong, damaged_jobs=damaged)
+
+    async def audit(self, *, every_seconds: float = AUDIT_SECONDS) -> "Counter[str]":
+        """Look for what no script would have left, and repair it, if the last audit is `every_seconds` ago.
+
+        Returns how many repairs of each kind were made (smalti/jobs/auditing.py). It takes many short calls, so that
+        others are not held up.
+        """
+        turn = await self._store.run(script.TAKE_TURN, "audited", ceil(every_seconds * 1000))
+        repairs = await QueueAudit(self._store).run() if turn else Counter[str]()
+        if repairs:
+            await self.recount(every_seconds=0)  # it may have begun before the repairs
+            await self.recount(every_seconds=0)
+        return repairs
 
     async def depth(self) -> QueueDepth:
         """How much is in the queue now; the cost does not grow with the queue."""

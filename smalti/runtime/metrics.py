@@ -105,6 +105,7 @@ OVERDUE_JOBS = Counter("smalti_overdue_jobs_total", "Jobs that were stopped at t
 CORRECTED_TOTALS = Counter(
     "smalti_corrected_totals_total", "Totals of the queue that a recount found wrong and corrected."
 )
+REPAIRS = Counter("smalti_queue_repairs_total", "Repairs of the queue by its audit; must stay 0.", ["what"])
 
 # Worker
 QUEUE_WAIT_SECONDS = Histogram(

@@ -89,6 +89,7 @@ for _, names in ipairs({WORDS, NUMBERS}) do
   for _, name in ipairs(names) do FIELDS[#FIELDS + 1] = name end
 end
 local STATES = {QUEUED = 1, RUNNING = 1, CANCELLING = 1, SUCCEEDED = 1, FAILED = 1, CANCELLED = 1}
+local ENDED = {SUCCEEDED = 1, FAILED = 1, CANCELLED = 1}
 local CLASSES = {interactive = 16, standard = 4, batch = 1}  -- by their weights
 
 local function is_damaged(job)

@@ -399,6 +399,10 @@ class QueueMachine(MachineOnRedis):
                 self._run(delete)
 
     @rule()
+    def audit(self) -> None:
+        assert self._run(self.once.upkeep.audit(every_seconds=0)) == {}
+
+    @rule()
     def forget_the_scripts(self) -> None:
         self._run(self.redis.script_flush())
 

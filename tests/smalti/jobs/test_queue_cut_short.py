@@ -15,7 +15,8 @@ from smalti.jobs.connection import connect
 from smalti.jobs.job import Claim, JobState
 from smalti.jobs.keys import Keys
 from tests.queues import Queues, queues_on
-from tests.smalti.jobs.story import ANNE, claim_from, finished, request_for, take_lease_away
+from tests.smalti.jobs.audit import audit_pool
+from tests.smalti.jobs.story import ANNE, claim_from, finished, request_for, silence, take_lease_away
 
 
 @pytest.fixture
@@ -77,6 +78,24 @@ async def test_totals_that_a_script_left_wrong_are_right_after_a_recount(
     assert len((await queue.clients.list(limit=9))[0]) == len(listed)  # no list has a job that is gone
 
 
+@pytest.mark.parametrize("step", ["claim", "commit", "recover", "leave", "cancel", "delete"])
+@pytest.mark.parametrize(
+    "write", ["hincrby", "sadd", "srem", "zadd", "zrem", "hset", "hdel", "append", "pexpire"]
+)
+async def test_what_a_script_left_undone_is_done_by_the_audit(
+    queue: Queues, redis: Redis, step: str, write: str
+) -> None:
+    steps = await prepared(queue, redis)
+    await redis.acl_setuser("default", enabled=True, commands=[f"-{write}"])
+    with suppress(Unavailable):  # not every script uses every command
+        await steps[step]()
+    await redis.acl_setuser("default", enabled=True, categories=["+@all"])
+    await queue.upkeep.audit(every_seconds=0)
+    await queue.upkeep.recount(every_seconds=0)
+    await audit_pool(redis)
+    assert await queue.upkeep.audit(every_seconds=0) == {}
+
+
 @pytest.mark.parametrize("write", ["hincrby", "zadd", "hset", "xadd", "set"])
 async def test_a_submit_that_redis_cut_short_is_refused_or_the_job_is_drawn(
     queue: Queues, redis: Redis, write: str
@@ -100,8 +119,14 @@ async def prepared(queue: Queues, redis: Redis) -> dict[str, Callable[[], Awaita
     await queue.of(ANNE).cancel(due.id)
     await redis.zadd(queue.store.keys.prefix + "expiry", {f"{due.id} anne": 1})
     claims = await claim_from(queue, limit=2)
+    await claim_from(queue, "silent", limit=2)
+    await queue.upkeep.recover()
+    await silence(redis, "silent")
     return {
         "submit": submit,
+        "claim": partial(claim, queue, 0),
+        "recover": queue.upkeep.recover,
+        "leave": partial(queue.workers.leave, "anna"),
         "commit": partial(queue.workers.commit, "anna", [finished(each) for each in claims]),
         "cancel": partial(queue.of(ANNE).cancel, running.id),
         "delete": partial(queue.of(ANNE).delete, ended.id),
