@@ -216,7 +216,7 @@ async def _measure(samples: int, clients: int) -> dict[str, object]:
 async def _scenes(redis: Redis, samples: int) -> dict[str, dict[str, float]]:
     found = {}
     for name, tenants in SCENES.items():
-        # The smallest due of a class is a twenty-first: ten samples of 210, twenty times as many to see one of 200 in it.
+        # A class may be due a twenty-first: only among 2100 samples is one of them less than five per cent of its due.
         number = samples if len({each.job_class for each in tenants}) == 1 else 21 * samples // 2
         for workers in (1, 4):
             off = await share(redis, tenants, workers=workers, samples=number)

@@ -33,9 +33,10 @@ from server.queued.drawing import StreamedDrawing
 from server.queued.hints import Hints
 from server.queued.places import Places, WatcherLimits
 from server.queued.watching import Watching
-from server.readiness import IMAGES, JOBS, MODELS, Readiness
+from server.readiness import ADMIN, IMAGES, JOBS, MODELS, Readiness
 from server.reflecting import reflect
 from server.security.protection import Protection
+from server.services.admin import AdminService
 from server.services.images import ImageService
 from server.services.jobs import JobService
 from server.services.models import ModelService
@@ -44,6 +45,7 @@ from server.stores import Stores
 from server.upkeep import Upkeep
 from smalti.jobs.clients import ClientQueue
 from smalti.jobs.limits import EVERYBODY, ClientLimits, QueueLimits
+from smalti.jobs.sharing import ClientWeights
 from smalti.jobs.store import QueueStore
 from smalti.jobs.upkeep import QueueUpkeep
 from smalti.jobs.watchers import WatcherQueue
@@ -52,7 +54,7 @@ from smalti.runtime.batching import Batching
 from smalti.runtime.following import LOOK_SECONDS
 from smalti.runtime.repository import ModelRepository
 from smalti.runtime.settings import ServerSettings
-from smalti.v1 import images_pb2_grpc, jobs_pb2_grpc, models_pb2_grpc
+from smalti.v1 import admin_pb2_grpc, images_pb2_grpc, jobs_pb2_grpc, models_pb2_grpc
 
 log = structlog.get_logger()
 _QUIET_SECONDS = 0.1  # after so long without a new request, no accepted request is still on its way
@@ -88,7 +90,7 @@ class Application:
         self._pictures = Pictures(pixels=settings.max_picture_pixels, threads=_picture_threads(settings))
         self._drawing = StreamedDrawing(queue, results, drawn, self._readiness, self._pictures)
         self._upkeep = Upkeep(QueueUpkeep(stores.upkeep), self._readiness)
-        self._add_services(queue, ClientQueue(stores.watchers), results, pool)
+        self._add_services(queue, ClientQueue(stores.watchers), results, ClientWeights(stores.users), pool)
         self._background: list[asyncio.Task[None]] = []
 
     def _new_server(self) -> grpc.aio.Server:
@@ -105,7 +107,12 @@ class Application:
         return Board(everybody, WatcherQueue(store), self._hints, most_per_job=most)
 
     def _add_services(
-        self, queue: ClientQueue, watched: ClientQueue, results: WatcherQueue, pool: Executor
+        self,
+        queue: ClientQueue,
+        watched: ClientQueue,
+        results: WatcherQueue,
+        weights: ClientWeights,
+        pool: Executor,
     ) -> None:
         limits, server, catalogue = _limits(self._settings), self._server, self.catalogue
         images = ImageService(catalogue, self._pictures, self._drawing, limits)
@@ -117,9 +124,10 @@ class Application:
         jobs_pb2_grpc.add_JobServiceServicer_to_server(jobs, server)
         models = ModelService(catalogue, self._readiness, self._siblings)
         models_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
+        admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(weights, self._readiness), server)
         add_to(server, self._inference(pool))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflect(server, [IMAGES, JOBS, MODELS, health.SERVICE_NAME], others=[protocol.file()])
+        reflect(server, [IMAGES, JOBS, MODELS, ADMIN, health.SERVICE_NAME], others=[protocol.file()])
 
     def _inference(self, pool: Executor) -> InferenceService:
         models = ProtocolModels(self.catalogue)

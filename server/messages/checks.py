@@ -1,5 +1,6 @@
 """Checks the values of requests before anything is allocated for them."""
 
+import re
 from dataclasses import dataclass
 from math import isfinite
 
@@ -8,8 +9,10 @@ from google.protobuf.duration_pb2 import Duration
 from smalti.errors import InvalidRequest
 from smalti.jobs.job import TEMPERATURE_RANGE, JobClass
 from smalti.pixels import bytes_per_pixel
+from smalti.printable import printable
 from smalti.randomness import MAX_SEED
 from smalti.runtime.manifest import Manifest
+from smalti.runtime.names import CLIENT_NAME
 from smalti.v1 import jobs_pb2, types_pb2
 
 DEFAULT_STEPS = 8
@@ -147,6 +150,17 @@ def request_id_of(value: str) -> str:
     """The request_id, which may not be too long; raises InvalidRequest."""
     if len(value) > LONGEST_REQUEST_ID:
         raise InvalidRequest(f"A request_id has at most {LONGEST_REQUEST_ID} characters.", field="request_id")
+    return value
+
+
+def client_name_of(value: str) -> str:
+    """The name of a client; raises InvalidRequest for what cannot be one."""
+    if not re.fullmatch(CLIENT_NAME, value):
+        raise InvalidRequest(
+            f"'{printable(value, longest=80)}' cannot be the name of a client: it must begin with an ASCII letter or "
+            "digit and go on with those and . _ -, up to 64.",
+            field="client",
+        )
     return value
 
 

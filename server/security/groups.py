@@ -34,6 +34,10 @@ NEEDS: Mapping[str, Mapping[str, Need]] = {
         "Load": "admin",
         "Unload": "admin",
     },
+    "smalti.v1.AdminService": {
+        "ListWeights": "admin",
+        "SetWeight": "admin",
+    },
     "inference.GRPCInferenceService": {
         "ServerLive": "any token",
         "ServerReady": "any token",

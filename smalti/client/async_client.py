@@ -308,6 +308,14 @@ class AsyncClient:
         """Stop serving a version (0: all versions), until it is loaded again or its files change."""
         await self._ask(calls.models.unload(name, version=version))
 
+    async def weights(self) -> dict[str, float]:
+        """The weights by which clients share the workers, where they are not 1; for admins."""
+        return await self._ask(calls.admin.weights())
+
+    async def set_weight(self, client: str, weight: float) -> None:
+        """Give a client a weight from 0.01 to 100: in a class it gets so many times the pixels of one of weight 1."""
+        await self._ask(calls.admin.set_weight(client, weight))
+
     async def _watch_once(
         self, job: JobOrId, progress: JobProgress, patience: Patience, *, rows: bool
     ) -> AsyncGenerator[JobEvent, None]:

@@ -344,6 +344,14 @@ class Client:
         """Stop serving a version (0: all versions), until it is loaded again or its files change."""
         self._ask(calls.models.unload(name, version=version))
 
+    def weights(self) -> dict[str, float]:
+        """The weights by which clients share the workers, where they are not 1; for admins."""
+        return self._ask(calls.admin.weights())
+
+    def set_weight(self, client: str, weight: float) -> None:
+        """Give a client a weight from 0.01 to 100: in a class it gets so many times the pixels of one of weight 1."""
+        self._ask(calls.admin.set_weight(client, weight))
+
     def _watch_once(
         self, job: JobOrId, progress: JobProgress, patience: Patience, *, rows: bool
     ) -> Iterator[JobEvent]:
