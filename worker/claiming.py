@@ -41,7 +41,6 @@ class Claiming:
         self._slots = slots
         self._fingerprint = fingerprint
         self._clock = clock
-        self._sequence = 0  # number of the next claim
         self._interactive_may_wait = False  # set by `listen`, cleared by a claim
 
     async def run(self) -> None:
@@ -96,18 +95,20 @@ class Claiming:
         self._interactive_may_wait = False
         claims = await self._queue.claim(
             self._worker,
-            sequence=self._sequence,
+            sequence=self._held.next_claim,
             digests=self._engine.digests,
             fingerprint=self._fingerprint,
             limit=limit,
             interactive=interactive,
             slots=self._slots,
         )
-        self._sequence += 1  # only now: if the reply is lost, the same number brings the same samples again
         self._contact.claim_answered()
         if claims:
             self._reporter.claimed(claims)
             self._take_on([self._plan(claim) for claim in claims])
+        self._held.next_claim += (
+            1  # only now: if the reply is lost, the same number brings the same samples again
+        )
         return claims
 
     def _plan(self, claim: Claim) -> Sample:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from time import perf_counter
 
 from smalti.errors import Unavailable
+from smalti.jobs.job import Verdict
 from smalti.runtime.metrics import COMMIT_SECONDS
 from worker.contact import RETRY_SECONDS
 from worker.held_samples import CommitPart
@@ -54,7 +55,7 @@ class Committing:
         replies = await self._queue.commit(self._worker, [part.progress for part in parts])
         seconds = perf_counter() - start
         COMMIT_SECONDS.observe(seconds)
-        gone = []
+        gone, paused = [], []
         for part, reply in zip(parts, replies, strict=True):
             self._reporter.answered(part, reply)
             if self._held.acknowledge(part, reply):
@@ -62,7 +63,10 @@ class Committing:
                 if reply.ends_job:
                     self._reporter.job_ended(part.sample)
                 gone.append(part)
+            elif reply.verdict is Verdict.PAUSED:
+                paused.append(part.sample)
         self._scheduler.release([part.sample for part in gone])
-        if gone:
+        self._scheduler.pause(paused)
+        if gone or paused:
             self._signals.room.notify()
         self._contact.answered()

@@ -22,6 +22,7 @@ class HeldSamples:
     """Samples by their fencing token, from the claim until Redis knows their end or they belong to another worker."""
 
     def __init__(self) -> None:
+        self.next_claim = 0  # its number: what earlier claims brought is held, or was
         self._held: dict[str, Sample] = {}
 
     def __len__(self) -> int:
@@ -31,6 +32,11 @@ class HeldSamples:
     def all(self) -> Collection[Sample]:
         """All samples that this worker holds now."""
         return list(self._held.values())
+
+    @property
+    def tokens(self) -> Collection[str]:
+        """The fencing tokens of these samples."""
+        return list(self._held)
 
     def __contains__(self, sample: Sample) -> bool:
         return sample.claim.token in self._held

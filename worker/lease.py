@@ -54,7 +54,9 @@ class Lease:
 
     async def _renew(self, held: Collection[Sample]) -> None:
         try:
-            renewed = await self._queue.renew(self._worker)
+            renewed = await self._queue.renew(
+                self._worker, sequence=self._held.next_claim, tokens=self._held.tokens
+            )
         except Unavailable as error:
             self._contact.failed(error)
             return

@@ -79,7 +79,7 @@ class Reporter:
         if part.sample.trace:
             failed = isinstance(part.sample.outcome, Failed)
             part.sample.trace.ended(outcome, failed=failed, commit_seconds=commit_seconds)
-        if isinstance(part.sample.outcome, Released):
+        if isinstance(part.sample.outcome, Released) and not part.sample.is_paused:
             SAMPLES_MADE_WAY.labels(claim.request.model).inc()
         if isinstance(part.sample.outcome, Failed):
             log.warning("sample failed", **_named(claim), reason=part.sample.outcome.error)

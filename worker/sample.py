@@ -51,6 +51,7 @@ class Sample:
         self.told: Place | None = None  # the last place that Redis has acknowledged
         self.trace = trace_of(claim)
         self._drawn_before = self.committed  # rows that are drawn again
+        self.is_paused = False  # whether its job is
         self._leaving = False
         self._plan = plan
         self._pixels = bytearray(claim.pixels)
@@ -115,11 +116,18 @@ class Sample:
     def take_back(self) -> None:
         """Undo the last `next_lane`, because its row was not drawn."""
         self.row -= 1
+        if self._leaving:
+            self._leave()
 
     def make_way(self) -> None:
         """Go back to the queue after the scheduled rows are drawn, so no work is lost."""
         self._leaving = True
         self._leave()
+
+    def pause(self) -> None:
+        """The same, because its job is paused."""
+        self.is_paused = True
+        self.make_way()
 
     def begin_again(self) -> None:
         """Go on as an ordinary sample. All rows are drawn again, since the state is in the suspects' runner."""

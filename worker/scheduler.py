@@ -116,6 +116,12 @@ class Scheduler:
         self._suspects = deque(sample for sample in self._suspects if id(sample) not in gone)
         self._free_slots([slot for slot, sample in self._in_slots() if id(sample) in gone])
 
+    def pause(self, samples: Sequence[Sample]) -> None:
+        """Let samples of paused jobs leave their slots and go back to the queue."""
+        self.release(samples)
+        for sample in samples:
+            sample.pause()
+
     @property
     def _interactive_in_slots(self) -> int:
         return sum(sample.is_interactive for sample in self._occupied.values())

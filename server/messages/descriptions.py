@@ -9,6 +9,7 @@ from smalti.v1 import images_pb2, jobs_pb2, models_pb2, types_pb2
 _STATES = {
     JobState.QUEUED: jobs_pb2.JOB_STATE_QUEUED,
     JobState.RUNNING: jobs_pb2.JOB_STATE_RUNNING,
+    JobState.PAUSED: jobs_pb2.JOB_STATE_PAUSED,
     JobState.CANCELLING: jobs_pb2.JOB_STATE_CANCELLING,
     JobState.SUCCEEDED: jobs_pb2.JOB_STATE_SUCCEEDED,
     JobState.FAILED: jobs_pb2.JOB_STATE_FAILED,

@@ -26,6 +26,8 @@ NEEDS: Mapping[str, Mapping[str, Need]] = {
         "Watch": "jobs",
         "Results": "jobs",
         "Cancel": "jobs",
+        "Pause": "jobs",
+        "Resume": "jobs",
         "Delete": "jobs",
     },
     "smalti.v1.ModelService": {

@@ -100,6 +100,14 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
         self._readiness.require_queue()
         return self._describe(await self._jobs.cancel(request.id))
 
+    async def Pause(self, request: pb.PauseJobRequest, context: Context) -> pb.Job:
+        self._readiness.require_queue()
+        return self._describe(await self._jobs.pause(request.id))
+
+    async def Resume(self, request: pb.ResumeJobRequest, context: Context) -> pb.Job:
+        self._readiness.require_queue()
+        return self._describe(await self._jobs.resume(request.id))
+
     async def Delete(self, request: pb.DeleteJobRequest, context: Context) -> pb.DeleteJobResponse:
         self._readiness.require_queue()
         await self._jobs.delete(request.id)

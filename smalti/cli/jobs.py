@@ -1,4 +1,4 @@
-"""Commands for jobs: submit, watch, results, cancel, delete, jobs."""
+"""Commands for jobs: submit, watch, results, pause, resume, cancel, delete, jobs."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -153,6 +153,35 @@ def cancel(client: Client, job: str, as_json: bool) -> None:
         click.echo(f"Job {job} is {cancelled.state} after {cancelled.done} of {cancelled.count} samples.")
     else:
         click.echo(f"Job {job} had already {cancelled.state}.")
+
+
+@click.command()
+@_JOB
+@options.as_json
+@connected
+def pause(client: Client, job: str, as_json: bool) -> None:
+    """Draw no more of a job until it is resumed.
+
+    Samples that are being drawn go back to the queue after their row. Nothing is lost, also if everything is restarted.
+    """
+    paused = client.pause(job)
+    if as_json:
+        print_json(paused)
+    else:
+        click.echo(f"Job {job} is {paused.state} after {paused.done} of {paused.count} samples.")
+
+
+@click.command()
+@_JOB
+@options.as_json
+@connected
+def resume(client: Client, job: str, as_json: bool) -> None:
+    """Go on with a paused job."""
+    resumed = client.resume(job)
+    if as_json:
+        print_json(resumed)
+    else:
+        click.echo(f"Job {job} is {resumed.state}.")
 
 
 @click.command()

@@ -88,6 +88,8 @@ for _command in (
     jobs.submit,
     jobs.watch,
     results.results,
+    jobs.pause,
+    jobs.resume,
     jobs.cancel,
     jobs.delete,
     jobs.jobs,

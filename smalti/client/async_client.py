@@ -283,6 +283,14 @@ class AsyncClient:
         """Stop a job; its finished samples stay."""
         return await self._ask(calls.jobs.cancel(job))
 
+    async def pause(self, job: JobOrId) -> Job:
+        """Let no worker draw the job until it is resumed; what is drawn already stays."""
+        return await self._ask(calls.jobs.pause(job))
+
+    async def resume(self, job: JobOrId) -> Job:
+        """Let workers draw a paused job again."""
+        return await self._ask(calls.jobs.resume(job))
+
     async def delete(self, job: JobOrId) -> None:
         """Delete a job that has ended, and its results."""
         await self._ask(calls.jobs.delete(job))

@@ -316,6 +316,14 @@ class Client:
         """Stop a job; its finished samples stay."""
         return self._ask(calls.jobs.cancel(job))
 
+    def pause(self, job: JobOrId) -> Job:
+        """Let no worker draw the job until it is resumed; what is drawn already stays."""
+        return self._ask(calls.jobs.pause(job))
+
+    def resume(self, job: JobOrId) -> Job:
+        """Let workers draw a paused job again."""
+        return self._ask(calls.jobs.resume(job))
+
     def delete(self, job: JobOrId) -> None:
         """Delete a job that has ended, and its results."""
         self._ask(calls.jobs.delete(job))

@@ -10,6 +10,7 @@ from smalti.errors import (
     InvalidRequest,
     JobNotFinished,
     JobNotFound,
+    JobOver,
     NotPermitted,
     QueueFull,
     RequestConflict,
@@ -29,6 +30,7 @@ from smalti.jobs.limits import (
     refusal,
 )
 from smalti.jobs.reading import JobRecords, asking, damaged, not_found, required
+from smalti.jobs.script import Script
 from smalti.jobs.store import QueueStore
 from smalti.printable import printable
 
@@ -51,7 +53,7 @@ class ClientQueue:
 
 
 class ClientJobs:
-    """Submits, reads, lists, cancels and deletes the jobs of one client; those of all clients, if it sees all.
+    """Submits, reads, lists, pauses, cancels and deletes the jobs of one client; those of all clients, if it sees all.
 
     A job that the client does not see raises JobNotFound, as if it did not exist. One whose record in Redis is damaged
     raises JobDamaged; it can only be deleted.
@@ -119,12 +121,30 @@ class ClientJobs:
 
     async def cancel(self, job_id: str) -> Job:
         """Stop a job. It is CANCELLED at once, or CANCELLING until its workers have dropped its samples."""
-        answer = await self._store.run(script.CANCEL, _checked(job_id), *asking(self._asker))
+        return await self._change(script.CANCEL, job_id)
+
+    async def pause(self, job_id: str) -> Job:
+        """Let no worker draw the job until it is resumed; nothing of it is lost. Raises JobOver if it has ended.
+
+        Its running samples are given back by their workers after the row that is being drawn.
+        """
+        return await self._change(script.PAUSE, job_id)
+
+    async def resume(self, job_id: str) -> Job:
+        """Let workers draw a paused job again; raises JobOver if it has ended."""
+        return await self._change(script.RESUME, job_id)
+
+    async def _change(self, change: Script, job_id: str) -> Job:
+        """Run a script that changes a job's state; returns the job as it is then."""
+        answer = await self._store.run(change, _checked(job_id), *asking(self._asker))
         if answer == b"MISSING":
             raise not_found(job_id)
         if answer == b"DAMAGED":
             raise damaged(job_id)
-        return await self.get(job_id)
+        job = await self.get(job_id)
+        if answer == b"OVER":
+            raise JobOver(f"Job {job_id} is {job.state}: it can be neither paused nor resumed.")
+        return job
 
     async def delete(self, job_id: str) -> None:
         """Forget a job that has ended, and its results; raises JobNotFinished if it has not ended."""

@@ -7,11 +7,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from redis import exceptions
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 
 from smalti.errors import RedisUnfit, Unavailable
+from smalti.jobs.location import Followed, Moving, MovingTLS, locate
+from smalti.runtime.redis_url import RedisAddress, read_redis_url
 
 _ANSWER_SECONDS = 2.0  # with two retries about 7 s, less than a default lease
 _RETRIES = 2
@@ -53,14 +56,21 @@ class _Unfit(exceptions.RedisError):
     """The Redis behind a new connection could lose jobs. A redis-py error, so that redis-py closes the connection."""
 
 
-def connect(url: str, *, allow_volatile: bool = False, connections: int = _CONNECTIONS) -> Redis:
+def connect(
+    url: str, *, slot: int = 0, allow_volatile: bool = False, connections: int = _CONNECTIONS
+) -> Redis:
     """A client that tries again for a few seconds, then gives up; every script may safely be sent twice.
 
-    Each new connection first asks for INFO. So no command reaches a Redis that was restarted with a configuration that
-    could lose jobs, not even a command that redis-py sends again by itself.
+    Each new connection first asks where Redis is: Sentinels know its master, and nodes of a cluster know who holds the
+    slot. Then it asks that Redis for INFO. So no command reaches a replica, or a Redis that was restarted with a
+    configuration that could lose jobs, not even a command that redis-py sends again by itself.
     """
-    pool = BlockingConnectionPool.from_url(
-        url,
+
+    async def leave_the_old_one() -> None:
+        await pool.disconnect(inuse_connections=False)
+
+    pool = BlockingConnectionPool(
+        **_moving(read_redis_url(url), slot, leave_the_old_one),
         max_connections=connections,
         timeout=_ANSWER_SECONDS,
         socket_timeout=_ANSWER_SECONDS,
@@ -69,6 +79,16 @@ def connect(url: str, *, allow_volatile: bool = False, connections: int = _CONNE
         redis_connect_func=_greeting(allow_volatile=allow_volatile),
     )
     return Redis.from_pool(pool)
+
+
+def _moving(address: RedisAddress, slot: int, moved: Callable[[], Awaitable[None]]) -> dict[str, Any]:
+    """What redis-py must know to connect to this address; a socket of this machine never moves."""
+    options: dict[str, Any] = {**parse_url(address.urls[0])}
+    kind = options.get("connection_class", Connection)
+    if kind is UnixDomainSocketConnection:
+        return options
+    options["connection_class"] = MovingTLS if kind is SSLConnection else Moving
+    return options | {"location": Followed(locate(address, slot=slot), moved)}
 
 
 def _greeting(*, allow_volatile: bool) -> Callable[[Any], Awaitable[None]]:
@@ -210,13 +230,15 @@ def _cancels() -> int:
 def refuse_if_unfit(info: Mapping[str, Any], *, allow_volatile: bool) -> None:
     """Raise RedisUnfit if a Redis with this INFO is too old, or could lose acknowledged jobs.
 
-    A Redis that is still reading its data cannot be judged yet: that is Unavailable.
+    A Redis that is still reading its data, and a replica, cannot be judged now: that is Unavailable.
     """
     version = str(info.get("redis_version", "0"))
     if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < _OLDEST:
         raise RedisUnfit(f"Redis {version} is too old: smalti needs 6.2 or newer.")
     if int(info.get("loading", 0)):  # its append-only file is off until it has been read
         raise Unavailable("Redis is still reading its data.")
+    if info.get("role", "master") != "master":
+        raise Unavailable("This Redis is a replica.")
     faults = _volatile(info)
     if faults and not allow_volatile:
         raise RedisUnfit(

@@ -124,6 +124,7 @@ class Housekeeping:
     async def _measure(self) -> None:
         depth = await self._queue.depth()
         QUEUED_JOBS.labels("QUEUED").set(depth.queued_jobs)
+        QUEUED_JOBS.labels("PAUSED").set(depth.paused_jobs)
         QUEUED_JOBS.labels("RUNNING").set(depth.running_jobs)
         QUEUE_SAMPLES.labels("ready").set(depth.ready_samples)
         QUEUE_SAMPLES.labels("running").set(depth.running_samples)

@@ -21,6 +21,7 @@ class JobState(StrEnum):
 
     QUEUED = "QUEUED"
     RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
     CANCELLING = "CANCELLING"
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
@@ -141,6 +142,7 @@ class Verdict(StrEnum):
     """What the queue did with one Progress."""
 
     ACCEPTED = "ACCEPTED"
+    PAUSED = "PAUSED"  # the rows are there, and the job is paused: give the sample back
     DUPLICATE = "DUPLICATE"  # sent again: the same bytes were there already
     BEHIND = "BEHIND"  # Redis holds fewer rows than first_row: send again from `CommitReply.rows`
     FENCED = "FENCED"  # the token is no longer the sample's: another worker may have it
@@ -183,6 +185,7 @@ class QueueDepth:
 
     queued_jobs: int
     running_jobs: int
+    paused_jobs: int
     ready_samples: int  # claimable now
     running_samples: int
     workers: int  # workers with a lease

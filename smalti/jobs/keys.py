@@ -5,7 +5,7 @@
 | `meta` | hash | schema; last token, recovery, outage, turn, audit; jobs submitted; rate; recount; clocks |
 | `jobs`, `jobs:<client>` | zset | every job, and those of a client, by serial number, for List |
 | `job:<id>` | hash | client, request, kept pixels, sizes, RPC; state, cursor, counts, reason, fingerprint, times |
-| `totals` | hash | `jobs`, `ready`, `running`, `pixels` and `bytes` of all clients, and `jobs <client>` … of each |
+| `totals` | hash | `jobs`, `paused`, `ready`, `running`, `pixels`, `bytes` of all, and `jobs <client>` … of each |
 | `recount` | hash | the same, while `recount.lua` computes it again |
 | `queued` | zset | jobs without a claimed sample so far, by submit time |
 | `deadlines` | zset | jobs that have a deadline and were not stopped, by it |
@@ -33,9 +33,9 @@
 The class is `interactive`, `standard` or `batch`. A client is the name in its token; without tokens it is empty. A
 client's time is the number of pixels that it was given in a class, divided by its weight; the time of a class in a
 worker is the same for what the worker took. A clock is the time of the last one served. The totals count jobs that
-have not ended, their ready and running samples, their pixels to draw, and the bytes of all jobs: of their records,
-and of the results that they have or will have. A fresh sample (index ≥ next) has no key, so a million queued samples
-cost one hash. Times are milliseconds by Redis' clock.
+have not ended, the paused ones among them, their ready and running samples, their pixels to draw, and the bytes of all
+jobs: of their records, and of the results that they have or will have. A fresh sample (index ≥ next) has no key, so a
+million queued samples cost one hash. Times are milliseconds by Redis' clock.
 
 The queue's promises, on a Redis that passes `QueueUpkeep.check`:
 
@@ -56,6 +56,7 @@ The queue's promises, on a Redis that passes `QueueUpkeep.check`:
 - In a class, clients with claimable samples share the pixels by their weights, whatever the number and size of their
   jobs. Who had nothing to claim has saved up nothing. A claim costs O(log n) in the number of clients and jobs.
 - A cancelled job ends CANCELLED when its workers commit next or their leases end; ended samples stay.
+- Of a paused job no sample is handed out. Its workers give back what they draw, with all rows, until it is resumed.
 - A job that has not ended at its deadline is stopped in the same way, and ends FAILED.
 - After a job has ended, all its keys have a TTL.
 - At its memory limit Redis refuses new jobs and claims. What runs is finished; everything can be read and freed.

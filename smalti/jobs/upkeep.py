@@ -111,11 +111,12 @@ class QueueUpkeep:
 
     async def depth(self) -> QueueDepth:
         """How much is in the queue now; the cost does not grow with the queue."""
-        live, queued, ready, workers, oldest = await self._store.run(script.DEPTH)
+        live, queued, paused, ready, workers, oldest = await self._store.run(script.DEPTH)
         (running,) = await self._store.run(script.RUNNING)
         return QueueDepth(
             queued_jobs=queued,
-            running_jobs=live - queued,
+            running_jobs=live - queued - paused,
+            paused_jobs=paused,
             ready_samples=ready,
             running_samples=running,
             workers=workers,

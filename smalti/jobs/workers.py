@@ -1,7 +1,7 @@
 """The queue for workers: they claim samples, commit rows, keep their lease, and wait for work."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from time import monotonic
 
@@ -78,9 +78,14 @@ class WorkerQueue:
             replies += codec.decode_commit(answer)
         return replies
 
-    async def renew(self, worker: str) -> bool:
-        """Keep the worker's samples for another lease; False if the lease has run out and they are gone."""
-        return bool(await self._store.run(script.RENEW, worker, self._store.lease_ms))
+    async def renew(self, worker: str, *, sequence: int | None = None, tokens: Collection[str] = ()) -> bool:
+        """Keep the worker's samples for another lease; False if the lease has run out and they are gone.
+
+        `sequence` is the number of its next claim, and `tokens` are those of the samples that it holds. With both,
+        other samples that Redis counts as its own are given back: a failover may have lost their ends.
+        """
+        claims = "" if sequence is None else sequence
+        return bool(await self._store.run(script.RENEW, worker, self._store.lease_ms, claims, *tokens))
 
     async def leave(self, worker: str) -> None:
         """Forget a worker that stops. Samples that it still holds are given back, and no crash is counted."""

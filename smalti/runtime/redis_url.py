@@ -1,11 +1,13 @@
-"""Checks the URL of a Redis before it is used. Messages say what is wrong and never quote the URL."""
+"""Reads the URL of Redis and checks it before it is used. Messages say what is wrong and never quote the URL."""
 
 import re
 import socket
 from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import NoReturn
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 from redis.asyncio import ConnectionPool, SSLConnection
 from redis.exceptions import RedisError
@@ -13,13 +15,37 @@ from redis.exceptions import RedisError
 from smalti.errors import SettingsInvalid
 
 _EXAMPLE = (
-    "such as redis://localhost:6379/0, rediss://user:password@host:6380/0 or unix:///run/redis.sock?db=0"
+    "such as redis://localhost:6379/0, rediss://user:password@host:6380/0, unix:///run/redis.sock?db=0, "
+    "redis+sentinel://host:26379,host:26380/master/0 or redis+cluster://host:7000,host:7001"
 )
 _OPTIONS = frozenset(
     {"db", "username", "password", "protocol", "client_name"}
 )  # options that begin with ssl_ are allowed, too
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _TLS_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+_OF_SENTINELS = ("sentinel_username", "sentinel_password")  # options for the Sentinels alone
+_SENTINEL_PORT = 26379
+
+
+class RedisKind(StrEnum):
+    """How the Redis that holds the queue is found."""
+
+    SINGLE = "single"  # at its address
+    SENTINEL = "sentinel"  # Sentinels say which Redis is the master
+    CLUSTER = "cluster"  # its nodes say who holds the queue's slot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisAddress:
+    """Where Redis is, from SMALTI_REDIS_URL."""
+
+    kind: RedisKind
+    urls: tuple[
+        str, ...
+    ]  # plain ones: of the Redis; or of Redis with the hosts of the Sentinels; or of some nodes
+    master: str = ""  # its name among the Sentinels
+    sentinel_username: str = ""
+    sentinel_password: str = ""
 
 
 def check_redis_url(url: str) -> str:
@@ -30,6 +56,49 @@ def check_redis_url(url: str) -> str:
         _refuse(
             "has a % that does not begin two hexadecimal digits of UTF-8; a % of a password is written %25"
         )
+    for plain in read_redis_url(url).urls:
+        _check_plain(plain)
+    return url
+
+
+def read_redis_url(url: str) -> RedisAddress:
+    """The address in a URL; raises SettingsInvalid. The hosts and options in it are not checked."""
+    scheme, _, rest = url.partition("://")
+    plain, _, kind = scheme.partition("+")
+    if not kind:
+        return RedisAddress(kind=RedisKind.SINGLE, urls=(url,))
+    if plain not in ("redis", "rediss") or kind not in (RedisKind.SENTINEL, RedisKind.CLUSTER):
+        _refuse("does not begin with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://")
+    place, _, query = rest.partition("?")
+    hosts, _, path = place.partition("/")
+    user, at, hosts = hosts.rpartition("@")
+    if kind == RedisKind.CLUSTER:
+        if path not in ("", "0"):
+            _refuse("names a database, but a cluster has only the database 0")
+        urls = [f"{plain}://{user}{at}{host}?{query}" for host in hosts.split(",")]
+        return RedisAddress(kind=RedisKind.CLUSTER, urls=tuple(urls))
+    return _among_sentinels(plain, user + at, hosts, path, query)
+
+
+def _among_sentinels(scheme: str, user: str, hosts: str, path: str, query: str) -> RedisAddress:
+    master, _, database = path.partition("/")
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", master):
+        _refuse("does not name the master after the Sentinels, in letters, digits and the signs . _ -")
+    pairs = parse_qsl(query, keep_blank_values=True)
+    own = [pair for pair in pairs if pair[0] in _OF_SENTINELS]
+    if len(dict(own)) < len(own):
+        _refuse("has one option twice")
+    query = urlencode([pair for pair in pairs if pair[0] not in _OF_SENTINELS])
+    urls = [f"{scheme}://{user}{_with_port(host)}/{database}?{query}" for host in hosts.split(",")]
+    return RedisAddress(kind=RedisKind.SENTINEL, urls=tuple(urls), master=master, **dict(own))
+
+
+def _with_port(host: str) -> str:
+    return host if re.search(r":[^\]]*$", host) else f"{host}:{_SENTINEL_PORT}"
+
+
+def _check_plain(url: str) -> None:
+    """Raise SettingsInvalid if redis-py cannot use all of this URL of one Redis."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -45,7 +114,6 @@ def check_redis_url(url: str) -> str:
     _refuse_contradictions(parts, options)
     _check_files(options)
     _check_with_the_client(url)
-    return url
 
 
 def _check_host(parts: SplitResult) -> None:

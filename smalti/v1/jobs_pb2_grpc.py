@@ -66,6 +66,16 @@ class JobServiceStub:
                 request_serializer=smalti_dot_v1_dot_jobs__pb2.CancelJobRequest.SerializeToString,
                 response_deserializer=smalti_dot_v1_dot_jobs__pb2.Job.FromString,
                 _registered_method=True)
+        self.Pause = channel.unary_unary(
+                '/smalti.v1.JobService/Pause',
+                request_serializer=smalti_dot_v1_dot_jobs__pb2.PauseJobRequest.SerializeToString,
+                response_deserializer=smalti_dot_v1_dot_jobs__pb2.Job.FromString,
+                _registered_method=True)
+        self.Resume = channel.unary_unary(
+                '/smalti.v1.JobService/Resume',
+                request_serializer=smalti_dot_v1_dot_jobs__pb2.ResumeJobRequest.SerializeToString,
+                response_deserializer=smalti_dot_v1_dot_jobs__pb2.Job.FromString,
+                _registered_method=True)
         self.Delete = channel.unary_unary(
                 '/smalti.v1.JobService/Delete',
                 request_serializer=smalti_dot_v1_dot_jobs__pb2.DeleteJobRequest.SerializeToString,
@@ -120,6 +130,21 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Pause(self, request, context):
+        """Lets no worker draw the job until Resume, also across restarts. Samples that are being drawn are given back after
+        their row; nothing is lost. A job that has ended, or is being cancelled, is FAILED_PRECONDITION.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Resume(self, request, context):
+        """Lets workers draw a paused job again. A job that is not paused stays as it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Delete(self, request, context):
         """Deletes a job that has ended, and its results.
         """
@@ -158,6 +183,16 @@ def add_JobServiceServicer_to_server(servicer, server):
             'Cancel': grpc.unary_unary_rpc_method_handler(
                     servicer.Cancel,
                     request_deserializer=smalti_dot_v1_dot_jobs__pb2.CancelJobRequest.FromString,
+                    response_serializer=smalti_dot_v1_dot_jobs__pb2.Job.SerializeToString,
+            ),
+            'Pause': grpc.unary_unary_rpc_method_handler(
+                    servicer.Pause,
+                    request_deserializer=smalti_dot_v1_dot_jobs__pb2.PauseJobRequest.FromString,
+                    response_serializer=smalti_dot_v1_dot_jobs__pb2.Job.SerializeToString,
+            ),
+            'Resume': grpc.unary_unary_rpc_method_handler(
+                    servicer.Resume,
+                    request_deserializer=smalti_dot_v1_dot_jobs__pb2.ResumeJobRequest.FromString,
                     response_serializer=smalti_dot_v1_dot_jobs__pb2.Job.SerializeToString,
             ),
             'Delete': grpc.unary_unary_rpc_method_handler(
@@ -329,6 +364,60 @@ class JobService:
             target,
             '/smalti.v1.JobService/Cancel',
             smalti_dot_v1_dot_jobs__pb2.CancelJobRequest.SerializeToString,
+            smalti_dot_v1_dot_jobs__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Pause(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/smalti.v1.JobService/Pause',
+            smalti_dot_v1_dot_jobs__pb2.PauseJobRequest.SerializeToString,
+            smalti_dot_v1_dot_jobs__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Resume(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/smalti.v1.JobService/Resume',
+            smalti_dot_v1_dot_jobs__pb2.ResumeJobRequest.SerializeToString,
             smalti_dot_v1_dot_jobs__pb2.Job.FromString,
             options,
             channel_credentials,

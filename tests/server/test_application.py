@@ -4,7 +4,6 @@ from threading import Event
 import pytest
 from redis.asyncio import Redis
 
-from local.private_redis import PrivateRedis
 from server.oneshot.pace import Pace
 from smalti.errors import RedisUnfit, SettingsInvalid
 from smalti.runtime.repository import Model, ModelRepository
@@ -124,14 +123,6 @@ async def _jobs_are(server: Running, status: str) -> bool:
     return await server.status("smalti.v1.JobService") == status
 
 
-def restart_with(redis: PrivateRedis, *options: str) -> None:
-    """Kill it and start it on the same data with other options, so quickly that the server does not notice."""
-    redis.kill()
-    usual = PrivateRedis._command
-    redis._command = lambda port: [*usual(redis, port), *options]  # type: ignore[method-assign]
-    redis.start()
-
-
 SUBMIT = jobs_pb2.SubmitRequest(model=types_pb2.ModelVersion(name="toy-pixel-rnn"), count=1)
 
 
@@ -141,7 +132,7 @@ async def test_submits_are_refused_after_redis_was_quickly_restarted_unfit_until
     async with Redis(port=own_redis.port) as redis, start_server(redis_url=own_redis.url) as server:
         for _ in range(3):  # given connections to the one that was fit
             await server.jobs.Submit(SUBMIT)
-        restart_with(own_redis, "--maxmemory-policy", "allkeys-lru")
+        own_redis.restart_with(maxmemory_policy="allkeys-lru")
         refusals = [await refused(server.jobs.Submit(SUBMIT)) for _ in range(12)]
         assert {refusal.code for refusal in refusals} == {"UNAVAILABLE"}
         assert "noeviction" in refusals[-1].message
@@ -182,7 +173,7 @@ async def test_a_full_redis_refuses_only_new_jobs_for_a_new_and_a_reconnecting_s
         ids = [(await first.jobs.Submit(SUBMIT)).job.id for _ in range(2)]
         digests = [model.digest for model in first.application.catalogue.models()]
         await HandWorker(first.queue.workers, digests).draw_all(1)
-        restart_with(own_redis, "--maxmemory", "400kb")  # less than it uses
+        own_redis.restart_with(maxmemory="400kb")  # less than it uses
         if not is_new:
             await frees_memory(first, ids, until)
     if is_new:

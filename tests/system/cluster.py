@@ -224,7 +224,7 @@ class Cluster:
         return process
 
     def _settings(self, **more: str) -> dict[str, str]:
-        return {**self._shared, "SMALTI_REDIS_URL": self.redis.url, **more}
+        return {"SMALTI_REDIS_URL": self.redis.url, **self._shared, **more}
 
     def __enter__(self) -> Self:
         return self

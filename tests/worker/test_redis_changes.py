@@ -18,7 +18,7 @@ from tests.worker.story import a_request, assert_undisturbed, ended
 from worker.recovery import Recovery
 
 Change = tuple[tuple[str, ...], tuple[str, ...], str]
-DEMOTED: Change = (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE"), "cannot serve this now")
+DEMOTED: Change = (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE"), "is a replica")
 EVICTING: Change = (
     ("CONFIG", "SET", "maxmemory-policy", "allkeys-lru"),
     ("CONFIG", "SET", "maxmemory-policy", "noeviction"),

@@ -1,6 +1,7 @@
 """A worker on a real Redis draws what the queue hands out, and loses nothing, whatever happens around it."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -46,6 +47,20 @@ async def test_a_job_is_drawn_to_its_end(queue: Queues, hire: Hire, model: Model
     assert (await queue.clients.get(job.id)).done == 11
     assert {result.fingerprint for result in await results(queue, job)} == {FINGERPRINT}
     await assert_undisturbed(queue, job, model)
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_a_worker_whose_clock_is_an_hour_off_draws_as_any_other(
+    queue: Queues, hire: Hire, toy: Model, until: Until, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    right = time.time
+    monkeypatch.setattr(time, "time", lambda: right() + hours * 3600)
+    hire(queue, toy, lease_seconds=0.5).gate.open()
+    job = await queue.clients.submit(a_request(toy[0], count=11))
+    await until(ended(queue, job))
+    await queue.upkeep.recover()
+    assert (await queue.clients.get(job.id)).state is JobState.SUCCEEDED
+    await assert_undisturbed(queue, job, toy)
 
 
 async def test_jobs_share_the_slots_and_do_not_touch_each_other(

@@ -103,6 +103,16 @@ def cancel(job: JobOrId) -> Call[Job]:
 
 
 @from_values
+def pause(job: JobOrId) -> Call[Job]:
+    return Call(SERVICE, "Pause", jobs_pb2.PauseJobRequest(id=_id(job)), read_job)
+
+
+@from_values
+def resume(job: JobOrId) -> Call[Job]:
+    return Call(SERVICE, "Resume", jobs_pb2.ResumeJobRequest(id=_id(job)), read_job)
+
+
+@from_values
 def delete(job: JobOrId) -> Call[None]:
     return Call(SERVICE, "Delete", jobs_pb2.DeleteJobRequest(id=_id(job)), lambda reply: None)
 

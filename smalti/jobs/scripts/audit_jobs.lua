@@ -59,8 +59,7 @@ end
 local function audit_living(job, words)
   set_number(job, 'next', math.min(job.next, job.count), words)
   if job.state ~= 'CANCELLING' then set_number(job, 'cancelled', 0, words) end
-  local waiting = redis.call('ZCARD', key('returned', job.id)) + redis.call('ZCARD', key('suspects', job.id))
-  local drawable = waiting + job.count - job.next
+  local drawable = waiting_samples(job)
   local rest = job.count - drawable - redis.call('SCARD', key('running', job.id)) - job.done - job.failed
   if job.state == 'CANCELLING' then set_number(job, 'cancelled', rest, words)
   elseif rest ~= 0 then words[1] = 'samples' end
@@ -68,7 +67,7 @@ local function audit_living(job, words)
     set_state(job, 'RUNNING', words)
     redis.call('HSET', job.key, 'started', int(now))
   end
-  list_claimable(job, job.state ~= 'CANCELLING' and drawable > 0, words)
+  list_claimable(job, job.state ~= 'CANCELLING' and job.state ~= 'PAUSED' and drawable > 0, words)
   list(key('queued'), job.id, job.created, job.state == 'QUEUED', words)
   list(key('deadlines'), job.id, job.deadline, job.state ~= 'CANCELLING' and job.deadline > 0, words)
   each_lasting_key(job, function(name)

@@ -7,7 +7,7 @@
 local job = find_for(ARGV[2], ARGV[3], ARGV[1])
 if not job then return 'MISSING' end
 if job.damaged then return 'DAMAGED' end
-if job.state ~= 'QUEUED' and job.state ~= 'RUNNING' then return 'CANCELLED' end
+if not GOES_ON[job.state] then return 'CANCELLED' end
 
 allow_beyond_memory_limit()
 stop(job, '')

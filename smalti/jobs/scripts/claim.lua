@@ -97,6 +97,7 @@ end
 local function drawable(id, ready)
   if emptied[id] then return nil end
   local job = find(id)
+  if job and job.state == 'PAUSED' then job = nil end  -- an interrupted script may leave it in the ready set
   if not job then redis.call('ZREM', ready, id) end
   if job and may_draw(job) and has_sample(job) then return job end
   scanned = scanned + 1

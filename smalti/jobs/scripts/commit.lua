@@ -6,9 +6,9 @@
 -- The place says how far a sample is: 0 if not reported, else 2 · rows + 1, and one more if the next row has begun, alone
 -- (recover.lua).
 -- Returns a line for each of the first samples, in order: verdict, number of committed rows, and 'ends' if it was the
--- last sample of its job: all are done or failed now. The verdicts are ACCEPTED, DUPLICATE, BEHIND, FENCED, CANCELLED and
--- CORRUPT, as job.py explains them. Pixels that contradict committed rows fail the sample, since its bytes must not
--- change. Samples without a line would have taken too long; they need another call.
+-- last sample of its job: all are done or failed now. The verdicts are ACCEPTED, PAUSED, DUPLICATE, BEHIND, FENCED,
+-- CANCELLED and CORRUPT, as job.py explains them. Pixels that contradict committed rows fail the sample, since its bytes
+-- must not change. Samples without a line would have taken too long; they need another call.
 
 local PACKED = '>Bc0Bc0I4I4I4c0I2c0'
 local worker, lease, packed = ARGV[1], tonumber(ARGV[2]), ARGV[3]
@@ -118,6 +118,8 @@ local function apply(member, held, id, token, place, first_row, pixels, ending)
   elseif outcome ~= '' then
     finish(job, index_of(member, id), token, outcome, detail)
     verdict = 'ACCEPTED'
+  elseif job.state == 'PAUSED' and verdict ~= 'BEHIND' then
+    verdict = 'PAUSED'
   end
   return verdict, rows, verdict == 'CORRUPT' or outcome == 'done' or outcome == 'fail'
 end

@@ -8,7 +8,7 @@ local due = redis.call('ZRANGEBYSCORE', key('deadlines'), '-inf', int(now), 'LIM
 local stopped = {}
 for _, id in ipairs(due) do
   local job = find(id)
-  if job and (job.state == 'QUEUED' or job.state == 'RUNNING') then
+  if job and GOES_ON[job.state] then
     stop(job, 'DEADLINE_EXCEEDED')
     stopped[#stopped + 1] = id
   else

@@ -22,18 +22,15 @@ local function add_to(job, what, number)
   count(recount, what .. ' ' .. job.client, number)
 end
 
-local function ready_samples(job)
-  local given_back = redis.call('ZCARD', key('returned', job.id)) + redis.call('ZCARD', key('suspects', job.id))
-  return job.count - job.next + given_back
-end
-
 local function count_job(job)
   redis.call('ZADD', key('jobs', job.client), int(job.serial), job.id)
   add_to(job, 'bytes', bytes_of(job))
   if job.state == 'SUCCEEDED' or job.state == 'FAILED' or job.state == 'CANCELLED' then return end
   add_to(job, 'jobs', 1)
   add_to(job, 'running', redis.call('SCARD', key('running', job.id)))
-  local ready = job.state ~= 'CANCELLING' and ready_samples(job) or 0
+  local is_paused = job.state == 'PAUSED'
+  if is_paused then add_to(job, 'paused', 1) end
+  local ready = job.state ~= 'CANCELLING' and not is_paused and waiting_samples(job) or 0
   add_to(job, 'ready', ready)
   if ready > 0 then list_ready(job, 'NX', '0', job.id) end
   if job.deadline > 0 and job.state ~= 'CANCELLING' then

@@ -88,7 +88,8 @@ local FIELDS = {}
 for _, names in ipairs({WORDS, NUMBERS}) do
   for _, name in ipairs(names) do FIELDS[#FIELDS + 1] = name end
 end
-local STATES = {QUEUED = 1, RUNNING = 1, CANCELLING = 1, SUCCEEDED = 1, FAILED = 1, CANCELLED = 1}
+local GOES_ON = {QUEUED = 1, RUNNING = 1, PAUSED = 1}  -- states of a job that was not stopped and has not ended
+local STATES = {QUEUED = 1, RUNNING = 1, PAUSED = 1, CANCELLING = 1, SUCCEEDED = 1, FAILED = 1, CANCELLED = 1}
 local ENDED = {SUCCEEDED = 1, FAILED = 1, CANCELLED = 1}
 local CLASSES = {interactive = 16, standard = 4, batch = 1}  -- by their weights
 
@@ -158,7 +159,8 @@ local function is_recounted(job)
 end
 
 -- Change the totals of the pool and of the job's client: 'jobs' that have not ended, their 'ready' and 'running' samples
--- and their 'pixels' to draw, and the 'bytes' of all jobs. An unfinished recount that has counted the job changes, too.
+-- and their 'pixels' to draw, the 'paused' ones among these jobs, and the 'bytes' of all jobs. An unfinished recount that
+-- has counted the job changes, too.
 local function charge(job, what, number)
   for _, name in ipairs(is_recounted(job) and {'totals', 'recount'} or {'totals'}) do
     count(key(name), what, number)
@@ -249,6 +251,7 @@ local function owns_request_key(job)
 end
 
 local function end_job(job, state, reason)
+  if job.state == 'PAUSED' then charge(job, 'paused', -1) end
   job.state, job.reason = state, reason
   local ttl = int(job.retention + TTL_MARGIN)
   redis.call('HSET', job.key, 'state', state, 'reason', reason, 'ended', int(now), 'expires', int(now + job.retention))
@@ -268,7 +271,7 @@ end
 local function settle(job)
   if job.done + job.failed + job.cancelled < job.count then return end
   if job.state == 'CANCELLING' then end_job(job, job.reason == '' and 'CANCELLED' or 'FAILED', job.reason)
-  elseif job.state ~= 'QUEUED' and job.state ~= 'RUNNING' then return
+  elseif not GOES_ON[job.state] then return
   elseif job.failed > 0 then end_job(job, 'FAILED', 'SAMPLES_FAILED')
   else end_job(job, 'SUCCEEDED', '') end
 end
@@ -394,6 +397,7 @@ local function give_back(job, index, released, crashes)
   redis.call('HSET', sample_key(job.id, index), 'released', released, 'crashes', int(crashes))
   if crashes > 0 then redis.call('ZADD', key('suspects', job.id), int(rows - crashes * 1e9), index)
   else redis.call('ZADD', key('returned', job.id), int(rows), index) end
+  if job.state == 'PAUSED' then return end
   charge(job, 'ready', 1)
   list_ready(job, 'NX', '0', job.id)  -- before jobs that have no sample in progress
   interactive = interactive or job.class == 'interactive'
@@ -405,7 +409,13 @@ local function return_sample(job, index, released, crashes)
   if job.state == 'CANCELLING' then cancel_sample(job, index) else give_back(job, index, released, crashes) end
 end
 
--- Stop a job that is queued or running. Waiting samples are cancelled now, running ones at their worker's next commit or
+-- Samples of the job that are claimable, or would be if it were not paused.
+local function waiting_samples(job)
+  local given_back = redis.call('ZCARD', key('returned', job.id)) + redis.call('ZCARD', key('suspects', job.id))
+  return job.count - job.next + given_back
+end
+
+-- Stop a job that goes on. Waiting samples are cancelled now, running ones at their worker's next commit or
 -- when its lease ends. Then the job ends FAILED if there is a reason, else CANCELLED. Ended samples stay.
 local function stop(job, reason)
   local running = redis.call('SCARD', key('running', job.id))
@@ -415,11 +425,11 @@ local function stop(job, reason)
     for _, index in ipairs(given_back) do forget_sample(job, index) end
     redis.call('DEL', key(set, job.id))
   end
+  if job.state == 'PAUSED' then charge(job, 'paused', -1) else charge(job, 'ready', -waiting) end
   job.state, job.reason = 'CANCELLING', reason
   redis.call('HSET', job.key, 'state', job.state, 'reason', reason)
   add(job, 'next', job.count - job.next)
   add(job, 'cancelled', waiting)
-  charge(job, 'ready', -waiting)
   charge(job, 'pixels', -waiting * job.sample_pixels)
   charge(job, 'bytes', -waiting * job.sample_bytes)
   unlist_ready(job)

@@ -152,6 +152,16 @@ async def test_a_job_that_has_not_ended_at_its_deadline_fails_and_keeps_its_resu
     assert [result.index for result in await results(server, job.id)] == [claim.index]
 
 
+async def test_a_paused_job_waits_until_it_is_resumed(server: Running, hand_worker: HandWorker):
+    job = await submit(server, count=2)
+    paused = await server.jobs.Pause(jobs_pb2.PauseJobRequest(id=job.id))
+    assert (paused.state, await hand_worker.claim()) == (jobs_pb2.JOB_STATE_PAUSED, [])
+    resumed = await server.jobs.Resume(jobs_pb2.ResumeJobRequest(id=job.id))
+    assert (resumed.state, await hand_worker.draw_all()) == (jobs_pb2.JOB_STATE_QUEUED, 2)
+    refusal = await refused(server.jobs.Pause(jobs_pb2.PauseJobRequest(id=job.id)))
+    assert (refusal.code, refusal.reason) == ("FAILED_PRECONDITION", "JOB_OVER")
+
+
 async def overdue(server: Running, job_id: str) -> jobs_pb2.Job | None:
     job: jobs_pb2.Job = await server.jobs.Get(jobs_pb2.GetJobRequest(id=job_id))
     return job if job.reason == "DEADLINE_EXCEEDED" else None

@@ -246,6 +246,14 @@ def test_cancel_says_how_many_samples_are_done(server, smalti):
     assert smalti("cancel", "7").stdout == "Job 7 is CANCELLED after 2 of 3 samples.\n"
 
 
+def test_pause_and_resume_say_what_the_job_is_now(server, smalti):
+    server.answers["JobService/Pause"] = lambda request: a_job("PAUSED", id=request.id, done=2)
+    server.answers["JobService/Resume"] = lambda request: a_job("RUNNING", id=request.id)
+    assert smalti("pause", "7").stdout == "Job 7 is PAUSED after 2 of 3 samples.\n"
+    assert smalti("resume", "7").stdout == "Job 7 is RUNNING.\n"
+    assert json.loads(smalti("pause", "7", "--json").stdout)["state"] == "PAUSED"
+
+
 def test_jobs_and_models_are_tables_or_json(server, smalti):
     server.answers["JobService/List"] = lambda request: jobs_pb2.ListJobsResponse(jobs=[a_job(done=2)])
     model = models_pb2.Model(name="toy", version=1, family="vae", height=2, width=2, palette=PALETTE)

@@ -61,10 +61,12 @@ async def _audit_job(redis: Redis, prefix: str, job_id: str, short: set[str]) ->
         for name in (n for n in short if job_id in n and not n.startswith("deleted:")):
             assert await redis.pttl(prefix + name) > 0, f"{name} has no TTL although its job ended"
     ready = await redis.zscore(f"{prefix}{_ready(job)}", job_id) is not None
-    claimable = 0 if job["state"] == "CANCELLING" or over else len(returned) + count - fresh_from
+    paused = job["state"] == "PAUSED"
+    claimable = 0 if job["state"] == "CANCELLING" or paused or over else len(returned) + count - fresh_from
     assert ready == (claimable > 0)
     numbers = {
         "jobs": int(not over),
+        "paused": int(paused),
         "ready": claimable,
         "running": len(running),
         "pixels": left * int(job["sample_pixels"]),

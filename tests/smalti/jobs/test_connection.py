@@ -91,7 +91,7 @@ async def test_no_command_reaches_a_redis_that_was_restarted_unfit(own_redis: Pr
     async with connect(own_redis.url) as redis:
         queue = queues_on(redis)
         await queue.clients.list(limit=1)  # given connections to the one that was fit
-        restart_with(own_redis, "--maxmemory-policy", "allkeys-lru")
+        own_redis.restart_with(maxmemory_policy="allkeys-lru")
         for _ in range(12):
             with pytest.raises(Unavailable, match="noeviction"):
                 await queue.clients.submit(request_for())
@@ -105,7 +105,7 @@ async def test_a_full_redis_can_be_read_after_a_restart(own_redis: PrivateRedis)
         known = queues_on(redis)
         await known.upkeep.check()
         job = await known.clients.submit(request_for())
-    restart_with(own_redis, "--maxmemory", "400kb")  # less than an empty Redis uses
+    own_redis.restart_with(maxmemory="400kb")  # less than an empty Redis uses
     async with connect(own_redis.url) as redis:
         new = queues_on(redis, pool="new")
         for queue in (known_again := queues_on(redis), new):
@@ -369,9 +369,9 @@ async def test_a_demotion_makes_blocked_readers_raise_unavailable(
         await until(both_wait)
         await admin.execute_command("REPLICAOF", "127.0.0.1", "1")
         for reader in blocked:
-            with pytest.raises(Unavailable, match="UNBLOCKED"):
+            with pytest.raises(Unavailable, match="replica"):
                 await reader
-        with pytest.raises(Unavailable, match="read only"):
+        with pytest.raises(Unavailable, match="replica"):
             await queue.upkeep.recover()
         await admin.execute_command("REPLICAOF", "NO", "ONE")
         await queue.upkeep.recover()
@@ -388,13 +388,6 @@ async def test_a_server_that_speaks_another_protocol_is_reported() -> None:
         async with connect(f"redis://127.0.0.1:{port}/0") as redis:
             with pytest.raises(Unavailable, match="not a Redis"):
                 await queues_on(redis).clients.list(limit=1)
-
-
-def restart_with(server: PrivateRedis, *options: str) -> None:
-    """Kill it and start it on the same data with other options."""
-    server.kill()
-    server._command = lambda port, usual=server._command: [*usual(port), *options]  # type: ignore[method-assign,misc]
-    server.start()
 
 
 async def test_a_stopped_redis_does_not_hang_its_callers(own_redis: PrivateRedis) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, invariant, multiple, rule
 
 from local.private_redis import PrivateRedis
-from smalti.errors import JobNotFinished, JobNotFound
+from smalti.errors import JobNotFinished, JobNotFound, JobOver
 from smalti.jobs.job import (
     TERMINAL,
     Claim,
@@ -78,6 +78,7 @@ class ModelJob:
     job_class: JobClass = JobClass.STANDARD
     has_deadline: bool = False
     state: JobState = JobState.QUEUED
+    was_begun: bool = False
     is_overdue: bool = False
     ended: list[ModelSample] = field(default_factory=list)  # done and failed, in that order
 
@@ -99,7 +100,7 @@ class ModelQueue:
         known: Counter[JobClass] = Counter()
         suspects: Counter[JobClass] = Counter()
         for job in self.jobs.values():
-            waiting = job.in_place("fresh", "returned")
+            waiting = [] if job.state is JobState.PAUSED else job.in_place("fresh", "returned")
             suspects[job.job_class] += sum(sample.is_suspect for sample in waiting)
             known[job.job_class] += sum(not sample.is_suspect for sample in waiting)
         if self.has_suspect(worker):
@@ -124,8 +125,8 @@ class ModelQueue:
         assert claim.is_suspect == sample.is_suspect
         sample.place, sample.worker, sample.token = "running", worker, claim.token
         sample.claimed_rows, sample.reported, sample.was_suspect = sample.rows, None, sample.is_suspect
-        if job.state is JobState.QUEUED:
-            job.state = JobState.RUNNING
+        assert job.state in {JobState.QUEUED, JobState.RUNNING}
+        job.state, job.was_begun = JobState.RUNNING, True
 
     def commit(self, progress: Progress) -> CommitReply:
         reply = self._commit(progress)
@@ -155,6 +156,8 @@ class ModelQueue:
         elif progress.outcome is not None:
             self._conclude(job, sample, progress)
             reply = CommitReply(verdict=Verdict.ACCEPTED, rows=reply.rows)
+        elif job.state is JobState.PAUSED and reply.verdict is not Verdict.BEHIND:
+            reply = replace(reply, verdict=Verdict.PAUSED)
         return reply
 
     def lose(self, worker: str, *, crashed: bool) -> int:
@@ -179,6 +182,18 @@ class ModelQueue:
         for sample in job.in_place("fresh", "returned"):
             sample.place = "cancelled"
         self._settle(job)
+
+    def pause(self, job: ModelJob) -> bool:
+        """Whether that can be done."""
+        if job.state in {JobState.QUEUED, JobState.RUNNING}:
+            job.state = JobState.PAUSED
+        return job.state is JobState.PAUSED
+
+    def resume(self, job: ModelJob) -> bool:
+        """Whether that can be done."""
+        if job.state is JobState.PAUSED:
+            job.state = JobState.RUNNING if job.was_begun else JobState.QUEUED
+        return job.state in {JobState.QUEUED, JobState.RUNNING}
 
     def pass_deadline(self, job: ModelJob) -> int:
         if not job.has_deadline or job.state in TERMINAL or job.state is JobState.CANCELLING:
@@ -386,6 +401,23 @@ class QueueMachine(MachineOnRedis):
         expected = self.model.pass_deadline(job) if job else 0
         stopped = self._run(pass_deadline(self._queue(twice), self.redis, job_id))
         assert stopped == (0 if twice else expected)  # the second reply says that nothing was left
+
+    @rule(job_id=jobs, twice=st.booleans())
+    def pause(self, job_id: str, twice: bool) -> None:
+        job = self.model.jobs.get(job_id)
+        self._change(self._queue(twice).clients.pause(job_id), job, may=bool(job and self.model.pause(job)))
+
+    @rule(job_id=jobs, twice=st.booleans())
+    def resume(self, job_id: str, twice: bool) -> None:
+        job = self.model.jobs.get(job_id)
+        self._change(self._queue(twice).clients.resume(job_id), job, may=bool(job and self.model.resume(job)))
+
+    def _change(self, call: Any, job: ModelJob | None, *, may: bool) -> None:
+        if job and may:
+            assert self._run(call).state is job.state
+        else:
+            with pytest.raises(JobOver if job else JobNotFound):
+                self._run(call)
 
     @rule(job_id=jobs, twice=st.booleans())
     def delete(self, job_id: str, twice: bool) -> None:

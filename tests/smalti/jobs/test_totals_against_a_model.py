@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, consumes, invariant, multiple, rule
 
 from local.private_redis import PrivateRedis
-from smalti.errors import JobNotFinished, JobNotFound, LimitReached
+from smalti.errors import JobNotFinished, JobNotFound, JobOver, LimitReached
 from smalti.jobs import script
-from smalti.jobs.job import TERMINAL, Claim, Failed, Finished, Released
+from smalti.jobs.job import TERMINAL, Claim, Failed, Finished, JobState, Released
 from smalti.jobs.limits import ClientLimits, QueueLimits
 from tests.queues import queues_on
 from tests.smalti.jobs.audit import audit_pool
@@ -92,6 +92,15 @@ class TotalsMachine(MachineOnRedis):
     def cancel(self, job_id: str, client: Asking, is_admin: bool) -> None:
         self._run(self._ask("cancel", job_id, ADMIN if is_admin else client))
 
+    @rule(
+        job_id=jobs,
+        client=CLIENTS,
+        is_admin=st.booleans(),
+        what=st.sampled_from(["pause", "pause", "resume"]),
+    )
+    def pause_or_resume(self, job_id: str, client: Asking, is_admin: bool, what: str) -> None:
+        self._run(self._ask(what, job_id, ADMIN if is_admin else client))
+
     @rule(job_id=jobs, client=CLIENTS, is_admin=st.booleans())
     def delete(self, job_id: str, client: Asking, is_admin: bool) -> None:
         self._run(self._ask("delete", job_id, ADMIN if is_admin else client))
@@ -108,6 +117,8 @@ class TotalsMachine(MachineOnRedis):
             await call
         except JobNotFinished:
             assert (await self.queue.of(owner).get(job_id)).state not in TERMINAL
+        except JobOver:
+            assert (await self.queue.of(owner).get(job_id)).state in {*TERMINAL, JobState.CANCELLING}
 
     @rule(most=st.integers(1, 3), record_is_gone=st.sampled_from([False, False, True]))
     def expire(self, most: int, record_is_gone: bool) -> None:

@@ -134,6 +134,7 @@ async def test_the_depth_counts_jobs_samples_and_workers(queue: Queues, redis: R
     depth = await queue.upkeep.depth()
     assert depth == QueueDepth(
         queued_jobs=1,
+        paused_jobs=0,
         running_jobs=1,
         ready_samples=10,
         running_samples=2,

@@ -305,6 +305,20 @@ async def test_renew_tells_a_worker_that_its_lease_ran_out(queue: Queues, redis:
     assert not await queue.workers.renew("never came")
 
 
+async def test_a_worker_that_renews_keeps_what_it_holds_and_what_is_on_its_way_to_it(queue, redis):
+    await queue.clients.submit(request_for(count=3))
+    first = await claim_from(queue)
+    await claim_from(queue, limit=2)  # given a second claim
+    tokens = [claim.token for claim in first]
+    assert await queue.workers.renew(
+        "anna", sequence=2, tokens=tokens
+    )  # whose reply the worker does not have yet
+    assert await redis.zcard(Keys("default").prefix + "held:anna") == 3
+    assert await queue.workers.renew("anna", sequence=3, tokens=tokens)  # then it forgot what that reply said
+    assert await redis.zrange(Keys("default").prefix + "held:anna", 0, -1) == [f"{first[0].job}:0".encode()]
+    assert len(await claim_from(queue, "ben", limit=3)) == 2
+
+
 async def test_an_orderly_stop_is_not_counted_as_a_crash(queue: Queues) -> None:
     job = await queue.clients.submit(request_for(count=2))
     for worker in ("one", "two", "three", "four"):

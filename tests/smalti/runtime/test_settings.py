@@ -71,6 +71,18 @@ URLS = [
     "redis://h?client_name=a%20b",
     "redis://h?client_name=a%0Ab",
     "redis://h?client_name=%C3%A9",
+    "redis+sentinel://h:26379",
+    "redis+sentinel://h:26379,/master",
+    "redis+sentinel://h:26379/ma%20ster",
+    "redis+sentinel://h:0/master",
+    "redis+sentinel://h/master/x",
+    "redis+sentinel://h/master?sentinel_password=a&sentinel_password=b",
+    "redis+sentinel://h/master?passwort=x",
+    "redis+cluster://h:7000,",
+    "redis+cluster://h:7000/1",
+    "redis+cluster://",
+    "redis+other://h",
+    "unix+sentinel:///run/redis.sock",
 ]
 
 
@@ -92,6 +104,8 @@ def test_an_invalid_redis_url_is_refused_in_one_sentence(monkeypatch, kind, url)
         "redis://:se%cret@h/0",
         "redis://u:se:cret@h:se/cret",
         "redis://h/0?passwort=secret",
+        "redis+sentinel://h/m?sentinel_password=secret&sentinel_password=secret",
+        "redis+cluster://:se/cret@h:7000",
         "redis//:secret@h/0",
         "secret",
     ],
@@ -115,6 +129,8 @@ def test_no_message_contains_a_part_of_a_password(monkeypatch, url):
         "redis://127.1:1",
         "redis://h\u00e9_1.example.:1",
         "redis://u:pw@h?db=3&client_name=smalti-1",
+        "redis+sentinel://u:pw@h1,h2:26380,[::1]:26381/my-master/2?sentinel_password=p%26w&client_name=a",
+        "rediss+cluster://u:p%2Cw@h1:7000,h2:7001?ssl_cert_reqs=none",
     ],
 )
 def test_a_valid_redis_url_is_kept_unchanged(monkeypatch, url):
