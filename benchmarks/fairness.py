@@ -25,11 +25,10 @@ from smalti.jobs.workers import WorkerQueue
 
 SIDE = 20  # rows and columns of a usual image
 PLENTY = 100_000  # samples: more than anybody draws here
-CLASS_WEIGHTS = {JobClass.INTERACTIVE: 16.0, JobClass.STANDARD: 4.0, JobClass.BATCH: 1.0}
 
 
 @dataclass(frozen=True, slots=True)
-class Tenant:
+class Sharer:
     """Somebody who shares: a client, or a class of jobs."""
 
     name: str
@@ -58,27 +57,26 @@ class Tenant:
         ]
 
 
-SCENES: Mapping[str, Sequence[Tenant]] = {
+SCENES: Mapping[str, Sequence[Sharer]] = {
     "four clients of equal weight": [
-        Tenant("one large job"),
-        Tenant("fifty jobs of ten", jobs=[10] * 50),
-        Tenant("single samples", jobs=[1] * 300),
-        Tenant("two jobs", jobs=[PLENTY, 200]),
+        Sharer("one large job"),
+        Sharer("fifty jobs of ten", jobs=[10] * 50),
+        Sharer("single samples", jobs=[1] * 300),
+        Sharer("two jobs", jobs=[PLENTY, 200]),
     ],
     "weights 4 : 2 : 1 : 1": [
-        Tenant("four", weight=4),
-        Tenant("two", jobs=[10] * 50, weight=2),
-        Tenant("one", jobs=[1] * 300),
-        Tenant("another one"),
+        Sharer("four", weight=4),
+        Sharer("two", jobs=[10] * 50, weight=2),
+        Sharer("one", jobs=[1] * 300),
+        Sharer("another one"),
     ],
     "images of 10×10, 20×20 and 28×28": [
-        Tenant("small", side=10),
-        Tenant("usual"),
-        Tenant("large", side=28),
+        Sharer("small", side=10),
+        Sharer("usual"),
+        Sharer("large", side=28),
     ],
     "classes 16 : 4 : 1": [
-        Tenant(str(job_class), job_class=job_class, weight=weight)
-        for job_class, weight in CLASS_WEIGHTS.items()
+        Sharer(str(job_class), job_class=job_class, weight=job_class.weight) for job_class in JobClass
     ],
 }
 
@@ -128,23 +126,23 @@ def _row(claim: Claim, row: int) -> Progress:
     )
 
 
-async def submit_all(store: QueueStore, tenants: Sequence[Tenant]) -> dict[str, str]:
+async def submit_all(store: QueueStore, sharers: Sequence[Sharer]) -> dict[str, str]:
     """Queue the jobs of all; returns whose they are."""
     queue, weights = ClientQueue(store, limits=QueueLimits(pixels=10**12)), ClientWeights(store)
     owners = {}
-    for tenant in tenants:
-        if len({each.job_class for each in tenants}) == 1:
-            await weights.set(tenant.name, tenant.weight)
-        for request in tenant.requests:
-            owners[(await queue.of(tenant).submit(request)).id] = tenant.name
+    for sharer in sharers:
+        if len({each.job_class for each in sharers}) == 1:
+            await weights.set(sharer.name, sharer.weight)
+        for request in sharer.requests:
+            owners[(await queue.of(sharer).submit(request)).id] = sharer.name
     return owners
 
 
-async def share(redis: Redis, tenants: Sequence[Tenant], *, workers: int, samples: int) -> dict[str, float]:
+async def share(redis: Redis, sharers: Sequence[Sharer], *, workers: int, samples: int) -> dict[str, float]:
     """Draw so many samples; returns how far each one's pixels are from its due, in per cent of the due."""
     await redis.flushdb()
     store, pixels, left = QueueStore(redis), Counter[str](), samples
-    owners = await submit_all(store, tenants)
+    owners = await submit_all(store, sharers)
     crew = [ToyWorker(WorkerQueue(store), f"worker-{number}", slots=8) for number in range(workers)]
     while left:
         for worker in crew:
@@ -152,8 +150,8 @@ async def share(redis: Redis, tenants: Sequence[Tenant], *, workers: int, sample
             left -= len(claims)
             for claim in claims:
                 pixels[owners[claim.job]] += claim.request.rows * claim.request.columns
-    weights = sum(tenant.weight for tenant in tenants)
-    dues = {tenant.name: pixels.total() * tenant.weight / weights for tenant in tenants}
+    weights = sum(sharer.weight for sharer in sharers)
+    dues = {sharer.name: pixels.total() * sharer.weight / weights for sharer in sharers}
     return {name: 100 * (pixels[name] / due - 1) for name, due in dues.items()}
 
 
@@ -161,11 +159,11 @@ async def ticks_to_first_row(redis: Redis, phase: int) -> int:
     """Ticks until a client of one sample has a row, beside one of 100,000 that has all slots of a worker."""
     await redis.flushdb()
     store = QueueStore(redis)
-    await submit_all(store, [Tenant("large")])
+    await submit_all(store, [Sharer("large")])
     worker = ToyWorker(WorkerQueue(store), "worker", slots=8)
     for _ in range(phase):
         await worker.tick(PLENTY)
-    small = await submit_all(store, [Tenant("small", jobs=[1])])
+    small = await submit_all(store, [Sharer("small", jobs=[1])])
     for tick in range(1, 10 * SIDE):
         if any(claim.job in small for claim in await worker.tick(PLENTY)):
             return tick
@@ -177,7 +175,7 @@ async def claim_microseconds(redis: Redis, clients: int, jobs: int, repetitions:
     await redis.flushdb()
     store = QueueStore(redis)
     await submit_all(
-        store, [Tenant(f"client-{number}", jobs=[PLENTY // 100] * jobs) for number in range(clients)]
+        store, [Sharer(f"client-{number}", jobs=[PLENTY // 100] * jobs) for number in range(clients)]
     )
     worker = ToyWorker(WorkerQueue(store), "worker", slots=PLENTY)
     await redis.config_resetstat()
@@ -215,13 +213,13 @@ async def _measure(samples: int, clients: int) -> dict[str, object]:
 
 async def _scenes(redis: Redis, samples: int) -> dict[str, dict[str, float]]:
     found = {}
-    for name, tenants in SCENES.items():
+    for name, sharers in SCENES.items():
         # A class may be due a twenty-first: only among 2100 samples is one of them less than five per cent of its due.
-        number = samples if len({each.job_class for each in tenants}) == 1 else 21 * samples // 2
+        number = samples if len({each.job_class for each in sharers}) == 1 else 21 * samples // 2
         for workers in (1, 4):
-            off = await share(redis, tenants, workers=workers, samples=number)
+            off = await share(redis, sharers, workers=workers, samples=number)
             found[f"{name}, {workers} workers"] = off
-            listed = ", ".join(f"{tenant} {percent:+.1f}" for tenant, percent in off.items())
+            listed = ", ".join(f"{sharer} {percent:+.1f}" for sharer, percent in off.items())
             click.echo(f"{name}, {number} samples, {workers} workers: % from the due: {listed}")
     return found
 
