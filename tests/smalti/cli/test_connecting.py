@@ -26,6 +26,7 @@ COMMANDS = {
     "reconstruct": ["toy", "x.png", "-o", "x.png"],
     "interpolate": ["toy", "x.png", "x.png", "-o", "x.png"],
     "score": ["toy", "x.png"],
+    "admin": ["weights"],
 }
 
 
@@ -61,6 +62,7 @@ def test_every_request_of_a_command_has_the_metadata_of_its_client(
             "ModelService/List",
             "ModelService/Load",
             "ModelService/Unload",
+            "AdminService/ListWeights",
         ),
         refuse,
     )
