@@ -29,6 +29,7 @@ from server.listening import listen, make_server
 from server.messages.checks import RequestLimits
 from server.oneshot.catalogue import Catalogue
 from server.oneshot.pictures import Pictures
+from server.oneshot.turns import Turns
 from server.queued.board import Board
 from server.queued.drawing import StreamedDrawing
 from server.queued.hints import Hints
@@ -89,12 +90,13 @@ class Application:
         self._board = self._new_board(stores.watchers)
         drawn = Watching(self._new_board(stores.users))  # no watcher delays it, and a stop does not end it
         self.catalogue = _catalogue(settings, pool)
-        self._pictures = Pictures(pixels=settings.max_picture_pixels, threads=_picture_threads(settings))
+        self._turns = Turns(threads=_turning_threads(settings))
+        self._pictures = Pictures(self._turns, pixels=settings.max_picture_pixels)
         self._drawing = StreamedDrawing(queue, results, drawn, self._readiness, self._pictures)
         self._upkeep = Upkeep(QueueUpkeep(stores.upkeep), self._readiness)
         administration = QueueAdministration(stores.users, queue)
         admin = AdminService(administration, ClientWeights(stores.users), self._readiness)
-        self._add_services(queue, ClientQueue(stores.watchers), results, admin, pool)
+        self._add_services(queue, ClientQueue(stores.watchers), results, admin)
         self._background: list[asyncio.Task[None]] = []
 
     def _new_server(self) -> Server:
@@ -112,12 +114,7 @@ class Application:
         return Board(everybody, WatcherQueue(store), self._hints, most_per_job=most)
 
     def _add_services(
-        self,
-        queue: ClientQueue,
-        watched: ClientQueue,
-        results: WatcherQueue,
-        admin: AdminService,
-        pool: Executor,
+        self, queue: ClientQueue, watched: ClientQueue, results: WatcherQueue, admin: AdminService
     ) -> None:
         limits, server, catalogue = _limits(self._settings), self._server, self.catalogue
         images = ImageService(catalogue, self._pictures, self._drawing, limits)
@@ -130,15 +127,15 @@ class Application:
         models = ModelService(catalogue, self._readiness, self._siblings)
         models_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(admin, server)
-        add_to(server, self._inference(pool))
+        add_to(server, self._inference())
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflect(server, [IMAGES, JOBS, MODELS, ADMIN, health.SERVICE_NAME], others=[protocol.file()])
 
-    def _inference(self, pool: Executor) -> InferenceService:
+    def _inference(self) -> InferenceService:
         models = ProtocolModels(self.catalogue)
         self._exporting = Exporting(models)
         regions = Regions(most_bytes=self._settings.max_message_bytes)
-        inferring = Inferring(models, regions, pool)
+        inferring = Inferring(models, regions, self._turns)
         return InferenceService(
             models,
             inferring,
@@ -224,7 +221,7 @@ class Application:
         await asyncio.gather(*self._background, return_exceptions=True)
         await self.catalogue.close()
         self._exporting.copy()
-        self._pictures.close()
+        self._turns.close()
         log.info("stopped")
 
     async def _finish(self) -> None:
@@ -236,7 +233,7 @@ class Application:
         await self._server.close(seconds=_SEND_SECONDS)
 
 
-def _picture_threads(settings: ServerSettings) -> int:
+def _turning_threads(settings: ServerSettings) -> int:
     """Half of this process's cores: graphs and the event loop need the others."""
     return max(1, (os.cpu_count() or 1) // settings.server_processes // 2)
 
