@@ -18,7 +18,7 @@ USERS = Path(__file__).resolve().parents[1] / "deploy" / "redis-users.acl"
 _PASSWORD = "change-me-sentinel"  # as in that file
 MASTER = "smalti"  # its name among the Sentinels
 REPLICATING = {"repl-diskless-sync-delay": "0"}  # a replica need not wait for others
-_DOWN_MS = 300  # silence after which a Sentinel counts the master as down
+_DOWN_MS = 1000  # silence after which a Sentinel counts the master as down
 
 
 class Sentinel(PrivateRedis):
@@ -159,7 +159,8 @@ def _is_master(server: PrivateRedis) -> bool:
 
 
 def _follows(server: PrivateRedis, master: PrivateRedis) -> bool:
-    own, its = _replication(server), _replication(master)
+    its = _replication(master)  # first: its offset grows all the time
+    own = _replication(server)
     return own.get("master_link_status") == "up" and own["slave_repl_offset"] >= its["master_repl_offset"]
 
 

@@ -10,22 +10,25 @@ def classified(array: NDArray[Any], classes: int, *, is_batched: bool) -> NDArra
     """The highest `classes` values of each entry, from the highest on; equal ones in the order of their index.
 
     Takes (batch, ...) numbers and gives (batch, classes) texts; without a batch, (classes,). If an entry has fewer
-    values, all are given.
+    values, all are given. NaN counts as −∞.
     """
     entries = array.reshape(len(array) if is_batched else 1, -1)
-    count = min(classes, entries.shape[1])
-    order = np.argsort(-_comparable(entries), axis=1, kind="stable")[:, :count]
-    texts = np.empty(order.shape, dtype=object)
-    for place, index in np.ndenumerate(order):
-        texts[place] = f"{_text(entries[place[0], index])}:{index}".encode()
+    texts = np.empty((len(entries), min(classes, entries.shape[1])), dtype=object)
+    for row, values in zip(texts, entries, strict=True):
+        row[:] = [f"{_text(values[index])}:{index}".encode() for index in _highest(values, len(row))]
     return texts if is_batched else texts[0]
 
 
-def _comparable(values: NDArray[Any]) -> NDArray[Any]:
-    """Values whose negatives keep their order: an unsigned or the smallest integer has no negative of its own type."""
+def _highest(values: NDArray[Any], count: int) -> NDArray[np.intp]:
+    """The places of the highest values. Only these are sorted: an entry may have many others."""
+    if not count:
+        return np.empty(0, dtype=np.intp)
     if values.dtype.kind == "f":
-        return values
-    return values.astype(object)
+        values = np.where(np.isnan(values), -np.inf, values)
+    least = np.partition(values, -count)[-count]
+    from_last = np.flatnonzero(values >= least)[::-1]  # so that of equal ones the first comes last
+    ascending = from_last[np.argsort(values[from_last], kind="stable")]
+    return ascending[::-1][:count]
 
 
 def _text(value: Any) -> str:

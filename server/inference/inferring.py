@@ -1,16 +1,19 @@
 """Answers ModelInfer: reads the request, asks the graph, and writes the response."""
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from server.inference.naming import ProtocolModel, ProtocolModels
 from server.inference.requests import Asked, is_slow_to_read, read
-from server.inference.responses import write
+from server.inference.responses import is_slow_to_write, write
 from server.inference.shared_memory import Regions
 from server.oneshot.waiting import Arrays
 from smalti.errors import Unsupported
+
+Result = TypeVar("Result")
 
 
 class Inferring:
@@ -46,17 +49,20 @@ class Inferring:
             priority=asked.options.priority,
             timeout_seconds=asked.options.timeout_seconds,
         )
-        return self.write(model, request, outputs, asked, last=last)
+        return await self.write(model, request, outputs, asked, last=last)
 
-    def write(
+    async def write(
         self, model: ProtocolModel, request: Any, outputs: Arrays, asked: Asked, *, last: bool | None = None
     ) -> bytes:
         """One response to a request that was read."""
-        return write(model, request.id, outputs, asked.outputs, self._regions, last=last)
+        writing = partial(write, model, request.id, outputs, asked.outputs, self._regions, last=last)
+        return await self._done(writing, is_slow=is_slow_to_write(outputs, asked.outputs))
 
     async def read(self, model: ProtocolModel, request: Any) -> Asked:
         """A request, checked; raises what requests.read raises."""
-        if is_slow_to_read(model.kind, request):
-            reading = partial(read, model, request, self._regions)
-            return await asyncio.get_running_loop().run_in_executor(self._pool, reading)
-        return read(model, request, self._regions)
+        reading = partial(read, model, request, self._regions)
+        return await self._done(reading, is_slow=is_slow_to_read(model.kind, request))
+
+    async def _done(self, work: Callable[[], Result], *, is_slow: bool) -> Result:
+        """What the work gives; if it is slow, it is done in another thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work) if is_slow else work()

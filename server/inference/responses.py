@@ -16,6 +16,7 @@ _BYTES = DATATYPES["BYTES"]
 _ID = b"\x1a"  # the tag of id: field 3, with a length
 _RAW = b"\x32"  # the tag of raw_output_contents: field 6, with a length
 _IN_STREAM = b"\x12"  # the tag of infer_response in a stream's message: field 2, with a length
+_SLOW_VALUES = 4096
 _REMEMBERED = 4096  # heads and descriptions that are kept
 Part = bytes | memoryview
 
@@ -50,6 +51,14 @@ def write(
             parts.append(_placed(kind.name, datatype.name, array.shape, place._replace(byte_size=len(data))))
             contents += (_RAW, _varint(0))
     return b"".join(parts + contents)
+
+
+def is_slow_to_write(outputs: Arrays, wanted: Sequence[Wanted]) -> bool:
+    """Whether so many values are looked at one by one that others should not wait for it."""
+    return any(
+        (classes or not kind.datatype.has_fixed_size) and outputs[kind.name].size > _SLOW_VALUES
+        for kind, classes, _ in wanted
+    )
 
 
 def write_empty(model: ProtocolModel, request_id: str) -> bytes:

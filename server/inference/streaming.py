@@ -123,7 +123,7 @@ class Streaming:
         async with aclosing(self._drawing.rows(model, asked.inputs)) as rows:
             async for row in rows:
                 last = row["row"][0] == last_row and not asked.options.wants_empty_final
-                yield self._inferring.write(model, request, row, asked, last=last)
+                yield await self._inferring.write(model, request, row, asked, last=last)
         if asked.options.wants_empty_final:
             yield write_empty(model, request.id)
 

@@ -6,7 +6,7 @@ from smalti.jobs.job import Job, JobClass, JobRequest, JobState
 from smalti.runtime.manifest import Graph, Manifest, Tensor
 from smalti.v1 import images_pb2, jobs_pb2, models_pb2, types_pb2
 
-_STATES = {
+STATES = {
     JobState.QUEUED: jobs_pb2.JOB_STATE_QUEUED,
     JobState.RUNNING: jobs_pb2.JOB_STATE_RUNNING,
     JobState.PAUSED: jobs_pb2.JOB_STATE_PAUSED,
@@ -33,7 +33,7 @@ def describe_job(job: Job) -> jobs_pb2.Job:
     return jobs_pb2.Job(
         id=job.id,
         model=model_of(request),
-        state=_STATES[job.state],
+        state=STATES[job.state],
         count=request.count,
         seed=request.seed,
         first_index=request.first_index,
@@ -52,6 +52,8 @@ def describe_job(job: Job) -> jobs_pb2.Job:
         job_class=_CLASSES[request.job_class],
         client=job.client,
         rpc_id=job.origin.rpc_id,
+        name=request.notes.name,
+        labels=dict(request.notes.labels),
     )
 
 

@@ -1,7 +1,7 @@
 """Knows which versions of models are served: loads them, finds them by name, unloads them."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from contextvars import Context
 from functools import partial
@@ -212,17 +212,19 @@ class Catalogue:
 
     async def stored(self, name: str) -> list[Stored]:
         """The versions of a model in the repository, ascending, served or not; empty if there is no such model."""
-        return await self._off_the_loop(partial(self._stored, name))
+        return await self._off_the_loop(
+            lambda: self._described(name, self._repository.models().get(name, ()))
+        )
 
     def _not_served(self) -> list[Stored]:
         return [
             stored
-            for name in self._repository.models()
-            for stored in self._stored(name)
+            for name, numbers in self._repository.models().items()
+            for stored in self._described(name, numbers)
             if not self._is_served(name, stored.number)
         ]
 
-    def _stored(self, name: str) -> list[Stored]:
+    def _described(self, name: str, numbers: Iterable[int]) -> list[Stored]:
         reasons = {each.place: each.reason for each in self.left_out}
         unloaded = {found[:2] for found in self._following.taken()}
         return [
@@ -233,7 +235,7 @@ class Catalogue:
                 _manifest(self._repository.root / name / str(number)),
                 reasons.get(f"{name}/{number}") or ("unloaded" if (name, number) in unloaded else "loading"),
             )
-            for number in self._repository.models().get(name, ())
+            for number in numbers
         ]
 
     def reasons(self, name: str) -> dict[int, str]:

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from server.messages import checks
 from server.messages.checks import RequestLimits
+from server.messages.notes import notes_of
 from server.oneshot.catalogue import ServedModel
 from server.oneshot.pictures import Pictures
 from server.request_ids import request_id
 from smalti.errors import GraphNotServed, InvalidRequest
-from smalti.jobs.job import JobClass, JobRequest, Origin
+from smalti.jobs.job import NO_NOTES, JobClass, JobRequest, Notes, Origin
 from smalti.runtime import tracing
 from smalti.v1 import images_pb2, jobs_pb2, types_pb2
 
@@ -61,6 +62,7 @@ async def prepare_job(
         retention_seconds=checks.retention_of(retention, limits),
         job_class=checks.job_class_of(message.job_class),
         deadline_seconds=checks.deadline_of(until),
+        notes=notes_of(message),
     )
 
 
@@ -104,6 +106,7 @@ async def _prepare(
     retention_seconds: float,
     job_class: JobClass,
     deadline_seconds: float = 0.0,
+    notes: Notes = NO_NOTES,
 ) -> Prepared:
     manifest = model.manifest
     _require_drawable(model)
@@ -124,6 +127,7 @@ async def _prepare(
         retention_seconds=retention_seconds,
         job_class=job_class,
         deadline_seconds=deadline_seconds,
+        notes=notes,
     )
     return Prepared(request, change)
 

@@ -9,6 +9,7 @@ from server.context import Context, deadline_of
 from server.messages import checks
 from server.messages.checks import RequestLimits
 from server.messages.descriptions import describe_job
+from server.messages.notes import wanted_of
 from server.oneshot.catalogue import Catalogue, ServedModel
 from server.oneshot.pictures import Pictures
 from server.queued.places import Places
@@ -70,10 +71,12 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
         return self._describe(await self._jobs.get(request.id))
 
     async def List(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
-        size = checks.page_size_of(request.page_size)
+        size, only = checks.page_size_of(request.page_size), wanted_of(request)
         self._readiness.require_queue()
         client = request.client if request.HasField("client") else None
-        jobs, token = await self._jobs.list(limit=size, page_token=request.page_token, client=client)
+        jobs, token = await self._jobs.list(
+            limit=size, page_token=request.page_token, client=client, only=only
+        )
         return pb.ListJobsResponse(jobs=[self._describe(job) for job in jobs], next_page_token=token)
 
     async def Watch(self, request: pb.WatchRequest, context: Context) -> AsyncIterator[pb.WatchResponse]:

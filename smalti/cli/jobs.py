@@ -64,6 +64,10 @@ _JOB = click.argument("job")
     metavar="S",
     help="Stop the job, as failed, if it has not ended after so long. Finished samples stay.",
 )
+@click.option("--name", default="", help="A name to find the job again.")
+@click.option(
+    "--label", "labels", type=options.Label(), multiple=True, help="A label, such as run=7; may be repeated."
+)
 @click.option(
     "--class",
     "job_class",
@@ -91,6 +95,8 @@ def submit(
     how: Fit | None,
     keep_seconds: float | None,
     deadline_seconds: float | None,
+    name: str,
+    labels: Sequence[tuple[str, str]],
     job_class: str,
     request_id: str | None,
     watching: bool,
@@ -109,6 +115,8 @@ def submit(
         completion=options.completion(client, model, version, picture, rows=rows, mask=mask, how=how),
         retention_seconds=keep_seconds,
         deadline_seconds=deadline_seconds,
+        name=name,
+        labels=dict(labels),
         request_id=request_id or uuid4().hex,  # the same for every try, so that the job is queued once
         job_class=JobClass(job_class),
         patience_seconds=0,
@@ -202,11 +210,44 @@ def delete(client: Client, job: str, as_json: bool) -> None:
     "--limit", type=click.IntRange(1, 1_000_000), default=20, show_default=True, help="Number of jobs."
 )
 @click.option("--client", "owner", metavar="NAME", help="Only jobs of this client; for admins.")
+@click.option(
+    "--state",
+    "states",
+    type=click.Choice([str(state) for state in JobState], case_sensitive=False),
+    multiple=True,
+    help="Only jobs in this state; may be repeated for others.",
+)
+@click.option("--model", default="", metavar="NAME", help="Only jobs for this model.")
+@click.option("--name", default="", help="Only jobs of this name.")
+@click.option(
+    "--label",
+    "labels",
+    type=options.Label(),
+    multiple=True,
+    help="Only jobs with this label; may be repeated: they have all.",
+)
 @options.as_json
 @connected
-def jobs(client: Client, limit: int, owner: str | None, as_json: bool) -> None:
+def jobs(
+    client: Client,
+    limit: int,
+    owner: str | None,
+    states: Sequence[str],
+    model: str,
+    name: str,
+    labels: Sequence[tuple[str, str]],
+    as_json: bool,
+) -> None:
     """List jobs, newest first: your own, or as an admin those of all clients."""
-    newest = list(islice(client.jobs(client=owner, page_size=min(limit, 500)), limit))
+    listed = client.jobs(
+        client=owner,
+        states=states,
+        model=model,
+        name=name,
+        labels=dict(labels),
+        page_size=min(limit, 500),
+    )
+    newest = list(islice(listed, limit))
     if as_json:
         print_json(newest)
     else:
@@ -282,13 +323,23 @@ def _require_success(job: Job) -> None:
 
 
 def _table(listed: Sequence[Job]) -> Sequence[Sequence[str]]:
-    """A line for each job. Clients are shown if the server knows any: if it asks for tokens."""
-    header = ("JOB", "MODEL", "STATE", "SAMPLES", "SUBMITTED", "REASON")
-    if not any(job.client for job in listed):
-        return [header, *map(_row, listed)]
-    return [("CLIENT", *header), *((printable(job.client), *_row(job)) for job in listed)]
+    """A line for each job. Clients, names and labels have columns if there are any."""
+    columns: dict[str, Callable[[Job], str]] = {
+        "CLIENT": lambda job: printable(job.client),
+        "JOB": lambda job: job.id,
+        "MODEL": lambda job: job.model.name,
+        "STATE": lambda job: job.state,
+        "SAMPLES": lambda job: f"{job.done}/{job.count}",
+        "SUBMITTED": _submitted,
+        "REASON": lambda job: job.reason,
+        "NAME": lambda job: printable(job.name),
+        "LABELS": lambda job: " ".join(f"{key}={printable(job.labels[key])}" for key in sorted(job.labels)),
+    }
+    for title in ("CLIENT", "NAME", "LABELS"):
+        if not any(map(columns[title], listed)):
+            del columns[title]
+    return [tuple(columns), *(tuple(read(job) for read in columns.values()) for job in listed)]
 
 
-def _row(job: Job) -> Sequence[str]:
-    submitted = job.created.astimezone().strftime("%Y-%m-%d %H:%M:%S") if job.created else ""
-    return job.id, job.model.name, job.state, f"{job.done}/{job.count}", submitted, job.reason
+def _submitted(job: Job) -> str:
+    return job.created.astimezone().strftime("%Y-%m-%d %H:%M:%S") if job.created else ""

@@ -43,6 +43,22 @@ patience = click.option(
     metavar="SECONDS",
     help="How long to try again while the server is away or busy.",
 )
+
+
+class Label(click.ParamType[tuple[str, str]]):
+    """KEY=VALUE."""
+
+    name = "key=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        key, separator, text = value.partition("=")
+        if not separator:
+            self.fail(f"'{value}' is not KEY=VALUE.", param, ctx)
+        return key, text
+
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 version = click.option(
     "--version",

@@ -1,7 +1,7 @@
 """The client for asyncio: the methods of `smalti.client.Client`, awaited."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -24,6 +24,7 @@ from smalti.client.failures import Patience, from_rpc
 from smalti.client.palettes import PaletteStore, palette_of
 from smalti.client.progress import JobProgress, ResultsProgress
 from smalti.client.values import (
+    NO_LABELS,
     Completion,
     DrawEvent,
     Drawn,
@@ -44,7 +45,7 @@ from smalti.client.values import (
     Swept,
 )
 from smalti.errors import Busy, Unavailable
-from smalti.jobs.job import JobClass
+from smalti.jobs.job import JobClass, JobState
 from smalti.pixels import bytes_per_pixel
 
 Reply = TypeVar("Reply")
@@ -200,6 +201,8 @@ class AsyncClient:
         completion: Completion | None = None,
         retention_seconds: float | None = None,
         deadline_seconds: float | None = None,
+        name: str = "",
+        labels: Mapping[str, str] = NO_LABELS,
         request_id: str | None = None,
         job_class: JobClass | str = JobClass.STANDARD,
         patience_seconds: float = 10.0,
@@ -215,6 +218,8 @@ class AsyncClient:
             completion=completion,
             retention_seconds=retention_seconds,
             deadline_seconds=deadline_seconds,
+            name=name,
+            labels=labels,
             request_id=request_id,
             job_class=job_class,
             version=version,
@@ -230,11 +235,21 @@ class AsyncClient:
         """The job as it is now."""
         return await self._ask(calls.jobs.get_job(job))
 
-    async def jobs(self, *, client: str | None = None, page_size: int = 50) -> AsyncGenerator[Job, None]:
+    async def jobs(
+        self,
+        *,
+        client: str | None = None,
+        states: Iterable[JobState | str] = (),
+        model: str = "",
+        name: str = "",
+        labels: Mapping[str, str] = NO_LABELS,
+        page_size: int = 50,
+    ) -> AsyncGenerator[Job, None]:
         """Every job that the server still knows, newest first; an admin may ask for those of one `client`."""
+        wanted: Any = {"client": client, "states": [*states], "model": model, "name": name, "labels": labels}
         page_token, more = "", True
         while more:
-            page, page_token = await self._ask(calls.jobs.jobs_page(page_token, page_size, client))
+            page, page_token = await self._ask(calls.jobs.jobs_page(page_token, page_size, **wanted))
             for job in page:
                 yield job
             more = bool(page_token)

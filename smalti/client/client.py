@@ -9,7 +9,7 @@ model is the latest. A job may be given as a `Job` or by its id.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -31,6 +31,7 @@ from smalti.client.failures import Patience, from_rpc
 from smalti.client.palettes import PaletteStore, palette_of
 from smalti.client.progress import JobProgress, ResultsProgress
 from smalti.client.values import (
+    NO_LABELS,
     Completion,
     DrawEvent,
     Drawn,
@@ -51,7 +52,7 @@ from smalti.client.values import (
     Swept,
 )
 from smalti.errors import Busy, SmaltiError, Unavailable
-from smalti.jobs.job import JobClass
+from smalti.jobs.job import JobClass, JobState
 from smalti.pixels import bytes_per_pixel
 
 Reply = TypeVar("Reply")
@@ -222,6 +223,8 @@ class Client:
         completion: Completion | None = None,
         retention_seconds: float | None = None,
         deadline_seconds: float | None = None,
+        name: str = "",
+        labels: Mapping[str, str] = NO_LABELS,
         request_id: str | None = None,
         job_class: JobClass | str = JobClass.STANDARD,
         patience_seconds: float = 10.0,
@@ -229,7 +232,8 @@ class Client:
     ) -> Job:
         """Queue a job of `count` samples; sample i is image first_index + i of the seed.
 
-        If it has not ended `deadline_seconds` after its submit, it is stopped and fails; its finished samples stay.
+        Name and labels help to find it again. If it has not ended `deadline_seconds` after its submit, it is stopped
+        and fails; its finished samples stay.
 
         While the server is away or its queue is full, the client tries again for `patience_seconds`. All tries send
         the same request_id (a new one unless you give it), so the job is queued only once.
@@ -243,6 +247,8 @@ class Client:
             completion=completion,
             retention_seconds=retention_seconds,
             deadline_seconds=deadline_seconds,
+            name=name,
+            labels=labels,
             request_id=request_id,
             job_class=job_class,
             version=version,
@@ -258,14 +264,25 @@ class Client:
         """The job as it is now."""
         return self._ask(calls.jobs.get_job(job))
 
-    def jobs(self, *, client: str | None = None, page_size: int = 50) -> Iterator[Job]:
+    def jobs(
+        self,
+        *,
+        client: str | None = None,
+        states: Iterable[JobState | str] = (),
+        model: str = "",
+        name: str = "",
+        labels: Mapping[str, str] = NO_LABELS,
+        page_size: int = 50,
+    ) -> Iterator[Job]:
         """Every job that the server still knows, newest first; asks for page after page.
 
         Where the server asks for tokens, a client lists its own jobs, and an admin those of all, or of one `client`.
+        The server sends only jobs in one of the `states`, of this `model`, with this `name` and all of these `labels`.
         """
+        wanted: Any = {"client": client, "states": [*states], "model": model, "name": name, "labels": labels}
         page_token, more = "", True
         while more:
-            page, page_token = self._ask(calls.jobs.jobs_page(page_token, page_size, client))
+            page, page_token = self._ask(calls.jobs.jobs_page(page_token, page_size, **wanted))
             yield from page
             more = bool(page_token)
 

@@ -29,6 +29,7 @@ from smalti.jobs.limits import (
     limits_of,
     refusal,
 )
+from smalti.jobs.listing import ALL, Listing, Wanted
 from smalti.jobs.reading import JobRecords, asking, damaged, not_found, required
 from smalti.jobs.script import Script
 from smalti.jobs.store import QueueStore
@@ -65,6 +66,7 @@ class ClientJobs:
         self._asker = asker
         self._limits = limits
         self._own_limits = limits_of(asker, limits)
+        self._listing = Listing(store)
 
     async def submit(
         self, request: JobRequest, *, request_id: str = "", origin: Origin = _UNKNOWN_ORIGIN
@@ -94,30 +96,20 @@ class ClientJobs:
         return await self._records.refresh(job.id, job.request, job.client)
 
     async def list(
-        self, *, limit: int, page_token: str = "", client: str | None = None
+        self, *, limit: int, page_token: str = "", client: str | None = None, only: Wanted = ALL
     ) -> tuple[Sequence[Job], str]:
         """Up to `limit` (at least 1) jobs, newest first, and the token of the next page, empty on the last.
 
-        With `client` only that client's jobs. Damaged jobs are left out. Requests have no kept pixels, as from `get`.
+        With `client` only that client's jobs; with `only` those that fit it, and then a page may be short, even empty,
+        although others follow. Damaged jobs are left out. Requests have no kept pixels, as from `get`.
         Raises NotPermitted for the jobs of another client, whether there is one of that name or not.
         """
         if page_token and not re.fullmatch(r"[0-9]{1,18}", page_token):
             raise InvalidRequest("This page token is not from this server.", field="page_token")
         jobs_key = self._listed(client)
-        with self._store.available(jobs_key):
-            page = await self._store.redis.zrange(
-                jobs_key,
-                f"({page_token}" if page_token else "+inf",
-                "-inf",
-                desc=True,
-                byscore=True,
-                offset=0,
-                num=limit + 1,
-                withscores=True,
-            )
-        jobs = await self._records.read(self._asker, [job_id.decode() for job_id, _ in page[:limit]])
-        token = str(int(page[limit - 1][1])) if len(page) > limit else ""
-        return [job for job in jobs if isinstance(job, Job)], token
+        job_ids, token = await self._listing.page(jobs_key, only, limit=limit, page_token=page_token)
+        jobs = await self._records.read(self._asker, job_ids)
+        return [job for job in jobs if isinstance(job, Job) and only.fits(job.state, job.request)], token
 
     async def cancel(self, job_id: str) -> Job:
         """Stop a job. It is CANCELLED at once, or CANCELLING until its workers have dropped its samples."""

@@ -16,6 +16,7 @@ from smalti.jobs.job import (
     JobClass,
     JobRequest,
     JobState,
+    Notes,
     Origin,
     Progress,
     Released,
@@ -27,6 +28,7 @@ STATE_FIELDS = (
     *("state", "done", "failed", "created", "started", "ended", "deadline", "expires", "reason"),
     *("rpc_id", "traceparent"),
 )
+_KINDS: Mapping[Any, Any] = {float: (int, float), JobClass: str, Notes: dict}  # of fields, in JSON
 Argument: TypeAlias = str | bytes | int
 
 
@@ -54,6 +56,7 @@ def decode_unkept(encoded: bytes | None, kept_bytes: int) -> JobRequest:
         values = json.loads(encoded or b"")
         _check_types(values)
         values["job_class"] = JobClass(values["job_class"])
+        values["notes"] = _notes(**values["notes"])
         request = JobRequest(**values)
     except (ValueError, TypeError, KeyError) as error:
         raise Undecodable(str(error)) from error
@@ -62,11 +65,18 @@ def decode_unkept(encoded: bytes | None, kept_bytes: int) -> JobRequest:
     return request
 
 
+def _notes(*, name: str, labels: Sequence[Sequence[str]]) -> Notes:
+    words = [name, *(word for pair in labels for word in pair)]
+    if any(not isinstance(word, str) for word in words) or any(len(pair) != 2 for pair in labels):
+        raise TypeError("notes are texts")
+    return Notes(name=name, labels=tuple((key, value) for key, value in labels))
+
+
 def _check_types(values: Mapping[str, object]) -> None:
     """Raise TypeError or KeyError if a value of a request is missing or has another type."""
     for field in fields(JobRequest):
-        kind = (int, float) if field.type is float else (str if field.type is JobClass else field.type)
-        if field.name != "kept" and not isinstance(values[field.name], kind):  # type: ignore[arg-type]  # no type is a text here
+        kind = _KINDS.get(field.type, field.type)
+        if field.name != "kept" and not isinstance(values[field.name], kind):
             raise TypeError(f"{field.name} has another type")
 
 

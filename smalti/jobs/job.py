@@ -37,8 +37,19 @@ TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Notes:
+    """What a client writes on its job, to find it again."""
+
+    name: str = ""
+    labels: tuple[tuple[str, str], ...] = ()  # (key, value), in order of the keys
+
+
+NO_NOTES = Notes()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobRequest:
-    """Everything that decides what a job draws; it is checked before it is queued."""
+    """Everything that decides what a job draws, and its notes; it is checked before it is queued."""
 
     model: str
     version: int
@@ -54,6 +65,7 @@ class JobRequest:
     retention_seconds: float = 86400.0
     deadline_seconds: float = 0.0  # from the submit; the job fails if it has not ended by then; 0 for none
     job_class: JobClass = JobClass.STANDARD
+    notes: Notes = NO_NOTES
 
     @property
     def row_bytes(self) -> int:

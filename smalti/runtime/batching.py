@@ -81,8 +81,3 @@ class Batching(QueuePolicy):
     def policy(self, level: int) -> QueuePolicy:
         """How requests of this level wait."""
         return self.levels.get(level, self)
-
-    @property
-    def delay_seconds(self) -> float:
-        """Longest wait for others to share a run with."""
-        return self.max_queue_delay_microseconds / 1e6

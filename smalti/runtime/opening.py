@@ -47,22 +47,13 @@ def open_bytes(
     its times to a file with this prefix when `end_profiling` is called. A session that is not `optimised` opens sooner:
     it is for looking at the graph.
     """
-    options = onnxruntime.SessionOptions()
+    options = _options(kept, provider)
     if batch is not None:
         options.add_free_dimension_override_by_name(_BATCH_AXIS, batch)
     if profile is not None:
         options.enable_profiling, options.profile_file_prefix = True, str(profile)
     if not optimised:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = provider.threads
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry(
-        "session.intra_op.allow_spinning", "0"
-    )  # a spinning thread starves its neighbours
-    options.log_severity_level = 4  # errors are raised, so they need not be printed too
-    options.add_external_initializers_from_files_in_memory(
-        list(kept), list(kept.values()), [len(content) for content in kept.values()]
-    )
     if _PROVIDERS[provider.name] not in onnxruntime.get_available_providers():
         raise _missing(provider.name)
     if provider.name == "cuda":
@@ -82,6 +73,21 @@ def told(error: Exception) -> str:
     line = _CODE.sub("", (str(error).splitlines() or [type(error).__name__])[0])
     said = _ON_A_GPU.sub("", _CONDITION.sub("", _SOURCE.sub("", line.rsplit("Status Message: ", 1)[-1])))
     return printable(_PATH.sub(lambda path: path[0].rsplit("/", 1)[1], said), longest=300)
+
+
+def _options(kept: Mapping[str, bytes], provider: Provider) -> onnxruntime.SessionOptions:
+    """What every session has, with its weights."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = provider.threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry(
+        "session.intra_op.allow_spinning", "0"
+    )  # a spinning thread starves its neighbours
+    options.log_severity_level = 4  # errors are raised, so they need not be printed too
+    options.add_external_initializers_from_files_in_memory(
+        list(kept), list(kept.values()), [len(content) for content in kept.values()]
+    )
+    return options
 
 
 def _provider(provider: Provider, *, cuda_graph: bool) -> str | tuple[str, dict[str, object]]:

@@ -1,6 +1,6 @@
 """The calls of JobService, made of plain values; their responses become plain values again."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -44,6 +44,8 @@ def submit(
     completion: Completion | None,
     retention_seconds: float | None,
     deadline_seconds: float | None,
+    name: str,
+    labels: Mapping[str, str],
     request_id: str | None,
     job_class: JobClass | str,
     version: int,
@@ -61,6 +63,8 @@ def submit(
         completion=None if completion is None else completion_message(completion),
         retention=_duration("retention_seconds", retention_seconds),
         deadline=_duration("deadline_seconds", deadline_seconds),
+        name=text("name", name),
+        labels=_labels(labels),
         job_class=f"JOB_CLASS_{_job_class_of(job_class).name}",
     )
     return Call(SERVICE, "Submit", request, _submitted)
@@ -72,12 +76,25 @@ def get_job(job: JobOrId) -> Call[Job]:
 
 
 @from_values
-def jobs_page(page_token: str, page_size: int, client: str | None) -> Call[tuple[list[Job], str]]:
+def jobs_page(
+    page_token: str,
+    page_size: int,
+    *,
+    client: str | None,
+    states: Iterable[JobState | str],
+    model: str,
+    name: str,
+    labels: Mapping[str, str],
+) -> Call[tuple[list[Job], str]]:
     check_whole("page_size", page_size, bits=32)
     request = jobs_pb2.ListJobsRequest(
         page_size=page_size,
         page_token=page_token,
         client=None if client is None else text("client", client),
+        states=[f"JOB_STATE_{_state(state).name}" for state in states],
+        model=text("model", model),
+        name=text("name", name),
+        labels=_labels(labels),
     )
     return Call(
         SERVICE, "List", request, lambda reply: (list(map(read_job, reply.jobs)), reply.next_page_token)
@@ -127,6 +144,21 @@ def _job_class_of(job_class: JobClass | str) -> JobClass:
         ) from error
 
 
+def _state(state: JobState | str) -> JobState:
+    try:
+        return JobState(state)
+    except ValueError as error:
+        raise InvalidRequest(
+            f"states has {shown(state)}; a state is {', '.join(JobState)}.", field="states"
+        ) from error
+
+
+def _labels(labels: Mapping[str, str]) -> dict[str, str]:
+    if not isinstance(labels, Mapping):
+        raise InvalidRequest(f"labels is {shown(labels)}; it must be a dict of strings.", field="labels")
+    return {text("labels", key): text("labels", value) for key, value in labels.items()}
+
+
 def _duration(field: str, seconds: float | None) -> Duration | None:
     if seconds is None:
         return None
@@ -169,6 +201,8 @@ def read_job(message: jobs_pb2.Job, colour_change: ColourChange = NO_CHANGE) -> 
         reason=message.reason,
         job_class=_job_class(message),
         client=message.client,
+        name=message.name,
+        labels=dict(message.labels),
         rpc_id=message.rpc_id,
         colour_change=colour_change,
     )

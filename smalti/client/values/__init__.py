@@ -22,6 +22,7 @@ from smalti.client.values.images import (
     Swept,
 )
 from smalti.client.values.jobs import (
+    NO_LABELS,
     Interrupted,
     Job,
     JobEvent,
@@ -34,6 +35,7 @@ from smalti.client.values.models import Graph, LeftOut, Model, ModelDetails, Mod
 
 __all__ = [
     "NO_CHANGE",
+    "NO_LABELS",
     "ArrayLike",
     "Brief",
     "ColourChange",

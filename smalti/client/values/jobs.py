@@ -1,7 +1,9 @@
 """What a client learns about jobs and their samples: frozen values, which know nothing of gRPC."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import TypeAlias
 
 from smalti.client import notebook
@@ -9,6 +11,8 @@ from smalti.client.values.brief import Brief
 from smalti.client.values.images import NO_CHANGE, ColourChange, Image
 from smalti.client.values.models import ModelVersion
 from smalti.jobs.job import TERMINAL, JobClass, JobState
+
+NO_LABELS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -35,6 +39,8 @@ class Job:
     job_class: JobClass = JobClass.STANDARD
     deadline: datetime | None = None  # if it has not ended by then, it is stopped and fails
     client: str = ""  # the name of the client that submitted it; empty if the server asks for no tokens
+    name: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     rpc_id: str = ""  # the request id of its submit: the logs of server and workers have it
     colour_change: ColourChange = NO_CHANGE  # known only in the answer to submit
 

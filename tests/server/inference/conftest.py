@@ -1,7 +1,9 @@
 """What the protocol's tests share: Triton's own clients of a running server, and their refusals."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+import os
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,6 +38,16 @@ class Runs:
 def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
     """All runs of graphs."""
     return Runs(monkeypatch)
+
+
+@pytest.fixture
+def key() -> Iterator[str]:
+    """The key of a file of 4096 bytes under /dev/shm."""
+    name = f"smalti-test-{os.getpid()}-{os.urandom(4).hex()}"
+    file = Path("/dev/shm") / name
+    file.write_bytes(bytes(4096))
+    yield f"/{name}"
+    file.unlink(missing_ok=True)
 
 
 @pytest.fixture

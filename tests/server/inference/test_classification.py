@@ -57,3 +57,13 @@ def test_numbers_of_every_type_are_ordered(kind):
 def test_the_smallest_integer_is_the_last_one():
     values = np.array([-(2**63), 5], dtype=np.int64)
     assert classified(values, 2, is_batched=False).tolist() == [b"5:1", b"-9223372036854775808:0"]
+
+
+def test_what_is_no_number_is_the_lowest():
+    values = np.array([1, np.nan, 2, -np.inf, np.inf], dtype=np.float32)
+    found = classified(values, 5, is_batched=False)
+    assert [int(text.split(b":")[1]) for text in found] == [4, 2, 0, 1, 3]
+
+
+def test_an_entry_without_values_gives_none():
+    assert classified(np.zeros((2, 0), np.float32), 3, is_batched=True).shape == (2, 0)

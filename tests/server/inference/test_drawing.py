@@ -1,6 +1,7 @@
 """The decoupled model `draw`: one response a row, from a job."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,15 @@ async def test_only_the_wanted_outputs_come(client, hand_worker, until):
     outputs = [triton.InferRequestedOutput("pixels")]
     results, _ = await drawn(client, hand_worker, until, drawing(outputs=outputs))
     assert [output.name for output in results[0].get_response().outputs] == ["pixels"]
+
+
+async def test_rows_may_go_into_shared_memory_one_over_the_other(client, hand_worker, until, key):
+    await client.register_system_shared_memory("row", key, 8)
+    output = triton.InferRequestedOutput("row")
+    output.set_shared_memory("row", 8)
+    results, _ = await drawn(client, hand_worker, until, drawing(outputs=[output]))
+    assert [list(each.get_response().raw_output_contents) for each in results] == [[b""]] * HEIGHT
+    assert int.from_bytes((Path("/dev/shm") / key[1:]).read_bytes()[:8], "little") == HEIGHT - 1
 
 
 async def test_drawings_on_one_stream_come_side_by_side(rpc, hand_worker, until):

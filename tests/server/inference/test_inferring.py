@@ -104,8 +104,9 @@ async def test_values_may_come_typed_instead_of_raw(rpc):
     assert not response.outputs[0].HasField("contents")
 
 
-async def test_requests_compressed_by_the_client_are_answered(client):
-    result = await client.infer(DECODE, latents(), compression_algorithm="gzip")
+@pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
+async def test_requests_compressed_by_the_client_are_answered(client, algorithm):
+    result = await client.infer(DECODE, latents(), compression_algorithm=algorithm)
     np.testing.assert_array_equal(result.as_numpy("pixels"), decoded(LATENTS))
 
 
@@ -283,6 +284,21 @@ async def test_a_batch_of_one_value_is_the_first_of_a_larger_one(client):
 async def test_a_deadline_that_has_passed_is_refused_by_its_status(runs, client):
     code, _ = await refusal(client.infer(DECODE, latents(), client_timeout=0.2))
     assert code == "DEADLINE_EXCEEDED"
+
+
+async def test_a_client_with_callbacks_hears_of_a_passed_deadline(runs, blocking_client, until):
+    errors: list[Any] = []
+
+    def take(result: Any, error: Any) -> None:
+        errors.append(error)
+
+    blocking_client.async_infer(DECODE, latents(), callback=take, client_timeout=0.2)
+    await until(lambda: errors)
+    assert errors[0].status() == "StatusCode.DEADLINE_EXCEEDED"
+    await asyncio.to_thread(blocking_client.start_stream, take, stream_timeout=0.2)
+    blocking_client.async_stream_infer(DECODE, latents())
+    await until(lambda: len(errors) == 2)
+    assert errors[1].status() == "StatusCode.DEADLINE_EXCEEDED"
 
 
 async def test_priority_timeout_and_deadline_reach_the_queue_of_the_graph(client, monkeypatch):

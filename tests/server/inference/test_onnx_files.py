@@ -1,7 +1,9 @@
 """ONNX files as Triton serves them: every datatype, every shape, with and without a batch."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -10,6 +12,7 @@ import pytest
 import tritonclient.grpc as triton
 from numpy.typing import NDArray
 
+from server.inference import inferring
 from server.inference.datatypes import DATATYPES
 from tests.server.conftest import StartServer
 from tests.server.inference.conftest import refusal
@@ -120,6 +123,40 @@ async def test_requests_of_different_lengths_at_once_each_get_their_own(client):
         np.testing.assert_array_equal(result.as_numpy("y"), values)
 
 
+@pytest.mark.parametrize(("name", "datatype"), [("ragged", "FP32"), ("texts", "BYTES")])
+async def test_a_tensor_may_have_no_values(client, name, datatype):
+    nothing = np.zeros((2, 0), dtype=DATATYPES[datatype].dtype)
+    result = await client.infer(name, [given("x", datatype, nothing)])
+    assert result.as_numpy("y").shape == (2, 0)
+    assert list(result.get_response().raw_output_contents) == [b""]
+
+
+async def test_every_datatype_goes_through_shared_memory_as_it_is(client, key):
+    for datatype in DATATYPES:
+        values = values_of(datatype)[np.newaxis]
+        raw = given("x", datatype, values)._get_content()
+        (Path("/dev/shm") / key[1:]).write_bytes(raw + bytes(1000))
+        await client.register_system_shared_memory("both", key, 1000)
+        tensor, output = triton.InferInput("x", [1, 4], datatype), triton.InferRequestedOutput("y")
+        tensor.set_shared_memory("both", len(raw))
+        output.set_shared_memory("both", 500, offset=500)
+        await client.infer(f"batched_{datatype.lower()}", [tensor], outputs=[output])
+        await client.unregister_system_shared_memory("both")
+        assert (Path("/dev/shm") / key[1:]).read_bytes()[500 : 500 + len(raw)] == raw
+
+
+async def test_one_input_may_lie_in_shared_memory_and_the_other_in_the_request(client, key):
+    values = np.arange(16, dtype=np.float32).reshape(1, 16)
+    (Path("/dev/shm") / key[1:]).write_bytes(values.tobytes())
+    await client.register_system_shared_memory("mine", key, values.nbytes)
+    shared = {name: triton.InferInput(name, [1, 16], "FP32") for name in ("INPUT0", "INPUT1")}
+    for tensor in shared.values():
+        tensor.set_shared_memory("mine", values.nbytes)
+    for first, second in (("INPUT0", "INPUT1"), ("INPUT1", "INPUT0")):
+        result = await client.infer("add_sub", [shared[first], given(second, "FP32", 10 * values)])
+        np.testing.assert_array_equal(result.as_numpy("OUTPUT0"), 11 * values)
+
+
 async def test_texts_of_different_lengths_at_once_each_get_their_own(client):
     sent = [
         np.array([[f"{number}-{place}".encode() * place for place in range(number % 4)]], dtype=object)
@@ -159,3 +196,33 @@ async def sentence(call: Any) -> str:
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await call
     return refused.value.details() or ""
+
+
+@pytest.fixture
+def on_the_loop(monkeypatch) -> dict[str, bool]:
+    """Whether the last request was read, and its response written, in the thread of the event loop."""
+    found: dict[str, bool] = {}
+    loop = threading.get_ident()
+
+    def noting(name: str, do: Any) -> Any:
+        def noted(*given: Any, **named: Any) -> Any:
+            found[name] = threading.get_ident() == loop
+            return do(*given, **named)
+
+        return noted
+
+    for name in ("read", "write"):
+        monkeypatch.setattr(inferring, name, noting(name, getattr(inferring, name)))
+    return found
+
+
+@pytest.mark.parametrize(("length", "is_slow"), [(5, False), (6000, True)])
+async def test_many_values_that_are_handled_one_by_one_hold_nobody_up(client, on_the_loop, length, is_slow):
+    texts = np.full((1, length), b"twelve bytes", dtype=object)
+    await client.infer("texts", [given("x", "BYTES", texts)])
+    assert on_the_loop == {"read": not is_slow, "write": not is_slow}
+    numbers = given("x", "FP32", np.zeros((1, length), np.float32))
+    await client.infer("ragged", [numbers], outputs=[triton.InferRequestedOutput("y", class_count=3)])
+    assert on_the_loop["write"] is not is_slow
+    await client.infer("ragged", [numbers])
+    assert on_the_loop == {"read": True, "write": True}  # as a whole

@@ -18,20 +18,11 @@ from server.siblings import Alone
 from smalti.errors import InvalidRequest, RegionNotFound, RequestConflict
 from tests.server.inference.conftest import refusal
 from tests.server.inference.test_inferring import DECODE, LATENTS
+from tests.server.inference.test_streaming import responses_to
 from tests.server.test_siblings import connected
 from tests.server.toys import decoded
 
 BYTES_IN, BYTES_OUT = LATENTS.nbytes, decoded(LATENTS).nbytes
-
-
-@pytest.fixture
-def key() -> Iterator[str]:
-    """The key of a file of 4096 bytes under /dev/shm."""
-    name = f"smalti-test-{os.getpid()}-{os.urandom(4).hex()}"
-    file = Path("/dev/shm") / name
-    file.write_bytes(bytes(4096))
-    yield f"/{name}"
-    file.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -190,6 +181,25 @@ async def test_an_output_needs_room(client, key):
     assert code == "INVALID_ARGUMENT"
     assert message.startswith(f"{DECODE}: ")
     assert f"should be at least {BYTES_OUT} bytes to hold the results" in message
+
+
+async def test_a_region_outlives_the_name_of_its_file(client, key):
+    await client.register_system_shared_memory("mine", key, 1000)
+    (Path("/dev/shm") / key[1:]).unlink()
+    result = await client.infer(DECODE, latents_in("mine"))
+    np.testing.assert_array_equal(result.as_numpy("pixels"), decoded(np.zeros_like(LATENTS)))
+
+
+async def test_tensors_of_a_stream_lie_in_shared_memory_too(client, key):
+    file = Path("/dev/shm") / key[1:]
+    file.write_bytes(LATENTS.tobytes() + bytes(1000))
+    await client.register_system_shared_memory("both", key, 1000)
+    request = {"model_name": DECODE, "inputs": latents_in("both"), "outputs": pixels_in("both", offset=100)}
+    too_small = request | {"outputs": pixels_in("both", 8)}
+    [(result, _), (_, error)] = await responses_to(client, [request, too_small])
+    assert list(result.get_response().raw_output_contents) == [b""]
+    assert file.read_bytes()[100 : 100 + BYTES_OUT] == decoded(LATENTS).tobytes()
+    assert f"should be at least {BYTES_OUT} bytes to hold the results" in error.message()
 
 
 async def test_an_unknown_region_is_not_found(client):

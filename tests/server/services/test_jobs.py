@@ -126,6 +126,47 @@ async def test_pages_list_every_job_once_newest_first(server: Running):
     assert listed == submitted[::-1]
 
 
+async def test_jobs_are_listed_by_state_model_name_and_labels(server: Running, hand_worker: HandWorker):
+    old = await submit(server, name="old", labels={"run": "7", "who": "me"})
+    await hand_worker.draw_all()
+    new = await submit(server, name="new", labels={"run": "7"})
+    assert (new.name, dict(new.labels)) == ("new", {"run": "7"})
+    for asked, expected in (
+        ({"states": [jobs_pb2.JOB_STATE_SUCCEEDED]}, [old.id]),
+        ({"states": [jobs_pb2.JOB_STATE_SUCCEEDED, jobs_pb2.JOB_STATE_QUEUED]}, [new.id, old.id]),
+        ({"model": "toy-pixel-rnn", "labels": {"run": "7"}}, [new.id, old.id]),
+        ({"labels": {"run": "7", "who": "me"}}, [old.id]),
+        ({"name": "new"}, [new.id]),
+        ({"model": "other"}, []),
+    ):
+        page = await server.jobs.List(jobs_pb2.ListJobsRequest(**asked))
+        assert [job.id for job in page.jobs] == expected, asked
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"name": "x" * 129}, "name"),
+        ({"name": "two\nlines"}, "name"),
+        ({"labels": {"": "x"}}, "labels"),
+        ({"labels": {"-x": "x"}}, "labels"),
+        ({"labels": {"k" * 64: "x"}}, "labels"),
+        ({"labels": {"k": "\x1b[31m"}}, "labels"),
+        ({"labels": {"k": "v" * 129}}, "labels"),
+        ({"labels": {f"k{i}": "v" for i in range(33)}}, "labels"),
+    ],
+)
+async def test_notes_that_cannot_be_are_refused(server: Running, given, field):
+    refusal = await refused(server.jobs.Submit(submission(**given)))
+    assert (refusal.code, refusal.fields) == ("INVALID_ARGUMENT", [field])
+
+
+@pytest.mark.parametrize("state", [0, 99])
+async def test_a_state_that_does_not_exist_cannot_be_asked_for(server: Running, state):
+    refusal = await refused(server.jobs.List(jobs_pb2.ListJobsRequest(states=[state])))
+    assert (refusal.code, refusal.fields) == ("INVALID_ARGUMENT", ["states"])
+
+
 async def test_cancelling_then_deleting_forgets_a_job(server: Running):
     job = await submit(server)
     refusal = await refused(server.jobs.Delete(jobs_pb2.DeleteJobRequest(id=job.id)))

@@ -340,6 +340,50 @@ def test_jobs_of_one_client_are_asked_for_by_name(server, smalti):
     assert smalti("jobs").stdout.split()[0] == "JOB"
 
 
+def test_submit_sends_name_and_labels_and_jobs_asks_for_them(server, smalti):
+    asked: list[object] = []
+
+    def submit(request):
+        asked.append((request.name, dict(request.labels)))
+        return jobs_pb2.SubmitResponse(job=a_job("QUEUED"))
+
+    def answer(request):
+        asked.append((list(request.states), request.model, request.name, dict(request.labels)))
+        named = a_job("RUNNING", name="trial", labels={"who": "me", "run": "7"})
+        return jobs_pb2.ListJobsResponse(jobs=[named, a_job("QUEUED")])
+
+    server.answers["JobService/Submit"] = submit
+    server.answers["JobService/List"] = answer
+    assert (
+        smalti("submit", "toy", "--name", "trial", "--label", "run=7", "--label", "who=me=you").exit_code == 0
+    )
+    asks = (
+        "--state",
+        "running",
+        "--state",
+        "QUEUED",
+        "--model",
+        "toy",
+        "--name",
+        "trial",
+        "--label",
+        "run=7",
+    )
+    listed = smalti("jobs", *asks)
+    assert asked == [
+        ("trial", {"run": "7", "who": "me=you"}),
+        ([jobs_pb2.JOB_STATE_RUNNING, jobs_pb2.JOB_STATE_QUEUED], "toy", "trial", {"run": "7"}),
+    ]
+    assert listed.stdout.splitlines()[0].split()[-2:] == ["NAME", "LABELS"]
+    assert listed.stdout.splitlines()[1].endswith("run=7 who=me")
+    assert json.loads(smalti("jobs", "--json").stdout)[0]["labels"] == {"run": "7", "who": "me"}
+
+
+def test_a_label_without_a_value_is_wrong_usage(smalti):
+    result = smalti("jobs", "--label", "run")
+    assert (result.exit_code, "'run' is not KEY=VALUE" in result.stderr) == (2, True)
+
+
 def test_jobs_explains_each_reason_once(server, smalti):
     jobs = [a_job("QUEUED", reason="MODEL_REPLACED"), a_job("RUNNING", reason="MODEL_REPLACED")]
     server.answers["JobService/List"] = lambda request: jobs_pb2.ListJobsResponse(jobs=jobs)
