@@ -4,15 +4,16 @@ import asyncio
 import os
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from typing import Any
 
-import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2_grpc
 
 from server.address import listening_address
 from server.calls import CallLimits, Calls
 from server.gate import Gate
+from server.http2.server import Server
 from server.inference import protocol
 from server.inference.drawing import Drawing
 from server.inference.exporting import Exporting
@@ -28,6 +29,7 @@ from server.listening import listen, make_server
 from server.messages.checks import RequestLimits
 from server.oneshot.catalogue import Catalogue
 from server.oneshot.pictures import Pictures
+from server.oneshot.turns import Turns
 from server.queued.board import Board
 from server.queued.drawing import StreamedDrawing
 from server.queued.hints import Hints
@@ -87,15 +89,17 @@ class Application:
         self._board = self._new_board(stores.watchers)
         drawn = Watching(self._new_board(stores.users))  # no watcher delays it, and a stop does not end it
         self.catalogue = _catalogue(settings, pool)
-        self._pictures = Pictures(pixels=settings.max_picture_pixels, threads=_picture_threads(settings))
+        self._turns = Turns(threads=_turning_threads(settings))
+        self._pictures = Pictures(self._turns, pixels=settings.max_picture_pixels)
         self._drawing = StreamedDrawing(queue, results, drawn, self._readiness, self._pictures)
         self._upkeep = Upkeep(QueueUpkeep(stores.upkeep), self._readiness)
-        self._add_services(queue, ClientQueue(stores.watchers), results, ClientWeights(stores.users), pool)
+        self._add_services(queue, ClientQueue(stores.watchers), results, ClientWeights(stores.users))
         self._background: list[asyncio.Task[None]] = []
 
-    def _new_server(self) -> grpc.aio.Server:
+    def _new_server(self) -> Server:
         return make_server(
             self._gate,
+            self._protection,
             max_message_bytes=self._settings.max_message_bytes,
             keepalive_seconds=self._settings.keepalive_seconds,
             shares_port=self._is_one_of_several,
@@ -112,7 +116,6 @@ class Application:
         watched: ClientQueue,
         results: WatcherQueue,
         weights: ClientWeights,
-        pool: Executor,
     ) -> None:
         limits, server, catalogue = _limits(self._settings), self._server, self.catalogue
         images = ImageService(catalogue, self._pictures, self._drawing, limits)
@@ -125,15 +128,15 @@ class Application:
         models = ModelService(catalogue, self._readiness, self._siblings)
         models_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(weights, self._readiness), server)
-        add_to(server, self._inference(pool))
+        add_to(server, self._inference())
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflect(server, [IMAGES, JOBS, MODELS, ADMIN, health.SERVICE_NAME], others=[protocol.file()])
 
-    def _inference(self, pool: Executor) -> InferenceService:
+    def _inference(self) -> InferenceService:
         models = ProtocolModels(self.catalogue)
         self._exporting = Exporting(models)
         regions = Regions(most_bytes=self._settings.max_message_bytes)
-        inferring = Inferring(models, regions, pool)
+        inferring = Inferring(models, regions, self._turns)
         return InferenceService(
             models,
             inferring,
@@ -219,19 +222,19 @@ class Application:
         await asyncio.gather(*self._background, return_exceptions=True)
         await self.catalogue.close()
         self._exporting.copy()
-        self._pictures.close()
+        self._turns.close()
         log.info("stopped")
 
     async def _finish(self) -> None:
         """Stop when smalti's own requests are answered. Waiting for health watchers, too, would use up the grace."""
-        refusing = asyncio.create_task(self._server.stop(self._settings.grace_seconds))
-        idle = asyncio.create_task(self._gate.wait_until_idle(quiet_seconds=_QUIET_SECONDS))
-        await asyncio.wait([refusing, idle], return_when=asyncio.FIRST_COMPLETED)
-        await self._server.stop(_SEND_SECONDS)
-        await asyncio.gather(refusing, idle)
+        await self._server.stop_accepting()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.grace_seconds):
+                await self._gate.wait_until_idle(quiet_seconds=_QUIET_SECONDS)
+        await self._server.close(seconds=_SEND_SECONDS)
 
 
-def _picture_threads(settings: ServerSettings) -> int:
+def _turning_threads(settings: ServerSettings) -> int:
     """Half of this process's cores: graphs and the event loop need the others."""
     return max(1, (os.cpu_count() or 1) // settings.server_processes // 2)
 

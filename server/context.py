@@ -1,9 +1,10 @@
 """What handlers read from gRPC's context of an RPC."""
 
 import asyncio
-from typing import Any
 
-Context = Any  # grpc.aio.ServicerContext, whose stubs and runtime differ
+from server.http2.call import Call
+
+Context = Call
 
 
 def deadline_of(context: Context) -> float | None:

@@ -2,7 +2,6 @@
 
 import secrets
 
-import grpc
 import structlog
 from google.protobuf.any_pb2 import Any as Packed
 from google.protobuf.duration_pb2 import Duration
@@ -10,7 +9,8 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc import StatusCode
 
-from server.request_ids import KEY, request_id
+from server.http2.statuses import Status
+from server.request_ids import request_id
 from smalti.errors import (
     DOMAIN,
     Busy,
@@ -36,6 +36,7 @@ from smalti.errors import (
     TokenRefused,
     Unavailable,
     Unsupported,
+    WorkerNotFound,
     reason_of,
 )
 
@@ -48,6 +49,7 @@ STATUS: dict[type[SmaltiError], StatusCode] = {
     ModelNotFound: StatusCode.NOT_FOUND,
     RegionNotFound: StatusCode.NOT_FOUND,
     JobNotFound: StatusCode.NOT_FOUND,
+    WorkerNotFound: StatusCode.NOT_FOUND,
     GraphNotServed: StatusCode.FAILED_PRECONDITION,
     JobDamaged: StatusCode.DATA_LOSS,
     JobNotFinished: StatusCode.FAILED_PRECONDITION,
@@ -109,10 +111,10 @@ def _sent_bytes(text: str) -> int:
     return sum(1 if 0x20 <= byte <= 0x7E and byte != 0x25 else 3 for byte in text.encode())
 
 
-async def abort(context: grpc.aio.ServicerContext, error: SmaltiError) -> None:  # type: ignore[type-arg]
-    """End the RPC with the error's status; always raises, as gRPC's abort does."""
-    trailing = ((DETAILS_KEY, status_of(error).SerializeToString()), (KEY, request_id()))
-    await context.abort(code_of(error), message_of(error), trailing)
+def ending_of(error: SmaltiError) -> Status:
+    """The status with which a call ends that raised this error."""
+    details = (DETAILS_KEY, status_of(error).SerializeToString())
+    return Status(code=code_of(error), message=message_of(error), trailing=(details,))
 
 
 def log_bug(cause: Exception, **where: object) -> InternalError:

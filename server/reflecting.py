@@ -2,15 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 
-import grpc
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+
+from server.http2.server import Server
 
 
-def reflect(server: grpc.aio.Server, services: Sequence[str], others: Iterable[FileDescriptorProto]) -> None:
+def reflect(server: Server, services: Sequence[str], others: Iterable[FileDescriptorProto]) -> None:
     """Describe services of the usual descriptor pool, and those in `others`, which are files of other pools."""
     pool, usual = DescriptorPool(), descriptor_pool.Default()
     names = [*services, reflection.SERVICE_NAME]
@@ -20,7 +21,8 @@ def reflect(server: grpc.aio.Server, services: Sequence[str], others: Iterable[F
     for file in others:
         pool.AddSerializedFile(file.SerializeToString())
         names += [f"{file.package}.{service.name}" for service in file.service]
-    reflection.enable_server_reflection(names, server, pool=pool)
+    servicer = reflection.aio.ReflectionServicer(names, pool=pool)
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, server)
 
 
 def _copy(file: FileDescriptor, pool: DescriptorPool, known: set[str]) -> None:

@@ -1,4 +1,4 @@
-"""Tries the port where the server shall listen, and reserves it for several processes."""
+"""Binds the port where the server shall listen, for one process or for several."""
 
 import errno
 import socket
@@ -10,15 +10,6 @@ from server.address import NAME
 from smalti.address import Address
 from smalti.errors import SettingsInvalid
 from smalti.printable import printable
-
-
-def refuse_taken(address: Address) -> None:
-    """Raise SettingsInvalid if nobody can listen there; plain sockets give reasons that gRPC does not."""
-    places = _places(address)
-    failures = [failure for place in places if (failure := _failure_to_bind(*place)) is not None]
-    taken = [failure for failure in failures if failure.errno == errno.EADDRINUSE]
-    if taken or len(failures) == len(places):  # a name may have several addresses, not all of this machine
-        raise cannot_listen(address, str((taken or failures)[0].strerror))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +30,32 @@ def reserve(address: Address) -> Reserved:
 
     A port that another process uses is refused, even if that process would share it.
     """
-    refuse_taken(address)
-    port, sockets = address.port, []
+    _, sockets = bind(address)
+    for each in sockets:
+        each.close()
+    return Reserved(*bind(address, shares_port=True))
+
+
+def bind(address: Address, *, shares_port: bool = False) -> tuple[int, Sequence[socket.socket]]:
+    """The port, and sockets that are bound to it; raises SettingsInvalid if nobody can listen there.
+
+    A name may have several addresses, not all of this machine. Port 0 takes any free port, the same for all.
+    """
+    port, sockets, failures = address.port, [], []
     for family, kind, protocol, _, place in _places(address):
         try:
-            sockets.append(_bound(family, kind, protocol, (place[0], port, *place[2:])))
-        except OSError as error:
-            failure = error
-            continue
-        port = sockets[-1].getsockname()[1]
-    if not sockets:
-        raise cannot_listen(address, str(failure.strerror))
-    return Reserved(port, sockets)
+            sockets.append(
+                _bound(family, kind, protocol, (place[0], port, *place[2:]), shares_port=shares_port)
+            )
+            port = sockets[-1].getsockname()[1]
+        except OSError as failure:
+            failures.append(failure)
+    taken = [failure for failure in failures if failure.errno == errno.EADDRINUSE]
+    if taken or not sockets:
+        for each in sockets:
+            each.close()
+        raise cannot_listen(address, str((taken or failures)[0].strerror))
+    return port, sockets
 
 
 def cannot_listen(address: Address, reason: str) -> SettingsInvalid:
@@ -65,20 +70,10 @@ def _places(address: Address) -> Sequence[tuple[Any, Any, int, str, Any]]:
         raise cannot_listen(address, "there is no host of this name") from error
 
 
-def _failure_to_bind(family: int, kind: int, protocol: int, _: str, place: Any) -> OSError | None:
-    try:
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(place)
-    except OSError as error:
-        return error
-    return None
-
-
-def _bound(family: int, kind: int, protocol: int, place: Any) -> socket.socket:
+def _bound(family: int, kind: int, protocol: int, place: Any, *, shares_port: bool) -> socket.socket:
     bound = socket.socket(family, kind, protocol)
     try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT if shares_port else socket.SO_REUSEADDR, 1)
         bound.bind(place)
     except OSError:
         bound.close()

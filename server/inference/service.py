@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 
 from server.context import Context, deadline_of
+from server.http2.server import Server
 from server.inference import protocol
 from server.inference.describing import config_of, metadata_of
 from server.inference.inferring import Inferring
@@ -131,14 +132,14 @@ class InferenceService:
         return protocol.CudaSharedMemoryUnregisterResponse()
 
 
-def add_to(server: grpc.aio.Server, service: InferenceService) -> None:
-    """Let a server answer the RPCs of the protocol that `service` has; gRPC answers UNIMPLEMENTED for the others."""
+def add_to(server: Server, service: InferenceService) -> None:
+    """Let a server answer the RPCs of the protocol that `service` has; others are answered with UNIMPLEMENTED."""
     handlers = {
         method.name: _handler(method, getattr(service, method.name))
         for method in protocol.METHODS
         if hasattr(service, method.name)
     }
-    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(protocol.SERVICE, handlers)])
+    server.add_registered_method_handlers(protocol.SERVICE, handlers)
 
 
 def _handler(method: Any, answer: Any) -> Any:

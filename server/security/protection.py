@@ -1,5 +1,6 @@
 """What protects a server: tokens, TLS, and the warning where one of them is missing."""
 
+import ssl
 from typing import Any
 
 from server.security.admission import Admission
@@ -17,6 +18,10 @@ class Protection:
         self._tokens = Tokens(settings.tokens_file) if settings.tokens_file else None
         self.certificates = Certificates.of(settings)
         self.admission = Admission(self._tokens)
+
+    def encryption(self) -> ssl.SSLContext | None:
+        """What encrypts a new connection; None where the server uses plain text."""
+        return self.certificates.context() if self.certificates else None
 
     async def keep_reading(self) -> None:
         """Look for changes of the files until cancelled."""

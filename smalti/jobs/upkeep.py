@@ -13,12 +13,13 @@ from smalti.jobs.job import QueueDepth
 from smalti.jobs.keys import LAYOUT
 from smalti.jobs.store import QueueStore
 
-_RECOVERED_AT_ONCE = 128  # samples in one script call, so that it stays short
-_RECOUNTED_AT_ONCE = 256  # jobs
+# While a script runs, Redis answers nobody. So one call does so much at most.
+_RECOVERED_AT_ONCE = 32  # samples
+_RECOUNTED_AT_ONCE = 32  # jobs, or clients
 RECOUNT_SECONDS = 60.0
 AUDIT_SECONDS = 60.0
-_STOPPED_AT_ONCE = 16  # jobs past their deadlines
-_EXPIRED_AT_ONCE = 4  # jobs, each with up to a thousand keys
+_STOPPED_AT_ONCE = 8  # jobs past their deadlines
+_EXPIRED_AT_ONCE = 16  # jobs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,9 +80,13 @@ class QueueUpkeep:
         return overdue
 
     async def expire(self) -> int:
-        """Forget jobs whose retention has passed; returns how many."""
-        expired = 0
-        while forgotten := await self._store.run(script.EXPIRE, _EXPIRED_AT_ONCE):
+        """Forget jobs whose retention has passed, and do what other calls left to do; returns how many jobs.
+
+        Call it every few seconds. What a call of cancel, delete or commit leaves is memory to free, nothing else.
+        """
+        expired, more = 0, True
+        while more:
+            forgotten, more = await self._store.run(script.EXPIRE, _EXPIRED_AT_ONCE)
             expired += forgotten
         return expired
 

@@ -12,10 +12,11 @@ from smalti.jobs.reading import asking
 from smalti.jobs.store import QueueStore
 
 # While a script runs, Redis answers nobody. So one call hands out, stores or takes back so much at most.
-CLAIMED_AT_ONCE = 64  # samples
-_COMMITTED_AT_ONCE = 64  # samples
+CLAIMED_AT_ONCE = 32  # samples
+_COMMITTED_AT_ONCE = 256  # samples
+_WORK_OF_AN_END = 8  # a sample that ends is as much work as this many others
 _COMMITTED_BYTES = 1024 * 1024  # bytes of pixels; commit.lua has the same number
-_GIVEN_BACK_AT_ONCE = 64  # samples
+_GIVEN_BACK_AT_ONCE = 32  # samples
 
 
 class WorkerQueue:
@@ -87,6 +88,12 @@ class WorkerQueue:
         claims = "" if sequence is None else sequence
         return bool(await self._store.run(script.RENEW, worker, self._store.lease_ms, claims, *tokens))
 
+    async def is_draining(self, worker: str) -> bool:
+        """Whether somebody asked the worker to stop."""
+        name = f"{self._store.keys.prefix}worker:{worker}"
+        with self._store.available(name):
+            return bool(await self._store.redis.hexists(name, "draining"))
+
     async def leave(self, worker: str) -> None:
         """Forget a worker that stops. Samples that it still holds are given back, and no crash is counted."""
         while await self._store.run(script.LEAVE, worker, _GIVEN_BACK_AT_ONCE):
@@ -111,9 +118,10 @@ class WorkerQueue:
 
 def _next_of(progress: Sequence[Progress], start: int) -> Iterator[Progress]:
     """As many of these as one call stores; at least one."""
-    room = _COMMITTED_BYTES
-    for part in islice(progress, start, start + _COMMITTED_AT_ONCE):
+    room, room_bytes = _COMMITTED_AT_ONCE, _COMMITTED_BYTES
+    for part in islice(progress, start, None):
         yield part
-        room -= len(part.pixels)
-        if room <= 0:
+        room -= _WORK_OF_AN_END if part.outcome else 1
+        room_bytes -= len(part.pixels)
+        if room <= 0 or room_bytes <= 0:
             return

@@ -26,9 +26,9 @@ class CertificateFiles:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Read:
-    """What the files hold, in gRPC's form, and the names of hosts in the certificate."""
+    """What encrypts a connection, and the names of hosts in the certificate."""
 
-    configuration: Any  # grpc.ServerCertificateConfiguration, a class that gRPC does not show
+    context: ssl.SSLContext
     names: Sequence[str]
 
 
@@ -43,6 +43,7 @@ class Certificates:
         ]
         self._paths = paths
         self.files: Reread[_Read] = Reread(watched, lambda: _read(paths))
+        warn_of_readers(paths.key)
 
     @classmethod
     def of(cls, settings: ServerSettings) -> "Certificates | None":
@@ -62,14 +63,9 @@ class Certificates:
         """Whether clients must show a certificate."""
         return self._paths.client_authority is not None
 
-    def for_server(self) -> grpc.ServerCredentials:
-        """gRPC's credentials; every new connection gets the certificate that is in force then."""
-        warn_of_readers(self._paths.key)
-        return grpc.dynamic_ssl_server_credentials(
-            self.files.value.configuration,
-            lambda: self.files.value.configuration,
-            require_client_authentication=self.asks_clients,
-        )
+    def context(self) -> ssl.SSLContext:
+        """What encrypts a new connection: the certificate that is in force now."""
+        return self.files.value.context
 
     def for_probe(self) -> tuple[grpc.ChannelCredentials, str]:
         """What a client on this machine needs to trust this very certificate, and the name to ask for."""
@@ -84,12 +80,14 @@ def _read(paths: CertificateFiles) -> _Read:
     names = _names(_certificate(paths.certificate, paths.key))
     if not names:
         raise unfit("SMALTI_TLS_CERT_FILE", paths.certificate, "it names no host (subjectAltName)")
-    authority = None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["h2"])
+    context.load_cert_chain(paths.certificate, paths.key, password="")
     if paths.client_authority:
-        authority = _bytes("SMALTI_TLS_CLIENT_CA_FILE", paths.client_authority)
-        _check_authority(paths.client_authority)
-    pair = (paths.key.read_bytes(), paths.certificate.read_bytes())
-    return _Read(configuration=grpc.ssl_server_certificate_configuration([pair], authority), names=names)
+        _bytes("SMALTI_TLS_CLIENT_CA_FILE", paths.client_authority)
+        _trust(context, paths.client_authority)
+    return _Read(context=context, names=names)
 
 
 def _certificate(certificate: Path, key: Path) -> Mapping[str, Any]:
@@ -127,11 +125,13 @@ def _names(certificate: Mapping[str, Any]) -> list[str]:
     return [value for kind, value in certificate.get("subjectAltName", ()) if kind in ("DNS", "IP Address")]
 
 
-def _check_authority(path: Path) -> None:
+def _trust(context: ssl.SSLContext, authority: Path) -> None:
+    """Let in only clients whose certificates the authority has signed."""
+    context.verify_mode = ssl.CERT_REQUIRED
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(path)
+        context.load_verify_locations(authority)
     except ssl.SSLError as error:
-        raise unfit("SMALTI_TLS_CLIENT_CA_FILE", path, "it has no certificate in PEM") from error
+        raise unfit("SMALTI_TLS_CLIENT_CA_FILE", authority, "it has no certificate in PEM") from error
 
 
 def _bytes(variable: str, path: Path) -> bytes:

@@ -11,6 +11,10 @@ from structlog.testing import capture_logs
 
 from server.calls import CallLimits, Calls
 from server.gate import Gate
+from server.http2.connection import Limits
+from server.http2.server import Server
+from server.reserving import bind
+from smalti.address import parse_address
 from smalti.client.failures import from_rpc
 from smalti.errors import InternalError, ModelNotFound
 from smalti.runtime.metrics import RPC_SECONDS, RPCS_IN_PROGRESS
@@ -56,24 +60,23 @@ class Words:
         finally:
             self.cleaned_up += 1
 
-    def handler(self) -> grpc.GenericRpcHandler:
+    def handlers(self) -> dict[str, Any]:
         kinds: dict[str, tuple[Any, Any]] = {
             "Repeat": (grpc.unary_unary_rpc_method_handler, self.repeat),
             "Spell": (grpc.unary_stream_rpc_method_handler, self.spell),
             "Join": (grpc.stream_unary_rpc_method_handler, self.join),
             "Shout": (grpc.stream_stream_rpc_method_handler, self.shout),
         }
-        methods = {
+        return {
             name: make(method, StringValue.FromString, StringValue.SerializeToString)
             for name, (make, method) in kinds.items()
         }
-        return grpc.method_handlers_generic_handler(SERVICE, methods)
 
 
 class Guarded:
     """The service behind a gate, and calls of its methods."""
 
-    def __init__(self, gate: Gate, words: Words, server: grpc.aio.Server, channel: grpc.aio.Channel) -> None:
+    def __init__(self, gate: Gate, words: Words, server: Server, channel: grpc.aio.Channel) -> None:
         self.gate, self.words, self.server = gate, words, server
         kinds: dict[str, Any] = {
             "Repeat": channel.unary_unary,
@@ -103,14 +106,15 @@ def limits() -> CallLimits:
 @pytest.fixture
 async def guarded(limits: CallLimits) -> AsyncIterator[Guarded]:
     gate, words = Gate(calls=Calls(limits)), Words()
-    server = grpc.aio.server(interceptors=[gate])
-    server.add_generic_rpc_handlers((words.handler(),))
-    port = server.add_insecure_port("127.0.0.1:0")
+    server = Server(gate.answer, Limits(calls=100, message_bytes=1_000_000, keepalive_seconds=60))
+    server.add_registered_method_handlers(SERVICE, words.handlers())
+    port, sockets = bind(parse_address("127.0.0.1:0", first_port=0))
+    server.listen(sockets)
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield Guarded(gate, words, server, channel)
     words.release.set()
-    await server.stop(None)
+    await server.close(seconds=0)
 
 
 def measured(method: str, code: str) -> float:
@@ -176,13 +180,13 @@ async def test_a_graceful_stop_waits_for_every_kind_of_method(guarded: Guarded, 
     answers = asyncio.create_task(_answers(call))
     await until(lambda: guarded.gate.running == 1)
     idle = asyncio.create_task(guarded.gate.wait_until_idle(quiet_seconds=0.01))
-    stopping = asyncio.create_task(guarded.server.stop(20))
+    await guarded.server.stop_accepting()
     assert in_progress(method) == 1
     await asyncio.wait([idle], timeout=0.1)
     assert not idle.done()
     guarded.words.release.set()
     assert "".join(await answers).lower() == WAIT
-    await asyncio.wait_for(asyncio.gather(idle, stopping), timeout=5)
+    await asyncio.wait_for(idle, timeout=5)
     await until(lambda: (guarded.gate.running, in_progress(method)) == (0, 0))
 
 

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from server.address import listening_address
-from server.reserving import refuse_taken, reserve
+from server.reserving import bind, reserve
 from smalti.errors import SettingsInvalid
 
 ANY = listening_address("127.0.0.1:0")
@@ -34,11 +34,14 @@ def test_a_reserved_port_takes_no_connection_and_its_own_processes_may_listen_th
 def test_a_reserved_port_is_taken_for_others_until_it_is_given_back():
     reserved = reserve(ANY)
     address = listening_address(f"127.0.0.1:{reserved.port}")
-    for take in (refuse_taken, reserve):
+    for take in (bind, reserve):
         with pytest.raises(SettingsInvalid, match="Address already in use"):
             take(address)
     reserved.close()
-    refuse_taken(address)
+    port, sockets = bind(address)
+    assert port == reserved.port
+    for each in sockets:
+        each.close()
 
 
 def test_a_port_that_a_process_is_ready_to_share_is_refused_too():

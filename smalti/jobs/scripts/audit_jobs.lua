@@ -7,10 +7,6 @@
 
 local MOST_CHUNKS = 1000  -- of all jobs in one call; each costs some microseconds
 
-local function chunks_of(job)
-  return math.floor((job.count - 1) / CHUNK) + 1
-end
-
 local function results_of(job)
   local number = 0
   for chunk = 0, chunks_of(job) - 1 do number = number + redis.call('HLEN', key('result', job.id, int(chunk))) end
@@ -83,6 +79,7 @@ local function reopen(job, words)
   job.reason = ''
   redis.call('HSET', job.key, 'reason', '')
   redis.call('ZREM', key('expiry'), job.id .. ' ' .. job.client)
+  put_down('age ' .. job.id, 0)
   each_lasting_key(job, function(name) redis.call('PERSIST', name) end)
   audit_living(job, words)
 end
@@ -108,6 +105,7 @@ local function audit_ended(job, words)
   if redis.call('DEL', key('returned', job.id), key('suspects', job.id), key('running', job.id)) > 0 then
     words[#words + 1] = 'places'
   end
+  if has_chores(job.id) then return end  -- one of them may be to give its results a TTL
   each_lasting_key(job, function(name)
     if redis.call('PTTL', name) ~= -1 then return end
     redis.call('PEXPIRE', name, int(math.max(0, expires - now) + TTL_MARGIN))
@@ -118,6 +116,7 @@ end
 local function audit(job)
   local words, results = {''}, results_of(job)
   if results ~= job.done + job.failed or redis.call('STRLEN', key('ended', job.id)) ~= 4 * results then
+    found[job.id] = false  -- `conclude` must not end it by wrong counts
     return {'results'}
   end
   list(key('jobs'), job.id, job.serial, true, words)

@@ -7,7 +7,7 @@ allow_beyond_memory_limit()
 local strays = 0
 for place = 1, #ARGV, 3 do
   local name, member = prefix .. ARGV[place + 1], ARGV[place + 2]
-  if redis.call('EXISTS', key('job', ARGV[place])) == 0 then
+  if redis.call('EXISTS', key('job', ARGV[place])) == 0 and not has_chores(ARGV[place]) then
     if member ~= '' then strays = strays + redis.call('ZREM', name, member)
     elseif redis.call('PTTL', name) == -1 then strays = strays + redis.call('PEXPIRE', name, TTL_MARGIN) end
   end

@@ -94,7 +94,7 @@ local function put_right(sample, place)
   elseif place == 'unowned' or place == 'lost' then
     give_back(job, sample.index, '', crashes_of(job, sample.index))
     repaired(place)
-  elseif place == 'result' or place == 'cancelled' or place == 'fresh' then
+  elseif place ~= 'running' and place ~= 'returned' and place ~= 'suspects' and not has_chores(job.id) then
     local keys = redis.call('DEL', sample_key(job.id, sample.index), pixels_key(job.id, sample.index))
     if keys > 0 then repaired('leftovers') end
   end
@@ -125,7 +125,7 @@ allow_beyond_memory_limit()
 for place = 2, #ARGV, 2 do
   if job then check(ARGV[place], ARGV[place + 1]) else let_all_go(ARGV[place], ARGV[place + 1]) end
 end
-conclude()
+write_sums()  -- audit_jobs.lua ends jobs, after it has checked their counts
 if #repairs > 0 then
   ring_bell()
   announce(ARGV[1])

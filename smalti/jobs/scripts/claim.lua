@@ -2,11 +2,13 @@
 -- Interactive samples come first, up to a limit. Then the classes share what is left by their weights. In a class clients
 -- share by theirs (shared.lua), jobs of a client take turns, and in a job samples that are drawn in part come first. A job
 -- stays with the fingerprint that began it while a worker of that fingerprint lives. A suspect is a sample with which a
--- worker fell silent and that has no new row since; a worker holds one at most.
+-- worker fell silent and that has no new row since; a worker holds one at most. While the pool is paused, or the worker is
+-- to stop, it gets nothing.
 -- KEYS  1 meta
 -- ARGV  1 worker   2 lease, ms   3 sequence number   4 fingerprint   5 most samples
 --       6 most interactive samples that come first; may be more than ARGV 5   7 the worker's slots, '' if unknown
 --       8… digests of its models
+-- A reply has room for about a megabyte of rows and kept pixels, so it may have fewer samples than there are.
 -- Returns {jobs, samples}: jobs {id, request, kept pixels, age in ms at the claim, request id of its RPC,
 -- traceparent}, samples {job id, index, token, rows so far, 1 for a suspect}. A call that repeats the worker's last sequence number returns the same samples,
 -- as far as the worker still holds them. A call with an earlier number returns nothing.
@@ -56,12 +58,28 @@ for position = 8, #ARGV do digests[#digests + 1] = ARGV[position] end
 redis.call('ZADD', key('workers'), int(now + lease), worker)
 redis.call('HSET', me, 'fingerprint', fingerprint, 'digests', table.concat(digests, ' '), 'slots', ARGV[7])
 keep_worker(worker, lease)
+if redis.call('HEXISTS', meta, 'paused') == 1 or redis.call('HEXISTS', me, 'draining') == 1 then
+  limit, first_interactive = 0, 0
+end
 if sequence == last then return reply_with(remembered(), tonumber(redis.call('HGET', me, 'claimed'))) end
 
-local function has_live_worker(wanted, digest)
+-- The digests of all workers with a lease, by their fingerprint.
+local function read_living()
+  local living = {}
   for _, other in ipairs(redis.call('ZRANGEBYSCORE', key('workers'), int(now), '+inf')) do
     local theirs = redis.call('HMGET', key('worker', other), 'fingerprint', 'digests')
-    if theirs[1] == wanted and string.find(theirs[2] or '', digest, 1, true) then return true end
+    local word = theirs[1] or ''
+    living[word] = living[word] or {}
+    living[word][theirs[2] or ''] = true
+  end
+  return living
+end
+
+local living = nil
+local function has_live_worker(wanted, digest)
+  living = living or read_living()
+  for theirs in pairs(living[wanted] or {}) do
+    if string.find(theirs, digest, 1, true) then return true end
   end
   return false
 end
@@ -198,18 +216,31 @@ local function has_more(job)
   return false
 end
 
+local bytes = 0  -- of rows and kept pixels in this reply, at most
+
+-- Take samples of a job that were begun before, up to `most`, as far as the reply has room for their rows; returns how many.
+local function take_begun(job, most)
+  local picture = job.rows * job.row_bytes
+  local room = math.min(most, math.ceil((MOST_BYTES + 1 - bytes) / picture))
+  local number = take_again(job, 'returned', room)
+  if number < room then number = number + take_suspect(job) end
+  bytes = bytes + number * picture
+  return number
+end
+
 -- Take up to `share` samples of a job; returns how many, and their pixels.
 local function take(head, share)
   local job, first = head.job, #taken
-  local number = take_again(job, 'returned', share)
-  if number < share then number = number + take_suspect(job) end
+  if bytes > MOST_BYTES then return 0, 0 end
+  local number = take_begun(job, share)
   local pixels = 0
   for position = first + 1, first + number do pixels = pixels + undrawn_pixels(job, taken[position][2]) end
-  local fresh = math.min(share - number, job.count - job.next)
+  local fresh = bytes > MOST_BYTES and 0 or math.min(share - number, job.count - job.next)
   for index = job.next, job.next + fresh - 1 do assign(job, int(index), false) end
   add(job, 'next', fresh)
   number = number + fresh
   if number == 0 then return 0, 0 end
+  if not touched[job.id] then bytes = bytes + redis.call('HSTRLEN', job.key, 'kept') end
   charge(job, 'ready', -number)
   charge(job, 'running', number)
   if job.state == 'QUEUED' then begin(job) end
@@ -281,7 +312,7 @@ end
 -- Returns the pixels of the last one, or about as many.
 local function hand_out(class, total, budget)
   local size = 0
-  while #taken < total and budget >= 0 do
+  while #taken < total and budget >= 0 and bytes <= MOST_BYTES do
     local client, time, second = next_client(class)
     if not client or scanned >= SCANNED then
       finished[class] = true
@@ -311,7 +342,7 @@ local function next_class()
 end
 
 local function share_out()
-  while #taken < limit do
+  while #taken < limit and bytes <= MOST_BYTES do
     local class, budget = next_class()
     if not class then return end
     local before = #taken

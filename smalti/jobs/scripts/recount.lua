@@ -3,16 +3,18 @@
 -- claimable if it has ready samples, and known by its deadline; a list has no job without a record.
 -- While a recount is under way, `charge` changes the counts of jobs that it has passed. New jobs come after those. So the
 -- counts are right at the end, and what an interrupted script or a damaged record left wrong in the totals is gone.
+-- After the last job the two are compared, a page of clients at a time; meanwhile `charge` changes both.
 -- KEYS  1 meta
--- ARGV  1 most jobs to count in this call   2 ms from the end of a recount to the beginning of the next
+-- ARGV  1 most jobs to count, or about as many totals to compare, in this call   2 ms from the end of a recount to the beginning of the next
 -- Returns {1 if there is more to count now, else 0; number of totals that were wrong; ids of damaged jobs…}.
 
 allow_beyond_memory_limit()
+local EVERY_JOB = 999999999999999  -- larger than any serial number
 local last = tonumber(redis.call('HGET', meta, 'recounted') or '0')
 if last == 0 then
   local gap = now - tonumber(redis.call('HGET', meta, 'recount_ended') or '0')
   if gap >= 0 and gap < tonumber(ARGV[2]) then return {0, 0} end
-  redis.call('DEL', key('recount'))
+  redis.call('UNLINK', key('recount'))
 end
 
 local answer, recount = {0, 0}, key('recount')
@@ -39,40 +41,47 @@ local function count_job(job)
   add_to(job, 'pixels', (job.count - job.done - job.failed - job.cancelled) * job.sample_pixels)
 end
 
-local function fields_of(name)
-  local values, fields = {}, redis.call('HGETALL', name)
-  for position = 1, #fields, 2 do values[fields[position]] = fields[position + 1] end
-  return values
+-- Count a page of jobs; returns whether it was the last one.
+local function count_page()
+  local page = redis.call('ZRANGEBYSCORE', key('jobs'), '(' .. int(last), '+inf', 'WITHSCORES', 'LIMIT', '0', ARGV[1])
+  for position = 1, #page, 2 do
+    local job = find_even_damaged(page[position])
+    if not job then
+      redis.call('ZREM', key('jobs'), page[position])
+      redis.call('ZREM', key('queued'), page[position])
+    elseif job.damaged then answer[#answer + 1] = job.id
+    else count_job(job) end
+  end
+  write_sums()
+  local is_last = #page < 2 * tonumber(ARGV[1])
+  redis.call('HSET', meta, 'recounted', is_last and int(EVERY_JOB) or page[#page], 'compared', 'totals 0')
+  return is_last
 end
 
-local function differences()
-  local before, after, number = fields_of(key('totals')), fields_of(recount), 0
-  for field, value in pairs(before) do
-    if value ~= (after[field] or '0') then number = number + 1 end
+-- Compare a page of a hash with the same fields of another; returns where the next page begins, '0' if there is none.
+-- Fields that both have are compared once, with those of the totals.
+local function compare(name, other, cursor)
+  local next, fields = unpack(redis.call('HSCAN', key(name), cursor, 'COUNT', ARGV[1]))
+  for position = 1, #fields, 2 do
+    local value = redis.call('HGET', key(other), fields[position])
+    local is_counted = name == 'recount' and value
+    if not is_counted and fields[position + 1] ~= (value or '0') then answer[2] = answer[2] + 1 end
   end
-  for field, value in pairs(after) do
-    if before[field] == nil and value ~= '0' then number = number + 1 end
-  end
-  return number
+  return next
 end
 
-local page = redis.call('ZRANGEBYSCORE', key('jobs'), '(' .. int(last), '+inf', 'WITHSCORES', 'LIMIT', '0', ARGV[1])
-for position = 1, #page, 2 do
-  local job = find_even_damaged(page[position])
-  if not job then
-    redis.call('ZREM', key('jobs'), page[position])
-    redis.call('ZREM', key('queued'), page[position])
-  elseif job.damaged then answer[#answer + 1] = job.id
-  else count_job(job) end
+-- Compare a page of the totals with the recount, or of the recount with the totals; returns whether it was the last one.
+local function compare_page()
+  local name, cursor = string.match(redis.call('HGET', meta, 'compared') or 'totals 0', '^(%a+) (%d+)$')
+  local next = compare(name, name == 'totals' and 'recount' or 'totals', cursor)
+  if next == '0' and name == 'recount' then return true end
+  redis.call('HSET', meta, 'compared', next == '0' and 'recount 0' or name .. ' ' .. next)
+  return false
 end
-write_sums()
-if #page == 2 * tonumber(ARGV[1]) then
-  redis.call('HSET', meta, 'recounted', page[#page])
-  answer[1] = 1
-  return answer
-end
-answer[2] = differences()
-if redis.call('EXISTS', recount) == 1 then redis.call('RENAME', recount, key('totals'))
-else redis.call('DEL', key('totals')) end
+
+if last < EVERY_JOB and not count_page() then return {1, unpack(answer, 2)} end
+if not compare_page() and not compare_page() then return {1, unpack(answer, 2)} end
+redis.call('UNLINK', key('totals'))
+if redis.call('EXISTS', recount) == 1 then redis.call('RENAME', recount, key('totals')) end
 redis.call('HSET', meta, 'recounted', '0', 'recount_ended', int(now))
 return answer

@@ -6,8 +6,9 @@ local meta = KEYS[1]
 local prefix = string.sub(meta, 1, -5)
 local CHUNK = 1024  -- results in one hash; keys.py has the same number
 local CRASHES = 3  -- workers in a row that fell silent with a sample, without progress, before it fails
+local DEAD = 10000  -- samples that failed are remembered; about as many
 local LATE = 4  -- rows that a worker may have drawn since it last reported a place
-local CHUNKS_OF_DAMAGED = 1000  -- of a job whose count is not known; as many as a job of a million samples has
+local CHUNKS_OF_DAMAGED = 977  -- of a job whose count is not known; as many as a job of a million samples has
 local TTL_MARGIN = 60000  -- keys live longer than the retention; `expire` normally deletes them earlier
 local WORKER_TTL = 600000  -- at least; keeps the last claim of a worker that fell silent
 local SHARE_TTL = 3600000  -- how long the time of a client that has nothing to claim is remembered
@@ -182,10 +183,67 @@ local function later(command, name, value, other)
   values[#values + 1] = other
 end
 
-local function each_chunk(job, command, ...)
-  for chunk = 0, math.floor((job.count - 1) / CHUNK) do
-    redis.call(command, key('result', job.id, int(chunk)), ...)
-  end
+-- What is too much for one call is put down in `chores`, and expire.lua does a part of it in each of its calls:
+--   'age <id>', 'forget <id>'   give results a TTL, or forget them; the score is the number of chunks that are left
+--   'drop <set>:<id>'           forget the samples of a set that was put aside as dropped:<set>:<id>
+local room = 64  -- keys that this call may still forget or give a TTL
+
+local function put_down(chore, left)
+  if left > 0 then redis.call('ZADD', key('chores'), int(left), chore) else redis.call('ZREM', key('chores'), chore) end
+end
+
+-- Whether something is left to do for a job, so that some of its keys may still be there, or have no TTL yet.
+local function has_chores(id)
+  local f = redis.call('ZMSCORE', key('chores'), 'age ' .. id, 'forget ' .. id, 'drop running:' .. id,
+    'drop returned:' .. id, 'drop suspects:' .. id)
+  return f[1] or f[2] or f[3] or f[4] or f[5]
+end
+
+-- Do something with the chunks of a job's results, the last ones first, as far as there is room.
+local function each_chunk(chore, id, chunks, command, ...)
+  local left = math.max(0, chunks - room)
+  put_down(chore .. ' ' .. id, left)
+  for chunk = left, chunks - 1 do redis.call(command, key('result', id, int(chunk)), ...) end
+  room = room - (chunks - left)
+end
+
+local function chunks_of(job)
+  return math.ceil(job.count / CHUNK)
+end
+
+-- Results live as long as the record of their job. `left` chunks have no TTL yet.
+local function age_results(id, left)
+  local ttl = redis.call('PTTL', key('job', id))
+  if ttl < 0 then return put_down('age ' .. id, 0) end
+  each_chunk('age', id, left, 'PEXPIRE', int(ttl))
+end
+
+local function forget_results(id, left)
+  each_chunk('forget', id, left, 'UNLINK')
+end
+
+local function forget_sample(id, index)
+  redis.call('DEL', sample_key(id, index), pixels_key(id, index))
+end
+
+-- Forget samples of a set that was put aside, as far as there is room.
+local function forget_dropped(name)
+  local dropped, most = key('dropped', name), int(room)
+  local is_set = redis.call('TYPE', dropped).ok == 'set'
+  local indices = is_set and redis.call('SRANDMEMBER', dropped, most) or redis.call('ZRANGE', dropped, '0', int(room - 1))
+  for _, index in ipairs(indices) do forget_sample(string.match(name, '[^:]+$'), index) end
+  if #indices > 0 then redis.call(is_set and 'SREM' or 'ZREM', dropped, unpack(indices)) end
+  room = room - #indices
+  put_down('drop ' .. name, redis.call('EXISTS', dropped))
+end
+
+-- Forget the samples of a set, and the set.
+local function drop(set, id)
+  local name = set .. ':' .. id
+  if redis.call('EXISTS', prefix .. name) == 0 then return end
+  put_down('drop ' .. name, 1)
+  redis.call('RENAME', prefix .. name, key('dropped', name))
+  if room > 0 then forget_dropped(name) end
 end
 
 -- Sharing between clients. A client's time is the number of pixels that it was given in a class, divided by its weight;
@@ -255,7 +313,7 @@ local function end_job(job, state, reason)
   job.state, job.reason = state, reason
   local ttl = int(job.retention + TTL_MARGIN)
   redis.call('HSET', job.key, 'state', state, 'reason', reason, 'ended', int(now), 'expires', int(now + job.retention))
-  redis.call('DEL', key('returned', job.id), key('suspects', job.id), key('running', job.id))
+  redis.call('UNLINK', key('returned', job.id), key('suspects', job.id), key('running', job.id))
   unlist_ready(job)
   redis.call('ZREM', key('queued'), job.id)
   redis.call('ZREM', key('deadlines'), job.id)
@@ -264,7 +322,7 @@ local function end_job(job, state, reason)
   redis.call('PEXPIRE', job.key, ttl)
   redis.call('PEXPIRE', key('ended', job.id), ttl)
   if owns_request_key(job) then redis.call('PEXPIRE', prefix .. job.request_key, ttl) end
-  each_chunk(job, 'PEXPIRE', ttl)
+  age_results(job.id, chunks_of(job))
 end
 
 -- End the job if it has no sample left to draw.
@@ -309,13 +367,10 @@ local function conclude()
   write_sums()
 end
 
-local function forget_sample(job, index)
-  redis.call('DEL', sample_key(job.id, index), pixels_key(job.id, index))
-end
-
 -- Forget the keys of a job that has ended.
 local function forget_job(job)
-  each_chunk(job, 'UNLINK')
+  put_down('age ' .. job.id, 0)
+  forget_results(job.id, chunks_of(job))
   if owns_request_key(job) then redis.call('DEL', prefix .. job.request_key) end
   redis.call('UNLINK', job.key, key('ended', job.id))
   charge(job, 'bytes', -bytes_of(job))
@@ -323,13 +378,9 @@ end
 
 -- Forget the keys of a job whose record is damaged, as far as they can be found. The next recount corrects the totals.
 local function forget_damaged(job)
-  for set, command in pairs({running = 'SMEMBERS', returned = 'ZRANGE', suspects = 'ZRANGE'}) do
-    local name = key(set, job.id)
-    local indices = command == 'SMEMBERS' and redis.call(command, name) or redis.call(command, name, 0, -1)
-    for _, index in ipairs(indices) do forget_sample(job, index) end
-    redis.call('DEL', name)
-  end
-  for chunk = 0, CHUNKS_OF_DAMAGED - 1 do redis.call('UNLINK', key('result', job.id, int(chunk))) end
+  for _, set in ipairs({'running', 'returned', 'suspects'}) do drop(set, job.id) end
+  put_down('age ' .. job.id, 0)
+  forget_results(job.id, CHUNKS_OF_DAMAGED)
   if job.digest and job.class and job.client then unlist_ready(job) end
   redis.call('ZREM', key('queued'), job.id)
   redis.call('ZREM', key('deadlines'), job.id)
@@ -361,10 +412,15 @@ local function undrawn_pixels(job, index)
 end
 
 local function cancel_sample(job, index)
-  forget_sample(job, index)
+  forget_sample(job.id, index)
   add(job, 'cancelled', 1)
   charge(job, 'pixels', -job.sample_pixels)
   charge(job, 'bytes', -job.sample_bytes)
+end
+
+local function note_dead(job, index, reason)
+  redis.call('XADD', key('dead'), 'MAXLEN', '~', DEAD, '*', 'job', job.id, 'index', index, 'client', job.client,
+    'rows', int(math.floor(rows_of(job, index))), 'error', reason)
 end
 
 -- Write a sample's result, once. The outcome is '+' succeeded or '-' failed. The value is
@@ -375,12 +431,13 @@ local function end_sample(job, index, outcome, token, log_probability, payload)
   local value = outcome .. table.concat({token, log_probability, fingerprint, payload}, '\n')
   if redis.call('HSETNX', result_key(job.id, index), index, value) == 1 then
     add(job, outcome == '+' and 'done' or 'failed', 1)
+    if outcome == '-' then note_dead(job, index, payload) end
     charge(job, 'pixels', -job.sample_pixels)
     local name, entry = key('ended', job.id), tonumber(index) * 2 + (outcome == '+' and 1 or 0)
     entries[name] = entries[name] or {}
     table.insert(entries[name], struct.pack('>I4', entry))
   end
-  forget_sample(job, index)
+  forget_sample(job.id, index)
 end
 
 -- How many workers in a row fell silent with the sample without progress. A row committed since the claim is progress.
@@ -420,11 +477,7 @@ end
 local function stop(job, reason)
   local running = redis.call('SCARD', key('running', job.id))
   local waiting = job.count - job.done - job.failed - job.cancelled - running  -- and samples that an interrupted script lost
-  for _, set in ipairs({'returned', 'suspects'}) do
-    local given_back = redis.call('ZRANGE', key(set, job.id), 0, -1)
-    for _, index in ipairs(given_back) do forget_sample(job, index) end
-    redis.call('DEL', key(set, job.id))
-  end
+  for _, set in ipairs({'returned', 'suspects'}) do drop(set, job.id) end
   if job.state == 'PAUSED' then charge(job, 'paused', -1) else charge(job, 'ready', -waiting) end
   job.state, job.reason = 'CANCELLING', reason
   redis.call('HSET', job.key, 'state', job.state, 'reason', reason)

@@ -56,8 +56,8 @@ async def test_a_wrong_token_is_refused_and_never_repeated(guarded: Running, met
     assert count("wrong_token") == before + 1
 
 
-@pytest.mark.parametrize("value", [" Bearer {}", "  Bearer  {}  ", "bearer {}"])
-async def test_blanks_around_a_token_do_no_harm(guarded: Running, value: str):
+@pytest.mark.parametrize("value", ["Bearer {}", "Bearer   {}", "bearer {}"])
+async def test_more_blanks_before_a_token_and_small_letters_do_no_harm(guarded: Running, value: str):
     await guarded.images.Draw(DRAW, metadata=(("authorization", value.format(TOKENS["ada"])),))
 
 

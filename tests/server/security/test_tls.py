@@ -5,7 +5,6 @@ import ssl
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 from click.testing import CliRunner
 from cryptography.hazmat.primitives.serialization import (
@@ -17,6 +16,8 @@ from cryptography.hazmat.primitives.serialization import (
 from structlog.testing import capture_logs
 
 from server import health
+from server.http2.connection import Limits
+from server.http2.server import Server
 from server.listening import listen
 from server.security.protection import Protection
 from smalti.address import parse_address
@@ -192,15 +193,17 @@ def test_a_key_that_others_may_read_causes_a_warning(
     key = certificates.files("server")[1]
     key.chmod(0o644)
     open_to_others(monkeypatch)
-    served = Served.of(ServerSettings(**tls))
-    assert served is not None
     with capture_logs() as logs:
-        served.for_server()
+        Served.of(ServerSettings(**tls))
     assert [(line["log_level"], line["file"]) for line in logs] == [("warning", str(key))]
     key.chmod(0o600)
     with capture_logs() as logs:
-        served.for_server()
+        Served.of(ServerSettings(**tls))
     assert not logs
+
+
+async def unanswered(call: Any, method: Any) -> None:
+    raise AssertionError("nobody calls")
 
 
 async def test_a_server_that_others_can_reach_warns_of_what_is_missing(
@@ -216,14 +219,14 @@ async def test_a_server_that_others_can_reach_warns_of_what_is_missing(
         (tls | asking, None),
     ):
         protection = Protection(ServerSettings(**given))
-        server = grpc.aio.server()
+        server = Server(unanswered, Limits(calls=1, message_bytes=1, keepalive_seconds=1))
         with capture_logs() as logs:
             listen(server, parse_address("0.0.0.0:0", name="x", first_port=0), protection)
         assert [line["event"].partition("machine ")[2].startswith(warning or "-") for line in logs] == (
             [True] if warning else []
         )
         assert protection.missing(parse_address("127.0.0.1:1")) == ""
-        await server.stop(None)
+        await server.close(seconds=0)
 
 
 async def test_the_probe_of_health_trusts_the_servers_own_certificate_whatever_names_it_has(
