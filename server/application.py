@@ -45,6 +45,7 @@ from server.services.models import ModelService
 from server.siblings import Alone, Siblings
 from server.stores import Stores
 from server.upkeep import Upkeep
+from smalti.jobs.administration import QueueAdministration
 from smalti.jobs.clients import ClientQueue
 from smalti.jobs.limits import EVERYBODY, ClientLimits, QueueLimits
 from smalti.jobs.sharing import ClientWeights
@@ -93,7 +94,9 @@ class Application:
         self._pictures = Pictures(self._turns, pixels=settings.max_picture_pixels)
         self._drawing = StreamedDrawing(queue, results, drawn, self._readiness, self._pictures)
         self._upkeep = Upkeep(QueueUpkeep(stores.upkeep), self._readiness)
-        self._add_services(queue, ClientQueue(stores.watchers), results, ClientWeights(stores.users))
+        administration = QueueAdministration(stores.users, queue)
+        admin = AdminService(administration, ClientWeights(stores.users), self._readiness)
+        self._add_services(queue, ClientQueue(stores.watchers), results, admin)
         self._background: list[asyncio.Task[None]] = []
 
     def _new_server(self) -> Server:
@@ -111,11 +114,7 @@ class Application:
         return Board(everybody, WatcherQueue(store), self._hints, most_per_job=most)
 
     def _add_services(
-        self,
-        queue: ClientQueue,
-        watched: ClientQueue,
-        results: WatcherQueue,
-        weights: ClientWeights,
+        self, queue: ClientQueue, watched: ClientQueue, results: WatcherQueue, admin: AdminService
     ) -> None:
         limits, server, catalogue = _limits(self._settings), self._server, self.catalogue
         images = ImageService(catalogue, self._pictures, self._drawing, limits)
@@ -127,7 +126,7 @@ class Application:
         jobs_pb2_grpc.add_JobServiceServicer_to_server(jobs, server)
         models = ModelService(catalogue, self._readiness, self._siblings)
         models_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
-        admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(weights, self._readiness), server)
+        admin_pb2_grpc.add_AdminServiceServicer_to_server(admin, server)
         add_to(server, self._inference())
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflect(server, [IMAGES, JOBS, MODELS, ADMIN, health.SERVICE_NAME], others=[protocol.file()])

@@ -7,6 +7,7 @@ from math import isfinite
 from google.protobuf.duration_pb2 import Duration
 
 from smalti.errors import InvalidRequest
+from smalti.jobs.administration import MOST_DEAD
 from smalti.jobs.job import TEMPERATURE_RANGE, JobClass
 from smalti.pixels import bytes_per_pixel
 from smalti.printable import printable
@@ -183,6 +184,13 @@ def image_format_of(value: types_pb2.ImageFormat) -> types_pb2.ImageFormat:
             field="format",
         )
     return _FORMATS[value]
+
+
+def dead_limit_of(value: int) -> int:
+    """How many failed samples a list has, by default 50; raises InvalidRequest."""
+    if value > MOST_DEAD:
+        raise InvalidRequest(f"A list has at most {MOST_DEAD} failed samples, not {value}.", field="limit")
+    return value or DEFAULT_PAGE
 
 
 def page_size_of(value: int) -> int:

@@ -39,6 +39,13 @@ NEEDS: Mapping[str, Mapping[str, Need]] = {
     "smalti.v1.AdminService": {
         "ListWeights": "admin",
         "SetWeight": "admin",
+        "Statistics": "admin",
+        "PausePool": "admin",
+        "ResumePool": "admin",
+        "DrainWorker": "admin",
+        "ListDead": "admin",
+        "Retry": "admin",
+        "Audit": "admin",
     },
     "inference.GRPCInferenceService": {
         "ServerLive": "any token",

@@ -2,7 +2,7 @@
 
 import click
 
-from smalti.cli import weights
+from smalti.cli import audit, dead, drain, pausing, status, weights
 
 
 @click.group()
@@ -10,4 +10,14 @@ def admin() -> None:
     """Run the queue; the token needs the group admin."""
 
 
-admin.add_command(weights.weights)
+for _command in (
+    status.status,
+    pausing.pause,
+    pausing.resume,
+    drain.drain,
+    dead.dead,
+    dead.retry,
+    weights.weights,
+    audit.audit,
+):
+    admin.add_command(_command)

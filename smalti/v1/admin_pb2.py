@@ -22,25 +22,65 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from smalti.v1 import jobs_pb2 as smalti_dot_v1_dot_jobs__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15smalti/v1/admin.proto\x12\tsmalti.v1\"(\n\x06Weight\x12\x0e\n\x06\x63lient\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\x01\"\x14\n\x12ListWeightsRequest\"9\n\x13ListWeightsResponse\x12\"\n\x07weights\x18\x01 \x03(\x0b\x32\x11.smalti.v1.Weight\"5\n\x10SetWeightRequest\x12!\n\x06weight\x18\x01 \x01(\x0b\x32\x11.smalti.v1.Weight\"\x13\n\x11SetWeightResponse2\xa4\x01\n\x0c\x41\x64minService\x12L\n\x0bListWeights\x12\x1d.smalti.v1.ListWeightsRequest\x1a\x1e.smalti.v1.ListWeightsResponse\x12\x46\n\tSetWeight\x12\x1b.smalti.v1.SetWeightRequest\x1a\x1c.smalti.v1.SetWeightResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15smalti/v1/admin.proto\x12\tsmalti.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14smalti/v1/jobs.proto\"(\n\x06Weight\x12\x0e\n\x06\x63lient\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\x01\"\x14\n\x12ListWeightsRequest\"9\n\x13ListWeightsResponse\x12\"\n\x07weights\x18\x01 \x03(\x0b\x32\x11.smalti.v1.Weight\"5\n\x10SetWeightRequest\x12!\n\x06weight\x18\x01 \x01(\x0b\x32\x11.smalti.v1.Weight\"\x13\n\x11SetWeightResponse\"\x13\n\x11StatisticsRequest\"\x96\x02\n\x12StatisticsResponse\x12\x0e\n\x06paused\x18\x01 \x01(\x08\x12\x13\n\x0bqueued_jobs\x18\x02 \x01(\x04\x12\x14\n\x0crunning_jobs\x18\x03 \x01(\x04\x12\x13\n\x0bpaused_jobs\x18\n \x01(\x04\x12\x15\n\rready_samples\x18\x04 \x01(\x04\x12\x17\n\x0frunning_samples\x18\x05 \x01(\x04\x12\x14\n\x0c\x64\x65\x61\x64_samples\x18\x06 \x01(\x04\x12\x16\n\x0eoldest_seconds\x18\x07 \x01(\x01\x12(\n\x07workers\x18\x08 \x03(\x0b\x32\x17.smalti.v1.WorkerStatus\x12(\n\x07\x63lients\x18\t \x03(\x0b\x32\x17.smalti.v1.ClientStatus\"\x88\x01\n\x0cWorkerStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\r\n\x05slots\x18\x03 \x01(\r\x12\x0c\n\x04held\x18\x04 \x01(\x04\x12\x15\n\rlease_seconds\x18\x05 \x01(\x01\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\x12\x0f\n\x07\x64igests\x18\x07 \x03(\t\"y\n\x0c\x43lientStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04jobs\x18\x02 \x01(\x04\x12\r\n\x05ready\x18\x03 \x01(\x04\x12\x0f\n\x07running\x18\x04 \x01(\x04\x12\x0e\n\x06pixels\x18\x05 \x01(\x04\x12\r\n\x05\x62ytes\x18\x06 \x01(\x04\x12\x0e\n\x06weight\x18\x07 \x01(\x01\"\x12\n\x10PausePoolRequest\"\x13\n\x11PausePoolResponse\"\x13\n\x11ResumePoolRequest\"\x14\n\x12ResumePoolResponse\"$\n\x12\x44rainWorkerRequest\x12\x0e\n\x06worker\x18\x01 \x01(\t\"\x15\n\x13\x44rainWorkerResponse\"-\n\x0fListDeadRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\r\":\n\x10ListDeadResponse\x12&\n\x07samples\x18\x01 \x03(\x0b\x32\x15.smalti.v1.DeadSample\"\x81\x01\n\nDeadSample\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x04\x12\x0e\n\x06\x63lient\x18\x03 \x01(\t\x12*\n\x06\x66\x61iled\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04rows\x18\x05 \x01(\r\x12\r\n\x05\x65rror\x18\x06 \x01(\t\"*\n\x0cRetryRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x04\",\n\rRetryResponse\x12\x1b\n\x03job\x18\x01 \x01(\x0b\x32\x0e.smalti.v1.Job\"\x0e\n\x0c\x41uditRequest\"w\n\rAuditResponse\x12\x36\n\x07repairs\x18\x01 \x03(\x0b\x32%.smalti.v1.AuditResponse.RepairsEntry\x1a.\n\x0cRepairsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x32\x8d\x05\n\x0c\x41\x64minService\x12L\n\x0bListWeights\x12\x1d.smalti.v1.ListWeightsRequest\x1a\x1e.smalti.v1.ListWeightsResponse\x12\x46\n\tSetWeight\x12\x1b.smalti.v1.SetWeightRequest\x1a\x1c.smalti.v1.SetWeightResponse\x12I\n\nStatistics\x12\x1c.smalti.v1.StatisticsRequest\x1a\x1d.smalti.v1.StatisticsResponse\x12\x46\n\tPausePool\x12\x1b.smalti.v1.PausePoolRequest\x1a\x1c.smalti.v1.PausePoolResponse\x12I\n\nResumePool\x12\x1c.smalti.v1.ResumePoolRequest\x1a\x1d.smalti.v1.ResumePoolResponse\x12L\n\x0b\x44rainWorker\x12\x1d.smalti.v1.DrainWorkerRequest\x1a\x1e.smalti.v1.DrainWorkerResponse\x12\x43\n\x08ListDead\x12\x1a.smalti.v1.ListDeadRequest\x1a\x1b.smalti.v1.ListDeadResponse\x12:\n\x05Retry\x12\x17.smalti.v1.RetryRequest\x1a\x18.smalti.v1.RetryResponse\x12:\n\x05\x41udit\x12\x17.smalti.v1.AuditRequest\x1a\x18.smalti.v1.AuditResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'smalti.v1.admin_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_WEIGHT']._serialized_start=36
-  _globals['_WEIGHT']._serialized_end=76
-  _globals['_LISTWEIGHTSREQUEST']._serialized_start=78
-  _globals['_LISTWEIGHTSREQUEST']._serialized_end=98
-  _globals['_LISTWEIGHTSRESPONSE']._serialized_start=100
-  _globals['_LISTWEIGHTSRESPONSE']._serialized_end=157
-  _globals['_SETWEIGHTREQUEST']._serialized_start=159
-  _globals['_SETWEIGHTREQUEST']._serialized_end=212
-  _globals['_SETWEIGHTRESPONSE']._serialized_start=214
-  _globals['_SETWEIGHTRESPONSE']._serialized_end=233
-  _globals['_ADMINSERVICE']._serialized_start=236
-  _globals['_ADMINSERVICE']._serialized_end=400
+  _globals['_AUDITRESPONSE_REPAIRSENTRY']._loaded_options = None
+  _globals['_AUDITRESPONSE_REPAIRSENTRY']._serialized_options = b'8\001'
+  _globals['_WEIGHT']._serialized_start=91
+  _globals['_WEIGHT']._serialized_end=131
+  _globals['_LISTWEIGHTSREQUEST']._serialized_start=133
+  _globals['_LISTWEIGHTSREQUEST']._serialized_end=153
+  _globals['_LISTWEIGHTSRESPONSE']._serialized_start=155
+  _globals['_LISTWEIGHTSRESPONSE']._serialized_end=212
+  _globals['_SETWEIGHTREQUEST']._serialized_start=214
+  _globals['_SETWEIGHTREQUEST']._serialized_end=267
+  _globals['_SETWEIGHTRESPONSE']._serialized_start=269
+  _globals['_SETWEIGHTRESPONSE']._serialized_end=288
+  _globals['_STATISTICSREQUEST']._serialized_start=290
+  _globals['_STATISTICSREQUEST']._serialized_end=309
+  _globals['_STATISTICSRESPONSE']._serialized_start=312
+  _globals['_STATISTICSRESPONSE']._serialized_end=590
+  _globals['_WORKERSTATUS']._serialized_start=593
+  _globals['_WORKERSTATUS']._serialized_end=729
+  _globals['_CLIENTSTATUS']._serialized_start=731
+  _globals['_CLIENTSTATUS']._serialized_end=852
+  _globals['_PAUSEPOOLREQUEST']._serialized_start=854
+  _globals['_PAUSEPOOLREQUEST']._serialized_end=872
+  _globals['_PAUSEPOOLRESPONSE']._serialized_start=874
+  _globals['_PAUSEPOOLRESPONSE']._serialized_end=893
+  _globals['_RESUMEPOOLREQUEST']._serialized_start=895
+  _globals['_RESUMEPOOLREQUEST']._serialized_end=914
+  _globals['_RESUMEPOOLRESPONSE']._serialized_start=916
+  _globals['_RESUMEPOOLRESPONSE']._serialized_end=936
+  _globals['_DRAINWORKERREQUEST']._serialized_start=938
+  _globals['_DRAINWORKERREQUEST']._serialized_end=974
+  _globals['_DRAINWORKERRESPONSE']._serialized_start=976
+  _globals['_DRAINWORKERRESPONSE']._serialized_end=997
+  _globals['_LISTDEADREQUEST']._serialized_start=999
+  _globals['_LISTDEADREQUEST']._serialized_end=1044
+  _globals['_LISTDEADRESPONSE']._serialized_start=1046
+  _globals['_LISTDEADRESPONSE']._serialized_end=1104
+  _globals['_DEADSAMPLE']._serialized_start=1107
+  _globals['_DEADSAMPLE']._serialized_end=1236
+  _globals['_RETRYREQUEST']._serialized_start=1238
+  _globals['_RETRYREQUEST']._serialized_end=1280
+  _globals['_RETRYRESPONSE']._serialized_start=1282
+  _globals['_RETRYRESPONSE']._serialized_end=1326
+  _globals['_AUDITREQUEST']._serialized_start=1328
+  _globals['_AUDITREQUEST']._serialized_end=1342
+  _globals['_AUDITRESPONSE']._serialized_start=1344
+  _globals['_AUDITRESPONSE']._serialized_end=1463
+  _globals['_AUDITRESPONSE_REPAIRSENTRY']._serialized_start=1417
+  _globals['_AUDITRESPONSE_REPAIRSENTRY']._serialized_end=1463
+  _globals['_ADMINSERVICE']._serialized_start=1466
+  _globals['_ADMINSERVICE']._serialized_end=2119
 # @@protoc_insertion_point(module_scope)

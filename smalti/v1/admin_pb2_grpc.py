@@ -45,6 +45,41 @@ class AdminServiceStub:
                 request_serializer=smalti_dot_v1_dot_admin__pb2.SetWeightRequest.SerializeToString,
                 response_deserializer=smalti_dot_v1_dot_admin__pb2.SetWeightResponse.FromString,
                 _registered_method=True)
+        self.Statistics = channel.unary_unary(
+                '/smalti.v1.AdminService/Statistics',
+                request_serializer=smalti_dot_v1_dot_admin__pb2.StatisticsRequest.SerializeToString,
+                response_deserializer=smalti_dot_v1_dot_admin__pb2.StatisticsResponse.FromString,
+                _registered_method=True)
+        self.PausePool = channel.unary_unary(
+                '/smalti.v1.AdminService/PausePool',
+                request_serializer=smalti_dot_v1_dot_admin__pb2.PausePoolRequest.SerializeToString,
+                response_deserializer=smalti_dot_v1_dot_admin__pb2.PausePoolResponse.FromString,
+                _registered_method=True)
+        self.ResumePool = channel.unary_unary(
+                '/smalti.v1.AdminService/ResumePool',
+                request_serializer=smalti_dot_v1_dot_admin__pb2.ResumePoolRequest.SerializeToString,
+                response_deserializer=smalti_dot_v1_dot_admin__pb2.ResumePoolResponse.FromString,
+                _registered_method=True)
+        self.DrainWorker = channel.unary_unary(
+                '/smalti.v1.AdminService/DrainWorker',
+                request_serializer=smalti_dot_v1_dot_admin__pb2.DrainWorkerRequest.SerializeToString,
+                response_deserializer=smalti_dot_v1_dot_admin__pb2.DrainWorkerResponse.FromString,
+                _registered_method=True)
+        self.ListDead = channel.unary_unary(
+                '/smalti.v1.AdminService/ListDead',
+                request_serializer=smalti_dot_v1_dot_admin__pb2.ListDeadRequest.SerializeToString,
+                response_deserializer=smalti_dot_v1_dot_admin__pb2.ListDeadResponse.FromString,
+                _registered_method=True)
+        self.Retry = channel.unary_unary(
+                '/smalti.v1.AdminService/Retry',
+                request_serializer=smalti_dot_v1_dot_admin__pb2.RetryRequest.SerializeToString,
+                response_deserializer=smalti_dot_v1_dot_admin__pb2.RetryResponse.FromString,
+                _registered_method=True)
+        self.Audit = channel.unary_unary(
+                '/smalti.v1.AdminService/Audit',
+                request_serializer=smalti_dot_v1_dot_admin__pb2.AuditRequest.SerializeToString,
+                response_deserializer=smalti_dot_v1_dot_admin__pb2.AuditResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -65,6 +100,56 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Statistics(self, request, context):
+        """Returns how much is in the queue, and what each worker and each client has.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PausePool(self, request, context):
+        """Hands out no more samples. Samples that workers hold are drawn to their ends; jobs can still be submitted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumePool(self, request, context):
+        """Hands out samples again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DrainWorker(self, request, context):
+        """Asks a worker to give back its samples and end, as after SIGTERM.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDead(self, request, context):
+        """Lists samples that failed, the newest first. The queue remembers about 10,000 of them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Retry(self, request, context):
+        """Draws a failed sample once more, in a new job of its client with the same seed. The same call again returns the same
+        job. The job in which it failed stays as it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Audit(self, request, context):
+        """Audits the queue now: what is not as it must be is repaired.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +162,41 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.SetWeight,
                     request_deserializer=smalti_dot_v1_dot_admin__pb2.SetWeightRequest.FromString,
                     response_serializer=smalti_dot_v1_dot_admin__pb2.SetWeightResponse.SerializeToString,
+            ),
+            'Statistics': grpc.unary_unary_rpc_method_handler(
+                    servicer.Statistics,
+                    request_deserializer=smalti_dot_v1_dot_admin__pb2.StatisticsRequest.FromString,
+                    response_serializer=smalti_dot_v1_dot_admin__pb2.StatisticsResponse.SerializeToString,
+            ),
+            'PausePool': grpc.unary_unary_rpc_method_handler(
+                    servicer.PausePool,
+                    request_deserializer=smalti_dot_v1_dot_admin__pb2.PausePoolRequest.FromString,
+                    response_serializer=smalti_dot_v1_dot_admin__pb2.PausePoolResponse.SerializeToString,
+            ),
+            'ResumePool': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumePool,
+                    request_deserializer=smalti_dot_v1_dot_admin__pb2.ResumePoolRequest.FromString,
+                    response_serializer=smalti_dot_v1_dot_admin__pb2.ResumePoolResponse.SerializeToString,
+            ),
+            'DrainWorker': grpc.unary_unary_rpc_method_handler(
+                    servicer.DrainWorker,
+                    request_deserializer=smalti_dot_v1_dot_admin__pb2.DrainWorkerRequest.FromString,
+                    response_serializer=smalti_dot_v1_dot_admin__pb2.DrainWorkerResponse.SerializeToString,
+            ),
+            'ListDead': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDead,
+                    request_deserializer=smalti_dot_v1_dot_admin__pb2.ListDeadRequest.FromString,
+                    response_serializer=smalti_dot_v1_dot_admin__pb2.ListDeadResponse.SerializeToString,
+            ),
+            'Retry': grpc.unary_unary_rpc_method_handler(
+                    servicer.Retry,
+                    request_deserializer=smalti_dot_v1_dot_admin__pb2.RetryRequest.FromString,
+                    response_serializer=smalti_dot_v1_dot_admin__pb2.RetryResponse.SerializeToString,
+            ),
+            'Audit': grpc.unary_unary_rpc_method_handler(
+                    servicer.Audit,
+                    request_deserializer=smalti_dot_v1_dot_admin__pb2.AuditRequest.FromString,
+                    response_serializer=smalti_dot_v1_dot_admin__pb2.AuditResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +254,195 @@ class AdminService:
             '/smalti.v1.AdminService/SetWeight',
             smalti_dot_v1_dot_admin__pb2.SetWeightRequest.SerializeToString,
             smalti_dot_v1_dot_admin__pb2.SetWeightResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Statistics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/smalti.v1.AdminService/Statistics',
+            smalti_dot_v1_dot_admin__pb2.StatisticsRequest.SerializeToString,
+            smalti_dot_v1_dot_admin__pb2.StatisticsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PausePool(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/smalti.v1.AdminService/PausePool',
+            smalti_dot_v1_dot_admin__pb2.PausePoolRequest.SerializeToString,
+            smalti_dot_v1_dot_admin__pb2.PausePoolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumePool(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/smalti.v1.AdminService/ResumePool',
+            smalti_dot_v1_dot_admin__pb2.ResumePoolRequest.SerializeToString,
+            smalti_dot_v1_dot_admin__pb2.ResumePoolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DrainWorker(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/smalti.v1.AdminService/DrainWorker',
+            smalti_dot_v1_dot_admin__pb2.DrainWorkerRequest.SerializeToString,
+            smalti_dot_v1_dot_admin__pb2.DrainWorkerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDead(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/smalti.v1.AdminService/ListDead',
+            smalti_dot_v1_dot_admin__pb2.ListDeadRequest.SerializeToString,
+            smalti_dot_v1_dot_admin__pb2.ListDeadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Retry(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/smalti.v1.AdminService/Retry',
+            smalti_dot_v1_dot_admin__pb2.RetryRequest.SerializeToString,
+            smalti_dot_v1_dot_admin__pb2.RetryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Audit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/smalti.v1.AdminService/Audit',
+            smalti_dot_v1_dot_admin__pb2.AuditRequest.SerializeToString,
+            smalti_dot_v1_dot_admin__pb2.AuditResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -57,6 +57,13 @@ CALLS = [  # every method of a client that sends a request
     ("unload", ("toy",)),
     ("weights", ()),
     ("set_weight", ("ada", 2.0)),
+    ("statistics", ()),
+    ("pause_pool", ()),
+    ("resume_pool", ()),
+    ("drain_worker", ("host-1",)),
+    ("dead_samples", ()),
+    ("retry_sample", ("7", 3)),
+    ("audit_queue", ()),
 ]
 
 
@@ -102,6 +109,13 @@ def answering(server, refusal):
         "ModelService/Unload": lambda request: models_pb2.UnloadModelResponse(),
         "AdminService/ListWeights": lambda request: admin_pb2.ListWeightsResponse(),
         "AdminService/SetWeight": lambda request: admin_pb2.SetWeightResponse(),
+        "AdminService/Statistics": lambda request: admin_pb2.StatisticsResponse(),
+        "AdminService/PausePool": lambda request: admin_pb2.PausePoolResponse(),
+        "AdminService/ResumePool": lambda request: admin_pb2.ResumePoolResponse(),
+        "AdminService/DrainWorker": lambda request: admin_pb2.DrainWorkerResponse(),
+        "AdminService/ListDead": lambda request: admin_pb2.ListDeadResponse(),
+        "AdminService/Retry": lambda request: admin_pb2.RetryResponse(job=job),
+        "AdminService/Audit": lambda request: admin_pb2.AuditResponse(),
     }
     return server
 
