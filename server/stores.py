@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from smalti.jobs.connection import connect
+from smalti.jobs.keys import Keys
 from smalti.jobs.store import QueueStore
 from smalti.runtime.settings import ServerSettings
 
@@ -31,6 +32,7 @@ async def open_stores(settings: ServerSettings) -> AsyncIterator[Stores]:
             await stack.enter_async_context(
                 connect(
                     settings.redis_url,
+                    slot=Keys(settings.pool).slot,
                     allow_volatile=settings.allow_volatile_redis,
                     connections=connections,
                 )

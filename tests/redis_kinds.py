@@ -18,6 +18,8 @@ USERS = Path(__file__).resolve().parents[1] / "deploy" / "redis-users.acl"
 _PASSWORD = "change-me-sentinel"  # as in that file
 MASTER = "smalti"  # its name among the Sentinels
 REPLICATING = {"repl-diskless-sync-delay": "0"}  # a replica need not wait for others
+SLOTS = 16384  # of a cluster
+_CLUSTERED = {"cluster-enabled": "yes", "cluster-node-timeout": "2000", "cluster-require-full-coverage": "no"}
 _DOWN_MS = 1000  # silence after which a Sentinel counts the master as down
 
 
@@ -125,6 +127,75 @@ class Replicated:
         for server in (*self._sentinels, *self.servers):
             server.kill()
         self._stack.close()
+
+
+class RedisCluster:
+    """A Redis cluster of three masters, until the block ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self.nodes = [PrivateRedis(folder / f"node-{number}", options=_CLUSTERED) for number in range(3)]
+        self._stack = ExitStack()
+
+    @property
+    def url(self) -> str:
+        """The value of SMALTI_REDIS_URL."""
+        return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+
+    def node_of(self, slot: int) -> PrivateRedis:
+        """The node that holds a slot, as far as the nodes that run know."""
+        [asked, *_] = [node for node in self.nodes if node.is_running]
+        with _client(asked) as client:
+            slots: Any = client.execute_command("CLUSTER SLOTS")
+        [port] = [port for (first, last), (_, port) in _masters(slots) if first <= slot <= last]
+        [found] = [node for node in self.nodes if node.port == port]
+        return found
+
+    def move(self, slot: int, to: PrivateRedis) -> None:
+        """Give a slot with all its keys to another node, as `redis-cli --cluster reshard` does."""
+        source = self.node_of(slot)
+        with _client(source) as old, _client(to) as new:
+            ids = {each: each.execute_command("CLUSTER MYID") for each in (old, new)}
+            new.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", ids[old])
+            old.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", ids[new])
+            while keys := old.execute_command("CLUSTER GETKEYSINSLOT", slot, 10):
+                old.execute_command("MIGRATE", "127.0.0.1", to.port, "", 0, 5000, "KEYS", *keys)
+            for each in (new, old):
+                each.execute_command("CLUSTER SETSLOT", slot, "NODE", ids[new])
+
+    def __enter__(self) -> Self:
+        with self._stack:
+            for node in self.nodes:
+                self._stack.enter_context(node)
+            for number, node in enumerate(self.nodes):
+                with _client(node) as client:
+                    first, last = number * SLOTS // 3, (number + 1) * SLOTS // 3
+                    client.execute_command("CLUSTER ADDSLOTS", *range(first, last))
+                    client.execute_command("CLUSTER MEET", "127.0.0.1", self.nodes[0].port)
+            until(lambda: all(map(_is_complete, self.nodes)), what="the cluster is complete")
+            self._stack = self._stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for node in self.nodes:
+            node.kill()
+        self._stack.close()
+
+
+def _client(server: PrivateRedis) -> Redis:
+    return Redis(port=server.port, decode_responses=True)
+
+
+def _masters(slots: Any) -> list[tuple[tuple[int, int], tuple[str, int]]]:
+    return [((first, last), (host, port)) for first, last, (host, port, *_), *_ in slots]
+
+
+def _is_complete(node: PrivateRedis) -> bool:
+    with _client(node) as client:
+        info: Any = client.execute_command("CLUSTER INFO")
+        slots: Any = client.execute_command("CLUSTER SLOTS")
+    return info["cluster_state"] == "ok" and len(_masters(slots)) == 3
 
 
 def users_for_tests(folder: Path) -> Path:

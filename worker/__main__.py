@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 
 from smalti.errors import SmaltiError, Unavailable
 from smalti.jobs.connection import connect
+from smalti.jobs.keys import Keys
 from smalti.jobs.store import QueueStore
 from smalti.jobs.upkeep import QueueUpkeep
 from smalti.jobs.workers import WorkerQueue
@@ -54,7 +55,9 @@ async def run(settings: WorkerSettings) -> None:
 async def _draw(
     settings: WorkerSettings, engine: Engine, stopping: asyncio.Event, metrics: MetricsServer
 ) -> None:
-    async with connect(settings.redis_url, allow_volatile=settings.allow_volatile_redis) as redis:
+    async with connect(
+        settings.redis_url, slot=Keys(settings.pool).slot, allow_volatile=settings.allow_volatile_redis
+    ) as redis:
         store = _store(settings, redis)
         upkeep = QueueUpkeep(store)
         await engine.load()

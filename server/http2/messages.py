@@ -1,4 +1,4 @@
-"""Cuts the bytes of a call into messages (gRPC's Length-Prefixed-Message), opens them, and writes others."""
+"""Cuts the bytes of a call into messages, opens them, and gives others their heads (a flag and a length)."""
 
 import zlib
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from grpc import StatusCode
 
 from server.http2.statuses import Ended, Status
 
-PREFIX = 5  # bytes: whether the message is compressed, and its length
+HEAD = 5  # bytes: whether the message is compressed, and its length
 _WINDOW_BITS = {b"gzip": 31, b"deflate": 15}  # of zlib: with the header of gzip, or of zlib itself
 
 
@@ -31,7 +31,7 @@ class MessageReader:
         self._encoding = encoding
         self._most = most_bytes
         self._held = bytearray()
-        self._wanted = PREFIX  # bytes that the next step needs
+        self._wanted = HEAD  # bytes that the next step needs
 
     @property
     def missing(self) -> int:
@@ -45,12 +45,12 @@ class MessageReader:
         try:
             while whole - start >= self._wanted:
                 length = self._length(start)
-                end = start + PREFIX + length
+                end = start + HEAD + length
                 if end > whole:
-                    self._wanted = PREFIX + length
+                    self._wanted = HEAD + length
                     return
-                message = Sealed(self._held[start], bytes(memoryview(self._held)[start + PREFIX : end]))
-                start, self._wanted = end, PREFIX
+                message = Sealed(self._held[start], bytes(memoryview(self._held)[start + HEAD : end]))
+                start, self._wanted = end, HEAD
                 yield message
         finally:
             del self._held[:start]
@@ -64,7 +64,7 @@ class MessageReader:
         return self._decompressed(message.body)
 
     def _length(self, start: int) -> int:
-        length = int.from_bytes(self._held[start + 1 : start + PREFIX], "big")
+        length = int.from_bytes(self._held[start + 1 : start + HEAD], "big")
         if length > self._most:
             raise _too_large(length, self._most)
         return length

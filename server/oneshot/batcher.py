@@ -13,6 +13,7 @@ from smalti.errors import BatcherFull, DeadlinePassed, InvalidRequest, Unavailab
 from smalti.runtime import tracing
 from smalti.runtime.batching import Batching, QueuePolicy
 from smalti.runtime.metrics import BATCH_WAITING_ENTRIES
+from smalti.runtime.names import protocol_name
 
 _RETRY_SECONDS = 0.1  # enough for many runs
 
@@ -21,9 +22,9 @@ class Batcher:
     """Lets requests for one graph share its runs. Make it inside a running event loop.
 
     A request that finds the graph free runs at once. A run waits for more requests only until there are as many as
-    the run before it served, and no longer than the delay: a lone client never pays for it. A graph that is not batched
-    has a run for each request, which counts as one entry whatever its shapes are. Quick runs are made on the
-    event loop, one in a turn of the loop, so that other work goes on between them.
+    the run before it served, and no longer than the delay: a lone client pays for it once at most, after a crowd. A
+    graph that is not batched has a run for each request, which counts as one entry whatever its shapes are. Quick runs
+    are made on the event loop, one in a turn of the loop, so that other work goes on between them.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class Batcher:
     ) -> None:
         self._batching = batching
         self._is_batched = is_batched
-        self._name = f"{model}.{graph}"
+        self._name = protocol_name(model, graph)
         self._running = Running(runner, model=model, graph=graph, is_batched=is_batched)
         self._gauge = BATCH_WAITING_ENTRIES.labels(model, graph)
         self._waiting = Waiting()

@@ -21,6 +21,7 @@ NEEDS: Mapping[str, Mapping[str, Need]] = {
     },
     "smalti.v1.JobService": {
         "Submit": "jobs",
+        "SubmitCompletions": "jobs",
         "Get": "jobs",
         "List": "jobs",
         "Watch": "jobs",
@@ -35,6 +36,17 @@ NEEDS: Mapping[str, Mapping[str, Need]] = {
         "Get": "any token",
         "Load": "admin",
         "Unload": "admin",
+    },
+    "smalti.v1.AdminService": {
+        "ListWeights": "admin",
+        "SetWeight": "admin",
+        "Statistics": "admin",
+        "PausePool": "admin",
+        "ResumePool": "admin",
+        "DrainWorker": "admin",
+        "ListDead": "admin",
+        "Retry": "admin",
+        "Audit": "admin",
     },
     "inference.GRPCInferenceService": {
         "ServerLive": "any token",

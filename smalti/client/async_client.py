@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 import grpc
 
 from smalti.client import calls
-from smalti.client.calls.call import Call, ImageCall, Palette
+from smalti.client.calls.call import Call, ImageCall, Palette, UploadCall
 from smalti.client.channel import (
     DEFAULT_ADDRESS,
     KEEPALIVE_SECONDS,
@@ -26,6 +26,7 @@ from smalti.client.progress import JobProgress, ResultsProgress
 from smalti.client.values import (
     NO_LABELS,
     Completion,
+    DeadSample,
     DrawEvent,
     Drawn,
     Encoded,
@@ -40,6 +41,7 @@ from smalti.client.values import (
     Model,
     ModelDetails,
     ModelVersion,
+    QueueStatistics,
     SampleResult,
     Scores,
     Swept,
@@ -224,12 +226,43 @@ class AsyncClient:
             job_class=job_class,
             version=version,
         )
-        patience = Patience(patience_seconds)
-        while True:
-            try:
-                return await self._ask(call)
-            except (Busy, Unavailable) as error:
-                await asyncio.sleep(patience.delay_after(error))
+        return await self._submit(call, patience_seconds)
+
+    async def submit_completions(
+        self,
+        model: str,
+        completions: Iterable[Completion],
+        *,
+        picture_names: Iterable[str] = (),
+        seed: int | None = None,
+        first_index: int = 0,
+        temperature: float = 1.0,
+        retention_seconds: float | None = None,
+        deadline_seconds: float | None = None,
+        name: str = "",
+        labels: Mapping[str, str] = NO_LABELS,
+        request_id: str | None = None,
+        job_class: JobClass | str = JobClass.STANDARD,
+        patience_seconds: float = 10.0,
+        version: int = 0,
+    ) -> Job:
+        """Queue one job that completes many pictures, as `Client.submit_completions` does."""
+        call = calls.jobs.submit_completions(
+            model,
+            completions,
+            picture_names,
+            seed=seed,
+            first_index=first_index,
+            temperature=temperature,
+            retention_seconds=retention_seconds,
+            deadline_seconds=deadline_seconds,
+            name=name,
+            labels=labels,
+            request_id=request_id,
+            job_class=job_class,
+            version=version,
+        )
+        return await self._submit(call, patience_seconds)
 
     async def get_job(self, job: JobOrId) -> Job:
         """The job as it is now."""
@@ -255,27 +288,37 @@ class AsyncClient:
             more = bool(page_token)
 
     async def watch(
-        self, job: JobOrId, *, rows: bool = False, patience_seconds: float = 60.0
+        self,
+        job: JobOrId,
+        *,
+        rows: bool = False,
+        patience_seconds: float = 60.0,
+        timeout_seconds: float | None = None,
     ) -> AsyncGenerator[JobEvent, None]:
-        """The events of a job, from its present state to its end."""
-        progress, patience = JobProgress(), Patience(patience_seconds)
+        """The events of a job, from its present state to its end; raises DeadlinePassed as `Client.watch` does."""
+        progress, patience = JobProgress(), Patience(patience_seconds, timeout_seconds=timeout_seconds)
         while True:
             try:
-                async with aclosing(self._watch_once(job, progress, patience, rows=rows)) as events:
-                    async for event in events:
-                        yield event
+                with patience.limiting():
+                    async with aclosing(self._watch_once(job, progress, patience, rows=rows)) as events:
+                        async for event in events:
+                            yield event
                 return
             except (Busy, Unavailable) as error:
                 delay = patience.delay_after(error)
                 yield progress.interruption(error, delay)
                 await asyncio.sleep(delay)
 
-    async def wait(self, job: JobOrId, *, patience_seconds: float = 60.0) -> Job:
-        """Wait until the job has ended; its `state` says whether it succeeded."""
-        known = await self.get_job(job)
-        async with aclosing(self.watch(job, patience_seconds=patience_seconds)) as events:
+    async def wait(
+        self, job: JobOrId, *, patience_seconds: float = 60.0, timeout_seconds: float | None = None
+    ) -> Job:
+        """Wait until the job has ended; raises DeadlinePassed if it has not after `timeout_seconds`."""
+        known: Job | None = None
+        watch = self.watch(job, patience_seconds=patience_seconds, timeout_seconds=timeout_seconds)
+        async with aclosing(watch) as events:
             async for event in events:
                 known = event if isinstance(event, Job) else known
+        assert known is not None  # a watch ends with the job
         return known
 
     async def results(
@@ -331,11 +374,59 @@ class AsyncClient:
         """Stop serving a version (0: all versions), until it is loaded again or its files change."""
         await self._ask(calls.models.unload(name, version=version))
 
+    async def weights(self) -> dict[str, float]:
+        """The weights by which clients share the workers, where they are not 1; for admins."""
+        return await self._ask(calls.admin.weights())
+
+    async def set_weight(self, client: str, weight: float) -> None:
+        """Give a client a weight from 0.01 to 100: in a class it gets so many times the pixels of one of weight 1."""
+        await self._ask(calls.admin.set_weight(client, weight))
+
+    async def statistics(self) -> QueueStatistics:
+        """What is in the queue, and what each worker and each client has; for admins, like what follows."""
+        return await self._ask(calls.admin.statistics())
+
+    async def pause_pool(self) -> None:
+        """Hand out no more samples; those that workers hold are drawn to their ends."""
+        await self._ask(calls.admin.pause_pool())
+
+    async def resume_pool(self) -> None:
+        """Hand out samples again."""
+        await self._ask(calls.admin.resume_pool())
+
+    async def drain_worker(self, worker: str) -> None:
+        """Ask a worker to give back its samples and end; `statistics` names the workers."""
+        await self._ask(calls.admin.drain_worker(worker))
+
+    async def dead_samples(self, job: JobOrId | None = None, *, limit: int = 50) -> list[DeadSample]:
+        """Samples that failed, of one job or of all, the newest first."""
+        return await self._ask(calls.admin.dead_samples(job, limit=limit))
+
+    async def retry_sample(self, job: JobOrId, index: int) -> Job:
+        """Draw a failed sample once more, in a new job of its client with the same seed."""
+        return await self._ask(calls.admin.retry_sample(job, index))
+
+    async def audit_queue(self) -> Mapping[str, int]:
+        """Audit the queue now; returns how many repairs of each kind were made, nothing if it is well."""
+        return await self._ask(calls.admin.audit_queue())
+
+    async def _submit(self, call: Call[Job] | UploadCall[Job], patience_seconds: float) -> Job:
+        patience = Patience(patience_seconds)
+        while True:
+            try:
+                return await (self._upload(call) if isinstance(call, UploadCall) else self._ask(call))
+            except (Busy, Unavailable) as error:
+                await asyncio.sleep(patience.delay_after(error))
+
+    async def _upload(self, call: UploadCall[Reply]) -> Reply:
+        with self._failures():
+            return call.read(await self._start(call))
+
     async def _watch_once(
         self, job: JobOrId, progress: JobProgress, patience: Patience, *, rows: bool
     ) -> AsyncGenerator[JobEvent, None]:
         call = calls.jobs.watch(job, rows=rows)
-        async with aclosing(self._stream(call)) as replies:
+        async with aclosing(self._stream(call, timeout_seconds=patience.seconds_left)) as replies:
             async for reply in replies:
                 patience.renew()
                 event = call.read(reply)
@@ -374,8 +465,10 @@ class AsyncClient:
         with self._failures():
             return await self._start(call, timeout_seconds=self._connection.timeout_seconds)
 
-    async def _stream(self, call: Call[Any] | ImageCall[Any]) -> AsyncGenerator[Any, None]:
-        responses = self._start(call)
+    async def _stream(
+        self, call: Call[Any] | ImageCall[Any], *, timeout_seconds: float | None = None
+    ) -> AsyncGenerator[Any, None]:
+        responses = self._start(call, timeout_seconds=timeout_seconds)
         try:
             with self._failures():
                 async for response in responses:
@@ -383,12 +476,15 @@ class AsyncClient:
         finally:
             responses.cancel()
 
-    def _start(self, call: Call[Any] | ImageCall[Any], *, timeout_seconds: float | None = None) -> Any:
+    def _start(
+        self, call: Call[Any] | ImageCall[Any] | UploadCall[Any], *, timeout_seconds: float | None = None
+    ) -> Any:
         """Every RPC starts here."""
         if self._is_closed:
             raise closed(self.address)
         method = getattr(self._stubs[call.service], call.method)
-        return method(call.request, timeout=timeout_seconds, metadata=self._connection.metadata)
+        sent = iter(call.requests) if isinstance(call, UploadCall) else call.request
+        return method(sent, timeout=timeout_seconds, metadata=self._connection.metadata)
 
     @contextmanager
     def _failures(self) -> Iterator[None]:

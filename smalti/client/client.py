@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar
 import grpc
 
 from smalti.client import calls
-from smalti.client.calls.call import Call, ImageCall, Palette
+from smalti.client.calls.call import Call, ImageCall, Palette, UploadCall
 from smalti.client.channel import (
     DEFAULT_ADDRESS,
     KEEPALIVE_SECONDS,
@@ -33,6 +33,7 @@ from smalti.client.progress import JobProgress, ResultsProgress
 from smalti.client.values import (
     NO_LABELS,
     Completion,
+    DeadSample,
     DrawEvent,
     Drawn,
     Encoded,
@@ -47,6 +48,7 @@ from smalti.client.values import (
     Model,
     ModelDetails,
     ModelVersion,
+    QueueStatistics,
     SampleResult,
     Scores,
     Swept,
@@ -253,12 +255,48 @@ class Client:
             job_class=job_class,
             version=version,
         )
-        patience = Patience(patience_seconds)
-        while True:
-            try:
-                return self._ask(call)
-            except (Busy, Unavailable) as error:
-                time.sleep(patience.delay_after(error))
+        return self._submit(call, patience_seconds)
+
+    def submit_completions(
+        self,
+        model: str,
+        completions: Iterable[Completion],
+        *,
+        picture_names: Iterable[str] = (),
+        seed: int | None = None,
+        first_index: int = 0,
+        temperature: float = 1.0,
+        retention_seconds: float | None = None,
+        deadline_seconds: float | None = None,
+        name: str = "",
+        labels: Mapping[str, str] = NO_LABELS,
+        request_id: str | None = None,
+        job_class: JobClass | str = JobClass.STANDARD,
+        patience_seconds: float = 10.0,
+        version: int = 0,
+    ) -> Job:
+        """Queue one job that completes many pictures: sample i completes picture i.
+
+        It is image first_index + i of the seed, as from a `submit` of this picture alone. The pictures are uploaded;
+        nothing is queued unless all of them can be used. An error says which one cannot, by its number and its
+        name in `picture_names`, if that is given. Otherwise it is like `submit`.
+        """
+        call = calls.jobs.submit_completions(
+            model,
+            completions,
+            picture_names,
+            seed=seed,
+            first_index=first_index,
+            temperature=temperature,
+            retention_seconds=retention_seconds,
+            deadline_seconds=deadline_seconds,
+            name=name,
+            labels=labels,
+            request_id=request_id,
+            job_class=job_class,
+            version=version,
+        )
+        return self._submit(call, patience_seconds)
 
     def get_job(self, job: JobOrId) -> Job:
         """The job as it is now."""
@@ -287,28 +325,41 @@ class Client:
             more = bool(page_token)
 
     def watch(
-        self, job: JobOrId, *, rows: bool = False, patience_seconds: float = 60.0
+        self,
+        job: JobOrId,
+        *,
+        rows: bool = False,
+        patience_seconds: float = 60.0,
+        timeout_seconds: float | None = None,
     ) -> Iterator[JobEvent]:
         """The events of a job, from its present state to its end; no event comes twice.
 
         With `rows` also the rows of samples in progress. While the server is away or has too many watchers, yields
-        Interrupted and tries again, for at most `patience_seconds`.
+        Interrupted and tries again, for at most `patience_seconds`. Raises DeadlinePassed if the job has not ended
+        after `timeout_seconds`.
         """
-        progress, patience = JobProgress(), Patience(patience_seconds)
+        progress, patience = JobProgress(), Patience(patience_seconds, timeout_seconds=timeout_seconds)
         while True:
             try:
-                yield from self._watch_once(job, progress, patience, rows=rows)
+                with patience.limiting():
+                    yield from self._watch_once(job, progress, patience, rows=rows)
                 return
             except (Busy, Unavailable) as error:
                 delay = patience.delay_after(error)
                 yield progress.interruption(error, delay)
                 time.sleep(delay)
 
-    def wait(self, job: JobOrId, *, patience_seconds: float = 60.0) -> Job:
-        """Wait, as `watch` does, until the job has ended; its `state` says whether it succeeded."""
-        known = self.get_job(job)
-        for event in self.watch(job, patience_seconds=patience_seconds):
+    def wait(
+        self, job: JobOrId, *, patience_seconds: float = 60.0, timeout_seconds: float | None = None
+    ) -> Job:
+        """Wait, as `watch` does, until the job has ended; its `state` and `reason` say how.
+
+        Raises DeadlinePassed if it has not ended after `timeout_seconds`.
+        """
+        known: Job | None = None
+        for event in self.watch(job, patience_seconds=patience_seconds, timeout_seconds=timeout_seconds):
             known = event if isinstance(event, Job) else known
+        assert known is not None  # a watch ends with the job
         return known
 
     def results(
@@ -369,12 +420,63 @@ class Client:
         """Stop serving a version (0: all versions), until it is loaded again or its files change."""
         self._ask(calls.models.unload(name, version=version))
 
+    def weights(self) -> dict[str, float]:
+        """The weights by which clients share the workers, where they are not 1; for admins."""
+        return self._ask(calls.admin.weights())
+
+    def set_weight(self, client: str, weight: float) -> None:
+        """Give a client a weight from 0.01 to 100: in a class it gets so many times the pixels of one of weight 1."""
+        self._ask(calls.admin.set_weight(client, weight))
+
+    def statistics(self) -> QueueStatistics:
+        """What is in the queue, and what each worker and each client has; for admins, like what follows."""
+        return self._ask(calls.admin.statistics())
+
+    def pause_pool(self) -> None:
+        """Hand out no more samples; those that workers hold are drawn to their ends."""
+        self._ask(calls.admin.pause_pool())
+
+    def resume_pool(self) -> None:
+        """Hand out samples again."""
+        self._ask(calls.admin.resume_pool())
+
+    def drain_worker(self, worker: str) -> None:
+        """Ask a worker to give back its samples and end; `statistics` names the workers."""
+        self._ask(calls.admin.drain_worker(worker))
+
+    def dead_samples(self, job: JobOrId | None = None, *, limit: int = 50) -> list[DeadSample]:
+        """Samples that failed, of one job or of all, the newest first."""
+        return self._ask(calls.admin.dead_samples(job, limit=limit))
+
+    def retry_sample(self, job: JobOrId, index: int) -> Job:
+        """Draw a failed sample once more, in a new job of its client with the same seed."""
+        return self._ask(calls.admin.retry_sample(job, index))
+
+    def audit_queue(self) -> Mapping[str, int]:
+        """Audit the queue now; returns how many repairs of each kind were made, nothing if it is well."""
+        return self._ask(calls.admin.audit_queue())
+
+    def _submit(self, call: Call[Job] | UploadCall[Job], patience_seconds: float) -> Job:
+        patience = Patience(patience_seconds)
+        while True:
+            try:
+                return self._upload(call) if isinstance(call, UploadCall) else self._ask(call)
+            except (Busy, Unavailable) as error:
+                time.sleep(patience.delay_after(error))
+
+    def _upload(self, call: UploadCall[Reply]) -> Reply:
+        """Send the messages; how long that takes is not limited, since the server says when it waits in vain."""
+        try:
+            return call.read(self._start(call))
+        except grpc.RpcError as error:
+            raise self._failed(error) from error
+
     def _watch_once(
         self, job: JobOrId, progress: JobProgress, patience: Patience, *, rows: bool
     ) -> Iterator[JobEvent]:
         """New events from one connection; raises Unavailable if it ends before the job."""
         call = calls.jobs.watch(job, rows=rows)
-        for reply in self._stream(call):
+        for reply in self._stream(call, timeout_seconds=patience.seconds_left):
             patience.renew()
             event = call.read(reply)
             if rows and isinstance(event, Job):
@@ -413,8 +515,10 @@ class Client:
         except grpc.RpcError as error:
             raise self._failed(error) from error
 
-    def _stream(self, call: Call[Any] | ImageCall[Any]) -> Iterator[Any]:
-        responses = self._start(call)
+    def _stream(
+        self, call: Call[Any] | ImageCall[Any], *, timeout_seconds: float | None = None
+    ) -> Iterator[Any]:
+        responses = self._start(call, timeout_seconds=timeout_seconds)
         try:
             yield from responses
         except grpc.RpcError as error:
@@ -422,12 +526,15 @@ class Client:
         finally:
             responses.cancel()
 
-    def _start(self, call: Call[Any] | ImageCall[Any], *, timeout_seconds: float | None = None) -> Any:
+    def _start(
+        self, call: Call[Any] | ImageCall[Any] | UploadCall[Any], *, timeout_seconds: float | None = None
+    ) -> Any:
         """Every RPC starts here."""
         if self._is_closed:
             raise closed(self.address)
         method = getattr(self._stubs[call.service], call.method)
-        return method(call.request, timeout=timeout_seconds, metadata=self._connection.metadata)
+        sent = iter(call.requests) if isinstance(call, UploadCall) else call.request
+        return method(sent, timeout=timeout_seconds, metadata=self._connection.metadata)
 
     def _failed(self, error: grpc.RpcError) -> SmaltiError:
         return closed(self.address) if self._is_closed else from_rpc(error, self.address)

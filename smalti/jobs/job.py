@@ -9,11 +9,16 @@ TEMPERATURE_RANGE = (0.05, 10.0)
 
 
 class JobClass(StrEnum):
-    """How a job shares workers with others: by the weights 16, 4 and 1 (shared.lua)."""
+    """How a job shares workers with others: by their weights."""
 
     INTERACTIVE = "interactive"  # somebody waits: other samples make way for these
     STANDARD = "standard"
     BATCH = "batch"  # nobody waits: these take what others leave, and always a little
+
+    @property
+    def weight(self) -> int:
+        """Its share of a worker's pixels beside the other classes'; shared.lua has the same numbers."""
+        return {"interactive": 16, "standard": 4, "batch": 1}[self.value]
 
 
 class JobState(StrEnum):
@@ -57,6 +62,9 @@ class JobRequest:
     first_index: int = 0  # sample i is image first_index + i of the seed
     temperature: float = 1.0
     kept: bytes = b""  # an int32, little-endian, for each pixel; −1 if it is drawn; empty if all are
+    kept_hash: str = (
+        ""  # of the kept pixels of all samples, if each has its own; a claim has those of its sample
+    )
     retention_seconds: float = 86400.0
     deadline_seconds: float = 0.0  # from the submit; the job fails if it has not ended by then; 0 for none
     job_class: JobClass = JobClass.STANDARD

@@ -2,7 +2,7 @@
 
 | key | type | holds |
 |---|---|---|
-| `meta` | hash | schema; last token, recovery, outage, turn, audit; jobs submitted; rate; recount; clocks |
+| `meta` | hash | schema; last token, recovery, outage, turn, audit; jobs submitted; rate; recount; clocks; paused |
 | `jobs`, `jobs:<client>` | zset | every job, and those of a client, by serial number, for List |
 | `job:<id>` | hash | client, request, kept pixels, sizes, RPC; state, cursor, counts, reason, fingerprint, times |
 | `totals` | hash | `jobs`, `paused`, `ready`, `running`, `pixels`, `bytes` of all, and `jobs <client>` … of each |
@@ -19,9 +19,10 @@
 | `sample:<id>:<i>` | hash | fingerprint, rows at its claim, last reported place, crashes, crash row, token of release |
 | `pixels:<id>:<i>` | string | committed rows, only ever appended to |
 | `result:<id>:<chunk>` | hash | index → outcome, token, log-probability, fingerprint, pixels or error; HSETNX |
+| `kept:<id>:<chunk>` | hash | index → kept pixels of a sample that is not drawn (`kept.py`), where each has its own |
 | `ended:<id>` | string | 4 bytes for each ended sample, in the order of ends: 2 · index + (1 if it succeeded) |
 | `workers` | zset | workers by the end of their lease |
-| `worker:<w>` | hash | fingerprint, digests, slots, last claim and its reply, last suspect, times of classes |
+| `worker:<w>` | hash | fingerprint, digests, slots, last claim and its reply, suspect, times of classes, draining |
 | `held:<w>` | zset | its samples, `<id>:<i>`, by their fencing tokens |
 | `leaving` | zset | held samples that have left their workers' slots; all scores are 0 |
 | `request:<hash of client>:<hash of request_id>` | string | job id and hash of the request |
@@ -29,6 +30,7 @@
 | `chores` | zset | what a script left for `expire.lua` to do, by how much that is |
 | `dropped:<set>:<id>` | set, zset | samples that are to be forgotten: the set of a job that was stopped |
 | `expiry` | zset | `<id> <client>` of jobs that ended, by the end of their retention |
+| `dead` | stream, capped | samples that failed: job, index, client, rows, error |
 | `events` | stream, capped | hints to watchers |
 | `bell`, `interactive` | stream, capped | hints to idle workers; to all workers: interactive samples wait |
 
@@ -36,8 +38,9 @@ The class is `interactive`, `standard` or `batch`. A client is the name in its t
 client's time is the number of pixels that it was given in a class, divided by its weight; the time of a class in a
 worker is the same for what the worker took. A clock is the time of the last one served. The totals count jobs that
 have not ended, the paused ones among them, their ready and running samples, their pixels to draw, and the bytes of all
-jobs: of their records, and of the results that they have or will have. A fresh sample (index ≥ next) has no key, so a
-million queued samples cost one hash. Times are milliseconds by Redis' clock.
+jobs: of their records, of the results that they have or will have, and, until they end, of kept pixels of samples.
+These are written before their job, and expire if it is not queued. A fresh sample (index ≥ next) has no other key, so
+a million queued samples cost one hash. Times are milliseconds by Redis' clock.
 
 The queue's promises, on a Redis that passes `QueueUpkeep.check`:
 
@@ -68,8 +71,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
+from redis.crc import key_slot
+
 LAYOUT = "7"  # of the keys and their fields; raise it when they change
 CHUNK = 1024  # results in one hash; shared.lua has the same number
+KEPT_CHUNK = 8192  # samples whose own kept pixels are in one hash; likewise
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,11 @@ class Keys:
         return f"smalti:{{{self.pool}}}:"
 
     @property
+    def slot(self) -> int:
+        """The slot of a Redis cluster that holds all keys."""
+        return key_slot(self.prefix.encode())
+
+    @property
     def meta(self) -> str:
         return self.prefix + "meta"
 
@@ -92,7 +103,7 @@ class Keys:
         kinds = {
             b"hash": ("meta", "totals", "recount", "weights"),
             b"zset": ("jobs", "queued", "deadlines", "workers", "leaving", "chores", "expiry"),
-            b"stream": ("events", "bell", "interactive"),
+            b"stream": ("dead", "events", "bell", "interactive"),
         }
         return {self.prefix + name: kind for kind, names in kinds.items() for name in names}
 
@@ -107,6 +118,14 @@ class Keys:
     @property
     def weights(self) -> str:
         return self.prefix + "weights"
+
+    @property
+    def workers(self) -> str:
+        return self.prefix + "workers"
+
+    @property
+    def dead(self) -> str:
+        return self.prefix + "dead"
 
     @property
     def events(self) -> str:
@@ -141,6 +160,10 @@ class Keys:
     def result(self, job_id: str, index: int) -> str:
         """The chunk that holds the sample's result."""
         return f"{self.prefix}result:{job_id}:{index // CHUNK}"
+
+    def kept(self, job_id: str, index: int) -> str:
+        """The chunk that holds the sample's own kept pixels."""
+        return f"{self.prefix}kept:{job_id}:{index // KEPT_CHUNK}"
 
     def ended(self, job_id: str) -> str:
         return f"{self.prefix}ended:{job_id}"

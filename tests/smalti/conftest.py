@@ -15,7 +15,7 @@ from google.rpc import (
 from grpc_status import rpc_status
 
 from local.ports import free_port
-from smalti.v1 import images_pb2_grpc, jobs_pb2_grpc, models_pb2, models_pb2_grpc
+from smalti.v1 import admin_pb2_grpc, images_pb2_grpc, jobs_pb2_grpc, models_pb2, models_pb2_grpc
 
 Answer = Callable[[Any], Any]
 PALETTE = ("#000000", "#ff0000", "#00ff00", "#0000ff")
@@ -91,8 +91,10 @@ SERVICES: dict[str, Callable[[Any, grpc.Server], None]] = {
     "ImageService": images_pb2_grpc.add_ImageServiceServicer_to_server,
     "JobService": jobs_pb2_grpc.add_JobServiceServicer_to_server,
     "ModelService": models_pb2_grpc.add_ModelServiceServicer_to_server,
+    "AdminService": admin_pb2_grpc.add_AdminServiceServicer_to_server,
 }
 _STREAMS = {"Watch", "Results", "DrawStream"}
+_UPLOADS = {"SubmitCompletions"}  # the request is a list of messages
 
 
 def a_model(name: str) -> models_pb2.GetModelResponse:
@@ -105,9 +107,14 @@ def _servicer(server: CannedServer, service: str) -> Any:
     class Servicer:
         def __getattr__(self, method: str) -> Any:
             respond = server.stream if method in _STREAMS else server.respond
-            return lambda request, context: respond(f"{service}/{method}", request, context)
+            read = list if method in _UPLOADS else _unchanged
+            return lambda request, context: respond(f"{service}/{method}", read(request), context)
 
     return Servicer()
+
+
+def _unchanged(request: Any) -> Any:
+    return request
 
 
 def _packed(detail: Any) -> any_pb2.Any:

@@ -47,7 +47,7 @@ def frames(received: bytes | bytearray) -> list[tuple[int, int, int, bytes]]:
 
 
 def message(body: bytes, *, flag: int = 0, length: int | None = None) -> bytes:
-    """One message of gRPC; its prefix may lie."""
+    """One message of gRPC; its head may lie."""
     return struct.pack(">BI", flag, len(body) if length is None else length) + body
 
 

@@ -11,6 +11,7 @@ COMMANDS = {
     "draw": ["toy", "-o", "x.png"],
     "submit": ["toy"],
     "watch": ["7"],
+    "wait": ["7"],
     "results": ["7", "-o", "x.png"],
     "pause": ["7"],
     "resume": ["7"],
@@ -26,6 +27,7 @@ COMMANDS = {
     "reconstruct": ["toy", "x.png", "-o", "x.png"],
     "interpolate": ["toy", "x.png", "x.png", "-o", "x.png"],
     "score": ["toy", "x.png"],
+    "admin": ["weights"],
 }
 
 
@@ -61,6 +63,7 @@ def test_every_request_of_a_command_has_the_metadata_of_its_client(
             "ModelService/List",
             "ModelService/Load",
             "ModelService/Unload",
+            "AdminService/ListWeights",
         ),
         refuse,
     )
