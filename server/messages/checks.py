@@ -5,6 +5,7 @@ from math import isfinite
 
 from google.protobuf.duration_pb2 import Duration
 
+from server.webhooks.targets import NO_TARGETS, Targets
 from smalti.errors import InvalidRequest
 from smalti.jobs.job import TEMPERATURE_RANGE, JobClass
 from smalti.pixels import bytes_per_pixel
@@ -38,6 +39,7 @@ class RequestLimits:
     response_bytes: int = 16 * 1024 * 1024  # bytes of pixels in one response
     retention_seconds: float = 7 * 86400.0
     default_retention_seconds: float = 86400.0
+    webhooks: Targets = NO_TARGETS
 
 
 def check_images(count: int, manifest: Manifest, limits: RequestLimits, *, field: str) -> int:

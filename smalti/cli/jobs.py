@@ -65,6 +65,9 @@ _JOB = click.argument("job")
     metavar="S",
     help="Stop the job, as failed, if it has not ended after so long. Finished samples stay.",
 )
+@click.option(
+    "--webhook", default="", metavar="URL", help="Where to tell of the job's end, if the server may."
+)
 @click.option("--name", default="", help="A name to find the job again.")
 @click.option(
     "--label", "labels", type=options.Label(), multiple=True, help="A label, such as run=7; may be repeated."
@@ -96,6 +99,7 @@ def submit(
     how: Fit | None,
     keep_seconds: float | None,
     deadline_seconds: float | None,
+    webhook: str,
     name: str,
     labels: Sequence[tuple[str, str]],
     job_class: str,
@@ -116,6 +120,7 @@ def submit(
         completion=options.completion(client, model, version, picture, rows=rows, mask=mask, how=how),
         retention_seconds=keep_seconds,
         deadline_seconds=deadline_seconds,
+        webhook=webhook,
         name=name,
         labels=dict(labels),
         request_id=request_id or uuid4().hex,  # the same for every try, so that the job is queued once
@@ -227,6 +232,18 @@ def resume(client: Client, job: str, as_json: bool) -> None:
         print_json(resumed)
     else:
         click.echo(f"Job {job} is {resumed.state}.")
+
+
+@click.command("webhook-key")
+@options.as_json
+@connected
+def webhook_key(client: Client, as_json: bool) -> None:
+    """Print the key with which your webhooks are signed. Keep it secret."""
+    key = client.webhook_key()
+    if as_json:
+        print_json({"key": key})
+    else:
+        click.echo(key)
 
 
 @click.command()
