@@ -138,6 +138,10 @@ class Keys:
     def interactive(self) -> str:
         return self.prefix + "interactive"
 
+    @property
+    def webhooks(self) -> str:
+        return self.prefix + "webhooks"
+
     def job(self, job_id: str) -> str:
         return f"{self.prefix}job:{job_id}"
 

@@ -15,6 +15,7 @@ from server.webhooks.secret import Secret
 from server.webhooks.targets import Targets
 from smalti.errors import SettingsInvalid, WebhookForged
 from smalti.jobs.job import Job, Notes
+from smalti.jobs.keys import Keys
 from smalti.jobs.webhooks import WebhookQueue
 from smalti.runtime.metrics import WEBHOOKS
 from smalti.webhooks import key_of_client, verified, write_key
@@ -72,8 +73,8 @@ async def submit(queue: Queues, receiver: Receiver, *, path: str = "/hook", **ch
     return await queue.of(ANNE).submit(request_for(notes=notes, **changes))
 
 
-async def pending(queue: Queues, redis: Redis) -> int:
-    return int(await redis.zcard(queue.store.keys.prefix + "webhooks"))
+async def pending(redis: Redis) -> int:
+    return int(await redis.zcard(Keys("default").webhooks))
 
 
 def event_in(received: Received) -> dict[str, Any]:
@@ -90,7 +91,7 @@ async def test_the_end_of_a_job_is_told_once_and_signed(
     assert receiver.received == []
     await queue.workers.commit("anna", [finished(claim)])
     await until(lambda: receiver.received)
-    await until(lambda: _is_settled(queue, redis))
+    await until(lambda: _is_settled(redis))
     [received] = receiver.received
     assert received.line == "POST /hook?from=smalti HTTP/1.1"
     assert received.headers["webhook-id"] == job.id
@@ -103,8 +104,8 @@ async def test_the_end_of_a_job_is_told_once_and_signed(
     await audit_pool(redis)
 
 
-async def _is_settled(queue: Queues, redis: Redis) -> bool:
-    return await pending(queue, redis) == 0
+async def _is_settled(redis: Redis) -> bool:
+    return await pending(redis) == 0
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,7 @@ async def test_it_is_sent_again_until_the_target_takes_it(
     job = await submit(queue, receiver)
     await queue.of(ANNE).cancel(job.id)
     deliver()
-    await until(lambda: _is_settled(queue, redis))
+    await until(lambda: _is_settled(redis))
     assert [event_in(received)["data"]["state"] for received in receiver.received] == ["CANCELLED"] * 3
 
 
@@ -137,9 +138,9 @@ async def test_it_outlives_the_server_that_was_sending_it(
     first = deliver()
     await until(lambda: receiver.received)
     first.cancel()  # given a server that ends while the target has not answered
-    assert await pending(queue, redis) == 1
+    assert await pending(redis) == 1
     deliver()
-    await until(lambda: _is_settled(queue, redis))
+    await until(lambda: _is_settled(redis))
     assert len(receiver.received) == 2
 
 
@@ -165,7 +166,7 @@ async def test_it_is_given_up_after_many_tries(
     await queue.of(ANNE).cancel(job.id)
     await redis.hset(queue.store.keys.job(job.id), "webhook_tries", str(MOST_TRIES - 2))
     deliver()
-    await until(lambda: _is_settled(queue, redis))
+    await until(lambda: _is_settled(redis))
     assert len(receiver.received) == 2
 
 
@@ -181,7 +182,7 @@ async def test_a_target_that_is_gone_is_not_asked_again(
     receiver.answers[:] = [b"HTTP/1.1 410 Gone\r\n\r\n"]
     await queue.of(ANNE).cancel((await submit(queue, receiver)).id)
     deliver()
-    await until(lambda: _is_settled(queue, redis))
+    await until(lambda: _is_settled(redis))
     assert len(receiver.received) == 1
 
 
@@ -205,14 +206,14 @@ async def test_the_webhook_of_a_deleted_job_is_forgotten(
     job = await submit(queue, receiver)
     await queue.of(ANNE).cancel(job.id)
     await queue.of(ANNE).delete(job.id)
-    assert await pending(queue, redis) == 0
+    assert await pending(redis) == 0
 
 
 async def test_a_label_that_looks_like_a_webhook_is_none(queue: Queues, redis: Redis) -> None:
     notes = Notes(labels=(("webhook", "https://hooks.example.org"),))
     job = await queue.of(ANNE).submit(request_for(notes=notes))
     await queue.of(ANNE).cancel(job.id)
-    assert await pending(queue, redis) == 0
+    assert await pending(redis) == 0
 
 
 async def test_every_client_has_a_key_of_its_own(
