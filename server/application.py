@@ -34,6 +34,7 @@ from server.queued.board import Board
 from server.queued.drawing import StreamedDrawing
 from server.queued.hints import Hints
 from server.queued.places import Places, WatcherLimits
+from server.queued.uploading import Uploads
 from server.queued.watching import Watching
 from server.readiness import ADMIN, IMAGES, JOBS, MODELS, Readiness
 from server.reflecting import reflect
@@ -92,6 +93,9 @@ class Application:
         self.catalogue = _catalogue(settings, pool)
         self._turns = Turns(threads=_turning_threads(settings))
         self._pictures = Pictures(self._turns, pixels=settings.max_picture_pixels)
+        self._uploads = Uploads(
+            self._pictures, most_bytes=settings.max_upload_bytes, most_images=settings.max_images
+        )
         self._drawing = StreamedDrawing(queue, results, drawn, self._readiness, self._pictures)
         self._upkeep = Upkeep(QueueUpkeep(stores.upkeep), self._readiness)
         administration = QueueAdministration(stores.users, queue)
@@ -121,7 +125,16 @@ class Application:
         images_pb2_grpc.add_ImageServiceServicer_to_server(images, server)
         watching, places = Watching(self._board), Places(_watcher_limits(self._settings))
         jobs = JobService(
-            queue, watched, results, catalogue, self._pictures, watching, places, self._readiness, limits
+            queue,
+            watched,
+            results,
+            catalogue,
+            self._pictures,
+            self._uploads,
+            watching,
+            places,
+            self._readiness,
+            limits,
         )
         jobs_pb2_grpc.add_JobServiceServicer_to_server(jobs, server)
         models = ModelService(catalogue, self._readiness, self._siblings)

@@ -21,6 +21,7 @@ NEEDS: Mapping[str, Mapping[str, Need]] = {
     },
     "smalti.v1.JobService": {
         "Submit": "jobs",
+        "SubmitCompletions": "jobs",
         "Get": "jobs",
         "List": "jobs",
         "Watch": "jobs",

@@ -13,7 +13,8 @@ from server.messages.notes import wanted_of
 from server.oneshot.catalogue import Catalogue, ServedModel
 from server.oneshot.pictures import Pictures
 from server.queued.places import Places
-from server.queued.requests import origin, prepare_job
+from server.queued.requests import job_of, origin, prepare_job
+from server.queued.uploading import Uploads, unsilent
 from server.queued.view import JobEvent, SampleEnd
 from server.queued.watching import Watching
 from server.readiness import Readiness
@@ -40,6 +41,7 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
         watchers: WatcherQueue,
         catalogue: Catalogue,
         pictures: Pictures,
+        uploads: Uploads,
         watching: Watching,
         places: Places,
         readiness: Readiness,
@@ -50,6 +52,7 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
         self._watchers = watchers
         self._catalogue = catalogue
         self._pictures = pictures
+        self._uploads = uploads
         self._watching = watching
         self._places = places
         self._readiness = readiness
@@ -65,6 +68,24 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
         job = await self._jobs.submit(prepared.request, request_id=request.request_id, origin=origin())
         JOBS_SUBMITTED.labels(model.manifest.name).inc()
         return pb.SubmitResponse(job=self._describe(job), colour_change=prepared.colour_change)
+
+    async def SubmitCompletions(
+        self, requests: AsyncIterator[pb.SubmitCompletionsRequest], context: Context
+    ) -> pb.SubmitResponse:
+        messages = unsilent(requests)
+        job = job_of(await anext(messages, pb.SubmitCompletionsRequest()))
+        model = self._catalogue.get(job.model.name, job.model.version)
+        model.manifest.require_images()
+        request = (await prepare_job(model, job, self._limits, self._pictures)).request
+        self._readiness.require_queue()
+        with self._uploads.room(request, caller().name):
+            await self._jobs.require_room(request, kept_bytes=0, request_id=job.request_id)
+            uploaded = await self._uploads.receive(model, request, messages, deadline=deadline_of(context))
+            queued = await self._jobs.submit(
+                request, request_id=job.request_id, origin=origin(), kept=uploaded.kept
+            )
+        JOBS_SUBMITTED.labels(model.manifest.name).inc()
+        return pb.SubmitResponse(job=self._describe(queued), colour_change=uploaded.colour_change)
 
     async def Get(self, request: pb.GetJobRequest, context: Context) -> pb.Job:
         self._readiness.require_queue()

@@ -19,6 +19,7 @@
 | `sample:<id>:<i>` | hash | fingerprint, rows at its claim, last reported place, crashes, crash row, token of release |
 | `pixels:<id>:<i>` | string | committed rows, only ever appended to |
 | `result:<id>:<chunk>` | hash | index → outcome, token, log-probability, fingerprint, pixels or error; HSETNX |
+| `kept:<id>:<chunk>` | hash | index → kept pixels of a sample that is not drawn (`kept.py`), where each has its own |
 | `ended:<id>` | string | 4 bytes for each ended sample, in the order of ends: 2 · index + (1 if it succeeded) |
 | `workers` | zset | workers by the end of their lease |
 | `worker:<w>` | hash | fingerprint, digests, slots, last claim and its reply, suspect, times of classes, draining |
@@ -37,8 +38,9 @@ The class is `interactive`, `standard` or `batch`. A client is the name in its t
 client's time is the number of pixels that it was given in a class, divided by its weight; the time of a class in a
 worker is the same for what the worker took. A clock is the time of the last one served. The totals count jobs that
 have not ended, the paused ones among them, their ready and running samples, their pixels to draw, and the bytes of all
-jobs: of their records, and of the results that they have or will have. A fresh sample (index ≥ next) has no key, so a
-million queued samples cost one hash. Times are milliseconds by Redis' clock.
+jobs: of their records, of the results that they have or will have, and, until they end, of kept pixels of samples.
+These are written before their job, and expire if it is not queued. A fresh sample (index ≥ next) has no other key, so
+a million queued samples cost one hash. Times are milliseconds by Redis' clock.
 
 The queue's promises, on a Redis that passes `QueueUpkeep.check`:
 
@@ -73,6 +75,7 @@ from redis.crc import key_slot
 
 LAYOUT = "7"  # of the keys and their fields; raise it when they change
 CHUNK = 1024  # results in one hash; shared.lua has the same number
+KEPT_CHUNK = 8192  # samples whose own kept pixels are in one hash; likewise
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +160,10 @@ class Keys:
     def result(self, job_id: str, index: int) -> str:
         """The chunk that holds the sample's result."""
         return f"{self.prefix}result:{job_id}:{index // CHUNK}"
+
+    def kept(self, job_id: str, index: int) -> str:
+        """The chunk that holds the sample's own kept pixels."""
+        return f"{self.prefix}kept:{job_id}:{index // KEPT_CHUNK}"
 
     def ended(self, job_id: str) -> str:
         return f"{self.prefix}ended:{job_id}"

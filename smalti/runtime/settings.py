@@ -152,6 +152,9 @@ class ServerSettings(SharedSettings):
     max_picture_pixels: Total = (
         262_144  # most pixels of pictures that are read or written at once; a request takes half of the rest
     )
+    max_upload_bytes: Total = (
+        256 * 1024 * 1024
+    )  # most bytes of pictures in memory that are uploaded for jobs; an upload takes half of the rest
     max_images: Count = 256  # most images in a one-shot request
     max_message_bytes: Bytes = (
         16 * 1024 * 1024

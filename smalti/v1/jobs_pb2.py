@@ -28,7 +28,7 @@ from smalti.v1 import images_pb2 as smalti_dot_v1_dot_images__pb2
 from smalti.v1 import types_pb2 as smalti_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14smalti/v1/jobs.proto\x12\tsmalti.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16smalti/v1/images.proto\x1a\x15smalti/v1/types.proto\"\x93\x05\n\x03Job\x12\n\n\x02id\x18\x01 \x01(\t\x12&\n\x05model\x18\x02 \x01(\x0b\x32\x17.smalti.v1.ModelVersion\x12\"\n\x05state\x18\x03 \x01(\x0e\x32\x13.smalti.v1.JobState\x12\r\n\x05\x63ount\x18\x04 \x01(\x04\x12\x0c\n\x04seed\x18\x05 \x01(\x04\x12\x13\n\x0b\x66irst_index\x18\x06 \x01(\x04\x12\x13\n\x0btemperature\x18\x07 \x01(\x02\x12\x0e\n\x06height\x18\x08 \x01(\r\x12\r\n\x05width\x18\t \x01(\r\x12\x0c\n\x04\x64one\x18\n \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x0b \x01(\x04\x12\x0f\n\x07running\x18\x0c \x01(\x04\x12+\n\x07\x63reated\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07started\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05\x65nded\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07\x65xpires\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x11 \x01(\t\x12&\n\tjob_class\x18\x12 \x01(\x0e\x32\x13.smalti.v1.JobClass\x12\x0e\n\x06\x63lient\x18\x13 \x01(\t\x12,\n\x08\x64\x65\x61\x64line\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06rpc_id\x18\x15 \x01(\t\x12\x0c\n\x04name\x18\x16 \x01(\t\x12*\n\x06labels\x18\x17 \x03(\x0b\x32\x1a.smalti.v1.Job.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc1\x03\n\rSubmitRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12&\n\x05model\x18\x02 \x01(\x0b\x32\x17.smalti.v1.ModelVersion\x12\r\n\x05\x63ount\x18\x03 \x01(\x04\x12\x11\n\x04seed\x18\x04 \x01(\x04H\x00\x88\x01\x01\x12\x13\n\x0b\x66irst_index\x18\x05 \x01(\x04\x12\x13\n\x0btemperature\x18\x06 \x01(\x02\x12)\n\ncompletion\x18\x07 \x01(\x0b\x32\x15.smalti.v1.Completion\x12,\n\tretention\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\tjob_class\x18\t \x01(\x0e\x32\x13.smalti.v1.JobClass\x12+\n\x08\x64\x65\x61\x64line\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04name\x18\x0b \x01(\t\x12\x34\n\x06labels\x18\x0c \x03(\x0b\x32$.smalti.v1.SubmitRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x07\n\x05_seed\"]\n\x0eSubmitResponse\x12\x1b\n\x03job\x18\x01 \x01(\x0b\x32\x0e.smalti.v1.Job\x12.\n\rcolour_change\x18\x02 \x01(\x0b\x32\x17.smalti.v1.ColourChange\"\x1b\n\rGetJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x81\x02\n\x0fListJobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x13\n\x06\x63lient\x18\x03 \x01(\tH\x00\x88\x01\x01\x12#\n\x06states\x18\x04 \x03(\x0e\x32\x13.smalti.v1.JobState\x12\r\n\x05model\x18\x05 \x01(\t\x12\x0c\n\x04name\x18\x06 \x01(\t\x12\x36\n\x06labels\x18\x07 \x03(\x0b\x32&.smalti.v1.ListJobsRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\t\n\x07_client\"I\n\x10ListJobsResponse\x12\x1c\n\x04jobs\x18\x01 \x03(\x0b\x32\x0e.smalti.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"(\n\x0cWatchRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x08\"\x87\x01\n\rWatchResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x0e.smalti.v1.JobH\x00\x12%\n\x04rows\x18\x02 \x01(\x0b\x32\x15.smalti.v1.SampleRowsH\x00\x12\'\n\x05\x65nded\x18\x03 \x01(\x0b\x32\x16.smalti.v1.SampleEndedH\x00\x42\x07\n\x05\x65vent\"?\n\nSampleRows\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x11\n\tfirst_row\x18\x02 \x01(\r\x12\x0f\n\x07indices\x18\x03 \x01(\x0c\"/\n\x0bSampleEnded\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x11\n\tsucceeded\x18\x02 \x01(\x08\"b\n\x0eResultsRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05start\x18\x02 \x01(\x04\x12\r\n\x05limit\x18\x03 \x01(\x04\x12&\n\x06\x66ormat\x18\x04 \x01(\x0e\x32\x16.smalti.v1.ImageFormat\"{\n\x0cSampleResult\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x1f\n\x05image\x18\x02 \x01(\x0b\x32\x10.smalti.v1.Image\x12\x17\n\x0flog_probability\x18\x03 \x01(\x01\x12\r\n\x05\x65rror\x18\x04 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x05 \x01(\t\"\x1e\n\x10\x43\x61ncelJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x1d\n\x0fPauseJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x1e\n\x10ResumeJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x1e\n\x10\x44\x65leteJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x13\n\x11\x44\x65leteJobResponse*\xca\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10JOB_STATE_QUEUED\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x18\n\x14JOB_STATE_CANCELLING\x10\x03\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x04\x12\x14\n\x10JOB_STATE_FAILED\x10\x05\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x06\x12\x14\n\x10JOB_STATE_PAUSED\x10\x07*m\n\x08JobClass\x12\x19\n\x15JOB_CLASS_UNSPECIFIED\x10\x00\x12\x19\n\x15JOB_CLASS_INTERACTIVE\x10\x01\x12\x16\n\x12JOB_CLASS_STANDARD\x10\x02\x12\x13\n\x0fJOB_CLASS_BATCH\x10\x03\x32\xa4\x04\n\nJobService\x12=\n\x06Submit\x12\x18.smalti.v1.SubmitRequest\x1a\x19.smalti.v1.SubmitResponse\x12/\n\x03Get\x12\x18.smalti.v1.GetJobRequest\x1a\x0e.smalti.v1.Job\x12?\n\x04List\x12\x1a.smalti.v1.ListJobsRequest\x1a\x1b.smalti.v1.ListJobsResponse\x12<\n\x05Watch\x12\x17.smalti.v1.WatchRequest\x1a\x18.smalti.v1.WatchResponse0\x01\x12?\n\x07Results\x12\x19.smalti.v1.ResultsRequest\x1a\x17.smalti.v1.SampleResult0\x01\x12\x35\n\x06\x43\x61ncel\x12\x1b.smalti.v1.CancelJobRequest\x1a\x0e.smalti.v1.Job\x12\x33\n\x05Pause\x12\x1a.smalti.v1.PauseJobRequest\x1a\x0e.smalti.v1.Job\x12\x35\n\x06Resume\x12\x1b.smalti.v1.ResumeJobRequest\x1a\x0e.smalti.v1.Job\x12\x43\n\x06\x44\x65lete\x12\x1b.smalti.v1.DeleteJobRequest\x1a\x1c.smalti.v1.DeleteJobResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14smalti/v1/jobs.proto\x12\tsmalti.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16smalti/v1/images.proto\x1a\x15smalti/v1/types.proto\"\x93\x05\n\x03Job\x12\n\n\x02id\x18\x01 \x01(\t\x12&\n\x05model\x18\x02 \x01(\x0b\x32\x17.smalti.v1.ModelVersion\x12\"\n\x05state\x18\x03 \x01(\x0e\x32\x13.smalti.v1.JobState\x12\r\n\x05\x63ount\x18\x04 \x01(\x04\x12\x0c\n\x04seed\x18\x05 \x01(\x04\x12\x13\n\x0b\x66irst_index\x18\x06 \x01(\x04\x12\x13\n\x0btemperature\x18\x07 \x01(\x02\x12\x0e\n\x06height\x18\x08 \x01(\r\x12\r\n\x05width\x18\t \x01(\r\x12\x0c\n\x04\x64one\x18\n \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x0b \x01(\x04\x12\x0f\n\x07running\x18\x0c \x01(\x04\x12+\n\x07\x63reated\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07started\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05\x65nded\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07\x65xpires\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x11 \x01(\t\x12&\n\tjob_class\x18\x12 \x01(\x0e\x32\x13.smalti.v1.JobClass\x12\x0e\n\x06\x63lient\x18\x13 \x01(\t\x12,\n\x08\x64\x65\x61\x64line\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06rpc_id\x18\x15 \x01(\t\x12\x0c\n\x04name\x18\x16 \x01(\t\x12*\n\x06labels\x18\x17 \x03(\x0b\x32\x1a.smalti.v1.Job.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc1\x03\n\rSubmitRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12&\n\x05model\x18\x02 \x01(\x0b\x32\x17.smalti.v1.ModelVersion\x12\r\n\x05\x63ount\x18\x03 \x01(\x04\x12\x11\n\x04seed\x18\x04 \x01(\x04H\x00\x88\x01\x01\x12\x13\n\x0b\x66irst_index\x18\x05 \x01(\x04\x12\x13\n\x0btemperature\x18\x06 \x01(\x02\x12)\n\ncompletion\x18\x07 \x01(\x0b\x32\x15.smalti.v1.Completion\x12,\n\tretention\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\tjob_class\x18\t \x01(\x0e\x32\x13.smalti.v1.JobClass\x12+\n\x08\x64\x65\x61\x64line\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04name\x18\x0b \x01(\t\x12\x34\n\x06labels\x18\x0c \x03(\x0b\x32$.smalti.v1.SubmitRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x07\n\x05_seed\"}\n\x18SubmitCompletionsRequest\x12\'\n\x03job\x18\x01 \x01(\x0b\x32\x18.smalti.v1.SubmitRequestH\x00\x12-\n\x0b\x63ompletions\x18\x02 \x01(\x0b\x32\x16.smalti.v1.CompletionsH\x00\x42\t\n\x07\x63ontent\"H\n\x0b\x43ompletions\x12*\n\x0b\x63ompletions\x18\x01 \x03(\x0b\x32\x15.smalti.v1.Completion\x12\r\n\x05names\x18\x02 \x03(\t\"]\n\x0eSubmitResponse\x12\x1b\n\x03job\x18\x01 \x01(\x0b\x32\x0e.smalti.v1.Job\x12.\n\rcolour_change\x18\x02 \x01(\x0b\x32\x17.smalti.v1.ColourChange\"\x1b\n\rGetJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x81\x02\n\x0fListJobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x13\n\x06\x63lient\x18\x03 \x01(\tH\x00\x88\x01\x01\x12#\n\x06states\x18\x04 \x03(\x0e\x32\x13.smalti.v1.JobState\x12\r\n\x05model\x18\x05 \x01(\t\x12\x0c\n\x04name\x18\x06 \x01(\t\x12\x36\n\x06labels\x18\x07 \x03(\x0b\x32&.smalti.v1.ListJobsRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\t\n\x07_client\"I\n\x10ListJobsResponse\x12\x1c\n\x04jobs\x18\x01 \x03(\x0b\x32\x0e.smalti.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"(\n\x0cWatchRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x08\"\x87\x01\n\rWatchResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x0e.smalti.v1.JobH\x00\x12%\n\x04rows\x18\x02 \x01(\x0b\x32\x15.smalti.v1.SampleRowsH\x00\x12\'\n\x05\x65nded\x18\x03 \x01(\x0b\x32\x16.smalti.v1.SampleEndedH\x00\x42\x07\n\x05\x65vent\"?\n\nSampleRows\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x11\n\tfirst_row\x18\x02 \x01(\r\x12\x0f\n\x07indices\x18\x03 \x01(\x0c\"/\n\x0bSampleEnded\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x11\n\tsucceeded\x18\x02 \x01(\x08\"b\n\x0eResultsRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05start\x18\x02 \x01(\x04\x12\r\n\x05limit\x18\x03 \x01(\x04\x12&\n\x06\x66ormat\x18\x04 \x01(\x0e\x32\x16.smalti.v1.ImageFormat\"{\n\x0cSampleResult\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x1f\n\x05image\x18\x02 \x01(\x0b\x32\x10.smalti.v1.Image\x12\x17\n\x0flog_probability\x18\x03 \x01(\x01\x12\r\n\x05\x65rror\x18\x04 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x05 \x01(\t\"\x1e\n\x10\x43\x61ncelJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x1d\n\x0fPauseJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x1e\n\x10ResumeJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x1e\n\x10\x44\x65leteJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x13\n\x11\x44\x65leteJobResponse*\xca\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10JOB_STATE_QUEUED\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x18\n\x14JOB_STATE_CANCELLING\x10\x03\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x04\x12\x14\n\x10JOB_STATE_FAILED\x10\x05\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x06\x12\x14\n\x10JOB_STATE_PAUSED\x10\x07*m\n\x08JobClass\x12\x19\n\x15JOB_CLASS_UNSPECIFIED\x10\x00\x12\x19\n\x15JOB_CLASS_INTERACTIVE\x10\x01\x12\x16\n\x12JOB_CLASS_STANDARD\x10\x02\x12\x13\n\x0fJOB_CLASS_BATCH\x10\x03\x32\xfb\x04\n\nJobService\x12=\n\x06Submit\x12\x18.smalti.v1.SubmitRequest\x1a\x19.smalti.v1.SubmitResponse\x12U\n\x11SubmitCompletions\x12#.smalti.v1.SubmitCompletionsRequest\x1a\x19.smalti.v1.SubmitResponse(\x01\x12/\n\x03Get\x12\x18.smalti.v1.GetJobRequest\x1a\x0e.smalti.v1.Job\x12?\n\x04List\x12\x1a.smalti.v1.ListJobsRequest\x1a\x1b.smalti.v1.ListJobsResponse\x12<\n\x05Watch\x12\x17.smalti.v1.WatchRequest\x1a\x18.smalti.v1.WatchResponse0\x01\x12?\n\x07Results\x12\x19.smalti.v1.ResultsRequest\x1a\x17.smalti.v1.SampleResult0\x01\x12\x35\n\x06\x43\x61ncel\x12\x1b.smalti.v1.CancelJobRequest\x1a\x0e.smalti.v1.Job\x12\x33\n\x05Pause\x12\x1a.smalti.v1.PauseJobRequest\x1a\x0e.smalti.v1.Job\x12\x35\n\x06Resume\x12\x1b.smalti.v1.ResumeJobRequest\x1a\x0e.smalti.v1.Job\x12\x43\n\x06\x44\x65lete\x12\x1b.smalti.v1.DeleteJobRequest\x1a\x1c.smalti.v1.DeleteJobResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,10 +41,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBMITREQUEST_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_LISTJOBSREQUEST_LABELSENTRY']._loaded_options = None
   _globals['_LISTJOBSREQUEST_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_JOBSTATE']._serialized_start=2388
-  _globals['_JOBSTATE']._serialized_end=2590
-  _globals['_JOBCLASS']._serialized_start=2592
-  _globals['_JOBCLASS']._serialized_end=2701
+  _globals['_JOBSTATE']._serialized_start=2589
+  _globals['_JOBSTATE']._serialized_end=2791
+  _globals['_JOBCLASS']._serialized_start=2793
+  _globals['_JOBCLASS']._serialized_end=2902
   _globals['_JOB']._serialized_start=148
   _globals['_JOB']._serialized_end=807
   _globals['_JOB_LABELSENTRY']._serialized_start=762
@@ -53,38 +53,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBMITREQUEST']._serialized_end=1259
   _globals['_SUBMITREQUEST_LABELSENTRY']._serialized_start=762
   _globals['_SUBMITREQUEST_LABELSENTRY']._serialized_end=807
-  _globals['_SUBMITRESPONSE']._serialized_start=1261
-  _globals['_SUBMITRESPONSE']._serialized_end=1354
-  _globals['_GETJOBREQUEST']._serialized_start=1356
-  _globals['_GETJOBREQUEST']._serialized_end=1383
-  _globals['_LISTJOBSREQUEST']._serialized_start=1386
-  _globals['_LISTJOBSREQUEST']._serialized_end=1643
+  _globals['_SUBMITCOMPLETIONSREQUEST']._serialized_start=1261
+  _globals['_SUBMITCOMPLETIONSREQUEST']._serialized_end=1386
+  _globals['_COMPLETIONS']._serialized_start=1388
+  _globals['_COMPLETIONS']._serialized_end=1460
+  _globals['_SUBMITRESPONSE']._serialized_start=1462
+  _globals['_SUBMITRESPONSE']._serialized_end=1555
+  _globals['_GETJOBREQUEST']._serialized_start=1557
+  _globals['_GETJOBREQUEST']._serialized_end=1584
+  _globals['_LISTJOBSREQUEST']._serialized_start=1587
+  _globals['_LISTJOBSREQUEST']._serialized_end=1844
   _globals['_LISTJOBSREQUEST_LABELSENTRY']._serialized_start=762
   _globals['_LISTJOBSREQUEST_LABELSENTRY']._serialized_end=807
-  _globals['_LISTJOBSRESPONSE']._serialized_start=1645
-  _globals['_LISTJOBSRESPONSE']._serialized_end=1718
-  _globals['_WATCHREQUEST']._serialized_start=1720
-  _globals['_WATCHREQUEST']._serialized_end=1760
-  _globals['_WATCHRESPONSE']._serialized_start=1763
-  _globals['_WATCHRESPONSE']._serialized_end=1898
-  _globals['_SAMPLEROWS']._serialized_start=1900
-  _globals['_SAMPLEROWS']._serialized_end=1963
-  _globals['_SAMPLEENDED']._serialized_start=1965
-  _globals['_SAMPLEENDED']._serialized_end=2012
-  _globals['_RESULTSREQUEST']._serialized_start=2014
-  _globals['_RESULTSREQUEST']._serialized_end=2112
-  _globals['_SAMPLERESULT']._serialized_start=2114
-  _globals['_SAMPLERESULT']._serialized_end=2237
-  _globals['_CANCELJOBREQUEST']._serialized_start=2239
-  _globals['_CANCELJOBREQUEST']._serialized_end=2269
-  _globals['_PAUSEJOBREQUEST']._serialized_start=2271
-  _globals['_PAUSEJOBREQUEST']._serialized_end=2300
-  _globals['_RESUMEJOBREQUEST']._serialized_start=2302
-  _globals['_RESUMEJOBREQUEST']._serialized_end=2332
-  _globals['_DELETEJOBREQUEST']._serialized_start=2334
-  _globals['_DELETEJOBREQUEST']._serialized_end=2364
-  _globals['_DELETEJOBRESPONSE']._serialized_start=2366
-  _globals['_DELETEJOBRESPONSE']._serialized_end=2385
-  _globals['_JOBSERVICE']._serialized_start=2704
-  _globals['_JOBSERVICE']._serialized_end=3252
+  _globals['_LISTJOBSRESPONSE']._serialized_start=1846
+  _globals['_LISTJOBSRESPONSE']._serialized_end=1919
+  _globals['_WATCHREQUEST']._serialized_start=1921
+  _globals['_WATCHREQUEST']._serialized_end=1961
+  _globals['_WATCHRESPONSE']._serialized_start=1964
+  _globals['_WATCHRESPONSE']._serialized_end=2099
+  _globals['_SAMPLEROWS']._serialized_start=2101
+  _globals['_SAMPLEROWS']._serialized_end=2164
+  _globals['_SAMPLEENDED']._serialized_start=2166
+  _globals['_SAMPLEENDED']._serialized_end=2213
+  _globals['_RESULTSREQUEST']._serialized_start=2215
+  _globals['_RESULTSREQUEST']._serialized_end=2313
+  _globals['_SAMPLERESULT']._serialized_start=2315
+  _globals['_SAMPLERESULT']._serialized_end=2438
+  _globals['_CANCELJOBREQUEST']._serialized_start=2440
+  _globals['_CANCELJOBREQUEST']._serialized_end=2470
+  _globals['_PAUSEJOBREQUEST']._serialized_start=2472
+  _globals['_PAUSEJOBREQUEST']._serialized_end=2501
+  _globals['_RESUMEJOBREQUEST']._serialized_start=2503
+  _globals['_RESUMEJOBREQUEST']._serialized_end=2533
+  _globals['_DELETEJOBREQUEST']._serialized_start=2535
+  _globals['_DELETEJOBREQUEST']._serialized_end=2565
+  _globals['_DELETEJOBRESPONSE']._serialized_start=2567
+  _globals['_DELETEJOBRESPONSE']._serialized_end=2586
+  _globals['_JOBSERVICE']._serialized_start=2905
+  _globals['_JOBSERVICE']._serialized_end=3540
 # @@protoc_insertion_point(module_scope)

@@ -135,6 +135,22 @@ class SubmitRequest(_message.Message):
     labels: _containers.ScalarMap[str, str]
     def __init__(self, request_id: _Optional[str] = ..., model: _Optional[_Union[_types_pb2.ModelVersion, _Mapping]] = ..., count: _Optional[int] = ..., seed: _Optional[int] = ..., first_index: _Optional[int] = ..., temperature: _Optional[float] = ..., completion: _Optional[_Union[_images_pb2.Completion, _Mapping]] = ..., retention: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., job_class: _Optional[_Union[JobClass, str]] = ..., deadline: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
+class SubmitCompletionsRequest(_message.Message):
+    __slots__ = ("job", "completions")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    COMPLETIONS_FIELD_NUMBER: _ClassVar[int]
+    job: SubmitRequest
+    completions: Completions
+    def __init__(self, job: _Optional[_Union[SubmitRequest, _Mapping]] = ..., completions: _Optional[_Union[Completions, _Mapping]] = ...) -> None: ...
+
+class Completions(_message.Message):
+    __slots__ = ("completions", "names")
+    COMPLETIONS_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    completions: _containers.RepeatedCompositeFieldContainer[_images_pb2.Completion]
+    names: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, completions: _Optional[_Iterable[_Union[_images_pb2.Completion, _Mapping]]] = ..., names: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class SubmitResponse(_message.Message):
     __slots__ = ("job", "colour_change")
     JOB_FIELD_NUMBER: _ClassVar[int]

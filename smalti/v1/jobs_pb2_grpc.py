@@ -41,6 +41,11 @@ class JobServiceStub:
                 request_serializer=smalti_dot_v1_dot_jobs__pb2.SubmitRequest.SerializeToString,
                 response_deserializer=smalti_dot_v1_dot_jobs__pb2.SubmitResponse.FromString,
                 _registered_method=True)
+        self.SubmitCompletions = channel.stream_unary(
+                '/smalti.v1.JobService/SubmitCompletions',
+                request_serializer=smalti_dot_v1_dot_jobs__pb2.SubmitCompletionsRequest.SerializeToString,
+                response_deserializer=smalti_dot_v1_dot_jobs__pb2.SubmitResponse.FromString,
+                _registered_method=True)
         self.Get = channel.unary_unary(
                 '/smalti.v1.JobService/Get',
                 request_serializer=smalti_dot_v1_dot_jobs__pb2.GetJobRequest.SerializeToString,
@@ -90,6 +95,14 @@ class JobServiceServicer:
 
     def Submit(self, request, context):
         """Queues a job. Sending the same request with the same request_id again returns the same job.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SubmitCompletions(self, request_iterator, context):
+        """Queues a job that completes many pictures, each in one sample. The first message describes the job, the others bring
+        the pictures. Nothing is queued unless all of them have come and can be used.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -158,6 +171,11 @@ def add_JobServiceServicer_to_server(servicer, server):
             'Submit': grpc.unary_unary_rpc_method_handler(
                     servicer.Submit,
                     request_deserializer=smalti_dot_v1_dot_jobs__pb2.SubmitRequest.FromString,
+                    response_serializer=smalti_dot_v1_dot_jobs__pb2.SubmitResponse.SerializeToString,
+            ),
+            'SubmitCompletions': grpc.stream_unary_rpc_method_handler(
+                    servicer.SubmitCompletions,
+                    request_deserializer=smalti_dot_v1_dot_jobs__pb2.SubmitCompletionsRequest.FromString,
                     response_serializer=smalti_dot_v1_dot_jobs__pb2.SubmitResponse.SerializeToString,
             ),
             'Get': grpc.unary_unary_rpc_method_handler(
@@ -229,6 +247,33 @@ class JobService:
             target,
             '/smalti.v1.JobService/Submit',
             smalti_dot_v1_dot_jobs__pb2.SubmitRequest.SerializeToString,
+            smalti_dot_v1_dot_jobs__pb2.SubmitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitCompletions(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/smalti.v1.JobService/SubmitCompletions',
+            smalti_dot_v1_dot_jobs__pb2.SubmitCompletionsRequest.SerializeToString,
             smalti_dot_v1_dot_jobs__pb2.SubmitResponse.FromString,
             options,
             channel_credentials,

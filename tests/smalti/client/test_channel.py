@@ -41,6 +41,7 @@ CALLS = [  # every method of a client that sends a request
     ("sweep", ("toy", (0, 1))),
     ("score", ("toy", IMAGE)),
     ("submit", ("toy",)),
+    ("submit_completions", ("toy", [Completion(image=IMAGE, rows=1)])),
     ("get_job", ("7",)),
     ("jobs", ()),
     ("watch", ("7",)),
@@ -96,6 +97,7 @@ def answering(server, refusal):
             [images_pb2.DrawStreamResponse(started=images_pb2.DrawStarted(model=ONE))]
         ),
         "JobService/Submit": submit,
+        "JobService/SubmitCompletions": lambda request: jobs_pb2.SubmitResponse(job=job),
         "JobService/Watch": watch,
         "JobService/Get": lambda request: job,
         "JobService/List": lambda request: jobs_pb2.ListJobsResponse(jobs=[job]),
