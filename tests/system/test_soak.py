@@ -2,6 +2,7 @@
 
 import json
 import random
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -37,7 +38,7 @@ def watching(tmp_path):
 
 
 def a_job(**changes):
-    fields = dict.fromkeys(("created", "started", "ended", "expires"))
+    fields: dict[str, Any] = dict.fromkeys(("created", "started", "ended", "expires"))
     fields |= {
         "id": "7",
         "model": ModelVersion("toy"),
