@@ -35,17 +35,20 @@ from server.queued.drawing import StreamedDrawing
 from server.queued.hints import Hints
 from server.queued.places import Places, WatcherLimits
 from server.queued.watching import Watching
-from server.readiness import IMAGES, JOBS, MODELS, Readiness
+from server.readiness import ADMIN, IMAGES, JOBS, MODELS, Readiness
 from server.reflecting import reflect
 from server.security.protection import Protection
+from server.services.admin import AdminService
 from server.services.images import ImageService
 from server.services.jobs import JobService
 from server.services.models import ModelService
 from server.siblings import Alone, Siblings
 from server.stores import Stores
 from server.upkeep import Upkeep
+from smalti.jobs.administration import QueueAdministration
 from smalti.jobs.clients import ClientQueue
 from smalti.jobs.limits import EVERYBODY, ClientLimits, QueueLimits
+from smalti.jobs.sharing import ClientWeights
 from smalti.jobs.store import QueueStore
 from smalti.jobs.upkeep import QueueUpkeep
 from smalti.jobs.watchers import WatcherQueue
@@ -54,7 +57,7 @@ from smalti.runtime.batching import Batching
 from smalti.runtime.following import LOOK_SECONDS
 from smalti.runtime.repository import ModelRepository
 from smalti.runtime.settings import ServerSettings
-from smalti.v1 import images_pb2_grpc, jobs_pb2_grpc, models_pb2_grpc
+from smalti.v1 import admin_pb2_grpc, images_pb2_grpc, jobs_pb2_grpc, models_pb2_grpc
 
 log = structlog.get_logger()
 _QUIET_SECONDS = 0.1  # after so long without a new request, no accepted request is still on its way
@@ -91,7 +94,9 @@ class Application:
         self._pictures = Pictures(self._turns, pixels=settings.max_picture_pixels)
         self._drawing = StreamedDrawing(queue, results, drawn, self._readiness, self._pictures)
         self._upkeep = Upkeep(QueueUpkeep(stores.upkeep), self._readiness)
-        self._add_services(queue, ClientQueue(stores.watchers), results)
+        administration = QueueAdministration(stores.users, queue)
+        admin = AdminService(administration, ClientWeights(stores.users), self._readiness)
+        self._add_services(queue, ClientQueue(stores.watchers), results, admin)
         self._background: list[asyncio.Task[None]] = []
 
     def _new_server(self) -> Server:
@@ -108,7 +113,9 @@ class Application:
         everybody = ClientQueue(store).of(EVERYBODY)
         return Board(everybody, WatcherQueue(store), self._hints, most_per_job=most)
 
-    def _add_services(self, queue: ClientQueue, watched: ClientQueue, results: WatcherQueue) -> None:
+    def _add_services(
+        self, queue: ClientQueue, watched: ClientQueue, results: WatcherQueue, admin: AdminService
+    ) -> None:
         limits, server, catalogue = _limits(self._settings), self._server, self.catalogue
         images = ImageService(catalogue, self._pictures, self._drawing, limits)
         images_pb2_grpc.add_ImageServiceServicer_to_server(images, server)
@@ -119,9 +126,10 @@ class Application:
         jobs_pb2_grpc.add_JobServiceServicer_to_server(jobs, server)
         models = ModelService(catalogue, self._readiness, self._siblings)
         models_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
+        admin_pb2_grpc.add_AdminServiceServicer_to_server(admin, server)
         add_to(server, self._inference())
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflect(server, [IMAGES, JOBS, MODELS, health.SERVICE_NAME], others=[protocol.file()])
+        reflect(server, [IMAGES, JOBS, MODELS, ADMIN, health.SERVICE_NAME], others=[protocol.file()])
 
     def _inference(self) -> InferenceService:
         models = ProtocolModels(self.catalogue)
