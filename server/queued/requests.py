@@ -62,7 +62,7 @@ async def prepare_job(
         retention_seconds=checks.retention_of(retention, limits),
         job_class=checks.job_class_of(message.job_class),
         deadline_seconds=checks.deadline_of(until),
-        notes=notes_of(message),
+        notes=notes_of(message, limits.webhooks),
     )
 
 

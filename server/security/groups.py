@@ -27,6 +27,7 @@ NEEDS: Mapping[str, Mapping[str, Need]] = {
         "Watch": "jobs",
         "Results": "jobs",
         "Cancel": "jobs",
+        "GetWebhookKey": "jobs",
         "Pause": "jobs",
         "Resume": "jobs",
         "Delete": "jobs",

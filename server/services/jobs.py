@@ -18,6 +18,7 @@ from server.queued.uploading import Uploads, unsilent
 from server.queued.view import JobEvent, SampleEnd
 from server.queued.watching import Watching
 from server.readiness import Readiness
+from server.webhooks.secret import Secret
 from smalti.errors import ModelNotFound
 from smalti.jobs.clients import ClientJobs, ClientQueue
 from smalti.jobs.job import Job, SampleResult, SampleRows
@@ -27,6 +28,7 @@ from smalti.runtime import tracing
 from smalti.runtime.metrics import JOBS_SUBMITTED
 from smalti.v1 import jobs_pb2 as pb
 from smalti.v1 import jobs_pb2_grpc, types_pb2
+from smalti.webhooks import write_key
 
 MODEL_REPLACED = "MODEL_REPLACED"
 
@@ -46,6 +48,7 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
         places: Places,
         readiness: Readiness,
         limits: RequestLimits,
+        secret: Secret,
     ) -> None:
         self._queue = queue
         self._watched = watched  # the same jobs over the watchers' connections
@@ -57,6 +60,7 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
         self._places = places
         self._readiness = readiness
         self._limits = limits
+        self._secret = secret
 
     async def Submit(self, request: pb.SubmitRequest, context: Context) -> pb.SubmitResponse:
         model = self._catalogue.get(request.model.name, request.model.version)
@@ -131,6 +135,9 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
     async def Resume(self, request: pb.ResumeJobRequest, context: Context) -> pb.Job:
         self._readiness.require_queue()
         return self._describe(await self._jobs.resume(request.id))
+
+    async def GetWebhookKey(self, request: pb.GetWebhookKeyRequest, context: Context) -> pb.WebhookKey:
+        return pb.WebhookKey(key=write_key(self._secret.key_of(caller().name)))
 
     async def Delete(self, request: pb.DeleteJobRequest, context: Context) -> pb.DeleteJobResponse:
         self._readiness.require_queue()

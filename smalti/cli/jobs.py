@@ -77,6 +77,9 @@ _JOB = click.argument("job")
     metavar="S",
     help="Stop the job, as failed, if it has not ended after so long. Finished samples stay.",
 )
+@click.option(
+    "--webhook", default="", metavar="URL", help="Where to tell of the job's end, if the server may."
+)
 @click.option("--name", default="", help="A name to find the job again.")
 @click.option(
     "--label", "labels", type=options.Label(), multiple=True, help="A label, such as run=7; may be repeated."
@@ -108,6 +111,7 @@ def submit(
     how: Fit | None,
     keep_seconds: float | None,
     deadline_seconds: float | None,
+    webhook: str,
     name: str,
     labels: Sequence[tuple[str, str]],
     job_class: str,
@@ -134,6 +138,7 @@ def submit(
         temperature=temperature,
         retention_seconds=keep_seconds,
         deadline_seconds=deadline_seconds,
+        webhook=webhook,
         name=name,
         labels=dict(labels),
         request_id=request_id or uuid4().hex,  # the same for every try, so that the job is queued once
@@ -248,6 +253,18 @@ def resume(client: Client, job: str, as_json: bool) -> None:
         print_json(resumed)
     else:
         click.echo(f"Job {job} is {resumed.state}.")
+
+
+@click.command("webhook-key")
+@options.as_json
+@connected
+def webhook_key(client: Client, as_json: bool) -> None:
+    """Print the key with which your webhooks are signed. Keep it secret."""
+    key = client.webhook_key()
+    if as_json:
+        print_json({"key": key})
+    else:
+        click.echo(key)
 
 
 @click.command()

@@ -203,6 +203,7 @@ class AsyncClient:
         completion: Completion | None = None,
         retention_seconds: float | None = None,
         deadline_seconds: float | None = None,
+        webhook: str = "",
         name: str = "",
         labels: Mapping[str, str] = NO_LABELS,
         request_id: str | None = None,
@@ -220,6 +221,7 @@ class AsyncClient:
             completion=completion,
             retention_seconds=retention_seconds,
             deadline_seconds=deadline_seconds,
+            webhook=webhook,
             name=name,
             labels=labels,
             request_id=request_id,
@@ -239,6 +241,7 @@ class AsyncClient:
         temperature: float = 1.0,
         retention_seconds: float | None = None,
         deadline_seconds: float | None = None,
+        webhook: str = "",
         name: str = "",
         labels: Mapping[str, str] = NO_LABELS,
         request_id: str | None = None,
@@ -256,6 +259,7 @@ class AsyncClient:
             temperature=temperature,
             retention_seconds=retention_seconds,
             deadline_seconds=deadline_seconds,
+            webhook=webhook,
             name=name,
             labels=labels,
             request_id=request_id,
@@ -348,6 +352,10 @@ class AsyncClient:
     async def resume(self, job: JobOrId) -> Job:
         """Let workers draw a paused job again."""
         return await self._ask(calls.jobs.resume(job))
+
+    async def webhook_key(self) -> str:
+        """The key with which the webhooks of this client are signed; `smalti.webhooks.verified` takes it."""
+        return await self._ask(calls.jobs.webhook_key())
 
     async def delete(self, job: JobOrId) -> None:
         """Delete a job that has ended, and its results."""

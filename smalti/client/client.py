@@ -225,6 +225,7 @@ class Client:
         completion: Completion | None = None,
         retention_seconds: float | None = None,
         deadline_seconds: float | None = None,
+        webhook: str = "",
         name: str = "",
         labels: Mapping[str, str] = NO_LABELS,
         request_id: str | None = None,
@@ -235,7 +236,7 @@ class Client:
         """Queue a job of `count` samples; sample i is image first_index + i of the seed.
 
         Name and labels help to find it again. If it has not ended `deadline_seconds` after its submit, it is stopped
-        and fails; its finished samples stay.
+        and fails; its finished samples stay. When it has ended, the server tells the URL `webhook`, if it may.
 
         While the server is away or its queue is full, the client tries again for `patience_seconds`. All tries send
         the same request_id (a new one unless you give it), so the job is queued only once.
@@ -249,6 +250,7 @@ class Client:
             completion=completion,
             retention_seconds=retention_seconds,
             deadline_seconds=deadline_seconds,
+            webhook=webhook,
             name=name,
             labels=labels,
             request_id=request_id,
@@ -268,6 +270,7 @@ class Client:
         temperature: float = 1.0,
         retention_seconds: float | None = None,
         deadline_seconds: float | None = None,
+        webhook: str = "",
         name: str = "",
         labels: Mapping[str, str] = NO_LABELS,
         request_id: str | None = None,
@@ -290,6 +293,7 @@ class Client:
             temperature=temperature,
             retention_seconds=retention_seconds,
             deadline_seconds=deadline_seconds,
+            webhook=webhook,
             name=name,
             labels=labels,
             request_id=request_id,
@@ -391,6 +395,10 @@ class Client:
     def resume(self, job: JobOrId) -> Job:
         """Let workers draw a paused job again."""
         return self._ask(calls.jobs.resume(job))
+
+    def webhook_key(self) -> str:
+        """The key with which the webhooks of this client are signed; `smalti.webhooks.verified` takes it."""
+        return self._ask(calls.jobs.webhook_key())
 
     def delete(self, job: JobOrId) -> None:
         """Delete a job that has ended, and its results."""

@@ -67,11 +67,11 @@ def decode_unkept(encoded: bytes | None, kept_bytes: int) -> JobRequest:
     return request
 
 
-def _notes(*, name: str, labels: Sequence[Sequence[str]]) -> Notes:
-    words = [name, *(word for pair in labels for word in pair)]
+def _notes(*, name: str, labels: Sequence[Sequence[str]], webhook: str) -> Notes:
+    words = [name, webhook, *(word for pair in labels for word in pair)]
     if any(not isinstance(word, str) for word in words) or any(len(pair) != 2 for pair in labels):
         raise TypeError("notes are texts")
-    return Notes(name=name, labels=tuple((key, value) for key, value in labels))
+    return Notes(name=name, labels=tuple((key, value) for key, value in labels), webhook=webhook)
 
 
 def _check_types(values: Mapping[str, object]) -> None:

@@ -38,10 +38,11 @@ TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notes:
-    """What a client writes on its job, to find it again."""
+    """What a client writes on its job: to find it again, and where to tell of its end."""
 
     name: str = ""
     labels: tuple[tuple[str, str], ...] = ()  # (key, value), in order of the keys
+    webhook: str = ""  # the URL to which its end is told; empty for none
 
 
 NO_NOTES = Notes()

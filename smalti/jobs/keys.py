@@ -9,6 +9,7 @@
 | `recount` | hash | the same, while `recount.lua` computes it again |
 | `queued` | zset | jobs without a claimed sample so far, by submit time |
 | `deadlines` | zset | jobs that have a deadline and were not stopped, by it |
+| `webhooks` | zset | ended jobs whose clients are still to be told, by the time of the next try |
 | `ready:<digest>:<class>:<client>` | zset | jobs with claimable samples, by their last turn, the oldest first |
 | `turns:<digest>:<class>` | zset | clients with claimable samples, by their time |
 | `share:<class>:<client>` | hash | `time`, and the digests in whose `turns` it is; for an hour if in none |
@@ -63,6 +64,7 @@ The queue's promises, on a Redis that passes `QueueUpkeep.check`:
 - A cancelled job ends CANCELLED when its workers commit next or their leases end; ended samples stay.
 - Of a paused job no sample is handed out. Its workers give back what they draw, with all rows, until it is resumed.
 - A job that has not ended at its deadline is stopped in the same way, and ends FAILED.
+- The end of a job with a webhook and the duty to tell of it are written together; it is forgotten with the job.
 - After a job has ended, all its keys have a TTL.
 - At its memory limit Redis refuses new jobs and claims. What runs is finished; everything can be read and freed.
 """
@@ -102,7 +104,7 @@ class Keys:
         """The keys that every pool has, and their types."""
         kinds = {
             b"hash": ("meta", "totals", "recount", "weights"),
-            b"zset": ("jobs", "queued", "deadlines", "workers", "leaving", "chores", "expiry"),
+            b"zset": ("jobs", "queued", "deadlines", "webhooks", "workers", "leaving", "chores", "expiry"),
             b"stream": ("dead", "events", "bell", "interactive"),
         }
         return {self.prefix + name: kind for kind, names in kinds.items() for name in names}
@@ -138,6 +140,10 @@ class Keys:
     @property
     def interactive(self) -> str:
         return self.prefix + "interactive"
+
+    @property
+    def webhooks(self) -> str:
+        return self.prefix + "webhooks"
 
     def job(self, job_id: str) -> str:
         return f"{self.prefix}job:{job_id}"

@@ -81,6 +81,11 @@ class JobServiceStub:
                 request_serializer=smalti_dot_v1_dot_jobs__pb2.ResumeJobRequest.SerializeToString,
                 response_deserializer=smalti_dot_v1_dot_jobs__pb2.Job.FromString,
                 _registered_method=True)
+        self.GetWebhookKey = channel.unary_unary(
+                '/smalti.v1.JobService/GetWebhookKey',
+                request_serializer=smalti_dot_v1_dot_jobs__pb2.GetWebhookKeyRequest.SerializeToString,
+                response_deserializer=smalti_dot_v1_dot_jobs__pb2.WebhookKey.FromString,
+                _registered_method=True)
         self.Delete = channel.unary_unary(
                 '/smalti.v1.JobService/Delete',
                 request_serializer=smalti_dot_v1_dot_jobs__pb2.DeleteJobRequest.SerializeToString,
@@ -158,6 +163,13 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetWebhookKey(self, request, context):
+        """Returns the key with which the webhooks of this client are signed. UNIMPLEMENTED if the server sends none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Delete(self, request, context):
         """Deletes a job that has ended, and its results.
         """
@@ -212,6 +224,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.Resume,
                     request_deserializer=smalti_dot_v1_dot_jobs__pb2.ResumeJobRequest.FromString,
                     response_serializer=smalti_dot_v1_dot_jobs__pb2.Job.SerializeToString,
+            ),
+            'GetWebhookKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetWebhookKey,
+                    request_deserializer=smalti_dot_v1_dot_jobs__pb2.GetWebhookKeyRequest.FromString,
+                    response_serializer=smalti_dot_v1_dot_jobs__pb2.WebhookKey.SerializeToString,
             ),
             'Delete': grpc.unary_unary_rpc_method_handler(
                     servicer.Delete,
@@ -464,6 +481,33 @@ class JobService:
             '/smalti.v1.JobService/Resume',
             smalti_dot_v1_dot_jobs__pb2.ResumeJobRequest.SerializeToString,
             smalti_dot_v1_dot_jobs__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetWebhookKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/smalti.v1.JobService/GetWebhookKey',
+            smalti_dot_v1_dot_jobs__pb2.GetWebhookKeyRequest.SerializeToString,
+            smalti_dot_v1_dot_jobs__pb2.WebhookKey.FromString,
             options,
             channel_credentials,
             insecure,

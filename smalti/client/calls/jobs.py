@@ -48,6 +48,7 @@ def submit(
     deadline_seconds: float | None,
     name: str,
     labels: Mapping[str, str],
+    webhook: str,
     request_id: str | None,
     job_class: JobClass | str,
     version: int,
@@ -65,6 +66,7 @@ def submit(
         completion=None if completion is None else completion_message(completion),
         retention=_duration("retention_seconds", retention_seconds),
         deadline=_duration("deadline_seconds", deadline_seconds),
+        webhook=text("webhook", webhook),
         name=text("name", name),
         labels=_labels(labels),
         job_class=f"JOB_CLASS_{_job_class_of(job_class).name}",
@@ -145,6 +147,11 @@ def pause(job: JobOrId) -> Call[Job]:
 @from_values
 def resume(job: JobOrId) -> Call[Job]:
     return Call(SERVICE, "Resume", jobs_pb2.ResumeJobRequest(id=id_of(job)), read_job)
+
+
+@from_values
+def webhook_key() -> Call[str]:
+    return Call(SERVICE, "GetWebhookKey", jobs_pb2.GetWebhookKeyRequest(), lambda reply: str(reply.key))
 
 
 @from_values
@@ -254,6 +261,7 @@ def read_job(message: jobs_pb2.Job, colour_change: ColourChange = NO_CHANGE) -> 
         client=message.client,
         name=message.name,
         labels=dict(message.labels),
+        webhook=message.webhook,
         rpc_id=message.rpc_id,
         colour_change=colour_change,
     )

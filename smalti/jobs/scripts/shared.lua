@@ -339,6 +339,14 @@ local function owns_request_key(job)
   return known and string.sub(known, 1, #job.id + 1) == job.id .. ' '
 end
 
+-- Whether its client wants to be told of the job's end.
+local function has_webhook(job)
+  local request = redis.call('HGET', job.key, 'request') or ''
+  if not string.find(request, '"webhook":"h', 1, true) then return false end  -- that may be a label, too
+  local is_read, values = pcall(cjson.decode, request)
+  return is_read and type(values) == 'table' and type(values.notes) == 'table' and values.notes.webhook ~= ''
+end
+
 local function end_job(job, state, reason)
   if job.state == 'PAUSED' then charge(job, 'paused', -1) end
   job.state, job.reason = state, reason
@@ -349,6 +357,7 @@ local function end_job(job, state, reason)
   redis.call('ZREM', key('queued'), job.id)
   redis.call('ZREM', key('deadlines'), job.id)
   redis.call('ZADD', key('expiry'), int(now + job.retention), job.id .. ' ' .. job.client)
+  if has_webhook(job) then redis.call('ZADD', key('webhooks'), int(now), job.id) end
   charge(job, 'jobs', -1)
   end_kept(job, ttl)
   redis.call('PEXPIRE', job.key, ttl)
@@ -424,6 +433,7 @@ end
 -- Take a job, which need not exist any more, from the lists.
 local function unlist(id, client)
   redis.call('ZREM', key('jobs'), id)
+  redis.call('ZREM', key('webhooks'), id)
   if not client then return end
   redis.call('ZREM', key('jobs', client), id)
   redis.call('ZREM', key('expiry'), id .. ' ' .. client)
