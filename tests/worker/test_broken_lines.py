@@ -205,10 +205,10 @@ async def test_a_script_of_somebody_else_that_blocks_redis_costs_no_sample(
     blocking = "local t = redis.call('TIME')[1] + 2 while redis.call('TIME')[1] < tostring(t) do end"
     async with connect(own_redis.url) as redis, Redis(port=own_redis.port) as other:
         await other.config_set("lua-time-limit", 1)  # after that, Redis answers others BUSY
-        queue, blocked = queues_on(redis, lease_seconds=5.0), list[asyncio.Task[Any]]()
+        queue, blocked = queues_on(redis, lease_seconds=5.0), list[asyncio.Future[Any]]()
 
         def block() -> None:
-            blocked.append(asyncio.create_task(other.eval(blocking, 0)))
+            blocked.append(asyncio.ensure_future(other.eval(blocking, 0)))
 
         await draw_over_it(queue, queue, hire, toy, until, disturb=block)
         await asyncio.gather(*blocked)
