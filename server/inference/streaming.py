@@ -118,12 +118,12 @@ class Streaming:
         if not model.is_decoupled:
             yield await self._inferring.respond(model, request, stream.deadline, last=True)
             return
-        asked = await self._inferring.read(model, request)
+        asked = await self._inferring.read(model, request, stream.deadline)
         last_row = model.served.manifest.height - 1
         async with aclosing(self._drawing.rows(model, asked.inputs)) as rows:
             async for row in rows:
                 last = row["row"][0] == last_row and not asked.options.wants_empty_final
-                yield await self._inferring.write(model, request, row, asked, last=last)
+                yield await self._inferring.write(model, request, row, asked, stream.deadline, last=last)
         if asked.options.wants_empty_final:
             yield write_empty(model, request.id)
 

@@ -9,11 +9,16 @@ TEMPERATURE_RANGE = (0.05, 10.0)
 
 
 class JobClass(StrEnum):
-    """How a job shares workers with others: by the weights 16, 4 and 1 (shared.lua)."""
+    """How a job shares workers with others: by their weights."""
 
     INTERACTIVE = "interactive"  # somebody waits: other samples make way for these
     STANDARD = "standard"
     BATCH = "batch"  # nobody waits: these take what others leave, and always a little
+
+    @property
+    def weight(self) -> int:
+        """Its share of a worker's pixels beside the other classes'; shared.lua has the same numbers."""
+        return {"interactive": 16, "standard": 4, "batch": 1}[self.value]
 
 
 class JobState(StrEnum):
