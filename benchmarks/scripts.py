@@ -1,6 +1,6 @@
 """The longest that each script keeps Redis busy, at the largest settings allowed: `python -m benchmarks.scripts`.
 
-While a script runs, Redis answers nobody else. Shown for each script are the longest time by Redis' slow log, the most of
+While a script runs, Redis answers nobody else. Shown for each script are its longest time in the slow log, the most of
 Redis' processor, with reading the call and writing the answer, and the most commands that one call ran. A busy machine
 stops Redis in the middle of a script, which shows in the first time only. All is done several times; the best round is
 shown.
