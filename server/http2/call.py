@@ -2,11 +2,12 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, Protocol
 
 from grpc import StatusCode
 
-from server.http2.messages import MessageReader, framed
+from server.http2.messages import Message, MessageReader, framed
 from server.http2.metadata import Request
 from server.http2.statuses import OK, Ended, Metadata, Status
 
@@ -19,7 +20,7 @@ class Line(Protocol):
     def acknowledge(self, call: "Call", amount: int, missing: int) -> None:
         """Let the client send as many bytes as were read, and those that the message in hand lacks."""
 
-    async def send(self, call: "Call", frame: bytes) -> None:
+    async def send(self, call: "Call", pieces: Iterable[bytes | memoryview]) -> None:
         """Send a part of the response; waits while the client takes none."""
 
     def end(self, call: "Call", status: Status) -> None:
@@ -38,7 +39,7 @@ class Call:
         self.stream = stream  # the number of its HTTP/2 stream
         self.path = request.path
         self.metadata = request.metadata
-        self.serialize: Any = None  # makes bytes of a response, where a handler gives no bytes
+        self.serialize: Callable[[Any], Message]  # how the method's responses are written
         self.trailing: Metadata = ()  # follows the responses, whatever the status
         self.task: asyncio.Task[None] | None = None  # answers the call
         self.has_headers = False  # of the response
@@ -82,9 +83,8 @@ class Call:
         return self._messages.popleft()
 
     async def write(self, response: Any) -> None:
-        """Send a response: bytes, or what `serialize` makes bytes of. Waits while the client takes no more."""
-        data = response if isinstance(response, bytes) else self.serialize(response)
-        await self._line.send(self, framed(data))
+        """Send a response, as `serialize` writes it. Waits while the client takes no more."""
+        await self._line.send(self, framed(self.serialize(response)))
 
     async def abort(self, code: StatusCode, details: str = "", trailing_metadata: Metadata = ()) -> NoReturn:
         """End the call with this status."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -18,8 +18,8 @@ _STREAM_WINDOW = 65_535  # bytes that a client may send before somebody reads th
 _LARGEST_WINDOW = 4 << 20  # for a large message that is being read
 _CONNECTION_WINDOW = 1 << 30  # the windows of the streams are what limits
 _MOST_HEADER_BYTES = 16_384
-_MOST_UNSENT_BYTES = 65_536  # of one call, before its handler waits
-_WRITE_BYTES = 1 << 20  # handed to the transport at once
+_MOST_UNSENT_BYTES, _FEW_UNSENT_BYTES = 262_144, 65_536  # of one call: its handler waits, and goes on
+_WRITE_BYTES = 65_536  # handed to the transport at once
 _GREETING_SECONDS = 20.0  # for the first bytes of HTTP/2
 _FINISHING_SECONDS = 1.0  # for a client to send the requests of a call that is answered
 _RETIRING_SECONDS = 1.0  # for new calls that were on their way when the client was asked to make none
@@ -157,15 +157,15 @@ class Connection(asyncio.Protocol):
             self._widen(call.stream, min(missing, _LARGEST_WINDOW))
         self._flush_soon()
 
-    async def send(self, call: Call, frame: bytes) -> None:
-        if call.is_over or not self._is_usable:
-            return
-        self._pings.forgive()
-        self._begin_response(call)
-        self._http2.send_data(call.stream, frame)
-        self._flush_soon()
-        if self._http2.queued_body_size(call.stream) > _MOST_UNSENT_BYTES:
-            await self._until_taken(call.stream)
+    async def send(self, call: Call, pieces: Iterable[bytes | memoryview]) -> None:
+        for piece in pieces:
+            if call.is_over or not self._is_usable:
+                return
+            self._begin_response(call)
+            self._http2.send_data(call.stream, piece)
+            self._flush_soon()
+            if self._http2.queued_body_size(call.stream) > _MOST_UNSENT_BYTES:
+                await self._until_taken(call.stream)
 
     def end(self, call: Call, status: Status) -> None:
         if call.has_begun or call.has_whole_request:
@@ -278,8 +278,11 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def _write(self) -> None:
+        unsent = self._http2.queued_body_size()
         while not self._is_paused and not self._is_lost and (data := self._http2.data_to_send(_WRITE_BYTES)):
             self._transport.write(data)
+        if self._http2.queued_body_size() < unsent:
+            self._pings.forgive()  # clients measure the line by pings amid data
 
     def _send_late_end(self, stream: int) -> None:
         if late := self._ends.pop(stream, None):
@@ -288,6 +291,7 @@ class Connection(asyncio.Protocol):
     def _send_end(self, call: Call, status: Status) -> None:
         if not self._is_usable:
             return
+        self._pings.forgive()
         if call.has_headers:
             self._http2.send_trailers(call.stream, metadata.trailers(status))
         else:
@@ -320,7 +324,7 @@ class Connection(asyncio.Protocol):
 
     def _wake_served(self) -> None:
         for stream in list(self._waiting):
-            if self._http2.queued_body_size(stream) <= _MOST_UNSENT_BYTES:
+            if self._http2.queued_body_size(stream) <= _FEW_UNSENT_BYTES:
                 self._wake(stream)
 
     def _wake(self, stream: int) -> None:

@@ -1,19 +1,31 @@
 """Cuts the bytes of a call into messages, and gives messages their heads (a flag and a length)."""
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from grpc import StatusCode
 
 from server.http2.statuses import Ended, Status
 
+Message = bytes | Sequence[bytes | memoryview]  # in one piece, or in several that follow each other
 HEAD = 5  # bytes: whether the message is compressed, and its length
+_PIECE_BYTES = 65_536
 _WINDOW_BITS = {b"gzip": 31, b"deflate": 15}  # of zlib: with the header of gzip, or of zlib itself
 
 
-def framed(message: bytes) -> bytes:
-    """A message as it is sent, never compressed."""
-    return b"\x00%b%b" % (len(message).to_bytes(4, "big"), message)
+def framed(message: Message) -> Iterator[bytes | memoryview]:
+    """A message as it is sent, never compressed: in one piece if it is small, else in pieces that are not copied."""
+    parts = (message,) if isinstance(message, bytes) else message
+    length = sum(map(len, parts))
+    head = b"\x00" + length.to_bytes(4, "big")
+    if length <= _PIECE_BYTES:
+        yield b"".join((head, *parts))
+        return
+    yield head
+    for part in parts:
+        view = memoryview(part)
+        for start in range(0, len(view), _PIECE_BYTES):
+            yield view[start : start + _PIECE_BYTES]
 
 
 class MessageReader:

@@ -11,6 +11,7 @@ from grpc import StatusCode
 
 from server.http2.call import Call
 from server.http2.connection import Connection, Limits
+from server.http2.messages import Message
 from server.http2.statuses import Ended, Status
 
 log = structlog.get_logger()
@@ -29,7 +30,7 @@ class Method(NamedTuple):
     name: str
     answer: Callable[[Any, Any], Any]
     parse: Callable[[bytes], Any]
-    serialize: Callable[[Any], bytes]
+    serialize: Callable[[Any], Message]
     takes_stream: bool
     gives_stream: bool
 

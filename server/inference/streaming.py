@@ -10,11 +10,11 @@ from server.errors import log_bug
 from server.inference.drawing import Drawing
 from server.inference.inferring import Inferring
 from server.inference.naming import ProtocolModels
-from server.inference.responses import in_stream, write_empty, write_failure
+from server.inference.responses import Parts, in_stream, write_empty, write_failure
 from smalti.errors import SmaltiError
 
 _MOST_AT_ONCE, _MOST_BYTES = 64, 16 * 1024 * 1024  # requests of one stream; more wait in the client
-Response = bytes | SmaltiError | None  # an error ends the stream with its status; None ends it in order
+Response = Parts | SmaltiError | None  # an error ends the stream with its status; None ends it in order
 
 
 class _Room:
@@ -81,8 +81,8 @@ class Streaming:
 
     async def answer(
         self, requests: AsyncIterator[Any], deadline: float | None, *, ends_at_error: bool
-    ) -> AsyncGenerator[bytes, None]:
-        """The responses as bytes. Closing this early ends all that is being answered.
+    ) -> AsyncGenerator[Parts, None]:
+        """The responses in parts. Closing this early ends all that is being answered.
 
         A refused request has a response with the error. With `ends_at_error` the error is raised instead.
         """
@@ -140,7 +140,7 @@ class Streaming:
     def _failure(self, request: Any, error: SmaltiError, stream: _Stream) -> Response:
         return error if stream.ends_at_error else write_failure(request, str(error))
 
-    async def _written(self, request: Any, stream: _Stream) -> AsyncGenerator[bytes, None]:
+    async def _written(self, request: Any, stream: _Stream) -> AsyncGenerator[Parts, None]:
         model = self._models.get(request.model_name, request.model_version)
         if not model.is_decoupled:
             yield await self._inferring.respond(model, request, stream.deadline, last=True)
