@@ -7,7 +7,7 @@ from typing import Any, NoReturn, Protocol
 
 from grpc import StatusCode
 
-from server.http2.messages import Message, MessageReader, framed
+from server.http2.messages import Message, MessageReader, Sealed, framed, unreadable
 from server.http2.metadata import Request
 from server.http2.statuses import OK, Ended, Metadata, Status
 
@@ -47,7 +47,7 @@ class Call:
         self.has_begun = self.has_whole_request = False  # the request
         self.unread = 0  # bytes that the client may not replace yet
         self._reader = MessageReader(request.encoding, most_bytes)
-        self._messages: deque[bytes] = deque()
+        self._messages: deque[Sealed] = deque()
         self._fault: Ended | None = None  # what follows the messages
         self._arrival: asyncio.Future[None] | None = None
         self._deadline: float | None = None
@@ -80,7 +80,7 @@ class Call:
             self._line.acknowledge(self, self.unread, self._reader.missing)
             self._arrival = self._loop.create_future()
             await self._arrival
-        return self._messages.popleft()
+        return self._reader.open(self._messages.popleft())
 
     async def write(self, response: Any) -> None:
         """Send a response, as `serialize` writes it. Waits while the client takes no more."""
@@ -122,6 +122,8 @@ class Call:
     def finish(self) -> None:
         """The whole request has come."""
         self.has_whole_request = True
+        if self._reader.missing and not self._fault:
+            self._fault = unreadable("the call ended within it")
         self._tell()
 
     def leave(self) -> None:

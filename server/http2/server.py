@@ -92,10 +92,14 @@ class Server:
             task.cancel()
         for connection in list(self._connections):
             connection.finish(_STOPPING)
-        if self._connections:
-            await asyncio.wait([each.closed for each in self._connections], timeout=seconds)
+        await self._until_closed(seconds)
         for connection in list(self._connections):
             connection.abort()
+        await self._until_closed(None)
+
+    async def _until_closed(self, seconds: float | None) -> None:
+        if self._connections:
+            await asyncio.wait([each.closed for each in self._connections], timeout=seconds)
 
     def _close_sockets(self) -> None:
         for each in self._sockets:
