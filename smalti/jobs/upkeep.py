@@ -34,7 +34,7 @@ class QueueUpkeep:
     """Every worker and every server calls these now and then (`smalti.jobs.housekeeping`)."""
 
     def __init__(self, store: QueueStore) -> None:
-        self._store = store
+        self._store = store.for_upkeep()
 
     @property
     def recover_seconds(self) -> float:
