@@ -36,6 +36,7 @@ from smalti.errors import (
     TokenRefused,
     Unavailable,
     Unsupported,
+    WorkerNotFound,
     reason_of,
 )
 
@@ -48,6 +49,7 @@ STATUS: dict[type[SmaltiError], StatusCode] = {
     ModelNotFound: StatusCode.NOT_FOUND,
     RegionNotFound: StatusCode.NOT_FOUND,
     JobNotFound: StatusCode.NOT_FOUND,
+    WorkerNotFound: StatusCode.NOT_FOUND,
     GraphNotServed: StatusCode.FAILED_PRECONDITION,
     JobDamaged: StatusCode.DATA_LOSS,
     JobNotFinished: StatusCode.FAILED_PRECONDITION,

@@ -54,6 +54,10 @@ class JobNotFound(SmaltiError):
     """There is no such job, or its retention has passed."""
 
 
+class WorkerNotFound(SmaltiError):
+    """No worker of that name has a lease."""
+
+
 class RegionNotFound(SmaltiError):
     """No region of shared memory is registered under this name."""
 

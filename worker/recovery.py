@@ -22,13 +22,9 @@ class Recovery:
         If Redis becomes unfit, it is noticed here; from then on the queue refuses the worker's calls.
         """
         async with asyncio.TaskGroup() as tasks:
-            kept = [
-                tasks.create_task(self._housekeeping.keep_recovering()),
-                tasks.create_task(self._housekeeping.keep_auditing()),
-            ]
+            recovering = tasks.create_task(self._housekeeping.keep_recovering())
             while not stopping.is_set():
                 with suppress(Unavailable, RedisUnfit):
                     await self._housekeeping.look()
                 await wait_until(stopping, seconds=self._queue.recover_seconds)
-            for task in kept:
-                task.cancel()
+            recovering.cancel()

@@ -16,6 +16,7 @@ from smalti.runtime.metrics import SLOTS
 from worker.claiming import Claiming
 from worker.committing import Committing
 from worker.contact import Contact
+from worker.draining import Draining
 from worker.drawing import Drawing
 from worker.engine import Engine
 from worker.held_samples import HeldSamples
@@ -103,6 +104,7 @@ class Worker:
             tasks.create_task(self._drawing.run())
             tasks.create_task(self._committing.run())
             tasks.create_task(self._lease.run())
+            tasks.create_task(Draining(self._parts).run(stopping))
             tasks.create_task(self._load_new_models())
 
     async def _stop_when(self, stopping: asyncio.Event, grace: asyncio.Timeout) -> None:

@@ -210,4 +210,4 @@ def _wanted(expected: TensorKind, parameters: Any, regions: Regions) -> Wanted:
 
 
 def _listed(names: Any) -> str:
-    return ", ".join(f"'{name}'" for name in names)
+    return ", ".join(f"'{name}'" for name in names) or "none"

@@ -13,6 +13,7 @@ from smalti.errors import BatcherFull, DeadlinePassed, InvalidRequest, Unavailab
 from smalti.runtime import tracing
 from smalti.runtime.batching import Batching, QueuePolicy
 from smalti.runtime.metrics import BATCH_WAITING_ENTRIES
+from smalti.runtime.names import protocol_name
 
 _RETRY_SECONDS = 0.1  # enough for many runs
 
@@ -37,7 +38,7 @@ class Batcher:
     ) -> None:
         self._batching = batching
         self._is_batched = is_batched
-        self._name = f"{model}.{graph}"
+        self._name = protocol_name(model, graph)
         self._running = Running(runner, model=model, graph=graph, is_batched=is_batched)
         self._gauge = BATCH_WAITING_ENTRIES.labels(model, graph)
         self._waiting = Waiting()

@@ -17,6 +17,7 @@ from smalti.runtime.metrics import (
     BATCH_ENTRIES,
     BATCH_WAIT_SECONDS,
 )
+from smalti.runtime.names import protocol_name
 
 log = structlog.get_logger()
 
@@ -39,7 +40,7 @@ class Running:
 
     def __init__(self, runner: RunsGraph, *, model: str, graph: str, is_batched: bool) -> None:
         self._runner = runner
-        self._name = f"{model}.{graph}"
+        self._name = protocol_name(model, graph)
         self._is_batched = is_batched
         self._meters = _Meters(model, graph)
         self.statistics = GraphStatistics()

@@ -1,4 +1,4 @@
-"""Commands for jobs: submit, watch, results, pause, resume, cancel, delete, jobs."""
+"""Commands for jobs: submit, watch, wait, results, pause, resume, cancel, delete, jobs."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +15,7 @@ from rich.console import Console
 
 from smalti.cli import options
 from smalti.cli.connecting import connected
+from smalti.cli.endings import code_of_all, require_success
 from smalti.cli.exit_codes import INTERRUPTED
 from smalti.cli.output import (
     print_json,
@@ -28,7 +29,7 @@ from smalti.cli.terminal import moves_pictures
 from smalti.cli.watching import JsonView, LineView, LiveView, View, follow
 from smalti.client import Client, Job
 from smalti.client.failures import Patience
-from smalti.errors import Busy, ModelNotFound, SmaltiError, Unavailable
+from smalti.errors import Busy, DeadlinePassed, ModelNotFound, Unavailable
 from smalti.jobs.job import JobClass, JobState
 from smalti.pictures.fitting import Fit
 from smalti.printable import printable
@@ -146,6 +147,42 @@ def watch(client: Client, job: str, patience: float, as_json: bool) -> None:
     is one line of JSON. Ctrl-C stops watching, not the job. The exit code is 0 only if the job succeeded.
     """
     _watch(client, _patiently(partial(client.get_job, job), patience), as_json=as_json, patience=patience)
+
+
+@click.command()
+@click.argument("jobs", metavar="JOB...", nargs=-1, required=True)
+@click.option(
+    "--timeout",
+    type=options.Number(0),
+    metavar="S",
+    help="Stop waiting after so long, with exit code 8. Default: wait for ever.",
+)
+@options.patience
+@options.as_json
+@connected
+def wait(client: Client, jobs: Sequence[str], timeout: float | None, patience: float, as_json: bool) -> None:
+    """Wait until all of these jobs have ended, and print a line for each.
+
+    \b
+    The exit code says how they ended; the first that is true for one of them:
+      8  it has not ended within --timeout
+      1  it failed
+      7  it was stopped at its deadline
+      6  it was cancelled
+      0  all succeeded
+    """
+    found = [
+        _patiently(partial(client.get_job, job), patience) for job in jobs
+    ]  # an unknown one ends this at once
+    end = None if timeout is None else time.monotonic() + timeout
+    ended = []
+    for job in found:
+        ended.append(_wait(client, job, end, patience))
+        if as_json:
+            print_json(ended[-1])
+        else:
+            click.echo(_ending(ended[-1]))
+    raise SystemExit(code_of_all(ended))
 
 
 @click.command()
@@ -281,6 +318,20 @@ def _patiently(ask: Callable[[], Answer], patience_seconds: float) -> Answer:
             time.sleep(delay)
 
 
+def _wait(client: Client, job: Job, end: float | None, patience: float) -> Job:
+    """The job when it has ended, or as it is when there is no more time."""
+    left = None if end is None else max(0.0, end - time.monotonic())
+    try:
+        return client.wait(job, patience_seconds=patience, timeout_seconds=left)
+    except DeadlinePassed:
+        return client.get_job(job)
+
+
+def _ending(job: Job) -> str:
+    reason = f" {job.reason}" if job.reason else ""
+    return f"{job.id} {job.state} {job.done}/{job.count}{reason}"
+
+
 def _watch(client: Client, job: Job, *, as_json: bool, patience: float) -> None:
     try:
         view = _patiently(partial(_view, client, job, as_json=as_json), patience)
@@ -291,7 +342,7 @@ def _watch(client: Client, job: Job, *, as_json: bool, patience: float) -> None:
             f"smalti watch {job.id} follows it again, smalti cancel {job.id} stops it."
         )
         raise SystemExit(INTERRUPTED) from None
-    _require_success(ended)
+    require_success(ended)
 
 
 def _view(client: Client, job: Job, *, as_json: bool) -> View:
@@ -302,24 +353,6 @@ def _view(client: Client, job: Job, *, as_json: bool) -> View:
         with suppress(ModelNotFound):  # without the model its colours are unknown
             return LiveView(client, job, console)
     return LineView(console)
-
-
-def _require_success(job: Job) -> None:
-    """Raise SmaltiError unless the job succeeded, for the exit code."""
-    match job.state:
-        case JobState.FAILED if job.reason == "DEADLINE_EXCEEDED":
-            raise SmaltiError(
-                f"Job {job.id} was stopped at its deadline after {job.done} of {job.count} samples; "
-                "smalti results writes them."
-            )
-        case JobState.FAILED:
-            reason = f" ({job.reason})" if job.reason else ""
-            raise SmaltiError(
-                f"Job {job.id} failed: {job.failed} of {job.count} samples could not be drawn{reason}; "
-                "smalti results writes the others and says why."
-            )
-        case JobState.CANCELLED:
-            raise SmaltiError(f"Job {job.id} was cancelled after {job.done} of {job.count} samples.")
 
 
 def _table(listed: Sequence[Job]) -> Sequence[Sequence[str]]:

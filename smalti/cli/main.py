@@ -6,6 +6,7 @@ import click
 
 import smalti
 from smalti.cli import completing, images, jobs, models, results
+from smalti.cli.endings import JobNotSucceeded
 from smalti.cli.exit_codes import AWAY, FAILED, INTERRUPTED, NOT_FOUND, WRONG_USAGE
 from smalti.cli.streams import sound_streams
 from smalti.errors import (
@@ -17,6 +18,7 @@ from smalti.errors import (
     RequestConflict,
     SmaltiError,
     Unavailable,
+    WorkerNotFound,
 )
 
 _EXIT_CODES: dict[type[SmaltiError], int] = {
@@ -24,6 +26,7 @@ _EXIT_CODES: dict[type[SmaltiError], int] = {
     RequestConflict: WRONG_USAGE,
     ModelNotFound: NOT_FOUND,
     JobNotFound: NOT_FOUND,
+    WorkerNotFound: NOT_FOUND,
     Busy: AWAY,
     Unavailable: AWAY,
     DeadlinePassed: AWAY,
@@ -68,11 +71,14 @@ def main() -> None:
     \b
     Exit codes:
       0    done
-      1    the request or the job failed, the job was cancelled, or standard output cannot be written
+      1    the request or the job failed, or standard output cannot be written
       2    wrong usage, or an input that cannot be used
-      3    no such model or job
+      3    no such model, job or worker
       4    the server is away or busy: try again later
       5    done, except for pictures that could not be used; they are named
+      6    the job was cancelled
+      7    the job was stopped at its deadline
+      8    the job has not ended within --timeout
       130  stopped by Ctrl-C; a job that was watched goes on
       141  the reader of standard output went away
     """
@@ -80,6 +86,8 @@ def main() -> None:
 
 def exit_code(error: SmaltiError) -> int:
     """The exit code for an error."""
+    if isinstance(error, JobNotSucceeded):
+        return error.exit_code
     return next((code for kind, code in _EXIT_CODES.items() if isinstance(error, kind)), FAILED)
 
 
@@ -87,6 +95,7 @@ for _command in (
     images.draw,
     jobs.submit,
     jobs.watch,
+    jobs.wait,
     results.results,
     jobs.pause,
     jobs.resume,

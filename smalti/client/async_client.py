@@ -255,27 +255,37 @@ class AsyncClient:
             more = bool(page_token)
 
     async def watch(
-        self, job: JobOrId, *, rows: bool = False, patience_seconds: float = 60.0
+        self,
+        job: JobOrId,
+        *,
+        rows: bool = False,
+        patience_seconds: float = 60.0,
+        timeout_seconds: float | None = None,
     ) -> AsyncGenerator[JobEvent, None]:
-        """The events of a job, from its present state to its end."""
-        progress, patience = JobProgress(), Patience(patience_seconds)
+        """The events of a job, from its present state to its end; raises DeadlinePassed as `Client.watch` does."""
+        progress, patience = JobProgress(), Patience(patience_seconds, timeout_seconds=timeout_seconds)
         while True:
             try:
-                async with aclosing(self._watch_once(job, progress, patience, rows=rows)) as events:
-                    async for event in events:
-                        yield event
+                with patience.limiting():
+                    async with aclosing(self._watch_once(job, progress, patience, rows=rows)) as events:
+                        async for event in events:
+                            yield event
                 return
             except (Busy, Unavailable) as error:
                 delay = patience.delay_after(error)
                 yield progress.interruption(error, delay)
                 await asyncio.sleep(delay)
 
-    async def wait(self, job: JobOrId, *, patience_seconds: float = 60.0) -> Job:
-        """Wait until the job has ended; its `state` says whether it succeeded."""
-        known = await self.get_job(job)
-        async with aclosing(self.watch(job, patience_seconds=patience_seconds)) as events:
+    async def wait(
+        self, job: JobOrId, *, patience_seconds: float = 60.0, timeout_seconds: float | None = None
+    ) -> Job:
+        """Wait until the job has ended; raises DeadlinePassed if it has not after `timeout_seconds`."""
+        known: Job | None = None
+        watch = self.watch(job, patience_seconds=patience_seconds, timeout_seconds=timeout_seconds)
+        async with aclosing(watch) as events:
             async for event in events:
                 known = event if isinstance(event, Job) else known
+        assert known is not None  # a watch ends with the job
         return known
 
     async def results(
@@ -335,7 +345,7 @@ class AsyncClient:
         self, job: JobOrId, progress: JobProgress, patience: Patience, *, rows: bool
     ) -> AsyncGenerator[JobEvent, None]:
         call = calls.jobs.watch(job, rows=rows)
-        async with aclosing(self._stream(call)) as replies:
+        async with aclosing(self._stream(call, timeout_seconds=patience.seconds_left)) as replies:
             async for reply in replies:
                 patience.renew()
                 event = call.read(reply)
@@ -374,8 +384,10 @@ class AsyncClient:
         with self._failures():
             return await self._start(call, timeout_seconds=self._connection.timeout_seconds)
 
-    async def _stream(self, call: Call[Any] | ImageCall[Any]) -> AsyncGenerator[Any, None]:
-        responses = self._start(call)
+    async def _stream(
+        self, call: Call[Any] | ImageCall[Any], *, timeout_seconds: float | None = None
+    ) -> AsyncGenerator[Any, None]:
+        responses = self._start(call, timeout_seconds=timeout_seconds)
         try:
             with self._failures():
                 async for response in responses:

@@ -287,28 +287,41 @@ class Client:
             more = bool(page_token)
 
     def watch(
-        self, job: JobOrId, *, rows: bool = False, patience_seconds: float = 60.0
+        self,
+        job: JobOrId,
+        *,
+        rows: bool = False,
+        patience_seconds: float = 60.0,
+        timeout_seconds: float | None = None,
     ) -> Iterator[JobEvent]:
         """The events of a job, from its present state to its end; no event comes twice.
 
         With `rows` also the rows of samples in progress. While the server is away or has too many watchers, yields
-        Interrupted and tries again, for at most `patience_seconds`.
+        Interrupted and tries again, for at most `patience_seconds`. Raises DeadlinePassed if the job has not ended
+        after `timeout_seconds`.
         """
-        progress, patience = JobProgress(), Patience(patience_seconds)
+        progress, patience = JobProgress(), Patience(patience_seconds, timeout_seconds=timeout_seconds)
         while True:
             try:
-                yield from self._watch_once(job, progress, patience, rows=rows)
+                with patience.limiting():
+                    yield from self._watch_once(job, progress, patience, rows=rows)
                 return
             except (Busy, Unavailable) as error:
                 delay = patience.delay_after(error)
                 yield progress.interruption(error, delay)
                 time.sleep(delay)
 
-    def wait(self, job: JobOrId, *, patience_seconds: float = 60.0) -> Job:
-        """Wait, as `watch` does, until the job has ended; its `state` says whether it succeeded."""
-        known = self.get_job(job)
-        for event in self.watch(job, patience_seconds=patience_seconds):
+    def wait(
+        self, job: JobOrId, *, patience_seconds: float = 60.0, timeout_seconds: float | None = None
+    ) -> Job:
+        """Wait, as `watch` does, until the job has ended; its `state` and `reason` say how.
+
+        Raises DeadlinePassed if it has not ended after `timeout_seconds`.
+        """
+        known: Job | None = None
+        for event in self.watch(job, patience_seconds=patience_seconds, timeout_seconds=timeout_seconds):
             known = event if isinstance(event, Job) else known
+        assert known is not None  # a watch ends with the job
         return known
 
     def results(
@@ -374,7 +387,7 @@ class Client:
     ) -> Iterator[JobEvent]:
         """New events from one connection; raises Unavailable if it ends before the job."""
         call = calls.jobs.watch(job, rows=rows)
-        for reply in self._stream(call):
+        for reply in self._stream(call, timeout_seconds=patience.seconds_left):
             patience.renew()
             event = call.read(reply)
             if rows and isinstance(event, Job):
@@ -413,8 +426,10 @@ class Client:
         except grpc.RpcError as error:
             raise self._failed(error) from error
 
-    def _stream(self, call: Call[Any] | ImageCall[Any]) -> Iterator[Any]:
-        responses = self._start(call)
+    def _stream(
+        self, call: Call[Any] | ImageCall[Any], *, timeout_seconds: float | None = None
+    ) -> Iterator[Any]:
+        responses = self._start(call, timeout_seconds=timeout_seconds)
         try:
             yield from responses
         except grpc.RpcError as error:

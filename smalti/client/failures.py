@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterator
-from math import isnan
+from contextlib import contextmanager
+from math import inf, isnan
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -35,15 +36,21 @@ Detail = TypeVar("Detail", bound=Message)
 
 
 class Patience:
-    """Limits how long a client tries again, counted from the first of several failures in a row."""
+    """Limits how long a client tries again, counted from the first of several failures in a row.
 
-    def __init__(self, seconds: float) -> None:
-        if not hasattr(seconds, "__float__") or isnan(seconds):
-            raise InvalidRequest(
-                f"patience_seconds is {seconds!r}; it must be a number of seconds.", field="patience_seconds"
-            )
-        self._seconds = seconds
+    With `timeout_seconds` it also limits how long a client waits for a job in all.
+    """
+
+    def __init__(self, seconds: float, *, timeout_seconds: float | None = None) -> None:
+        self._seconds = _number("patience_seconds", seconds)
         self._deadline: float | None = None
+        self._timeout = None if timeout_seconds is None else _number("timeout_seconds", timeout_seconds)
+        self._end = None if self._timeout is None else monotonic() + self._timeout
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until the timeout; None if there is none."""
+        return None if self._end is None else max(0.0, self._end - monotonic())
 
     def renew(self) -> None:
         """A message arrived: count from the next failure."""
@@ -58,7 +65,23 @@ class Patience:
         left = self._deadline - now
         if left <= 0:
             raise error
-        return min(delay, left)
+        return min(delay, left, inf if self.seconds_left is None else self.seconds_left)
+
+    @contextmanager
+    def limiting(self) -> Iterator[None]:
+        """Say it in a sentence about the job if a stream ends because of the timeout."""
+        try:
+            yield
+        except DeadlinePassed as error:
+            if self._timeout is None:
+                raise
+            raise DeadlinePassed(f"The job had not ended after {self._timeout:g} s.") from error
+
+
+def _number(field: str, seconds: float) -> float:
+    if not hasattr(seconds, "__float__") or isnan(seconds):
+        raise InvalidRequest(f"{field} is {seconds!r}; it must be a number of seconds.", field=field)
+    return seconds
 
 
 def from_rpc(error: Any, address: str) -> SmaltiError:

@@ -51,7 +51,7 @@ class Housekeeping:
             await asyncio.sleep(next_beat - monotonic())
 
     async def keep_auditing(self) -> None:
-        """Audit the queue once a minute until cancelled; one of all processes does, whoever comes first."""
+        """Audit the queue once a minute until cancelled; one of all servers does, whoever comes first."""
         while True:
             await asyncio.sleep(_AUDIT_LOOK_SECONDS)
             if self._is_well:

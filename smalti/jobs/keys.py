@@ -2,7 +2,7 @@
 
 | key | type | holds |
 |---|---|---|
-| `meta` | hash | schema; last token, recovery, outage, turn, audit; jobs submitted; rate; recount; clocks |
+| `meta` | hash | schema; last token, recovery, outage, turn, audit; jobs submitted; rate; recount; clocks; paused |
 | `jobs`, `jobs:<client>` | zset | every job, and those of a client, by serial number, for List |
 | `job:<id>` | hash | client, request, kept pixels, sizes, RPC; state, cursor, counts, reason, fingerprint, times |
 | `totals` | hash | `jobs`, `paused`, `ready`, `running`, `pixels`, `bytes` of all, and `jobs <client>` … of each |
@@ -21,7 +21,7 @@
 | `result:<id>:<chunk>` | hash | index → outcome, token, log-probability, fingerprint, pixels or error; HSETNX |
 | `ended:<id>` | string | 4 bytes for each ended sample, in the order of ends: 2 · index + (1 if it succeeded) |
 | `workers` | zset | workers by the end of their lease |
-| `worker:<w>` | hash | fingerprint, digests, slots, last claim and its reply, last suspect, times of classes |
+| `worker:<w>` | hash | fingerprint, digests, slots, last claim and its reply, suspect, times of classes, draining |
 | `held:<w>` | zset | its samples, `<id>:<i>`, by their fencing tokens |
 | `leaving` | zset | held samples that have left their workers' slots; all scores are 0 |
 | `request:<hash of client>:<hash of request_id>` | string | job id and hash of the request |
@@ -29,6 +29,7 @@
 | `chores` | zset | what a script left for `expire.lua` to do, by how much that is |
 | `dropped:<set>:<id>` | set, zset | samples that are to be forgotten: the set of a job that was stopped |
 | `expiry` | zset | `<id> <client>` of jobs that ended, by the end of their retention |
+| `dead` | stream, capped | samples that failed: job, index, client, rows, error |
 | `events` | stream, capped | hints to watchers |
 | `bell`, `interactive` | stream, capped | hints to idle workers; to all workers: interactive samples wait |
 
@@ -99,7 +100,7 @@ class Keys:
         kinds = {
             b"hash": ("meta", "totals", "recount", "weights"),
             b"zset": ("jobs", "queued", "deadlines", "workers", "leaving", "chores", "expiry"),
-            b"stream": ("events", "bell", "interactive"),
+            b"stream": ("dead", "events", "bell", "interactive"),
         }
         return {self.prefix + name: kind for kind, names in kinds.items() for name in names}
 
@@ -114,6 +115,14 @@ class Keys:
     @property
     def weights(self) -> str:
         return self.prefix + "weights"
+
+    @property
+    def workers(self) -> str:
+        return self.prefix + "workers"
+
+    @property
+    def dead(self) -> str:
+        return self.prefix + "dead"
 
     @property
     def events(self) -> str:

@@ -88,6 +88,12 @@ class WorkerQueue:
         claims = "" if sequence is None else sequence
         return bool(await self._store.run(script.RENEW, worker, self._store.lease_ms, claims, *tokens))
 
+    async def is_draining(self, worker: str) -> bool:
+        """Whether somebody asked the worker to stop."""
+        name = f"{self._store.keys.prefix}worker:{worker}"
+        with self._store.available(name):
+            return bool(await self._store.redis.hexists(name, "draining"))
+
     async def leave(self, worker: str) -> None:
         """Forget a worker that stops. Samples that it still holds are given back, and no crash is counted."""
         while await self._store.run(script.LEAVE, worker, _GIVEN_BACK_AT_ONCE):

@@ -16,7 +16,7 @@ from smalti.errors import RepositoryDamaged
 from smalti.printable import printable
 from smalti.runtime import folder as files
 from smalti.runtime import inventory, onnx_file
-from smalti.runtime.manifest import FILE_NAME, Manifest, fault_of
+from smalti.runtime.manifest import FILE_NAME, MOST_AXES, Manifest, fault_of
 from smalti.runtime.names import TENSORS_GRAPH
 from smalti.runtime.opening import TYPES, open_bytes
 
@@ -55,6 +55,8 @@ def manifest_of(
     """
     weights = {other: content for other, content in contents.items() if other != file}
     inputs, outputs = _tensors(file, contents[file], weights)
+    if not outputs:
+        raise ValueError("it has no outputs")
     if batched is None and _is_contradictory(inputs):
         batched = False
     content = {
@@ -119,6 +121,10 @@ def _described(what: str, tensor: Any) -> dict[str, Any]:
         raise ValueError(
             f"its {what} '{printable(tensor.name)}' has the type {printable(tensor.type, longest=_LONGEST_TYPE)}, but "
             f"smalti serves only tensors of {', '.join(TYPES.values())}"
+        )
+    if len(tensor.shape) > MOST_AXES:
+        raise ValueError(
+            f"its {what} '{printable(tensor.name)}' has {len(tensor.shape)} axes, but smalti serves at most {MOST_AXES}"
         )
     shape = [size if isinstance(size, int) else -1 for size in tensor.shape]
     return {"name": tensor.name, "type": TYPES[tensor.type], "shape": shape}

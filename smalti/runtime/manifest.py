@@ -53,6 +53,7 @@ _SAID = {  # what to say, by pydantic's error type
     "model_type": 'must be an object, such as {{"name": 1}}',
 }
 _LARGEST_STATE = 1 << 20  # values that one sample's states may have
+MOST_AXES = 8  # of a tensor
 Type = Literal[
     "bool",
     "uint8",
@@ -102,7 +103,7 @@ Label = Annotated[
 ]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Size = Annotated[int, Field(ge=1, le=2**24)]  # of an axis
-Shape = Annotated[tuple[Annotated[int, Field(ge=-1, le=2**31 - 1)], ...], Field(max_length=8)]
+Shape = Annotated[tuple[Annotated[int, Field(ge=-1, le=2**31 - 1)], ...], Field(max_length=MOST_AXES)]
 
 
 class _Part(BaseModel):
@@ -127,7 +128,7 @@ class Graph(_Part):
 
     file: File
     inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
+    outputs: Annotated[tuple[Tensor, ...], Field(min_length=1)]
     batched: bool | None = None  # None: as its shapes say
 
     @cached_property
@@ -161,7 +162,7 @@ class State(_Part):
     input: Label
     output: Label
     type: Type
-    shape: Annotated[tuple[Size, ...], Field(max_length=7)]
+    shape: Annotated[tuple[Size, ...], Field(max_length=MOST_AXES - 1)]
 
     @property
     def values(self) -> int:

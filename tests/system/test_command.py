@@ -76,12 +76,31 @@ def test_a_job_can_be_watched_listed_and_deleted_as_json(smalti):
     assert_refused(smalti("watch", job), 3, job)
 
 
-def test_watching_a_cancelled_job_exits_with_1(smalti, calm):
+def test_watching_a_cancelled_job_exits_with_6(smalti, calm):
     job = calm.submit(DIGITS, count=100_000)
     assert smalti("cancel", job.id).code == 0
     watched = smalti("watch", job.id)
-    assert watched.code == 1
+    assert watched.code == 6
     assert "cancelled" in watched.err
+
+
+def test_a_job_is_found_by_its_label_paused_resumed_and_waited_for(smalti):
+    job = smalti("submit", DIGITS, "--count", 1500, "--label", "run=paused").out
+    assert smalti("pause", job).code == 0
+    paused = json.loads(smalti("jobs", "--label", "run=paused", "--state", "paused", "--json").out)
+    assert [found["id"] for found in paused] == [job]
+    assert smalti("wait", job, "--timeout", 0.3).code == 8
+    assert smalti("resume", job).code == 0
+    waited = smalti("wait", job)
+    assert (waited.code, waited.out) == (0, f"{job} SUCCEEDED 1500/1500")
+
+
+def test_a_job_past_its_deadline_ends_with_7_and_its_results_can_be_read(smalti, tmp_path):
+    job = smalti("submit", DIGITS, "--count", 100_000, "--deadline", 2).out
+    waited = smalti("wait", job)
+    assert (waited.code, "DEADLINE_EXCEEDED" in waited.out) == (7, True)
+    written = smalti("results", job, "--limit", 5, "-o", tmp_path / "out")
+    assert (written.code, "Wrote 5 of 100000 samples" in written.err) == (0, True)
 
 
 def test_half_a_picture_is_completed_into_a_file(smalti, tmp_path):

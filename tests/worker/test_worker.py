@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from local.private_redis import PrivateRedis
 from smalti.errors import Unavailable
+from smalti.jobs.administration import QueueAdministration
 from smalti.jobs.connection import connect
 from smalti.jobs.job import CommitReply, Job, JobState, Progress
 from smalti.jobs.reading import NO_WORKER
@@ -459,3 +460,23 @@ def _count(histogram: Any, model: str) -> float:
         for sample in metric.samples
         if sample.name.endswith("_count") and sample.labels == {"model": model}
     )
+
+
+async def test_a_drained_worker_gives_its_samples_back_and_ends(
+    redis: Redis, hire: Hire, toy: Model, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.draining._LOOK_SECONDS", 0.01)
+    manifest, _ = toy
+    queue = queues_on(redis)
+    leaving = hire(queue, toy, slots=2)
+    job = await queue.clients.submit(a_request(manifest, count=3))
+    leaving.gate.permit(2)
+    await until(lambda: leaving.gate.rows == 2)
+    await QueueAdministration(queue.store, queue.all_clients).drain(leaving.worker.name)
+    await until(leaving.stopping.is_set)
+    leaving.gate.open()
+    await leaving.task
+    assert (await queue.upkeep.depth()).workers == 0
+    hire(queue, toy).gate.open()
+    await until(ended(queue, job))
+    await assert_undisturbed(queue, job, toy)

@@ -116,6 +116,7 @@ end
 local function audit(job)
   local words, results = {''}, results_of(job)
   if results ~= job.done + job.failed or redis.call('STRLEN', key('ended', job.id)) ~= 4 * results then
+    found[job.id] = false  -- `conclude` must not end it by wrong counts
     return {'results'}
   end
   list(key('jobs'), job.id, job.serial, true, words)

@@ -125,7 +125,7 @@ allow_beyond_memory_limit()
 for place = 2, #ARGV, 2 do
   if job then check(ARGV[place], ARGV[place + 1]) else let_all_go(ARGV[place], ARGV[place + 1]) end
 end
-conclude()
+write_sums()  -- audit_jobs.lua ends jobs, after it has checked their counts
 if #repairs > 0 then
   ring_bell()
   announce(ARGV[1])

@@ -2,7 +2,8 @@
 -- Interactive samples come first, up to a limit. Then the classes share what is left by their weights. In a class clients
 -- share by theirs (shared.lua), jobs of a client take turns, and in a job samples that are drawn in part come first. A job
 -- stays with the fingerprint that began it while a worker of that fingerprint lives. A suspect is a sample with which a
--- worker fell silent and that has no new row since; a worker holds one at most.
+-- worker fell silent and that has no new row since; a worker holds one at most. While the pool is paused, or the worker is
+-- to stop, it gets nothing.
 -- KEYS  1 meta
 -- ARGV  1 worker   2 lease, ms   3 sequence number   4 fingerprint   5 most samples
 --       6 most interactive samples that come first; may be more than ARGV 5   7 the worker's slots, '' if unknown
@@ -57,6 +58,9 @@ for position = 8, #ARGV do digests[#digests + 1] = ARGV[position] end
 redis.call('ZADD', key('workers'), int(now + lease), worker)
 redis.call('HSET', me, 'fingerprint', fingerprint, 'digests', table.concat(digests, ' '), 'slots', ARGV[7])
 keep_worker(worker, lease)
+if redis.call('HEXISTS', meta, 'paused') == 1 or redis.call('HEXISTS', me, 'draining') == 1 then
+  limit, first_interactive = 0, 0
+end
 if sequence == last then return reply_with(remembered(), tonumber(redis.call('HGET', me, 'claimed'))) end
 
 -- The digests of all workers with a lease, by their fingerprint.

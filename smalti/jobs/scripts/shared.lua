@@ -6,6 +6,7 @@ local meta = KEYS[1]
 local prefix = string.sub(meta, 1, -5)
 local CHUNK = 1024  -- results in one hash; keys.py has the same number
 local CRASHES = 3  -- workers in a row that fell silent with a sample, without progress, before it fails
+local DEAD = 10000  -- samples that failed are remembered; about as many
 local LATE = 4  -- rows that a worker may have drawn since it last reported a place
 local CHUNKS_OF_DAMAGED = 977  -- of a job whose count is not known; as many as a job of a million samples has
 local TTL_MARGIN = 60000  -- keys live longer than the retention; `expire` normally deletes them earlier
@@ -417,6 +418,11 @@ local function cancel_sample(job, index)
   charge(job, 'bytes', -job.sample_bytes)
 end
 
+local function note_dead(job, index, reason)
+  redis.call('XADD', key('dead'), 'MAXLEN', '~', DEAD, '*', 'job', job.id, 'index', index, 'client', job.client,
+    'rows', int(math.floor(rows_of(job, index))), 'error', reason)
+end
+
 -- Write a sample's result, once. The outcome is '+' succeeded or '-' failed. The value is
 -- outcome token \n log-probability \n fingerprint \n (pixels or error).
 local function end_sample(job, index, outcome, token, log_probability, payload)
@@ -425,6 +431,7 @@ local function end_sample(job, index, outcome, token, log_probability, payload)
   local value = outcome .. table.concat({token, log_probability, fingerprint, payload}, '\n')
   if redis.call('HSETNX', result_key(job.id, index), index, value) == 1 then
     add(job, outcome == '+' and 'done' or 'failed', 1)
+    if outcome == '-' then note_dead(job, index, payload) end
     charge(job, 'pixels', -job.sample_pixels)
     local name, entry = key('ended', job.id), tonumber(index) * 2 + (outcome == '+' and 1 or 0)
     entries[name] = entries[name] or {}

@@ -119,6 +119,18 @@ async def test_a_request_beyond_the_waiting_limit_is_refused_at_once_with_a_retr
     await batcher.close()
 
 
+@pytest.mark.parametrize(
+    ("model", "graph", "name"), [("sprites-vae", "decode", "sprites-vae.decode"), ("dec", "model", "dec")]
+)
+async def test_errors_name_the_graph_as_clients_of_the_protocol_do(model, graph, name):
+    batcher = Batcher(Graph(), batching=KNOBS, model=model, graph=graph)
+    with pytest.raises(GraphFailed, match=f"^{name} failed on a batch of 1"):
+        await ask(batcher, 13)
+    await batcher.close()
+    with pytest.raises(Unavailable, match=f"^{name} is being unloaded"):
+        await ask(batcher, 1)
+
+
 async def test_a_request_is_never_run_and_frees_its_place_after_its_client_went_away():
     graph, batcher, first = await busy_batcher(knobs(entries=4, delay=0, waiting=2))
     gone = await waiting(batcher, 1, 2)

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+import threading
 
 import pytest
 from click.testing import CliRunner
@@ -180,7 +181,7 @@ def test_watching_a_failed_job_exits_with_1(server, smalti):
     assert "1 of 3 samples could not be drawn (SAMPLE_FAILED)" in result.stderr
 
 
-def test_a_job_stopped_at_its_deadline_says_so_and_exits_with_1(server, smalti):
+def test_a_job_stopped_at_its_deadline_says_so_and_exits_with_7(server, smalti):
     asked = []
 
     def answer(request):
@@ -190,7 +191,7 @@ def test_a_job_stopped_at_its_deadline_says_so_and_exits_with_1(server, smalti):
     server.answers["JobService/Submit"] = answer
     server.answers["JobService/Watch"] = watched(a_job("FAILED", done=1, reason="DEADLINE_EXCEEDED"))
     result = smalti("submit", "toy", "--deadline", 1.5, "--watch")
-    assert (asked, result.exit_code) == ([1500], 1)
+    assert (asked, result.exit_code) == ([1500], 7)
     assert "stopped at its deadline after 1 of 3 samples; smalti results writes them." in result.stderr
 
 
@@ -202,7 +203,7 @@ def test_watch_json_prints_an_event_on_each_line(server, smalti):
         "RUNNING",
         "CANCELLED",
     ]
-    assert result.exit_code == 1
+    assert result.exit_code == 6
 
 
 @pytest.fixture
@@ -252,6 +253,76 @@ def test_pause_and_resume_say_what_the_job_is_now(server, smalti):
     assert smalti("pause", "7").stdout == "Job 7 is PAUSED after 2 of 3 samples.\n"
     assert smalti("resume", "7").stdout == "Job 7 is RUNNING.\n"
     assert json.loads(smalti("pause", "7", "--json").stdout)["state"] == "PAUSED"
+
+
+@pytest.fixture
+def ended(server):
+    """Four jobs that end in four ways: one, two, three, four."""
+    jobs = {
+        "one": a_job("SUCCEEDED", id="one", done=3),
+        "two": a_job("FAILED", id="two", done=2, failed=1, reason="SAMPLES_FAILED"),
+        "three": a_job("FAILED", id="three", done=1, reason="DEADLINE_EXCEEDED"),
+        "four": a_job("CANCELLED", id="four"),
+    }
+    server.answers["JobService/Get"] = lambda request: a_job("RUNNING", id=request.id)
+    server.answers["JobService/Watch"] = lambda request: watched(
+        a_job("RUNNING", id=request.id), jobs[request.id]
+    )(request)
+
+
+@pytest.mark.usefixtures("ended")
+@pytest.mark.parametrize(
+    ("jobs", "code"),
+    [
+        (["one"], 0),
+        (["two"], 1),
+        (["three"], 7),
+        (["four"], 6),
+        (["one", "four"], 6),
+        (["four", "three", "one"], 7),
+        (["four", "three", "two", "one"], 1),
+    ],
+)
+def test_wait_says_by_its_exit_code_how_jobs_ended(smalti, jobs, code):
+    result = smalti("wait", *jobs)
+    assert result.exit_code == code
+    assert [line.split()[0] for line in result.stdout.splitlines()] == jobs
+
+
+@pytest.mark.usefixtures("ended")
+def test_wait_prints_a_line_or_json_for_each_job(smalti):
+    lines = smalti("wait", "one", "three").stdout.splitlines()
+    assert lines == ["one SUCCEEDED 3/3", "three FAILED 1/3 DEADLINE_EXCEEDED"]
+    printed = [json.loads(line) for line in smalti("wait", "one", "three", "--json").stdout.splitlines()]
+    assert [(job["id"], job["state"]) for job in printed] == [("one", "SUCCEEDED"), ("three", "FAILED")]
+
+
+def test_wait_stops_at_its_timeout_and_still_says_what_has_ended(server, smalti):
+    may_end = threading.Event()
+
+    def watch(request):
+        yield jobs_pb2.WatchResponse(job=a_job("RUNNING", id=request.id))
+        may_end.wait(10)
+
+    states = {"slow": "RUNNING", "done": "SUCCEEDED"}
+    server.answers["JobService/Get"] = lambda request: a_job(states[request.id], id=request.id)
+    server.answers["JobService/Watch"] = watch
+    try:
+        result = smalti("wait", "slow", "done", "--timeout", 0.2)
+    finally:
+        may_end.set()
+    assert (result.exit_code, result.stdout) == (8, "slow RUNNING 0/3\ndone SUCCEEDED 0/3\n")
+
+
+def test_waiting_for_an_unknown_job_ends_before_any_other_is_waited_for(server, smalti, refusal):
+    def get(request):
+        if request.id == "unknown":
+            raise refusal("NOT_FOUND", "JOB_NOT_FOUND", "There is no job.")
+        return a_job("RUNNING", id=request.id)
+
+    server.answers["JobService/Get"] = get
+    result = smalti("wait", "7", "unknown")
+    assert (result.exit_code, result.stdout, result.stderr) == (3, "", "Error: There is no job.\n")
 
 
 def test_jobs_and_models_are_tables_or_json(server, smalti):

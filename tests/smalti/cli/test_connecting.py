@@ -11,6 +11,7 @@ COMMANDS = {
     "draw": ["toy", "-o", "x.png"],
     "submit": ["toy"],
     "watch": ["7"],
+    "wait": ["7"],
     "results": ["7", "-o", "x.png"],
     "pause": ["7"],
     "resume": ["7"],

@@ -17,6 +17,7 @@ from smalti.client.values import (
     ScoreKind,
 )
 from smalti.errors import (
+    DeadlinePassed,
     ImageRefused,
     InvalidRequest,
     JobNotFound,
@@ -433,6 +434,29 @@ def test_a_watch_cut_off_after_the_jobs_end_repeats_it_after_the_last_sample(ser
     assert seen == ["SUCCEEDED", "interrupted", "SUCCEEDED", ("ended", 0), "SUCCEEDED"]
 
 
+async def test_waiting_ends_at_its_timeout_whether_the_server_answers_or_is_away(
+    server, client, async_client, refusal
+):
+    may_end = threading.Event()
+
+    def hang(request):
+        yield job_event("RUNNING")
+        may_end.wait(10)
+
+    def away(request):
+        raise refusal("UNAVAILABLE", "UNAVAILABLE", "Redis is away.", retry=0.05)
+
+    try:
+        for answer in (hang, away):
+            server.answers["JobService/Watch"] = answer
+            with pytest.raises(DeadlinePassed, match=r"The job had not ended after 0.3 s\."):
+                await asyncio.to_thread(client.wait, "7", timeout_seconds=0.3)
+            with pytest.raises(DeadlinePassed, match=r"The job had not ended after 0.3 s\."):
+                await async_client.wait("7", timeout_seconds=0.3)
+    finally:
+        may_end.set()
+
+
 def test_watching_an_unknown_job_raises_at_once(server, client, refusal):
     def refuse(request):
         raise refusal("NOT_FOUND", "JOB_NOT_FOUND", "There is no job 7.")
@@ -492,6 +516,7 @@ UNUSABLE_ARGUMENTS = [  # the method, its arguments, and a part of the error
     ("submit", ("toy",), {"retention_seconds": float("nan")}, "retention_seconds is nan"),
     ("submit", ("toy",), {"retention_seconds": -1}, "retention_seconds is -1"),
     ("submit", ("toy",), {"patience_seconds": float("nan")}, "patience_seconds is nan"),
+    ("wait", ("7",), {"timeout_seconds": "soon"}, "timeout_seconds is 'soon'"),
     ("submit", ("toy",), {"count": 1.5}, "count is 1.5; it must be a whole number"),
     ("jobs", (), {"page_size": -1}, "page_size is -1"),
     ("sweep", ("toy", (0,)), {}, r"dimensions is \(0,\); it must be two numbers"),

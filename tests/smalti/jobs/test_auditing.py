@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from smalti.jobs.housekeeping import Housekeeping
 from smalti.jobs.job import TERMINAL, Failed, Finished, Job
 from smalti.jobs.keys import Keys
 from smalti.runtime.metrics import REPAIRS
@@ -24,7 +25,6 @@ from tests.smalti.jobs.story import (
     request_for,
     take_lease_away,
 )
-from worker.recovery import Recovery
 
 KEYS = Keys("default")
 PREFIX = KEYS.prefix
@@ -239,17 +239,17 @@ async def test_one_process_audits_at_a_time(scene: Scene, queue: Queues, redis: 
     assert sum(repairs["results"] for repairs in found) == 1
 
 
-async def test_every_process_audits_in_the_background_and_counts_repairs(
+async def test_a_server_audits_in_the_background_and_counts_repairs(
     scene: Scene, queue: Queues, redis: Redis, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("smalti.jobs.housekeeping._AUDIT_LOOK_SECONDS", 0.01)
-    before, stopping = REPAIRS.labels("lost")._value.get(), asyncio.Event()
-    recovery = asyncio.create_task(Recovery(queue.upkeep).run(stopping))
+    before, housekeeping = REPAIRS.labels("lost")._value.get(), Housekeeping(queue.upkeep)
+    await housekeeping.look()
+    auditing = asyncio.create_task(housekeeping.keep_auditing())
     await redis.zrem(scene.of("returned"), 3)
     await redis.hdel(PREFIX + "meta", "audited")  # as if the last audit were a minute ago
     await until(lambda: REPAIRS.labels("lost")._value.get() == before + 1)
-    stopping.set()
-    await recovery
+    auditing.cancel()
 
 
 async def test_audits_of_a_queue_at_work_repair_nothing(queue: Queues, redis: Redis) -> None:

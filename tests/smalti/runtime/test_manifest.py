@@ -129,7 +129,8 @@ WRONG: dict[str, tuple[Change, str]] = {
         lambda m: m["graphs"]["decode"]["inputs"][0].update(type="bool"),
         "is bool [batch, 3], not float32",
     ),
-    "a missing output": (lambda m: m["graphs"]["encode"].update(outputs=[]), "it has no output 'mean'"),
+    "a missing output": (lambda m: m["graphs"]["encode"]["outputs"].pop(0), "it has no output 'mean'"),
+    "no output": (lambda m: m["graphs"]["encode"].update(outputs=[]), "must have at least 1 entries"),
     "states of a VAE": (
         lambda m: m.update(states=[{"input": "a", "output": "b", "type": "bool", "shape": []}]),
         "it has states, which a vae cannot have",
