@@ -44,8 +44,9 @@ from server.siblings import Alone, Siblings
 from server.stores import Stores
 from server.upkeep import Upkeep
 from smalti.jobs.clients import ClientQueue
+from smalti.jobs.housekeeping import Depths
 from smalti.jobs.limits import EVERYBODY, ClientLimits, QueueLimits
-from smalti.jobs.store import QueueStore
+from smalti.jobs.shards import Shards
 from smalti.jobs.upkeep import QueueUpkeep
 from smalti.jobs.watchers import WatcherQueue
 from smalti.printable import printable
@@ -82,13 +83,17 @@ class Application:
         self._health = health.aio.HealthServicer()
         self._readiness = Readiness(self._health)
         queue, results = ClientQueue(stores.users, limits=_queue_limits(settings)), WatcherQueue(stores.users)
-        self._hints = Hints(WatcherQueue(stores.watchers))
+        self._hints = Hints(WatcherQueue(stores.watchers).by_shard())
         self._board = self._new_board(stores.watchers)
         drawn = Watching(self._new_board(stores.users))  # no watcher delays it, and a stop does not end it
         self.catalogue = _catalogue(settings, pool)
         self._pictures = Pictures(pixels=settings.max_picture_pixels, threads=_picture_threads(settings))
         self._drawing = StreamedDrawing(queue, results, drawn, self._readiness, self._pictures)
-        self._upkeep = Upkeep(QueueUpkeep(stores.upkeep), self._readiness)
+        depths = Depths()
+        self._upkeep = [
+            Upkeep(QueueUpkeep(store), self._readiness, part=part, depths=depths)
+            for part, store in enumerate(stores.upkeep.all)
+        ]
         self._add_services(queue, ClientQueue(stores.watchers), results, pool)
         self._background: list[asyncio.Task[None]] = []
 
@@ -101,7 +106,7 @@ class Application:
             shares_port=self._is_one_of_several,
         )
 
-    def _new_board(self, store: QueueStore) -> Board:
+    def _new_board(self, store: Shards) -> Board:
         most = self._settings.max_watchers_per_job
         everybody = ClientQueue(store).of(EVERYBODY)
         return Board(everybody, WatcherQueue(store), self._hints, most_per_job=most)
@@ -172,9 +177,9 @@ class Application:
     def _look_after_the_queue(self) -> None:
         self._background = [
             _named(self._exporting.run(), "exporting"),
-            _named(self._upkeep.run(), "upkeep"),
-            _named(self._upkeep.keep_recovering(), "recovery"),
-            _named(self._upkeep.keep_auditing(), "audit"),
+            *(_named(each.run(), "upkeep") for each in self._upkeep),
+            *(_named(each.keep_recovering(), "recovery") for each in self._upkeep),
+            *(_named(each.keep_auditing(), "audit") for each in self._upkeep),
             _named(self._hints.run(), "hints"),
             _named(self._protection.keep_reading(), "secrets"),
         ]

@@ -68,8 +68,9 @@ def connect(
 
     Each new connection first asks where Redis is: Sentinels know its master, and nodes of a cluster know who holds the
     slot. Then it asks that Redis for INFO. So no command reaches a replica, or a Redis that was restarted with a
-    configuration that could lose jobs, not even a command that redis-py sends again by itself. With `waits_once`, a call
-    that got no answer in time is not sent again.
+    configuration that could lose jobs, not even a command that redis-py sends again by itself.
+
+    With `waits_once`, a call that got no answer in time is not sent again.
     """
     passing = (
         (exceptions.ConnectionError,) if waits_once else (exceptions.ConnectionError, exceptions.TimeoutError)

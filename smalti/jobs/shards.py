@@ -1,12 +1,12 @@
 """Spreads the jobs of a pool over several parts, each in a slot of its own: opens them, and says which job is where.
 
-Everything about one job is in one part, so scripts know nothing of others. Clients and watchers go to the part of a job;
-workers draw from all parts at once, and each part has its own upkeep.
+Everything about one job is in one part, so scripts know nothing of others. Clients and watchers go to the part of a
+job; workers draw from all parts at once, and each part has its own upkeep.
 """
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from smalti.errors import Unavailable
 from smalti.jobs.connection import connect
 from smalti.jobs.keys import Keys
+from smalti.jobs.limits import ClientLimits, QueueLimits
 from smalti.jobs.store import QueueStore
 from smalti.runtime.settings import SharedSettings
 
@@ -25,7 +26,7 @@ _OTHERS_SECONDS = 0.5  # how long a submit waits to learn what is used elsewhere
 
 
 def names_of_shards(pool: str, number: int) -> Sequence[str]:
-    """The names of a pool's parts. Their slots divide a cluster evenly, in the order in which slots usually lie on nodes.
+    """The names of a pool's parts. Their slots divide a cluster evenly, as its nodes usually do.
 
     Another number of parts gives other names, so that no job is looked for in the wrong part.
     """
@@ -45,13 +46,23 @@ class Usage:
     pixels: int = 0
     result_bytes: int = 0
 
+    def of(self, what: str) -> int:
+        """What is used of this limit, as scripts call it."""
+        return {"jobs": self.jobs, "pixels": self.pixels, "bytes": self.result_bytes}[what]
+
+    def left_of(self, limits: QueueLimits | ClientLimits) -> Sequence[int | None]:
+        """What these limits leave; None for no limit."""
+        used = (self.jobs, self.pixels, self.result_bytes)
+        most = (limits.jobs, limits.pixels, limits.result_bytes)
+        return [
+            None if limit is None else max(0, limit - number)
+            for limit, number in zip(most, used, strict=True)
+        ]
+
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(
             self.jobs + other.jobs, self.pixels + other.pixels, self.result_bytes + other.result_bytes
         )
-
-
-NOTHING = Usage()
 
 
 class Shards:
@@ -64,28 +75,24 @@ class Shards:
         """The part that has the job."""
         return self.all[_place(job_id, len(self.all))]
 
-    def grouped(self, job_ids: Iterable[str]) -> Mapping[QueueStore, Sequence[str]]:
-        """These jobs by their parts."""
-        groups: dict[QueueStore, list[str]] = {}
-        for job_id in job_ids:
-            groups.setdefault(self.of(job_id), []).append(job_id)
-        return groups
-
     def for_new_job(self, request_key: str) -> QueueStore:
         """The part for a new job: that of its request_id, so that the same one comes to the same part; else any."""
         if request_key:
             return self.of(request_key)
-        return random.choice([store for store in self.all if not store.is_away] or self.all)
+        return random.choice([store for store in self.all if not store.away] or self.all)
 
     def new_id(self, store: QueueStore, draw: Callable[[], str]) -> str:
         """A new job's id, for a job in this part."""
         return next(job_id for job_id in iter(draw, None) if self.of(job_id) is store)
 
-    async def used_elsewhere(self, store: QueueStore, client: str) -> tuple[Usage, Usage]:
-        """What all clients, and this one, use in the other parts. A part that does not answer counts as empty."""
-        others = [other for other in self.all if other is not store and not other.is_away]
+    async def used_elsewhere(self, store: QueueStore, client: str) -> Mapping[str, Usage]:
+        """What all clients ('pool') and this 'client' use in other parts; one that does not answer counts as empty."""
+        others = [other for other in self.all if other is not store and not other.away]
         used = await asyncio.gather(*(_used(other, client) for other in others))
-        return sum((pool for pool, _ in used), NOTHING), sum((own for _, own in used), NOTHING)
+        return {
+            "pool": sum((pool for pool, _ in used), Usage()),
+            "client": sum((own for _, own in used), Usage()),
+        }
 
 
 def as_shards(store: QueueStore | Shards) -> Shards:

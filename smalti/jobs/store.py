@@ -61,9 +61,13 @@ class QueueStore:
         return other
 
     @property
-    def is_away(self) -> bool:
-        """Whether the last call got no answer."""
-        return bool(self._finding.away)
+    def away(self) -> str:
+        """Why the last call got no answer; empty if it got one."""
+        return self._finding.away
+
+    @away.setter
+    def away(self, reason: str) -> None:
+        self._finding.away = reason
 
     @property
     def unfit(self) -> str:
@@ -78,8 +82,8 @@ class QueueStore:
     def available(self, key: str = "") -> Iterator[None]:
         """Raise Unavailable if Redis is away or unfit; `key` is named in the message if it is not smalti's.
 
-        Where a pool has several parts, calls to one that is away fail at once, until its upkeep gets an answer: nobody who
-        serves all parts waits for it.
+        Where a pool has several parts, calls to one that is away fail at once, until its upkeep gets an answer: nobody
+        who serves all parts waits for it.
         """
         finding = self._finding
         if finding.unfit:

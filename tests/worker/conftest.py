@@ -46,7 +46,7 @@ async def hire(tmp_path: Path) -> AsyncIterator[Hire]:
         for manifest, runner in models:
             engine.add(manifest, gate if runner is models[0][1] else runner)
         defaults: dict[str, Any] = {"fingerprint": FINGERPRINT, "lease_seconds": 10.0}
-        worker = Worker(queue.workers, engine, slots=slots, **defaults | options)
+        worker = Worker([queue.workers], engine, slots=slots, **defaults | options)
         shift = Shift(worker, engine, gate)
         shift.task = asyncio.create_task(worker.run(shift.stopping))
         shifts.append(shift)
