@@ -43,6 +43,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         small="pixel-rnn-small --size 4 --batch 2 --images 3",
     ),
     "queue": Benchmark(module="benchmarks.queue", small="--repetitions 2"),
+    "fairness": Benchmark(module="benchmarks.fairness", small="--samples 20 --clients 10"),
     "oneshot": Benchmark(module="benchmarks.oneshot", small="--seconds 0.02 --rounds 1"),
     "server": Benchmark(module="benchmarks.server", small="--seconds 0.2"),
     "server_processes": Benchmark(

@@ -29,24 +29,28 @@ from server.listening import listen, make_server
 from server.messages.checks import RequestLimits
 from server.oneshot.catalogue import Catalogue
 from server.oneshot.pictures import Pictures
+from server.oneshot.turns import Turns
 from server.queued.board import Board
 from server.queued.drawing import StreamedDrawing
 from server.queued.hints import Hints
 from server.queued.places import Places, WatcherLimits
 from server.queued.watching import Watching
-from server.readiness import IMAGES, JOBS, MODELS, Readiness
+from server.readiness import ADMIN, IMAGES, JOBS, MODELS, Readiness
 from server.reflecting import reflect
 from server.security.protection import Protection
+from server.services.admin import AdminService
 from server.services.images import ImageService
 from server.services.jobs import JobService
 from server.services.models import ModelService
 from server.siblings import Alone, Siblings
 from server.stores import Stores
 from server.upkeep import Upkeep
+from smalti.jobs.administration import QueueAdministration
 from smalti.jobs.clients import ClientQueue
 from smalti.jobs.housekeeping import Depths
 from smalti.jobs.limits import EVERYBODY, ClientLimits, QueueLimits
 from smalti.jobs.shards import Shards
+from smalti.jobs.sharing import ClientWeights
 from smalti.jobs.upkeep import QueueUpkeep
 from smalti.jobs.watchers import WatcherQueue
 from smalti.printable import printable
@@ -54,7 +58,7 @@ from smalti.runtime.batching import Batching
 from smalti.runtime.following import LOOK_SECONDS
 from smalti.runtime.repository import ModelRepository
 from smalti.runtime.settings import ServerSettings
-from smalti.v1 import images_pb2_grpc, jobs_pb2_grpc, models_pb2_grpc
+from smalti.v1 import admin_pb2_grpc, images_pb2_grpc, jobs_pb2_grpc, models_pb2_grpc
 
 log = structlog.get_logger()
 _QUIET_SECONDS = 0.1  # after so long without a new request, no accepted request is still on its way
@@ -87,14 +91,17 @@ class Application:
         self._board = self._new_board(stores.watchers)
         drawn = Watching(self._new_board(stores.users))  # no watcher delays it, and a stop does not end it
         self.catalogue = _catalogue(settings, pool)
-        self._pictures = Pictures(pixels=settings.max_picture_pixels, threads=_picture_threads(settings))
+        self._turns = Turns(threads=_turning_threads(settings))
+        self._pictures = Pictures(self._turns, pixels=settings.max_picture_pixels)
         self._drawing = StreamedDrawing(queue, results, drawn, self._readiness, self._pictures)
         depths = Depths()
         self._upkeep = [
             Upkeep(QueueUpkeep(store), self._readiness, part=part, depths=depths)
             for part, store in enumerate(stores.upkeep.all)
         ]
-        self._add_services(queue, ClientQueue(stores.watchers), results, pool)
+        administration = QueueAdministration(stores.users, queue)
+        admin = AdminService(administration, ClientWeights(stores.users), self._readiness)
+        self._add_services(queue, ClientQueue(stores.watchers), results, admin)
         self._background: list[asyncio.Task[None]] = []
 
     def _new_server(self) -> Server:
@@ -112,7 +119,7 @@ class Application:
         return Board(everybody, WatcherQueue(store), self._hints, most_per_job=most)
 
     def _add_services(
-        self, queue: ClientQueue, watched: ClientQueue, results: WatcherQueue, pool: Executor
+        self, queue: ClientQueue, watched: ClientQueue, results: WatcherQueue, admin: AdminService
     ) -> None:
         limits, server, catalogue = _limits(self._settings), self._server, self.catalogue
         images = ImageService(catalogue, self._pictures, self._drawing, limits)
@@ -124,15 +131,16 @@ class Application:
         jobs_pb2_grpc.add_JobServiceServicer_to_server(jobs, server)
         models = ModelService(catalogue, self._readiness, self._siblings)
         models_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
-        add_to(server, self._inference(pool))
+        admin_pb2_grpc.add_AdminServiceServicer_to_server(admin, server)
+        add_to(server, self._inference())
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflect(server, [IMAGES, JOBS, MODELS, health.SERVICE_NAME], others=[protocol.file()])
+        reflect(server, [IMAGES, JOBS, MODELS, ADMIN, health.SERVICE_NAME], others=[protocol.file()])
 
-    def _inference(self, pool: Executor) -> InferenceService:
+    def _inference(self) -> InferenceService:
         models = ProtocolModels(self.catalogue)
         self._exporting = Exporting(models)
         regions = Regions(most_bytes=self._settings.max_message_bytes)
-        inferring = Inferring(models, regions, pool)
+        inferring = Inferring(models, regions, self._turns)
         return InferenceService(
             models,
             inferring,
@@ -218,7 +226,7 @@ class Application:
         await asyncio.gather(*self._background, return_exceptions=True)
         await self.catalogue.close()
         self._exporting.copy()
-        self._pictures.close()
+        self._turns.close()
         log.info("stopped")
 
     async def _finish(self) -> None:
@@ -230,7 +238,7 @@ class Application:
         await self._server.close(seconds=_SEND_SECONDS)
 
 
-def _picture_threads(settings: ServerSettings) -> int:
+def _turning_threads(settings: ServerSettings) -> int:
     """Half of this process's cores: graphs and the event loop need the others."""
     return max(1, (os.cpu_count() or 1) // settings.server_processes // 2)
 

@@ -29,7 +29,7 @@ class Caller:
             )
 
 
-# Every client, where the server asks for no tokens: they all own all jobs together.
+# Every client without a name, where the server asks for no tokens. All clients see all jobs there.
 ANYONE = Caller(name="", groups=frozenset(GROUPS))
 _caller: ContextVar[Caller] = ContextVar("caller", default=ANYONE)
 

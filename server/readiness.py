@@ -10,6 +10,7 @@ from smalti.errors import Unavailable
 IMAGES = "smalti.v1.ImageService"
 JOBS = "smalti.v1.JobService"
 MODELS = "smalti.v1.ModelService"
+ADMIN = "smalti.v1.AdminService"
 SERVER = ""
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -97,5 +98,6 @@ class Readiness:
             IMAGES: ready,
             MODELS: ready,
             JOBS: ready and self._has_redis,
+            ADMIN: ready and self._has_redis,
             SERVER: ready and self._has_redis and any(self._models.values()),
         }

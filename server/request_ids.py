@@ -4,11 +4,14 @@ import re
 import secrets
 from collections.abc import Iterable
 from contextvars import ContextVar
+from itertools import count
 
 from structlog.contextvars import bind_contextvars
 
 KEY = "x-request-id"  # in the metadata of a request, and in the trailing metadata of its response
 _FORM = re.compile(r"[!-~]{1,128}")  # no blanks, and nothing that could break a line of the log
+_PROCESS = secrets.token_hex(8)  # ids are unique, but no secret
+_numbers = count(1)
 _id: ContextVar[str] = ContextVar("request_id", default="")
 
 
@@ -20,7 +23,7 @@ def request_id() -> str:
 def choose(metadata: Iterable[tuple[str, str | bytes]]) -> str:
     """The client's id if it gave one of a good form, else a new one."""
     given = next((value for key, value in metadata if key == KEY), "")
-    return given if isinstance(given, str) and _FORM.fullmatch(given) else secrets.token_hex(8)
+    return given if isinstance(given, str) and _FORM.fullmatch(given) else f"{_PROCESS}{next(_numbers):x}"
 
 
 def begin(chosen: str) -> None:

@@ -15,7 +15,7 @@ from smalti import client as smalti_client
 from smalti import errors as smalti_errors
 from smalti.cli.main import main
 from smalti.runtime.settings import ServerSettings, WorkerSettings
-from smalti.v1 import images_pb2, jobs_pb2, models_pb2, types_pb2
+from smalti.v1 import admin_pb2, images_pb2, jobs_pb2, models_pb2, types_pb2
 
 ROOT = Path(__file__).parent.parent
 TOP = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
@@ -43,6 +43,7 @@ MODULE = re.compile(r"python3? -m ([a-z_]+(?:\.[a-z_0-9]+)*)")
 OTHER_VARIABLES = {
     *(
         "SMALTI_SERVER",
+        "SMALTI_CLIENT_NAME",
         "SMALTI_TOKEN",
         "SMALTI_TOKEN_FILE",
         "SMALTI_CA",
@@ -244,7 +245,7 @@ def test_the_protocol_page_describes_every_rpc():
     ]
     methods = [
         method
-        for module in (images_pb2, jobs_pb2, models_pb2)
+        for module in (admin_pb2, images_pb2, jobs_pb2, models_pb2)
         for service in module.DESCRIPTOR.services_by_name.values()
         for method in service.methods
     ]

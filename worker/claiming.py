@@ -99,7 +99,8 @@ class Claiming:
             await self._contact.wait_out(error)
 
     async def _claim(self, limit: int, interactive: int) -> Sequence[Claim]:
-        self._interactive_may_wait = False
+        if interactive:  # otherwise some may still wait until others make way for them
+            self._interactive_may_wait = False
         claims = await self._queue.claim(
             self._worker,
             sequence=self._held.next_claim,

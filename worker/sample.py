@@ -62,9 +62,14 @@ class Sample:
         return self.claim.request.digest
 
     @property
+    def job_class(self) -> JobClass:
+        """The class of its job."""
+        return self.claim.request.job_class
+
+    @property
     def is_interactive(self) -> bool:
         """Whether somebody waits for it."""
-        return self.claim.request.job_class is JobClass.INTERACTIVE
+        return self.job_class is JobClass.INTERACTIVE
 
     @property
     def is_cleared(self) -> bool:

@@ -3,8 +3,9 @@
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from operator import attrgetter, itemgetter
+from operator import itemgetter
 
+from worker.class_shares import ClassShares
 from worker.sample import Lane, Sample
 
 
@@ -30,8 +31,9 @@ class Scheduler:
     """Fills free slots in the order of the claims, interactive samples first, the lowest slot first; models take turns.
 
     A slot is free as soon as its sample's last row is handed out: ticks are drawn in order, so the successor's first
-    row comes after it. In up to `interactive_slots` slots, standard samples make way for interactive ones. The model of
-    an interactive sample without a row is drawn next, but other models have at least every second turn.
+    row comes after it. In up to `interactive_slots` slots, others make way for interactive samples, unless these have
+    had more than their share. The model of an interactive sample without a row is drawn next, but other models have at
+    least every second turn.
 
     A suspect has a slot, but ticks of its own: it is never in a tick with others.
     """
@@ -45,6 +47,7 @@ class Scheduler:
         self._suspects: deque[Sample] = deque()  # wait for a slot
         self._suspect: tuple[int, Sample] | None = None  # has one
         self._turns = self._turns_before = _Turns()
+        self._shares = ClassShares()
 
     @property
     def room(self) -> int:
@@ -53,8 +56,9 @@ class Scheduler:
 
     @property
     def interactive_room(self) -> int:
-        """How many more interactive samples the next tick could hold if standard ones make way."""
-        return max(0, self._interactive_slots - len(self._interactive) - self._interactive_in_slots)
+        """How many more interactive samples the next tick could hold if others make way."""
+        room = min(self._interactive_slots - self._interactive_in_slots, len(self._movable))
+        return max(0, room - len(self._interactive))
 
     def enqueue(self, samples: Iterable[Sample]) -> None:
         """Let samples wait for slots."""
@@ -86,6 +90,7 @@ class Scheduler:
         """A tick for the next row of the suspect that has a slot."""
         assert self._suspect is not None
         slot, suspect = self._suspect
+        self._count(suspect)
         lane = suspect.next_lane(slot)
         if not suspect.rows_left:
             self._free_slots([slot])
@@ -101,6 +106,7 @@ class Scheduler:
         """Undo the last `next_tick`, because its tick will not be drawn."""
         for sample, lane in zip(tick.samples, tick.lanes, strict=True):
             sample.take_back()
+            self._count(sample, -1)
             if sample.rows_left == 1:  # its last row freed the slot
                 self._free.remove(lane.slot)
                 self._occupied[lane.slot] = sample
@@ -138,27 +144,44 @@ class Scheduler:
         if self._suspects and not self._suspect and self._has_place_for(self._suspects[0]):
             self._suspect = self._free.pop(), self._suspects.popleft()
         while self._interactive and (self._free or self._make_way()):
-            self._occupied[self._free.pop()] = self._interactive.popleft()
+            self._occupy(self._interactive.popleft())
         while self._waiting and self._free:
-            self._occupied[self._free.pop()] = self._waiting.popleft()
+            self._occupy(self._waiting.popleft())
+
+    def _occupy(self, sample: Sample) -> None:
+        self._shares.enter(sample.job_class, {other.job_class for other in self._occupied.values()})
+        self._occupied[self._free.pop()] = sample
 
     def _has_place_for(self, suspect: Sample) -> bool:
         return bool(self._free) or (suspect.is_interactive and self._make_way())
 
+    @property
+    def _movable(self) -> Sequence[Sample]:
+        """The samples in slots that would make way for an interactive one."""
+        others = [sample for sample in self._occupied.values() if not sample.is_interactive]
+        return [sample for sample in others if self._shares.must_make_way(sample.job_class)]
+
     def _make_way(self) -> bool:
-        """Move the standard sample with the fewest rows out of its slot. Return False if none can be moved."""
-        standard = [sample for sample in self._occupied.values() if not sample.is_interactive]
-        if not standard or self._interactive_in_slots >= self._interactive_slots:
+        """Move a batch sample, else a standard one, with the fewest rows out of its slot. False if none can."""
+        movable = self._movable
+        if not movable or self._interactive_in_slots >= self._interactive_slots:
             return False
-        newest = min(standard, key=attrgetter("row"))
+        newest = min(movable, key=lambda sample: (sample.job_class.weight, sample.row))
         self.release([newest])
         newest.make_way()
         return True
 
     def _hand_out(self, digest: str, samples: Sequence[tuple[int, Sample]]) -> Tick:
+        for _, sample in samples:
+            self._count(sample)
         lanes = tuple(sample.next_lane(slot) for slot, sample in samples)
         self._free_slots([slot for slot, sample in samples if not sample.rows_left])
         return Tick(digest, tuple(sample for _, sample in samples), lanes)
+
+    def _count(self, sample: Sample, rows: int = 1) -> None:
+        """Count a row that is handed out, or with −1 taken back. A row that is drawn again brings its class nothing."""
+        if not sample.rows_again:
+            self._shares.draw(sample.job_class, rows * sample.claim.request.columns)
 
     def _free_slots(self, slots: Sequence[int]) -> None:
         for slot in slots:

@@ -13,7 +13,8 @@ _PAGE = """# Settings
 Server and workers read these variables once, when they start. An empty one counts as not set; a value that cannot be
 used ends the process with one sentence. [Operations](../operations.md#settings) says which ones deserve a thought.
 The command `smalti` reads `SMALTI_SERVER`, the server that it talks to (`localhost:50051`), and what it needs there:
-`SMALTI_TOKEN` or `SMALTI_TOKEN_FILE`, `SMALTI_CA`, `SMALTI_CERT` and `SMALTI_KEY` ([security](../security.md#clients)).
+`SMALTI_TOKEN` or `SMALTI_TOKEN_FILE`, `SMALTI_CA`, `SMALTI_CERT` and `SMALTI_KEY` ([security](../security.md#clients)),
+or `SMALTI_CLIENT_NAME` ([sharing](../operations.md#sharing-the-workers)).
 """
 
 

@@ -1,4 +1,4 @@
-"""Cuts the bytes of a call into messages, and gives messages their prefixes (gRPC's Length-Prefixed-Message)."""
+"""Cuts the bytes of a call into messages, and gives messages their heads (a flag and a length)."""
 
 import zlib
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from grpc import StatusCode
 
 from server.http2.statuses import Ended, Status
 
-PREFIX = 5  # bytes: whether the message is compressed, and its length
+HEAD = 5  # bytes: whether the message is compressed, and its length
 _WINDOW_BITS = {b"gzip": 31, b"deflate": 15}  # of zlib: with the header of gzip, or of zlib itself
 
 
@@ -24,7 +24,7 @@ class MessageReader:
         self._most = most_bytes
         self._pieces: list[bytes] = []
         self._held = 0  # bytes in the pieces
-        self._wanted = PREFIX  # bytes that the next step needs
+        self._wanted = HEAD  # bytes that the next step needs
 
     @property
     def missing(self) -> int:
@@ -38,15 +38,15 @@ class MessageReader:
         while self._held >= self._wanted:
             whole = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
             length = self._length(whole)
-            if self._held < PREFIX + length:
-                self._pieces, self._wanted = [whole], PREFIX + length
+            if self._held < HEAD + length:
+                self._pieces, self._wanted = [whole], HEAD + length
                 return
-            rest = whole[PREFIX + length :]
-            self._pieces, self._held, self._wanted = [rest] if rest else [], len(rest), PREFIX
-            yield self._opened(whole[0], whole[PREFIX : PREFIX + length])
+            rest = whole[HEAD + length :]
+            self._pieces, self._held, self._wanted = [rest] if rest else [], len(rest), HEAD
+            yield self._opened(whole[0], whole[HEAD : HEAD + length])
 
     def _length(self, whole: bytes) -> int:
-        length = int.from_bytes(whole[1:PREFIX], "big")
+        length = int.from_bytes(whole[1:HEAD], "big")
         if length > self._most:
             raise _too_large(length, self._most)
         return length

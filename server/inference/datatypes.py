@@ -51,13 +51,13 @@ def datatype_of(kind: str) -> Datatype:
     return _BY_TYPE[kind]
 
 
-def read_raw(data: bytes | memoryview, datatype: Datatype) -> NDArray[Any]:
+def read_raw(data: bytes | memoryview, datatype: Datatype, *, most: int) -> NDArray[Any]:
     """The values (values,) in raw bytes, without a copy where that is possible.
 
-    Raises InvalidRequest if the bytes do not hold whole values.
+    Raises InvalidRequest if the bytes do not hold whole values, or more than `most` values that are read one by one.
     """
     if not datatype.has_fixed_size:
-        return _objects(_split(data))
+        return _objects(_split(data, most))
     if datatype.dtype == bool:  # a byte other than 0 and 1 would be an invalid bool
         return np.not_equal(np.frombuffer(data, dtype=np.uint8), 0)
     if len(data) % datatype.dtype.itemsize:
@@ -87,10 +87,13 @@ def write_raw(array: NDArray[Any], datatype: Datatype) -> bytes | memoryview:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
-def _split(data: bytes | memoryview) -> list[bytes]:
+def _split(data: bytes | memoryview, most: int) -> list[bytes]:
     """The values of BYTES: each is its length in four bytes, little-endian, and then so many bytes."""
-    values, start, end = [], 0, len(data)
+    values: list[bytes] = []
+    start, end = 0, len(data)
     while start < end:
+        if len(values) == most:
+            raise InvalidRequest(f"more than {most} values came.")
         if end - start < _LENGTH.size:
             raise InvalidRequest(f"{end - start} bytes are left over where the length of a value should be.")
         (length,) = _LENGTH.unpack_from(data, start)

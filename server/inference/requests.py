@@ -59,13 +59,13 @@ def _inputs(kind: ModelKind, request: Any, regions: Regions) -> dict[str, NDArra
         count = values_in(expected, shape)
         if tensor.parameters and (place := place_of(tensor.parameters)):
             _refuse_contents(tensor, "shared memory")
-            values = _values_in(expected, regions.read(place), "shared memory")
+            values = _values_in(expected, count, regions.read(place), "shared memory")
         elif raw:
             _refuse_contents(tensor, "raw_input_contents")
-            values = _values_of(expected, raw, used)
+            values = _values_of(expected, count, raw, used)
             used += 1
         else:
-            values = _typed_values(expected, tensor)
+            values = _typed_values(expected, count, tensor)
         arrays[name] = _shaped(expected, values, count, shape)
     if used != len(raw):
         raise InvalidRequest(
@@ -99,25 +99,25 @@ def _refuse_contents(tensor: Any, other: str) -> None:
         )
 
 
-def _values_of(expected: TensorKind, raw: Any, position: int) -> NDArray[Any]:
+def _values_of(expected: TensorKind, count: int, raw: Any, position: int) -> NDArray[Any]:
     if position >= len(raw):
         raise InvalidRequest(
             f"input '{expected.name}' has no raw_input_contents: there are only {len(raw)}.",
             field="raw_input_contents",
         )
-    return _values_in(expected, raw[position], "raw_input_contents")
+    return _values_in(expected, count, raw[position], "raw_input_contents")
 
 
-def _values_in(expected: TensorKind, data: bytes, where: str) -> NDArray[Any]:
+def _values_in(expected: TensorKind, count: int, data: bytes, where: str) -> NDArray[Any]:
     try:
-        return read_raw(data, expected.datatype)
+        return read_raw(data, expected.datatype, most=count)
     except InvalidRequest as error:
         raise InvalidRequest(
             f"unexpected {where} of input '{expected.name}': {error}", field="inputs"
         ) from error
 
 
-def _typed_values(expected: TensorKind, tensor: Any) -> NDArray[Any]:
+def _typed_values(expected: TensorKind, count: int, tensor: Any) -> NDArray[Any]:
     field = expected.datatype.contents
     if not field:
         raise InvalidRequest(
@@ -131,24 +131,31 @@ def _typed_values(expected: TensorKind, tensor: Any) -> NDArray[Any]:
             f"which belong into {field}.",
             field="inputs",
         )
+    values = getattr(tensor.contents, field)
+    if len(values) != count:
+        raise _wrong_size(expected, count, len(values))  # before they are read one by one
     try:
-        return read_contents(getattr(tensor.contents, field), expected.datatype)
+        return read_contents(values, expected.datatype)
     except InvalidRequest as error:
         raise InvalidRequest(f"in the contents of input '{expected.name}' {error}", field="inputs") from error
 
 
 def _shaped(expected: TensorKind, values: NDArray[Any], count: int, shape: tuple[int, ...]) -> NDArray[Any]:
     if values.size != count:
-        raise InvalidRequest(
-            f"unexpected size of input '{expected.name}': its shape has {count} values, but {values.size} came.",
-            field="inputs",
-        )
+        raise _wrong_size(expected, count, values.size)
     if expected.colours and count and values.view(np.uint64).max() >= expected.colours:  # negative ones, too
         raise InvalidRequest(
             f"input '{expected.name}' has a value outside 0 to {expected.colours - 1}, the numbers of the colours.",
             field="inputs",
         )
     return values.reshape(shape)
+
+
+def _wrong_size(expected: TensorKind, count: int, found: int) -> InvalidRequest:
+    return InvalidRequest(
+        f"unexpected size of input '{expected.name}': its shape has {count} values, but {found} came.",
+        field="inputs",
+    )
 
 
 def _check_names(kind: ModelKind, arrays: Arrays) -> None:

@@ -13,8 +13,35 @@ from server.inference.naming import ProtocolModels
 from server.inference.responses import in_stream, write_empty, write_failure
 from smalti.errors import SmaltiError
 
-_MOST_AT_ONCE = 64  # requests of one stream; more wait in the client
+_MOST_AT_ONCE, _MOST_BYTES = 64, 16 * 1024 * 1024  # requests of one stream; more wait in the client
 Response = bytes | SmaltiError | None  # an error ends the stream with its status; None ends it in order
+
+
+class _Room:
+    """Bounds what a stream has in the server; a request that is larger than the limit comes alone."""
+
+    def __init__(self) -> None:
+        self._requests = self._bytes = 0
+        self._left = asyncio.Event()
+
+    async def enter(self, size: int) -> None:
+        """Wait until there is room for one more request, of so many bytes."""
+        while self._requests and not self._fits(size):
+            self._left.clear()
+            await self._left.wait()
+        self._count(1, size)
+
+    def leave(self, size: int) -> None:
+        """A request of so many bytes has its responses."""
+        self._count(-1, -size)
+        self._left.set()
+
+    def _fits(self, size: int) -> bool:
+        return self._requests < _MOST_AT_ONCE and self._bytes + size <= _MOST_BYTES
+
+    def _count(self, requests: int, size: int) -> None:
+        self._requests += requests
+        self._bytes += size
 
 
 @dataclass(eq=False, slots=True)
@@ -24,7 +51,7 @@ class _Stream:
     deadline: float | None
     ends_at_error: bool
     ready: "asyncio.Queue[Response]" = field(default_factory=lambda: asyncio.Queue(maxsize=1))
-    room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_MOST_AT_ONCE))
+    room: _Room = field(default_factory=_Room)
 
 
 @dataclass(eq=False, slots=True)
@@ -77,7 +104,7 @@ class Streaming:
         async with asyncio.TaskGroup() as answering:
             try:
                 async for request in requests:
-                    await stream.room.acquire()
+                    await stream.room.enter(request.ByteSize())
                     if self._is_decoupled(request):
                         turn = _Turn(None)
                     else:
@@ -97,7 +124,7 @@ class Streaming:
                     await stream.ready.put(response)
         finally:
             turn.over.set()
-            stream.room.release()
+            stream.room.leave(request.ByteSize())
 
     async def _responses(self, request: Any, stream: _Stream) -> AsyncGenerator[Response, None]:
         """The responses to one request; the last one may be an error."""
@@ -118,12 +145,12 @@ class Streaming:
         if not model.is_decoupled:
             yield await self._inferring.respond(model, request, stream.deadline, last=True)
             return
-        asked = await self._inferring.read(model, request)
+        asked = await self._inferring.read(model, request, stream.deadline)
         last_row = model.served.manifest.height - 1
         async with aclosing(self._drawing.rows(model, asked.inputs)) as rows:
             async for row in rows:
                 last = row["row"][0] == last_row and not asked.options.wants_empty_final
-                yield await self._inferring.write(model, request, row, asked, last=last)
+                yield await self._inferring.write(model, request, row, asked, stream.deadline, last=last)
         if asked.options.wants_empty_final:
             yield write_empty(model, request.id)
 

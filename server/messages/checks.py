@@ -1,15 +1,19 @@
 """Checks the values of requests before anything is allocated for them."""
 
+import re
 from dataclasses import dataclass
 from math import isfinite
 
 from google.protobuf.duration_pb2 import Duration
 
 from smalti.errors import InvalidRequest
+from smalti.jobs.administration import MOST_DEAD
 from smalti.jobs.job import TEMPERATURE_RANGE, JobClass
 from smalti.pixels import bytes_per_pixel
+from smalti.printable import printable
 from smalti.randomness import MAX_SEED
 from smalti.runtime.manifest import Manifest
+from smalti.runtime.names import CLIENT_NAME
 from smalti.v1 import jobs_pb2, types_pb2
 
 DEFAULT_STEPS = 8
@@ -150,6 +154,17 @@ def request_id_of(value: str) -> str:
     return value
 
 
+def client_name_of(value: str) -> str:
+    """The name of a client; raises InvalidRequest for what cannot be one."""
+    if not re.fullmatch(CLIENT_NAME, value):
+        raise InvalidRequest(
+            f"'{printable(value, longest=80)}' cannot be the name of a client: it must begin with an ASCII letter or "
+            "digit and go on with those and . _ -, up to 64.",
+            field="client",
+        )
+    return value
+
+
 def job_class_of(value: jobs_pb2.JobClass) -> JobClass:
     """The class, by default standard; raises InvalidRequest for a value that the contract does not have."""
     if value not in _CLASSES:
@@ -169,6 +184,13 @@ def image_format_of(value: types_pb2.ImageFormat) -> types_pb2.ImageFormat:
             field="format",
         )
     return _FORMATS[value]
+
+
+def dead_limit_of(value: int) -> int:
+    """How many failed samples a list has, by default 50; raises InvalidRequest."""
+    if value > MOST_DEAD:
+        raise InvalidRequest(f"A list has at most {MOST_DEAD} failed samples, not {value}.", field="limit")
+    return value or DEFAULT_PAGE
 
 
 def page_size_of(value: int) -> int:

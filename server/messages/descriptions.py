@@ -43,11 +43,11 @@ def describe_job(job: Job) -> jobs_pb2.Job:
         done=job.done,
         failed=job.failed,
         running=job.running,
-        created=_timestamp(job.created),
-        started=_timestamp(job.started),
-        ended=_timestamp(job.ended),
-        deadline=_timestamp(job.deadline),
-        expires=_timestamp(job.expires),
+        created=timestamp(job.created),
+        started=timestamp(job.started),
+        ended=timestamp(job.ended),
+        deadline=timestamp(job.deadline),
+        expires=timestamp(job.expires),
         reason=job.reason,
         job_class=_CLASSES[request.job_class],
         client=job.client,
@@ -94,9 +94,10 @@ def _tensor(tensor: Tensor) -> models_pb2.Tensor:
     return models_pb2.Tensor(name=tensor.name, type=tensor.type, shape=tensor.shape)
 
 
-def _timestamp(seconds: float | None) -> Timestamp | None:
+def timestamp(seconds: float | None) -> Timestamp | None:
+    """Seconds since 1970 as a message; None stays None."""
     if seconds is None:
         return None
-    timestamp = Timestamp()
-    timestamp.FromMicroseconds(round(seconds * 1_000_000))
-    return timestamp
+    found = Timestamp()
+    found.FromMicroseconds(round(seconds * 1_000_000))
+    return found

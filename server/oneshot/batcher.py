@@ -22,9 +22,9 @@ class Batcher:
     """Lets requests for one graph share its runs. Make it inside a running event loop.
 
     A request that finds the graph free runs at once. A run waits for more requests only until there are as many as
-    the run before it served, and no longer than the delay: a lone client never pays for it. A graph that is not batched
-    has a run for each request, which counts as one entry whatever its shapes are. Quick runs are made on the
-    event loop, one in a turn of the loop, so that other work goes on between them.
+    the run before it served, and no longer than the delay: a lone client pays for it once at most, after a crowd. A
+    graph that is not batched has a run for each request, which counts as one entry whatever its shapes are. Quick runs
+    are made on the event loop, one in a turn of the loop, so that other work goes on between them.
     """
 
     def __init__(

@@ -41,11 +41,11 @@ class PictureWork:
 
 
 class Pictures:
-    """Does the picture work of a server: at most `pixels` of it admitted at once, in so many threads."""
+    """Does the picture work of a server: at most `pixels` of it admitted at once, in turns with other requests."""
 
-    def __init__(self, *, pixels: int, threads: int) -> None:
+    def __init__(self, turns: Turns, *, pixels: int) -> None:
         self._room = Room(pixels)
-        self._turns = Turns(threads=threads)
+        self._turns = turns
 
     @contextmanager
     def admit(
@@ -75,7 +75,3 @@ class Pictures:
         """The message of one finished image. It only waits for its turn: a stream has one image at a time in work."""
         [image] = await self._turns.run([images.writer(model, indices, form)])
         return image
-
-    def close(self) -> None:
-        """End the threads."""
-        self._turns.close()

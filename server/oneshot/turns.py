@@ -58,7 +58,7 @@ class Turns:
     """Runs the next step of each request after another. A request has one step at a time in work."""
 
     def __init__(self, *, threads: int) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="pictures")
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="turns")
         self._idle = threads
         self._waiting: deque[_Work[Any]] = deque()
         self._lock = Lock()
@@ -126,7 +126,9 @@ class _Work(Generic[Result]):
 
     def _refuse_late(self) -> None:
         if self.deadline is not None and self.deadline <= monotonic():
-            raise DeadlinePassed("The deadline passed while pictures were read or written.")
+            raise DeadlinePassed(
+                "The deadline passed before all of the request was read, or its answer written."
+            )
 
     def _is_over(self) -> bool:
         if not self.left:

@@ -1,11 +1,14 @@
 """Decides whether an RPC is let in, by its token and the RPC's group."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from server.caller import ANYONE, Caller
+from server.messages.checks import client_name_of
 from server.security.groups import need_of
 from server.security.tokens import Tokens
-from smalti.errors import NotPermitted, TokenRefused
+from smalti.errors import InvalidRequest, NotPermitted, TokenRefused
+from smalti.identity import NAME_KEY
 from smalti.runtime.metrics import RPCS_REFUSED
 from smalti.runtime.names import Group
 
@@ -15,7 +18,7 @@ NOBODY = Caller(name="", groups=frozenset())  # asks for what needs no token
 
 
 class Admission:
-    """Lets in every RPC where there are no tokens."""
+    """Lets in every RPC where there are no tokens; then clients may name themselves."""
 
     def __init__(self, tokens: Tokens | None = None) -> None:
         self._tokens = tokens
@@ -26,13 +29,23 @@ class Admission:
         With any valid token a client may learn that an RPC is not served: it may know another one to try.
         """
         if self._tokens is None:
-            return ANYONE
+            return _named(metadata)
         if (need := need_of(path)) == "nothing":
             return NOBODY
         client = _client(self._tokens, metadata)
         if is_served and need != "any token":
             _check_group(client, need)
         return client
+
+
+def _named(metadata: Metadata) -> Caller:
+    """A client that may name itself. The name says whose share its jobs take; it protects nothing."""
+    names = [value for key, value in metadata if key == NAME_KEY]
+    if not names:
+        return ANYONE
+    if len(names) > 1:
+        raise InvalidRequest(f"The metadata '{NAME_KEY}' must come once.", field="client")
+    return replace(ANYONE, name=client_name_of(str(names[0])))
 
 
 def _client(tokens: Tokens, metadata: Metadata) -> Caller:

@@ -36,6 +36,17 @@ NEEDS: Mapping[str, Mapping[str, Need]] = {
         "Load": "admin",
         "Unload": "admin",
     },
+    "smalti.v1.AdminService": {
+        "ListWeights": "admin",
+        "SetWeight": "admin",
+        "Statistics": "admin",
+        "PausePool": "admin",
+        "ResumePool": "admin",
+        "DrainWorker": "admin",
+        "ListDead": "admin",
+        "Retry": "admin",
+        "Audit": "admin",
+    },
     "inference.GRPCInferenceService": {
         "ServerLive": "any token",
         "ServerReady": "any token",

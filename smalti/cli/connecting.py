@@ -14,6 +14,7 @@ import click
 from smalti.client import Client
 from smalti.client.channel import DEFAULT_ADDRESS
 from smalti.errors import GraphNotServed, ModelNotFound, NoImages, SmaltiError
+from smalti.identity import NAME_KEY
 
 _FIELD = re.compile(r"^[a-z]+(?= is )|\b[a-z]+(_[a-z]+)+\b")  # the name of a field in a message
 _MEANT = re.compile(r".* \(did you mean [^()]*\?\)")  # the server lists every model after it
@@ -23,9 +24,9 @@ _INSTEAD = {
 }  # the command to use if the model has no graph for this one
 
 
-def open_client(server: str, **security: Any) -> Client:
+def open_client(server: str, **options: Any) -> Client:
     """Every command's client is made here."""
-    return Client(server, **security)
+    return Client(server, **options)
 
 
 def connected(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -43,11 +44,21 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
         metavar="ADDRESS",
         help="Address of the server, HOST:PORT.",
     )
+    @click.option(
+        "--client-name",
+        envvar="SMALTI_CLIENT_NAME",
+        show_envvar=True,
+        metavar="NAME",
+        help="Whose share of the workers the jobs take, where the server asks for no tokens.",
+    )
     @_secured
     @wraps(command)
-    def run(*args: Any, server: str, security: Mapping[str, Any], **options: Any) -> Any:
+    def run(
+        *args: Any, server: str, client_name: str | None, security: Mapping[str, Any], **options: Any
+    ) -> Any:
+        named = {"metadata": [(NAME_KEY, client_name)]} if client_name else {}
         try:
-            with open_client(server, **security) as client:
+            with open_client(server, **named, **security) as client:
                 return command(client, *args, **options)
         except SmaltiError as error:
             error.args = (_reworded(error, click.get_current_context().command, options.get("model", "")),)

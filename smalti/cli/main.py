@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 import smalti
-from smalti.cli import completing, images, jobs, models, results
+from smalti.cli import admin, completing, images, jobs, models, results
 from smalti.cli.endings import JobNotSucceeded
 from smalti.cli.exit_codes import AWAY, FAILED, INTERRUPTED, NOT_FOUND, WRONG_USAGE
 from smalti.cli.streams import sound_streams
@@ -111,6 +111,7 @@ for _command in (
     images.reconstruct,
     images.interpolate,
     images.score,
+    admin.admin,
 ):
     main.add_command(_command)
 

@@ -3,8 +3,10 @@
 from smalti.client.async_client import AsyncClient
 from smalti.client.client import Client
 from smalti.client.values import (
+    ClientStatus,
     ColourChange,
     Completion,
+    DeadSample,
     DrawEvent,
     DrawFinished,
     Drawn,
@@ -23,6 +25,7 @@ from smalti.client.values import (
     Model,
     ModelDetails,
     ModelVersion,
+    QueueStatistics,
     SampleEnded,
     SampleResult,
     SampleRows,
@@ -30,14 +33,17 @@ from smalti.client.values import (
     Scores,
     Swept,
     Tensor,
+    WorkerStatus,
 )
 from smalti.jobs.job import JobClass, JobState
 
 __all__ = [
     "AsyncClient",
     "Client",
+    "ClientStatus",
     "ColourChange",
     "Completion",
+    "DeadSample",
     "DrawEvent",
     "DrawFinished",
     "DrawStarted",
@@ -58,6 +64,7 @@ __all__ = [
     "Model",
     "ModelDetails",
     "ModelVersion",
+    "QueueStatistics",
     "SampleEnded",
     "SampleResult",
     "SampleRows",
@@ -65,4 +72,5 @@ __all__ = [
     "Scores",
     "Swept",
     "Tensor",
+    "WorkerStatus",
 ]

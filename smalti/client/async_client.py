@@ -26,6 +26,7 @@ from smalti.client.progress import JobProgress, ResultsProgress
 from smalti.client.values import (
     NO_LABELS,
     Completion,
+    DeadSample,
     DrawEvent,
     Drawn,
     Encoded,
@@ -40,6 +41,7 @@ from smalti.client.values import (
     Model,
     ModelDetails,
     ModelVersion,
+    QueueStatistics,
     SampleResult,
     Scores,
     Swept,
@@ -340,6 +342,42 @@ class AsyncClient:
     async def unload(self, name: str, *, version: int = 0) -> None:
         """Stop serving a version (0: all versions), until it is loaded again or its files change."""
         await self._ask(calls.models.unload(name, version=version))
+
+    async def weights(self) -> dict[str, float]:
+        """The weights by which clients share the workers, where they are not 1; for admins."""
+        return await self._ask(calls.admin.weights())
+
+    async def set_weight(self, client: str, weight: float) -> None:
+        """Give a client a weight from 0.01 to 100: in a class it gets so many times the pixels of one of weight 1."""
+        await self._ask(calls.admin.set_weight(client, weight))
+
+    async def statistics(self) -> QueueStatistics:
+        """What is in the queue, and what each worker and each client has; for admins, like what follows."""
+        return await self._ask(calls.admin.statistics())
+
+    async def pause_pool(self) -> None:
+        """Hand out no more samples; those that workers hold are drawn to their ends."""
+        await self._ask(calls.admin.pause_pool())
+
+    async def resume_pool(self) -> None:
+        """Hand out samples again."""
+        await self._ask(calls.admin.resume_pool())
+
+    async def drain_worker(self, worker: str) -> None:
+        """Ask a worker to give back its samples and end; `statistics` names the workers."""
+        await self._ask(calls.admin.drain_worker(worker))
+
+    async def dead_samples(self, job: JobOrId | None = None, *, limit: int = 50) -> list[DeadSample]:
+        """Samples that failed, of one job or of all, the newest first."""
+        return await self._ask(calls.admin.dead_samples(job, limit=limit))
+
+    async def retry_sample(self, job: JobOrId, index: int) -> Job:
+        """Draw a failed sample once more, in a new job of its client with the same seed."""
+        return await self._ask(calls.admin.retry_sample(job, index))
+
+    async def audit_queue(self) -> Mapping[str, int]:
+        """Audit the queue now; returns how many repairs of each kind were made, nothing if it is well."""
+        return await self._ask(calls.admin.audit_queue())
 
     async def _watch_once(
         self, job: JobOrId, progress: JobProgress, patience: Patience, *, rows: bool

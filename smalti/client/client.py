@@ -33,6 +33,7 @@ from smalti.client.progress import JobProgress, ResultsProgress
 from smalti.client.values import (
     NO_LABELS,
     Completion,
+    DeadSample,
     DrawEvent,
     Drawn,
     Encoded,
@@ -47,6 +48,7 @@ from smalti.client.values import (
     Model,
     ModelDetails,
     ModelVersion,
+    QueueStatistics,
     SampleResult,
     Scores,
     Swept,
@@ -381,6 +383,42 @@ class Client:
     def unload(self, name: str, *, version: int = 0) -> None:
         """Stop serving a version (0: all versions), until it is loaded again or its files change."""
         self._ask(calls.models.unload(name, version=version))
+
+    def weights(self) -> dict[str, float]:
+        """The weights by which clients share the workers, where they are not 1; for admins."""
+        return self._ask(calls.admin.weights())
+
+    def set_weight(self, client: str, weight: float) -> None:
+        """Give a client a weight from 0.01 to 100: in a class it gets so many times the pixels of one of weight 1."""
+        self._ask(calls.admin.set_weight(client, weight))
+
+    def statistics(self) -> QueueStatistics:
+        """What is in the queue, and what each worker and each client has; for admins, like what follows."""
+        return self._ask(calls.admin.statistics())
+
+    def pause_pool(self) -> None:
+        """Hand out no more samples; those that workers hold are drawn to their ends."""
+        self._ask(calls.admin.pause_pool())
+
+    def resume_pool(self) -> None:
+        """Hand out samples again."""
+        self._ask(calls.admin.resume_pool())
+
+    def drain_worker(self, worker: str) -> None:
+        """Ask a worker to give back its samples and end; `statistics` names the workers."""
+        self._ask(calls.admin.drain_worker(worker))
+
+    def dead_samples(self, job: JobOrId | None = None, *, limit: int = 50) -> list[DeadSample]:
+        """Samples that failed, of one job or of all, the newest first."""
+        return self._ask(calls.admin.dead_samples(job, limit=limit))
+
+    def retry_sample(self, job: JobOrId, index: int) -> Job:
+        """Draw a failed sample once more, in a new job of its client with the same seed."""
+        return self._ask(calls.admin.retry_sample(job, index))
+
+    def audit_queue(self) -> Mapping[str, int]:
+        """Audit the queue now; returns how many repairs of each kind were made, nothing if it is well."""
+        return self._ask(calls.admin.audit_queue())
 
     def _watch_once(
         self, job: JobOrId, progress: JobProgress, patience: Patience, *, rows: bool

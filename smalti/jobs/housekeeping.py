@@ -136,11 +136,11 @@ class Depths:
     def note(self, part: object, depth: QueueDepth) -> None:
         """Set the gauges, now that this part is so deep."""
         self._seen[part] = depth
-        seen = self._seen.values()
-        QUEUED_JOBS.labels("QUEUED").set(sum(each.queued_jobs for each in seen))
-        QUEUED_JOBS.labels("PAUSED").set(sum(each.paused_jobs for each in seen))
-        QUEUED_JOBS.labels("RUNNING").set(sum(each.running_jobs for each in seen))
-        QUEUE_SAMPLES.labels("ready").set(sum(each.ready_samples for each in seen))
-        QUEUE_SAMPLES.labels("running").set(sum(each.running_samples for each in seen))
-        QUEUE_AGE_SECONDS.set(max(each.oldest_seconds for each in seen))
-        QUEUE_WORKERS.set(max(each.workers for each in seen))  # each worker is in every part
+        depth = QueueDepth.of_all(list(self._seen.values()))
+        QUEUED_JOBS.labels("QUEUED").set(depth.queued_jobs)
+        QUEUED_JOBS.labels("PAUSED").set(depth.paused_jobs)
+        QUEUED_JOBS.labels("RUNNING").set(depth.running_jobs)
+        QUEUE_SAMPLES.labels("ready").set(depth.ready_samples)
+        QUEUE_SAMPLES.labels("running").set(depth.running_samples)
+        QUEUE_AGE_SECONDS.set(depth.oldest_seconds)
+        QUEUE_WORKERS.set(depth.workers)

@@ -1,5 +1,6 @@
 """Jobs and their samples as plain values, which know nothing of Redis or ONNX."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -9,11 +10,16 @@ TEMPERATURE_RANGE = (0.05, 10.0)
 
 
 class JobClass(StrEnum):
-    """How a job shares workers with others: by the weights 16, 4 and 1 (shared.lua)."""
+    """How a job shares workers with others: by their weights."""
 
     INTERACTIVE = "interactive"  # somebody waits: other samples make way for these
     STANDARD = "standard"
     BATCH = "batch"  # nobody waits: these take what others leave, and always a little
+
+    @property
+    def weight(self) -> int:
+        """Its share of a worker's pixels beside the other classes'; shared.lua has the same numbers."""
+        return {"interactive": 16, "standard": 4, "batch": 1}[self.value]
 
 
 class JobState(StrEnum):
@@ -202,3 +208,16 @@ class QueueDepth:
     running_samples: int
     workers: int  # workers with a lease
     oldest_seconds: float  # age of the oldest queued job
+
+    @classmethod
+    def of_all(cls, parts: Sequence["QueueDepth"]) -> "QueueDepth":
+        """The depth of a queue in several parts. Each worker is in every part."""
+        return cls(
+            queued_jobs=sum(part.queued_jobs for part in parts),
+            running_jobs=sum(part.running_jobs for part in parts),
+            paused_jobs=sum(part.paused_jobs for part in parts),
+            ready_samples=sum(part.ready_samples for part in parts),
+            running_samples=sum(part.running_samples for part in parts),
+            workers=max(part.workers for part in parts),
+            oldest_seconds=max(part.oldest_seconds for part in parts),
+        )

@@ -28,6 +28,17 @@ def test_small_and_only_run_the_small_form_of_one_benchmark(tmp_path):
 
 
 @pytest.mark.slow
+def test_clients_and_classes_get_what_is_due_to_them(tmp_path):
+    result = run_all("--small", "--only", "fairness", output=tmp_path)
+    assert result.exit_code == 0, result.output
+    figures = json.loads((tmp_path / "fairness.json").read_text())
+    assert (
+        max(figures["off_percent"]["weights 4 : 2 : 1 : 1, 1 workers"].values()) < 25
+    )  # 20 samples: one is 20 %
+    assert figures["first_row_samples"] <= 1
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(600)  # it traces a network
 def test_constant_cost_has_a_small_form(tmp_path):
     result = run_all("--small", "--only", "constant_cost", output=tmp_path)

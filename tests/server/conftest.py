@@ -21,7 +21,7 @@ from smalti.client.channel import Connection
 from smalti.client.health import ask
 from smalti.runtime import logs
 from smalti.runtime.settings import ServerSettings
-from smalti.v1 import images_pb2_grpc, jobs_pb2_grpc, models_pb2_grpc
+from smalti.v1 import admin_pb2_grpc, images_pb2_grpc, jobs_pb2_grpc, models_pb2_grpc
 from tests.queues import Queues, queues_of
 from tests.server.hand_worker import HandWorker
 from tests.server.several import Several
@@ -46,6 +46,7 @@ class Running:
         self.images: Any = images_pb2_grpc.ImageServiceStub(channel)
         self.jobs: Any = jobs_pb2_grpc.JobServiceStub(channel)
         self.models: Any = models_pb2_grpc.ModelServiceStub(channel)
+        self.admin: Any = admin_pb2_grpc.AdminServiceStub(channel)
         self.health: Any = health_pb2_grpc.HealthStub(channel)
 
     async def status(self, service: str = "") -> str:

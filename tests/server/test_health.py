@@ -24,6 +24,7 @@ EVERYTHING = (
     "smalti.v1.ImageService",
     "smalti.v1.JobService",
     "smalti.v1.ModelService",
+    "smalti.v1.AdminService",
     "toy-vae",
     "toy-gan",
     "toy-pixel-rnn",

@@ -8,12 +8,12 @@ from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from smalti.v1 import images_pb2, jobs_pb2, models_pb2, types_pb2
+from smalti.v1 import admin_pb2, images_pb2, jobs_pb2, models_pb2, types_pb2
 from tests.server.conftest import Running, refused
 
 METHODS = [
     method
-    for file in (images_pb2, jobs_pb2, models_pb2)
+    for file in (admin_pb2, images_pb2, jobs_pb2, models_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 ]
@@ -38,7 +38,12 @@ ENUMS = [
 
 
 def call(server: Running, method: MethodDescriptor, request: Message) -> Any:
-    stubs = {"ImageService": server.images, "JobService": server.jobs, "ModelService": server.models}
+    stubs = {
+        "ImageService": server.images,
+        "JobService": server.jobs,
+        "ModelService": server.models,
+        "AdminService": server.admin,
+    }
     return getattr(stubs[method.containing_service.name], method.name)(request)
 
 

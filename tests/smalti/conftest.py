@@ -15,7 +15,7 @@ from google.rpc import (
 from grpc_status import rpc_status
 
 from local.ports import free_port
-from smalti.v1 import images_pb2_grpc, jobs_pb2_grpc, models_pb2, models_pb2_grpc
+from smalti.v1 import admin_pb2_grpc, images_pb2_grpc, jobs_pb2_grpc, models_pb2, models_pb2_grpc
 
 Answer = Callable[[Any], Any]
 PALETTE = ("#000000", "#ff0000", "#00ff00", "#0000ff")
@@ -91,6 +91,7 @@ SERVICES: dict[str, Callable[[Any, grpc.Server], None]] = {
     "ImageService": images_pb2_grpc.add_ImageServiceServicer_to_server,
     "JobService": jobs_pb2_grpc.add_JobServiceServicer_to_server,
     "ModelService": models_pb2_grpc.add_ModelServiceServicer_to_server,
+    "AdminService": admin_pb2_grpc.add_AdminServiceServicer_to_server,
 }
 _STREAMS = {"Watch", "Results", "DrawStream"}
 

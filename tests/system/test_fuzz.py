@@ -99,8 +99,10 @@ def _valid_requests(channel: Any) -> Requests:
 def _of_model(rpc: Rpc, name: str) -> Any:
     request = rpc.request()
     for field in request.DESCRIPTOR.fields:
-        if field.name == "model":
+        if field.name == "model" and field.message_type:
             request.model.name = name
+        elif field.name == "model":
+            request.model = name
         elif field.name == "name":
             request.name = name
         elif field.name == "count":

@@ -15,6 +15,7 @@ from smalti.runtime.manifest import Manifest
 from smalti.runtime.metrics import SAMPLES_MADE_WAY
 from tests.conftest import Until
 from tests.queues import Queues, queues_on
+from tests.smalti.jobs.story import Asking
 from tests.toy_model import Toy, write_toy_model
 from tests.worker.conftest import Hire, Model
 from tests.worker.story import a_request, assert_undisturbed, ended, open_runner
@@ -172,3 +173,34 @@ async def test_standard_samples_are_drawn_beside_any_number_of_interactive_ones(
     assert (await queue.clients.get(crowd.id)).done < 1000
     await queue.clients.cancel(crowd.id)
     await assert_undisturbed(queue, standard, toy)
+
+
+async def test_a_worker_of_one_slot_draws_standard_samples_beside_any_number_of_interactive_ones(
+    queue: Queues, hire: Hire, toy: Model, until: Until
+) -> None:
+    manifest, _ = toy
+    shift = hire(queue, toy, slots=1)
+    crowd = await queue.clients.submit(interactive(manifest, count=1000))
+    standard = await queue.clients.submit(a_request(manifest, count=3))
+    shift.gate.open()
+    await until(ended(queue, standard), seconds=30)
+    assert (await queue.clients.get(crowd.id)).done < 100
+    await queue.clients.cancel(crowd.id)
+    await assert_undisturbed(queue, standard, toy)
+
+
+async def test_a_single_sample_beside_a_large_job_has_its_first_row_within_one_sample_time(
+    queue: Queues, hire: Hire, toy: Model, until: Until
+) -> None:
+    manifest, _ = toy
+    shift = hire(queue, toy, slots=2)
+    await queue.all_clients.of(Asking("large")).submit(a_request(manifest, count=100_000))
+    shift.gate.permit(1)
+    await until(lambda: shift.gate.begun == 2)  # given a worker whose slots are all taken
+    single = await queue.all_clients.of(Asking("small")).submit(a_request(manifest, count=1, seed=SEED))
+    shift.gate.permit(manifest.height)
+    await until(has_row(queue, single))
+    assert shift.gate.rows <= 1 + manifest.height
+    shift.gate.open()
+    await until(ended(queue, single))
+    await assert_undisturbed(queue, single, toy, seed=SEED)

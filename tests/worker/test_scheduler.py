@@ -140,6 +140,28 @@ def test_the_standard_sample_with_the_fewest_rows_makes_way(sample: Make) -> Non
     assert in_slots(fuller.next_tick()) == {0: samples[0], 1: hurried, 2: samples[2]}
 
 
+def test_batch_samples_make_way_before_standard_ones(sample: Make) -> None:
+    scheduler = Scheduler(2, interactive_slots=1)
+    batch, standard = sample(0, rows_left=3, job_class=JobClass.BATCH), sample(1, rows_left=6)
+    scheduler.enqueue([batch, standard])
+    scheduler.next_tick()
+    scheduler.enqueue([hurried := interactive(sample)])
+    assert in_slots(scheduler.next_tick()) == {0: hurried, 1: standard}  # although that has fewer rows
+
+
+def test_a_standard_sample_keeps_its_slot_until_its_class_has_had_its_share(sample: Make) -> None:
+    scheduler = Scheduler(1, interactive_slots=1)
+    scheduler.enqueue([interactive(sample, rows_left=6)])
+    for _ in range(6):
+        scheduler.next_tick()  # given an interactive sample that is drawn
+    scheduler.enqueue([sample()])
+    rooms = []
+    for _ in range(3):
+        scheduler.next_tick()
+        rooms.append(scheduler.interactive_room)
+    assert rooms == [0, 1, 1]  # a quarter of six rows
+
+
 def test_a_sample_makes_way_after_its_scheduled_rows_are_drawn(sample: Make) -> None:
     scheduler = Scheduler(1, interactive_slots=1)
     moved = sample()

@@ -72,7 +72,7 @@ def submit(
 
 @from_values
 def get_job(job: JobOrId) -> Call[Job]:
-    return Call(SERVICE, "Get", jobs_pb2.GetJobRequest(id=_id(job)), read_job)
+    return Call(SERVICE, "Get", jobs_pb2.GetJobRequest(id=id_of(job)), read_job)
 
 
 @from_values
@@ -103,35 +103,35 @@ def jobs_page(
 
 @from_values
 def watch(job: JobOrId, *, rows: bool) -> Call[JobEvent]:
-    return Call(SERVICE, "Watch", jobs_pb2.WatchRequest(id=_id(job), rows=rows), read_job_event)
+    return Call(SERVICE, "Watch", jobs_pb2.WatchRequest(id=id_of(job), rows=rows), read_job_event)
 
 
 @from_values
 def results(job: JobOrId, *, start: int, limit: int) -> ImageCall[SampleResult]:
     check_whole("start", start)
     check_whole("limit", limit)
-    request = jobs_pb2.ResultsRequest(id=_id(job), start=start, limit=limit, format=PIXELS)
+    request = jobs_pb2.ResultsRequest(id=id_of(job), start=start, limit=limit, format=PIXELS)
     return ImageCall(SERVICE, "Results", request, _result)
 
 
 @from_values
 def cancel(job: JobOrId) -> Call[Job]:
-    return Call(SERVICE, "Cancel", jobs_pb2.CancelJobRequest(id=_id(job)), read_job)
+    return Call(SERVICE, "Cancel", jobs_pb2.CancelJobRequest(id=id_of(job)), read_job)
 
 
 @from_values
 def pause(job: JobOrId) -> Call[Job]:
-    return Call(SERVICE, "Pause", jobs_pb2.PauseJobRequest(id=_id(job)), read_job)
+    return Call(SERVICE, "Pause", jobs_pb2.PauseJobRequest(id=id_of(job)), read_job)
 
 
 @from_values
 def resume(job: JobOrId) -> Call[Job]:
-    return Call(SERVICE, "Resume", jobs_pb2.ResumeJobRequest(id=_id(job)), read_job)
+    return Call(SERVICE, "Resume", jobs_pb2.ResumeJobRequest(id=id_of(job)), read_job)
 
 
 @from_values
 def delete(job: JobOrId) -> Call[None]:
-    return Call(SERVICE, "Delete", jobs_pb2.DeleteJobRequest(id=_id(job)), lambda reply: None)
+    return Call(SERVICE, "Delete", jobs_pb2.DeleteJobRequest(id=id_of(job)), lambda reply: None)
 
 
 # Values → messages
@@ -169,7 +169,7 @@ def _duration(field: str, seconds: float | None) -> Duration | None:
     return duration
 
 
-def _id(job: JobOrId) -> str:
+def id_of(job: JobOrId) -> str:
     return text("job", job.id if isinstance(job, Job) else job)
 
 

@@ -1,5 +1,6 @@
 """What goes into a client and comes out of it: frozen values, which know nothing of gRPC."""
 
+from smalti.client.values.admin import ClientStatus, DeadSample, QueueStatistics, WorkerStatus
 from smalti.client.values.brief import Brief
 from smalti.client.values.images import (
     NO_CHANGE,
@@ -38,8 +39,10 @@ __all__ = [
     "NO_LABELS",
     "ArrayLike",
     "Brief",
+    "ClientStatus",
     "ColourChange",
     "Completion",
+    "DeadSample",
     "DrawEvent",
     "DrawFinished",
     "DrawStarted",
@@ -60,6 +63,7 @@ __all__ = [
     "Model",
     "ModelDetails",
     "ModelVersion",
+    "QueueStatistics",
     "SampleEnded",
     "SampleResult",
     "SampleRows",
@@ -67,4 +71,5 @@ __all__ = [
     "Scores",
     "Swept",
     "Tensor",
+    "WorkerStatus",
 ]

@@ -1,6 +1,7 @@
 """ONNX files as Triton serves them: every datatype, every shape, with and without a batch."""
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import tritonclient.grpc as triton
 from numpy.typing import NDArray
 
-from server.inference import inferring
+from server.inference import inferring, requests
 from server.inference.datatypes import DATATYPES
 from tests.server.conftest import StartServer
 from tests.server.inference.conftest import refusal
@@ -79,6 +80,16 @@ async def test_fp16_has_no_typed_contents(rpc):
     tensor = {"name": "x", "datatype": "FP16", "shape": [1, 4], "contents": {"fp32_contents": [1, 2, 3, 4]}}
     call = rpc("ModelInfer", model_name="batched_fp16", inputs=[tensor])
     assert "must be sent in raw_input_contents" in await sentence(call)
+
+
+async def test_values_are_counted_before_they_are_read(rpc):
+    typed = {"name": "x", "datatype": "INT8", "shape": [1, 4], "contents": {"int_contents": [1000] * 5}}
+    call = rpc("ModelInfer", model_name="batched_int8", inputs=[typed])
+    assert "its shape has 4 values, but 5 came" in await sentence(call)
+    texts = {"name": "x", "datatype": "BYTES", "shape": [1, 4]}
+    raw = [b"\x01\x00\x00\x00a" * 4 + b"not a length"]
+    call = rpc("ModelInfer", model_name="batched_bytes", inputs=[texts], raw_input_contents=raw)
+    assert "unexpected raw_input_contents of input 'x': more than 4 values came." in await sentence(call)
 
 
 async def test_metadata_and_configuration_name_every_datatype(client):
@@ -226,3 +237,25 @@ async def test_many_values_that_are_handled_one_by_one_hold_nobody_up(client, on
     assert on_the_loop["write"] is not is_slow
     await client.infer("ragged", [numbers])
     assert on_the_loop == {"read": True, "write": True}  # as a whole
+
+
+async def test_slow_reading_holds_up_no_runs_and_ends_with_its_deadline(client, monkeypatch, until):
+    texts = [given("x", "BYTES", np.full((1, 6000), b"twelve bytes", dtype=object))]
+    numbers = [given("x", "FP32", np.zeros((1, 3), np.float32))]
+    begun: list[str] = []
+    may_go_on, read = threading.Event(), requests.read
+
+    def held(model: Any, *others: Any) -> Any:
+        if model.name == "texts":
+            begun.append(model.name)
+            assert may_go_on.wait(60)
+        return read(model, *others)
+
+    monkeypatch.setattr(inferring, "read", held)
+    slow = [asyncio.create_task(client.infer("texts", texts)) for _ in range(os.cpu_count() or 1)]
+    await until(lambda: begun)
+    code, _ = await refusal(client.infer("texts", texts, client_timeout=0.5))
+    await client.infer("ragged", numbers)  # its sizes vary, so it runs in a thread of the graphs
+    may_go_on.set()
+    await asyncio.gather(*slow)
+    assert (code, len(begun)) == ("DEADLINE_EXCEEDED", len(slow))

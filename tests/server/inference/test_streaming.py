@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 
-from server.inference import protocol
+from server.inference import protocol, streaming
 from tests.server.inference.test_inferring import DECODE, LATENTS, latents, raw
 from tests.server.toys import decoded
 
@@ -130,6 +130,29 @@ async def test_a_message_that_cannot_be_parsed_ends_the_stream_after_the_respons
 async def test_more_requests_than_are_answered_at_once_are_all_answered(rpc):
     found = await rpc.stream(*(raw(id=str(number)) for number in range(200)))
     assert [each.infer_response.id for each in found] == [str(number) for number in range(200)]
+
+
+async def test_a_stream_has_a_limited_size_in_the_server(runs, server, rpc, client, until, monkeypatch):
+    request = protocol.request_class(next(each for each in protocol.METHODS if each.name == "ModelInfer"))
+    size = request(**raw(id="1")).ByteSize()
+    monkeypatch.setattr(streaming, "_MOST_BYTES", 2 * size)
+    model = server.application.catalogue.get("toy-vae")
+    first = asyncio.create_task(client.infer(DECODE, latents()))
+    await until(lambda: len(runs.sizes) == 1)  # given a graph that is busy
+    answering = asyncio.create_task(rpc.stream(*(raw(id=str(number)) for number in range(5))))
+    await until(lambda: model.waiting("decode") == 2)
+    for _ in range(3):
+        await client.is_server_live()  # what the stream has sent before is there now
+    assert model.waiting("decode") == 2  # then the others wait outside
+    runs.go_on.set()
+    await first
+    assert [each.infer_response.id for each in await answering] == [str(number) for number in range(5)]
+
+
+async def test_a_request_larger_than_the_room_of_a_stream_comes_alone(rpc, monkeypatch):
+    monkeypatch.setattr(streaming, "_MOST_BYTES", 1)
+    found = await rpc.stream(*(raw(id=str(number)) for number in range(5)))
+    assert [each.infer_response.id for each in found] == [str(number) for number in range(5)]
 
 
 async def test_an_output_can_be_chosen_in_a_stream(client):

@@ -14,7 +14,7 @@ from server.security.admission import Admission
 from server.security.groups import NEEDS
 from server.security.tokens import Tokens
 from smalti.errors import NotPermitted
-from smalti.v1 import images_pb2, jobs_pb2, models_pb2
+from smalti.v1 import admin_pb2, images_pb2, jobs_pb2, models_pb2
 from tests.server.conftest import Running
 from tests.server.security.conftest import GROUPS, bearer
 
@@ -50,7 +50,7 @@ async def test_the_table_has_every_rpc_of_every_service_and_no_other(guarded: Ru
 
 
 def described() -> Iterator[tuple[str, str]]:
-    for module in (images_pb2, jobs_pb2, models_pb2):
+    for module in (admin_pb2, images_pb2, jobs_pb2, models_pb2):
         for service in module.DESCRIPTOR.services_by_name.values():
             yield from ((service.full_name, method.name) for method in service.methods)
     yield from ((protocol.SERVICE, method.name) for method in protocol.METHODS)

@@ -27,6 +27,7 @@ COMMANDS = {
     "reconstruct": ["toy", "x.png", "-o", "x.png"],
     "interpolate": ["toy", "x.png", "x.png", "-o", "x.png"],
     "score": ["toy", "x.png"],
+    "admin": ["weights"],
 }
 
 
@@ -62,6 +63,7 @@ def test_every_request_of_a_command_has_the_metadata_of_its_client(
             "ModelService/List",
             "ModelService/Load",
             "ModelService/Unload",
+            "AdminService/ListWeights",
         ),
         refuse,
     )

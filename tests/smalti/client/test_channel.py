@@ -10,6 +10,7 @@ import pytest
 from smalti.client import AsyncClient, Client, Completion, Image
 from smalti.errors import InvalidRequest, Unavailable
 from smalti.v1 import (
+    admin_pb2,
     images_pb2,
     jobs_pb2,
     models_pb2,
@@ -23,6 +24,7 @@ IMAGE = Image(height=2, width=2, indices=bytes(4), palette=("#000000",))
 RPCS = {
     f"{service}/{method.name}"
     for service, file in (
+        ("AdminService", admin_pb2),
         ("ImageService", images_pb2),
         ("JobService", jobs_pb2),
         ("ModelService", models_pb2),
@@ -53,6 +55,15 @@ CALLS = [  # every method of a client that sends a request
     ("model", ("toy",)),
     ("load", ("toy",)),
     ("unload", ("toy",)),
+    ("weights", ()),
+    ("set_weight", ("ada", 2.0)),
+    ("statistics", ()),
+    ("pause_pool", ()),
+    ("resume_pool", ()),
+    ("drain_worker", ("host-1",)),
+    ("dead_samples", ()),
+    ("retry_sample", ("7", 3)),
+    ("audit_queue", ()),
 ]
 
 
@@ -96,6 +107,15 @@ def answering(server, refusal):
         "ModelService/List": lambda request: models_pb2.ListModelsResponse(),
         "ModelService/Load": lambda request: models_pb2.LoadModelResponse(),
         "ModelService/Unload": lambda request: models_pb2.UnloadModelResponse(),
+        "AdminService/ListWeights": lambda request: admin_pb2.ListWeightsResponse(),
+        "AdminService/SetWeight": lambda request: admin_pb2.SetWeightResponse(),
+        "AdminService/Statistics": lambda request: admin_pb2.StatisticsResponse(),
+        "AdminService/PausePool": lambda request: admin_pb2.PausePoolResponse(),
+        "AdminService/ResumePool": lambda request: admin_pb2.ResumePoolResponse(),
+        "AdminService/DrainWorker": lambda request: admin_pb2.DrainWorkerResponse(),
+        "AdminService/ListDead": lambda request: admin_pb2.ListDeadResponse(),
+        "AdminService/Retry": lambda request: admin_pb2.RetryResponse(job=job),
+        "AdminService/Audit": lambda request: admin_pb2.AuditResponse(),
     }
     return server
 

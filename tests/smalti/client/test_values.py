@@ -26,11 +26,13 @@ from smalti.client.values import (
     Model,
     ModelDetails,
     ModelVersion,
+    QueueStatistics,
     SampleResult,
     SampleRows,
     ScoreKind,
     Scores,
     Swept,
+    WorkerStatus,
 )
 from smalti.errors import ImageRefused, InvalidRequest
 from smalti.jobs.job import JobState
@@ -52,6 +54,9 @@ MODEL = Model(
     graphs=("decode", "encode"), latent_size=10, digest=64 * "a", licence=500 * "long ",
 )  # fmt: skip
 RESULT = SampleResult(index=3, image=LARGE, log_probability=-4.0, error="", fingerprint=300 * "x")
+WORKER = WorkerStatus(
+    name="host-1", fingerprint="cpu", slots=4, held=4, lease_seconds=9.5, draining=False, digests=("0" * 64,)
+)
 VALUES = [
     IMAGE,
     LARGE,
@@ -68,6 +73,18 @@ VALUES = [
     DrawnRows(first_row=0, indices=bytes(5000)),
     DrawStarted(model=TOY, seed=4, job_id="7", height=2, width=2, palette=MANY, colour_change=SAME),
     Completion(image=bytes(5000), mask=bytes(5000)),
+    QueueStatistics(
+        paused=False,
+        queued_jobs=1,
+        running_jobs=2,
+        paused_jobs=3,
+        ready_samples=4,
+        running_samples=5,
+        dead_samples=6,
+        oldest_seconds=7.5,
+        workers=(WORKER,) * 200,
+        clients=(),
+    ),
 ]
 
 

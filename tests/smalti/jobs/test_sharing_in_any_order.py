@@ -17,7 +17,6 @@ from tests.smalti.jobs.story import COLUMNS, ROWS, Asking, Twice, claim_from, dr
 
 CLIENTS = {name: Asking(name) for name in ("anne", "ben", "cora")}
 DIGESTS = ("digest-a", "digest-b")
-CLASS_WEIGHTS = {JobClass.INTERACTIVE: 16, JobClass.STANDARD: 4, JobClass.BATCH: 1}
 WORKERS = st.sampled_from(["anna", "berta"])
 EPSILON = 1e-6
 
@@ -114,7 +113,7 @@ class SharingMachine(MachineOnRedis):
             if any([await self.redis.exists(f"{self.prefix}turns:{each}:{job_class}") for each in digests])
         ]
         for served, other in product({claim.request.job_class for claim in given}, waiting):
-            last_began = times[served] - ROWS * COLUMNS / CLASS_WEIGHTS[served]
+            last_began = times[served] - ROWS * COLUMNS / served.weight
             assert last_began <= times[other] + EPSILON, f"{served} was served although {other} was due"
 
     @rule(
