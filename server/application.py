@@ -34,6 +34,7 @@ from server.queued.board import Board
 from server.queued.drawing import StreamedDrawing
 from server.queued.hints import Hints
 from server.queued.places import Places, WatcherLimits
+from server.queued.uploading import Uploads
 from server.queued.watching import Watching
 from server.readiness import ADMIN, IMAGES, JOBS, MODELS, Readiness
 from server.reflecting import reflect
@@ -45,6 +46,10 @@ from server.services.models import ModelService
 from server.siblings import Alone, Siblings
 from server.stores import Stores
 from server.upkeep import Upkeep
+from server.webhooks.addresses import Networks
+from server.webhooks.delivering import Delivery
+from server.webhooks.secret import Secret, require_secret
+from server.webhooks.targets import Targets
 from smalti.jobs.administration import QueueAdministration
 from smalti.jobs.clients import ClientQueue
 from smalti.jobs.housekeeping import Depths
@@ -53,6 +58,7 @@ from smalti.jobs.shards import Shards
 from smalti.jobs.sharing import ClientWeights
 from smalti.jobs.upkeep import QueueUpkeep
 from smalti.jobs.watchers import WatcherQueue
+from smalti.jobs.webhooks import WebhookQueue
 from smalti.printable import printable
 from smalti.runtime.batching import Batching
 from smalti.runtime.following import LOOK_SECONDS
@@ -78,6 +84,8 @@ class Application:
         self._siblings = siblings or Alone()
         self._is_one_of_several = siblings is not None
         self._protection = Protection(settings)
+        self._secret = Secret(settings.webhook_secret_file)
+        self._deliveries = _deliveries(settings, stores.upkeep, self._secret)
         self._gate = Gate(self._protection.admission, Calls(_call_limits(settings)))
         self._server = self._new_server()
         self._address = listening_address(settings.listen)
@@ -93,6 +101,9 @@ class Application:
         self.catalogue = _catalogue(settings, pool)
         self._turns = Turns(threads=_turning_threads(settings))
         self._pictures = Pictures(self._turns, pixels=settings.max_picture_pixels)
+        self._uploads = Uploads(
+            self._pictures, most_bytes=settings.max_upload_bytes, most_images=settings.max_images
+        )
         self._drawing = StreamedDrawing(queue, results, drawn, self._readiness, self._pictures)
         depths = Depths()
         self._upkeep = [
@@ -126,7 +137,17 @@ class Application:
         images_pb2_grpc.add_ImageServiceServicer_to_server(images, server)
         watching, places = Watching(self._board), Places(_watcher_limits(self._settings))
         jobs = JobService(
-            queue, watched, results, catalogue, self._pictures, watching, places, self._readiness, limits
+            queue,
+            watched,
+            results,
+            catalogue,
+            self._pictures,
+            self._uploads,
+            watching,
+            places,
+            self._readiness,
+            limits,
+            self._secret,
         )
         jobs_pb2_grpc.add_JobServiceServicer_to_server(jobs, server)
         models = ModelService(catalogue, self._readiness, self._siblings)
@@ -189,6 +210,7 @@ class Application:
             *(_named(each.keep_recovering(), "recovery") for each in self._upkeep),
             *(_named(each.keep_auditing(), "audit") for each in self._upkeep),
             _named(self._hints.run(), "hints"),
+            *(_named(each.run(), "webhooks") for each in self._deliveries),
             _named(self._protection.keep_reading(), "secrets"),
         ]
 
@@ -284,7 +306,16 @@ def _limits(settings: ServerSettings) -> RequestLimits:
         response_bytes=settings.max_message_bytes,
         retention_seconds=settings.max_retention_seconds,
         default_retention_seconds=min(settings.default_retention_seconds, settings.max_retention_seconds),
+        webhooks=Targets(settings.webhook_targets),
     )
+
+
+def _deliveries(settings: ServerSettings, shards: Shards, secret: Secret) -> Sequence[Delivery]:
+    """One for each part of the queue."""
+    targets = Targets(settings.webhook_targets)
+    require_secret(targets, settings.webhook_secret_file)
+    networks = Networks(settings.webhook_networks)
+    return [Delivery(WebhookQueue(store), targets, networks, secret) for store in shards.all]
 
 
 def _raise_failures(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -11,6 +11,7 @@ from smalti.errors import InvalidRequest, WorkerNotFound
 from smalti.jobs import script
 from smalti.jobs.clients import ClientQueue
 from smalti.jobs.job import Job, QueueDepth
+from smalti.jobs.kept import Unpackable, unpacked
 from smalti.jobs.limits import EVERYBODY, UNSAID, ClientLimits
 from smalti.jobs.shards import Shards, as_shards
 from smalti.jobs.sharing import USUAL_WEIGHT, ClientWeights
@@ -130,15 +131,28 @@ class QueueAdministration:
         """
         job = await self._clients.of(EVERYBODY).get(job_id)
         await self._require_failed(job, index)
-        store = self._shards.of(job.id)
-        kept = store.keys.job(job.id)
-        with store.available(kept):
-            pixels = await store.redis.hget(kept, "kept") or b""
+        kept = await self._kept_of(job, index)
         first = job.request.first_index + index
-        request = replace(job.request, kept=pixels, count=1, first_index=first)
+        request = replace(job.request, kept=kept, kept_hash="", count=1, first_index=first)
         return await self._clients.of(_Owner(job.client)).submit(
             request, request_id=f"retry of {job.id}:{index}"
         )
+
+    async def _kept_of(self, job: Job, index: int) -> bytes:
+        """The kept pixels of a sample, in the form of JobRequest.kept; raises InvalidRequest if they are damaged."""
+        request = job.request
+        has_own = bool(request.kept_hash)
+        store = self._shards.of(job.id)
+        name = store.keys.kept(job.id, index) if has_own else store.keys.job(job.id)
+        with store.available(name):
+            found = await store.redis.hget(name, str(index) if has_own else "kept") or b""
+        try:
+            pixels = request.rows * request.columns
+            return unpacked(found, pixels=pixels, colours=request.colours) if has_own else bytes(found)
+        except Unpackable as error:
+            raise InvalidRequest(
+                f"The kept pixels of sample {index} of job {job.id} are damaged: submit the job again."
+            ) from error
 
     async def _require_failed(self, job: Job, index: int) -> None:
         results = WatcherQueue(self._shards).results(job, start=index, limit=1)

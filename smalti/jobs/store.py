@@ -56,6 +56,8 @@ class QueueStore:
 
     def for_upkeep(self) -> "QueueStore":
         """The same queue, for those who look whether Redis is back."""
+        if not self._waits_for_upkeep:
+            return self
         other = copy(self)
         other._waits_for_upkeep = False
         return other
