@@ -7,14 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from server.errors import log_bug
+from server.http2.statuses import Ended
 from server.inference.drawing import Drawing
 from server.inference.inferring import Inferring
 from server.inference.naming import ProtocolModels
-from server.inference.responses import in_stream, write_empty, write_failure
+from server.inference.responses import Parts, in_stream, write_empty, write_failure
 from smalti.errors import SmaltiError
 
 _MOST_AT_ONCE, _MOST_BYTES = 64, 16 * 1024 * 1024  # requests of one stream; more wait in the client
-Response = bytes | SmaltiError | None  # an error ends the stream with its status; None ends it in order
+Response = Parts | SmaltiError | Ended | None  # an error ends the stream with its status; None, in order
 
 
 class _Room:
@@ -81,8 +82,8 @@ class Streaming:
 
     async def answer(
         self, requests: AsyncIterator[Any], deadline: float | None, *, ends_at_error: bool
-    ) -> AsyncGenerator[bytes, None]:
-        """The responses as bytes. Closing this early ends all that is being answered.
+    ) -> AsyncGenerator[Parts, None]:
+        """The responses in parts. Closing this early ends all that is being answered.
 
         A refused request has a response with the error. With `ends_at_error` the error is raised instead.
         """
@@ -90,7 +91,7 @@ class Streaming:
         taking = asyncio.create_task(self._take(requests, stream))
         try:
             while (response := await stream.ready.get()) is not None:
-                if isinstance(response, SmaltiError):
+                if isinstance(response, SmaltiError | Ended):
                     raise response
                 yield response
         finally:
@@ -100,7 +101,7 @@ class Streaming:
     async def _take(self, requests: AsyncIterator[Any], stream: _Stream) -> None:
         """Begin to answer each request as it comes."""
         last: _Turn | None = None
-        end: SmaltiError | None = None
+        end: SmaltiError | Ended | None = None
         async with asyncio.TaskGroup() as answering:
             try:
                 async for request in requests:
@@ -110,7 +111,7 @@ class Streaming:
                     else:
                         turn = last = _Turn(last)
                     answering.create_task(self._answer(request, stream, turn))
-            except SmaltiError as error:  # a message that cannot be parsed; nothing can follow it
+            except (SmaltiError, Ended) as error:  # a message that cannot be read; nothing can follow it
                 end = error
             except Exception as error:  # noqa: BLE001  # the edge: the stream must end with a status
                 end = log_bug(error)
@@ -140,7 +141,7 @@ class Streaming:
     def _failure(self, request: Any, error: SmaltiError, stream: _Stream) -> Response:
         return error if stream.ends_at_error else write_failure(request, str(error))
 
-    async def _written(self, request: Any, stream: _Stream) -> AsyncGenerator[bytes, None]:
+    async def _written(self, request: Any, stream: _Stream) -> AsyncGenerator[Parts, None]:
         model = self._models.get(request.model_name, request.model_version)
         if not model.is_decoupled:
             yield await self._inferring.respond(model, request, stream.deadline, last=True)

@@ -8,9 +8,12 @@ import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+from structlog.testing import capture_logs
 
 from server.inference import protocol, streaming
+from tests.server.conftest import StartServer, refused
 from tests.server.inference.test_inferring import DECODE, LATENTS, latents, raw
+from tests.server.inference.wire import Rpc
 from tests.server.toys import decoded
 
 
@@ -159,3 +162,14 @@ async def test_an_output_can_be_chosen_in_a_stream(client):
     output = triton.InferRequestedOutput("pixels", class_count=1)
     [(result, _)] = await responses_to(client, [asked(outputs=[output])])
     assert result.get_response().outputs[0].datatype == "BYTES"
+
+
+async def test_a_message_that_is_too_large_ends_the_stream_with_a_status_and_is_no_bug(
+    start_server: StartServer,
+):
+    too_large = raw(raw_input_contents=[bytes(3000)])
+    with capture_logs() as logs:
+        async with start_server(max_message_bytes=2000) as server:
+            refusal = await refused(Rpc(server.channel).stream(raw(id="one"), too_large))
+    assert (refusal.code, "larger than max" in refusal.message) == ("RESOURCE_EXHAUSTED", True)
+    assert not [each for each in logs if "bug" in each["event"]]
