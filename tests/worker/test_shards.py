@@ -88,8 +88,8 @@ async def test_an_interactive_sample_of_any_part_gets_into_a_full_worker(
     shift = hire(first, toy, others=[second], slots=4)
     shift.gate.permit(2)
     await until(lambda: shift.gate.rows == 2)
-    urgent = await halves.submit(1, toy, job_class=JobClass.INTERACTIVE)
-    await until(ended(second, urgent, JobState.RUNNING))
+    interactive = await halves.submit(1, toy, job_class=JobClass.INTERACTIVE)
+    await until(ended(second, interactive, JobState.RUNNING))
     shift.gate.open()
     await until(halves.all_ended)
 
