@@ -202,6 +202,7 @@ class Application:
     def _look_after_the_queue(self) -> None:
         self._background = [
             _named(self._exporting.run(), "exporting"),
+            _named(self._gate.keep_telling(), "calls in progress"),
             _named(self._upkeep.run(), "upkeep"),
             _named(self._upkeep.keep_recovering(), "recovery"),
             _named(self._upkeep.keep_auditing(), "audit"),
@@ -245,6 +246,7 @@ class Application:
         await asyncio.gather(*self._background, return_exceptions=True)
         await self.catalogue.close()
         self._exporting.copy()
+        self._gate.tell()
         self._turns.close()
         log.info("stopped")
 
