@@ -49,9 +49,7 @@ def main(
             f" ({costs['cpu_milliseconds']:.3f} ms) and {costs['rate_percent']:+.1f} % of the rate"
         )
     request, run = _microseconds(_of_a_request()), _microseconds(_of_a_run())
-    click.echo(
-        f"the calls alone: {request:.1f} µs of CPU time for a request, {run:.1f} µs for a run, which requests share"
-    )
+    click.echo(f"the calls alone: {request:.1f} µs of CPU time for a request, {run:.1f} µs for a run")
     for level, costs in found.items():
         whole = 1000 * costs["cpu_milliseconds"]
         click.echo(
