@@ -243,7 +243,9 @@ async def test_a_request_that_ends_while_it_waits_for_a_run_costs_none(
     await until(lambda: runs.sizes)  # given a graph that is busy with another request
     timeout = 2.0 if ending == "the deadline passes" else None
     call = getattr(server.images, method)(request_, timeout=timeout)
-    await until(lambda: waiting(server, graph) > 0 or call.done())  # on a slow machine its deadline may pass sooner
+    await until(
+        lambda: waiting(server, graph) > 0 or call.done()
+    )  # on a slow machine its deadline may pass sooner
     if timeout is None:
         call.cancel()
     await until(lambda: server.application._gate.running == 1)
