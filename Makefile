@@ -4,6 +4,7 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 WORKERS ?= 1
 CALLS ?= 100000
+MINUTES ?= 3
 ARGS ?= $(filter --%,$(MAKECMDGOALS)) # so that `make bench -- --small` works as it reads
 
 VENV := .venv
@@ -21,7 +22,7 @@ named = $(if $(filter command,$(firstword $(origin $(1)))),$(2) $($(1)))
 TESTS = $(sort $(wildcard tests/test_*.py) $(FAST_TESTS)) $(wildcard tests/system)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up secrets recording proto check lint types imports generated test slow fuzz docs docs-serve bench clean
+.PHONY: help setup demo up secrets recording proto check lint types imports generated test slow fuzz soak docs docs-serve bench clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -108,6 +109,9 @@ slow: $(VENV)/.dev ## run the tests that take long
 
 fuzz: $(VENV)/.dev ## send CALLS strange calls to a real server (100,000 take half an hour)
 	$(BIN)/python -m pytest -m slow tests/system/test_fuzz.py --calls $(CALLS) $(ARGS)
+
+soak: $(VENV)/.dev ## disturb a whole system at random for MINUTES (3); the report is in out/soak
+	$(BIN)/python -m tests.system.soak --minutes $(MINUTES) $(ARGS)
 
 # The documentation. A warning is an error: --quiet would hide warnings from --strict, so it is not here. Material's notice on
 # the future of MkDocs is left out.

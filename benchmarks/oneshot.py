@@ -19,8 +19,9 @@ import numpy as np
 from benchmarks import machine
 from benchmarks.command import Benchmark, latent_model
 from server.oneshot.batcher import Batcher
-from server.oneshot.runner import Runner, open_runners
+from server.oneshot.runner import Runner
 from server.oneshot.waiting import Arrays
+from server.oneshot.warming import open_runners
 from smalti.runtime.batching import Batching
 from smalti.runtime.provider import CPU
 from smalti.runtime.repository import Model

@@ -1,6 +1,7 @@
 """Builds the server with all its services, runs it, and stops it in order."""
 
 import asyncio
+import gc
 import os
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import Executor
@@ -34,6 +35,7 @@ from server.queued.board import Board
 from server.queued.drawing import StreamedDrawing
 from server.queued.hints import Hints
 from server.queued.places import Places, WatcherLimits
+from server.queued.uploading import Uploads
 from server.queued.watching import Watching
 from server.readiness import ADMIN, IMAGES, JOBS, MODELS, Readiness
 from server.reflecting import reflect
@@ -45,6 +47,10 @@ from server.services.models import ModelService
 from server.siblings import Alone, Siblings
 from server.stores import Stores
 from server.upkeep import Upkeep
+from server.webhooks.addresses import Networks
+from server.webhooks.delivering import Delivery
+from server.webhooks.secret import Secret, require_secret
+from server.webhooks.targets import Targets
 from smalti.jobs.administration import QueueAdministration
 from smalti.jobs.clients import ClientQueue
 from smalti.jobs.limits import EVERYBODY, ClientLimits, QueueLimits
@@ -52,6 +58,7 @@ from smalti.jobs.sharing import ClientWeights
 from smalti.jobs.store import QueueStore
 from smalti.jobs.upkeep import QueueUpkeep
 from smalti.jobs.watchers import WatcherQueue
+from smalti.jobs.webhooks import WebhookQueue
 from smalti.printable import printable
 from smalti.runtime.batching import Batching
 from smalti.runtime.following import LOOK_SECONDS
@@ -77,6 +84,8 @@ class Application:
         self._siblings = siblings or Alone()
         self._is_one_of_several = siblings is not None
         self._protection = Protection(settings)
+        self._secret = Secret(settings.webhook_secret_file)
+        self._delivery = _delivery(settings, stores.upkeep, self._secret)
         self._gate = Gate(self._protection.admission, Calls(_call_limits(settings)))
         self._server = self._new_server()
         self._address = listening_address(settings.listen)
@@ -92,6 +101,9 @@ class Application:
         self.catalogue = _catalogue(settings, pool)
         self._turns = Turns(threads=_turning_threads(settings))
         self._pictures = Pictures(self._turns, pixels=settings.max_picture_pixels)
+        self._uploads = Uploads(
+            self._pictures, most_bytes=settings.max_upload_bytes, most_images=settings.max_images
+        )
         self._drawing = StreamedDrawing(queue, results, drawn, self._readiness, self._pictures)
         self._upkeep = Upkeep(QueueUpkeep(stores.upkeep), self._readiness)
         administration = QueueAdministration(stores.users, queue)
@@ -121,7 +133,17 @@ class Application:
         images_pb2_grpc.add_ImageServiceServicer_to_server(images, server)
         watching, places = Watching(self._board), Places(_watcher_limits(self._settings))
         jobs = JobService(
-            queue, watched, results, catalogue, self._pictures, watching, places, self._readiness, limits
+            queue,
+            watched,
+            results,
+            catalogue,
+            self._pictures,
+            self._uploads,
+            watching,
+            places,
+            self._readiness,
+            limits,
+            self._secret,
         )
         jobs_pb2_grpc.add_JobServiceServicer_to_server(jobs, server)
         models = ModelService(catalogue, self._readiness, self._siblings)
@@ -184,6 +206,7 @@ class Application:
             _named(self._upkeep.keep_recovering(), "recovery"),
             _named(self._upkeep.keep_auditing(), "audit"),
             _named(self._hints.run(), "hints"),
+            _named(self._delivery.run(), "webhooks"),
             _named(self._protection.keep_reading(), "secrets"),
         ]
 
@@ -195,6 +218,7 @@ class Application:
         await self.catalogue.follow()
         await self._readiness.set_models(self.catalogue.statuses())
         await self._readiness.set_started()
+        _keep_what_is_loaded()
         served = len(self.catalogue.models())
         log.info("models loaded", served=served, left_out=len(self.catalogue.left_out))
         if not served:
@@ -279,7 +303,23 @@ def _limits(settings: ServerSettings) -> RequestLimits:
         response_bytes=settings.max_message_bytes,
         retention_seconds=settings.max_retention_seconds,
         default_retention_seconds=min(settings.default_retention_seconds, settings.max_retention_seconds),
+        webhooks=Targets(settings.webhook_targets),
     )
+
+
+def _delivery(settings: ServerSettings, store: QueueStore, secret: Secret) -> Delivery:
+    targets = Targets(settings.webhook_targets)
+    require_secret(targets, settings.webhook_secret_file)
+    return Delivery(WebhookQueue(store), targets, Networks(settings.webhook_networks), secret)
+
+
+def _keep_what_is_loaded() -> None:
+    """Let the garbage collector look only at what is made from now on.
+
+    Otherwise it looks at all modules and models again and again: under load, every request waited 50 ms once a second.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _raise_failures(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -90,6 +90,10 @@ class NotPermitted(SmaltiError):
     """The client's token is valid, but not for this."""
 
 
+class WebhookForged(SmaltiError):
+    """A webhook was not signed with the key, or is too old."""
+
+
 # The request is fine, but cannot be served now.
 class Busy(SmaltiError):
     """A bounded queue is full; try again after `retry_seconds`."""

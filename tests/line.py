@@ -3,6 +3,7 @@
 import socket
 import threading
 import time
+from collections.abc import Callable
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Self
@@ -12,12 +13,20 @@ class Line:
     """Forwards TCP connections to an address of this machine. Clients connect to `address`."""
 
     def __init__(
-        self, address: str, *, delay_seconds: float = 0.0, bytes_per_second: float = float("inf")
+        self,
+        address: str,
+        *,
+        delay_seconds: float = 0.0,
+        bytes_per_second: float = float("inf"),
+        loses_reply: Callable[[], bool] = lambda: (
+            False
+        ),  # asked for each: it is lost, and its connection breaks
     ) -> None:
         host, port = address.rsplit(":", 1)
         self._far_end = host, int(port)
         self._delay_seconds = delay_seconds
         self._bytes_per_second = bytes_per_second
+        self._loses_reply = loses_reply
         self._ends: list[socket.socket] = []
         self._frozen: set[socket.socket] = set()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -52,20 +61,28 @@ class Line:
                 return
             far = socket.create_connection(self._far_end)
             self._ends += [near, far]
-            self._forward(near, far)
-            self._forward(far, near)
+            self._forward(near, far, loses=lambda: False)
+            self._forward(far, near, loses=self._loses_reply)
 
-    def _forward(self, source: socket.socket, target: socket.socket) -> None:
+    def _forward(self, source: socket.socket, target: socket.socket, *, loses: Callable[[], bool]) -> None:
         under_way: SimpleQueue[tuple[float, bytes]] = SimpleQueue()
-        threading.Thread(target=self._read, args=(source, under_way), daemon=True).start()
+        threading.Thread(target=self._read, args=(source, under_way, loses), daemon=True).start()
         threading.Thread(target=self._write, args=(target, under_way), daemon=True).start()
 
-    def _read(self, source: socket.socket, under_way: "SimpleQueue[tuple[float, bytes]]") -> None:
+    def _read(
+        self,
+        source: socket.socket,
+        under_way: "SimpleQueue[tuple[float, bytes]]",
+        loses: Callable[[], bool],
+    ) -> None:
         data = b"?"
         while data:
             try:
                 data = source.recv(16384)
             except OSError:
+                data = b""
+            if data and loses():
+                source.close()
                 data = b""
             under_way.put((time.monotonic() + self._delay_seconds, data))
 

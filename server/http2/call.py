@@ -2,11 +2,12 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, Protocol
 
 from grpc import StatusCode
 
-from server.http2.messages import MessageReader, framed
+from server.http2.messages import Message, MessageReader, Sealed, framed, unreadable
 from server.http2.metadata import Request
 from server.http2.statuses import OK, Ended, Metadata, Status
 
@@ -19,7 +20,7 @@ class Line(Protocol):
     def acknowledge(self, call: "Call", amount: int, missing: int) -> None:
         """Let the client send as many bytes as were read, and those that the message in hand lacks."""
 
-    async def send(self, call: "Call", frame: bytes) -> None:
+    async def send(self, call: "Call", pieces: Iterable[bytes | memoryview]) -> None:
         """Send a part of the response; waits while the client takes none."""
 
     def end(self, call: "Call", status: Status) -> None:
@@ -38,7 +39,7 @@ class Call:
         self.stream = stream  # the number of its HTTP/2 stream
         self.path = request.path
         self.metadata = request.metadata
-        self.serialize: Any = None  # makes bytes of a response, where a handler gives no bytes
+        self.serialize: Callable[[Any], Message]  # how the method's responses are written
         self.trailing: Metadata = ()  # follows the responses, whatever the status
         self.task: asyncio.Task[None] | None = None  # answers the call
         self.has_headers = False  # of the response
@@ -46,7 +47,7 @@ class Call:
         self.has_begun = self.has_whole_request = False  # the request
         self.unread = 0  # bytes that the client may not replace yet
         self._reader = MessageReader(request.encoding, most_bytes)
-        self._messages: deque[bytes] = deque()
+        self._messages: deque[Sealed] = deque()
         self._fault: Ended | None = None  # what follows the messages
         self._arrival: asyncio.Future[None] | None = None
         self._deadline: float | None = None
@@ -79,12 +80,11 @@ class Call:
             self._line.acknowledge(self, self.unread, self._reader.missing)
             self._arrival = self._loop.create_future()
             await self._arrival
-        return self._messages.popleft()
+        return self._reader.open(self._messages.popleft())
 
     async def write(self, response: Any) -> None:
-        """Send a response: bytes, or what `serialize` makes bytes of. Waits while the client takes no more."""
-        data = response if isinstance(response, bytes) else self.serialize(response)
-        await self._line.send(self, framed(data))
+        """Send a response, as `serialize` writes it. Waits while the client takes no more."""
+        await self._line.send(self, framed(self.serialize(response)))
 
     async def abort(self, code: StatusCode, details: str = "", trailing_metadata: Metadata = ()) -> NoReturn:
         """End the call with this status."""
@@ -122,6 +122,8 @@ class Call:
     def finish(self) -> None:
         """The whole request has come."""
         self.has_whole_request = True
+        if self._reader.missing and not self._fault:
+            self._fault = unreadable("the call ended within it")
         self._tell()
 
     def leave(self) -> None:

@@ -2,32 +2,32 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
 import ngh2
-from grpc import StatusCode
 from ngh2 import events
 
 from server.http2 import metadata
 from server.http2.call import Call
-from server.http2.statuses import Status
+from server.http2.statuses import Ended, Status
 
 _STREAM_WINDOW = 65_535  # bytes that a client may send before somebody reads them
 _LARGEST_WINDOW = 4 << 20  # for a large message that is being read
 _CONNECTION_WINDOW = 1 << 30  # the windows of the streams are what limits
-_MOST_HEADER_BYTES = 16_384
-_MOST_UNSENT_BYTES = 65_536  # of one call, before its handler waits
-_WRITE_BYTES = 1 << 20  # handed to the transport at once
+_CERTAIN_HEADER_BYTES = 4 * metadata.MOST_BYTES  # more end the connection, with all of its calls
+_MOST_UNSENT_BYTES, _FEW_UNSENT_BYTES = 262_144, 65_536  # of one call: its handler waits, and goes on
+_WRITE_BYTES = 65_536  # handed to the transport at once
 _GREETING_SECONDS = 20.0  # for the first bytes of HTTP/2
 _FINISHING_SECONDS = 1.0  # for a client to send the requests of a call that is answered
-_RETIRING_SECONDS = 1.0  # for new calls that were on their way when the client was asked to make none
+_RETIRING_SECONDS = 10.0  # for a client to say that it makes no new calls here
+_RETIRING = b"retiring"  # the ping that a client answers after the calls that it made before
 _PING_STRIKES = 3
-_NO_ERROR, _ENHANCE_YOUR_CALM = 0, 11
+_NO_ERROR, _CANCEL, _ENHANCE_YOUR_CALM = 0, 8, 11
 _HTTP2 = ngh2.Configuration(
     auto_window_update=False,
-    max_inbound_header_list_size=_MOST_HEADER_BYTES,
+    max_inbound_header_list_size=_CERTAIN_HEADER_BYTES,
     # Clients end calls at short deadlines; what a call costs that is ended at once is little.
     stream_reset_rate_limit=(10_000, 1_000),
 )
@@ -67,7 +67,8 @@ class Connection(asyncio.Protocol):
         self._is_paused = self._is_flushing = self._is_lost = self._has_greeted = self._is_pinged = (
             self._is_retired
         ) = False
-        self._heard = self._loop.time()
+        self._heard = self._unsent_since = self._loop.time()
+        self._unsent = 0  # bytes, at the last look
         self._pings = _Pings(limits.keepalive_seconds / 4)
         self._timers: list[asyncio.TimerHandle] = []
         self._watch: asyncio.TimerHandle | None = None
@@ -82,7 +83,7 @@ class Connection(asyncio.Protocol):
             {
                 ngh2.Setting.MAX_CONCURRENT_STREAMS: self._limits.calls,
                 ngh2.Setting.INITIAL_WINDOW_SIZE: _STREAM_WINDOW,
-                ngh2.Setting.MAX_HEADER_LIST_SIZE: _MOST_HEADER_BYTES,
+                ngh2.Setting.MAX_HEADER_LIST_SIZE: metadata.MOST_BYTES,
             }
         )
         self._http2.set_local_window_size(_CONNECTION_WINDOW)
@@ -99,8 +100,8 @@ class Connection(asyncio.Protocol):
         self._heard, self._is_pinged = self._loop.time(), False
         try:
             self._http2.receive_data(data)
-        except ngh2.NGH2Error:  # it speaks another protocol, or breaks this one
-            self._handle_events()
+        except ngh2.NGH2Error:  # it speaks another protocol, or breaks this one: nghttp2 is of no more use
+            self._is_lost = True
             self._transport.abort()
             return
         self._handle_events()
@@ -132,6 +133,7 @@ class Connection(asyncio.Protocol):
         if self._is_usable and not self._is_retired:
             self._is_retired = True
             self._http2.send_shutdown_notice()
+            self._http2.ping(_RETIRING)
             self._flush()
             self._timers.append(self._loop.call_later(_RETIRING_SECONDS, self._refuse))
 
@@ -157,15 +159,15 @@ class Connection(asyncio.Protocol):
             self._widen(call.stream, min(missing, _LARGEST_WINDOW))
         self._flush_soon()
 
-    async def send(self, call: Call, frame: bytes) -> None:
-        if call.is_over or not self._is_usable:
-            return
-        self._pings.forgive()
-        self._begin_response(call)
-        self._http2.send_data(call.stream, frame)
-        self._flush_soon()
-        if self._http2.queued_body_size(call.stream) > _MOST_UNSENT_BYTES:
-            await self._until_taken(call.stream)
+    async def send(self, call: Call, pieces: Iterable[bytes | memoryview]) -> None:
+        for piece in pieces:
+            if call.is_over or not self._is_usable:
+                return
+            self._begin_response(call)
+            self._http2.send_data(call.stream, piece)
+            self._flush_soon()
+            if self._http2.queued_body_size(call.stream) > _MOST_UNSENT_BYTES:
+                await self._until_taken(call.stream)
 
     def end(self, call: Call, status: Status) -> None:
         if call.has_begun or call.has_whole_request:
@@ -180,7 +182,10 @@ class Connection(asyncio.Protocol):
     def _handle_events(self) -> None:
         for event in self._http2.events():
             if handle := _HANDLERS.get(type(event)):
-                handle(self, event)
+                try:
+                    handle(self, event)
+                except ngh2.StreamProtocolError:  # the same bytes end the stream: that event follows
+                    continue
 
     def _begin_call(self, event: events.RequestReceived) -> None:
         try:
@@ -189,20 +194,14 @@ class Connection(asyncio.Protocol):
             self._http2.send_response(event.stream_id, ((b":status", refusal.http_status),), end_stream=True)
             self._let_finish(event.stream_id)
             return
-        except metadata.Malformed as fault:
-            self._refuse_call(event.stream_id, Status(code=StatusCode.INVALID_ARGUMENT, message=str(fault)))
-            return
-        if request.encoding not in metadata.ENCODINGS:
-            self._refuse_call(event.stream_id, metadata.refused_encoding(request.encoding))
+        except Ended as refusal:
+            self._send_only_trailers(event.stream_id, refusal.status)
+            self._let_finish(event.stream_id)
             return
         call = Call(self, event.stream_id, request, most_bytes=self._limits.message_bytes)
         self._calls[event.stream_id] = call
         call.has_whole_request = event.end_stream
         call.task = self._loop.create_task(self._answer(call))
-
-    def _refuse_call(self, stream: int, status: Status) -> None:
-        self._send_only_trailers(stream, status)
-        self._let_finish(stream)
 
     def _take_data(self, event: events.DataReceived) -> None:
         if (call := self._calls.get(event.stream_id)) is None:
@@ -232,8 +231,12 @@ class Connection(asyncio.Protocol):
     def _greet(self, event: events.SettingsReceived) -> None:
         self._has_greeted = True
 
+    def _take_answer_to_ping(self, event: events.PingAcknowledged) -> None:
+        if event.opaque_data == _RETIRING:
+            self._refuse()
+
     def _count_ping(self, event: events.PingReceived) -> None:
-        if self._pings.count(self._loop.time()) and self._is_usable:
+        if self._pings.count(self._loop.time()) and self._is_usable and not self._transport.is_closing():
             self._http2.send_goaway(_ENHANCE_YOUR_CALM, debug_data=b"too_many_pings")
             self._flush()
             self._transport.close()
@@ -278,8 +281,11 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def _write(self) -> None:
+        unsent = self._http2.queued_body_size()
         while not self._is_paused and not self._is_lost and (data := self._http2.data_to_send(_WRITE_BYTES)):
             self._transport.write(data)
+        if self._http2.queued_body_size() < unsent:
+            self._pings.forgive()  # clients measure the line by pings amid data
 
     def _send_late_end(self, stream: int) -> None:
         if late := self._ends.pop(stream, None):
@@ -288,7 +294,10 @@ class Connection(asyncio.Protocol):
     def _send_end(self, call: Call, status: Status) -> None:
         if not self._is_usable:
             return
-        if call.has_headers:
+        self._pings.forgive()
+        if call.has_missed_deadline and self._http2.queued_body_size(call.stream) > _FEW_UNSENT_BYTES:
+            self._http2.reset_stream(call.stream, _CANCEL)  # or what nobody takes would be kept
+        elif call.has_headers:
             self._http2.send_trailers(call.stream, metadata.trailers(status))
         else:
             self._send_only_trailers(call.stream, status)
@@ -312,7 +321,7 @@ class Connection(asyncio.Protocol):
         """Take no more requests of an answered call; later, where the answer itself is still on its way."""
         if not self._is_usable or stream not in self._unfinished:
             return
-        if self._http2.queued_body_size(stream):
+        if self._http2.queued_body_size(stream) or self._is_paused:
             self._let_finish(stream)
         else:
             self._http2.reset_stream(stream, _NO_ERROR)
@@ -320,7 +329,7 @@ class Connection(asyncio.Protocol):
 
     def _wake_served(self) -> None:
         for stream in list(self._waiting):
-            if self._http2.queued_body_size(stream) <= _MOST_UNSENT_BYTES:
+            if self._http2.queued_body_size(stream) <= _FEW_UNSENT_BYTES:
                 self._wake(stream)
 
     def _wake(self, stream: int) -> None:
@@ -345,16 +354,24 @@ class Connection(asyncio.Protocol):
         self._watch = self._loop.call_later(seconds, self._look)
 
     def _look(self) -> None:
-        """Ping a client that is silent; leave one that stays so."""
+        """Ping a client that is silent; leave one that stays so, or that takes nothing."""
         silent, most = self._loop.time() - self._heard, self._limits.keepalive_seconds
-        if self._is_pinged and silent >= 2 * most:
+        if (self._is_pinged and silent >= 2 * most) or self._stuck_seconds() >= 2 * most:
             self._transport.abort()
             return
-        if silent >= most and not self._is_pinged and self._is_usable:
+        if silent >= most and not self._is_pinged:
             self._is_pinged = True
-            self._http2.ping()
-            self._flush()
+            if self._is_usable:
+                self._http2.ping()
+                self._flush()
         self._look_later((2 if self._is_pinged else 1) * most - silent)
+
+    def _stuck_seconds(self) -> float:
+        """For how long the client has taken nothing of what waits to be sent."""
+        now, unsent = self._loop.time(), self._transport.get_write_buffer_size()
+        if unsent == 0 or unsent != self._unsent:
+            self._unsent, self._unsent_since = unsent, now
+        return now - self._unsent_since
 
 
 class _Pings:
@@ -387,4 +404,5 @@ _HANDLERS: dict[type[events.Event], Callable[[Connection, Any], None]] = {
     events.StreamClosed: Connection._end_stream,
     events.SettingsReceived: Connection._greet,
     events.PingReceived: Connection._count_ping,
+    events.PingAcknowledged: Connection._take_answer_to_ping,
 }

@@ -8,16 +8,19 @@ from typing import NamedTuple
 
 from grpc import StatusCode
 
-from server.http2.statuses import Metadata, Status
+from server.http2.statuses import Ended, Metadata, Status
 
 Headers = Iterable[tuple[bytes, bytes]]
+MOST_BYTES = 16_384  # of all headers of a request
+_HEADER_BYTES = 32  # that HTTP/2 counts for each header, beside its name and value
 _BINARY = "-bin"
 _UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
 _CONTENT_TYPE = re.compile(rb"application/grpc(\+[^;]*)?(;.*)?", re.IGNORECASE)
 # What the protocol itself uses; handlers see the others.
 _OWN = frozenset({b"te", b"content-type", b"grpc-timeout", b"grpc-encoding", b"grpc-accept-encoding"})
-_PLAIN = frozenset(range(0x20, 0x7F)) - {0x25}  # bytes of a message that are sent as they are
+_VISIBLE = frozenset(range(0x21, 0x7F)) - {0x25}
+_PLAIN = _VISIBLE | {0x20}  # bytes of a message that are sent as they are
 ENCODINGS = (b"identity", b"deflate", b"gzip")
 ACCEPTED = (b"grpc-accept-encoding", b",".join(ENCODINGS))
 RESPONSE: Headers = ((b":status", b"200"), (b"content-type", b"application/grpc"), ACCEPTED)
@@ -40,15 +43,13 @@ class NotGrpc(Exception):
         self.http_status = http_status
 
 
-class Malformed(Exception):
-    """A header of gRPC or of its metadata that cannot be read."""
-
-
 def read(headers: Headers) -> Request:
-    """The request; raises NotGrpc or Malformed."""
+    """The request; raises NotGrpc, or Ended for headers that cannot be read or are too many."""
     method = path = content_type = b""
-    encoding, timeout, metadata = b"identity", None, []
+    encoding, timeout, size = b"identity", None, 0
+    metadata: list[tuple[str, str | bytes]] = []
     for name, value in headers:
+        size += len(name) + len(value) + _HEADER_BYTES
         if name == b":path":
             path = value
         elif name == b":method":
@@ -60,11 +61,15 @@ def read(headers: Headers) -> Request:
         elif name == b"grpc-encoding":
             encoding = value
         elif name not in _OWN and not name.startswith(b":"):
-            metadata.append(_entry(name, value))
+            metadata.extend(_entries(name.decode("latin-1"), value))
     if method != b"POST":
         raise NotGrpc(b"405")
     if not _CONTENT_TYPE.fullmatch(content_type):
         raise NotGrpc(b"415")
+    if size > MOST_BYTES:
+        raise _too_large(size)
+    if encoding not in ENCODINGS:
+        raise _unknown(encoding)
     return Request(path.decode("latin-1"), tuple(metadata), timeout, encoding)
 
 
@@ -83,33 +88,41 @@ def written(metadata: Metadata) -> Iterator[tuple[bytes, bytes]]:
         yield name.encode(), b64encode(data).rstrip(b"=") if name.endswith(_BINARY) else data
 
 
-def _entry(name: bytes, value: bytes) -> tuple[str, str | bytes]:
-    key = name.decode("latin-1")
+def _entries(key: str, value: bytes) -> Iterator[tuple[str, str | bytes]]:
+    """One header's metadata: several values of a binary key may be joined by commas."""
     if not key.endswith(_BINARY):
-        return key, value.decode("latin-1")
-    try:
-        return key, b64decode(value + b"=" * (-len(value) % 4), validate=True)
-    except NotBase64 as error:
-        raise Malformed(f"The metadata '{key}' is not written in base64.") from error
+        yield key, value.decode("latin-1")
+        return
+    for part in value.split(b","):
+        try:
+            yield key, b64decode(part + b"=" * (-len(part) % 4), validate=True)
+        except NotBase64 as error:
+            raise _malformed(f"The metadata '{key}' is not written in base64.") from error
 
 
 def _seconds(value: bytes) -> float:
     if not (found := _TIMEOUT.fullmatch(value)):
-        raise Malformed("The header 'grpc-timeout' is not a number of at most eight digits and a unit.")
+        raise _malformed("The header 'grpc-timeout' is not a number of at most eight digits and a unit.")
     return int(found[1]) * _UNITS[found[2]]
 
 
 def _percent_encoded(message: str) -> bytes:
     data = message.encode(errors="replace")
-    if all(byte in _PLAIN for byte in data):
+    if all(byte in _PLAIN for byte in data) and data == data.strip():  # HTTP/2 has no blanks at the ends
         return data
-    return b"".join(bytes((byte,)) if byte in _PLAIN else b"%%%02X" % byte for byte in data)
+    return b"".join(bytes((byte,)) if byte in _VISIBLE else b"%%%02X" % byte for byte in data)
 
 
-def refused_encoding(encoding: bytes) -> Status:
-    """The status of a call whose messages have an encoding that the server does not know."""
+def _malformed(message: str) -> Ended:
+    return Ended(Status(code=StatusCode.INVALID_ARGUMENT, message=message))
+
+
+def _too_large(size: int) -> Ended:
+    message = f"The metadata is too large: {size} bytes with its names, and the server takes {MOST_BYTES}."
+    return Ended(Status(code=StatusCode.RESOURCE_EXHAUSTED, message=message))
+
+
+def _unknown(encoding: bytes) -> Ended:
     shown = encoding.decode("latin-1")
-    return Status(
-        code=StatusCode.UNIMPLEMENTED,
-        message=f"The server does not know the encoding {shown!r}: use identity, deflate or gzip.",
-    )
+    message = f"The server does not know the encoding {shown!r}: use identity, deflate or gzip."
+    return Ended(Status(code=StatusCode.UNIMPLEMENTED, message=message))

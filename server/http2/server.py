@@ -11,6 +11,7 @@ from grpc import StatusCode
 
 from server.http2.call import Call
 from server.http2.connection import Connection, Limits
+from server.http2.messages import Message
 from server.http2.statuses import Ended, Status
 
 log = structlog.get_logger()
@@ -29,7 +30,7 @@ class Method(NamedTuple):
     name: str
     answer: Callable[[Any, Any], Any]
     parse: Callable[[bytes], Any]
-    serialize: Callable[[Any], bytes]
+    serialize: Callable[[Any], Message]
     takes_stream: bool
     gives_stream: bool
 
@@ -91,10 +92,14 @@ class Server:
             task.cancel()
         for connection in list(self._connections):
             connection.finish(_STOPPING)
-        if self._connections:
-            await asyncio.wait([each.closed for each in self._connections], timeout=seconds)
+        await self._until_closed(seconds)
         for connection in list(self._connections):
             connection.abort()
+        await self._until_closed(None)
+
+    async def _until_closed(self, seconds: float | None) -> None:
+        if self._connections:
+            await asyncio.wait([each.closed for each in self._connections], timeout=seconds)
 
     def _close_sockets(self) -> None:
         for each in self._sockets:

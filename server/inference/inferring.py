@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from server.inference.naming import ProtocolModel, ProtocolModels
 from server.inference.requests import Asked, is_slow_to_read, read
-from server.inference.responses import is_slow_to_write, write
+from server.inference.responses import Parts, is_slow_to_write, write
 from server.inference.shared_memory import Regions
 from server.oneshot.turns import Turns
 from server.oneshot.waiting import Arrays
@@ -23,8 +23,8 @@ class Inferring:
         self._regions = regions
         self._turns = turns
 
-    async def infer(self, request: Any, deadline: float | None) -> bytes:
-        """The bytes of the response.
+    async def infer(self, request: Any, deadline: float | None) -> Parts:
+        """The response in parts.
 
         Raises InvalidRequest, Unsupported, ModelNotFound, and what ServedModel.ask raises.
         """
@@ -38,7 +38,7 @@ class Inferring:
 
     async def respond(
         self, model: ProtocolModel, request: Any, deadline: float | None, *, last: bool | None = None
-    ) -> bytes:
+    ) -> Parts:
         """The response of a model that is not decoupled; `last` as in responses.write."""
         asked = await self.read(model, request, deadline)
         outputs = await model.served.ask(
@@ -59,7 +59,7 @@ class Inferring:
         deadline: float | None,
         *,
         last: bool | None = None,
-    ) -> bytes:
+    ) -> Parts:
         """One response to a request that was read; raises what responses.write raises, and DeadlinePassed."""
         writing = partial(write, model, request.id, outputs, asked.outputs, self._regions, last=last)
         return await self._done(writing, deadline, is_slow=is_slow_to_write(outputs, asked.outputs))

@@ -1,4 +1,4 @@
-"""Writes a ModelInferResponse as bytes. Written by hand: protobuf would copy large outputs several times."""
+"""Writes a ModelInferResponse in parts. Written by hand: protobuf would copy large outputs several times."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -19,6 +19,7 @@ _IN_STREAM = b"\x12"  # the tag of infer_response in a stream's message: field 2
 _SLOW_VALUES = 4096
 _REMEMBERED = 4096  # heads and descriptions that are kept
 Part = bytes | memoryview
+Parts = list[Part]  # one after the other
 
 
 def write(
@@ -29,14 +30,14 @@ def write(
     regions: Regions,
     *,
     last: bool | None = None,
-) -> bytes:
+) -> Parts:
     """The response with the wanted outputs; those that go into shared memory are written there.
 
     `last` says in a stream whether it is the request's last response. Raises what Regions.write raises;
     the model is named first.
     """
     parts = _head(model, request_id, last)
-    contents: list[Part] = []
+    contents: Parts = []
     for kind, classes, place in wanted:
         array, datatype = outputs[kind.name], kind.datatype
         if classes:
@@ -50,7 +51,7 @@ def write(
                 regions.write(place, data)
             parts.append(_placed(kind.name, datatype.name, array.shape, place._replace(byte_size=len(data))))
             contents += (_RAW, _varint(0))
-    return b"".join(parts + contents)
+    return parts + contents
 
 
 def is_slow_to_write(outputs: Arrays, wanted: Sequence[Wanted]) -> bool:
@@ -61,17 +62,17 @@ def is_slow_to_write(outputs: Arrays, wanted: Sequence[Wanted]) -> bool:
     )
 
 
-def write_empty(model: ProtocolModel, request_id: str) -> bytes:
+def write_empty(model: ProtocolModel, request_id: str) -> Parts:
     """The response without outputs that ends the responses to a request in a stream."""
-    return b"".join(_head(model, request_id, True))
+    return _head(model, request_id, True)
 
 
-def in_stream(response: bytes) -> bytes:
+def in_stream(response: Parts) -> Parts:
     """A response as a stream sends it."""
-    return b"".join((_IN_STREAM, _varint(len(response)), response))
+    return [_IN_STREAM, _varint(sum(map(len, response))), *response]
 
 
-def write_failure(request: Any, message: str) -> bytes:
+def write_failure(request: Any, message: str) -> Parts:
     """What a stream sends instead of a response to a request that is refused."""
     response = {
         "model_name": request.model_name,
@@ -80,11 +81,11 @@ def write_failure(request: Any, message: str) -> bytes:
         "parameters": _FINAL_PARAMETER,
     }
     failure = protocol.ModelStreamInferResponse(error_message=message, infer_response=response)
-    return bytes(failure.SerializeToString())
+    return [failure.SerializeToString()]
 
 
-def _head(model: ProtocolModel, request_id: str, last: bool | None) -> list[Part]:
-    parts: list[Part] = [_named(model.name, model.version)]
+def _head(model: ProtocolModel, request_id: str, last: bool | None) -> Parts:
+    parts: Parts = [_named(model.name, model.version)]
     if request_id:
         written = request_id.encode()
         parts += (_ID, _varint(len(written)), written)

@@ -7,12 +7,14 @@ from typing import Any
 import grpc
 
 from server.context import Context, deadline_of
+from server.http2.messages import Message
 from server.http2.server import Server
 from server.inference import protocol
 from server.inference.describing import config_of, metadata_of
 from server.inference.inferring import Inferring
 from server.inference.naming import ProtocolModels
 from server.inference.repository import Repository
+from server.inference.responses import Parts
 from server.inference.settings import Settings
 from server.inference.shared_memory import SharedRegions
 from server.inference.statistics import Statistics
@@ -83,10 +85,10 @@ class InferenceService:
     async def ModelConfig(self, request: Any, context: Context) -> Any:
         return config_of(self._models.get(request.name, request.version))
 
-    async def ModelInfer(self, request: Any, context: Context) -> bytes:
+    async def ModelInfer(self, request: Any, context: Context) -> Parts:
         return await self._inferring.infer(request, deadline_of(context))
 
-    def ModelStreamInfer(self, requests: AsyncIterator[Any], context: Context) -> AsyncIterator[bytes]:
+    def ModelStreamInfer(self, requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Parts]:
         wants_status = (_STATUS_WANTED, "true") in (context.invocation_metadata() or ())
         return self._streaming.answer(requests, deadline_of(context), ends_at_error=wants_status)
 
@@ -143,7 +145,7 @@ def add_to(server: Server, service: InferenceService) -> None:
 
 
 def _handler(method: Any, answer: Any) -> Any:
-    make = (
+    make: Any = (
         grpc.stream_stream_rpc_method_handler
         if method.client_streaming
         else grpc.unary_unary_rpc_method_handler
@@ -155,6 +157,6 @@ def _handler(method: Any, answer: Any) -> Any:
     )
 
 
-def _serialized(response: Any) -> bytes:
-    """The bytes of a response; a large one comes as bytes already, which saves protobuf's copies."""
-    return response if isinstance(response, bytes) else response.SerializeToString()
+def _serialized(response: Any) -> Message:
+    """A response as it is sent; one with tensors comes in parts already, which saves protobuf's copies."""
+    return response if isinstance(response, list) else bytes(response.SerializeToString())

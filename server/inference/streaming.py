@@ -7,14 +7,42 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from server.errors import log_bug
+from server.http2.statuses import Ended
 from server.inference.drawing import Drawing
 from server.inference.inferring import Inferring
 from server.inference.naming import ProtocolModels
-from server.inference.responses import in_stream, write_empty, write_failure
+from server.inference.responses import Parts, in_stream, write_empty, write_failure
 from smalti.errors import SmaltiError
 
-_MOST_AT_ONCE = 64  # requests of one stream; more wait in the client
-Response = bytes | SmaltiError | None  # an error ends the stream with its status; None ends it in order
+_MOST_AT_ONCE, _MOST_BYTES = 64, 16 * 1024 * 1024  # requests of one stream; more wait in the client
+Response = Parts | SmaltiError | Ended | None  # an error ends the stream with its status; None, in order
+
+
+class _Room:
+    """Bounds what a stream has in the server; a request that is larger than the limit comes alone."""
+
+    def __init__(self) -> None:
+        self._requests = self._bytes = 0
+        self._left = asyncio.Event()
+
+    async def enter(self, size: int) -> None:
+        """Wait until there is room for one more request, of so many bytes."""
+        while self._requests and not self._fits(size):
+            self._left.clear()
+            await self._left.wait()
+        self._count(1, size)
+
+    def leave(self, size: int) -> None:
+        """A request of so many bytes has its responses."""
+        self._count(-1, -size)
+        self._left.set()
+
+    def _fits(self, size: int) -> bool:
+        return self._requests < _MOST_AT_ONCE and self._bytes + size <= _MOST_BYTES
+
+    def _count(self, requests: int, size: int) -> None:
+        self._requests += requests
+        self._bytes += size
 
 
 @dataclass(eq=False, slots=True)
@@ -24,7 +52,7 @@ class _Stream:
     deadline: float | None
     ends_at_error: bool
     ready: "asyncio.Queue[Response]" = field(default_factory=lambda: asyncio.Queue(maxsize=1))
-    room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_MOST_AT_ONCE))
+    room: _Room = field(default_factory=_Room)
 
 
 @dataclass(eq=False, slots=True)
@@ -54,8 +82,8 @@ class Streaming:
 
     async def answer(
         self, requests: AsyncIterator[Any], deadline: float | None, *, ends_at_error: bool
-    ) -> AsyncGenerator[bytes, None]:
-        """The responses as bytes. Closing this early ends all that is being answered.
+    ) -> AsyncGenerator[Parts, None]:
+        """The responses in parts. Closing this early ends all that is being answered.
 
         A refused request has a response with the error. With `ends_at_error` the error is raised instead.
         """
@@ -63,7 +91,7 @@ class Streaming:
         taking = asyncio.create_task(self._take(requests, stream))
         try:
             while (response := await stream.ready.get()) is not None:
-                if isinstance(response, SmaltiError):
+                if isinstance(response, SmaltiError | Ended):
                     raise response
                 yield response
         finally:
@@ -73,17 +101,17 @@ class Streaming:
     async def _take(self, requests: AsyncIterator[Any], stream: _Stream) -> None:
         """Begin to answer each request as it comes."""
         last: _Turn | None = None
-        end: SmaltiError | None = None
+        end: SmaltiError | Ended | None = None
         async with asyncio.TaskGroup() as answering:
             try:
                 async for request in requests:
-                    await stream.room.acquire()
+                    await stream.room.enter(request.ByteSize())
                     if self._is_decoupled(request):
                         turn = _Turn(None)
                     else:
                         turn = last = _Turn(last)
                     answering.create_task(self._answer(request, stream, turn))
-            except SmaltiError as error:  # a message that cannot be parsed; nothing can follow it
+            except (SmaltiError, Ended) as error:  # a message that cannot be read; nothing can follow it
                 end = error
             except Exception as error:  # noqa: BLE001  # the edge: the stream must end with a status
                 end = log_bug(error)
@@ -97,7 +125,7 @@ class Streaming:
                     await stream.ready.put(response)
         finally:
             turn.over.set()
-            stream.room.release()
+            stream.room.leave(request.ByteSize())
 
     async def _responses(self, request: Any, stream: _Stream) -> AsyncGenerator[Response, None]:
         """The responses to one request; the last one may be an error."""
@@ -113,7 +141,7 @@ class Streaming:
     def _failure(self, request: Any, error: SmaltiError, stream: _Stream) -> Response:
         return error if stream.ends_at_error else write_failure(request, str(error))
 
-    async def _written(self, request: Any, stream: _Stream) -> AsyncGenerator[bytes, None]:
+    async def _written(self, request: Any, stream: _Stream) -> AsyncGenerator[Parts, None]:
         model = self._models.get(request.model_name, request.model_version)
         if not model.is_decoupled:
             yield await self._inferring.respond(model, request, stream.deadline, last=True)

@@ -6,6 +6,7 @@ from math import isfinite
 
 from google.protobuf.duration_pb2 import Duration
 
+from server.webhooks.targets import NO_TARGETS, Targets
 from smalti.errors import InvalidRequest
 from smalti.jobs.administration import MOST_DEAD
 from smalti.jobs.job import TEMPERATURE_RANGE, JobClass
@@ -42,6 +43,7 @@ class RequestLimits:
     response_bytes: int = 16 * 1024 * 1024  # bytes of pixels in one response
     retention_seconds: float = 7 * 86400.0
     default_retention_seconds: float = 86400.0
+    webhooks: Targets = NO_TARGETS
 
 
 def check_images(count: int, manifest: Manifest, limits: RequestLimits, *, field: str) -> int:

@@ -54,6 +54,7 @@ def describe_job(job: Job) -> jobs_pb2.Job:
         rpc_id=job.origin.rpc_id,
         name=request.notes.name,
         labels=dict(request.notes.labels),
+        webhook=request.notes.webhook,
     )
 
 

@@ -1,9 +1,10 @@
-"""Checks the notes of jobs (name, labels), and which jobs are asked for."""
+"""Checks the notes of jobs (name, labels, webhook), and which jobs are asked for."""
 
 import re
 from collections.abc import Mapping
 
 from server.messages.descriptions import STATES
+from server.webhooks.targets import Targets
 from smalti.errors import InvalidRequest
 from smalti.jobs.job import JobState, Notes
 from smalti.jobs.listing import Wanted
@@ -16,8 +17,8 @@ _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")
 _JOB_STATES: Mapping[int, JobState] = {number: state for state, number in STATES.items()}
 
 
-def notes_of(message: jobs_pb2.SubmitRequest) -> Notes:
-    """The notes of a new job; raises InvalidRequest."""
+def notes_of(message: jobs_pb2.SubmitRequest, targets: Targets) -> Notes:
+    """The notes of a new job; raises InvalidRequest, and Unsupported for a webhook where there are none."""
     if len(message.labels) > MOST_LABELS:
         raise InvalidRequest(
             f"A job has at most {MOST_LABELS} labels, not {len(message.labels)}.", field="labels"
@@ -25,7 +26,11 @@ def notes_of(message: jobs_pb2.SubmitRequest) -> Notes:
     _check_text(message.name, "name", "A name")
     for key, value in message.labels.items():
         _check_label(key, value)
-    return Notes(name=message.name, labels=tuple(sorted(message.labels.items())))
+    return Notes(
+        name=message.name,
+        labels=tuple(sorted(message.labels.items())),
+        webhook=targets.check(message.webhook),
+    )
 
 
 def wanted_of(message: jobs_pb2.ListJobsRequest) -> Wanted:

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple, TypeVar
 import structlog
 
 from server.oneshot.batcher import Batcher
-from server.oneshot.runner import Runner, oneshot_graphs, open_runners
+from server.oneshot.runner import Runner, oneshot_graphs
 from server.oneshot.statistics import GraphStatistics
 from server.oneshot.waiting import Arrays
+from server.oneshot.warming import open_runners
 from smalti import palette
 from smalti.errors import (
     GraphNotServed,

@@ -62,8 +62,22 @@ async def prepare_job(
         retention_seconds=checks.retention_of(retention, limits),
         job_class=checks.job_class_of(message.job_class),
         deadline_seconds=checks.deadline_of(until),
-        notes=notes_of(message),
+        notes=notes_of(message, limits.webhooks),
     )
+
+
+def job_of(first: jobs_pb2.SubmitCompletionsRequest) -> jobs_pb2.SubmitRequest:
+    """The job that the first message of SubmitCompletions describes; its pictures are still to come.
+
+    Raises InvalidRequest.
+    """
+    if first.WhichOneof("content") != "job":
+        raise InvalidRequest("The first message describes the job (job).", field="content")
+    if not first.job.count:
+        raise InvalidRequest("Say how many pictures will come (count).", field="job.count")
+    if first.job.HasField("completion"):
+        raise InvalidRequest("The pictures come in the messages after the first.", field="job.completion")
+    return first.job
 
 
 async def prepare_stream(
@@ -150,7 +164,7 @@ async def _kept_pixels(
     if not message.HasField("completion"):
         return b"", types_pb2.ColourChange()
     completion = message.completion
-    keep = _kept(model, completion)
+    keep = kept_mask(model, completion)
     with pictures.admit(
         model, given=[completion.image], fields=("completion.image",), deadline=deadline
     ) as work:
@@ -159,7 +173,7 @@ async def _kept_pixels(
     return kept.tobytes(), given.colour_change
 
 
-def _kept(model: ServedModel, completion: images_pb2.Completion) -> NDArray[np.bool_]:
+def kept_mask(model: ServedModel, completion: images_pb2.Completion) -> NDArray[np.bool_]:
     """Which pixels (height, width) are kept; raises InvalidRequest."""
     height, width = model.manifest.height, model.manifest.width
     match completion.WhichOneof("keep"):

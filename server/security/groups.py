@@ -21,11 +21,13 @@ NEEDS: Mapping[str, Mapping[str, Need]] = {
     },
     "smalti.v1.JobService": {
         "Submit": "jobs",
+        "SubmitCompletions": "jobs",
         "Get": "jobs",
         "List": "jobs",
         "Watch": "jobs",
         "Results": "jobs",
         "Cancel": "jobs",
+        "GetWebhookKey": "jobs",
         "Pause": "jobs",
         "Resume": "jobs",
         "Delete": "jobs",

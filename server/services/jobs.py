@@ -13,10 +13,12 @@ from server.messages.notes import wanted_of
 from server.oneshot.catalogue import Catalogue, ServedModel
 from server.oneshot.pictures import Pictures
 from server.queued.places import Places
-from server.queued.requests import origin, prepare_job
+from server.queued.requests import job_of, origin, prepare_job
+from server.queued.uploading import Uploads, unsilent
 from server.queued.view import JobEvent, SampleEnd
 from server.queued.watching import Watching
 from server.readiness import Readiness
+from server.webhooks.secret import Secret
 from smalti.errors import ModelNotFound
 from smalti.jobs.clients import ClientJobs, ClientQueue
 from smalti.jobs.job import Job, SampleResult, SampleRows
@@ -26,6 +28,7 @@ from smalti.runtime import tracing
 from smalti.runtime.metrics import JOBS_SUBMITTED
 from smalti.v1 import jobs_pb2 as pb
 from smalti.v1 import jobs_pb2_grpc, types_pb2
+from smalti.webhooks import write_key
 
 MODEL_REPLACED = "MODEL_REPLACED"
 
@@ -40,20 +43,24 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
         watchers: WatcherQueue,
         catalogue: Catalogue,
         pictures: Pictures,
+        uploads: Uploads,
         watching: Watching,
         places: Places,
         readiness: Readiness,
         limits: RequestLimits,
+        secret: Secret,
     ) -> None:
         self._queue = queue
         self._watched = watched  # the same jobs over the watchers' connections
         self._watchers = watchers
         self._catalogue = catalogue
         self._pictures = pictures
+        self._uploads = uploads
         self._watching = watching
         self._places = places
         self._readiness = readiness
         self._limits = limits
+        self._secret = secret
 
     async def Submit(self, request: pb.SubmitRequest, context: Context) -> pb.SubmitResponse:
         model = self._catalogue.get(request.model.name, request.model.version)
@@ -65,6 +72,24 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
         job = await self._jobs.submit(prepared.request, request_id=request.request_id, origin=origin())
         JOBS_SUBMITTED.labels(model.manifest.name).inc()
         return pb.SubmitResponse(job=self._describe(job), colour_change=prepared.colour_change)
+
+    async def SubmitCompletions(
+        self, requests: AsyncIterator[pb.SubmitCompletionsRequest], context: Context
+    ) -> pb.SubmitResponse:
+        messages = unsilent(requests)
+        job = job_of(await anext(messages, pb.SubmitCompletionsRequest()))
+        model = self._catalogue.get(job.model.name, job.model.version)
+        model.manifest.require_images()
+        request = (await prepare_job(model, job, self._limits, self._pictures)).request
+        self._readiness.require_queue()
+        with self._uploads.room(request, caller().name):
+            await self._jobs.require_room(request, kept_bytes=0, request_id=job.request_id)
+            uploaded = await self._uploads.receive(model, request, messages, deadline=deadline_of(context))
+            queued = await self._jobs.submit(
+                request, request_id=job.request_id, origin=origin(), kept=uploaded.kept
+            )
+        JOBS_SUBMITTED.labels(model.manifest.name).inc()
+        return pb.SubmitResponse(job=self._describe(queued), colour_change=uploaded.colour_change)
 
     async def Get(self, request: pb.GetJobRequest, context: Context) -> pb.Job:
         self._readiness.require_queue()
@@ -110,6 +135,9 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
     async def Resume(self, request: pb.ResumeJobRequest, context: Context) -> pb.Job:
         self._readiness.require_queue()
         return self._describe(await self._jobs.resume(request.id))
+
+    async def GetWebhookKey(self, request: pb.GetWebhookKeyRequest, context: Context) -> pb.WebhookKey:
+        return pb.WebhookKey(key=write_key(self._secret.key_of(caller().name)))
 
     async def Delete(self, request: pb.DeleteJobRequest, context: Context) -> pb.DeleteJobResponse:
         self._readiness.require_queue()

@@ -40,7 +40,7 @@ class Inputs:
 
 def read(model: Model, paths: Sequence[Path], how: Fit | None) -> Inputs:
     """The pictures of files, folders and zips; raises ImageRefused."""
-    gathered = finding.gather(paths, _fitting(model, how))
+    gathered = finding.gather(paths, fitted(model, how))
     return Inputs(
         model=model,
         names=tuple(found.label for found in gathered.found),
@@ -51,7 +51,7 @@ def read(model: Model, paths: Sequence[Path], how: Fit | None) -> Inputs:
 
 def picture(model: Model, path: Path, how: Fit | None) -> pillow.Image:
     """The picture in a file (RGBA), in the model's size; raises ImageRefused."""
-    return finding.take_picture(path, _fitting(model, how))
+    return finding.take_picture(path, fitted(model, how))
 
 
 def mask(model: Model, path: Path, how: Fit | None) -> bytes:
@@ -85,18 +85,18 @@ def report_skipped(report: Report) -> None:
         raise SystemExit(PARTLY)
 
 
-def _fitting(model: Model, how: Fit | None) -> Callable[[Picture], pillow.Image]:
+def fitted(model: Model, how: Fit | None) -> Callable[[Picture], pillow.Image]:
     """A function that brings pictures to the model's size; without `how` it refuses other sizes."""
     wanted = (model.width, model.height)
 
-    def fitted(picture: Picture) -> pillow.Image:
+    def bring(picture: Picture) -> pillow.Image:
         width, height = picture.rgba.size
         if how is None and (width, height) != wanted:
             reason = f"is {width}×{height}, and {model.name} takes {wanted[0]}×{wanted[1]}: see --fit"
             raise ImageRefused(f"The image {reason}.", field="image")
         return picture.rgba if how is None else fitting.fit(picture.rgba, wanted, how)
 
-    return fitted
+    return bring
 
 
 def _numbered(stem: str, seen: Counter[str]) -> str:

@@ -7,17 +7,18 @@ from functools import partial
 from itertools import islice
 from math import isfinite
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import click
 from rich.console import Console
 
-from smalti.cli import options
+from smalti.cli import inputs, many, options
 from smalti.cli.connecting import connected
 from smalti.cli.endings import code_of_all, require_success
 from smalti.cli.exit_codes import INTERRUPTED
 from smalti.cli.output import (
+    plain,
     print_json,
     print_table,
     say,
@@ -29,7 +30,7 @@ from smalti.cli.terminal import moves_pictures
 from smalti.cli.watching import JsonView, LineView, LiveView, View, follow
 from smalti.client import Client, Job
 from smalti.client.failures import Patience
-from smalti.errors import Busy, DeadlinePassed, ModelNotFound, Unavailable
+from smalti.errors import Busy, DeadlinePassed, InvalidRequest, ModelNotFound, Unavailable
 from smalti.jobs.job import JobClass, JobState
 from smalti.pictures.fitting import Fit
 from smalti.printable import printable
@@ -41,13 +42,24 @@ _JOB = click.argument("job")
 @click.command()
 @click.argument("model")
 @click.option(
-    "--count", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Samples to draw."
+    "--count",
+    type=click.IntRange(1),
+    default=None,
+    show_default="1",
+    metavar="N",
+    help="Samples to draw.",
 )
 @options.seed
 @options.first_index
 @options.temperature
 @click.option(
-    "--complete", "picture", type=options.PictureFile(), help="Picture to complete, with --rows or --mask."
+    "--complete",
+    "pictures",
+    type=options.PictureFile(),
+    multiple=True,
+    metavar="PATH",
+    help="Complete this picture in every sample, with --rows or --mask. A folder, a zip, a .jsonl file that lists "
+    "pictures, or several of these options: sample i completes picture i.",
 )
 @options.rows
 @options.mask
@@ -64,6 +76,9 @@ _JOB = click.argument("job")
     type=options.Number(0.001),
     metavar="S",
     help="Stop the job, as failed, if it has not ended after so long. Finished samples stay.",
+)
+@click.option(
+    "--webhook", default="", metavar="URL", help="Where to tell of the job's end, if the server may."
 )
 @click.option("--name", default="", help="A name to find the job again.")
 @click.option(
@@ -86,16 +101,17 @@ _JOB = click.argument("job")
 def submit(
     client: Client,
     model: str,
-    count: int,
+    count: int | None,
     seed: int | None,
     first_index: int,
     temperature: float,
-    picture: Path | None,
+    pictures: tuple[Path, ...],
     rows: int | None,
     mask: Path | None,
     how: Fit | None,
     keep_seconds: float | None,
     deadline_seconds: float | None,
+    webhook: str,
     name: str,
     labels: Sequence[tuple[str, str]],
     job_class: str,
@@ -106,16 +122,23 @@ def submit(
     as_json: bool,
 ) -> None:
     """Queue a job for a PixelRNN and print its id."""
+    given = None
+    if many.is_many(pictures):
+        _refuse_count(count)
+        described = client.model(model, version=version).model
+        given = many.read(described, pictures, many.Keeping(rows, mask), how)
+        queue = partial(client.submit_completions, model, given.completions, picture_names=given.names)
+    else:
+        completion = options.completion(client, model, version, *pictures, rows=rows, mask=mask, how=how)
+        queue = partial(client.submit, model, count=count or 1, completion=completion)
     ask = partial(
-        client.submit,
-        model,
-        count=count,
+        queue,
         seed=seed,
         first_index=first_index,
         temperature=temperature,
-        completion=options.completion(client, model, version, picture, rows=rows, mask=mask, how=how),
         retention_seconds=keep_seconds,
         deadline_seconds=deadline_seconds,
+        webhook=webhook,
         name=name,
         labels=dict(labels),
         request_id=request_id or uuid4().hex,  # the same for every try, so that the job is queued once
@@ -126,13 +149,16 @@ def submit(
     job = _patiently(ask, patience)
     with _naming(job):
         if as_json:
-            print_json({"job": job} if watching else job)  # like the events that follow
+            described_job = plain(job) | _pictures(given)
+            print_json({"job": described_job} if watching else described_job)  # like the events that follow
         else:
             click.echo(job.id)
     if not as_json:
         say_colour_change(job.colour_change)
     if watching:
         _watch(client, job, as_json=as_json, patience=patience)
+    if given:
+        inputs.report_skipped(given.report)
 
 
 @click.command()
@@ -229,6 +255,18 @@ def resume(client: Client, job: str, as_json: bool) -> None:
         click.echo(f"Job {job} is {resumed.state}.")
 
 
+@click.command("webhook-key")
+@options.as_json
+@connected
+def webhook_key(client: Client, as_json: bool) -> None:
+    """Print the key with which your webhooks are signed. Keep it secret."""
+    key = client.webhook_key()
+    if as_json:
+        print_json({"key": key})
+    else:
+        click.echo(key)
+
+
 @click.command()
 @_JOB
 @options.as_json
@@ -291,6 +329,16 @@ def jobs(
         print_table(_table(newest))
         for reason in sorted({job.reason for job in newest} & REASONS.keys()):
             say(f"{reason}: {REASONS[reason]}.")
+
+
+def _refuse_count(count: int | None) -> None:
+    if count is not None:
+        raise InvalidRequest("--count is for one picture: a job of many has one sample for each.")
+
+
+def _pictures(given: many.Many | None) -> dict[str, Any]:
+    """For --json: which picture is completed in which sample, and those that were skipped."""
+    return {"pictures": list(given.names), **inputs.skipped(given.report)} if given else {}
 
 
 @contextmanager

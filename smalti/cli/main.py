@@ -102,6 +102,7 @@ for _command in (
     jobs.cancel,
     jobs.delete,
     jobs.jobs,
+    jobs.webhook_key,
     models.models,
     models.load,
     models.unload,

@@ -120,7 +120,7 @@ def completion(
     client: Client,
     model: str,
     version: int,
-    image: Path | None,
+    image: Path | None = None,
     *,
     rows: int | None,
     mask: Path | None,

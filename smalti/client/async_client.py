@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 import grpc
 
 from smalti.client import calls
-from smalti.client.calls.call import Call, ImageCall, Palette
+from smalti.client.calls.call import Call, ImageCall, Palette, UploadCall
 from smalti.client.channel import (
     DEFAULT_ADDRESS,
     KEEPALIVE_SECONDS,
@@ -203,6 +203,7 @@ class AsyncClient:
         completion: Completion | None = None,
         retention_seconds: float | None = None,
         deadline_seconds: float | None = None,
+        webhook: str = "",
         name: str = "",
         labels: Mapping[str, str] = NO_LABELS,
         request_id: str | None = None,
@@ -220,18 +221,52 @@ class AsyncClient:
             completion=completion,
             retention_seconds=retention_seconds,
             deadline_seconds=deadline_seconds,
+            webhook=webhook,
             name=name,
             labels=labels,
             request_id=request_id,
             job_class=job_class,
             version=version,
         )
-        patience = Patience(patience_seconds)
-        while True:
-            try:
-                return await self._ask(call)
-            except (Busy, Unavailable) as error:
-                await asyncio.sleep(patience.delay_after(error))
+        return await self._submit(call, patience_seconds)
+
+    async def submit_completions(
+        self,
+        model: str,
+        completions: Iterable[Completion],
+        *,
+        picture_names: Iterable[str] = (),
+        seed: int | None = None,
+        first_index: int = 0,
+        temperature: float = 1.0,
+        retention_seconds: float | None = None,
+        deadline_seconds: float | None = None,
+        webhook: str = "",
+        name: str = "",
+        labels: Mapping[str, str] = NO_LABELS,
+        request_id: str | None = None,
+        job_class: JobClass | str = JobClass.STANDARD,
+        patience_seconds: float = 10.0,
+        version: int = 0,
+    ) -> Job:
+        """Queue one job that completes many pictures, as `Client.submit_completions` does."""
+        call = calls.jobs.submit_completions(
+            model,
+            completions,
+            picture_names,
+            seed=seed,
+            first_index=first_index,
+            temperature=temperature,
+            retention_seconds=retention_seconds,
+            deadline_seconds=deadline_seconds,
+            webhook=webhook,
+            name=name,
+            labels=labels,
+            request_id=request_id,
+            job_class=job_class,
+            version=version,
+        )
+        return await self._submit(call, patience_seconds)
 
     async def get_job(self, job: JobOrId) -> Job:
         """The job as it is now."""
@@ -318,6 +353,10 @@ class AsyncClient:
         """Let workers draw a paused job again."""
         return await self._ask(calls.jobs.resume(job))
 
+    async def webhook_key(self) -> str:
+        """The key with which the webhooks of this client are signed; `smalti.webhooks.verified` takes it."""
+        return await self._ask(calls.jobs.webhook_key())
+
     async def delete(self, job: JobOrId) -> None:
         """Delete a job that has ended, and its results."""
         await self._ask(calls.jobs.delete(job))
@@ -379,6 +418,18 @@ class AsyncClient:
         """Audit the queue now; returns how many repairs of each kind were made, nothing if it is well."""
         return await self._ask(calls.admin.audit_queue())
 
+    async def _submit(self, call: Call[Job] | UploadCall[Job], patience_seconds: float) -> Job:
+        patience = Patience(patience_seconds)
+        while True:
+            try:
+                return await (self._upload(call) if isinstance(call, UploadCall) else self._ask(call))
+            except (Busy, Unavailable) as error:
+                await asyncio.sleep(patience.delay_after(error))
+
+    async def _upload(self, call: UploadCall[Reply]) -> Reply:
+        with self._failures():
+            return call.read(await self._start(call))
+
     async def _watch_once(
         self, job: JobOrId, progress: JobProgress, patience: Patience, *, rows: bool
     ) -> AsyncGenerator[JobEvent, None]:
@@ -433,12 +484,15 @@ class AsyncClient:
         finally:
             responses.cancel()
 
-    def _start(self, call: Call[Any] | ImageCall[Any], *, timeout_seconds: float | None = None) -> Any:
+    def _start(
+        self, call: Call[Any] | ImageCall[Any] | UploadCall[Any], *, timeout_seconds: float | None = None
+    ) -> Any:
         """Every RPC starts here."""
         if self._is_closed:
             raise closed(self.address)
         method = getattr(self._stubs[call.service], call.method)
-        return method(call.request, timeout=timeout_seconds, metadata=self._connection.metadata)
+        sent = iter(call.requests) if isinstance(call, UploadCall) else call.request
+        return method(sent, timeout=timeout_seconds, metadata=self._connection.metadata)
 
     @contextmanager
     def _failures(self) -> Iterator[None]:

@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar
 import grpc
 
 from smalti.client import calls
-from smalti.client.calls.call import Call, ImageCall, Palette
+from smalti.client.calls.call import Call, ImageCall, Palette, UploadCall
 from smalti.client.channel import (
     DEFAULT_ADDRESS,
     KEEPALIVE_SECONDS,
@@ -225,6 +225,7 @@ class Client:
         completion: Completion | None = None,
         retention_seconds: float | None = None,
         deadline_seconds: float | None = None,
+        webhook: str = "",
         name: str = "",
         labels: Mapping[str, str] = NO_LABELS,
         request_id: str | None = None,
@@ -235,7 +236,7 @@ class Client:
         """Queue a job of `count` samples; sample i is image first_index + i of the seed.
 
         Name and labels help to find it again. If it has not ended `deadline_seconds` after its submit, it is stopped
-        and fails; its finished samples stay.
+        and fails; its finished samples stay. When it has ended, the server tells the URL `webhook`, if it may.
 
         While the server is away or its queue is full, the client tries again for `patience_seconds`. All tries send
         the same request_id (a new one unless you give it), so the job is queued only once.
@@ -249,18 +250,57 @@ class Client:
             completion=completion,
             retention_seconds=retention_seconds,
             deadline_seconds=deadline_seconds,
+            webhook=webhook,
             name=name,
             labels=labels,
             request_id=request_id,
             job_class=job_class,
             version=version,
         )
-        patience = Patience(patience_seconds)
-        while True:
-            try:
-                return self._ask(call)
-            except (Busy, Unavailable) as error:
-                time.sleep(patience.delay_after(error))
+        return self._submit(call, patience_seconds)
+
+    def submit_completions(
+        self,
+        model: str,
+        completions: Iterable[Completion],
+        *,
+        picture_names: Iterable[str] = (),
+        seed: int | None = None,
+        first_index: int = 0,
+        temperature: float = 1.0,
+        retention_seconds: float | None = None,
+        deadline_seconds: float | None = None,
+        webhook: str = "",
+        name: str = "",
+        labels: Mapping[str, str] = NO_LABELS,
+        request_id: str | None = None,
+        job_class: JobClass | str = JobClass.STANDARD,
+        patience_seconds: float = 10.0,
+        version: int = 0,
+    ) -> Job:
+        """Queue one job that completes many pictures: sample i completes picture i.
+
+        It is image first_index + i of the seed, as from a `submit` of this picture alone. The pictures are uploaded;
+        nothing is queued unless all of them can be used. An error says which one cannot, by its number and its
+        name in `picture_names`, if that is given. Otherwise it is like `submit`.
+        """
+        call = calls.jobs.submit_completions(
+            model,
+            completions,
+            picture_names,
+            seed=seed,
+            first_index=first_index,
+            temperature=temperature,
+            retention_seconds=retention_seconds,
+            deadline_seconds=deadline_seconds,
+            webhook=webhook,
+            name=name,
+            labels=labels,
+            request_id=request_id,
+            job_class=job_class,
+            version=version,
+        )
+        return self._submit(call, patience_seconds)
 
     def get_job(self, job: JobOrId) -> Job:
         """The job as it is now."""
@@ -356,6 +396,10 @@ class Client:
         """Let workers draw a paused job again."""
         return self._ask(calls.jobs.resume(job))
 
+    def webhook_key(self) -> str:
+        """The key with which the webhooks of this client are signed; `smalti.webhooks.verified` takes it."""
+        return self._ask(calls.jobs.webhook_key())
+
     def delete(self, job: JobOrId) -> None:
         """Delete a job that has ended, and its results."""
         self._ask(calls.jobs.delete(job))
@@ -420,6 +464,21 @@ class Client:
         """Audit the queue now; returns how many repairs of each kind were made, nothing if it is well."""
         return self._ask(calls.admin.audit_queue())
 
+    def _submit(self, call: Call[Job] | UploadCall[Job], patience_seconds: float) -> Job:
+        patience = Patience(patience_seconds)
+        while True:
+            try:
+                return self._upload(call) if isinstance(call, UploadCall) else self._ask(call)
+            except (Busy, Unavailable) as error:
+                time.sleep(patience.delay_after(error))
+
+    def _upload(self, call: UploadCall[Reply]) -> Reply:
+        """Send the messages; how long that takes is not limited, since the server says when it waits in vain."""
+        try:
+            return call.read(self._start(call))
+        except grpc.RpcError as error:
+            raise self._failed(error) from error
+
     def _watch_once(
         self, job: JobOrId, progress: JobProgress, patience: Patience, *, rows: bool
     ) -> Iterator[JobEvent]:
@@ -475,12 +534,15 @@ class Client:
         finally:
             responses.cancel()
 
-    def _start(self, call: Call[Any] | ImageCall[Any], *, timeout_seconds: float | None = None) -> Any:
+    def _start(
+        self, call: Call[Any] | ImageCall[Any] | UploadCall[Any], *, timeout_seconds: float | None = None
+    ) -> Any:
         """Every RPC starts here."""
         if self._is_closed:
             raise closed(self.address)
         method = getattr(self._stubs[call.service], call.method)
-        return method(call.request, timeout=timeout_seconds, metadata=self._connection.metadata)
+        sent = iter(call.requests) if isinstance(call, UploadCall) else call.request
+        return method(sent, timeout=timeout_seconds, metadata=self._connection.metadata)
 
     def _failed(self, error: grpc.RpcError) -> SmaltiError:
         return closed(self.address) if self._is_closed else from_rpc(error, self.address)

@@ -8,6 +8,7 @@ from smalti.errors import InvalidRequest, WorkerNotFound
 from smalti.jobs import script
 from smalti.jobs.clients import ClientQueue
 from smalti.jobs.job import Job, QueueDepth
+from smalti.jobs.kept import Unpackable, unpacked
 from smalti.jobs.limits import EVERYBODY, UNSAID, ClientLimits
 from smalti.jobs.sharing import USUAL_WEIGHT, ClientWeights
 from smalti.jobs.store import QueueStore
@@ -140,14 +141,27 @@ class QueueAdministration:
         """
         job = await self._clients.of(EVERYBODY).get(job_id)
         await self._require_failed(job, index)
-        kept = self._store.keys.job(job.id)
-        with self._store.available(kept):
-            pixels = await self._store.redis.hget(kept, "kept") or b""
+        kept = await self._kept_of(job, index)
         first = job.request.first_index + index
-        request = replace(job.request, kept=pixels, count=1, first_index=first)
+        request = replace(job.request, kept=kept, kept_hash="", count=1, first_index=first)
         return await self._clients.of(_Owner(job.client)).submit(
             request, request_id=f"retry of {job.id}:{index}"
         )
+
+    async def _kept_of(self, job: Job, index: int) -> bytes:
+        """The kept pixels of a sample, in the form of JobRequest.kept; raises InvalidRequest if they are damaged."""
+        request = job.request
+        has_own = bool(request.kept_hash)
+        name = self._store.keys.kept(job.id, index) if has_own else self._store.keys.job(job.id)
+        with self._store.available(name):
+            found = await self._store.redis.hget(name, str(index) if has_own else "kept") or b""
+        try:
+            pixels = request.rows * request.columns
+            return unpacked(found, pixels=pixels, colours=request.colours) if has_own else bytes(found)
+        except Unpackable as error:
+            raise InvalidRequest(
+                f"The kept pixels of sample {index} of job {job.id} are damaged: submit the job again."
+            ) from error
 
     async def _require_failed(self, job: Job, index: int) -> None:
         results = WatcherQueue(self._store).results(job, start=index, limit=1)

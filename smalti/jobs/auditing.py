@@ -13,7 +13,7 @@ from smalti.jobs.store import QueueStore
 
 REPAIRS = {
     "counts": "a job's numbers of samples were wrong",
-    "leftovers": "a sample that is not drawn had rows",
+    "leftovers": "a sample that is not drawn had rows, or a job that ended had kept pixels",
     "lists": "a list lacked a job, or had one too many",
     "lost": "a sample was in no place",
     "owners": "a worker held a sample that was not its own",
@@ -32,7 +32,7 @@ _JOBS = 16  # in one call, whatever their size
 _SAMPLES = 32
 _ROUNDS = 3
 _RESULTS = 64  # pictures in one call
-_OF_JOBS = re.compile(r"(job|ended|result|returned|suspects|running|sample|pixels):([^:]+)(?::(\d+))?")
+_OF_JOBS = re.compile(r"(job|ended|result|kept|returned|suspects|running|sample|pixels):([^:]+)(?::(\d+))?")
 
 _Holders = dict[tuple[str, str], list[str]]  # (job, index) → workers
 

@@ -2,11 +2,13 @@
 
 import re
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from math import ceil
 
 from smalti.errors import (
+    Busy,
     InvalidRequest,
     JobNotFinished,
     JobNotFound,
@@ -14,10 +16,13 @@ from smalti.errors import (
     NotPermitted,
     QueueFull,
     RequestConflict,
+    Unavailable,
 )
 from smalti.jobs import codec, script
 from smalti.jobs.connection import MemoryFull
 from smalti.jobs.job import Job, JobRequest, Origin
+from smalti.jobs.keeping import forget_kept, write_kept
+from smalti.jobs.kept import hash_of
 from smalti.jobs.keys import request_key
 from smalti.jobs.limits import (
     DEFAULT_LIMITS,
@@ -26,6 +31,7 @@ from smalti.jobs.limits import (
     Asker,
     ClientLimits,
     QueueLimits,
+    kept_bytes_of,
     limits_of,
     refusal,
 )
@@ -69,19 +75,37 @@ class ClientJobs:
         self._listing = Listing(store)
 
     async def submit(
-        self, request: JobRequest, *, request_id: str = "", origin: Origin = _UNKNOWN_ORIGIN
+        self,
+        request: JobRequest,
+        *,
+        request_id: str = "",
+        origin: Origin = _UNKNOWN_ORIGIN,
+        kept: Sequence[bytes] = (),
     ) -> Job:
         """Queue a job. The same request_id of the same client again gives the same job, with its first origin.
 
-        Raises RequestConflict if that request_id was used for another request, LimitReached or QueueFull if the client
-        or the queue has no room now, and InvalidRequest if the job is larger than either ever has room for.
+        With `kept` each sample has its own kept pixels, as `kept.packed` gives them: the job is queued with all of them
+        or not at all. Raises RequestConflict if that request_id was used for another request, LimitReached or QueueFull
+        if the client or the queue has no room now, and InvalidRequest if the job is larger than either ever has room
+        for.
         """
-        size = _Size.of(request)
+        if kept:
+            request = replace(request, kept_hash=hash_of(kept))
+        size = _Size.of(request, kept_bytes=kept_bytes_of(kept))
         self._refuse_too_large(size)
-        job_id = await self._submit(request, size, request_id, origin)
+        job_id = await self._submit_with(kept, request, size, request_id, origin)
         return await self._records.refresh(
             job_id, request, self._asker.name
         )  # an older job has an equal request
+
+    async def require_room(self, request: JobRequest, *, kept_bytes: int, request_id: str = "") -> None:
+        """Raise what `submit` would raise if there is no room for such a job now, or never will be.
+
+        For a job whose kept pixels are still to come. It keeps no room: `submit` looks again.
+        """
+        size = _Size.of(request, kept_bytes=kept_bytes)
+        self._refuse_too_large(size)
+        await self._ask_to_queue(_new_id(), request, size, request_id, _UNKNOWN_ORIGIN, only_ask=True)
 
     async def get(self, job_id: str) -> Job:
         """The job as it is now; its reason is NO_WORKER_FOR_MODEL while it waits for a worker that has its model.
@@ -165,26 +189,54 @@ class ClientJobs:
         for limits, whose in ((self._limits, "the whole queue takes"), (self._own_limits, "you may have")):
             size.refuse_above(limits, whose)
 
-    async def _submit(self, request: JobRequest, size: "_Size", request_id: str, origin: Origin) -> str:
-        job_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(12))
-        key = request_key(self._asker.name, request_id)
-        submission = self._submission(job_id, request, size, key, origin)
+    async def _submit_with(
+        self, kept: Sequence[bytes], request: JobRequest, size: "_Size", request_id: str, origin: Origin
+    ) -> str:
+        """Queue a job whose samples keep these pixels; returns its id, or that of the job that is there already."""
+        job_id, known = _new_id(), ""
         try:
-            answer, *values = await self._store.run(
-                script.SUBMIT, *submission, keys=[self._store.keys.job(job_id)]
-            )
-        except MemoryFull as error:
-            raise QueueFull(
-                "The queue's Redis has no memory for more jobs.", retry_seconds=error.retry_seconds
-            ) from error
-        if answer == b"FULL":
-            raise self._refusal(*(value.decode() for value in values))
-        [known] = values
+            with _full_when_out_of_memory():
+                await write_kept(self._store, job_id, kept)
+            known = await self._submit(job_id, request, size, request_id, origin)
+        except (Busy, RequestConflict):  # after any other error it may be queued
+            await forget_kept(self._store, job_id, len(kept))
+            raise
+        if known != job_id:
+            await forget_kept(self._store, job_id, len(kept))
+        return known
+
+    async def _submit(
+        self, job_id: str, request: JobRequest, size: "_Size", request_id: str, origin: Origin
+    ) -> str:
+        answer, known = await self._ask_to_queue(job_id, request, size, request_id, origin)
         if answer == b"CONFLICT":
             raise RequestConflict(
-                f"The request_id '{printable(request_id)}' was used for another request: job {known.decode()}."
+                f"The request_id '{printable(request_id)}' was used for another request: job {known}."
             )
-        return str(known.decode())
+        if answer == b"LOST":
+            raise Unavailable("Redis was away for so long that it has lost the pictures: send them again.")
+        return known
+
+    async def _ask_to_queue(
+        self,
+        job_id: str,
+        request: JobRequest,
+        size: "_Size",
+        request_id: str,
+        origin: Origin,
+        *,
+        only_ask: bool = False,
+    ) -> tuple[bytes, str]:
+        """submit.lua's word and the job that it is about; raises LimitReached or QueueFull."""
+        key = request_key(self._asker.name, request_id)
+        submission = self._submission(job_id, request, size, key, origin)
+        with _full_when_out_of_memory():
+            answer, *values = await self._store.run(
+                script.SUBMIT, *submission, int(only_ask), keys=[self._store.keys.job(job_id)]
+            )
+        if answer == b"FULL":
+            raise self._refusal(*(value.decode() for value in values))
+        return answer, values[0].decode()
 
     def _refusal(self, whose: str, what: str, used: str, retry_ms: str) -> Exception:
         return refusal(
@@ -221,6 +273,7 @@ class ClientJobs:
             origin.traceparent,
             origin.rpc_id,
             ceil(request.deadline_seconds * 1000),
+            size.kept_bytes,
         ]
 
 
@@ -232,19 +285,21 @@ class _Size:
     pixels: int
     record_bytes: int
     result_bytes: int  # of one sample
+    kept_bytes: int  # of all samples, if each has its own kept pixels
 
     @classmethod
-    def of(cls, request: JobRequest) -> "_Size":
+    def of(cls, request: JobRequest, *, kept_bytes: int) -> "_Size":
         return cls(
             samples=request.count,
             pixels=request.count * request.rows * request.columns,
             record_bytes=RECORD_BYTES + len(codec.encode_request(request)) + len(request.kept),
             result_bytes=RESULT_BYTES + request.rows * request.row_bytes,
+            kept_bytes=kept_bytes,
         )
 
     def refuse_above(self, limits: QueueLimits | ClientLimits, whose: str) -> None:
         """Raise InvalidRequest if the job is larger than these limits."""
-        size_bytes = self.record_bytes + self.samples * self.result_bytes
+        size_bytes = self.record_bytes + self.samples * self.result_bytes + self.kept_bytes
         for number, limit, unit in (
             (self.pixels, limits.pixels, "pixels"),
             (size_bytes, limits.result_bytes, "bytes of results"),
@@ -253,6 +308,21 @@ class _Size:
                 raise InvalidRequest(
                     f"A job of {number} {unit} is more than {whose} ({limit}).", field="count"
                 )
+
+
+@contextmanager
+def _full_when_out_of_memory() -> Iterator[None]:
+    """Raise QueueFull if Redis has reached its memory limit."""
+    try:
+        yield
+    except MemoryFull as error:
+        raise QueueFull(
+            "The queue's Redis has no memory for more jobs.", retry_seconds=error.retry_seconds
+        ) from error
+
+
+def _new_id() -> str:
+    return "".join(secrets.choice(_ID_LETTERS) for _ in range(12))
 
 
 def _checked(job_id: str) -> str:

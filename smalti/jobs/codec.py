@@ -23,7 +23,9 @@ from smalti.jobs.job import (
     SampleResult,
     Verdict,
 )
+from smalti.jobs.kept import Unpackable, unpacked
 
+_KEPT_LOST = Failed("Its kept pixels in Redis are damaged: submit the job again.")
 STATE_FIELDS = (
     *("state", "done", "failed", "created", "started", "ended", "deadline", "expires", "reason"),
     *("rpc_id", "traceparent"),
@@ -65,11 +67,11 @@ def decode_unkept(encoded: bytes | None, kept_bytes: int) -> JobRequest:
     return request
 
 
-def _notes(*, name: str, labels: Sequence[Sequence[str]]) -> Notes:
-    words = [name, *(word for pair in labels for word in pair)]
+def _notes(*, name: str, labels: Sequence[Sequence[str]], webhook: str) -> Notes:
+    words = [name, webhook, *(word for pair in labels for word in pair)]
     if any(not isinstance(word, str) for word in words) or any(len(pair) != 2 for pair in labels):
         raise TypeError("notes are texts")
-    return Notes(name=name, labels=tuple((key, value) for key, value in labels))
+    return Notes(name=name, labels=tuple((key, value) for key, value in labels), webhook=webhook)
 
 
 def _check_types(values: Mapping[str, object]) -> None:
@@ -129,31 +131,45 @@ def decode_job(
 
 
 def decode_claims(reply: Sequence[Sequence[Sequence[bytes]]]) -> tuple[list[Claim], list[Progress]]:
-    """The claims in claim.lua's reply, and what gives those back whose requests cannot be read.
+    """The claims in claim.lua's reply, and what ends those that cannot be drawn.
 
-    The samples of a job share its request.
+    The samples of a job share its request. If that cannot be read, its samples are given back. A sample whose own kept
+    pixels cannot be read fails.
     """
     jobs, samples = reply
     requests = {job[0]: _claimed_request(*job) for job in jobs}
     claims, unreadable = [], []
-    for job, index, token, pixels, suspect in samples:
+    for job, index, token, pixels, suspect, kept in samples:
         claimed = requests[job]
         sample: dict[str, Any] = {"job": _text(job), "index": int(index), "token": _text(token)}
         if claimed is None:
             unreadable.append(Progress(**sample, first_row=0, outcome=Released()))
-        else:
-            request, queued_seconds, origin = claimed
-            claims.append(
-                Claim(
-                    **sample,
-                    request=request,
-                    pixels=pixels,
-                    queued_seconds=queued_seconds,
-                    origin=origin,
-                    is_suspect=suspect == b"1",
-                )
+            continue
+        request, queued_seconds, origin = claimed
+        try:
+            request = _with_own_kept(request, kept)
+        except Unpackable:
+            unreadable.append(Progress(**sample, first_row=0, outcome=_KEPT_LOST))
+            continue
+        claims.append(
+            Claim(
+                **sample,
+                request=request,
+                pixels=pixels,
+                queued_seconds=queued_seconds,
+                origin=origin,
+                is_suspect=suspect == b"1",
             )
+        )
     return claims, unreadable
+
+
+def _with_own_kept(request: JobRequest, kept: bytes) -> JobRequest:
+    """The request with the kept pixels of one sample, if each has its own; raises Unpackable."""
+    if not request.kept_hash:
+        return request
+    pixels = request.rows * request.columns
+    return replace(request, kept=unpacked(kept, pixels=pixels, colours=request.colours))
 
 
 def _claimed_request(

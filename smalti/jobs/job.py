@@ -38,10 +38,11 @@ TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notes:
-    """What a client writes on its job, to find it again."""
+    """What a client writes on its job: to find it again, and where to tell of its end."""
 
     name: str = ""
     labels: tuple[tuple[str, str], ...] = ()  # (key, value), in order of the keys
+    webhook: str = ""  # the URL to which its end is told; empty for none
 
 
 NO_NOTES = Notes()
@@ -62,6 +63,9 @@ class JobRequest:
     first_index: int = 0  # sample i is image first_index + i of the seed
     temperature: float = 1.0
     kept: bytes = b""  # an int32, little-endian, for each pixel; −1 if it is drawn; empty if all are
+    kept_hash: str = (
+        ""  # of the kept pixels of all samples, if each has its own; a claim has those of its sample
+    )
     retention_seconds: float = 86400.0
     deadline_seconds: float = 0.0  # from the submit; the job fails if it has not ended by then; 0 for none
     job_class: JobClass = JobClass.STANDARD

@@ -9,6 +9,7 @@
 | `recount` | hash | the same, while `recount.lua` computes it again |
 | `queued` | zset | jobs without a claimed sample so far, by submit time |
 | `deadlines` | zset | jobs that have a deadline and were not stopped, by it |
+| `webhooks` | zset | ended jobs whose clients are still to be told, by the time of the next try |
 | `ready:<digest>:<class>:<client>` | zset | jobs with claimable samples, by their last turn, the oldest first |
 | `turns:<digest>:<class>` | zset | clients with claimable samples, by their time |
 | `share:<class>:<client>` | hash | `time`, and the digests in whose `turns` it is; for an hour if in none |
@@ -19,6 +20,7 @@
 | `sample:<id>:<i>` | hash | fingerprint, rows at its claim, last reported place, crashes, crash row, token of release |
 | `pixels:<id>:<i>` | string | committed rows, only ever appended to |
 | `result:<id>:<chunk>` | hash | index → outcome, token, log-probability, fingerprint, pixels or error; HSETNX |
+| `kept:<id>:<chunk>` | hash | index → kept pixels of a sample that is not drawn (`kept.py`), where each has its own |
 | `ended:<id>` | string | 4 bytes for each ended sample, in the order of ends: 2 · index + (1 if it succeeded) |
 | `workers` | zset | workers by the end of their lease |
 | `worker:<w>` | hash | fingerprint, digests, slots, last claim and its reply, suspect, times of classes, draining |
@@ -37,8 +39,9 @@ The class is `interactive`, `standard` or `batch`. A client is the name in its t
 client's time is the number of pixels that it was given in a class, divided by its weight; the time of a class in a
 worker is the same for what the worker took. A clock is the time of the last one served. The totals count jobs that
 have not ended, the paused ones among them, their ready and running samples, their pixels to draw, and the bytes of all
-jobs: of their records, and of the results that they have or will have. A fresh sample (index ≥ next) has no key, so a
-million queued samples cost one hash. Times are milliseconds by Redis' clock.
+jobs: of their records, of the results that they have or will have, and, until they end, of kept pixels of samples.
+These are written before their job, and expire if it is not queued. A fresh sample (index ≥ next) has no other key, so
+a million queued samples cost one hash. Times are milliseconds by Redis' clock.
 
 The queue's promises, on a Redis that passes `QueueUpkeep.check`:
 
@@ -61,6 +64,7 @@ The queue's promises, on a Redis that passes `QueueUpkeep.check`:
 - A cancelled job ends CANCELLED when its workers commit next or their leases end; ended samples stay.
 - Of a paused job no sample is handed out. Its workers give back what they draw, with all rows, until it is resumed.
 - A job that has not ended at its deadline is stopped in the same way, and ends FAILED.
+- The end of a job with a webhook and the duty to tell of it are written together; it is forgotten with the job.
 - After a job has ended, all its keys have a TTL.
 - At its memory limit Redis refuses new jobs and claims. What runs is finished; everything can be read and freed.
 """
@@ -73,6 +77,7 @@ from redis.crc import key_slot
 
 LAYOUT = "7"  # of the keys and their fields; raise it when they change
 CHUNK = 1024  # results in one hash; shared.lua has the same number
+KEPT_CHUNK = 8192  # samples whose own kept pixels are in one hash; likewise
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +104,7 @@ class Keys:
         """The keys that every pool has, and their types."""
         kinds = {
             b"hash": ("meta", "totals", "recount", "weights"),
-            b"zset": ("jobs", "queued", "deadlines", "workers", "leaving", "chores", "expiry"),
+            b"zset": ("jobs", "queued", "deadlines", "webhooks", "workers", "leaving", "chores", "expiry"),
             b"stream": ("dead", "events", "bell", "interactive"),
         }
         return {self.prefix + name: kind for kind, names in kinds.items() for name in names}
@@ -136,6 +141,10 @@ class Keys:
     def interactive(self) -> str:
         return self.prefix + "interactive"
 
+    @property
+    def webhooks(self) -> str:
+        return self.prefix + "webhooks"
+
     def job(self, job_id: str) -> str:
         return f"{self.prefix}job:{job_id}"
 
@@ -157,6 +166,10 @@ class Keys:
     def result(self, job_id: str, index: int) -> str:
         """The chunk that holds the sample's result."""
         return f"{self.prefix}result:{job_id}:{index // CHUNK}"
+
+    def kept(self, job_id: str, index: int) -> str:
+        """The chunk that holds the sample's own kept pixels."""
+        return f"{self.prefix}kept:{job_id}:{index // KEPT_CHUNK}"
 
     def ended(self, job_id: str) -> str:
         return f"{self.prefix}ended:{job_id}"

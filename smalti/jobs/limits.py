@@ -1,5 +1,6 @@
 """How much the queue takes, from all clients and from each of them, and what is said when it takes no more."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -7,6 +8,9 @@ from smalti.errors import Busy, LimitReached, QueueFull
 
 RECORD_BYTES = 3_500  # what Redis needs for a job beside its request, kept pixels and results
 RESULT_BYTES = 170  # what it needs for a result beside its pixels
+KEPT_BYTES = (
+    110  # what it needs for a sample's own kept pixels beside these, which it rounds up by a fifth at most
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +45,11 @@ class QueueLimits:
 
 
 DEFAULT_LIMITS = QueueLimits()
+
+
+def kept_bytes_of(kept: Sequence[bytes]) -> int:
+    """The bytes of Redis that kept pixels of samples take until the job ends."""
+    return sum(len(data) * 6 // 5 + KEPT_BYTES for data in kept)
 
 
 class Asker(Protocol):

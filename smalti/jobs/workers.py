@@ -6,7 +6,7 @@ from itertools import islice
 from time import monotonic
 
 from smalti.jobs import codec, script
-from smalti.jobs.job import Claim, CommitReply, Progress
+from smalti.jobs.job import Claim, CommitReply, Progress, Released
 from smalti.jobs.limits import EVERYBODY
 from smalti.jobs.reading import asking
 from smalti.jobs.store import QueueStore
@@ -56,12 +56,12 @@ class WorkerQueue:
         )
         claims, unreadable = codec.decode_claims(reply)
         if unreadable:
-            await self._cancel(worker, unreadable)
+            await self._drop(worker, unreadable)
         return claims
 
-    async def _cancel(self, worker: str, samples: Sequence[Progress]) -> None:
-        """Cancel the jobs of samples whose requests cannot be read, and drop the samples."""
-        for job_id in {sample.job for sample in samples}:
+    async def _drop(self, worker: str, samples: Sequence[Progress]) -> None:
+        """End samples that cannot be drawn. Jobs whose requests cannot be read are cancelled."""
+        for job_id in {sample.job for sample in samples if isinstance(sample.outcome, Released)}:
             await self._store.run(script.CANCEL, job_id, *asking(EVERYBODY))
         await self.commit(worker, samples)
 

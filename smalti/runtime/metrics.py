@@ -101,6 +101,11 @@ JOBS_SUBMITTED = Counter("smalti_jobs_submitted_total", "Jobs accepted by this s
 RECOVERED_SAMPLES = Counter(
     "smalti_recovered_samples_total", "Samples taken back from workers that fell silent."
 )
+WEBHOOKS = Counter(
+    "smalti_webhooks_total",
+    "Webhooks: delivered, failed (a try; there will be others), given up.",
+    ["outcome"],
+)
 OVERDUE_JOBS = Counter("smalti_overdue_jobs_total", "Jobs that were stopped at their deadlines.")
 CORRECTED_TOTALS = Counter(
     "smalti_corrected_totals_total", "Totals of the queue that a recount found wrong and corrected."

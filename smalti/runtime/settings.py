@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -18,6 +19,7 @@ from smalti.runtime.redis_url import check_redis_url
 _PREFIX = "SMALTI_"
 _OF_OTHERS = frozenset({"SERVER", "TOKEN", "TOKEN_FILE", "CA", "CERT", "KEY"})  # read by the command line
 _NUMBER = re.compile(r"[0-9.eE+-]*")  # Python and pydantic accept more, such as 1_0
+_ORIGIN = r"https?://(\*\.)?([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?"
 _SHOWN = 80  # characters of a wrong value in a message
 Seconds = Annotated[float, Field(ge=0.01, le=86400, allow_inf_nan=False)]  # nobody waits longer than a day
 Retention = Annotated[float, Field(ge=0.01, le=10 * 365 * 86400, allow_inf_nan=False)]
@@ -152,6 +154,9 @@ class ServerSettings(SharedSettings):
     max_picture_pixels: Total = (
         262_144  # most pixels of pictures that are read or written at once; a request takes half of the rest
     )
+    max_upload_bytes: Total = (
+        256 * 1024 * 1024
+    )  # most bytes of pictures in memory that are uploaded for jobs; an upload takes half of the rest
     max_images: Count = 256  # most images in a one-shot request
     max_message_bytes: Bytes = (
         16 * 1024 * 1024
@@ -173,8 +178,29 @@ class ServerSettings(SharedSettings):
     max_client_result_bytes: Total = (
         100_000_000  # most bytes of one client's jobs and their results, also of jobs that ended
     )
+    webhook_targets: Annotated[
+        str,
+        Field(
+            pattern=rf"^({_ORIGIN}(,{_ORIGIN})*)?$",
+            description="origins separated by commas, such as https://hooks.example.org,https://*.example.org:8443",
+        ),
+    ] = ""  # where webhooks may go, origins separated by commas; empty: there are no webhooks
+    webhook_networks: str = (
+        ""  # inner networks that webhooks may reach, such as 10.1.2.0/24, separated by commas
+    )
+    webhook_secret_file: Path | None = None  # file of the secret with which webhooks are signed
     max_retention_seconds: Retention = 7 * 86400.0  # longest retention that a client gets
     default_retention_seconds: Retention = 86400.0  # retention of a job whose client asks for none
+
+    @field_validator("webhook_networks")
+    @classmethod
+    def _are_networks(cls, networks: str) -> str:
+        try:
+            for each in filter(None, networks.split(",")):
+                ip_network(each.strip())
+        except ValueError:
+            raise ValueError("networks separated by commas, such as 10.1.2.0/24") from None
+        return networks
 
 
 def _check_text(field: str, value: Any) -> None:

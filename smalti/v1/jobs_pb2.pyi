@@ -44,7 +44,7 @@ JOB_CLASS_STANDARD: JobClass
 JOB_CLASS_BATCH: JobClass
 
 class Job(_message.Message):
-    __slots__ = ("id", "model", "state", "count", "seed", "first_index", "temperature", "height", "width", "done", "failed", "running", "created", "started", "ended", "expires", "reason", "job_class", "client", "deadline", "rpc_id", "name", "labels")
+    __slots__ = ("id", "model", "state", "count", "seed", "first_index", "temperature", "height", "width", "done", "failed", "running", "created", "started", "ended", "expires", "reason", "job_class", "client", "deadline", "rpc_id", "name", "labels", "webhook")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -75,6 +75,7 @@ class Job(_message.Message):
     RPC_ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
+    WEBHOOK_FIELD_NUMBER: _ClassVar[int]
     id: str
     model: _types_pb2.ModelVersion
     state: JobState
@@ -98,10 +99,11 @@ class Job(_message.Message):
     rpc_id: str
     name: str
     labels: _containers.ScalarMap[str, str]
-    def __init__(self, id: _Optional[str] = ..., model: _Optional[_Union[_types_pb2.ModelVersion, _Mapping]] = ..., state: _Optional[_Union[JobState, str]] = ..., count: _Optional[int] = ..., seed: _Optional[int] = ..., first_index: _Optional[int] = ..., temperature: _Optional[float] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., done: _Optional[int] = ..., failed: _Optional[int] = ..., running: _Optional[int] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ..., job_class: _Optional[_Union[JobClass, str]] = ..., client: _Optional[str] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., rpc_id: _Optional[str] = ..., name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    webhook: str
+    def __init__(self, id: _Optional[str] = ..., model: _Optional[_Union[_types_pb2.ModelVersion, _Mapping]] = ..., state: _Optional[_Union[JobState, str]] = ..., count: _Optional[int] = ..., seed: _Optional[int] = ..., first_index: _Optional[int] = ..., temperature: _Optional[float] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., done: _Optional[int] = ..., failed: _Optional[int] = ..., running: _Optional[int] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ..., job_class: _Optional[_Union[JobClass, str]] = ..., client: _Optional[str] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., rpc_id: _Optional[str] = ..., name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., webhook: _Optional[str] = ...) -> None: ...
 
 class SubmitRequest(_message.Message):
-    __slots__ = ("request_id", "model", "count", "seed", "first_index", "temperature", "completion", "retention", "job_class", "deadline", "name", "labels")
+    __slots__ = ("request_id", "model", "count", "seed", "first_index", "temperature", "completion", "retention", "job_class", "deadline", "name", "labels", "webhook")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -121,6 +123,7 @@ class SubmitRequest(_message.Message):
     DEADLINE_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
+    WEBHOOK_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     model: _types_pb2.ModelVersion
     count: int
@@ -133,7 +136,24 @@ class SubmitRequest(_message.Message):
     deadline: _duration_pb2.Duration
     name: str
     labels: _containers.ScalarMap[str, str]
-    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[_Union[_types_pb2.ModelVersion, _Mapping]] = ..., count: _Optional[int] = ..., seed: _Optional[int] = ..., first_index: _Optional[int] = ..., temperature: _Optional[float] = ..., completion: _Optional[_Union[_images_pb2.Completion, _Mapping]] = ..., retention: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., job_class: _Optional[_Union[JobClass, str]] = ..., deadline: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    webhook: str
+    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[_Union[_types_pb2.ModelVersion, _Mapping]] = ..., count: _Optional[int] = ..., seed: _Optional[int] = ..., first_index: _Optional[int] = ..., temperature: _Optional[float] = ..., completion: _Optional[_Union[_images_pb2.Completion, _Mapping]] = ..., retention: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., job_class: _Optional[_Union[JobClass, str]] = ..., deadline: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., webhook: _Optional[str] = ...) -> None: ...
+
+class SubmitCompletionsRequest(_message.Message):
+    __slots__ = ("job", "completions")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    COMPLETIONS_FIELD_NUMBER: _ClassVar[int]
+    job: SubmitRequest
+    completions: Completions
+    def __init__(self, job: _Optional[_Union[SubmitRequest, _Mapping]] = ..., completions: _Optional[_Union[Completions, _Mapping]] = ...) -> None: ...
+
+class Completions(_message.Message):
+    __slots__ = ("completions", "names")
+    COMPLETIONS_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    completions: _containers.RepeatedCompositeFieldContainer[_images_pb2.Completion]
+    names: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, completions: _Optional[_Iterable[_Union[_images_pb2.Completion, _Mapping]]] = ..., names: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class SubmitResponse(_message.Message):
     __slots__ = ("job", "colour_change")
@@ -261,6 +281,16 @@ class ResumeJobRequest(_message.Message):
     ID_FIELD_NUMBER: _ClassVar[int]
     id: str
     def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class GetWebhookKeyRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class WebhookKey(_message.Message):
+    __slots__ = ("key",)
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    def __init__(self, key: _Optional[str] = ...) -> None: ...
 
 class DeleteJobRequest(_message.Message):
     __slots__ = ("id",)

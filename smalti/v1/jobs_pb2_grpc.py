@@ -41,6 +41,11 @@ class JobServiceStub:
                 request_serializer=smalti_dot_v1_dot_jobs__pb2.SubmitRequest.SerializeToString,
                 response_deserializer=smalti_dot_v1_dot_jobs__pb2.SubmitResponse.FromString,
                 _registered_method=True)
+        self.SubmitCompletions = channel.stream_unary(
+                '/smalti.v1.JobService/SubmitCompletions',
+                request_serializer=smalti_dot_v1_dot_jobs__pb2.SubmitCompletionsRequest.SerializeToString,
+                response_deserializer=smalti_dot_v1_dot_jobs__pb2.SubmitResponse.FromString,
+                _registered_method=True)
         self.Get = channel.unary_unary(
                 '/smalti.v1.JobService/Get',
                 request_serializer=smalti_dot_v1_dot_jobs__pb2.GetJobRequest.SerializeToString,
@@ -76,6 +81,11 @@ class JobServiceStub:
                 request_serializer=smalti_dot_v1_dot_jobs__pb2.ResumeJobRequest.SerializeToString,
                 response_deserializer=smalti_dot_v1_dot_jobs__pb2.Job.FromString,
                 _registered_method=True)
+        self.GetWebhookKey = channel.unary_unary(
+                '/smalti.v1.JobService/GetWebhookKey',
+                request_serializer=smalti_dot_v1_dot_jobs__pb2.GetWebhookKeyRequest.SerializeToString,
+                response_deserializer=smalti_dot_v1_dot_jobs__pb2.WebhookKey.FromString,
+                _registered_method=True)
         self.Delete = channel.unary_unary(
                 '/smalti.v1.JobService/Delete',
                 request_serializer=smalti_dot_v1_dot_jobs__pb2.DeleteJobRequest.SerializeToString,
@@ -90,6 +100,14 @@ class JobServiceServicer:
 
     def Submit(self, request, context):
         """Queues a job. Sending the same request with the same request_id again returns the same job.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SubmitCompletions(self, request_iterator, context):
+        """Queues a job that completes many pictures, each in one sample. The first message describes the job, the others bring
+        the pictures. Nothing is queued unless all of them have come and can be used.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -145,6 +163,13 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetWebhookKey(self, request, context):
+        """Returns the key with which the webhooks of this client are signed. UNIMPLEMENTED if the server sends none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Delete(self, request, context):
         """Deletes a job that has ended, and its results.
         """
@@ -158,6 +183,11 @@ def add_JobServiceServicer_to_server(servicer, server):
             'Submit': grpc.unary_unary_rpc_method_handler(
                     servicer.Submit,
                     request_deserializer=smalti_dot_v1_dot_jobs__pb2.SubmitRequest.FromString,
+                    response_serializer=smalti_dot_v1_dot_jobs__pb2.SubmitResponse.SerializeToString,
+            ),
+            'SubmitCompletions': grpc.stream_unary_rpc_method_handler(
+                    servicer.SubmitCompletions,
+                    request_deserializer=smalti_dot_v1_dot_jobs__pb2.SubmitCompletionsRequest.FromString,
                     response_serializer=smalti_dot_v1_dot_jobs__pb2.SubmitResponse.SerializeToString,
             ),
             'Get': grpc.unary_unary_rpc_method_handler(
@@ -195,6 +225,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     request_deserializer=smalti_dot_v1_dot_jobs__pb2.ResumeJobRequest.FromString,
                     response_serializer=smalti_dot_v1_dot_jobs__pb2.Job.SerializeToString,
             ),
+            'GetWebhookKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetWebhookKey,
+                    request_deserializer=smalti_dot_v1_dot_jobs__pb2.GetWebhookKeyRequest.FromString,
+                    response_serializer=smalti_dot_v1_dot_jobs__pb2.WebhookKey.SerializeToString,
+            ),
             'Delete': grpc.unary_unary_rpc_method_handler(
                     servicer.Delete,
                     request_deserializer=smalti_dot_v1_dot_jobs__pb2.DeleteJobRequest.FromString,
@@ -229,6 +264,33 @@ class JobService:
             target,
             '/smalti.v1.JobService/Submit',
             smalti_dot_v1_dot_jobs__pb2.SubmitRequest.SerializeToString,
+            smalti_dot_v1_dot_jobs__pb2.SubmitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitCompletions(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/smalti.v1.JobService/SubmitCompletions',
+            smalti_dot_v1_dot_jobs__pb2.SubmitCompletionsRequest.SerializeToString,
             smalti_dot_v1_dot_jobs__pb2.SubmitResponse.FromString,
             options,
             channel_credentials,
@@ -419,6 +481,33 @@ class JobService:
             '/smalti.v1.JobService/Resume',
             smalti_dot_v1_dot_jobs__pb2.ResumeJobRequest.SerializeToString,
             smalti_dot_v1_dot_jobs__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetWebhookKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/smalti.v1.JobService/GetWebhookKey',
+            smalti_dot_v1_dot_jobs__pb2.GetWebhookKeyRequest.SerializeToString,
+            smalti_dot_v1_dot_jobs__pb2.WebhookKey.FromString,
             options,
             channel_credentials,
             insecure,

@@ -94,6 +94,7 @@ SERVICES: dict[str, Callable[[Any, grpc.Server], None]] = {
     "AdminService": admin_pb2_grpc.add_AdminServiceServicer_to_server,
 }
 _STREAMS = {"Watch", "Results", "DrawStream"}
+_UPLOADS = {"SubmitCompletions"}  # the request is a list of messages
 
 
 def a_model(name: str) -> models_pb2.GetModelResponse:
@@ -106,9 +107,14 @@ def _servicer(server: CannedServer, service: str) -> Any:
     class Servicer:
         def __getattr__(self, method: str) -> Any:
             respond = server.stream if method in _STREAMS else server.respond
-            return lambda request, context: respond(f"{service}/{method}", request, context)
+            read = list if method in _UPLOADS else _unchanged
+            return lambda request, context: respond(f"{service}/{method}", read(request), context)
 
     return Servicer()
+
+
+def _unchanged(request: Any) -> Any:
+    return request
 
 
 def _packed(detail: Any) -> any_pb2.Any:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -77,7 +78,9 @@ class Process:
     def pause(self) -> None:
         """Send SIGSTOP, and wait until the process is stopped."""
         self._child.send_signal(signal.SIGSTOP)
-        until(lambda: self._kernel_state == "T", what=f"{self.name} is stopped")
+        until(
+            lambda: self._kernel_state in ("T", "Z"), what=f"{self.name} is stopped"
+        )  # Z: it has just ended
 
     def resume(self) -> None:
         """Send SIGCONT."""
@@ -134,6 +137,14 @@ class Served(Process):
             for sample in family.samples
             if sample.name == name and labels.items() <= sample.labels.items()
         )
+
+    def metrics(self) -> dict[str, float]:
+        """The sum of all samples of each name; empty while it does not answer."""
+        sums: Counter[str] = Counter()
+        for family in text_string_to_metric_families(self.metrics_page()):
+            for sample in family.samples:
+                sums[sample.name] += sample.value  # type: ignore[assignment]  # a Counter adds any numbers
+        return dict(sums)
 
     def metrics_page(self) -> str:
         """The text of its /metrics page; empty while it does not answer."""
@@ -204,6 +215,12 @@ class Cluster:
         if self.server is None or not self.server.is_running:
             settings = self._settings(SMALTI_LISTEN=self.address)
             self.server = self._run(["server"], self._server_metrics, settings)
+
+    def start_server(self, address: str) -> Served:
+        """Start one more server, at this address."""
+        return self._run(
+            ["server"], free_ports(workers=0).server_metrics, self._settings(SMALTI_LISTEN=address)
+        )
 
     def start_worker(self, arguments: Sequence[str] = ("worker",), **settings: str) -> Served:
         """Start one more worker; `settings` are SMALTI_* variables for it alone."""
@@ -312,6 +329,11 @@ class Cluster:
                 for job, index in samples
                 if redis.exists(keys.prefix + f"sample:{job}:{index}")
             }
+
+    def forget_scripts(self) -> None:
+        """SCRIPT FLUSH."""
+        with self._redis() as redis:
+            redis.script_flush()
 
     def _leases(self) -> int:
         with self._redis() as redis:

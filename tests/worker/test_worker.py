@@ -36,7 +36,7 @@ from tests.worker.story import (
     results,
 )
 from worker.engine import Engine
-from worker.lease import EngineHung
+from worker.lease import EngineHung, Lease
 from worker.worker import Worker
 
 
@@ -477,6 +477,28 @@ async def test_a_drained_worker_gives_its_samples_back_and_ends(
     leaving.gate.open()
     await leaving.task
     assert (await queue.upkeep.depth()).workers == 0
+    hire(queue, toy).gate.open()
+    await until(ended(queue, job))
+    await assert_undisturbed(queue, job, toy)
+
+
+async def test_a_worker_that_cannot_keep_its_lease_any_more_ends_and_others_go_on(
+    redis: Redis, hire: Hire, toy: Model, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, _ = toy
+    queue = queues_on(redis, lease_seconds=0.2)
+    broken = hire(queue, toy, lease_seconds=0.2)
+
+    async def fail(self: Lease, held: object) -> None:
+        raise RuntimeError("a bug in what keeps the lease")
+
+    monkeypatch.setattr(Lease, "_renew", fail)
+    job = await queue.clients.submit(a_request(manifest, count=2))
+    with pytest.raises(ExceptionGroup) as raised:  # it does not draw on in silence
+        await asyncio.wait_for(broken.task, 10)
+    assert raised.group_contains(RuntimeError, match="a bug in what keeps the lease")
+    monkeypatch.undo()
+    await until(given_back(queue, 2))
     hire(queue, toy).gate.open()
     await until(ended(queue, job))
     await assert_undisturbed(queue, job, toy)

@@ -1,6 +1,6 @@
 """What a call is, and how unusable values are refused before anything is sent."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -32,6 +32,16 @@ class ImageCall(Generic[Reply]):
     method: str
     request: Any
     read: Callable[[Any, Palette], Reply]
+
+
+@dataclass(frozen=True, slots=True)
+class UploadCall(Generic[Reply]):
+    """A call whose request is a stream of messages. They are kept, so that it can be made again."""
+
+    service: Any
+    method: str
+    requests: Sequence[Any]
+    read: Callable[[Any], Reply]
 
 
 def from_values(make: Callable[Given, Made]) -> Callable[Given, Made]:

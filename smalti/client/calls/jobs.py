@@ -1,6 +1,6 @@
 """The calls of JobService, made of plain values; their responses become plain values again."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -8,7 +8,7 @@ from uuid import uuid4
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from smalti.client.calls.call import Call, ImageCall, Palette, from_values
+from smalti.client.calls.call import Call, ImageCall, Palette, UploadCall, from_values
 from smalti.client.calls.fields import check_whole, model_version, real, shown, text
 from smalti.client.calls.images import PIXELS, completion_message, read_colour_change, read_image, version_of
 from smalti.client.values import (
@@ -24,9 +24,11 @@ from smalti.client.values import (
 )
 from smalti.errors import InvalidRequest
 from smalti.jobs.job import JobClass, JobState
-from smalti.v1 import jobs_pb2, jobs_pb2_grpc
+from smalti.v1 import images_pb2, jobs_pb2, jobs_pb2_grpc
 
 SERVICE: Any = jobs_pb2_grpc.JobServiceStub  # Any: grpc generates stubs without types
+_PICTURES_AT_ONCE = 64  # in a message of an upload; servers take 256
+_BYTES_AT_ONCE = 1 << 20
 _CLASSES: Mapping[int, JobClass] = {
     jobs_pb2.JobClass.Value(f"JOB_CLASS_{job_class.name}"): job_class for job_class in JobClass
 }
@@ -46,6 +48,7 @@ def submit(
     deadline_seconds: float | None,
     name: str,
     labels: Mapping[str, str],
+    webhook: str,
     request_id: str | None,
     job_class: JobClass | str,
     version: int,
@@ -63,11 +66,28 @@ def submit(
         completion=None if completion is None else completion_message(completion),
         retention=_duration("retention_seconds", retention_seconds),
         deadline=_duration("deadline_seconds", deadline_seconds),
+        webhook=text("webhook", webhook),
         name=text("name", name),
         labels=_labels(labels),
         job_class=f"JOB_CLASS_{_job_class_of(job_class).name}",
     )
     return Call(SERVICE, "Submit", request, _submitted)
+
+
+@from_values
+def submit_completions(
+    model: str, completions: Iterable[Completion], picture_names: Iterable[str], **job: Any
+) -> UploadCall[Job]:
+    """`job` are the other arguments of `submit`."""
+    given, known = list(completions), [text("picture_names", name) for name in picture_names]
+    if known and len(known) != len(given):
+        raise InvalidRequest(
+            f"There are {len(given)} pictures and {len(known)} names.", field="picture_names"
+        )
+    header = submit(model, count=len(given), completion=None, **job).request
+    messages = [_named_message(given, known, number) for number in range(len(given))]
+    requests = [jobs_pb2.SubmitCompletionsRequest(job=header), *_portions(messages, known)]
+    return UploadCall(SERVICE, "SubmitCompletions", requests, _submitted)
 
 
 @from_values
@@ -130,11 +150,49 @@ def resume(job: JobOrId) -> Call[Job]:
 
 
 @from_values
+def webhook_key() -> Call[str]:
+    return Call(SERVICE, "GetWebhookKey", jobs_pb2.GetWebhookKeyRequest(), lambda reply: str(reply.key))
+
+
+@from_values
 def delete(job: JobOrId) -> Call[None]:
     return Call(SERVICE, "Delete", jobs_pb2.DeleteJobRequest(id=id_of(job)), lambda reply: None)
 
 
 # Values → messages
+def _named_message(
+    completions: Sequence[Completion], names: Sequence[str], number: int
+) -> images_pb2.Completion:
+    """The message of one of many completions; an error says which one it is about."""
+    try:
+        return completion_message(completions[number])
+    except InvalidRequest as error:
+        named = f" ({names[number]})" if names else ""
+        said = f"Picture {number + 1} of {len(completions)}{named}: {error}"
+        raise type(error)(said, field=error.field) from error
+
+
+def _portions(
+    messages: Sequence[images_pb2.Completion], names: Sequence[str]
+) -> Iterator[jobs_pb2.SubmitCompletionsRequest]:
+    """The completions in messages that every server takes."""
+    start, size = 0, 0
+    for number, message in enumerate(messages):
+        if number > start and (number - start == _PICTURES_AT_ONCE or size > _BYTES_AT_ONCE):
+            yield _portion(messages[start:number], names[start:number])
+            start, size = number, 0
+        size += message.ByteSize()
+    yield _portion(messages[start:], names[start:])
+
+
+def _portion(
+    messages: Sequence[images_pb2.Completion], names: Sequence[str]
+) -> jobs_pb2.SubmitCompletionsRequest:
+    return jobs_pb2.SubmitCompletionsRequest(
+        completions=jobs_pb2.Completions(completions=messages, names=names)
+    )
+
+
 def _job_class_of(job_class: JobClass | str) -> JobClass:
     try:
         return JobClass(job_class)
@@ -203,6 +261,7 @@ def read_job(message: jobs_pb2.Job, colour_change: ColourChange = NO_CHANGE) -> 
         client=message.client,
         name=message.name,
         labels=dict(message.labels),
+        webhook=message.webhook,
         rpc_id=message.rpc_id,
         colour_change=colour_change,
     )

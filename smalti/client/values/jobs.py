@@ -41,6 +41,7 @@ class Job:
     client: str = ""  # the name of the client that submitted it; empty if the server asks for no tokens
     name: str = ""
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    webhook: str = ""  # the URL that is told when the job has ended
     rpc_id: str = ""  # the request id of its submit: the logs of server and workers have it
     colour_change: ColourChange = NO_CHANGE  # known only in the answer to submit
 

@@ -19,6 +19,7 @@ local function each_lasting_key(job, act)
   act(key('ended', job.id))
   if owns_request_key(job) then act(prefix .. job.request_key) end
   for chunk = 0, chunks_of(job) - 1 do act(key('result', job.id, int(chunk))) end
+  for _, name in ipairs(job.kept_bytes > 0 and kept_keys(job.id, job.count) or {}) do act(name) end
 end
 
 local function set_number(job, field, value, words)
@@ -105,6 +106,7 @@ local function audit_ended(job, words)
   if redis.call('DEL', key('returned', job.id), key('suspects', job.id), key('running', job.id)) > 0 then
     words[#words + 1] = 'places'
   end
+  if job.failed == 0 and forget_kept(job) > 0 then words[#words + 1] = 'leftovers' end
   if has_chores(job.id) then return end  -- one of them may be to give its results a TTL
   each_lasting_key(job, function(name)
     if redis.call('PTTL', name) ~= -1 then return end

@@ -9,8 +9,9 @@
 --       6 most interactive samples that come first; may be more than ARGV 5   7 the worker's slots, '' if unknown
 --       8… digests of its models
 -- A reply has room for about a megabyte of rows and kept pixels, so it may have fewer samples than there are.
--- Returns {jobs, samples}: jobs {id, request, kept pixels, age in ms at the claim, request id of its RPC,
--- traceparent}, samples {job id, index, token, rows so far, 1 for a suspect}. A call that repeats the worker's last sequence number returns the same samples,
+-- Returns {jobs, samples}: jobs {id, request, kept pixels, age in ms at the claim, request id of its RPC, traceparent},
+-- samples {job id, index, token, rows so far, 1 for a suspect, its own kept pixels, '' if it has none}. A call that
+-- repeats the worker's last sequence number returns the same samples,
 -- as far as the worker still holds them. A call with an earlier number returns nothing.
 
 local worker, lease, sequence = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -19,6 +20,11 @@ local me, held = key('worker', worker), key('held', worker)
 local SCANNED = 256  -- jobs and clients without a sample for this worker that one claim passes over
 local LAG = 1000000  -- pixels that a client may be behind the one that was served last, for example without a worker
 local ORDER = {'interactive', 'standard', 'batch'}  -- of classes at the same time
+
+local function has_own_kept(id)
+  local job = find(id)
+  return job and job.kept_bytes > 0
+end
 
 local function reply_with(taken, claimed)
   local jobs, samples, listed = {}, {}, {}
@@ -34,6 +40,7 @@ local function reply_with(taken, claimed)
     samples[#samples + 1] = {
       id, index, token, not is_fresh and redis.call('GET', pixels_key(id, index)) or '',
       not is_fresh and tonumber(redis.call('HGET', sample_key(id, index), 'crashes') or '0') > 0 and '1' or '0',
+      has_own_kept(id) and redis.call('HGET', kept_key(id, index), index) or '',
     }
   end
   return {jobs, samples}
@@ -218,10 +225,20 @@ end
 
 local bytes = 0  -- of rows and kept pixels in this reply, at most
 
+-- The most bytes that a sample's own kept pixels take in the reply: a bit for each pixel, and the pixels.
+local function most_kept(job)
+  return job.kept_bytes > 0 and math.ceil(job.sample_pixels / 8) + job.rows * job.row_bytes or 0
+end
+
+-- How many samples of so many bytes the reply has room for.
+local function fitting(size)
+  return size > 0 and math.max(0, math.ceil((MOST_BYTES + 1 - bytes) / size)) or math.huge
+end
+
 -- Take samples of a job that were begun before, up to `most`, as far as the reply has room for their rows; returns how many.
 local function take_begun(job, most)
-  local picture = job.rows * job.row_bytes
-  local room = math.min(most, math.ceil((MOST_BYTES + 1 - bytes) / picture))
+  local picture = job.rows * job.row_bytes + most_kept(job)
+  local room = math.min(most, fitting(picture))
   local number = take_again(job, 'returned', room)
   if number < room then number = number + take_suspect(job) end
   bytes = bytes + number * picture
@@ -235,7 +252,8 @@ local function take(head, share)
   local number = take_begun(job, share)
   local pixels = 0
   for position = first + 1, first + number do pixels = pixels + undrawn_pixels(job, taken[position][2]) end
-  local fresh = bytes > MOST_BYTES and 0 or math.min(share - number, job.count - job.next)
+  local fresh = bytes > MOST_BYTES and 0 or math.min(share - number, job.count - job.next, fitting(most_kept(job)))
+  bytes = bytes + fresh * most_kept(job)
   for index = job.next, job.next + fresh - 1 do assign(job, int(index), false) end
   add(job, 'next', fresh)
   number = number + fresh

@@ -5,6 +5,7 @@
 local meta = KEYS[1]
 local prefix = string.sub(meta, 1, -5)
 local CHUNK = 1024  -- results in one hash; keys.py has the same number
+local KEPT_CHUNK = 8192  -- samples whose own kept pixels are in one hash; likewise
 local CRASHES = 3  -- workers in a row that fell silent with a sample, without progress, before it fails
 local DEAD = 10000  -- samples that failed are remembered; about as many
 local LATE = 4  -- rows that a worker may have drawn since it last reported a place
@@ -50,6 +51,18 @@ local function result_key(id, index)
   return key('result', id, int(math.floor(tonumber(index) / CHUNK)))
 end
 
+-- The chunk with the kept pixels of a sample, in a job in which each sample has its own.
+local function kept_key(id, index)
+  return key('kept', id, int(math.floor(tonumber(index) / KEPT_CHUNK)))
+end
+
+-- All these chunks of a job.
+local function kept_keys(id, count)
+  local names = {}
+  for chunk = 0, math.floor((count - 1) / KEPT_CHUNK) do names[#names + 1] = key('kept', id, int(chunk)) end
+  return names
+end
+
 -- At its memory limit Redis refuses a script's first write, but no later one. Scripts that finish or free something
 -- begin with a write that needs no memory, so that Redis refuses only `submit` and `claim`.
 local function allow_beyond_memory_limit()
@@ -83,7 +96,7 @@ end
 local WORDS = {'state', 'reason', 'class', 'client', 'digest', 'fingerprint', 'request_key'}
 local NUMBERS = {
   'count', 'next', 'done', 'failed', 'cancelled', 'rows', 'row_bytes', 'sample_pixels', 'job_bytes', 'sample_bytes',
-  'retention', 'created', 'deadline', 'serial',
+  'kept_bytes', 'retention', 'created', 'deadline', 'serial',
 }
 local FIELDS = {}
 for _, names in ipairs({WORDS, NUMBERS}) do
@@ -169,9 +182,11 @@ local function charge(job, what, number)
   end
 end
 
--- What a job counts in bytes: its record, and the results that it has or will have.
+-- What a job counts in bytes: its record, the results that it has or will have, and the own kept pixels of its samples
+-- until it ends, or if some failed as long as its results.
 local function bytes_of(job)
-  return job.job_bytes + (job.count - job.cancelled) * job.sample_bytes
+  local kept_bytes = ENDED[job.state] and job.failed == 0 and 0 or job.kept_bytes
+  return job.job_bytes + (job.count - job.cancelled) * job.sample_bytes + kept_bytes
 end
 
 -- A variadic command: its values, or pairs of values, are collected and sent together.
@@ -246,6 +261,22 @@ local function drop(set, id)
   if room > 0 then forget_dropped(name) end
 end
 
+-- Forget the own kept pixels of samples; those of drawn ones are gone already. Returns how many keys there were.
+local function forget_kept(job)
+  return job.kept_bytes > 0 and redis.call('UNLINK', unpack(kept_keys(job.id, job.count))) or 0
+end
+
+-- Forget the own kept pixels of the samples of a job that ends. Those of failed ones live as long as the results: somebody
+-- may have these samples drawn again.
+local function end_kept(job, ttl)
+  if job.failed == 0 then
+    charge(job, 'bytes', -job.kept_bytes)
+    forget_kept(job)
+  elseif job.kept_bytes > 0 then
+    for _, name in ipairs(kept_keys(job.id, job.count)) do redis.call('PEXPIRE', name, ttl) end
+  end
+end
+
 -- Sharing between clients. A client's time is the number of pixels that it was given in a class, divided by its weight;
 -- the client with the least time comes next. `turns:<digest>:<class>` lists the clients that have claimable samples of a
 -- model by their time. `share:<class>:<client>` holds the time, and the digests for which the client is listed.
@@ -308,6 +339,14 @@ local function owns_request_key(job)
   return known and string.sub(known, 1, #job.id + 1) == job.id .. ' '
 end
 
+-- Whether its client wants to be told of the job's end.
+local function has_webhook(job)
+  local request = redis.call('HGET', job.key, 'request') or ''
+  if not string.find(request, '"webhook":"h', 1, true) then return false end  -- that may be a label, too
+  local is_read, values = pcall(cjson.decode, request)
+  return is_read and type(values) == 'table' and type(values.notes) == 'table' and values.notes.webhook ~= ''
+end
+
 local function end_job(job, state, reason)
   if job.state == 'PAUSED' then charge(job, 'paused', -1) end
   job.state, job.reason = state, reason
@@ -318,7 +357,9 @@ local function end_job(job, state, reason)
   redis.call('ZREM', key('queued'), job.id)
   redis.call('ZREM', key('deadlines'), job.id)
   redis.call('ZADD', key('expiry'), int(now + job.retention), job.id .. ' ' .. job.client)
+  if has_webhook(job) then redis.call('ZADD', key('webhooks'), int(now), job.id) end
   charge(job, 'jobs', -1)
+  end_kept(job, ttl)
   redis.call('PEXPIRE', job.key, ttl)
   redis.call('PEXPIRE', key('ended', job.id), ttl)
   if owns_request_key(job) then redis.call('PEXPIRE', prefix .. job.request_key, ttl) end
@@ -359,7 +400,7 @@ end
 local function conclude()
   write_collected({'SADD', 'ZADD', 'HSET'})
   write_sums()
-  write_collected({'SREM', 'ZREM'})
+  write_collected({'SREM', 'HDEL', 'ZREM'})
   for name, list in pairs(entries) do redis.call('APPEND', name, table.concat(list)) end
   for _, job in pairs(found) do
     if job and not job.damaged then settle(job) end
@@ -371,6 +412,7 @@ end
 local function forget_job(job)
   put_down('age ' .. job.id, 0)
   forget_results(job.id, chunks_of(job))
+  forget_kept(job)  -- of failed samples, or left by an interrupted script
   if owns_request_key(job) then redis.call('DEL', prefix .. job.request_key) end
   redis.call('UNLINK', job.key, key('ended', job.id))
   charge(job, 'bytes', -bytes_of(job))
@@ -381,6 +423,7 @@ local function forget_damaged(job)
   for _, set in ipairs({'running', 'returned', 'suspects'}) do drop(set, job.id) end
   put_down('age ' .. job.id, 0)
   forget_results(job.id, CHUNKS_OF_DAMAGED)
+  redis.call('UNLINK', unpack(kept_keys(job.id, CHUNK * CHUNKS_OF_DAMAGED)))
   if job.digest and job.class and job.client then unlist_ready(job) end
   redis.call('ZREM', key('queued'), job.id)
   redis.call('ZREM', key('deadlines'), job.id)
@@ -390,6 +433,7 @@ end
 -- Take a job, which need not exist any more, from the lists.
 local function unlist(id, client)
   redis.call('ZREM', key('jobs'), id)
+  redis.call('ZREM', key('webhooks'), id)
   if not client then return end
   redis.call('ZREM', key('jobs', client), id)
   redis.call('ZREM', key('expiry'), id .. ' ' .. client)
@@ -411,8 +455,13 @@ local function undrawn_pixels(job, index)
   return job.sample_pixels * math.max(0, 1 - rows_of(job, index) / job.rows)
 end
 
+local function forget_own_kept(job, index)
+  if job.kept_bytes > 0 then later('HDEL', kept_key(job.id, index), index) end
+end
+
 local function cancel_sample(job, index)
   forget_sample(job.id, index)
+  forget_own_kept(job, index)
   add(job, 'cancelled', 1)
   charge(job, 'pixels', -job.sample_pixels)
   charge(job, 'bytes', -job.sample_bytes)
@@ -436,6 +485,7 @@ local function end_sample(job, index, outcome, token, log_probability, payload)
     local name, entry = key('ended', job.id), tonumber(index) * 2 + (outcome == '+' and 1 or 0)
     entries[name] = entries[name] or {}
     table.insert(entries[name], struct.pack('>I4', entry))
+    if outcome == '+' then forget_own_kept(job, index) end
   end
   forget_sample(job.id, index)
 end

@@ -6,15 +6,18 @@
 --       12 kept pixels   13 model digest   14 count   15 rows   16 row bytes   17 pixels of a sample
 --       18 bytes of the job   19 bytes of a result   20 retention, ms   21 class   22 traceparent, or ''
 --       23 request id of the RPC, or ''   24 deadline in ms from now, 0 for none
+--       25 bytes of the kept pixels of its samples, 0 if they have none of their own   26 1 to ask only if there is room
 -- Returns {'QUEUED', job id}, which may be an older job with the same request_id and request; {'CONFLICT', id of the job
 -- that used the request_id for another request}; or {'FULL', 'pool' or 'client', 'jobs', 'pixels' or 'bytes', how much of
--- that is used, retry in ms}.
+-- that is used, retry in ms}; {'ROOM', job id} if only that was asked; {'LOST', job id} if kept pixels of its samples,
+-- which were written before, have expired.
 
 local id, request_key, hash, client = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local count_of_samples, sample_pixels = tonumber(ARGV[14]), tonumber(ARGV[17])
+local kept_bytes, only_ask = tonumber(ARGV[25]), ARGV[26] == '1'
 local wanted = {
   jobs = 1, pixels = count_of_samples * sample_pixels,
-  bytes = tonumber(ARGV[18]) + count_of_samples * tonumber(ARGV[19]),
+  bytes = tonumber(ARGV[18]) + count_of_samples * tonumber(ARGV[19]) + kept_bytes,
 }
 local OLDEST = 32  -- jobs in which the next expiry is looked for
 
@@ -58,6 +61,15 @@ local function refusal(whose, suffix, first, list)
   end
 end
 
+-- Keep the kept pixels of samples: until now they would have expired. Whether all are there.
+local function keep_kept()
+  local chunks, found = kept_keys(id, count_of_samples), 0
+  for _, chunk in ipairs(chunks) do found = found + redis.call('HLEN', chunk) end
+  if found ~= count_of_samples then return false end
+  for _, chunk in ipairs(chunks) do redis.call('PERSIST', chunk) end
+  return true
+end
+
 if request_key ~= '' then
   local known = redis.call('GET', prefix .. request_key)
   if known then
@@ -71,6 +83,8 @@ if redis.call('EXISTS', KEYS[2]) == 1 then return {'QUEUED', id} end
 
 local refused = refusal('client', ' ' .. client, 8, key('jobs', client)) or refusal('pool', '', 5, key('jobs'))
 if refused then return refused end
+if only_ask then return {'ROOM', id} end
+if kept_bytes > 0 and not keep_kept() then return {'LOST', id} end
 
 local deadline = tonumber(ARGV[24])
 if deadline > 0 then deadline = now + deadline end
@@ -82,7 +96,7 @@ redis.call('HSET', KEYS[2], 'client', client, 'request', ARGV[11], 'kept', ARGV[
   'sample_bytes', ARGV[19], 'retention', ARGV[20], 'request_key', request_key, 'serial', int(serial),
   'created', int(now), 'state', 'QUEUED', 'next', '0', 'done', '0', 'failed', '0', 'cancelled', '0', 'reason', '',
   'fingerprint', '', 'class', ARGV[21], 'traceparent', ARGV[22], 'rpc_id', ARGV[23],
-  'deadline', int(deadline))
+  'deadline', int(deadline), 'kept_bytes', int(kept_bytes))
 if request_key ~= '' then redis.call('SET', prefix .. request_key, id .. ' ' .. hash) end
 redis.call('ZADD', key('jobs', client), int(serial), id)
 redis.call('ZADD', key('queued'), int(now), id)

@@ -1,9 +1,13 @@
 """Names and versions of the protocol's models: every graph of a served version is one."""
 
 import pytest
+import tritonclient.grpc.aio as triton_aio
 
 from smalti.runtime.manifest import LARGEST_VERSION
 from tests.server.inference.conftest import refusal
+from tests.server.inference.test_inferring import DECODE, latents
+from tests.server.inference.test_streaming import asked, responses_to
+from tests.server.toys import write_vae
 
 
 @pytest.mark.parametrize(
@@ -37,6 +41,18 @@ async def test_a_name_that_no_model_has_is_not_ready_and_not_found(client, name)
         "NOT_FOUND",
         f"Request for unknown model: '{name}' is not found.",
     )
+
+
+async def test_no_version_means_the_latest(start_server, repository):
+    for number in (2, 10):
+        write_vae(repository, version=number)
+    async with start_server() as server, triton_aio.InferenceServerClient(server.address) as client:
+        assert list((await client.get_model_metadata(DECODE)).versions) == ["1", "2", "10"]
+        for asked_for, answered_by in {"": "10", "1": "1", "2": "2", "10": "10"}.items():
+            result = await client.infer(DECODE, latents(), model_version=asked_for)
+            assert result.get_response().model_version == answered_by
+            [(result, _)] = await responses_to(client, [asked(model_version=asked_for)])
+            assert result.get_response().model_version == answered_by
 
 
 async def test_a_version_that_the_model_does_not_have_is_not_ready_and_not_found(client):

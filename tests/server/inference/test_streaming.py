@@ -8,9 +8,12 @@ import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+from structlog.testing import capture_logs
 
-from server.inference import protocol
+from server.inference import protocol, streaming
+from tests.server.conftest import StartServer, refused
 from tests.server.inference.test_inferring import DECODE, LATENTS, latents, raw
+from tests.server.inference.wire import Rpc
 from tests.server.toys import decoded
 
 
@@ -132,7 +135,41 @@ async def test_more_requests_than_are_answered_at_once_are_all_answered(rpc):
     assert [each.infer_response.id for each in found] == [str(number) for number in range(200)]
 
 
+async def test_a_stream_has_a_limited_size_in_the_server(runs, server, rpc, client, until, monkeypatch):
+    request = protocol.request_class(next(each for each in protocol.METHODS if each.name == "ModelInfer"))
+    size = request(**raw(id="1")).ByteSize()
+    monkeypatch.setattr(streaming, "_MOST_BYTES", 2 * size)
+    model = server.application.catalogue.get("toy-vae")
+    first = asyncio.create_task(client.infer(DECODE, latents()))
+    await until(lambda: len(runs.sizes) == 1)  # given a graph that is busy
+    answering = asyncio.create_task(rpc.stream(*(raw(id=str(number)) for number in range(5))))
+    await until(lambda: model.waiting("decode") == 2)
+    for _ in range(3):
+        await client.is_server_live()  # what the stream has sent before is there now
+    assert model.waiting("decode") == 2  # then the others wait outside
+    runs.go_on.set()
+    await first
+    assert [each.infer_response.id for each in await answering] == [str(number) for number in range(5)]
+
+
+async def test_a_request_larger_than_the_room_of_a_stream_comes_alone(rpc, monkeypatch):
+    monkeypatch.setattr(streaming, "_MOST_BYTES", 1)
+    found = await rpc.stream(*(raw(id=str(number)) for number in range(5)))
+    assert [each.infer_response.id for each in found] == [str(number) for number in range(5)]
+
+
 async def test_an_output_can_be_chosen_in_a_stream(client):
     output = triton.InferRequestedOutput("pixels", class_count=1)
     [(result, _)] = await responses_to(client, [asked(outputs=[output])])
     assert result.get_response().outputs[0].datatype == "BYTES"
+
+
+async def test_a_message_that_is_too_large_ends_the_stream_with_a_status_and_is_no_bug(
+    start_server: StartServer,
+):
+    too_large = raw(raw_input_contents=[bytes(3000)])
+    with capture_logs() as logs:
+        async with start_server(max_message_bytes=2000) as server:
+            refusal = await refused(Rpc(server.channel).stream(raw(id="one"), too_large))
+    assert (refusal.code, "larger than max" in refusal.message) == ("RESOURCE_EXHAUSTED", True)
+    assert not [each for each in logs if "bug" in each["event"]]

@@ -450,6 +450,21 @@ def test_submit_sends_name_and_labels_and_jobs_asks_for_them(server, smalti):
     assert json.loads(smalti("jobs", "--json").stdout)[0]["labels"] == {"run": "7", "who": "me"}
 
 
+def test_submit_sends_the_webhook_and_webhook_key_prints_the_key(server, smalti):
+    asked = []
+
+    def submit(request):
+        asked.append(request.webhook)
+        return jobs_pb2.SubmitResponse(job=a_job("QUEUED"))
+
+    server.answers["JobService/Submit"] = submit
+    server.answers["JobService/GetWebhookKey"] = lambda request: jobs_pb2.WebhookKey(key="whsec_AAAA")
+    smalti("submit", "toy", "--webhook", "https://hooks.example.org/")
+    assert asked == ["https://hooks.example.org/"]
+    assert smalti("webhook-key").stdout == "whsec_AAAA\n"
+    assert json.loads(smalti("webhook-key", "--json").stdout) == {"key": "whsec_AAAA"}
+
+
 def test_a_label_without_a_value_is_wrong_usage(smalti):
     result = smalti("jobs", "--label", "run")
     assert (result.exit_code, "'run' is not KEY=VALUE" in result.stderr) == (2, True)

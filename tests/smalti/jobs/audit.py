@@ -40,9 +40,12 @@ async def _audit_job(redis: Redis, prefix: str, job_id: str, short: set[str]) ->
         for index in await redis.zrange(f"{prefix}{waiting}:{job_id}", 0, -1)
     ]
     results: dict[int, bytes] = {}
+    kept: set[int] = set()
     for name in short:
         if name.startswith(f"result:{job_id}:"):
             results |= {int(k): v for k, v in (await redis.hgetall(prefix + name)).items()}
+        if name.startswith(f"kept:{job_id}:"):
+            kept |= {int(k) for k in await redis.hkeys(prefix + name)}
     ended = await redis.get(f"{prefix}ended:{job_id}") or b""
     places = Counter([*running, *returned, *results, *range(fresh_from, count)])
     assert max(places.values(), default=1) == 1, "a sample is in two places"
@@ -55,6 +58,7 @@ async def _audit_job(redis: Redis, prefix: str, job_id: str, short: set[str]) ->
     over = JobState(job["state"]) in TERMINAL
     left = 0 if over else count - int(job["done"]) - int(job["failed"]) - int(job["cancelled"])
     assert (left == 0) == over, "a job with nothing left has not ended, or one with something left has"
+    _audit_kept(job, kept, results, unfinished={*running, *returned, *range(fresh_from, count)})
     working = {n for n in short if re.match(rf"(sample|pixels):{job_id}:", n)}
     assert {int(n.rsplit(":", 1)[1]) for n in working} <= running | {*returned}, "an ended sample left keys"
     if over:
@@ -70,7 +74,9 @@ async def _audit_job(redis: Redis, prefix: str, job_id: str, short: set[str]) ->
         "ready": claimable,
         "running": len(running),
         "pixels": left * int(job["sample_pixels"]),
-        "bytes": int(job["job_bytes"]) + (len(results) + left) * int(job["sample_bytes"]),
+        "bytes": int(job["job_bytes"])
+        + (len(results) + left) * int(job["sample_bytes"])
+        + (0 if over and job["failed"] == "0" else int(job["kept_bytes"])),
     }
     return Counter(numbers | {f"{name} {job['client']}": number for name, number in numbers.items()})
 
@@ -97,6 +103,20 @@ async def _audit_shares(redis: Redis, prefix: str, short: set[str]) -> None:
         assert (await redis.pttl(prefix + name) > 0) == (not places), "only shares of idle clients have a TTL"
         known |= places
     assert known == ready
+
+
+def _audit_kept(
+    job: dict[str, str], kept: set[int], results: dict[int, bytes], *, unfinished: set[int]
+) -> None:
+    """Samples have their own kept pixels until they are drawn; those that failed, as long as the job is there."""
+    failed = {index for index, value in results.items() if value.startswith(b"-")}
+    if job["kept_bytes"] == "0" or (JobState(job["state"]) in TERMINAL and not failed):
+        assert not kept, "kept pixels that nobody needs"
+    elif int(job["cancelled"]) or job["state"] == "CANCELLING":
+        assert unfinished <= kept
+        assert not kept & (results.keys() - failed)
+    else:
+        assert unfinished <= kept <= unfinished | failed
 
 
 async def _audit_lists(redis: Redis, prefix: str, job_ids: set[str]) -> None:

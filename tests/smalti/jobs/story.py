@@ -1,5 +1,6 @@
 """What the queue's tests share: a small job, workers that draw it, a Redis that gets every script twice."""
 
+import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from smalti.jobs.job import Claim, Finished, JobRequest, Progress
+from smalti.jobs.kept import packed
 from smalti.jobs.keys import Keys
 from smalti.jobs.limits import UNSAID, ClientLimits
 from smalti.jobs.workers import CLAIMED_AT_ONCE
@@ -47,6 +49,20 @@ def rows_of(index: int, first: int, last: int) -> bytes:
     return bytes(
         (index * 31 + row * 7 + column) % 200 for row in range(first, last) for column in range(COLUMNS)
     )
+
+
+def kept_by(index: int) -> bytes:
+    """The kept pixels of a sample, in a job in which each sample has its own: some rows, and a pixel below them."""
+    kept = index % ROWS * COLUMNS
+    pixels = [
+        (index * 5 + place) % 200 if place < kept or place == 10 else -1 for place in range(ROWS * COLUMNS)
+    ]
+    return struct.pack(f"<{len(pixels)}i", *pixels)
+
+
+def own_kept(count: int) -> list[bytes]:
+    """These for every sample, as a submit takes them."""
+    return [packed(kept_by(index), 200) for index in range(count)]
 
 
 def drawn(claim: Claim, first: int, last: int, outcome: Any = None) -> Progress:

@@ -21,7 +21,7 @@ from tests.smalti.jobs.story import (
 
 OF_SCRIPTS = [
     *("state", "class", "count", "next", "done", "failed", "cancelled", "rows", "row_bytes", "sample_pixels"),
-    *("job_bytes", "sample_bytes", "retention", "created", "deadline", "serial"),
+    *("job_bytes", "sample_bytes", "kept_bytes", "retention", "created", "deadline", "serial"),
 ]
 GARBAGE = ["", "-1", "nan", "0x10", "1e3", "99999999999999999999", "\x00\xff"]
 

@@ -33,6 +33,8 @@ from tests.smalti.jobs.story import (
     ROWS,
     Twice,
     claim_from,
+    kept_by,
+    own_kept,
     pass_deadline,
     request_for,
     rows_of,
@@ -77,6 +79,7 @@ class ModelJob:
     samples: list[ModelSample]
     job_class: JobClass = JobClass.STANDARD
     has_deadline: bool = False
+    keeps: bool = False  # each sample has its own kept pixels
     state: JobState = JobState.QUEUED
     was_begun: bool = False
     is_overdue: bool = False
@@ -123,6 +126,7 @@ class ModelQueue:
         assert sample.place in {"fresh", "returned"}
         assert claim.pixels == rows_of(claim.index, 0, sample.rows)
         assert claim.is_suspect == sample.is_suspect
+        assert claim.request.kept == (kept_by(claim.index) if job.keeps else b"")
         sample.place, sample.worker, sample.token = "running", worker, claim.token
         sample.claimed_rows, sample.reported, sample.was_suspect = sample.rows, None, sample.is_suspect
         assert job.state in {JobState.QUEUED, JobState.RUNNING}
@@ -276,22 +280,26 @@ class QueueMachine(MachineOnRedis):
         request_id=st.sampled_from(["", "", "x", "y"]),
         job_class=st.sampled_from(JobClass),
         deadline=st.sampled_from([0.0, 1e6]),
+        keeps=st.booleans(),
         twice=st.booleans(),
     )
-    def submit(self, count: int, request_id: str, job_class: JobClass, deadline: float, twice: bool) -> str:
+    def submit(
+        self, count: int, request_id: str, job_class: JobClass, deadline: float, keeps: bool, twice: bool
+    ) -> str:
         known = self.request_ids.get(request_id)
         if known in self.model.jobs:
             before = self.model.jobs[known]
-            count, job_class = len(before.samples), before.job_class
+            count, job_class, keeps = len(before.samples), before.job_class, before.keeps
             deadline = 1e6 if before.has_deadline else 0.0
         request = request_for(count=count, job_class=job_class, deadline_seconds=deadline)
-        job = self._run(self._queue(twice).clients.submit(request, request_id=request_id))
+        kept = own_kept(count) if keeps else []
+        job = self._run(self._queue(twice).clients.submit(request, request_id=request_id, kept=kept))
         if known in self.model.jobs:
             assert job.id == known
             return job.id
         assert job.id not in self.model.jobs
         self.model.jobs[job.id] = ModelJob(
-            [ModelSample() for _ in range(count)], job_class, has_deadline=deadline > 0
+            [ModelSample() for _ in range(count)], job_class, has_deadline=deadline > 0, keeps=keeps
         )
         if request_id:
             self.request_ids[request_id] = job.id

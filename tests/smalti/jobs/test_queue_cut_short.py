@@ -152,7 +152,7 @@ async def recomputed(redis: Redis) -> dict[str, int]:
         samples = int(job["count"]) - int(job["cancelled"])
         numbers = {
             "jobs": int(job["state"] in ("QUEUED", "RUNNING", "CANCELLING")),
-            "bytes": int(job["job_bytes"]) + samples * int(job["sample_bytes"]),
+            "bytes": int(job["job_bytes"]) + samples * int(job["sample_bytes"]) + int(job["kept_bytes"]),
         }
         sums.update(numbers | {f"{what} anne": number for what, number in numbers.items()})
     return known | +sums

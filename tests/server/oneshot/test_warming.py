@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from server.oneshot.runner import open_runners
+from server.oneshot.warming import open_runners
 from smalti.errors import GraphFailed, RepositoryDamaged
 from smalti.runtime.manifest import MANIFEST
 from smalti.runtime.provider import CPU

@@ -1,0 +1,1 @@
+"""Tells clients of the ends of their jobs, by HTTP requests to targets that the operator allows."""
