@@ -43,6 +43,11 @@ BENCHMARKS: dict[str, Benchmark] = {
         small="pixel-rnn-small --size 4 --batch 2 --images 3",
     ),
     "queue": Benchmark(module="benchmarks.queue", small="--repetitions 2"),
+    "scripts": Benchmark(
+        module="benchmarks.scripts",
+        arguments="--rounds 1",
+        small="--slots 4 --side 8 --samples 3000 --jobs 3 --clients 2 --workers 3 --rounds 1",
+    ),
     "fairness": Benchmark(module="benchmarks.fairness", small="--samples 20 --clients 10"),
     "oneshot": Benchmark(module="benchmarks.oneshot", small="--seconds 0.02 --rounds 1"),
     "server": Benchmark(module="benchmarks.server", small="--seconds 0.2"),

@@ -1,10 +1,11 @@
-"""What calls of the job queue cost, on a private Redis with an fsync for each write: `python -m benchmarks.queue`."""
+"""What calls of the job queue cost, on a private Redis: `python -m benchmarks.queue`."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 from time import perf_counter
 from typing import Protocol, TypeVar
 
@@ -13,15 +14,18 @@ from redis.asyncio import Redis
 
 from benchmarks import machine
 from benchmarks.command import Benchmark
+from benchmarks.quantiles import milliseconds
+from benchmarks.toy_worker import ToyWorker
 from local.private_redis import PrivateRedis
 from smalti.jobs.clients import ClientQueue
 from smalti.jobs.connection import connect
-from smalti.jobs.job import Claim, Finished, JobRequest, Progress
-from smalti.jobs.limits import EVERYBODY
+from smalti.jobs.job import JobRequest
+from smalti.jobs.limits import EVERYBODY, QueueLimits
 from smalti.jobs.store import QueueStore
 from smalti.jobs.workers import WorkerQueue
 
 ROWS, COLUMNS = 20, 20
+DIGEST = "d" * 64
 Answer = TypeVar("Answer")
 
 
@@ -29,28 +33,13 @@ def request_for(count: int) -> JobRequest:
     return JobRequest(
         model="benchmark",
         version=1,
-        digest="d" * 64,
+        digest=DIGEST,
         rows=ROWS,
         columns=COLUMNS,
         colours=167,
         count=count,
         seed=7,
     )
-
-
-def rows_of(claims: list[Claim], row: int) -> list[Progress]:
-    outcome = Finished(-1000.0) if row == ROWS - 1 else None
-    return [
-        Progress(
-            job=claim.job,
-            index=claim.index,
-            token=claim.token,
-            first_row=row,
-            pixels=bytes(COLUMNS),
-            outcome=outcome,
-        )
-        for claim in claims
-    ]
 
 
 class Stopwatch:
@@ -69,12 +58,20 @@ class Stopwatch:
         self._in_redis.setdefault(name, []).append(await self._script_seconds() - before)
         return answer
 
+    def named(self, form: str) -> "Time":
+        """The same with longer names."""
+
+        async def time(name: str, call: Callable[[], Awaitable[Answer]]) -> Answer:
+            return await self.time(form.format(name), call)
+
+        return time
+
     def figures(self) -> dict[str, dict[str, float]]:
         """Milliseconds of each call; the time in Redis is a median."""
         return {
             name: {
                 "p50": 1e3 * median(seconds),
-                "p95": 1e3 * quantiles(seconds, n=20)[-1],
+                "p99": milliseconds(seconds, 0.99),
                 "in Redis": 1e3 * median(self._in_redis[name]),
             }
             for name, seconds in self._seconds.items()
@@ -96,14 +93,14 @@ class Time(Protocol):
 
 async def draw(store: QueueStore, worker: str, time: Time, slots: int, repetitions: int) -> None:
     """Submit, claim and finish jobs one after another, each with as many samples as there are slots."""
-    clients, workers = ClientQueue(store).of(EVERYBODY), WorkerQueue(store)
-    claim = partial(workers.claim, worker, digests=["d" * 64], fingerprint="cpu", limit=slots)
-    for sequence in range(repetitions):
+    clients = ClientQueue(store).of(EVERYBODY)
+    toy = ToyWorker(WorkerQueue(store), worker, digest=DIGEST, slots=slots)
+    for _ in range(repetitions):
         await time("submit", partial(clients.submit, request_for(slots)))
-        claims = await time(f"claim of {slots}", partial(claim, sequence=sequence))
+        await time(f"claim of {slots}", toy.fill)
         for row in range(ROWS):
             name = "finish" if row == ROWS - 1 else "commit"
-            await time(f"{name} of {slots}", partial(workers.commit, worker, rows_of(claims, row)))
+            await time(f"{name} of {slots}", toy.commit)
 
 
 async def _untimed(_: str, call: Callable[[], Awaitable[Answer]]) -> Answer:
@@ -125,32 +122,56 @@ async def _processor_seconds(redis: Redis) -> float:
     return float(used["used_cpu_user"]) + float(used["used_cpu_sys"])
 
 
+async def bytes_of_a_queued_job(store: QueueStore, redis: Redis, jobs: int) -> float:
+    """Bytes of Redis' memory for a queued job of 10,000 samples."""
+    clients = ClientQueue(store, limits=QueueLimits(pixels=10**12)).of(EVERYBODY)
+    before = (await redis.info("memory"))["used_memory"]
+    for _ in range(jobs):
+        await clients.submit(request_for(10_000))
+    return float((await redis.info("memory"))["used_memory"] - before) / jobs
+
+
 @click.command(cls=Benchmark)
 @click.option("--repetitions", type=click.IntRange(2), default=10)
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Write the figures here too.")
 def main(repetitions: int, file: Path | None) -> None:
-    """Measure how long each call takes, and how much of that in Redis."""
-    figures, lives = asyncio.run(_measure(repetitions))
-    click.echo(
-        f"{'call':<20} {'p50':>9} {'p95':>9} {'in Redis':>9}   (milliseconds; the time in Redis is a median)"
-    )
-    for name, found in figures.items():
-        click.echo(f"{name:<20} {' '.join(f'{value:9.2f}' for value in found.values())}")
-    for slots, life in lives.items():
+    """Measure how long each call takes, how much of that in Redis, and how much memory a queued job takes."""
+    click.echo(machine.headline())
+    found = asyncio.run(_measure(repetitions))
+    click.echo(f"{'call':<33} {'p50':>9} {'p99':>9} {'in Redis':>9}   (ms; the time in Redis is a median)")
+    for name, figures in found.milliseconds.items():
+        click.echo(f"{name:<33} {' '.join(f'{value:9.2f}' for value in figures.values())}")
+    for slots, life in found.life_microseconds.items():
         click.echo(f"a sample from submit to its end, {slots} at once: {life:.0f} μs of Redis' processor")
-    machine.write(file, {"milliseconds": figures, "life_microseconds": lives})
+    click.echo(f"a queued job of 10,000 samples: {found.job_bytes:.0f} bytes of Redis' memory")
+    machine.write(file, asdict(found))
 
 
-async def _measure(repetitions: int) -> tuple[dict[str, dict[str, float]], dict[int, float]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The figures."""
+
+    milliseconds: dict[str, dict[str, float]]
+    life_microseconds: dict[int, float]
+    job_bytes: float
+
+
+async def _measure(repetitions: int) -> Found:
     with PrivateRedis() as server:
         async with connect(server.url) as redis:
             store, watch, lives = QueueStore(redis), Stopwatch(redis), {}
             version = (await redis.info("server"))["redis_version"]
-            click.echo(f"Redis {version}, appendfsync always, one client\n{machine.headline()}")
+            click.echo(f"Redis {version}, one client; appendfsync always, if nothing else is said")
             for slots in (1, 32, 64, 256):
                 await draw(store, f"worker-{slots}", watch.time, slots, repetitions)
                 lives[slots] = await life_microseconds(store, redis, slots, repetitions)
-            return watch.figures(), lives
+            await redis.config_set("appendfsync", "no")
+            await draw(store, "unsynced", watch.named("{}, without fsync"), 64, repetitions)
+            return Found(
+                milliseconds=watch.figures(),
+                life_microseconds=lives,
+                job_bytes=await bytes_of_a_queued_job(store, redis, 100 * repetitions),
+            )
 
 
 if __name__ == "__main__":

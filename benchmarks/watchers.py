@@ -18,9 +18,10 @@ from benchmarks.command import Benchmark, drawing_model
 from benchmarks.quantiles import milliseconds
 from benchmarks.running_server import cpu_seconds
 from benchmarks.running_system import resident_megabytes, run_system
+from benchmarks.toy_worker import ToyWorker, black_rows
 from smalti.client import Client
 from smalti.jobs.connection import connect
-from smalti.jobs.job import Claim, Progress
+from smalti.jobs.job import Claim
 from smalti.jobs.store import QueueStore
 from smalti.jobs.workers import WorkerQueue
 from smalti.v1 import jobs_pb2, jobs_pb2_grpc
@@ -145,13 +146,12 @@ async def _draw(ready: Event, stop: Event, count: Any, redis_url: str, digest: s
     """Commit a row of every job about every 30 ms, and count the rows of each job."""
     async with connect(redis_url) as redis:
         queue = WorkerQueue(QueueStore(redis))
-        claims = await queue.claim(
-            "benchmark", sequence=1, digests=[digest], fingerprint="benchmark", limit=jobs * _SAMPLES
-        )
+        toy = ToyWorker(queue, "benchmark", digest=digest, slots=jobs * _SAMPLES)
+        claims = await toy.claim(jobs * _SAMPLES)
         ready.set()
         for together in zip(*_by_job(claims), strict=True):  # a sample of each job
             for row in range(together[0].request.rows):
-                await queue.commit("benchmark", [_row(claim, row) for claim in together])
+                await queue.commit("benchmark", [black_rows(claim, row, row + 1) for claim in together])
                 count.value += 1
                 await asyncio.sleep(0.03)
                 if stop.is_set():
@@ -163,11 +163,6 @@ def _by_job(claims: Sequence[Claim]) -> list[list[Claim]]:
     for claim in claims:
         found[claim.job].append(claim)
     return list(found.values())
-
-
-def _row(claim: Claim, row: int) -> Progress:
-    pixels = bytes(claim.request.row_bytes)
-    return Progress(job=claim.job, index=claim.index, token=claim.token, first_row=row, pixels=pixels)
 
 
 def _print(name: str, found: dict[str, float]) -> None:

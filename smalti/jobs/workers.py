@@ -14,7 +14,7 @@ from smalti.jobs.store import QueueStore
 # While a script runs, Redis answers nobody. So one call hands out, stores or takes back so much at most.
 CLAIMED_AT_ONCE = 32  # samples
 _COMMITTED_AT_ONCE = 256  # samples
-_WORK_OF_AN_END = 8  # a sample that ends is as much work as this many others
+_WORK_OF_AN_END = 12  # a sample that ends is as much work as this many others
 _COMMITTED_BYTES = 1024 * 1024  # bytes of pixels; commit.lua has the same number
 _GIVEN_BACK_AT_ONCE = 32  # samples
 

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from smalti.errors import SampleFailed
 from smalti.jobs.job import Finished, Job, JobClass, Released
+from smalti.jobs.kept import packed
 from smalti.runtime.manifest import Manifest
 from tests.conftest import Until
 from tests.queues import Queues, queues_on
@@ -165,6 +166,39 @@ async def test_samples_whose_workers_are_killed_after_every_row_give_the_same_by
     hire(queue, model, slots=2).gate.open()
     await until(ended(queue, job))
     await assert_undisturbed(queue, job, model)
+
+
+async def test_each_of_many_pictures_has_the_bytes_that_it_has_alone_though_workers_are_killed(
+    redis: Redis, hire: Hire, toy_repository: Path, until: Until
+) -> None:
+    model = open_runner(toy_repository, "toy-pixel-rnn")
+    manifest, queue = model[0], queues_on(redis)
+    kept = [
+        keeping(
+            manifest, {(row, column): (row + column + index) % 3 for row in range(index) for column in (0, 2)}
+        )
+        for index in range(4)
+    ]
+    colours = len(manifest.palette)
+    together = await queue.clients.submit(
+        a_request(manifest, count=4, first_index=5), kept=[packed(each, colours) for each in kept]
+    )
+    for rows in (1, 3):
+        shift = hire(queue, model, slots=4)
+        shift.gate.permit(rows)
+        await until(committed(redis, together, rows * manifest.width, samples=4))
+        await kill(shift, redis, queue)
+    hire(queue, model, slots=3).gate.open()
+    await until(ended(queue, together))
+    alone = [
+        await queue.clients.submit(a_request(manifest, count=1, first_index=5 + index, kept=each))
+        for index, each in enumerate(kept)
+    ]
+    for job, result in zip(alone, await results(queue, together), strict=True):
+        await until(ended(queue, job))
+        [expected] = await results(queue, job)
+        assert (result.pixels, result.log_probability) == (expected.pixels, expected.log_probability)
+    assert len({result.pixels for result in await results(queue, together)}) == 4
 
 
 def committed(redis: Redis, job: Job, size: int, *, samples: int) -> Callable[[], Any]:

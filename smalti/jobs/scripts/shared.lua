@@ -477,7 +477,7 @@ end
 local function end_sample(job, index, outcome, token, log_probability, payload)
   if outcome == '-' then advance(job.class, job.client, -undrawn_pixels(job, index)) end
   local fingerprint = redis.call('HGET', sample_key(job.id, index), 'fingerprint') or ''
-  local value = outcome .. table.concat({token, log_probability, fingerprint, payload}, '\n')
+  local value = table.concat({outcome .. token, log_probability, fingerprint, payload}, '\n')
   if redis.call('HSETNX', result_key(job.id, index), index, value) == 1 then
     add(job, outcome == '+' and 'done' or 'failed', 1)
     if outcome == '-' then note_dead(job, index, payload) end
