@@ -48,16 +48,18 @@ def main(
             f"{level:>3} in flight  metrics cost {costs['cpu_percent']:+.1f} % of the server's CPU time a request"
             f" ({costs['cpu_milliseconds']:.3f} ms) and {costs['rate_percent']:+.1f} % of the rate"
         )
-    request, run = _microseconds(_of_a_request()), _microseconds(_of_a_run())
-    click.echo(f"the calls alone: {request:.1f} µs of CPU time for a request, {run:.1f} µs for a run")
+    per_request, per_run = _microseconds(_of_a_request()), _microseconds(_of_a_run())
+    click.echo(
+        f"the calls alone, in µs of CPU time: {per_request:.1f} for a request, {per_run:.1f} for a run"
+    )
     for level, costs in found.items():
         whole = 1000 * costs["cpu_milliseconds"]
+        shares = [f"{100 * cost / whole:.1f} %" for cost in (per_request, per_request + per_run)]
         click.echo(
-            f"{level:>3} in flight  {100 * request / whole:.1f} %, and {100 * run / whole:.1f} % for a run alone"
+            f"{level:>3} in flight  {shares[0]} of a request's CPU time, {shares[1]} with a run of its own"
         )
-    machine.write(
-        file, {"model": model, "in_flight": found, "request_microseconds": request, "run_microseconds": run}
-    )
+    costs_alone = {"request_microseconds": per_request, "run_microseconds": per_run}
+    machine.write(file, {"model": model, "in_flight": found} | costs_alone)
 
 
 def _compare(
