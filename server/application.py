@@ -53,9 +53,10 @@ from server.webhooks.secret import Secret, require_secret
 from server.webhooks.targets import Targets
 from smalti.jobs.administration import QueueAdministration
 from smalti.jobs.clients import ClientQueue
+from smalti.jobs.housekeeping import Depths
 from smalti.jobs.limits import EVERYBODY, ClientLimits, QueueLimits
+from smalti.jobs.shards import Shards
 from smalti.jobs.sharing import ClientWeights
-from smalti.jobs.store import QueueStore
 from smalti.jobs.upkeep import QueueUpkeep
 from smalti.jobs.watchers import WatcherQueue
 from smalti.jobs.webhooks import WebhookQueue
@@ -85,7 +86,7 @@ class Application:
         self._is_one_of_several = siblings is not None
         self._protection = Protection(settings)
         self._secret = Secret(settings.webhook_secret_file)
-        self._delivery = _delivery(settings, stores.upkeep, self._secret)
+        self._deliveries = _deliveries(settings, stores.upkeep, self._secret)
         self._gate = Gate(self._protection.admission, Calls(_call_limits(settings)))
         self._server = self._new_server()
         self._address = listening_address(settings.listen)
@@ -95,7 +96,7 @@ class Application:
         self._health = health.aio.HealthServicer()
         self._readiness = Readiness(self._health)
         queue, results = ClientQueue(stores.users, limits=_queue_limits(settings)), WatcherQueue(stores.users)
-        self._hints = Hints(WatcherQueue(stores.watchers))
+        self._hints = Hints(WatcherQueue(stores.watchers).by_shard())
         self._board = self._new_board(stores.watchers)
         drawn = Watching(self._new_board(stores.users))  # no watcher delays it, and a stop does not end it
         self.catalogue = _catalogue(settings, pool)
@@ -105,7 +106,11 @@ class Application:
             self._pictures, most_bytes=settings.max_upload_bytes, most_images=settings.max_images
         )
         self._drawing = StreamedDrawing(queue, results, drawn, self._readiness, self._pictures)
-        self._upkeep = Upkeep(QueueUpkeep(stores.upkeep), self._readiness)
+        depths = Depths()
+        self._upkeep = [
+            Upkeep(QueueUpkeep(store), self._readiness, part=part, depths=depths)
+            for part, store in enumerate(stores.upkeep.all)
+        ]
         administration = QueueAdministration(stores.users, queue)
         admin = AdminService(administration, ClientWeights(stores.users), self._readiness)
         self._add_services(queue, ClientQueue(stores.watchers), results, admin)
@@ -120,7 +125,7 @@ class Application:
             shares_port=self._is_one_of_several,
         )
 
-    def _new_board(self, store: QueueStore) -> Board:
+    def _new_board(self, store: Shards) -> Board:
         most = self._settings.max_watchers_per_job
         everybody = ClientQueue(store).of(EVERYBODY)
         return Board(everybody, WatcherQueue(store), self._hints, most_per_job=most)
@@ -202,11 +207,12 @@ class Application:
     def _look_after_the_queue(self) -> None:
         self._background = [
             _named(self._exporting.run(), "exporting"),
-            _named(self._upkeep.run(), "upkeep"),
-            _named(self._upkeep.keep_recovering(), "recovery"),
-            _named(self._upkeep.keep_auditing(), "audit"),
+            _named(self._gate.keep_telling(), "calls in progress"),
+            *(_named(each.run(), "upkeep") for each in self._upkeep),
+            *(_named(each.keep_recovering(), "recovery") for each in self._upkeep),
+            *(_named(each.keep_auditing(), "audit") for each in self._upkeep),
             _named(self._hints.run(), "hints"),
-            _named(self._delivery.run(), "webhooks"),
+            *(_named(each.run(), "webhooks") for each in self._deliveries),
             _named(self._protection.keep_reading(), "secrets"),
         ]
 
@@ -245,6 +251,7 @@ class Application:
         await asyncio.gather(*self._background, return_exceptions=True)
         await self.catalogue.close()
         self._exporting.copy()
+        self._gate.tell()
         self._turns.close()
         log.info("stopped")
 
@@ -307,10 +314,12 @@ def _limits(settings: ServerSettings) -> RequestLimits:
     )
 
 
-def _delivery(settings: ServerSettings, store: QueueStore, secret: Secret) -> Delivery:
+def _deliveries(settings: ServerSettings, shards: Shards, secret: Secret) -> Sequence[Delivery]:
+    """One for each part of the queue."""
     targets = Targets(settings.webhook_targets)
     require_secret(targets, settings.webhook_secret_file)
-    return Delivery(WebhookQueue(store), targets, Networks(settings.webhook_networks), secret)
+    networks = Networks(settings.webhook_networks)
+    return [Delivery(WebhookQueue(store), targets, networks, secret) for store in shards.all]
 
 
 def _keep_what_is_loaded() -> None:

@@ -27,15 +27,15 @@ class Readiness:
     """What is ready; every change is published at once.
 
     The whole server (service "") is ready when every model that can be served is loaded and warm, there is at least
-    one, and Redis answers. ImageService and ModelService need no Redis. A model that is left out is not ready itself,
-    but does not make anything else unready.
+    one, and Redis answers; of a queue in several parts, any of them. ImageService and ModelService need no Redis. A
+    model that is left out is not ready itself, but does not make anything else unready.
     """
 
     def __init__(self, health: HealthStatuses) -> None:
         self._health = health
         self._started = False
         self._stopping = False
-        self._redis = False
+        self._redis: dict[int, bool] = {}  # whether it answers, for each part of the queue
         self._no_redis = "Redis does not answer, so there are no jobs for now."
         self._models: dict[str, bool] = {}
 
@@ -54,19 +54,25 @@ class Readiness:
         self._stopping = True
         await self.publish()
 
-    async def set_redis(self) -> None:
-        """From now on Redis answers and is fit."""
-        await self._set_redis(True)
+    async def set_redis(self, part: int = 0) -> None:
+        """From now on the Redis of this part of the queue answers and is fit."""
+        await self._set_redis(part, True)
 
-    async def set_no_redis(self, reason: str) -> None:
-        """From now on there are no jobs; clients that ask for one get the reason."""
+    async def set_no_redis(self, reason: str, part: int = 0) -> None:
+        """From now on there are no jobs of this part; clients that ask for one get the reason."""
         self._no_redis = reason
-        await self._set_redis(False)
+        await self._set_redis(part, False)
 
-    async def _set_redis(self, ready: bool) -> None:
-        if ready != self._redis:
-            self._redis = ready
+    async def _set_redis(self, part: int, ready: bool) -> None:
+        before = self._has_redis
+        self._redis[part] = ready
+        if self._has_redis != before:
             await self.publish()
+
+    @property
+    def _has_redis(self) -> bool:
+        """Whether there are jobs of any part."""
+        return any(self._redis.values())
 
     async def set_models(self, statuses: Mapping[str, bool]) -> None:
         """Set for each model whether it is served; a model that is missing is not served."""
@@ -82,7 +88,7 @@ class Readiness:
 
     def require_queue(self) -> None:
         """Raise Unavailable unless Redis answers and is fit."""
-        if not self._redis:
+        if not self._has_redis:
             raise Unavailable(self._no_redis)
 
     def _statuses(self) -> dict[str, bool]:
@@ -91,7 +97,7 @@ class Readiness:
         return models | {
             IMAGES: ready,
             MODELS: ready,
-            JOBS: ready and self._redis,
-            ADMIN: ready and self._redis,
-            SERVER: ready and self._redis and any(self._models.values()),
+            JOBS: ready and self._has_redis,
+            ADMIN: ready and self._has_redis,
+            SERVER: ready and self._has_redis and any(self._models.values()),
         }

@@ -7,21 +7,24 @@ import structlog
 from server.readiness import Readiness
 from smalti.errors import RedisUnfit, Unavailable
 from smalti.jobs.connection import Refused
-from smalti.jobs.housekeeping import Housekeeping
+from smalti.jobs.housekeeping import Depths, Housekeeping
 from smalti.jobs.upkeep import QueueUpkeep
 
 log = structlog.get_logger()
 
 
 class Upkeep:
-    """Every server runs one, and so does every worker; they do not disturb each other."""
+    """Every server and every worker runs one for each part of the queue; they do not disturb each other."""
 
-    def __init__(self, queue: QueueUpkeep, readiness: Readiness) -> None:
+    def __init__(
+        self, queue: QueueUpkeep, readiness: Readiness, *, part: int = 0, depths: Depths | None = None
+    ) -> None:
         self._queue = queue
+        self._part = part
         self._readiness = readiness
         self._fit = self._was_fit = False
         self._said = ""  # why jobs are unavailable, as clients are told
-        self._housekeeping = Housekeeping(queue)
+        self._housekeeping = Housekeeping(queue, depths)
 
     async def keep_recovering(self) -> None:
         """Recover samples until cancelled. Run it together with `run`, which reports failures."""
@@ -52,11 +55,11 @@ class Upkeep:
         if not self._fit:
             self._fit = self._was_fit = True
             self._said = ""
-            await self._readiness.set_redis()
-            log.info("redis answers")
+            await self._readiness.set_redis(self._part)
+            log.info("redis answers", part=self._part)
 
     async def _redis_is_away(self, reason: str, for_clients: str) -> None:
         if self._said != for_clients:
-            log.warning("no jobs, one-shot requests go on", reason=reason)
+            log.warning("no jobs, one-shot requests go on", reason=reason, part=self._part)
         self._fit, self._said = False, for_clients
-        await self._readiness.set_no_redis(for_clients)
+        await self._readiness.set_no_redis(for_clients, self._part)

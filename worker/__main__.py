@@ -3,16 +3,15 @@
 import asyncio
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 
 import click
 import structlog
-from redis.asyncio import Redis
 
 from smalti.errors import SmaltiError, Unavailable
-from smalti.jobs.connection import connect
-from smalti.jobs.keys import Keys
-from smalti.jobs.store import QueueStore
+from smalti.jobs.housekeeping import Depths
+from smalti.jobs.shards import open_shards
 from smalti.jobs.upkeep import QueueUpkeep
 from smalti.jobs.workers import WorkerQueue
 from smalti.runtime import logs, open_files, tracing
@@ -33,6 +32,7 @@ log = structlog.get_logger()
 # How long a thread may hold the interpreter while another one waits for it. With Python's default of 5 ms, the engine
 # waits for the event loop for half a tick (docs/experiments/0007-profile.md).
 _SWITCH_SECONDS = 1e-4
+_CONNECTIONS = 32  # to each Redis; further calls wait for one
 _REDIS_LOOK_SECONDS = 1.0
 _LOOKS_PER_LOG_LINE = 5
 
@@ -55,31 +55,21 @@ async def run(settings: WorkerSettings) -> None:
 async def _draw(
     settings: WorkerSettings, engine: Engine, stopping: asyncio.Event, metrics: MetricsServer
 ) -> None:
-    async with connect(
-        settings.redis_url, slot=Keys(settings.pool).slot, allow_volatile=settings.allow_volatile_redis
-    ) as redis:
-        store = _store(settings, redis)
-        upkeep = QueueUpkeep(store)
+    async with open_shards(settings, _CONNECTIONS) as [shards]:
+        upkeeps = [QueueUpkeep(store) for store in shards.all]
         await engine.load()
         engine.require()
-        if await _redis_is_fit(upkeep, stopping):
+        if await _redis_is_fit(upkeeps, stopping):
             log.info("metrics served", host=settings.metrics_host, port=metrics.port)
-            worker = _worker(settings, WorkerQueue(store), engine)
-            await _run_until_stopped(worker, Recovery(upkeep), stopping)
+            worker = _worker(settings, [WorkerQueue(store) for store in shards.all], engine)
+            depths = Depths()
+            recoveries = [Recovery(upkeep, depths) for upkeep in upkeeps]
+            await _run_until_stopped(worker, recoveries, stopping)
 
 
 def _tracing(settings: WorkerSettings) -> AbstractAsyncContextManager[None]:
     return tracing.exporting(
         settings.otlp_endpoint, service="smalti-worker", grace_seconds=settings.grace_seconds
-    )
-
-
-def _store(settings: WorkerSettings, redis: Redis) -> QueueStore:
-    return QueueStore(
-        redis,
-        pool=settings.pool,
-        lease_seconds=settings.lease_seconds,
-        allow_volatile=settings.allow_volatile_redis,
     )
 
 
@@ -95,9 +85,9 @@ def _engine(settings: WorkerSettings) -> Engine:
     )
 
 
-def _worker(settings: WorkerSettings, queue: WorkerQueue, engine: Engine) -> Worker:
+def _worker(settings: WorkerSettings, queues: Sequence[WorkerQueue], engine: Engine) -> Worker:
     return Worker(
-        queue,
+        queues,
         engine,
         slots=settings.slots,
         fingerprint=fingerprint(settings.providers, batches=settings.gpu_batches),
@@ -107,26 +97,39 @@ def _worker(settings: WorkerSettings, queue: WorkerQueue, engine: Engine) -> Wor
     )
 
 
-async def _run_until_stopped(worker: Worker, recovery: Recovery, stopping: asyncio.Event) -> None:
-    """Run both; if one fails, the other is cancelled: a worker never goes on alone without recovery."""
+async def _run_until_stopped(worker: Worker, recoveries: Sequence[Recovery], stopping: asyncio.Event) -> None:
+    """Run all; if one fails, the others are cancelled: a worker never goes on alone without recovery."""
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(worker.run(stopping))
-        tasks.create_task(recovery.run(stopping))
+        for recovery in recoveries:
+            tasks.create_task(recovery.run(stopping))
 
 
-async def _redis_is_fit(queue: QueueUpkeep, stopping: asyncio.Event) -> bool:
-    """Wait until Redis answers. Return False if the worker is told to stop first. Raises RedisUnfit."""
+async def _redis_is_fit(queues: Sequence[QueueUpkeep], stopping: asyncio.Event) -> bool:
+    """Wait until Redis answers, for any part of the queue. Return False if the worker is told to stop first.
+
+    Raises RedisUnfit.
+    """
     looks = 0
     while not stopping.is_set():
-        try:
-            await queue.check()
+        found = await asyncio.gather(*(_why_away(queue) for queue in queues))
+        reasons = [reason for reason in found if reason]
+        if reasons and looks % _LOOKS_PER_LOG_LINE == 0:
+            log.warning("waiting for redis", reason=reasons[0])
+        if len(reasons) < len(queues):
             return True
-        except Unavailable as error:
-            if looks % _LOOKS_PER_LOG_LINE == 0:
-                log.warning("waiting for redis", reason=str(error))
         looks += 1
         await wait_until(stopping, seconds=_REDIS_LOOK_SECONDS)
     return False
+
+
+async def _why_away(queue: QueueUpkeep) -> str:
+    """Why Redis does not answer; empty if it does."""
+    try:
+        await queue.check()
+    except Unavailable as error:
+        return str(error)
+    return ""
 
 
 @click.command()

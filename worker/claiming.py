@@ -1,6 +1,7 @@
 """Claims samples: keeps the slots filled, and lets interactive samples in when there is no free slot."""
 
 from collections.abc import Callable, Sequence
+from math import ceil
 
 from smalti.errors import SampleFailed, Unavailable
 from smalti.jobs.connection import MemoryFull
@@ -24,6 +25,7 @@ class Claiming:
         *,
         drawing: Drawing,
         lease: Lease,
+        among: int,
         slots: int,
         fingerprint: str,
         clock: Callable[[], float],
@@ -38,6 +40,7 @@ class Claiming:
         self._reporter = parts.reporter
         self._drawing = drawing
         self._lease = lease
+        self._among = among  # parts of the queue, which share the room
         self._slots = slots
         self._fingerprint = fingerprint
         self._clock = clock
@@ -67,11 +70,15 @@ class Claiming:
 
     def _room(self) -> int:
         """How many samples to claim; bounded, so that a slow Redis does not let ended ones pile up."""
-        return min(self._scheduler.room, self._holdable)
+        return min(self._share_of(self._scheduler.room), self._holdable)
 
     def _interactive_room(self) -> int:
         """How many interactive samples to claim even if no slot is free; bounded likewise."""
-        return max(0, min(self._scheduler.interactive_room, self._holdable))
+        return max(0, min(self._share_of(self._scheduler.interactive_room), self._holdable))
+
+    def _share_of(self, room: int) -> int:
+        """The room for this part of the queue. It asks again while it gets all that it asks for."""
+        return ceil(room / self._among)
 
     @property
     def _holdable(self) -> int:

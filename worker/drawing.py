@@ -1,6 +1,7 @@
 """Draws rows, tick after tick, and takes each suspect by itself to its next new row."""
 
 from collections import deque
+from collections.abc import Sequence
 
 from smalti.errors import SampleFailed
 from smalti.jobs.job import Failed
@@ -17,12 +18,12 @@ _TICKS_AHEAD = 2  # the tick that is being drawn, and the next one
 class Drawing:
     """Keeps the engine busy: the engine always has its next tick already, so it never waits for this task."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, all_parts: Sequence[Parts]) -> None:
+        self._all_parts = all_parts
+        parts = all_parts[0]  # for what all of them share
         self._engine = parts.engine
         self._scheduler = parts.scheduler
-        self._held = parts.held
         self._signals = parts.signals
-        self._contact = parts.contact
         self._reporter = parts.reporter
         self._under_way: deque[PendingTick] = deque()
 
@@ -81,7 +82,8 @@ class Drawing:
         and it is never charged for what another sample did.
         """
         suspect = self._scheduler.next_suspect()
-        if suspect is None or self._contact.is_away or self._signals.stopping.is_set():
+        home = self._home_of(suspect) if suspect else None
+        if suspect is None or home is None or home.contact.is_away or self._signals.stopping.is_set():
             return
         suspect.is_begun = True
         if await self._tell(suspect):
@@ -105,8 +107,12 @@ class Drawing:
     async def _tell(self, suspect: Sample) -> bool:
         """Wait until Redis knows how far the suspect is. False if Redis is away, or the suspect is no longer held."""
         self._signals.news.notify()
-        while suspect.has_news and suspect in self._held and not self._signals.stopping.is_set():
+        while suspect.has_news and (home := self._home_of(suspect)) and not self._signals.stopping.is_set():
             await self._signals.work.wait()
-            if self._contact.is_away:
+            if home.contact.is_away:
                 return False
-        return suspect in self._held and not suspect.has_news
+        return self._home_of(suspect) is not None and not suspect.has_news
+
+    def _home_of(self, sample: Sample) -> Parts | None:
+        """Where it was claimed; None if it is no longer held."""
+        return next((parts for parts in self._all_parts if sample in parts.held), None)

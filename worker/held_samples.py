@@ -39,7 +39,7 @@ class HeldSamples:
         return list(self._held)
 
     def __contains__(self, sample: Sample) -> bool:
-        return sample.claim.token in self._held
+        return self._held.get(sample.claim.token) is sample  # parts of the queue may give equal tokens
 
     def add(self, sample: Sample) -> None:
         """Hold a claimed sample."""

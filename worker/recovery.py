@@ -4,17 +4,17 @@ import asyncio
 from contextlib import suppress
 
 from smalti.errors import RedisUnfit, Unavailable
-from smalti.jobs.housekeeping import Housekeeping
+from smalti.jobs.housekeeping import Depths, Housekeeping
 from smalti.jobs.upkeep import QueueUpkeep
 from worker.waiting import wait_until
 
 
 class Recovery:
-    """The upkeep of the queue. Every worker runs one, and they do not disturb each other."""
+    """The upkeep of the queue. Every worker runs one for each part of it, and they do not disturb each other."""
 
-    def __init__(self, queue: QueueUpkeep) -> None:
+    def __init__(self, queue: QueueUpkeep, depths: Depths | None = None) -> None:
         self._queue = queue
-        self._housekeeping = Housekeeping(queue)
+        self._housekeeping = Housekeeping(queue, depths)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Look after the queue until told to stop; do nothing while Redis is away or unfit.

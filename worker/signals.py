@@ -1,10 +1,11 @@
 """The signals between the tasks of a worker: who raises each, who waits for it, and what it means."""
 
 import asyncio
+from copy import copy
 
 
 class Signal:
-    """Wakes the one task that waits for it.
+    """Wakes the task that waits for it.
 
     It says that something may have changed, not what. The task checks for itself, and waits again if nothing has.
     A signal that nobody waits for is kept until somebody does.
@@ -12,10 +13,19 @@ class Signal:
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
+        self._events = [self._event]
+
+    def another(self) -> "Signal":
+        """The same signal for one more task that waits for it."""
+        other = Signal()
+        other._events = self._events
+        self._events.append(other._event)
+        return other
 
     def notify(self) -> None:
-        """Raise the signal."""
-        self._event.set()
+        """Raise the signal, for all who wait for it."""
+        for event in self._events:
+            event.set()
 
     async def wait(self) -> None:
         """Wait until the signal is raised, and lower it."""
@@ -44,6 +54,12 @@ class Signals:
     def __init__(self) -> None:
         self.stopping = asyncio.Event()
         self.room, self.work, self.news = Signal(), Signal(), Signal()
+
+    def for_another_part(self) -> "Signals":
+        """The same signals for the tasks that talk to another part of the queue: both parts' tasks are woken."""
+        other = copy(self)
+        other.room, other.news = self.room.another(), self.news.another()
+        return other
 
     def stop(self) -> None:
         """Raise `stopping`, and wake every task."""

@@ -4,7 +4,7 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import ceil
 from time import monotonic
 
@@ -13,14 +13,12 @@ import structlog
 from smalti.jobs.workers import WorkerQueue
 from smalti.runtime.following import LOOK_SECONDS
 from smalti.runtime.metrics import SLOTS
-from worker.claiming import Claiming
-from worker.committing import Committing
 from worker.contact import Contact
-from worker.draining import Draining
 from worker.drawing import Drawing
 from worker.engine import Engine
 from worker.held_samples import HeldSamples
-from worker.lease import EngineHung, Lease
+from worker.lease import EngineHung
+from worker.membership import Membership
 from worker.parts import Parts
 from worker.reporter import Reporter
 from worker.scheduler import Scheduler
@@ -31,18 +29,18 @@ log = structlog.get_logger()
 
 
 class Worker:
-    """One worker: an engine, the slots it fills, and its place in the queue.
+    """One worker: an engine, the slots it fills, and its place in each part of the queue.
 
     The event loop talks to Redis and the engine's thread computes. While a tick is drawn, the last one's rows are
     committed and the next samples claimed. A slow Redis does not stop the drawing: uncommitted rows wait, and go in one
-    call when Redis answers. A worker holds at most two samples for each slot.
+    call when Redis answers. A worker holds at most two samples of each part for a slot.
 
     Each role is one task or two. They share `Parts` and wake each other by the signals of worker/signals.py.
     """
 
     def __init__(
         self,
-        queue: WorkerQueue,
+        queues: Sequence[WorkerQueue],
         engine: Engine,
         *,
         slots: int,
@@ -56,41 +54,48 @@ class Worker:
         self.name = name or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._slots = slots
         self._grace_seconds = grace_seconds
-        signals = Signals()
-        self._parts = parts = Parts(
+        self._engine = engine
+        self._signals = Signals()
+        scheduler = Scheduler(slots, interactive_slots=ceil(interactive_share * slots))
+        all_parts = [self._parts(queue, scheduler, clock) for queue in queues]
+        self._drawing = Drawing(all_parts)
+        self._memberships = [
+            Membership(
+                parts,
+                self._drawing,
+                among=len(queues),
+                slots=slots,
+                fingerprint=fingerprint,
+                lease_seconds=lease_seconds,
+                clock=clock,
+            )
+            for parts in all_parts
+        ]
+
+    def _parts(self, queue: WorkerQueue, scheduler: Scheduler, clock: Callable[[], float]) -> Parts:
+        signals = self._signals.for_another_part()
+        return Parts(
             worker=self.name,
             queue=queue,
-            engine=engine,
-            scheduler=Scheduler(slots, interactive_slots=ceil(interactive_share * slots)),
+            engine=self._engine,
+            scheduler=scheduler,
             held=HeldSamples(),
             signals=signals,
             contact=Contact(signals, clock),
             reporter=Reporter(clock),
         )
-        self._drawing, self._committing = Drawing(parts), Committing(parts)
-        self._lease = Lease(parts, seconds=lease_seconds)
-        self._claiming = Claiming(
-            parts,
-            drawing=self._drawing,
-            lease=self._lease,
-            slots=slots,
-            fingerprint=fingerprint,
-            clock=clock,
-        )
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Draw until told to stop, then hand back what is unfinished; raises EngineHung."""
         SLOTS.set(self._slots)
-        log.info("worker ready", worker=self.name, slots=self._slots, models=len(self._parts.engine.digests))
+        log.info("worker ready", worker=self.name, slots=self._slots, models=len(self._engine.digests))
         try:
             async with asyncio.timeout(None) as grace:
                 await self._work(stopping, grace)
-                await self._committing.hand_back()
+                await asyncio.gather(*(each.hand_back() for each in self._memberships))
         except TimeoutError as error:
-            log.warning(
-                "samples not handed back", count=len(self._parts.held), grace_seconds=self._grace_seconds
-            )
-            if self._parts.engine.busy_seconds:
+            log.warning("samples not handed back", count=self._held, grace_seconds=self._grace_seconds)
+            if self._engine.busy_seconds:
                 raise EngineHung(
                     "The engine did not come to the end of its tick before the grace ended."
                 ) from error
@@ -99,20 +104,22 @@ class Worker:
     async def _work(self, stopping: asyncio.Event, grace: asyncio.Timeout) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._stop_when(stopping, grace))
-            tasks.create_task(self._claiming.run())
-            tasks.create_task(self._claiming.listen())
             tasks.create_task(self._drawing.run())
-            tasks.create_task(self._committing.run())
-            tasks.create_task(self._lease.run())
-            tasks.create_task(Draining(self._parts).run(stopping))
+            for membership in self._memberships:
+                membership.start(tasks, stopping)
             tasks.create_task(self._load_new_models())
+
+    @property
+    def _held(self) -> int:
+        """How many samples it holds."""
+        return sum(len(each.parts.held) for each in self._memberships)
 
     async def _stop_when(self, stopping: asyncio.Event, grace: asyncio.Timeout) -> None:
         await stopping.wait()
-        log.info("worker stops", worker=self.name, samples=len(self._parts.held))
+        log.info("worker stops", worker=self.name, samples=self._held)
         grace.reschedule(asyncio.get_running_loop().time() + self._grace_seconds)
-        self._parts.signals.stop()
+        self._signals.stop()
 
     async def _load_new_models(self) -> None:
-        while not await wait_until(self._parts.signals.stopping, seconds=LOOK_SECONDS):
-            await self._parts.engine.load()
+        while not await wait_until(self._signals.stopping, seconds=LOOK_SECONDS):
+            await self._engine.load()

@@ -1,11 +1,11 @@
-"""Tells readers that something happened to their job, with one stream of the queue's events for the whole process.
+"""Tells readers that something happened to their job, with one stream of events for the whole process.
 
 It reads only while a job is watched: every tick of every worker causes an event, and each one costs a round trip.
 """
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from typing import Protocol
 
@@ -51,8 +51,8 @@ class Bell:
 class Hints:
     """Rings the bells of readers when their jobs change."""
 
-    def __init__(self, queue: EventSource) -> None:
-        self._queue = queue
+    def __init__(self, sources: Sequence[EventSource]) -> None:
+        self._sources = sources
         self._bells: defaultdict[str, set[Bell]] = defaultdict(set)
         self._somebody_follows = asyncio.Event()
 
@@ -75,18 +75,23 @@ class Hints:
         return set(self._bells)
 
     async def run(self) -> None:
-        """Read events until cancelled. If Redis goes away, events are missed: ring all bells, and read on."""
+        """Read events of all sources until cancelled. If Redis goes away, events are missed: ring all bells."""
+        async with asyncio.TaskGroup() as tasks:
+            for source in self._sources:
+                tasks.create_task(self._follow(source))
+
+    async def _follow(self, source: EventSource) -> None:
         while True:
             await self._somebody_follows.wait()
             try:
-                await self._read()
+                await self._read(source)
             except Unavailable:
                 self._ring_all()
                 await asyncio.sleep(_RETRY_SECONDS)
 
-    async def _read(self) -> None:
+    async def _read(self, source: EventSource) -> None:
         """Read events until nobody follows a job."""
-        async with aclosing(self._queue.events()) as events:
+        async with aclosing(source.events()) as events:
             await anext(events)
             self._ring_all()  # a job may have changed after its reader looked and before this one listened
             async for jobs in events:

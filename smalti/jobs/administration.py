@@ -1,8 +1,11 @@
 """The queue for those who run it: who has what, pauses, draining a worker, failed samples and their retries."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from heapq import merge
+from typing import Any, TypeVar
 
 from smalti.errors import InvalidRequest, WorkerNotFound
 from smalti.jobs import script
@@ -10,6 +13,7 @@ from smalti.jobs.clients import ClientQueue
 from smalti.jobs.job import Job, QueueDepth
 from smalti.jobs.kept import Unpackable, unpacked
 from smalti.jobs.limits import EVERYBODY, UNSAID, ClientLimits
+from smalti.jobs.shards import Shards, as_shards
 from smalti.jobs.sharing import USUAL_WEIGHT, ClientWeights
 from smalti.jobs.store import QueueStore
 from smalti.jobs.upkeep import QueueUpkeep
@@ -43,6 +47,9 @@ class ClientStatus:
     pixels: int  # not drawn yet
     bytes: int
     weight: float
+
+
+Named = TypeVar("Named", WorkerStatus, ClientStatus)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,58 +87,41 @@ class _Owner:
 class QueueAdministration:
     """Everything that only those who run the queue may do."""
 
-    def __init__(self, store: QueueStore, clients: ClientQueue) -> None:
-        self._store = store
+    def __init__(self, store: QueueStore | Shards, clients: ClientQueue) -> None:
+        self._shards = as_shards(store)
         self._clients = clients
-        self._weights = ClientWeights(store)
-        self._upkeep = QueueUpkeep(store)
 
     async def statistics(self) -> QueueStatistics:
         """What the pool has now."""
-        keys = self._store.keys
-        depth = await self._upkeep.depth()
-        with self._store.available():
-            async with self._store.redis.pipeline(transaction=False) as pipe:
-                pipe.hexists(keys.meta, "paused")
-                pipe.xlen(keys.dead)
-                pipe.hgetall(keys.totals)
-                pipe.zrange(keys.workers, 0, -1, withscores=True)
-                pipe.time()
-                paused, dead, totals, leases, time = await pipe.execute()
-        now = time[0] + time[1] / 1e6
-        return QueueStatistics(
-            depth=depth,
-            is_paused=bool(paused),
-            dead=dead,
-            workers=await self._workers({name: ends / 1000 - now for name, ends in leases}),
-            clients=_clients(totals, await self._weights.all()),
-        )
+        return _together(await asyncio.gather(*map(_statistics, self._shards.all)))
 
     async def pause(self) -> None:
         """Hand out no more samples; those that workers hold are drawn to their ends."""
-        await self._store.run(script.PAUSE_POOL, 1)
+        await asyncio.gather(*(store.run(script.PAUSE_POOL, 1) for store in self._shards.all))
 
     async def resume(self) -> None:
         """Hand out samples again."""
-        await self._store.run(script.PAUSE_POOL, 0)
+        await asyncio.gather(*(store.run(script.PAUSE_POOL, 0) for store in self._shards.all))
 
     async def drain(self, worker: str) -> None:
         """Let a worker stop as after SIGTERM, within about a second; raises WorkerNotFound."""
-        if not await self._store.run(script.DRAIN, worker):
+        if not any(await asyncio.gather(*(store.run(script.DRAIN, worker) for store in self._shards.all))):
             raise WorkerNotFound(
                 f"There is no worker {printable(worker)} with a lease: 'smalti admin status' lists them."
             )
 
     async def audit(self) -> Mapping[str, int]:
         """Audit the queue now; returns how many repairs of each kind were made."""
-        return await self._upkeep.audit(every_seconds=0)
+        upkeeps = [QueueUpkeep(store) for store in self._shards.all]
+        return sum(await asyncio.gather(*(each.audit(every_seconds=0) for each in upkeeps)), Counter[str]())
 
     async def dead(self, *, job_id: str = "", limit: int = MOST_DEAD) -> Sequence[DeadSample]:
         """The samples that failed, the newest first, of one job or of all; the queue remembers some thousands."""
-        dead = self._store.keys.dead
-        with self._store.available(dead):
-            entries = await self._store.redis.xrevrange(dead, count=None if job_id else limit)
-        found = (_dead(entry, fields) for entry, fields in entries)
+        stores = [self._shards.of(job_id)] if job_id else self._shards.all
+        most = None if job_id else limit
+        found = merge(
+            *await asyncio.gather(*(_dead_of(store, most) for store in stores)), key=lambda each: -each.failed
+        )
         return [sample for sample in found if job_id in ("", sample.job)][:limit]
 
     async def retry(self, job_id: str, index: int) -> Job:
@@ -152,9 +142,10 @@ class QueueAdministration:
         """The kept pixels of a sample, in the form of JobRequest.kept; raises InvalidRequest if they are damaged."""
         request = job.request
         has_own = bool(request.kept_hash)
-        name = self._store.keys.kept(job.id, index) if has_own else self._store.keys.job(job.id)
-        with self._store.available(name):
-            found = await self._store.redis.hget(name, str(index) if has_own else "kept") or b""
+        store = self._shards.of(job.id)
+        name = store.keys.kept(job.id, index) if has_own else store.keys.job(job.id)
+        with store.available(name):
+            found = await store.redis.hget(name, str(index) if has_own else "kept") or b""
         try:
             pixels = request.rows * request.columns
             return unpacked(found, pixels=pixels, colours=request.colours) if has_own else bytes(found)
@@ -164,24 +155,79 @@ class QueueAdministration:
             ) from error
 
     async def _require_failed(self, job: Job, index: int) -> None:
-        results = WatcherQueue(self._store).results(job, start=index, limit=1)
+        results = WatcherQueue(self._shards).results(job, start=index, limit=1)
         async for result in results:
             if result.index == index and result.error:
                 return
         raise InvalidRequest(f"Sample {index} of job {job.id} has not failed.", field="index")
 
-    async def _workers(self, leases: Mapping[bytes, float]) -> Sequence[WorkerStatus]:
-        prefix = self._store.keys.prefix
-        with self._store.available():
-            async with self._store.redis.pipeline(transaction=False) as pipe:
-                for name in leases:
-                    pipe.hgetall(f"{prefix}worker:{name.decode()}")
-                    pipe.zcard(f"{prefix}held:{name.decode()}")
-                found = await pipe.execute()
-        return [
-            _worker(name.decode(), seconds, found[2 * place], found[2 * place + 1])
-            for place, (name, seconds) in enumerate(leases.items())
-        ]
+
+async def _statistics(store: QueueStore) -> QueueStatistics:
+    """What one part of a pool has now."""
+    keys = store.keys
+    depth = await QueueUpkeep(store).depth()
+    with store.available():
+        async with store.redis.pipeline(transaction=False) as pipe:
+            pipe.hexists(keys.meta, "paused")
+            pipe.xlen(keys.dead)
+            pipe.hgetall(keys.totals)
+            pipe.zrange(keys.workers, 0, -1, withscores=True)
+            pipe.time()
+            paused, dead, totals, leases, time = await pipe.execute()
+    now = time[0] + time[1] / 1e6
+    return QueueStatistics(
+        depth=depth,
+        is_paused=bool(paused),
+        dead=dead,
+        workers=await _workers(store, {name: ends / 1000 - now for name, ends in leases}),
+        clients=_clients(totals, await ClientWeights(store).all()),
+    )
+
+
+def _together(parts: Sequence[QueueStatistics]) -> QueueStatistics:
+    """All parts as one. It is paused if any part is: a pause that met a part that was away is given again."""
+    return QueueStatistics(
+        depth=QueueDepth.of_all([part.depth for part in parts]),
+        is_paused=any(part.is_paused for part in parts),
+        dead=sum(part.dead for part in parts),
+        workers=_by_name([worker for part in parts for worker in part.workers], _same_worker),
+        clients=_by_name([client for part in parts for client in part.clients], _same_client),
+    )
+
+
+def _by_name(found: Sequence[Named], add: Callable[[Named, Named], Named]) -> Sequence[Named]:
+    together: dict[str, Named] = {}
+    for each in found:
+        together[each.name] = add(together[each.name], each) if each.name in together else each
+    return list(together.values())
+
+
+def _same_worker(one: WorkerStatus, other: WorkerStatus) -> WorkerStatus:
+    return replace(
+        one,
+        held=one.held + other.held,
+        lease_seconds=max(one.lease_seconds, other.lease_seconds),
+        is_draining=one.is_draining or other.is_draining,
+    )
+
+
+def _same_client(one: ClientStatus, other: ClientStatus) -> ClientStatus:
+    what = ("jobs", "ready", "running", "pixels", "bytes")
+    return replace(one, **{each: getattr(one, each) + getattr(other, each) for each in what})
+
+
+async def _workers(store: QueueStore, leases: Mapping[bytes, float]) -> Sequence[WorkerStatus]:
+    prefix = store.keys.prefix
+    with store.available():
+        async with store.redis.pipeline(transaction=False) as pipe:
+            for name in leases:
+                pipe.hgetall(f"{prefix}worker:{name.decode()}")
+                pipe.zcard(f"{prefix}held:{name.decode()}")
+            found = await pipe.execute()
+    return [
+        _worker(name.decode(), seconds, found[2 * place], found[2 * place + 1])
+        for place, (name, seconds) in enumerate(leases.items())
+    ]
 
 
 def _worker(name: str, seconds: float, fields: Mapping[bytes, bytes], held: int) -> WorkerStatus:
@@ -210,6 +256,13 @@ def _clients(totals: Mapping[bytes, bytes], weights: Mapping[str, float]) -> Seq
         )
         for name in sorted(names | weights.keys())
     ]
+
+
+async def _dead_of(store: QueueStore, most: int | None) -> Sequence[DeadSample]:
+    dead = store.keys.dead
+    with store.available(dead):
+        entries = await store.redis.xrevrange(dead, count=most)
+    return [_dead(entry, fields) for entry, fields in entries]
 
 
 def _dead(entry: bytes, fields: Mapping[bytes, bytes]) -> DeadSample:

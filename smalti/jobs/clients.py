@@ -1,8 +1,9 @@
 """The queue for those who submit jobs and ask about them. Each client sees its own jobs only."""
 
+import asyncio
 import re
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import ceil
@@ -36,8 +37,10 @@ from smalti.jobs.limits import (
     refusal,
 )
 from smalti.jobs.listing import ALL, Listing, Wanted
+from smalti.jobs.paging import OVER, Entry, PartPage, newest, split_token
 from smalti.jobs.reading import JobRecords, asking, damaged, not_found, required
 from smalti.jobs.script import Script
+from smalti.jobs.shards import Shards, Usage, as_shards
 from smalti.jobs.store import QueueStore
 from smalti.printable import printable
 
@@ -49,14 +52,13 @@ _ID = re.compile(r"[a-z0-9]{1,32}")
 class ClientQueue:
     """The queue of one pool, for all its clients."""
 
-    def __init__(self, store: QueueStore, *, limits: QueueLimits = DEFAULT_LIMITS) -> None:
-        self._store = store
+    def __init__(self, store: QueueStore | Shards, *, limits: QueueLimits = DEFAULT_LIMITS) -> None:
+        self._shards = as_shards(store)
         self._limits = limits
-        self._records = JobRecords(store)
 
     def of(self, asker: Asker) -> "ClientJobs":
         """The queue as this client sees it."""
-        return ClientJobs(self._store, self._records, asker, self._limits)
+        return ClientJobs(self._shards, asker, self._limits)
 
 
 class ClientJobs:
@@ -66,13 +68,11 @@ class ClientJobs:
     raises JobDamaged; it can only be deleted.
     """
 
-    def __init__(self, store: QueueStore, records: JobRecords, asker: Asker, limits: QueueLimits) -> None:
-        self._store = store
-        self._records = records
+    def __init__(self, shards: Shards, asker: Asker, limits: QueueLimits) -> None:
+        self._shards = shards
         self._asker = asker
         self._limits = limits
         self._own_limits = limits_of(asker, limits)
-        self._listing = Listing(store)
 
     async def submit(
         self,
@@ -94,9 +94,8 @@ class ClientJobs:
         size = _Size.of(request, kept_bytes=kept_bytes_of(kept))
         self._refuse_too_large(size)
         job_id = await self._submit_with(kept, request, size, request_id, origin)
-        return await self._records.refresh(
-            job_id, request, self._asker.name
-        )  # an older job has an equal request
+        records = self._records(job_id)
+        return await records.refresh(job_id, request, self._asker.name)  # an older job has an equal request
 
     async def require_room(self, request: JobRequest, *, kept_bytes: int, request_id: str = "") -> None:
         """Raise what `submit` would raise if there is no room for such a job now, or never will be.
@@ -105,19 +104,21 @@ class ClientJobs:
         """
         size = _Size.of(request, kept_bytes=kept_bytes)
         self._refuse_too_large(size)
-        await self._ask_to_queue(_new_id(), request, size, request_id, _UNKNOWN_ORIGIN, only_ask=True)
+        await self._ask_to_queue(
+            self._new_id(request_id), request, size, request_id, _UNKNOWN_ORIGIN, only_ask=True
+        )
 
     async def get(self, job_id: str) -> Job:
         """The job as it is now; its reason is NO_WORKER_FOR_MODEL while it waits for a worker that has its model.
 
         Its request comes without the kept pixels: they may be large, and only workers need them.
         """
-        [job] = await self._records.read(self._asker, [_checked(job_id)])
+        [job] = await self._records(_checked(job_id)).read(self._asker, [job_id])
         return required(job_id, job)
 
     async def refresh(self, job: Job) -> Job:
         """The same job as it is now. Cheaper than `get`: its request never changes, so it is not read again."""
-        return await self._records.refresh(job.id, job.request, job.client)
+        return await self._records(job.id).refresh(job.id, job.request, job.client)
 
     async def list(
         self, *, limit: int, page_token: str = "", client: str | None = None, only: Wanted = ALL
@@ -128,11 +129,12 @@ class ClientJobs:
         although others follow. Damaged jobs are left out. Requests have no kept pixels, as from `get`.
         Raises NotPermitted for the jobs of another client, whether there is one of that name or not.
         """
-        if page_token and not re.fullmatch(r"[0-9]{1,18}", page_token):
-            raise InvalidRequest("This page token is not from this server.", field="page_token")
-        jobs_key = self._listed(client)
-        job_ids, token = await self._listing.page(jobs_key, only, limit=limit, page_token=page_token)
-        jobs = await self._records.read(self._asker, job_ids)
+        tokens = split_token(page_token, len(self._shards.all))
+        self._refuse_to_list(client)
+        pages = await asyncio.gather(
+            *(self._page(part, token, client, only, limit) for part, token in enumerate(tokens))
+        )
+        jobs, token = newest(pages, limit)
         return [job for job in jobs if isinstance(job, Job) and only.fits(job.state, job.request)], token
 
     async def cancel(self, job_id: str) -> Job:
@@ -152,7 +154,7 @@ class ClientJobs:
 
     async def _change(self, change: Script, job_id: str) -> Job:
         """Run a script that changes a job's state; returns the job as it is then."""
-        answer = await self._store.run(change, _checked(job_id), *asking(self._asker))
+        answer = await self._shards.of(_checked(job_id)).run(change, job_id, *asking(self._asker))
         if answer == b"MISSING":
             raise not_found(job_id)
         if answer == b"DAMAGED":
@@ -165,21 +167,40 @@ class ClientJobs:
     async def delete(self, job_id: str) -> None:
         """Forget a job that has ended, and its results; raises JobNotFinished if it has not ended."""
         call = secrets.token_hex(8)
-        answer = await self._store.run(script.DELETE, _checked(job_id), call, *asking(self._asker))
+        answer = await self._shards.of(_checked(job_id)).run(
+            script.DELETE, job_id, call, *asking(self._asker)
+        )
         if answer == b"MISSING":
             raise not_found(job_id)
         if answer == b"RUNNING":
             raise JobNotFinished(f"Job {job_id} has not ended: cancel it first.")
 
-    def _listed(self, client: str | None) -> str:
+    def _records(self, job_id: str) -> JobRecords:
+        return JobRecords(self._shards.of(job_id))
+
+    async def _page(self, part: int, token: str, client: str | None, only: Wanted, limit: int) -> PartPage:
+        """The next jobs of one part of the pool."""
+        store = self._shards.all[part]
+        if token == OVER:
+            return PartPage(token, [], token)
+        listed, after = await Listing(store).page(
+            self._listed(store, client), only, limit=limit, page_token=token
+        )
+        jobs = await JobRecords(store).read(self._asker, [job_id for job_id, _ in listed])
+        entries = [Entry(part, follows, job) for (_, follows), job in zip(listed, jobs, strict=True)]
+        return PartPage(token, entries, after)
+
+    def _listed(self, store: QueueStore, client: str | None) -> str:
         """The key of the jobs to list. Who does not see all lists nothing but its own."""
         if self._asker.sees_all and client is None:
-            return self._store.keys.jobs
+            return store.keys.jobs
+        return store.keys.jobs_of(self._asker.name if client is None else client)
+
+    def _refuse_to_list(self, client: str | None) -> None:
         if not self._asker.sees_all and client not in (None, self._asker.name):
             raise NotPermitted(
                 "Only admins see the jobs of other clients: list your own without a client's name."
             )
-        return self._store.keys.jobs_of(self._asker.name if client is None else client)
 
     def _refuse_too_large(self, size: "_Size") -> None:
         if not 1 <= size.samples <= self._limits.samples_per_job:
@@ -189,20 +210,26 @@ class ClientJobs:
         for limits, whose in ((self._limits, "the whole queue takes"), (self._own_limits, "you may have")):
             size.refuse_above(limits, whose)
 
+    def _new_id(self, request_id: str) -> str:
+        """An id in the part of the pool where this request_id belongs."""
+        store = self._shards.for_new_job(request_key(self._asker.name, request_id))
+        return self._shards.new_id(store, _random_id)
+
     async def _submit_with(
         self, kept: Sequence[bytes], request: JobRequest, size: "_Size", request_id: str, origin: Origin
     ) -> str:
         """Queue a job whose samples keep these pixels; returns its id, or that of the job that is there already."""
-        job_id, known = _new_id(), ""
+        job_id, known = self._new_id(request_id), ""
+        store = self._shards.of(job_id)
         try:
             with _full_when_out_of_memory():
-                await write_kept(self._store, job_id, kept)
+                await write_kept(store, job_id, kept)
             known = await self._submit(job_id, request, size, request_id, origin)
         except (Busy, RequestConflict):  # after any other error it may be queued
-            await forget_kept(self._store, job_id, len(kept))
+            await forget_kept(store, job_id, len(kept))
             raise
         if known != job_id:
-            await forget_kept(self._store, job_id, len(kept))
+            await forget_kept(store, job_id, len(kept))
         return known
 
     async def _submit(
@@ -229,36 +256,45 @@ class ClientJobs:
     ) -> tuple[bytes, str]:
         """submit.lua's word and the job that it is about; raises LimitReached or QueueFull."""
         key = request_key(self._asker.name, request_id)
-        submission = self._submission(job_id, request, size, key, origin)
+        store = self._shards.of(job_id)
+        elsewhere = await self._shards.used_elsewhere(store, self._asker.name)
+        submission = self._submission(job_id, request, size, key, origin, elsewhere)
         with _full_when_out_of_memory():
-            answer, *values = await self._store.run(
-                script.SUBMIT, *submission, int(only_ask), keys=[self._store.keys.job(job_id)]
+            answer, *values = await store.run(
+                script.SUBMIT, *submission, int(only_ask), keys=[store.keys.job(job_id)]
             )
         if answer == b"FULL":
-            raise self._refusal(*(value.decode() for value in values))
+            raise self._refusal(elsewhere, *(value.decode() for value in values))
         return answer, values[0].decode()
 
-    def _refusal(self, whose: str, what: str, used: str, retry_ms: str) -> Exception:
+    def _refusal(
+        self, elsewhere: Mapping[str, Usage], whose: str, what: str, used: str, retry_ms: str
+    ) -> Exception:
         return refusal(
             whose,
             what,
-            int(used),
+            int(used) + elsewhere[whose].of(what),
             pool=self._limits,
             client=self._own_limits,
             retry_seconds=int(retry_ms) / 1000,
         )
 
     def _submission(
-        self, job_id: str, request: JobRequest, size: "_Size", key: str, origin: Origin
+        self,
+        job_id: str,
+        request: JobRequest,
+        size: "_Size",
+        key: str,
+        origin: Origin,
+        elsewhere: Mapping[str, Usage],
     ) -> Sequence[str | bytes | int]:
-        pool, own = self._limits, self._own_limits
+        pool, own = elsewhere["pool"].left_of(self._limits), elsewhere["client"].left_of(self._own_limits)
         return [
             job_id,
             key,
             codec.hash_request(request),
             self._asker.name,
-            *(pool.jobs, pool.pixels, pool.result_bytes),
-            *("" if limit is None else limit for limit in (own.jobs, own.pixels, own.result_bytes)),
+            *("" if limit is None else limit for limit in (*pool, *own)),
             codec.encode_request(request),
             request.kept,
             request.digest,
@@ -321,7 +357,7 @@ def _full_when_out_of_memory() -> Iterator[None]:
         ) from error
 
 
-def _new_id() -> str:
+def _random_id() -> str:
     return "".join(secrets.choice(_ID_LETTERS) for _ in range(12))
 
 

@@ -57,14 +57,24 @@ class _Unfit(exceptions.RedisError):
 
 
 def connect(
-    url: str, *, slot: int = 0, allow_volatile: bool = False, connections: int = _CONNECTIONS
+    url: str,
+    *,
+    slot: int = 0,
+    allow_volatile: bool = False,
+    connections: int = _CONNECTIONS,
+    waits_once: bool = False,
 ) -> Redis:
     """A client that tries again for a few seconds, then gives up; every script may safely be sent twice.
 
     Each new connection first asks where Redis is: Sentinels know its master, and nodes of a cluster know who holds the
     slot. Then it asks that Redis for INFO. So no command reaches a replica, or a Redis that was restarted with a
     configuration that could lose jobs, not even a command that redis-py sends again by itself.
+
+    With `waits_once`, a call that got no answer in time is not sent again.
     """
+    passing = (
+        (exceptions.ConnectionError,) if waits_once else (exceptions.ConnectionError, exceptions.TimeoutError)
+    )
 
     async def leave_the_old_one() -> None:
         await pool.disconnect(inuse_connections=False)
@@ -75,7 +85,7 @@ def connect(
         timeout=_ANSWER_SECONDS,
         socket_timeout=_ANSWER_SECONDS,
         socket_connect_timeout=_ANSWER_SECONDS,
-        retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), _RETRIES),
+        retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), _RETRIES, passing),
         redis_connect_func=_greeting(allow_volatile=allow_volatile),
     )
     return Redis.from_pool(pool)

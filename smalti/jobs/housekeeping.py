@@ -8,6 +8,7 @@ from time import monotonic
 import structlog
 
 from smalti.errors import RedisUnfit, Unavailable
+from smalti.jobs.job import QueueDepth
 from smalti.jobs.upkeep import QueueUpkeep
 from smalti.runtime.metrics import (
     CORRECTED_TOTALS,
@@ -29,10 +30,11 @@ _NAMED = 10  # damaged jobs in a line of the log
 
 
 class Housekeeping:
-    """Every server and every worker runs one; they do not disturb each other."""
+    """Every server and every worker runs one for each part of the queue; they do not disturb each other."""
 
-    def __init__(self, queue: QueueUpkeep) -> None:
+    def __init__(self, queue: QueueUpkeep, depths: "Depths | None" = None) -> None:
         self._queue = queue
+        self._depths = depths or Depths()
         self._is_well = False  # whether everything succeeded when it was last tried
         self._checked = self._expired = self._measured = float("-inf")
 
@@ -122,7 +124,19 @@ class Housekeeping:
             log.error("the queue was not as its scripts leave it, and was repaired", repairs=dict(repairs))
 
     async def _measure(self) -> None:
-        depth = await self._queue.depth()
+        self._depths.note(self, await self._queue.depth())
+
+
+class Depths:
+    """The gauges of the queue: sums over its parts, of what was last seen of each."""
+
+    def __init__(self) -> None:
+        self._seen: dict[object, QueueDepth] = {}
+
+    def note(self, part: object, depth: QueueDepth) -> None:
+        """Set the gauges, now that this part is so deep."""
+        self._seen[part] = depth
+        depth = QueueDepth.of_all(list(self._seen.values()))
         QUEUED_JOBS.labels("QUEUED").set(depth.queued_jobs)
         QUEUED_JOBS.labels("PAUSED").set(depth.paused_jobs)
         QUEUED_JOBS.labels("RUNNING").set(depth.running_jobs)

@@ -1,5 +1,6 @@
 """Jobs and their samples as plain values, which know nothing of Redis or ONNX."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -211,3 +212,16 @@ class QueueDepth:
     running_samples: int
     workers: int  # workers with a lease
     oldest_seconds: float  # age of the oldest queued job
+
+    @classmethod
+    def of_all(cls, parts: Sequence["QueueDepth"]) -> "QueueDepth":
+        """The depth of a queue in several parts. Each worker is in every part."""
+        return cls(
+            queued_jobs=sum(part.queued_jobs for part in parts),
+            running_jobs=sum(part.running_jobs for part in parts),
+            paused_jobs=sum(part.paused_jobs for part in parts),
+            ready_samples=sum(part.ready_samples for part in parts),
+            running_samples=sum(part.running_samples for part in parts),
+            workers=max(part.workers for part in parts),
+            oldest_seconds=max(part.oldest_seconds for part in parts),
+        )

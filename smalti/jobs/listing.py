@@ -41,12 +41,14 @@ class Listing:
 
     async def page(
         self, jobs: str, wanted: Wanted, *, limit: int, page_token: str
-    ) -> tuple[Sequence[str], str]:
+    ) -> tuple[Sequence[tuple[str, str]], str]:
         """Up to `limit` ids of the list with this key, newest first, and the token of the next page; empty on the last.
+
+        With each id comes the token of what follows it.
 
         If few jobs fit, a page may have fewer ids, or none, although others follow.
         """
-        found, read, at_once = list[str](), 0, limit + 1 if wanted == ALL else _READ_AT_ONCE
+        found, read, at_once = list[tuple[str, str]](), 0, limit + 1 if wanted == ALL else _READ_AT_ONCE
         while read < _READ_IN_ALL:
             listed = await self._listed(jobs, page_token, at_once)
             fitting = await self._fitting([job_id for job_id, _ in listed], wanted)
@@ -54,7 +56,7 @@ class Listing:
                 if len(found) == limit:
                     return found, page_token
                 page_token = serial
-                found += [job_id] if job_id in fitting else []
+                found += [(job_id, serial)] if job_id in fitting else []
             if len(listed) < at_once:
                 return found, ""
             read += len(listed)

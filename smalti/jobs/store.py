@@ -9,6 +9,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from smalti.errors import Unavailable
 from smalti.jobs.connection import Refused, unavailable_when_away
 from smalti.jobs.keys import Keys
 from smalti.jobs.script import Script
@@ -21,6 +22,7 @@ class _Finding:
     """What the last check of a Redis found; all stores of one queue share it."""
 
     unfit: str = ""
+    away: str = ""  # why the last call got no answer; empty if it got one
 
 
 class QueueStore:
@@ -37,18 +39,37 @@ class QueueStore:
         pool: str = "default",
         lease_seconds: float = 10.0,
         allow_volatile: bool = False,
+        has_siblings: bool = False,
     ) -> None:
         self.redis: Any = redis  # redis-py's types cannot say that this client answers in bytes
         self.keys = Keys(pool)
         self.lease_ms = ceil(lease_seconds * 1000)
         self.allow_volatile = allow_volatile
         self._finding = _Finding()
+        self._waits_for_upkeep = has_siblings
 
     def over(self, redis: Redis) -> "QueueStore":
         """The same queue over other connections; `QueueUpkeep.check` on either of them counts for both."""
         other = copy(self)
         other.redis = redis
         return other
+
+    def for_upkeep(self) -> "QueueStore":
+        """The same queue, for those who look whether Redis is back."""
+        if not self._waits_for_upkeep:
+            return self
+        other = copy(self)
+        other._waits_for_upkeep = False
+        return other
+
+    @property
+    def away(self) -> str:
+        """Why the last call got no answer; empty if it got one."""
+        return self._finding.away
+
+    @away.setter
+    def away(self, reason: str) -> None:
+        self._finding.away = reason
 
     @property
     def unfit(self) -> str:
@@ -61,11 +82,24 @@ class QueueStore:
 
     @contextmanager
     def available(self, key: str = "") -> Iterator[None]:
-        """Raise Unavailable if Redis is away or unfit; `key` is named in the message if it is not smalti's."""
-        if self.unfit:
-            raise Refused(self.unfit)
-        with unavailable_when_away(key):
-            yield
+        """Raise Unavailable if Redis is away or unfit; `key` is named in the message if it is not smalti's.
+
+        Where a pool has several parts, calls to one that is away fail at once, until its upkeep gets an answer: nobody
+        who serves all parts waits for it.
+        """
+        finding = self._finding
+        if finding.unfit:
+            raise Refused(finding.unfit)
+        if finding.away and self._waits_for_upkeep:
+            raise Unavailable(finding.away)
+        try:
+            with unavailable_when_away(key):
+                yield
+        except Unavailable as error:
+            if type(error) is Unavailable:  # not one that refuses, or is full
+                finding.away = str(error)
+            raise
+        finding.away = ""
 
     async def run(
         self, script: Script, *arguments: str | bytes | int, keys: Sequence[str] = ()

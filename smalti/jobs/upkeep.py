@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from smalti.errors import RedisUnfit
+from smalti.errors import RedisUnfit, Unavailable
 from smalti.jobs import script
 from smalti.jobs.auditing import QueueAudit
 from smalti.jobs.connection import NOT_OURS, Refused, refuse_if_unfit, unavailable_when_away
@@ -34,7 +34,7 @@ class QueueUpkeep:
     """Every worker and every server calls these now and then (`smalti.jobs.housekeeping`)."""
 
     def __init__(self, store: QueueStore) -> None:
-        self._store = store
+        self._store = store.for_upkeep()
 
     @property
     def recover_seconds(self) -> float:
@@ -61,7 +61,10 @@ class QueueUpkeep:
         except (Refused, RedisUnfit) as error:
             store.unfit = str(error)
             raise RedisUnfit(store.unfit) from error
-        store.unfit = ""
+        except Unavailable as error:
+            store.away = str(error)
+            raise
+        store.unfit = store.away = ""
 
     async def recover(self) -> int:
         """Take samples back from workers whose lease has run out; returns how many. Call it every `recover_seconds`."""

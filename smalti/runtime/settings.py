@@ -44,6 +44,9 @@ class SharedSettings(BaseSettings):
             pattern=r"^[a-z0-9-]{1,32}$", description="1 to 32 lower-case ASCII letters, digits and hyphens"
         ),
     ] = "default"  # name of the queue; processes of one pool share it, other pools on the same Redis do not
+    shards: Annotated[int, Field(ge=1, le=64)] = (
+        1  # parts of the pool, each in a slot of a Redis cluster of its own
+    )
     allow_volatile_redis: bool = False  # for demonstrations: accept a Redis that may lose acknowledged jobs
     model_repository: Path = Path("model_repository")  # folder of the exported models
     providers: Literal["cpu", "cuda"] = "cpu"  # where graphs run: cuda is an NVIDIA GPU

@@ -94,7 +94,7 @@ def start_server(repository: Path, redis_url: str, until) -> StartServer:
                 try:
                     connection = Connection.to(address.text, credentials=credentials)
                     async with connection.async_channel() as channel:
-                        running = Running(application, queues_of(stores.users), address.text, channel)
+                        running = Running(application, queues_of(stores.users.all[0]), address.text, channel)
                         if ready is not None:
                             await until(lambda: _has_status(running, ready, serving), seconds=60)
                         yield running

@@ -56,10 +56,12 @@ class HandWorker:
 
     async def draw_all(self, limit: int = 1000) -> int:
         """Draw every sample that can be claimed now; returns how many there were."""
-        claims = await self.claim(limit)
-        for claim in claims:
-            await self.draw(claim, first_row=0, rows=claim.request.rows)
-        return len(claims)
+        drawn = 0
+        while drawn < limit and (claims := await self.claim(limit - drawn)):
+            for claim in claims:
+                await self.draw(claim, first_row=0, rows=claim.request.rows)
+            drawn += len(claims)
+        return drawn
 
     async def leave(self) -> None:
         """Give back what is held."""

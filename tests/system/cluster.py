@@ -197,7 +197,7 @@ class Cluster:
             worker.terminate()
         while len(self.workers) < workers:
             self.start_worker()
-        for process in (*self.workers, self._the_server):
+        for process in (*self.workers, self.the_server):
             self.await_ready(process)
         for worker in leaving:
             worker.wait()
@@ -264,7 +264,7 @@ class Cluster:
     # For tests
 
     @property
-    def _the_server(self) -> Served:
+    def the_server(self) -> Served:
         assert self.server is not None
         return self.server
 

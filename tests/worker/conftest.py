@@ -1,7 +1,7 @@
 """Models and running workers for the tests of the worker."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +40,17 @@ async def hire(tmp_path: Path) -> AsyncIterator[Hire]:
     """Starts workers; their ticks wait for permits until the gate is opened."""
     shifts: list[Shift] = []
 
-    def start(queue: Queues, *models: Model, slots: int = 4, **options: Any) -> Shift:
+    def start(
+        queue: Queues, *models: Model, slots: int = 4, others: Sequence[Queues] = (), **options: Any
+    ) -> Shift:
         engine = Engine(ModelRepository(tmp_path / "nothing"), slots=slots)
         gate = Gate(models[0][1])
         for manifest, runner in models:
             engine.add(manifest, gate if runner is models[0][1] else runner)
         defaults: dict[str, Any] = {"fingerprint": FINGERPRINT, "lease_seconds": 10.0}
-        worker = Worker(queue.workers, engine, slots=slots, **defaults | options)
+        worker = Worker(
+            [part.workers for part in (queue, *others)], engine, slots=slots, **defaults | options
+        )
         shift = Shift(worker, engine, gate)
         shift.task = asyncio.create_task(worker.run(shift.stopping))
         shifts.append(shift)

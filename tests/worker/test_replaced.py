@@ -58,7 +58,7 @@ async def at_work(queue: Queues, root: Path) -> AsyncIterator[Engine]:
     engine = Engine(ModelRepository(root), slots=2)
     await engine.load()
     stopping = asyncio.Event()
-    worker = Worker(queue.workers, engine, slots=2, fingerprint=FINGERPRINT, lease_seconds=10.0)
+    worker = Worker([queue.workers], engine, slots=2, fingerprint=FINGERPRINT, lease_seconds=10.0)
     task = asyncio.create_task(worker.run(stopping))
     try:
         yield engine

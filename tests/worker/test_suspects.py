@@ -190,7 +190,7 @@ async def test_a_standard_sample_makes_way_for_an_interactive_suspect(
     await take_lease_away(queue, redis, "dead")
     shift.gate.permit(3)  # then one of them makes way, long before it is drawn to its end
     await until(ended(queue, interactive, JobState.RUNNING))
-    await until(lambda: shift.worker._parts.scheduler.suspect)
+    await until(lambda: shift.worker._memberships[0].parts.scheduler.suspect)
     shift.gate.open()
     await until(ended(queue, interactive))
 

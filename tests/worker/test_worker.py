@@ -430,7 +430,7 @@ async def test_a_model_that_is_added_to_the_repository_is_drawn(
     engine = Engine(ModelRepository(toy_repository), slots=2)
     await engine.load()
     stopping = asyncio.Event()
-    worker = Worker(queue.workers, engine, slots=2, fingerprint=FINGERPRINT, lease_seconds=10.0)
+    worker = Worker([queue.workers], engine, slots=2, fingerprint=FINGERPRINT, lease_seconds=10.0)
     task = asyncio.create_task(worker.run(stopping))
     manifest = write_toy_model(toy_repository, Toy(name="newcomer"))
     job = await queue.clients.submit(a_request(manifest, count=3))

@@ -33,7 +33,7 @@ def _only_on_hints(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def board_on(queue: Queues, *, most_per_job: int = 1000) -> Iterator[tuple[Board, Hints]]:
-    hints = Hints(queue.watchers)
+    hints = Hints([queue.watchers])
     yield Board(queue.clients, queue.watchers, hints, most_per_job=most_per_job), hints
 
 

@@ -167,7 +167,7 @@ class _Broken:
 
 async def test_all_readers_are_woken_when_redis_comes_back(until):
     queue = _Broken()
-    hints = Hints(queue)
+    hints = Hints([queue])
     with hints.follow("other") as missed, hints.follow("job") as heard:
         reading = asyncio.create_task(hints.run())
         await asyncio.wait_for(missed.wait(60), timeout=5)
@@ -195,7 +195,7 @@ class _Events:
 
 async def test_events_are_read_only_while_somebody_follows(until):
     queue = _Events()
-    hints = Hints(queue)
+    hints = Hints([queue])
     reading = asyncio.create_task(hints.run())
     with hints.follow("job") as bell:
         await until(lambda: queue.readers == 1)

@@ -10,10 +10,10 @@ from smalti.jobs.keys import Keys
 Redis: TypeAlias = Any  # redis-py's types cannot say that this client answers in bytes
 
 
-async def audit_pool(redis: Redis) -> None:
-    """Fail if Redis holds anything that the queue's invariants forbid."""
-    prefix = Keys("default").prefix
-    names = [name.decode() for name in await redis.keys("*")]
+async def audit_pool(redis: Redis, part: str = "") -> None:
+    """Fail if Redis holds anything that the queue's invariants forbid; `part` is one of several in this Redis."""
+    prefix = Keys(part or "default").prefix
+    names = [name.decode() for name in await redis.keys(prefix + "*" if part else "*")]
     assert all(name.startswith(prefix) for name in names), "a key is outside of the pool's prefix"
     short = {name.removeprefix(prefix) for name in names}
     totals: Counter[str] = Counter()
