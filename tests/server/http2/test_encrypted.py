@@ -3,16 +3,19 @@
 import asyncio
 import socket
 import ssl
+import struct
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.server.http2.conftest import Connect, Serve
-from tests.server.http2.wire import PREFACE, message
-from tests.server.http2.words import ECHO, Served
+from tests.server.http2.wire import PREFACE, WINDOW_UPDATE, frame, message
+from tests.server.http2.words import ECHO, POUR, Served
 from tests.server.security.certificates import Certificates
 
 OK = 0
+Encrypting = Serve
 
 
 @pytest.fixture
@@ -24,12 +27,18 @@ def made(tmp_path: Path) -> Certificates:
 
 
 @pytest.fixture
-async def encrypted(serve_words: Serve, made: Certificates) -> Served:
-    """A server that speaks TLS."""
+def encrypting(serve_words: Serve, made: Certificates) -> Encrypting:
+    """`await encrypting(keepalive_seconds=1)` runs a server that speaks TLS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*made.files("server"))
     context.set_alpn_protocols(["h2"])
-    return await serve_words(encryption=lambda: context)
+    return partial(serve_words, encryption=lambda: context)
+
+
+@pytest.fixture
+async def encrypted(encrypting: Encrypting) -> Served:
+    """A server that speaks TLS."""
+    return await encrypting()
 
 
 def trusting(made: Certificates) -> ssl.SSLContext:
@@ -81,3 +90,25 @@ async def test_a_large_response_over_tls_is_bounded_and_whole(
     )
     answer = await wire.ask(ECHO, message(bytes(900_000)))
     assert (answer.status, answer.messages) == (OK, [bytes(900_000)])
+
+
+async def test_a_client_that_reads_nothing_over_tls_is_gone_though_it_sends(
+    encrypting: Encrypting, made: Certificates, connecting: Connect, until
+):
+    served = await encrypting(keepalive_seconds=0.3)
+    wire = await connecting(
+        port=served.port, ssl=trusting(made), server_hostname="localhost", window=2**31 - 1
+    )
+    await wire.until(lambda: wire.events)
+    wire.call(POUR, body=message(b"1000 60000"))
+    wire.transport.pause_reading()
+    [connection] = served.connections
+    await until(lambda: connection._is_paused)
+
+    def is_gone() -> bool:
+        if not wire.transport.is_closing():
+            wire.write(frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 1)))
+        return not served.connections
+
+    await until(is_gone)
+    await until(lambda: served.gate.running == 0)
