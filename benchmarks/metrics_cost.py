@@ -1,7 +1,8 @@
 """What metrics and statistics cost a one-shot request: `python -m benchmarks.metrics_cost [MODEL]`."""
 
 import asyncio
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from time import process_time
@@ -47,10 +48,18 @@ def main(
             f"{level:>3} in flight  metrics cost {costs['cpu_percent']:+.1f} % of the server's CPU time a request"
             f" ({costs['cpu_milliseconds']:.3f} ms) and {costs['rate_percent']:+.1f} % of the rate"
         )
-    alone = _alone_microseconds()
-    dearest = alone / 10 / min(costs["cpu_milliseconds"] for costs in found.values())
-    click.echo(f"the calls alone: {alone:.1f} µs of CPU time a request, at most {dearest:.1f} % of it")
-    machine.write(file, {"model": model, "in_flight": found, "alone_microseconds": alone})
+    per_request, per_run = _microseconds(_of_a_request()), _microseconds(_of_a_run())
+    click.echo(
+        f"the calls alone, in µs of CPU time: {per_request:.1f} for a request, {per_run:.1f} for a run"
+    )
+    for level, costs in found.items():
+        whole = 1000 * costs["cpu_milliseconds"]
+        shares = [f"{100 * cost / whole:.1f} %" for cost in (per_request, per_request + per_run)]
+        click.echo(
+            f"{level:>3} in flight  {shares[0]} of a request's CPU time, {shares[1]} with a run of its own"
+        )
+    costs_alone = {"request_microseconds": per_request, "run_microseconds": per_run}
+    machine.write(file, {"model": model, "in_flight": found} | costs_alone)
 
 
 def _compare(
@@ -74,29 +83,39 @@ def _cpu_milliseconds(rounds: Sequence[dict[str, float]]) -> float:
     return min(each["server_cpu_milliseconds_per_request"] for each in rounds)
 
 
-def _alone_microseconds() -> float:
-    """CPU time of what the gate and the batcher do for the metrics of a request that runs alone."""
-    progress = metrics.RPCS_IN_PROGRESS.labels("service", "method")
+def _microseconds(calls: Callable[[], None]) -> float:
+    return 1e6 * min(repeat(calls, number=1000, repeat=50, timer=process_time)) / 1000
+
+
+def _of_a_request() -> Callable[[], None]:
+    """What the gate and the batcher do for the metrics of a request."""
+    running: Counter[tuple[str, str]] = Counter()
     seconds = metrics.RPC_SECONDS.labels("service", "method", "OK")
-    waiting = metrics.BATCH_WAITING_ENTRIES.labels("model", "graph")
-    histograms = [
-        each.labels("model", "graph")
-        for each in (metrics.BATCH_WAIT_SECONDS, metrics.BATCH_COMPUTE_SECONDS, metrics.BATCH_ENTRIES)
-    ]
+    wait = metrics.BATCH_WAIT_SECONDS.labels("model", "graph")
     statistics, times = GraphStatistics(), RunTimes(1, 1, 1)
 
-    def measure_a_request() -> None:
-        progress.inc()
-        waiting.set(1)
-        waiting.set(0)
-        for histogram in histograms:
-            histogram.observe(0.001)
-        statistics.add_run(1, times)
+    def calls() -> None:
+        running["service", "method"] += 1
+        wait.observe(0.001)
         statistics.add_success(1, whole=1, queue=1, times=times)
-        progress.dec()
+        running["service", "method"] -= 1
         seconds.observe(0.001)
 
-    return 1e6 * min(repeat(measure_a_request, number=1000, repeat=50, timer=process_time)) / 1000
+    return calls
+
+
+def _of_a_run() -> Callable[[], None]:
+    """What the batcher does for the metrics of a run."""
+    compute = metrics.BATCH_COMPUTE_SECONDS.labels("model", "graph")
+    entries = metrics.BATCH_ENTRIES.labels("model", "graph")
+    statistics, times = GraphStatistics(), RunTimes(1, 1, 1)
+
+    def calls() -> None:
+        compute.observe(0.001)
+        entries.observe(1)
+        statistics.add_run(1, times)
+
+    return calls
 
 
 def _rate(rounds: Sequence[dict[str, float]]) -> float:

@@ -207,6 +207,7 @@ class Application:
     def _look_after_the_queue(self) -> None:
         self._background = [
             _named(self._exporting.run(), "exporting"),
+            _named(self._gate.keep_telling(), "calls in progress"),
             *(_named(each.run(), "upkeep") for each in self._upkeep),
             *(_named(each.keep_recovering(), "recovery") for each in self._upkeep),
             *(_named(each.keep_auditing(), "audit") for each in self._upkeep),
@@ -250,6 +251,7 @@ class Application:
         await asyncio.gather(*self._background, return_exceptions=True)
         await self.catalogue.close()
         self._exporting.copy()
+        self._gate.tell()
         self._turns.close()
         log.info("stopped")
 

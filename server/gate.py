@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+from collections import Counter
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from functools import cache
 from time import perf_counter
@@ -28,6 +29,7 @@ _TRACEPARENT = "traceparent"  # in the metadata of a request
 _FAULTS = frozenset(
     {"UNKNOWN", "DEADLINE_EXCEEDED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
 )  # marked as errors
+_TELLING_SECONDS = 1.0  # Prometheus asks less often
 _UNTRACED = nullcontext(NO_SPAN)
 _MISSED, _CANCELLED = Status(code=grpc.StatusCode.DEADLINE_EXCEEDED), Status(code=grpc.StatusCode.CANCELLED)
 _NO_METHOD = Status(code=grpc.StatusCode.UNIMPLEMENTED, message="Method not found!")  # gRPC's own words
@@ -40,6 +42,7 @@ class Gate:
         self._admission = admission or Admission()
         self._calls = calls or Calls(CallLimits())
         self._running = self._entered = 0
+        self._in_progress: Counter[tuple[str, str]] = Counter()  # by service and method
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -58,6 +61,17 @@ class Gate:
             await self._idle.wait()
             entered = self._entered
             await asyncio.sleep(quiet_seconds)
+
+    async def keep_telling(self) -> None:
+        """Tell the metrics once a second what runs, until cancelled: each call would pay more for it."""
+        while True:
+            self.tell()
+            await asyncio.sleep(_TELLING_SECONDS)
+
+    def tell(self) -> None:
+        """Tell the metrics what runs now."""
+        for names, running in self._in_progress.items():
+            RPCS_IN_PROGRESS.labels(*names).set(running)
 
     async def answer(self, call: Call, method: Method | None) -> None:
         """Answer a call of a method; None stands for one that does not exist.
@@ -112,14 +126,14 @@ class Gate:
             return await method.answer(request, call)
 
     def _enter(self, method: Method) -> None:
-        _in_progress(method.service, method.name).inc()
+        self._in_progress[method.service, method.name] += 1
         if not method.service.startswith(_UNCOUNTED):
             self._running += 1
             self._entered += 1
             self._idle.clear()
 
     def _leave(self, method: Method) -> None:
-        _in_progress(method.service, method.name).dec()
+        self._in_progress[method.service, method.name] -= 1
         if not method.service.startswith(_UNCOUNTED):
             self._running -= 1
             if not self._running:
@@ -200,4 +214,3 @@ def _tell(span: Span, code: str) -> None:
 
 # Remembered, because a look-up of labels costs as much as the measurement. Only methods that exist come here.
 _seconds = cache(RPC_SECONDS.labels)
-_in_progress = cache(RPCS_IN_PROGRESS.labels)

@@ -12,7 +12,6 @@ from server.oneshot.waiting import Arrays, Part, Waiting, form_of
 from smalti.errors import BatcherFull, DeadlinePassed, InvalidRequest, Unavailable, WaitedTooLong
 from smalti.runtime import tracing
 from smalti.runtime.batching import Batching, QueuePolicy
-from smalti.runtime.metrics import BATCH_WAITING_ENTRIES
 from smalti.runtime.names import protocol_name
 
 _RETRY_SECONDS = 0.1  # enough for many runs
@@ -40,7 +39,6 @@ class Batcher:
         self._is_batched = is_batched
         self._name = protocol_name(model, graph)
         self._running = Running(runner, model=model, graph=graph, is_batched=is_batched)
-        self._gauge = BATCH_WAITING_ENTRIES.labels(model, graph)
         self._waiting = Waiting()
         self._runs: dict[asyncio.Task[None], Sequence[Part]] = {}  # outside the event loop
         self._crowd = 1  # requests that the last run served
@@ -192,7 +190,6 @@ class Batcher:
         timer = None if timeout is None else self._loop.call_later(timeout, self._expire, parts, policy)
         for part in parts:
             self._waiting.add(part)
-        self._waiting_changed()
         self._start_soon()
         try:
             await (parts[0].answer if len(parts) == 1 else asyncio.gather(*(part.answer for part in parts)))
@@ -205,8 +202,7 @@ class Batcher:
         """Remove parts that nobody waits for any more, so that they are never run."""
         for part in parts:
             part.answer.cancel()
-            if self._waiting.remove(part):
-                self._waiting_changed()
+            self._waiting.remove(part)
         if any(part.answer.cancelled() for part in parts):
             self._end_unwanted_runs()
 
@@ -225,7 +221,6 @@ class Batcher:
                 _refuse(
                     part, WaitedTooLong(f"The request's timeout passed while it waited for {self._name}.")
                 )
-        self._waiting_changed()
 
     def _start_soon(self) -> None:
         """Look for runs to start in the next turn of the loop: requests of the same turn may share one."""
@@ -264,7 +259,6 @@ class Batcher:
         """The parts for a run, without those that nobody wants any more."""
         for part in parts:
             self._waiting.remove(part)
-        self._waiting_changed()
         return [part for part in parts if _is_wanted(part)]
 
     def _run_elsewhere(self, batch: Sequence[Part]) -> None:
@@ -289,9 +283,6 @@ class Batcher:
         if tracing.is_on():
             steps = {"batch wait": (arrived, started), "run": (started, ended)}
             tracing.record(steps, {"smalti.graph": self._name, "smalti.entries": entries})
-
-    def _waiting_changed(self) -> None:
-        self._gauge.set(self._waiting.entries)
 
 
 def _is_wanted(part: Part) -> bool:

@@ -3,8 +3,10 @@
 import asyncio
 import json
 import time
+from collections import Counter
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from random import Random
 
 import structlog
@@ -21,11 +23,13 @@ from smalti.runtime.metrics import WEBHOOKS
 from smalti.webhooks import sign
 
 log = structlog.get_logger()
-AT_ONCE = 16  # webhooks on their way
+AT_ONCE = 32  # webhooks on their way
+AT_ONCE_EACH = 8  # of one client; where clients have no names, to one host
 _LOOK_SECONDS = 1.0
 _TIMEOUT_SECONDS = 10.0
 _AGAIN_SECONDS = 3 * _TIMEOUT_SECONDS  # then another server may send what this one took
 MOST_TRIES = 15  # in about five hours
+_PUT_OFF_SECONDS = 5.0  # where a client has enough on their way
 _FIRST_DELAY_SECONDS = 5.0
 _LONGEST_DELAY_SECONDS = 3600.0
 _GONE = 410  # the target wants no more
@@ -44,6 +48,7 @@ class Delivery:
         self._secret = secret
         self._spread = Random()
         self._sending: set[asyncio.Task[None]] = set()
+        self._of_each: Counter[str] = Counter()  # of those on their way
 
     async def run(self) -> None:
         """Send until cancelled. What is on its way then is sent again by another process, or after the next start.
@@ -63,9 +68,23 @@ class Delivery:
         """Begin to send what is due, as far as there is room."""
         room = AT_ONCE - len(self._sending)
         for due in await self._queue.take(room, again_seconds=_AGAIN_SECONDS) if room > 0 else ():
-            task = asyncio.create_task(self._deliver(due), name=f"webhook of {due.job.id}")
-            self._sending.add(task)
-            task.add_done_callback(self._sending.discard)
+            if self._of_each[_sharer(due.job)] < AT_ONCE_EACH:
+                self._begin(due)
+            else:
+                await self._queue.put_off(due, next_seconds=_PUT_OFF_SECONDS)
+
+    def _begin(self, due: Due) -> None:
+        who = _sharer(due.job)
+        self._of_each[who] += 1
+        task = asyncio.create_task(self._deliver(due), name=f"webhook of {due.job.id}")
+        self._sending.add(task)
+        task.add_done_callback(partial(self._end, who))
+
+    def _end(self, who: str, task: asyncio.Task[None]) -> None:
+        self._sending.discard(task)
+        self._of_each[who] -= 1
+        if not self._of_each[who]:
+            del self._of_each[who]
 
     async def _deliver(self, due: Due) -> None:
         outcome, why = await self._try(due)
@@ -105,6 +124,12 @@ class Delivery:
     def _delay(self, due: Due) -> float:
         """Until the next try, in seconds; spread, so that many do not come together."""
         return delay_after(due.tries) * self._spread.uniform(0.8, 1.2)
+
+
+def _sharer(job: Job) -> str:
+    """With whom a webhook shares its places: with the others of its client, or to its host."""
+    url = parse(job.request.notes.webhook)
+    return job.client or (url.authority if url else "")
 
 
 def delay_after(tries: int) -> float:

@@ -36,4 +36,9 @@ class WebhookQueue:
     async def settle(self, due: Due, *, next_seconds: float | None) -> None:
         """Say that it was sent, or given up, or when to try again."""
         delay = "" if next_seconds is None else ceil(next_seconds * 1000)
-        await self._store.run(script.SETTLE_WEBHOOK, due.job.id, due.tries, delay)
+        await self._store.run(script.SETTLE_WEBHOOK, due.job.id, due.tries, delay, 1)
+
+    async def put_off(self, due: Due, *, next_seconds: float) -> None:
+        """Say that it was not even tried, and when to do so."""
+        delay = ceil(next_seconds * 1000)
+        await self._store.run(script.SETTLE_WEBHOOK, due.job.id, due.tries, delay, 0)

@@ -64,12 +64,6 @@ BATCH_ENTRIES = Histogram(
     ["model", "graph"],
     buckets=_SIZES,
 )
-BATCH_WAITING_ENTRIES = Gauge(
-    "smalti_batch_waiting_entries",
-    "Images or latents that wait for a run.",
-    ["model", "graph"],
-    multiprocess_mode="livesum",
-)
 PICTURE_PIXELS = Gauge(
     "smalti_picture_pixels",
     "Pixels of admitted requests whose pictures are read or written.",

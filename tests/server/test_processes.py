@@ -154,7 +154,7 @@ async def test_a_stop_answers_every_request_that_was_accepted(
 
 
 async def all_wait(server: Several, asking: list["asyncio.Task[bytes]"]) -> bool:
-    waiting = await metric(server, "smalti_batch_waiting_entries")
+    waiting = await metric(server, "nv_inference_pending_request_count")
     return waiting + sum(each.done() for each in asking) == len(asking)
 
 

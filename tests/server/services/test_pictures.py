@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image as Pillow
-from prometheus_client import REGISTRY
 
 from server.oneshot.pace import Pace
 from server.oneshot.runner import Runner
@@ -228,10 +227,9 @@ OCCUPY = {
 }
 
 
-def waiting(graph: str) -> float:
-    """Entries that wait for a run of this graph of the toy VAE."""
-    labels = {"model": "toy-vae", "graph": graph}
-    return REGISTRY.get_sample_value("smalti_batch_waiting_entries", labels) or 0.0
+def waiting(server: Running, graph: str) -> int:
+    """How many requests wait for a run of this graph of the toy VAE."""
+    return server.application.catalogue.get("toy-vae").waiting(graph)
 
 
 @pytest.mark.parametrize("ending", ["the client vanishes", "the deadline passes"])
@@ -245,7 +243,9 @@ async def test_a_request_that_ends_while_it_waits_for_a_run_costs_none(
     await until(lambda: runs.sizes)  # given a graph that is busy with another request
     timeout = 2.0 if ending == "the deadline passes" else None
     call = getattr(server.images, method)(request_, timeout=timeout)
-    await until(lambda: waiting(graph) > 0 or call.done())  # on a slow machine its deadline may pass sooner
+    await until(
+        lambda: waiting(server, graph) > 0 or call.done()
+    )  # on a slow machine its deadline may pass sooner
     if timeout is None:
         call.cancel()
     await until(lambda: server.application._gate.running == 1)

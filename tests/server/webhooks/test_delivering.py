@@ -23,7 +23,7 @@ from tests.conftest import Until
 from tests.queues import Queues, queues_on
 from tests.server.webhooks.receiver import Received, Receiver, receiving
 from tests.smalti.jobs.audit import audit_pool
-from tests.smalti.jobs.story import ANNE, claim_from, finished, request_for
+from tests.smalti.jobs.story import ANNE, BEN, claim_from, finished, request_for
 
 SECRET = "a secret of the server, long enough"
 KEY = write_key(key_of_client(SECRET.encode(), "anne"))
@@ -149,13 +149,39 @@ async def test_a_target_that_never_answers_holds_nothing_else_up(
 ) -> None:
     receiver.answers[:] = [None]
     deliver()
-    for _ in range(20):  # more than are sent at once
+    for _ in range(20):  # more than are sent at once of one client
         await queue.of(ANNE).cancel((await submit(queue, receiver)).id)
-    await until(lambda: len(receiver.received) == delivering.AT_ONCE)
+    await until(lambda: len(receiver.received) == delivering.AT_ONCE_EACH)
     job = await queue.of(ANNE).submit(request_for(count=3))
     claims = await claim_from(queue, limit=3)
     await queue.workers.commit("anna", [finished(claim) for claim in claims])
     assert (await queue.of(ANNE).get(job.id)).done == 3
+
+
+async def test_the_webhooks_of_one_client_leave_room_for_those_of_others(
+    queue: Queues, receiver: Receiver, deliver: Any, until: Until
+) -> None:
+    receiver.answers[:] = [None]
+    async with receiving() as other:
+        for _ in range(2 * delivering.AT_ONCE):
+            await queue.of(ANNE).cancel((await submit(queue, receiver)).id)
+        job = await queue.of(BEN).submit(request_for(notes=Notes(webhook=other.origin)))
+        await queue.of(BEN).cancel(job.id)
+        deliver(targets=f"{receiver.origin},{other.origin}")
+        await until(lambda: other.received)
+    assert len(receiver.received) == delivering.AT_ONCE_EACH
+
+
+async def test_a_webhook_that_was_put_off_was_not_tried(
+    queue: Queues, redis: Redis, receiver: Receiver
+) -> None:
+    await queue.of(ANNE).cancel((await submit(queue, receiver)).id)
+    webhooks = WebhookQueue(queue.store)
+    [due] = await webhooks.take(9, again_seconds=60)
+    await webhooks.put_off(due, next_seconds=0)
+    [again] = await webhooks.take(9, again_seconds=60)
+    assert (due.tries, again.tries) == (1, 1)
+    assert await webhooks.take(9, again_seconds=60) == []
 
 
 async def test_it_is_given_up_after_many_tries(

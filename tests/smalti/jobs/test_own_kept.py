@@ -6,14 +6,16 @@ import struct
 import pytest
 from redis.asyncio import Redis
 
-from smalti.errors import InvalidRequest, LimitReached, RequestConflict, Unavailable
+from local.private_redis import PrivateRedis
+from smalti.errors import InvalidRequest, LimitReached, QueueFull, RequestConflict, Unavailable
 from smalti.jobs import clients, keeping
 from smalti.jobs.administration import QueueAdministration
+from smalti.jobs.connection import connect
 from smalti.jobs.job import Failed, JobRequest, JobState
 from smalti.jobs.kept import Unpackable, most_bytes, packed, unpacked
 from smalti.jobs.keys import KEPT_CHUNK, Keys
 from smalti.jobs.limits import ClientLimits, kept_bytes_of
-from tests.queues import Queues
+from tests.queues import Queues, queues_on
 from tests.smalti.jobs.audit import audit_pool
 from tests.smalti.jobs.story import (
     ANNE,
@@ -58,6 +60,7 @@ def test_kept_pixels_of_any_image_come_back_as_they_were(colours: int, pixels: i
 
 async def test_each_claim_has_the_kept_pixels_of_its_sample(queue: Queues, redis: Redis) -> None:
     job = await queue.clients.submit(request_for(count=5), kept=own_kept(5))
+    assert await redis.pttl(f"{PREFIX}kept:{job.id}:0") == -1
     claims = await claim_from(queue, limit=5)
     assert [claim.request.kept for claim in claims] == [kept_by(index) for index in range(5)]
     again = await claim_from(queue, sequence=queue.claims["anna"])  # the reply was lost
@@ -268,3 +271,18 @@ async def test_an_audit_leaves_kept_pixels_that_are_needed_and_removes_others(
     await redis.delete(f"{PREFIX}kept:gone:0")
     assert await redis.pttl(f"{PREFIX}kept:{going_on.id}:0") == -1
     assert not await redis.exists(f"{PREFIX}kept:{done.id}:0")
+
+
+async def test_a_redis_without_memory_for_all_pictures_queues_nothing_and_keeps_none(
+    own_redis: PrivateRedis,
+) -> None:
+    async with connect(own_redis.url) as redis:
+        queue = queues_on(redis)
+        used = (await redis.info("memory"))["used_memory"]
+        await redis.config_set("maxmemory", used + 300_000)
+        with pytest.raises(QueueFull, match="memory"):
+            await queue.clients.submit(request_for(count=20_000), kept=own_kept(20_000))
+        assert await kept_keys(redis) == []
+        await redis.config_set("maxmemory", 0)
+        await queue.clients.submit(request_for(count=2), kept=own_kept(2))
+        await audit_pool(redis)
