@@ -49,6 +49,10 @@ BENCHMARKS: dict[str, Benchmark] = {
         small="--slots 4 --side 8 --samples 3000 --jobs 3 --clients 2 --workers 3 --rounds 1",
     ),
     "fairness": Benchmark(module="benchmarks.fairness", small="--samples 20 --clients 10"),
+    "capacity": Benchmark(
+        module="benchmarks.capacity",
+        small="--slots 2 --jobs 3 --watchers 2 --most-workers 2 --seconds 0.3 --fsync no",
+    ),
     "oneshot": Benchmark(module="benchmarks.oneshot", small="--seconds 0.02 --rounds 1"),
     "server": Benchmark(module="benchmarks.server", small="--seconds 0.2"),
     "server_processes": Benchmark(
