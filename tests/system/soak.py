@@ -80,7 +80,7 @@ class Report:
             f"- recoveries after a kill: {_times(self.recoveries)}; {self.recovered_samples} samples taken back",
             f"- cancels of running jobs: {_times(self.cancels)}",
             f"- fenced writes: {self.fenced_writes}",
-            f"- rows drawn, as far as processes could be asked: {self.rows_drawn}; in finished images: {self.rows_needed}",
+            f"- rows drawn, as far as is known: {self.rows_drawn}; in finished images: {self.rows_needed}",
         ]
         return "\n".join(lines) + "\n"
 
