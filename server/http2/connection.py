@@ -20,6 +20,7 @@ _CERTAIN_HEADER_BYTES = 4 * metadata.MOST_BYTES  # more end the connection, with
 _MOST_UNSENT_BYTES, _FEW_UNSENT_BYTES = 262_144, 65_536  # of one call: its handler waits, and goes on
 _WRITE_BYTES = 65_536  # handed to the transport at once
 _GREETING_SECONDS = 20.0  # for the first bytes of HTTP/2
+_PAUSE_SECONDS = 0.05  # in which a client sends a message that it has begun to send
 _FINISHING_SECONDS = 1.0  # for a client to send the requests of a call that is answered
 _RETIRING_SECONDS = 10.0  # for a client to say that it makes no new calls here
 _RETIRING = b"retiring"  # the ping that a client answers after the calls that it made before
@@ -60,7 +61,7 @@ class Connection(asyncio.Protocol):
         self._waiting: dict[
             int, asyncio.Future[None]
         ] = {}  # streams whose handlers wait until the client takes more
-        self._ends: dict[int, tuple[Call, Status]] = {}  # of streams whose clients have sent nothing yet
+        self._ends: dict[int, tuple[Call, Status]] = {}  # of streams whose clients may be sending
         self._unfinished: set[int] = set()  # streams that were answered before their whole request had come
         self._transport: Any = None
         self.closed: asyncio.Future[None] = self._loop.create_future()
@@ -170,12 +171,12 @@ class Connection(asyncio.Protocol):
                 await self._until_taken(call.stream)
 
     def end(self, call: Call, status: Status) -> None:
-        if call.has_begun or call.has_whole_request:
+        if call.has_whole_request:
             self._send_end(call, status)
         else:
-            # Clients of gRPC in Python forget the status if it comes before they have sent their first message.
+            # Clients of gRPC in Python forget the status if it comes while they send a message.
             self._ends[call.stream] = call, status
-            self._loop.call_later(_FINISHING_SECONDS, self._send_late_end, call.stream)
+            self._end_later(call.stream, _PAUSE_SECONDS if call.has_begun else _FINISHING_SECONDS)
 
     # Inside.
 
@@ -211,8 +212,8 @@ class Connection(asyncio.Protocol):
             call.feed(event.data)
         if event.end_stream:
             call.finish()
-        if self._ends:
-            self._send_late_end(event.stream_id)
+        if event.stream_id in self._ends:
+            self._end_later(event.stream_id, 0 if event.end_stream else _PAUSE_SECONDS)
 
     def _finish_request(self, event: events.TrailersReceived) -> None:
         if call := self._calls.get(event.stream_id):
@@ -286,6 +287,9 @@ class Connection(asyncio.Protocol):
             self._transport.write(data)
         if self._http2.queued_body_size() < unsent:
             self._pings.forgive()  # clients measure the line by pings amid data
+
+    def _end_later(self, stream: int, seconds: float) -> None:
+        self._loop.call_later(seconds, self._send_late_end, stream)
 
     def _send_late_end(self, stream: int) -> None:
         if late := self._ends.pop(stream, None):
