@@ -20,6 +20,7 @@ from benchmarks import machine
 from benchmarks.command import Benchmark
 from local.private_redis import PrivateRedis
 from smalti.jobs import script
+from smalti.jobs.auditing import QueueAudit
 from smalti.jobs.clients import ClientQueue
 from smalti.jobs.connection import connect
 from smalti.jobs.job import Claim, Finished, Job, JobRequest, Progress, Released
@@ -271,14 +272,15 @@ async def many_jobs(pool: Pool, largest: Largest) -> None:
 
 
 async def many_workers(pool: Pool, largest: Largest) -> None:
-    """Many workers, which are asked for, survive an outage, and fall silent together."""
-    job = await pool.of().submit(a_request(count=10 * largest.workers))
+    """Many workers, which are asked for, audited, survive an outage, and fall silent together."""
+    job = await pool.of().submit(a_request(count=largest.samples))
     names = [f"worker-{number}" for number in range(largest.workers)]
     for name in names:
         await pool.claim(name, 4)
     other = await pool.of().submit(a_request(digest="e" * 64))
     await pool.of().get(other.id)  # which asks all workers what they draw
     await pool.upkeep.depth()
+    await QueueAudit(pool.store).run()
     await pool.redis.hset(pool.store.keys.meta, "recovered", "1")  # long ago
     await pool.upkeep.recover()
     await pool.silence(names)
@@ -354,12 +356,12 @@ def main(rounds: int, file: Path | None, **sizes: int) -> None:
     click.echo(f"{largest}\n{machine.headline()}")
     found = best_of([asyncio.run(measure(largest)) for _ in range(rounds)])
     click.echo(
-        f"{'script':<10} {'slow log':>9} {'processor':>10} {'commands':>9}   (ms; the goal is {LIMIT_MS:.0f})"
+        f"{'script':<13} {'slow log':>9} {'processor':>10} {'commands':>9}   (ms; the goal is {LIMIT_MS:.0f})"
     )
     for name in sorted({name for scripts in found.values() for name in scripts}):
         worst, story = worst_story(found, name)
         click.echo(
-            f"{name:<10} {worst.logged_ms:9.2f} {worst.processor_ms:10.2f} {worst.commands:9.0f}"
+            f"{name:<13} {worst.logged_ms:9.2f} {worst.processor_ms:10.2f} {worst.commands:9.0f}"
             f"   in {story.replace('_', ' ')}"
         )
     machine.write(

@@ -1,7 +1,6 @@
 """Builds the server with all its services, runs it, and stops it in order."""
 
 import asyncio
-import gc
 import os
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import Executor
@@ -115,6 +114,7 @@ class Application:
         admin = AdminService(administration, ClientWeights(stores.users), self._readiness)
         self._add_services(queue, ClientQueue(stores.watchers), results, admin)
         self._background: list[asyncio.Task[None]] = []
+        self.has_loaded = asyncio.Event()  # every model that can be served
 
     def _new_server(self) -> Server:
         return make_server(
@@ -224,7 +224,7 @@ class Application:
         await self.catalogue.follow()
         await self._readiness.set_models(self.catalogue.statuses())
         await self._readiness.set_started()
-        _keep_what_is_loaded()
+        self.has_loaded.set()
         served = len(self.catalogue.models())
         log.info("models loaded", served=served, left_out=len(self.catalogue.left_out))
         if not served:
@@ -320,15 +320,6 @@ def _deliveries(settings: ServerSettings, shards: Shards, secret: Secret) -> Seq
     require_secret(targets, settings.webhook_secret_file)
     networks = Networks(settings.webhook_networks)
     return [Delivery(WebhookQueue(store), targets, networks, secret) for store in shards.all]
-
-
-def _keep_what_is_loaded() -> None:
-    """Let the garbage collector look only at what is made from now on.
-
-    Otherwise it looks at all modules and models again and again: under load, every request waited 50 ms once a second.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 def _raise_failures(tasks: Sequence[asyncio.Task[None]]) -> None:

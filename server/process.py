@@ -1,6 +1,7 @@
 """Runs one process of the server: the only one, or one of several (`python -m server.process`, for the supervisor)."""
 
 import asyncio
+import gc
 import os
 import socket
 import sys
@@ -85,15 +86,27 @@ def _threads(settings: ServerSettings) -> int:
 async def _run_until_stopped(application: Application, stopping: asyncio.Event) -> None:
     serving = asyncio.create_task(application.serve())
     stopped = asyncio.create_task(stopping.wait())
+    sparing = asyncio.create_task(_spare_what_stays(application))
     try:
         await asyncio.wait([serving, stopped], return_when=asyncio.FIRST_COMPLETED)
         if serving.done():
             await serving
     finally:
-        serving.cancel()
-        stopped.cancel()
-        await asyncio.gather(serving, stopped, return_exceptions=True)
+        tasks = (serving, stopped, sparing)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await application.stop()
+
+
+async def _spare_what_stays(application: Application) -> None:
+    """When the models are loaded, let the garbage collector look only at what is made from now on.
+
+    Otherwise it looks at all modules and models again and again: under load, every request waited 50 ms once a second.
+    """
+    await application.has_loaded.wait()
+    gc.collect()
+    gc.freeze()
 
 
 @click.command()

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import suppress
 from time import monotonic
 
 import structlog
@@ -57,8 +56,10 @@ class Housekeeping:
         while True:
             await asyncio.sleep(_AUDIT_LOOK_SECONDS)
             if self._is_well:
-                with suppress(Unavailable):  # `look` reports it
+                try:
                     self._note_repairs(await self._queue.audit())
+                except Unavailable as error:  # for example if the user of Redis has no right to scan
+                    log.warning("the queue could not be audited; later again", reason=str(error))
 
     async def look(self) -> None:
         """Stop overdue jobs; check, measure and forget if it is time for each. Call this every `recover_seconds`.

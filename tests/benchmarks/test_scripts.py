@@ -21,7 +21,7 @@ COMMANDS = (
 )
 LOGGED_MS = 500.0  # by Redis' slow log; long, because a busy machine stops Redis in the middle of a script
 LARGE = Largest(
-    slots=100, side=64, jobs=120, clients=30, workers=60
+    slots=100, side=64, samples=200_000, jobs=120, clients=30, workers=60
 )  # without parts they need thousands of commands
 
 

@@ -70,7 +70,6 @@ class Report:
 
     def text(self) -> str:
         """The report for people."""
-        again = self.rows_drawn - self.rows_needed
         lines = [
             f"# Soak of {self.seconds:.0f} s, lease {self.lease_seconds:g} s, seed {self.seed}",
             "",
@@ -81,7 +80,7 @@ class Report:
             f"- recoveries after a kill: {_times(self.recoveries)}; {self.recovered_samples} samples taken back",
             f"- cancels of running jobs: {_times(self.cancels)}",
             f"- fenced writes: {self.fenced_writes}",
-            f"- rows drawn: {self.rows_drawn}; of these, drawn again or of images never finished: {again}",
+            f"- rows drawn, as far as is known: {self.rows_drawn}; in finished images: {self.rows_needed}",
         ]
         return "\n".join(lines) + "\n"
 

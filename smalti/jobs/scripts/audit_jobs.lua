@@ -5,7 +5,7 @@
 -- repair…}: 'samples' if the places of its samples must be checked one by one, 'results' if its results must be counted;
 -- auditing.py explains the words of repairs. A job that is gone or damaged is left to recount.lua.
 
-local MOST_CHUNKS = 1000  -- of all jobs in one call; each costs some microseconds
+local MOST_CHUNKS = 250  -- of all jobs in one call, or those of one job; each costs some microseconds
 
 local function results_of(job)
   local number = 0

@@ -135,8 +135,7 @@ async def test_when_the_job_is_deleted_all_its_watchers_learn_it_and_a_new_one_s
     with board_on(queue) as (board, hints):
         watchers = await watch_all(board, job, 3)
         waiting = [asyncio.ensure_future(anext(watcher)) for watcher in watchers]
-        await queue.clients.cancel(job.id)
-        await queue.clients.delete(job.id)
+        await queue.store.redis.delete(queue.store.keys.job(job.id))  # at once: nobody sees it end first
         hints.ring({job.id})
         errors = await asyncio.gather(*waiting, return_exceptions=True)
         assert [type(error) for error in errors] == [JobNotFound] * 3

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
 from smalti.jobs.housekeeping import Housekeeping
 from smalti.jobs.job import TERMINAL, Failed, Finished, Job
@@ -250,6 +251,24 @@ async def test_a_server_audits_in_the_background_and_counts_repairs(
     await redis.hdel(PREFIX + "meta", "audited")  # as if the last audit were a minute ago
     await until(lambda: REPAIRS.labels("lost")._value.get() == before + 1)
     auditing.cancel()
+
+
+async def test_an_audit_that_redis_refuses_is_logged_and_tried_again(
+    scene: Scene, queue: Queues, redis: Redis, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("smalti.jobs.housekeeping._AUDIT_LOOK_SECONDS", 0.01)
+    housekeeping = Housekeeping(queue.upkeep)
+    await housekeeping.look()
+    foreign = PREFIX + "running:foreign"
+    await redis.set(foreign, "a key of somebody else, where the queue has sets")
+    with capture_logs() as logs:
+        auditing = asyncio.create_task(housekeeping.keep_auditing())
+        await until(lambda: [line for line in logs if "could not be audited" in line["event"]])
+    assert foreign in next(line["reason"] for line in logs if "reason" in line)
+    await redis.delete(foreign)
+    await redis.hdel(PREFIX + "meta", "audited")
+    auditing.cancel()
+    assert await queue.upkeep.audit(every_seconds=0) == {}
 
 
 async def test_audits_of_a_queue_at_work_repair_nothing(queue: Queues, redis: Redis) -> None:

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
 
 from smalti.jobs.connection import connect
 from smalti.jobs.job import JobState
 from smalti.jobs.keys import Keys
 from tests.queues import queues_on
-from tests.redis_kinds import RedisCluster
+from tests.redis_kinds import USERS, RedisCluster
 from tests.smalti.jobs.audit import audit_pool
 from tests.smalti.jobs.story import claim_from, drawn, finished, request_for
 
@@ -61,3 +62,15 @@ async def test_a_slot_is_found_though_the_first_node_is_down(tmp_path: Path) -> 
         down.kill()
         async with connect(url, slot=SLOT) as redis:
             await queues_on(redis).upkeep.check()
+
+
+async def test_the_servers_user_needs_one_more_right_in_a_cluster(cluster: RedisCluster) -> None:
+    [line] = [line for line in USERS.read_text().splitlines() if line.startswith("user smalti-server ")]
+    for node in cluster.nodes:
+        async with Redis(port=node.port) as admin:
+            await admin.execute_command("ACL SETUSER", *line.split()[1:], "+cluster|slots")
+    url = cluster.url.replace("://", "://smalti-server:change-me-server@")
+    async with connect(url, slot=SLOT) as redis:
+        queue = queues_on(redis, lease_seconds=60)
+        await queue.upkeep.check()
+        assert (await queue.clients.submit(request_for())).id
