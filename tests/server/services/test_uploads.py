@@ -202,9 +202,14 @@ async def test_many_uploads_at_once_are_refused_with_a_delay_and_one_larger_than
 async def test_pictures_wait_for_their_turn_while_the_server_is_busy_with_others(start_server, until):
     async with start_server(max_picture_pixels=HEIGHT * WIDTH) as server:
         pictures = server.application._pictures
-        with pictures._room.take(HEIGHT * WIDTH):
+        room = pictures._room
+        with (
+            room.take(HEIGHT * WIDTH),
+            room.take(HEIGHT * WIDTH),
+        ):  # each a quarter; the next would take over half
             upload = asyncio.ensure_future(submit(server, header(1), portion(completion(0))))
             await until(lambda: server.application._uploads.taken > 0)
+            await server.status()
             assert not upload.done()
         assert (await upload).count == 1
 
