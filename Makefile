@@ -101,8 +101,8 @@ generated: $(VENV)/.dev
 	  echo "$(INFERENCE) differs from what proto/ generates: run 'make proto' and commit it." >&2; exit 1; }
 
 test: $(VENV)/.dev ## run the tests; those that take long are in 'make slow'
-	@echo "Testing: fast tests first, then the ones that start, kill and restart processes (a few minutes)"
-	$(BIN)/python -m pytest -m "not slow" $(TESTS) $(ARGS)
+	@echo "Testing, two files at a time: fast tests first, then the ones that start, kill and restart processes (a few minutes)"
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile $(TESTS) $(ARGS)
 
 slow: $(VENV)/.dev ## run the tests that take long
 	$(BIN)/python -m pytest -m slow $(TESTS) $(ARGS)

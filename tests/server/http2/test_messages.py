@@ -44,8 +44,8 @@ async def test_an_unknown_encoding_is_refused_with_those_that_are_known(wire: Wi
         (message(b"ab", flag=1), GZIP),
         (message(b"ab", flag=2), GZIP),
         (message(b"ab", flag=255), (b"x", b"y")),
-        (message(gzip.compress(b"ab")[:-3], flag=1), GZIP),
-        (message(gzip.compress(b"ab"), flag=1), DEFLATE),
+        (message(gzip.compress(b"ab", mtime=0)[:-3], flag=1), GZIP),
+        (message(gzip.compress(b"ab", mtime=0), flag=1), DEFLATE),
         (message(b"", flag=1), GZIP),
     ],
 )

@@ -297,7 +297,7 @@ def test_a_grey_array_is_an_image(answering):
         np.zeros((3, 20, 20), np.uint8), np.zeros((0, 0, 3), np.uint8), np.array(["x.png"]), [5], [None],
         [[RGB]], BytesIO(b"x"), {5}, object(),
     ],
-    ids=repr,
+    ids=lambda wrong: repr(wrong).partition(" at 0x")[0],
 )  # fmt: skip
 def test_an_object_that_is_not_an_image_is_refused_with_the_accepted_forms(answering, wrong):
     def calls(client):
