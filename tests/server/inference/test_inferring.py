@@ -313,7 +313,7 @@ async def test_priority_timeout_and_deadline_reach_the_queue_of_the_graph(client
     await client.infer(DECODE, latents(), priority=2, timeout=1_500_000, client_timeout=60)
     left = seen["deadline"] - asyncio.get_running_loop().time()
     assert (seen["priority"], seen["timeout_seconds"]) == (2, 1.5)
-    assert 0 < left <= 60
+    assert 0 < left <= 61  # clients of gRPC round the time up
 
 
 async def test_a_request_whose_timeout_passes_is_unavailable(client, monkeypatch):
