@@ -1,6 +1,7 @@
 """Jobs that complete many pictures: uploaded in a stream, checked one by one, queued with all of them or not at all."""
 
 import asyncio
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from server.queued import uploading
 from smalti import media
+from smalti.errors import PicturesFull
 from smalti.v1 import images_pb2, jobs_pb2, types_pb2
 from tests.server.conftest import Running, refused
 from tests.server.hand_worker import HandWorker
@@ -201,12 +203,11 @@ async def test_many_uploads_at_once_are_refused_with_a_delay_and_one_larger_than
 
 async def test_pictures_wait_for_their_turn_while_the_server_is_busy_with_others(start_server, until):
     async with start_server(max_picture_pixels=HEIGHT * WIDTH) as server:
-        pictures = server.application._pictures
-        room = pictures._room
-        with (
-            room.take(HEIGHT * WIDTH),
-            room.take(HEIGHT * WIDTH),
-        ):  # each a quarter; the next would take over half
+        room = server.application._pictures._room
+        with ExitStack() as held:
+            with suppress(PicturesFull):
+                while True:  # given a room without place for one more picture
+                    held.enter_context(room.take(HEIGHT * WIDTH))
             upload = asyncio.ensure_future(submit(server, header(1), portion(completion(0))))
             await until(lambda: server.application._uploads.taken > 0)
             await server.status()
