@@ -54,6 +54,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         small="--slots 2 --jobs 3 --watchers 2 --most-workers 2 --seconds 0.3 --fsync no",
     ),
     "oneshot": Benchmark(module="benchmarks.oneshot", small="--seconds 0.02 --rounds 1"),
+    "front": Benchmark(module="benchmarks.front", small="--seconds 0.2 --in-flight 1"),
     "server": Benchmark(module="benchmarks.server", small="--seconds 0.2"),
     "server_processes": Benchmark(
         module="benchmarks.server_processes", arguments="--seconds 3", small="--seconds 0.2"

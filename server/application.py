@@ -67,7 +67,7 @@ from smalti.runtime.settings import ServerSettings
 from smalti.v1 import admin_pb2_grpc, images_pb2_grpc, jobs_pb2_grpc, models_pb2_grpc
 
 log = structlog.get_logger()
-_QUIET_SECONDS = 0.1  # after so long without a new request, no accepted request is still on its way
+_QUIET_SECONDS = 0.1  # after so long without a new call, none is still on its way
 _SEND_SECONDS = 0.2  # for sending the last responses
 
 

@@ -1,4 +1,4 @@
-"""What handlers read from gRPC's context of an RPC."""
+"""What handlers read from their call."""
 
 import asyncio
 

@@ -54,7 +54,7 @@ class Gate:
     async def wait_until_idle(self, *, quiet_seconds: float) -> None:
         """Return when none of smalti's own RPCs runs and no new one came for `quiet_seconds`.
 
-        An RPC that gRPC accepted a moment ago may still be on its way here.
+        A call that a client made before it heard of the stop may still be on its way here.
         """
         entered = -1
         while entered != self._entered:

@@ -54,11 +54,11 @@ def bind(address: Address, *, shares_port: bool = False) -> tuple[int, Sequence[
     if taken or not sockets:
         for each in sockets:
             each.close()
-        raise cannot_listen(address, str((taken or failures)[0].strerror))
+        raise _cannot_listen(address, str((taken or failures)[0].strerror))
     return port, sockets
 
 
-def cannot_listen(address: Address, reason: str) -> SettingsInvalid:
+def _cannot_listen(address: Address, reason: str) -> SettingsInvalid:
     """The error for an address at which the server cannot listen."""
     return SettingsInvalid(f"{NAME}: cannot listen on {printable(address.text)}: {reason}.")
 
@@ -67,7 +67,7 @@ def _places(address: Address) -> Sequence[tuple[Any, Any, int, str, Any]]:
     try:
         return socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise cannot_listen(address, "there is no host of this name") from error
+        raise _cannot_listen(address, "there is no host of this name") from error
 
 
 def _bound(family: int, kind: int, protocol: int, place: Any, *, shares_port: bool) -> socket.socket:

@@ -58,10 +58,6 @@ class Call:
 
     # What handlers use.
 
-    def invocation_metadata(self) -> Metadata:
-        """What the client sent before its requests."""
-        return self.metadata
-
     def peer(self) -> str:
         """The client's address; the same for all calls of a connection, and for no other connection's."""
         return self._line.peer

@@ -89,7 +89,7 @@ class InferenceService:
         return await self._inferring.infer(request, deadline_of(context))
 
     def ModelStreamInfer(self, requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Parts]:
-        wants_status = (_STATUS_WANTED, "true") in (context.invocation_metadata() or ())
+        wants_status = (_STATUS_WANTED, "true") in context.metadata
         return self._streaming.answer(requests, deadline_of(context), ends_at_error=wants_status)
 
     async def ModelStatistics(self, request: Any, context: Context) -> Any:

@@ -41,7 +41,7 @@ class WorkerQueue:
 
         A call brings at most CLAIMED_AT_ONCE samples, and fewer if they are large: so call again until none comes.
         Interactive samples come first, up to `interactive` of them even if `limit` is less (default: `limit`). Then
-        come standard ones, then further interactive ones if there is room left. If a worker holds more samples than
+        the classes share what is left as 16 : 4 : 1. If a worker holds more samples than
         `slots`, only `slots` of them are reported as running.
 
         A call with the same sequence number gives the same samples again, so increase it only after a reply.

@@ -85,7 +85,7 @@ def _read(paths: CertificateFiles) -> _Read:
     context.set_alpn_protocols(["h2"])
     context.load_cert_chain(paths.certificate, paths.key, password="")
     if paths.client_authority:
-        _bytes("SMALTI_TLS_CLIENT_CA_FILE", paths.client_authority)
+        _require_readable("SMALTI_TLS_CLIENT_CA_FILE", paths.client_authority)
         _trust(context, paths.client_authority)
     return _Read(context=context, names=names)
 
@@ -93,7 +93,7 @@ def _read(paths: CertificateFiles) -> _Read:
 def _certificate(certificate: Path, key: Path) -> Mapping[str, Any]:
     """The certificate as ssl describes it, after a handshake in memory that a client would accept."""
     for variable, path in (("SMALTI_TLS_CERT_FILE", certificate), ("SMALTI_TLS_KEY_FILE", key)):
-        _bytes(variable, path)
+        _require_readable(variable, path)
     try:
         server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         server.load_cert_chain(certificate, key, password="")  # otherwise ssl asks the terminal for one
@@ -134,9 +134,9 @@ def _trust(context: ssl.SSLContext, authority: Path) -> None:
         raise unfit("SMALTI_TLS_CLIENT_CA_FILE", authority, "it has no certificate in PEM") from error
 
 
-def _bytes(variable: str, path: Path) -> bytes:
+def _require_readable(variable: str, path: Path) -> None:
     try:
-        return path.read_bytes()
+        path.read_bytes()
     except OSError as error:
         raise unfit(variable, path, f"it cannot be read: {error.strerror}") from error
 

@@ -130,7 +130,7 @@ ROWS_DRAWN = Counter("smalti_rows_drawn_total", "Rows drawn, including rows draw
 SAMPLES_ENDED = Counter("smalti_samples_ended_total", "Samples that left a slot.", ["model", "outcome"])
 SAMPLES_MADE_WAY = Counter(
     "smalti_samples_made_way_total",
-    "Standard samples given back to make way for interactive ones.",
+    "Samples given back to make way for interactive ones.",
     ["model"],
 )
 FENCED_WRITES = Counter("smalti_fenced_writes_total", "Writes refused because the sample had a new owner.")

@@ -102,7 +102,7 @@ class WorkerSettings(SharedSettings):
     metrics_port: Port = 9402  # port of the metrics; 0: any free one
     slots: Annotated[int, Field(ge=1, le=4096)] = 32  # how many samples a worker draws at once
     interactive_share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = (
-        0.5  # in at most this share of the slots, standard samples make way for interactive ones
+        0.5  # in at most this share of the slots, other samples make way for interactive ones
     )
     grace_seconds: Seconds = 10.0  # longest time after SIGTERM for handing samples back while Redis is away
     models: str = ""  # names of the models to draw, separated by commas; empty: all that draw rows

@@ -174,7 +174,7 @@ async def test_a_short_loopback_address_works_without_a_warning_and_every_log_li
     assert all(json.loads(line)["event"] for line in said.splitlines())
 
 
-# gRPC cannot listen here, and says so on standard error. The server itself refuses such an address before gRPC sees it.
+# gRPC cannot listen here, and says so on standard error. Clients and traces use the same library as this server.
 TRY_TO_LISTEN = """
 import asyncio, grpc
 async def main():

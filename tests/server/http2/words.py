@@ -31,7 +31,7 @@ class Words:
 
     async def echo(self, request: bytes, call: Any) -> bytes:
         """The request again."""
-        self.metadata.append(call.invocation_metadata())
+        self.metadata.append(call.metadata)
         return request
 
     async def pour(self, request: bytes, call: Any) -> AsyncIterator[bytes]:
